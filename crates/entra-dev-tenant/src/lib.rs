@@ -1,0 +1,56 @@
+//! A local tenant of Microsoft Entra ID, for tests and first steps without a cloud.
+//!
+//! It **plays** a real tenant: the issuers, key issuers and cloud names in its documents and
+//! tokens are the real strings of the cloud it plays, with the members that Entra serves; only
+//! its endpoints are local, and its keys are made when it starts. Whatever accepts its tokens
+//! would accept Entra's, if they were signed with Entra's keys.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use entra_dev_tenant::DevTenant;
+//!
+//! const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+//!
+//! let tenant = DevTenant::start().await?;           // on 127.0.0.1, any free port
+//! let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+//! let expired = tenant.user("ada").scope("Reports.Read").for_api(API).expired().mint();
+//!
+//! tenant.rotate_keys();                             // the next token has a new key
+//! tenant.discovery().fails_with(503).for_next(3);   // then it recovers
+//! assert_eq!(tenant.keys().hits(), 0);              // nobody has asked for the keys yet
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The parts
+//!
+//! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped.
+//! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
+//!   ([`DevTenant::app`]), v1 or v2, id tokens, tokens for Graph, and each way of being wrong.
+//! - [`Endpoint`] counts what one endpoint was asked and makes it fail on demand.
+//! - `POST /{tenant}/oauth2/v2.0/token` grants `client_credentials` to the applications that
+//!   [`DevTenantBuilder::client`] registers, with Entra's refusals in Entra's shape.
+//!
+//! The same as a program: `cargo run -p entra-dev-tenant` prints its addresses and tokens to try.
+//!
+//! It shares no code and no constant with what it is meant to test. Use it for development and
+//! tests only: everybody who reaches it can have a token.
+
+mod clock;
+mod cloud;
+mod documents;
+mod endpoint;
+mod entra_error;
+mod key_ring;
+mod server;
+mod signing_key;
+mod tenant;
+mod text;
+mod token;
+mod token_endpoint;
+
+pub use crate::cloud::DevCloud;
+pub use crate::endpoint::{Endpoint, Fault};
+pub use crate::tenant::{DevTenant, DevTenantBuilder};
+pub use crate::token::TokenBuilder;

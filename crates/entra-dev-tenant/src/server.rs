@@ -1,0 +1,170 @@
+//! Serves the tenant's documents and its token endpoint over HTTP/1.1.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::documents::{self, Authority};
+use crate::endpoint::{Answer, Endpoint};
+use crate::entra_error::EntraError;
+use crate::signing_key::SigningKey;
+use crate::tenant::Inner;
+use crate::token_endpoint;
+
+/// Serves until it is aborted; its connections end with it.
+pub(crate) async fn serve(listener: TcpListener, tenant: Arc<Inner>) {
+    let router = router(Arc::clone(&tenant));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+
+        let tenant = Arc::clone(&tenant);
+        let service = tower_service(router.clone(), tenant);
+        connections.spawn(async move {
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// An error instead of an answer makes hyper close the connection: that is being down.
+fn tower_service(
+    router: Router,
+    tenant: Arc<Inner>,
+) -> impl hyper::service::Service<
+    Request<hyper::body::Incoming>,
+    Response = Response,
+    Error = io::Error,
+    Future: Send,
+> {
+    let router = TowerToHyperService::new(router);
+    hyper::service::service_fn(move |request| {
+        let is_down = tenant.is_down.load(Ordering::SeqCst);
+        let answer = hyper::service::Service::call(&router, request);
+        async move {
+            if is_down {
+                return Err(io::Error::other("the tenant is down"));
+            }
+            answer.await.map_err(|never: Infallible| match never {})
+        }
+    })
+}
+
+fn router(tenant: Arc<Inner>) -> Router {
+    Router::new()
+        .route(
+            "/{tenant}/v2.0/.well-known/openid-configuration",
+            get(v2_discovery),
+        )
+        .route(
+            "/{tenant}/.well-known/openid-configuration",
+            get(v1_discovery),
+        )
+        .route("/{tenant}/discovery/v2.0/keys", get(v2_keys))
+        .route("/{tenant}/discovery/keys", get(v1_keys))
+        .route("/{tenant}/oauth2/v2.0/token", post(token))
+        .with_state(tenant)
+}
+
+async fn v2_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
+    document(&tenant, &tenant.discovery, &authority, |authority| {
+        documents::v2_discovery(&tenant.url, authority, tenant.cloud)
+    })
+    .await
+}
+
+async fn v1_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
+    document(&tenant, &tenant.discovery, &authority, |authority| {
+        documents::v1_discovery(&tenant.url, authority, tenant.cloud)
+    })
+    .await
+}
+
+async fn v2_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
+    document(&tenant, &tenant.key_document, &authority, |_| {
+        key_document(&tenant, |key| {
+            documents::v2_key(key, tenant.cloud, "{tenantid}")
+        })
+    })
+    .await
+}
+
+async fn v1_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
+    document(&tenant, &tenant.key_document, &authority, |_| {
+        key_document(&tenant, |key| documents::v1_key(key, tenant.cloud))
+    })
+    .await
+}
+
+async fn token(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    if let Some(response) = fault(&tenant.token_endpoint).await {
+        return response;
+    }
+    token_endpoint::answer(&tenant, &authority, request).await
+}
+
+pub(crate) fn key_document(tenant: &Inner, entry: impl Fn(&SigningKey) -> Value) -> Value {
+    let keys: Vec<Value> = tenant
+        .keys
+        .published()
+        .iter()
+        .map(|key| entry(key))
+        .collect();
+    json!({ "keys": keys })
+}
+
+async fn document(
+    tenant: &Inner,
+    endpoint: &Endpoint,
+    authority: &str,
+    make: impl FnOnce(Authority<'_>) -> Value,
+) -> Response {
+    if let Some(response) = fault(endpoint).await {
+        return response;
+    }
+    match Authority::from_path(authority, &tenant.id) {
+        Some(authority) => (
+            [(header::CACHE_CONTROL, "max-age=86400, private")],
+            Json(make(authority)),
+        )
+            .into_response(),
+        None => EntraError::tenant_not_found(authority).into_response(tenant.clock),
+    }
+}
+
+/// Counts the request and plays the fault that is set, if one is.
+async fn fault(endpoint: &Endpoint) -> Option<Response> {
+    match endpoint.hit()? {
+        Answer::Reply {
+            status,
+            content_type,
+            body,
+        } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Some((status, [(header::CONTENT_TYPE, content_type)], body).into_response())
+        }
+        Answer::Hang => std::future::pending().await,
+    }
+}

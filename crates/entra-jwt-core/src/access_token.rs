@@ -1,0 +1,349 @@
+//! A verified access token.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::claims::Claims;
+use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
+use crate::member::{Informal, NumericDate};
+
+/// A token of Entra that passed every check of a [`Validator`](crate::Validator).
+///
+/// Owned and without a public constructor: whoever holds one knows that it was verified. Its
+/// `Debug` shows no claim about a person.
+pub struct AccessToken {
+    tenant: TenantId,
+    version: TokenVersion,
+    kind: CallerKind,
+    key_id: KeyId,
+    claims: Claims,
+    header: String,
+    payload: String,
+}
+
+/// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
+/// registration, not by the endpoint that the client used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum TokenVersion {
+    /// `null` or 1: the issuer is `sts.windows.net` or its like.
+    V1,
+    /// 2: the issuer ends in `/v2.0`.
+    V2,
+}
+
+/// Who is calling.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CallerKind {
+    /// A client application on behalf of a signed-in user.
+    User,
+    /// An application or managed identity as itself, without a user.
+    App,
+    /// An agent identity of Entra Agent ID, alone or on behalf of a user.
+    Agent,
+}
+
+impl CallerKind {
+    /// A stable lower-case name: `user`, `app`, `agent`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::App => "app",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+impl fmt::Display for CallerKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Whom a token speaks for within its tenant, printable and never ambiguous.
+///
+/// Together with [`tenant_id`](AccessToken::tenant_id) it is the identity to store data under.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CallerId<'a> {
+    /// The object id; printed as the GUID. Nearly every token has one.
+    Object(ObjectId),
+    /// Without an object id, the subject, which differs from application to application; printed
+    /// as `sub:…`.
+    Subject(&'a str),
+    /// Without either, the client application; printed as `client:…`.
+    Client(ClientId),
+}
+
+impl fmt::Display for CallerId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(id) => fmt::Display::fmt(id, formatter),
+            Self::Subject(subject) => write!(formatter, "sub:{subject}"),
+            Self::Client(id) => write!(formatter, "client:{id}"),
+        }
+    }
+}
+
+impl AccessToken {
+    pub(crate) fn new(
+        tenant: TenantId,
+        version: TokenVersion,
+        key_id: KeyId,
+        claims: Claims,
+        header: String,
+        payload: String,
+    ) -> Self {
+        Self {
+            tenant,
+            version,
+            kind: kind_of(&claims),
+            key_id,
+            claims,
+            header,
+            payload,
+        }
+    }
+
+    /// The tenant (`tid`), which the issuer confirms.
+    #[must_use]
+    pub fn tenant_id(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// The user's or service principal's object id (`oid`). A token of an application without a
+    /// service principal has none, nor has a user's without the scope `profile`.
+    #[must_use]
+    pub fn object_id(&self) -> Option<ObjectId> {
+        self.claims.object_id
+    }
+
+    /// Whom the token speaks for: the object id, else the subject, else the client. Only
+    /// together with [`tenant_id`](Self::tenant_id) is it unique.
+    #[must_use]
+    pub fn id(&self) -> CallerId<'_> {
+        match (self.object_id(), self.subject(), self.client_id()) {
+            (Some(object), _, _) => CallerId::Object(object),
+            (None, None, Some(client)) => CallerId::Client(client),
+            (None, subject, _) => CallerId::Subject(subject.unwrap_or_default()),
+        }
+    }
+
+    /// `sub`: for a user a value that differs from application to application, for an
+    /// application its object id.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.claims.subject.as_deref()
+    }
+
+    /// The client application that asked for the token: `azp` in v2, `appid` in v1.
+    #[must_use]
+    pub fn client_id(&self) -> Option<ClientId> {
+        self.claims.client()
+    }
+
+    /// A user, an application or an agent.
+    #[must_use]
+    pub fn kind(&self) -> CallerKind {
+        self.kind
+    }
+
+    /// The delegated permissions (`scp`), short names without `api://…/`, in the token's order.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.claims.scopes()
+    }
+
+    /// `roles`: of an application its application permissions, of a user the app roles that the
+    /// user holds. The same name means different things: look at [`kind`](Self::kind) as well.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.claims.roles()
+    }
+
+    /// `groups`, as Entra emits them: GUIDs by default. Empty does not say that the caller is in
+    /// no group: with more than 200 Entra leaves the claim out.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.claims.groups.iter().flatten().map(AsRef::as_ref)
+    }
+
+    /// `wids`: template ids of the directory roles that the user holds.
+    pub fn directory_roles(&self) -> impl Iterator<Item = &str> {
+        self.claims
+            .directory_roles
+            .iter()
+            .flatten()
+            .map(AsRef::as_ref)
+    }
+
+    /// `acrs`: the authentication contexts (`c1` to `c99`) that the sign-in satisfied.
+    pub fn authentication_contexts(&self) -> impl Iterator<Item = &str> {
+        self.claims
+            .authentication_contexts
+            .iter()
+            .flatten()
+            .map(AsRef::as_ref)
+    }
+
+    /// `xms_cc`: what the client can do; `cp1` means that it understands claims challenges.
+    pub fn client_capabilities(&self) -> impl Iterator<Item = &str> {
+        self.claims
+            .client_capabilities
+            .iter()
+            .flatten()
+            .map(AsRef::as_ref)
+    }
+
+    /// `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.claims.issuer.as_deref().unwrap_or_default()
+    }
+
+    /// `aud`.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        self.claims.audience.as_deref().unwrap_or_default()
+    }
+
+    /// The format of the token, told by its issuer.
+    #[must_use]
+    pub fn version(&self) -> TokenVersion {
+        self.version
+    }
+
+    /// `exp`, without any clock skew.
+    #[must_use]
+    pub fn expires_at(&self) -> SystemTime {
+        self.claims
+            .expires_at
+            .map_or(SystemTime::UNIX_EPOCH, NumericDate::to_system_time)
+    }
+
+    /// `nbf`.
+    #[must_use]
+    pub fn not_before(&self) -> Option<SystemTime> {
+        self.claims.not_before.map(NumericDate::to_system_time)
+    }
+
+    /// `iat`.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.claims.issued_at.map(NumericDate::to_system_time)
+    }
+
+    /// `uti`, Entra's id of this one token; it stands in Entra's sign-in logs.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.claims.token_id.as_ref().and_then(Informal::as_str)
+    }
+
+    /// `idp`: who authenticated the user, if not the token's own tenant (guests).
+    #[must_use]
+    pub fn identity_provider(&self) -> Option<&str> {
+        self.claims
+            .identity_provider
+            .as_ref()
+            .and_then(Informal::as_str)
+    }
+
+    /// `name`, for display only: people change it, and nothing keeps it unique.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.claims.name.as_ref().and_then(Informal::as_str)
+    }
+
+    /// `preferred_username`, for display only: it is mutable, and another tenant can issue the
+    /// same. Deciding by it is the fault known as nOAuth.
+    #[must_use]
+    pub fn preferred_username(&self) -> Option<&str> {
+        self.claims
+            .preferred_username
+            .as_ref()
+            .and_then(Informal::as_str)
+    }
+
+    /// The `kid` of the key that signed.
+    #[must_use]
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// Any claim by its name, read from the kept payload. Costs a parse of the payload: for
+    /// several claims, or many requests, take [`claims_as`](Self::claims_as).
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<Value> {
+        member(&self.payload, name)
+    }
+
+    /// Any header member by its name.
+    #[must_use]
+    pub fn header_member(&self, name: &str) -> Option<Value> {
+        member(&self.header, name)
+    }
+
+    /// The claims as a struct of your own, read from the kept payload.
+    ///
+    /// # Errors
+    /// If the payload does not fit `T`. The message may quote a claim: do not log it.
+    pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.payload)
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AccessToken")
+            .field("tenant", &self.tenant)
+            .field("client", &self.client_id())
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .field("expires_at", &self.claims.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+fn member(object: &str, name: &str) -> Option<Value> {
+    serde_json::from_str::<Map<String, Value>>(object)
+        .ok()?
+        .remove(name)
+}
+
+/// Sources: "Claims validation" (`idtyp`, else `oid` equals `sub`) and "Agent ID token claims"
+/// (facet 11: agent identity, 13: agent's user account).
+fn kind_of(claims: &Claims) -> CallerKind {
+    let has_facet = |facets: &Option<Box<str>>, wanted: &[&str]| {
+        facets
+            .as_deref()
+            .unwrap_or_default()
+            .split(' ')
+            .any(|facet| wanted.contains(&facet))
+    };
+    if has_facet(&claims.actor_facets, &["11"]) || has_facet(&claims.subject_facets, &["11", "13"])
+    {
+        return CallerKind::Agent;
+    }
+    match claims.token_type.as_deref() {
+        Some("app") => return CallerKind::App,
+        Some("user") => return CallerKind::User,
+        _ => {}
+    }
+    if claims.scopes().next().is_some() {
+        return CallerKind::User;
+    }
+    let is_its_own_subject = match (claims.object_id, claims.subject.as_deref()) {
+        (Some(object), Some(subject)) => subject.parse() == Ok(object),
+        // Without an object id and without scopes: an application without a service principal.
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    if is_its_own_subject {
+        CallerKind::App
+    } else {
+        CallerKind::User
+    }
+}

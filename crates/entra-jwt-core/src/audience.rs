@@ -1,0 +1,165 @@
+//! For which audiences a token may be.
+
+use std::fmt;
+
+use crate::identifier::ClientId;
+
+/// An audience in addition to the client id: usually the API's App ID URI.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audience(Box<str>);
+
+/// The text cannot be the `aud` of an Entra token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidAudience {
+    /// Empty, or with white space or control characters.
+    #[error("empty or with white space; an App ID URI looks like api://orders.contoso.com")]
+    Malformed,
+    /// A scope such as `api://…/.default`, of which the audience is only the first part.
+    #[error("this is a scope; leave out /.default")]
+    Scope,
+    /// Microsoft Graph's, whose tokens nobody but Graph can verify.
+    #[error(
+        "this is Microsoft Graph, whose tokens only Graph can verify; name this API's own App ID URI"
+    )]
+    Graph,
+}
+
+impl Audience {
+    /// An audience, compared with the token's `aud` byte for byte; one trailing slash is
+    /// tolerated on either side if the value has a scheme (`api://…`, `https://…`).
+    ///
+    /// # Errors
+    /// If no token for this API can have this audience.
+    pub fn new(text: &str) -> Result<Self, InvalidAudience> {
+        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(InvalidAudience::Malformed);
+        }
+        if text.ends_with("/.default") {
+            return Err(InvalidAudience::Scope);
+        }
+        if is_graph(text) {
+            return Err(InvalidAudience::Graph);
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn accepts(&self, audience: &str) -> bool {
+        without_slash(&self.0) == without_slash(audience)
+    }
+}
+
+impl fmt::Display for Audience {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Whether the audience is Microsoft Graph, by App ID URI or application id.
+pub(crate) fn is_graph(audience: &str) -> bool {
+    matches!(
+        without_slash(audience),
+        "https://graph.microsoft.com" | "00000003-0000-0000-c000-000000000000"
+    )
+}
+
+/// One trailing slash off, if the value has a scheme (Entra's v1 tokens have it or not, as the
+/// client asked).
+fn without_slash(audience: &str) -> &str {
+    if audience.contains("://") {
+        audience.strip_suffix('/').unwrap_or(audience)
+    } else {
+        audience
+    }
+}
+
+/// The audiences of one API: `{client id}`, `api://{client id}` and those configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Audiences(Vec<Audience>);
+
+impl Audiences {
+    pub(crate) fn new(client_id: ClientId, configured: Vec<Audience>) -> Self {
+        let mut all = vec![
+            Audience(client_id.to_string().into()),
+            Audience(format!("api://{client_id}").into()),
+        ];
+        for audience in configured {
+            if !all.contains(&audience) {
+                all.push(audience);
+            }
+        }
+        Self(all)
+    }
+
+    pub(crate) fn accept(&self, audience: &str) -> bool {
+        self.0.iter().any(|accepted| accepted.accepts(audience))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Audience> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+    fn audiences(configured: &[&str]) -> Audiences {
+        let configured = configured.iter().map(|text| Audience::new(text).unwrap());
+        Audiences::new(CLIENT.parse().unwrap(), configured.collect())
+    }
+
+    #[test]
+    fn the_client_id_and_its_uri_are_always_accepted() {
+        let audiences = audiences(&["https://api.contoso.com/orders"]);
+        for audience in [
+            CLIENT,
+            "api://6e74172b-be56-4843-9ff4-e66a39bb12e3",
+            "https://api.contoso.com/orders",
+        ] {
+            assert!(audiences.accept(audience), "{audience}");
+        }
+    }
+
+    #[test]
+    fn one_trailing_slash_is_tolerated_only_behind_a_scheme() {
+        let audiences = audiences(&["https://api.contoso.com/"]);
+        assert!(audiences.accept("https://api.contoso.com"));
+        assert!(audiences.accept("https://api.contoso.com/"));
+        assert!(audiences.accept(&format!("api://{CLIENT}/")));
+        assert!(!audiences.accept("https://api.contoso.com//"));
+        assert!(!audiences.accept(&format!("{CLIENT}/")));
+    }
+
+    #[test]
+    fn nothing_else_is_accepted() {
+        let audiences = audiences(&["https://api.contoso.com"]);
+        for audience in [
+            "",
+            "6e74172b-be56-4843-9ff4-e66a39bb12e",
+            "6E74172B-BE56-4843-9FF4-E66A39BB12E3",
+            "API://6e74172b-be56-4843-9ff4-e66a39bb12e3",
+            "https://api.contoso.com.evil",
+            "https://api.contoso.com/orders",
+            "https://api.contoso.com,other",
+        ] {
+            assert!(!audiences.accept(audience), "{audience}");
+        }
+    }
+
+    #[test]
+    fn an_audience_that_no_token_can_have_is_refused_when_it_is_made() {
+        assert_eq!(Audience::new(""), Err(InvalidAudience::Malformed));
+        assert_eq!(Audience::new("api://a b"), Err(InvalidAudience::Malformed));
+        assert_eq!(
+            Audience::new("api://a/.default"),
+            Err(InvalidAudience::Scope)
+        );
+        assert_eq!(
+            Audience::new("https://graph.microsoft.com/"),
+            Err(InvalidAudience::Graph)
+        );
+    }
+}

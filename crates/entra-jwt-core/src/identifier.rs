@@ -1,0 +1,181 @@
+//! The identifiers of Entra, parsed once at the edge.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A GUID in the one spelling that Entra writes: 36 lower-case characters with four hyphens.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Guid(u128);
+
+impl Guid {
+    /// Reads the exact spelling that Entra writes into tokens; upper case, braces and the form
+    /// without hyphens are refused, so that one identifier has one spelling.
+    pub(crate) fn from_token(text: &str) -> Option<Self> {
+        Self::read(text, false)
+    }
+
+    /// Reads what a person configures: as [`from_token`](Self::from_token), but in any case.
+    fn from_setting(text: &str) -> Option<Self> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, upper_case: bool) -> Option<Self> {
+        if text.len() != 36 {
+            return None;
+        }
+        let mut value = 0_u128;
+        for (position, character) in text.bytes().enumerate() {
+            if matches!(position, 8 | 13 | 18 | 23) {
+                if character != b'-' {
+                    return None;
+                }
+                continue;
+            }
+            if character.is_ascii_uppercase() && !upper_case {
+                return None;
+            }
+            let digit = char::from(character).to_digit(16)?;
+            value = value << 4 | u128::from(digit);
+        }
+        Some(Self(value))
+    }
+}
+
+impl fmt::Display for Guid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |bits: u32, mask: u128| (self.0 >> bits) & mask;
+        write!(
+            formatter,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            part(96, 0xffff_ffff),
+            part(80, 0xffff),
+            part(64, 0xffff),
+            part(48, 0xffff),
+            part(0, 0xffff_ffff_ffff),
+        )
+    }
+}
+
+/// The text is not a GUID of 36 characters, such as `72f988bf-86f1-41af-91ab-2d7cd011db47`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a GUID of the form 72f988bf-86f1-41af-91ab-2d7cd011db47")]
+pub struct InvalidGuid;
+
+macro_rules! guid_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        ///
+        /// Parsed from the 36-character form in any case, printed in lower case.
+        #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(pub(crate) Guid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidGuid;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Guid::from_setting(text).map(Self).ok_or(InvalidGuid)
+            }
+        }
+    };
+}
+
+guid_type! {
+    /// A tenant (directory), as in the claim `tid`.
+    TenantId
+}
+
+guid_type! {
+    /// An application (client) id, as in the claims `aud`, `azp` and `appid`.
+    ClientId
+}
+
+guid_type! {
+    /// The immutable id of a user or service principal in its tenant, as in the claim `oid`.
+    ///
+    /// Only together with the [`TenantId`] does it name somebody.
+    ObjectId
+}
+
+/// The name of a signing key, as in the header member `kid`: 1 to 256 bytes, compared byte for byte.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyId(Box<str>);
+
+impl KeyId {
+    /// The longest key id that is accepted, in bytes. Entra's have 27.
+    pub const MAX_LENGTH: usize = 256;
+
+    /// A key id, or `None` if the text is empty or longer than [`MAX_LENGTH`](Self::MAX_LENGTH).
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        (!text.is_empty() && text.len() <= Self::MAX_LENGTH).then(|| Self(text.into()))
+    }
+
+    /// The key id as it stands in the token. It comes from outside: escape it before you print it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOWER: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    const UPPER: &str = "72F988BF-86F1-41AF-91AB-2D7CD011DB47";
+
+    #[test]
+    fn a_guid_prints_as_it_was_read() {
+        assert_eq!(LOWER.parse::<TenantId>().unwrap().to_string(), LOWER);
+    }
+
+    #[test]
+    fn a_setting_may_be_upper_case_and_a_token_may_not() {
+        assert_eq!(UPPER.parse::<TenantId>().unwrap().to_string(), LOWER);
+        assert!(Guid::from_token(LOWER).is_some());
+        assert!(Guid::from_token(UPPER).is_none());
+    }
+
+    #[test]
+    fn other_spellings_of_a_guid_are_refused() {
+        for text in [
+            "",
+            "contoso.com",
+            "72f988bf86f141af91ab2d7cd011db47",
+            "{72f988bf-86f1-41af-91ab-2d7cd011db47}",
+            "72f988bf-86f1-41af-91ab-2d7cd011db4",
+            "72f988bf-86f1-41af-91ab-2d7cd011db477",
+            "72f988bf-86f1-41af-91ab-2d7cd011db4g",
+            "72f988bf-86f1-41af-91ab02d7cd011db47",
+            "72f988bf-86f1-41af-91ab-2d7cd011d-47",
+            "７2f988bf-86f1-41af-91ab-2d7cd011db",
+        ] {
+            assert_eq!(text.parse::<TenantId>(), Err(InvalidGuid), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_is_bounded() {
+        assert!(KeyId::new("").is_none());
+        assert!(KeyId::new(&"k".repeat(KeyId::MAX_LENGTH)).is_some());
+        assert!(KeyId::new(&"k".repeat(KeyId::MAX_LENGTH + 1)).is_none());
+    }
+}

@@ -1,0 +1,298 @@
+//! One signing key of an issuer, prepared once so that each signature costs no set-up.
+
+use std::fmt;
+
+use aws_lc_rs::rsa::PublicKeyComponents;
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
+use serde_json::{Map, Value};
+
+use crate::base64url;
+use crate::identifier::KeyId;
+
+/// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
+/// never taken from a token.
+pub(crate) const RS256: &str = "RS256";
+
+/// A public key that can verify RS256 signatures, with what the issuer published beside it.
+///
+/// Opaque and bound to its algorithm. Made by [`KeySet::from_jwks`](crate::KeySet::from_jwks).
+pub struct Key {
+    id: KeyId,
+    issuer: Option<Box<str>>,
+    cloud_instance_name: Option<Box<str>>,
+    modulus: Box<[u8]>,
+    exponent: Box<[u8]>,
+    prepared: ParsedPublicKey,
+}
+
+/// Why an entry of a key set cannot be used; the other entries can.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnusableKey {
+    /// The entry is no JSON object, or a member has the wrong type.
+    #[error("malformed")]
+    Malformed,
+    /// No `kid`, an empty one, or one of more than 256 bytes.
+    #[error("without a usable kid")]
+    KeyId,
+    /// Not an RSA key (`kty`); symmetric keys are among these.
+    #[error("not an RSA key")]
+    KeyType,
+    /// Not for verifying signatures (`use`, `key_ops`).
+    #[error("not for signatures")]
+    Use,
+    /// For another algorithm than RS256 (`alg`).
+    #[error("not for RS256")]
+    Algorithm,
+    /// Published with its private half: it is compromised, and somebody should be told.
+    #[error("published with private members")]
+    Private,
+    /// A modulus that is not odd and of 2048 to 8192 bits, or an exponent that is not odd and
+    /// between 3 and 2^32.
+    #[error("too weak, or out of bounds")]
+    Strength,
+    /// Two entries of one document have this `kid` and different material; neither is used.
+    #[error("ambiguous: another key has the same kid")]
+    Ambiguous,
+}
+
+impl Key {
+    /// Reads one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
+    pub(crate) fn from_jwk(entry: &Value) -> Result<Self, UnusableKey> {
+        const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+        let jwk = entry.as_object().ok_or(UnusableKey::Malformed)?;
+        if text(jwk, "kty")? != Some("RSA") {
+            return Err(UnusableKey::KeyType);
+        }
+        if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
+            return Err(UnusableKey::Private);
+        }
+        if text(jwk, "use")?.is_some_and(|usage| usage != "sig") || !may_verify(jwk)? {
+            return Err(UnusableKey::Use);
+        }
+        if text(jwk, "alg")?.is_some_and(|algorithm| algorithm != RS256) {
+            return Err(UnusableKey::Algorithm);
+        }
+        let id = text(jwk, "kid")?
+            .and_then(KeyId::new)
+            .ok_or(UnusableKey::KeyId)?;
+        let modulus = number(jwk, "n")?;
+        let exponent = number(jwk, "e")?;
+        if !is_strong(&modulus, &exponent) {
+            return Err(UnusableKey::Strength);
+        }
+        let prepared = PublicKeyComponents {
+            n: &*modulus,
+            e: &*exponent,
+        }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)
+        .map_err(|_| UnusableKey::Strength)?;
+
+        Ok(Self {
+            id,
+            issuer: text(jwk, "issuer")?.map(Into::into),
+            cloud_instance_name: text(jwk, "cloud_instance_name")?.map(Into::into),
+            modulus,
+            exponent,
+            prepared,
+        })
+    }
+
+    /// The name by which tokens refer to this key.
+    #[must_use]
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// The issuer that this key may sign for, as published: usually with the literal
+    /// `{tenantid}` in it. v1 documents publish none.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// The cloud that this key belongs to, such as `microsoftonline.com`, if published.
+    #[must_use]
+    pub fn cloud_instance_name(&self) -> Option<&str> {
+        self.cloud_instance_name.as_deref()
+    }
+
+    /// Whether both are the same number, whatever is published beside it.
+    #[must_use]
+    pub fn has_same_material(&self, other: &Self) -> bool {
+        self.modulus == other.modulus && self.exponent == other.exponent
+    }
+
+    /// This key for code that decodes with `jsonwebtoken`. Decoding that way checks none of the
+    /// rules of this crate.
+    #[cfg(feature = "jsonwebtoken")]
+    #[must_use]
+    pub fn to_decoding_key(&self) -> jsonwebtoken::DecodingKey {
+        jsonwebtoken::DecodingKey::from_rsa_raw_components(&self.modulus, &self.exponent)
+    }
+
+    pub(crate) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
+        self.prepared
+            .verify_sig(message.as_bytes(), signature)
+            .is_ok()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Key")
+            .field("id", &self.id)
+            .field("issuer", &self.issuer)
+            .field("cloud_instance_name", &self.cloud_instance_name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A member that must be a string if it is there.
+fn text<'a>(jwk: &'a Map<String, Value>, member: &str) -> Result<Option<&'a str>, UnusableKey> {
+    match jwk.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(UnusableKey::Malformed),
+    }
+}
+
+/// `key_ops` is absent or names `verify`.
+fn may_verify(jwk: &Map<String, Value>) -> Result<bool, UnusableKey> {
+    match jwk.get("key_ops") {
+        None => Ok(true),
+        Some(Value::Array(operations)) => Ok(operations.iter().any(|name| name == "verify")),
+        Some(_) => Err(UnusableKey::Malformed),
+    }
+}
+
+/// A `Base64urlUInt` (RFC 7518 §2); one leading zero byte, which some publish, is taken off.
+fn number(jwk: &Map<String, Value>, member: &str) -> Result<Box<[u8]>, UnusableKey> {
+    let bytes = text(jwk, member)?
+        .and_then(base64url::decode)
+        .ok_or(UnusableKey::Malformed)?;
+    match bytes.split_first() {
+        Some((0, rest)) => Ok(rest.into()),
+        _ => Ok(bytes.into()),
+    }
+}
+
+/// The bounds that aws-lc enforces only while it verifies, checked here when the key is loaded.
+fn is_strong(modulus: &[u8], exponent: &[u8]) -> bool {
+    let odd = |number: &[u8]| number.last().is_some_and(|byte| byte & 1 == 1);
+    let no_leading_zero = |number: &[u8]| number.first().is_some_and(|byte| *byte != 0);
+    let modulus_fits = match modulus.first() {
+        // 2048 bits are 256 bytes with the highest bit set.
+        Some(first) if modulus.len() == 256 => *first >= 0x80,
+        _ => (257..=1024).contains(&modulus.len()),
+    };
+    let exponent_fits = exponent.len() <= 4 && exponent != [1];
+    [modulus, exponent]
+        .into_iter()
+        .all(|number| odd(number) && no_leading_zero(number))
+        && modulus_fits
+        && exponent_fits
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{jwk, with};
+
+    #[test]
+    fn a_key_as_entra_publishes_it_is_usable() {
+        let key = Key::from_jwk(&jwk()).unwrap();
+        assert_eq!(key.cloud_instance_name(), Some("microsoftonline.com"));
+        assert!(key.issuer().unwrap().contains("{tenantid}"));
+    }
+
+    #[test]
+    fn members_that_are_not_needed_do_not_matter() {
+        for (member, value) in [
+            ("use", Value::Null),
+            ("alg", json!("RS256")),
+            ("key_ops", json!(["verify"])),
+            ("x5c", json!(5)),
+            ("unknown", json!({})),
+        ] {
+            let mut entry = with(&jwk(), member, value.clone());
+            if value.is_null() {
+                entry.as_object_mut().unwrap().remove(member);
+            }
+            assert!(Key::from_jwk(&entry).is_ok(), "{member}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_verify_a_token_of_entra_is_unusable() {
+        let padded = format!("{}=", jwk()["n"].as_str().unwrap());
+        for (member, value, reason) in [
+            ("kty", json!("EC"), UnusableKey::KeyType),
+            ("kty", json!("oct"), UnusableKey::KeyType),
+            ("kty", json!("AKP"), UnusableKey::KeyType),
+            ("kty", json!(5), UnusableKey::Malformed),
+            ("d", json!("AQAB"), UnusableKey::Private),
+            ("k", json!("AQAB"), UnusableKey::Private),
+            ("use", json!("enc"), UnusableKey::Use),
+            ("use", json!(["sig"]), UnusableKey::Malformed),
+            ("key_ops", json!(["encrypt"]), UnusableKey::Use),
+            ("alg", json!("PS256"), UnusableKey::Algorithm),
+            ("alg", json!("SHA256"), UnusableKey::Algorithm),
+            ("kid", json!(""), UnusableKey::KeyId),
+            ("kid", json!(7), UnusableKey::Malformed),
+            ("n", json!("AQAB"), UnusableKey::Strength),
+            ("n", json!(padded), UnusableKey::Malformed),
+            ("n", json!(""), UnusableKey::Strength),
+            ("e", json!("AQ"), UnusableKey::Strength),
+            ("e", json!("Ag"), UnusableKey::Strength),
+            ("e", json!("AA"), UnusableKey::Strength),
+            ("e", json!(""), UnusableKey::Strength),
+            ("e", json!("AQAAAAE"), UnusableKey::Strength),
+            ("issuer", json!(5), UnusableKey::Malformed),
+            ("cloud_instance_name", json!([]), UnusableKey::Malformed),
+        ] {
+            let entry = with(&jwk(), member, value.clone());
+            assert_eq!(
+                Key::from_jwk(&entry).map(|key| key.id).unwrap_err(),
+                reason,
+                "{member}: {value}"
+            );
+        }
+        assert_eq!(
+            Key::from_jwk(&json!([])).map(|key| key.id),
+            Err(UnusableKey::Malformed)
+        );
+    }
+
+    #[test]
+    fn the_modulus_has_2048_to_8192_bits() {
+        let modulus = |length: usize, first: u8| {
+            let mut bytes = vec![0xff; length];
+            bytes[0] = first;
+            bytes
+        };
+        assert!(is_strong(&modulus(256, 0x80), &[3]));
+        assert!(is_strong(&modulus(1024, 0xff), &[1, 0, 1]));
+        assert!(!is_strong(&modulus(256, 0x7f), &[1, 0, 1]));
+        assert!(!is_strong(&modulus(255, 0xff), &[1, 0, 1]));
+        assert!(!is_strong(&modulus(1025, 0x01), &[1, 0, 1]));
+        assert!(!is_strong(&[0xfe; 256], &[1, 0, 1]));
+    }
+
+    #[test]
+    fn a_leading_zero_byte_of_the_modulus_is_tolerated() {
+        use base64::Engine as _;
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let mut modulus = base64url::decode(jwk()["n"].as_str().unwrap()).unwrap();
+        modulus.insert(0, 0);
+        let entry = with(&jwk(), "n", json!(engine.encode(&modulus)));
+        assert!(Key::from_jwk(&entry).is_ok());
+        modulus.insert(0, 0);
+        let entry = with(&jwk(), "n", json!(engine.encode(&modulus)));
+        assert!(Key::from_jwk(&entry).is_err());
+    }
+}

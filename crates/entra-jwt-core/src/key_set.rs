@@ -1,0 +1,233 @@
+//! The keys of one issuer, from a JWKS document (RFC 7517 §5).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::identifier::KeyId;
+use crate::key::{Key, UnusableKey};
+
+/// The usable keys of a JWKS document, with the issuer and cloud discovered beside it.
+///
+/// Each entry is read on its own: an unusable or exotic one never costs the good ones.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: HashMap<KeyId, Arc<Key>>,
+    unusable: Vec<(Option<KeyId>, UnusableKey)>,
+    issuer: Option<Box<str>>,
+    cloud_instance_name: Option<Box<str>>,
+}
+
+/// The document as a whole is no key set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidKeySet {
+    /// Not a JSON object with an array `keys`.
+    #[error("not a JWKS document: an object with an array \"keys\" is expected")]
+    Malformed,
+    /// More entries than a key server ever has.
+    #[error("{found} keys, at most {} are accepted", KeySet::MAX_KEYS)]
+    TooManyKeys {
+        /// How many entries there are.
+        found: usize,
+    },
+}
+
+impl KeySet {
+    /// The most entries that a document may have. Entra's have 4 to 14.
+    pub const MAX_KEYS: usize = 100;
+
+    /// Reads a JWKS document.
+    ///
+    /// Two entries with the same `kid` and different material make both unusable; entries that
+    /// cannot be used are listed in [`unusable`](Self::unusable).
+    ///
+    /// # Errors
+    /// If the document as a whole is no key set. A set without any usable key is not an error
+    /// here: see [`is_empty`](Self::is_empty).
+    pub fn from_jwks(document: &[u8]) -> Result<Self, InvalidKeySet> {
+        #[derive(Deserialize)]
+        struct Jwks {
+            keys: Vec<Value>,
+        }
+
+        let jwks: Jwks = serde_json::from_slice(document).map_err(|_| InvalidKeySet::Malformed)?;
+        if jwks.keys.len() > Self::MAX_KEYS {
+            return Err(InvalidKeySet::TooManyKeys {
+                found: jwks.keys.len(),
+            });
+        }
+
+        let mut set = Self::default();
+        let mut ambiguous = Vec::new();
+        for entry in &jwks.keys {
+            match Key::from_jwk(entry) {
+                Ok(key) => match set.keys.get(key.id()) {
+                    Some(twin) if !twin.has_same_material(&key) => ambiguous.push(key.id().clone()),
+                    Some(_) => {}
+                    None => {
+                        set.keys.insert(key.id().clone(), Arc::new(key));
+                    }
+                },
+                Err(reason) => {
+                    let id = entry
+                        .get("kid")
+                        .and_then(Value::as_str)
+                        .and_then(KeyId::new);
+                    set.unusable.push((id, reason));
+                }
+            }
+        }
+        for id in ambiguous {
+            if set.keys.remove(&id).is_some() {
+                set.unusable.push((Some(id), UnusableKey::Ambiguous));
+            }
+        }
+        Ok(set)
+    }
+
+    /// With the `issuer` of the discovery document that led to these keys.
+    #[must_use]
+    pub fn with_issuer(mut self, issuer: &str) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// With the `cloud_instance_name` of the discovery document that led to these keys.
+    #[must_use]
+    pub fn with_cloud_instance_name(mut self, name: &str) -> Self {
+        self.cloud_instance_name = Some(name.into());
+        self
+    }
+
+    /// The key of this id.
+    #[must_use]
+    pub fn key(&self, id: &KeyId) -> Option<&Key> {
+        self.keys.get(id).map(Arc::as_ref)
+    }
+
+    /// The keys in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.values()
+    }
+
+    /// How many usable keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether no key is usable.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The entries that were left out, by `kid` where they have one, and why.
+    pub fn unusable(&self) -> impl Iterator<Item = (Option<&KeyId>, UnusableKey)> {
+        self.unusable
+            .iter()
+            .map(|(id, reason)| (id.as_ref(), *reason))
+    }
+
+    /// The issuer that was discovered with the keys.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// The cloud that was discovered with the keys.
+    #[must_use]
+    pub fn cloud_instance_name(&self) -> Option<&str> {
+        self.cloud_instance_name.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{jwk, second_jwk, with};
+
+    fn read(keys: &Value) -> KeySet {
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_exotic_key_does_not_cost_the_good_one() {
+        let good = jwk();
+        for exotic in [
+            json!(null),
+            json!("key"),
+            json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AQAB" }),
+            json!({ "kty": "OKP", "crv": "X25519", "kid": 5 }),
+            with(&good, "kid", json!({ "not": "a string" })),
+            with(&with(&good, "kid", json!("weak")), "e", json!("AQ")),
+        ] {
+            let set = read(&json!([exotic.clone(), good.clone()]));
+            assert_eq!(set.len(), 1, "{exotic}");
+            assert_eq!(set.unusable().count(), 1, "{exotic}");
+        }
+    }
+
+    #[test]
+    fn one_kid_with_two_materials_is_nobodys() {
+        let twin = with(&second_jwk(), "kid", jwk()["kid"].clone());
+        let third = with(&second_jwk(), "kid", json!("third"));
+        let set = read(&json!([jwk(), twin.clone(), third, twin]));
+        assert_eq!(set.len(), 1);
+        assert_eq!(
+            set.unusable().map(|(_, reason)| reason).collect::<Vec<_>>(),
+            [UnusableKey::Ambiguous]
+        );
+    }
+
+    #[test]
+    fn the_same_key_twice_is_one_key() {
+        let set = read(&json!([jwk(), jwk()]));
+        assert_eq!((set.len(), set.unusable().count()), (1, 0));
+    }
+
+    #[test]
+    fn an_unusable_twin_is_left_out_before_ambiguity_is_judged() {
+        let encryption = with(
+            &with(&second_jwk(), "kid", jwk()["kid"].clone()),
+            "use",
+            json!("enc"),
+        );
+        assert_eq!(read(&json!([encryption, jwk()])).len(), 1);
+    }
+
+    #[test]
+    fn other_documents_are_no_key_set() {
+        for document in [
+            "",
+            "[]",
+            "{}",
+            "{\"keys\":5}",
+            "<html>",
+            "{\"error\":\"x\"}",
+        ] {
+            assert!(
+                matches!(
+                    KeySet::from_jwks(document.as_bytes()),
+                    Err(InvalidKeySet::Malformed)
+                ),
+                "{document}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_number_of_keys_is_bounded() {
+        let document = |count: usize| json!({ "keys": vec![json!(null); count] }).to_string();
+        assert!(KeySet::from_jwks(document(100).as_bytes()).is_ok());
+        assert!(matches!(
+            KeySet::from_jwks(document(101).as_bytes()),
+            Err(InvalidKeySet::TooManyKeys { found: 101 })
+        ));
+    }
+}

@@ -1,0 +1,83 @@
+//! What a valid access token of Microsoft Entra ID is: the rules, without any I/O.
+//!
+//! A token comes in as text, and either an [`AccessToken`] comes out or a [`Rejection`] that says
+//! which rule failed, what was found, what was expected and how to fix it. The crate fetches
+//! nothing, has no clock (`now` is an argument) and no async: to protect a service, use
+//! `tower-entra-auth`, which adds those around it.
+//!
+//! ```
+//! use std::time::SystemTime;
+//! use entra_jwt_core::{ClientId, KeySet, TenantId, Validator};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let tenant: TenantId = "72f988bf-86f1-41af-91ab-2d7cd011db47".parse()?;
+//! let api: ClientId = "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse()?;
+//! let validator = Validator::entra(tenant, api).build()?;
+//!
+//! # let (jwks, token) = (br#"{"keys":[]}"#, "not a token");
+//! let keys = KeySet::from_jwks(jwks)?;          // …/{tenant}/discovery/v2.0/keys
+//! match validator.validate(token, &keys, SystemTime::now()) {
+//!     Ok(token) => println!("{} of tenant {}", token.id(), token.tenant_id()),
+//!     Err(rejection) => println!("{}: {}; {}", rejection.code(), rejection, rejection.remedy()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a token
+//!
+//! 1. [`Unverified::parse`] reads the compact form strictly. Nothing is proven yet.
+//! 2. [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`].
+//! 3. If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help.
+//! 4. [`Validator::finish`] verifies the signature and runs every rule: lifetime, issuer and
+//!    tenant ([`Tenancy`], [`Cloud`]), what the key may sign, [`Audience`], kind of token.
+//! 5. [`Validator::default_permission`] refuses a token that permits nothing ([`Denied`]).
+//!
+//! [`Validator::validate`] is steps 1 to 4 in one call.
+//!
+//! # Features
+//!
+//! - `jsonwebtoken`: `Key::to_decoding_key`, for code that already decodes with that crate. None
+//!   of its cryptography backends is turned on; the signature check here uses aws-lc-rs directly.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
+mod access_token;
+mod audience;
+mod base64url;
+mod checks;
+mod claims;
+mod cloud;
+mod denied;
+mod identifier;
+mod key;
+mod key_set;
+mod member;
+mod object;
+mod rejection;
+#[cfg(test)]
+mod testing;
+mod unverified;
+mod validator;
+
+pub use crate::access_token::{AccessToken, CallerId, CallerKind, TokenVersion};
+pub use crate::audience::{Audience, InvalidAudience};
+pub use crate::cloud::Cloud;
+pub use crate::denied::Denied;
+pub use crate::identifier::{ClientId, InvalidGuid, KeyId, ObjectId, TenantId};
+pub use crate::key::{Key, UnusableKey};
+pub use crate::key_set::{InvalidKeySet, KeySet};
+pub use crate::rejection::{Part, Rejection, Shown};
+pub use crate::unverified::{KeyRef, Unverified};
+pub use crate::validator::{InvalidRules, Tenancy, Validator, ValidatorBuilder};

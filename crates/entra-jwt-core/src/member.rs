@@ -1,0 +1,227 @@
+//! The types of the members that a token's header and claims have.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::identifier::{ClientId, ObjectId};
+use crate::object::MemberType;
+
+/// A string on whose value something depends.
+pub(crate) type Text = Box<str>;
+
+/// An array of strings on whose values something depends.
+pub(crate) type TextList = Box<[Box<str>]>;
+
+impl MemberType for Text {
+    const EXPECTED: &'static str = "a string";
+}
+
+impl MemberType for TextList {
+    const EXPECTED: &'static str = "an array of strings";
+}
+
+macro_rules! guid_member {
+    ($($type:ty),*) => {$(
+        impl MemberType for $type {
+            const EXPECTED: &'static str = "a GUID";
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+                struct GuidVisitor;
+
+                impl Visitor<'_> for GuidVisitor {
+                    type Value = $type;
+
+                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        formatter.write_str(<$type>::EXPECTED)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                value.deserialize_str(GuidVisitor)
+            }
+        }
+    )*};
+}
+guid_member!(ClientId, ObjectId);
+
+/// Seconds since 1970 as a JSON number (RFC 7519 §2); a fraction is cut off.
+///
+/// Never a string, even where the claim is optional: a lenient reading once let tokens without
+/// an effective expiry pass (CVE-2026-25537).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct NumericDate(i64);
+
+impl NumericDate {
+    /// The last second of the year 9999.
+    const LAST: i64 = 253_402_300_799;
+
+    pub(crate) const fn seconds(self) -> i64 {
+        self.0
+    }
+
+    pub(crate) fn to_system_time(self) -> SystemTime {
+        u64::try_from(self.0)
+            .ok()
+            .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+            .unwrap_or(UNIX_EPOCH)
+    }
+
+    /// The whole seconds of a clock's reading; before 1970 they are negative.
+    pub(crate) fn from_clock(now: SystemTime) -> Self {
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        match now.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self(seconds(after)),
+            Err(before) => Self(seconds(before.duration()).saturating_neg()),
+        }
+    }
+}
+
+impl MemberType for NumericDate {
+    const EXPECTED: &'static str = "a number of seconds since 1970, before the year 10000";
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        // The typed hint, not `deserialize_any`, because serde_json's feature
+        // `arbitrary_precision` turns numbers into maps for the latter.
+        value.deserialize_f64(NumericDateVisitor)
+    }
+}
+
+struct NumericDateVisitor;
+
+impl Visitor<'_> for NumericDateVisitor {
+    type Value = NumericDate;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(NumericDate::EXPECTED)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<NumericDate, E> {
+        let range = NumericDate::LAST.saturating_neg()..=NumericDate::LAST;
+        if range.contains(&seconds) {
+            Ok(NumericDate(seconds))
+        } else {
+            Err(E::custom("out of range"))
+        }
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, seconds: u64) -> Result<NumericDate, E> {
+        i64::try_from(seconds)
+            .map_err(E::custom)
+            .and_then(|seconds| self.visit_i64(seconds))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
+        #[expect(clippy::cast_precision_loss, reason = "the constant has 38 bits")]
+        let last = NumericDate::LAST as f64;
+        if (-last..=last).contains(&seconds) {
+            #[expect(clippy::cast_possible_truncation, reason = "in range, and floored")]
+            self.visit_i64(seconds.floor() as i64)
+        } else {
+            Err(E::custom("out of range"))
+        }
+    }
+}
+
+/// A member of which only the presence counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present;
+
+impl MemberType for Present {
+    const EXPECTED: &'static str = "any value";
+}
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(value).map(|_| Self)
+    }
+}
+
+/// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
+/// else counts as absent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Informal(Option<Box<str>>);
+
+impl Informal {
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl MemberType for Informal {
+    const EXPECTED: &'static str = "any value";
+}
+
+impl<'de> Deserialize<'de> for Informal {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(InformalVisitor)
+    }
+}
+
+struct InformalVisitor;
+
+impl<'de> Visitor<'de> for InformalVisitor {
+    type Value = Informal;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(Informal::EXPECTED)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Informal, E> {
+        Ok(Informal(Some(text.into())))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Informal, E> {
+        Ok(Informal(Some(value.to_string().into())))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Informal, E> {
+        Ok(Informal(Some(value.to_string().into())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Informal, E> {
+        Ok(Informal(Some(value.to_string().into())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Informal, E> {
+        Ok(Informal(Some(value.to_string().into())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Informal, E> {
+        Ok(Informal(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Informal, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Informal(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Informal, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Informal(None))
+    }
+}
+
+/// The key id in the header: 1 to 256 bytes.
+pub(crate) struct HeaderKeyId(pub(crate) crate::identifier::KeyId);
+
+impl MemberType for HeaderKeyId {
+    const EXPECTED: &'static str = "a string of 1 to 256 bytes";
+}
+
+impl<'de> Deserialize<'de> for HeaderKeyId {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let text = Text::deserialize(value)?;
+        crate::identifier::KeyId::new(&text)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(Self::EXPECTED))
+    }
+}

@@ -1,0 +1,174 @@
+//! A token in compact form, parsed: nothing of it is proven.
+
+use std::fmt;
+
+use crate::base64url;
+use crate::claims::Claims;
+use crate::identifier::KeyId;
+use crate::member::{HeaderKeyId, Present, Text};
+use crate::object::{self, members};
+use crate::rejection::{Part, Rejection};
+
+members! {
+    /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
+    /// `x5u`, `x5c`, `x5t`) are not among them: they come from the sender and are never looked at.
+    struct Header {
+        "alg" => algorithm: Text,
+        "kid" => key_id: HeaderKeyId,
+        "typ" => token_type: Text,
+        "nonce" => nonce: Present,
+        "crit" => critical: Present,
+        "b64" => base64_payload: Present,
+        "zip" => compression: Present,
+        "enc" => encryption: Present,
+    }
+}
+
+/// A parsed token of which nothing is proven: what it says may be a lie.
+///
+/// [`parse`](Self::parse) checks what holds for every issuer: size, three segments, strict
+/// base64url, JSON objects without twin members, claim types, a key id, and no header member that
+/// would change how the token is read. Whether to believe it is for a
+/// [`Validator`](crate::Validator) to say.
+pub struct Unverified<'a> {
+    signing_input: &'a str,
+    signature: Vec<u8>,
+    pub(crate) header_text: String,
+    pub(crate) payload_text: String,
+    pub(crate) algorithm: Option<Text>,
+    pub(crate) token_type: Option<Text>,
+    pub(crate) has_nonce: bool,
+    pub(crate) key_id: KeyId,
+    pub(crate) claims: Claims,
+    pub(crate) tenant_is_ambiguous: bool,
+}
+
+/// Which key a token asks for: what is needed to fetch keys between the two phases.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct KeyRef<'a> {
+    /// The unverified `iss`, if there is one.
+    pub issuer: Option<&'a str>,
+    /// The header's `kid`.
+    pub key_id: &'a KeyId,
+}
+
+impl<'a> Unverified<'a> {
+    /// The longest token that [`parse`](Self::parse) accepts, in bytes: 16 KiB. A token with 200
+    /// groups, the most that Entra puts into one, has about 12 KB.
+    pub const DEFAULT_MAX_LENGTH: usize = 16 * 1024;
+
+    /// Parses a token of at most [`DEFAULT_MAX_LENGTH`](Self::DEFAULT_MAX_LENGTH) bytes.
+    ///
+    /// # Errors
+    /// The first fault that is found.
+    pub fn parse(token: &'a str) -> Result<Self, Rejection> {
+        Self::parse_up_to(token, Self::DEFAULT_MAX_LENGTH)
+    }
+
+    /// Parses a token of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The first fault that is found.
+    pub fn parse_up_to(token: &'a str, limit: usize) -> Result<Self, Rejection> {
+        if token.len() > limit {
+            return Err(Rejection::TooLarge {
+                length: token.len(),
+                limit,
+            });
+        }
+        let [header, payload, signature] = segments(token)?;
+        let signing_input = token
+            .rsplit_once('.')
+            .map_or(token, |(signing_input, _)| signing_input);
+
+        let header_text = decode(header, Part::Header)?;
+        let payload_text = decode(payload, Part::Payload)?;
+        let signature = base64url::decode(signature).ok_or(Rejection::InvalidBase64 {
+            part: Part::Signature,
+        })?;
+
+        let (header, _): (Header, _) = object::read(&header_text, Part::Header)?;
+        if let Some(member) = header.unsupported() {
+            return Err(Rejection::UnsupportedHeader { member });
+        }
+        let (claims, other_claims): (Claims, _) = object::read(&payload_text, Part::Payload)?;
+        let tenant_is_ambiguous = other_claims
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case("tid"));
+
+        Ok(Self {
+            signing_input,
+            signature,
+            algorithm: header.algorithm,
+            token_type: header.token_type,
+            has_nonce: header.nonce.is_some(),
+            key_id: header.key_id.ok_or(Rejection::MissingKeyId)?.0,
+            header_text,
+            payload_text,
+            claims,
+            tenant_is_ambiguous,
+        })
+    }
+
+    /// Which key the token asks for.
+    #[must_use]
+    pub fn key_ref(&self) -> KeyRef<'_> {
+        KeyRef {
+            issuer: self.claims.issuer.as_deref(),
+            key_id: &self.key_id,
+        }
+    }
+
+    pub(crate) fn signing_input(&self) -> &str {
+        self.signing_input
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+impl Header {
+    /// A member that none of our readings honours; ignoring it could mean something else than the
+    /// issuer said (RFC 7515 §4.1.11, RFC 7797, RFC 7516).
+    fn unsupported(&self) -> Option<&'static str> {
+        [
+            ("crit", self.critical),
+            ("b64", self.base64_payload),
+            ("zip", self.compression),
+            ("enc", self.encryption),
+        ]
+        .into_iter()
+        .find_map(|(name, member)| member.map(|_| name))
+    }
+}
+
+impl fmt::Debug for Unverified<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Unverified")
+            .field("key_id", &self.key_id)
+            .field("algorithm", &self.algorithm)
+            .field("issuer", &self.claims.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The three segments of the compact form (RFC 7515 §3.1), without reading past the sixth dot.
+fn segments(token: &str) -> Result<[&str; 3], Rejection> {
+    let mut segments = token.splitn(7, '.');
+    let three = [segments.next(), segments.next(), segments.next()];
+    match (three, segments.count()) {
+        ([Some(header), Some(payload), Some(signature)], 0) => Ok([header, payload, signature]),
+        (_, 2) => Err(Rejection::Encrypted),
+        (three, more) => Err(Rejection::NotAToken {
+            found: three.iter().flatten().count().saturating_add(more).min(6),
+        }),
+    }
+}
+
+fn decode(segment: &str, part: Part) -> Result<String, Rejection> {
+    let bytes = base64url::decode(segment).ok_or(Rejection::InvalidBase64 { part })?;
+    String::from_utf8(bytes).map_err(|_| Rejection::InvalidJson { part })
+}

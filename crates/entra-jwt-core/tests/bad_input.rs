@@ -1,0 +1,239 @@
+//! Whatever is sent as a token: a refusal with its own code, never a panic.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entra_dev_tenant::DevTenant;
+use entra_jwt_core::{KeySet, Rejection, TenantId, Unverified, Validator};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+fn code(token: &str) -> &'static str {
+    Unverified::parse(token).map_or_else(|rejection| rejection.code(), |_| "parsed")
+}
+
+/// A token of these two texts; parsing does not look at the signature.
+fn token(header: &str, payload: &str) -> String {
+    token_of_bytes(header.as_bytes(), payload.as_bytes())
+}
+
+fn token_of_bytes(header: &[u8], payload: &[u8]) -> String {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    format!("{}.{}.AAAA", encode(header), encode(payload))
+}
+
+const HEADER: &str = r#"{"alg":"RS256","kid":"k"}"#;
+
+#[test]
+fn a_token_has_three_segments() {
+    assert_eq!(code(&token(HEADER, "{}")), "parsed");
+    for (text, found) in [
+        ("", 1),
+        ("garbage", 1),
+        ("a.b", 2),
+        ("a.b.c.d", 4),
+        ("a.b.c.d.e.f", 6),
+        (&".".repeat(16 * 1024), 6),
+        (&"A".repeat(16 * 1024), 1),
+    ] {
+        assert_eq!(
+            Unverified::parse(text).unwrap_err(),
+            Rejection::NotAToken { found },
+            "{}",
+            &text[..text.len().min(20)]
+        );
+    }
+    assert_eq!(code("a.b.c.d.e"), "encrypted_token");
+    assert_eq!(code("...."), "encrypted_token");
+}
+
+#[test]
+fn an_empty_segment_counts_as_one() {
+    let good = token(HEADER, "{}");
+    assert_eq!(code(&format!(".{good}")), "not_a_token");
+    assert_eq!(code(&format!("{good}.")), "not_a_token");
+    assert_eq!(code(&good.replacen('.', "..", 1)), "not_a_token");
+    assert_eq!(code(".."), "invalid_json");
+}
+
+#[test]
+fn the_length_is_bounded_before_anything_is_decoded() {
+    let rejection = Unverified::parse(&"A".repeat(16 * 1024 + 1)).unwrap_err();
+    assert_eq!(
+        rejection,
+        Rejection::TooLarge {
+            length: 16 * 1024 + 1,
+            limit: 16 * 1024
+        }
+    );
+    assert_eq!(code(&"A".repeat(1024 * 1024)), "token_too_large");
+    let good = token(HEADER, "{}");
+    assert!(Unverified::parse_up_to(&good, good.len()).is_ok());
+    assert!(Unverified::parse_up_to(&good, good.len() - 1).is_err());
+}
+
+#[test]
+fn base64url_is_strict_in_every_segment() {
+    let good = token(HEADER, r#"{"a":1}"#);
+    let segments: Vec<&str> = good.split('.').collect();
+    for position in 0..3 {
+        for spoilt in [
+            format!("{}=", segments[position]),
+            format!("{} ", segments[position]),
+            format!("{}\n", segments[position]),
+            format!("{}+", segments[position]),
+            format!("{}/", segments[position]),
+            format!("{}?", segments[position]),
+            format!("{}é", segments[position]),
+            "A".to_owned(),
+            // Trailing bits that are not zero.
+            "AB".to_owned(),
+        ] {
+            let mut segments = segments.clone();
+            segments[position] = &spoilt;
+            assert_eq!(
+                code(&segments.join(".")),
+                "invalid_base64",
+                "{position} {spoilt:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn header_and_payload_are_json_objects_and_nothing_else() {
+    for text in [
+        "",
+        " ",
+        "[]",
+        "\"x\"",
+        "5",
+        "null",
+        "true",
+        "{",
+        "{}{}",
+        "{} x",
+        "{'a':1}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "\u{feff}{}",
+        "{\"a\":01}",
+        "{\"a\":\"\n\"}",
+        "NaN",
+    ] {
+        assert_eq!(code(&token(text, "{}")), "invalid_json", "header {text:?}");
+        assert_eq!(
+            code(&token(HEADER, text)),
+            "invalid_json",
+            "payload {text:?}"
+        );
+    }
+    assert_eq!(code(&token(&format!(" {HEADER}\n"), " {} ")), "parsed");
+}
+
+#[test]
+fn utf_8_is_required_everywhere() {
+    for bytes in [
+        &b"{\"a\":\"\xff\"}"[..],
+        b"{\"\xc0\x80\":1}",
+        b"\xff\xfe{\x00}\x00",
+    ] {
+        assert_eq!(
+            code(&token_of_bytes(HEADER.as_bytes(), bytes)),
+            "invalid_json"
+        );
+        assert_eq!(code(&token_of_bytes(bytes, b"{}")), "invalid_json");
+    }
+}
+
+#[test]
+fn a_member_stands_once_whatever_its_spelling() {
+    for payload in [
+        r#"{"aud":"a","aud":"a"}"#,
+        r#"{"aud":"a","\u0061ud":"a"}"#,
+        r#"{"exp":1,"x":2,"exp":1}"#,
+        r#"{"unknown":1,"other":2,"unknown":1}"#,
+        r#"{"un\u006bnown":1,"unknown":1}"#,
+        r#"{"":1,"":1}"#,
+    ] {
+        assert_eq!(
+            code(&token(HEADER, payload)),
+            "duplicate_member",
+            "{payload}"
+        );
+    }
+    for header in [
+        r#"{"alg":"RS256","kid":"k","alg":"none"}"#,
+        r#"{"alg":"RS256","kid":"k","kid":"k"}"#,
+        r#"{"alg":"RS256","kid":"k","x":1,"x":1}"#,
+    ] {
+        assert_eq!(code(&token(header, "{}")), "duplicate_member", "{header}");
+    }
+    // Names are case-sensitive, and only the top level is ours to judge.
+    assert_eq!(
+        code(&token(HEADER, r#"{"aud":"a","Aud":"b","x":{"y":1,"y":2}}"#)),
+        "parsed"
+    );
+}
+
+#[test]
+fn deep_nesting_and_many_members_are_no_trouble() {
+    let nested = |depth: usize| format!("{{\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(code(&token(HEADER, &nested(100))), "parsed");
+    // The cap on the token's size bounds the depth; skipping does not recurse.
+    assert!(matches!(
+        code(&token(HEADER, &nested(6_000))),
+        "parsed" | "invalid_json"
+    ));
+    let unbounded =
+        Unverified::parse_up_to(&token(HEADER, &nested(500_000)), usize::MAX).map(|_| ());
+    assert!(matches!(
+        unbounded,
+        Ok(()) | Err(Rejection::InvalidJson { .. })
+    ));
+
+    let members: Vec<String> = (0..1_000).map(|n| format!("\"m{n}\":0")).collect();
+    assert_eq!(
+        code(&token(HEADER, &format!("{{{}}}", members.join(",")))),
+        "parsed"
+    );
+    let digits = format!("{{\"exp\":{}}}", "9".repeat(10_000));
+    assert_ne!(code(&token(HEADER, &digits)), "parsed");
+}
+
+#[test]
+fn json_serialisation_of_a_signed_token_is_none() {
+    let flattened = r#"{"payload":"e30","protected":"e30","signature":"AAAA"}"#;
+    assert_eq!(code(flattened), "not_a_token");
+}
+
+#[test]
+fn text_that_is_no_ascii_is_refused() {
+    for text in ["é.é.é", "🔑.🔑.🔑", "a.b.\u{0}", "\u{202e}.a.b"] {
+        assert_eq!(code(text), "invalid_base64");
+    }
+}
+
+/// A small deterministic stand-in for a fuzzer: no change of a valid token is ever accepted.
+#[tokio::test]
+async fn no_changed_byte_of_a_valid_token_is_accepted() {
+    let tenant = DevTenant::start().await.unwrap();
+    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let id: TenantId = tenant.id().parse().unwrap();
+    let validator = Validator::entra(id, API.parse().unwrap()).build().unwrap();
+    let now = tenant.clock()();
+    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+    assert!(validator.validate(&token, &keys, now).is_ok());
+
+    for position in 0..token.len() {
+        for replacement in ["A", "_", ".", "=", ""] {
+            let mut changed = token.clone();
+            changed.replace_range(position..=position, replacement);
+            if changed != token {
+                assert!(
+                    validator.validate(&changed, &keys, now).is_err(),
+                    "position {position}, {replacement:?}"
+                );
+            }
+        }
+    }
+}
