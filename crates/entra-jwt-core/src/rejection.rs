@@ -294,45 +294,41 @@ impl Rejection {
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         match self {
-            Self::TooLarge { .. } => "most of a large token is group ids; have the API's app \
-                registration emit only the groups assigned to the application (Token \
-                configuration), or raise the limit"
+            Self::TooLarge { .. } => "have the API's app registration emit only the groups \
+                assigned to the application (Token configuration), or raise the limit"
                 .into(),
             Self::NotAToken { .. }
             | Self::InvalidBase64 { .. }
             | Self::InvalidJson { .. }
             | Self::DuplicateMember { .. }
-            | Self::WrongType { .. } => "send the access token exactly as Entra's token endpoint \
-                returned it, in the header Authorization: Bearer <token>"
-                .into(),
-            Self::Encrypted => "remove the token encryption key (keyCredentials, \
-                tokenEncryptionKeyId) from the API's app registration; encrypted access tokens \
-                are not supported"
+            | Self::WrongType { .. } => {
+                "send the access token exactly as Entra's token endpoint returned it".into()
+            }
+            Self::Encrypted => "remove tokenEncryptionKeyId from the manifest of this API's app \
+                registration; encrypted tokens are not supported"
                 .into(),
             Self::MissingKeyId
             | Self::UnsupportedHeader { .. }
             | Self::WrongAlgorithm { .. }
-            | Self::WrongTokenType { .. } => "this is no access token of Microsoft Entra ID; \
+            | Self::WrongTokenType { .. }
+            | Self::MissingClaim { .. } => "this is no access token of Microsoft Entra ID; \
                 request one from its token endpoint"
                 .into(),
-            Self::GraphToken => "request a token for this API: the scope api://<client id of \
-                this API>/<scope name> instead of a Microsoft Graph scope such as User.Read"
+            Self::GraphToken => "request a token for this API, by the scope \
+                api://<client id>/<name>, not by a Graph scope such as User.Read"
                 .into(),
-            Self::UnknownKey { .. } => "if the token is of the configured tenant and cloud, the \
-                API may have custom signing keys (claims mapping), which are not among the \
-                tenant's keys"
+            Self::UnknownKey { .. } => "check that the token is of the configured tenant and \
+                cloud; if the API has custom signing keys (claims mapping), those are not among \
+                the tenant's"
                 .into(),
-            Self::BadSignature { .. } => "the token was changed on its way or was not signed by \
-                Entra; send it exactly as the token endpoint returned it"
+            Self::BadSignature { .. } => "the token was changed on its way, or forged; send it \
+                exactly as Entra's token endpoint returned it"
                 .into(),
-            Self::MissingClaim { .. } => "this is no access token of Microsoft Entra ID; \
-                request one from its token endpoint"
-                .into(),
-            Self::Expired { .. } => "request a new token before the old one expires; if it is \
-                new, the clock of this machine is wrong"
-                .into(),
+            Self::Expired { .. } => {
+                "get a new token; if this one is new, the clock of this machine is wrong".into()
+            }
             Self::NotYetValid { .. } | Self::ImpossibleLifetime => {
-                "the clock of this machine is probably wrong; synchronise it (NTP)".into()
+                "synchronise the clock of this machine (NTP)".into()
             }
             Self::AmbiguousTenant => {
                 "remove the claims mapping that emits a second tenant id".into()
@@ -344,15 +340,14 @@ impl Rejection {
             Self::TenantNotAllowed { .. } => "sign in to the tenant that this API is configured \
                 for, or configure this API for the token's tenant"
                 .into(),
-            Self::V1Token { .. } => "this API's app registration issues v1 tokens; set \
-                api.requestedAccessTokenVersion to 2 in its manifest, or call accept_v1_tokens()"
+            Self::V1Token { .. } => "set api.requestedAccessTokenVersion to 2 in the manifest of \
+                this API's app registration, or call accept_v1_tokens()"
                 .into(),
-            Self::KeyIssuerMismatch { .. } | Self::KeyCloudMismatch { .. } => "the token was \
-                signed with a key that may not sign for its issuer; treat it as forged"
+            Self::KeyIssuerMismatch { .. } | Self::KeyCloudMismatch { .. } => "treat the token as \
+                forged: its key may not sign for its issuer"
                 .into(),
             Self::WrongAudience { accepted, .. } => format!(
-                "request the scope {}/<scope name>; if the API has an App ID URI of its own, \
-                 configure it as an audience",
+                "request the scope {}/<name>, or configure the API's own App ID URI as an audience",
                 accepted
                     .iter()
                     .find(|audience| audience.contains("://"))
@@ -360,9 +355,8 @@ impl Rejection {
             )
             .into(),
             Self::ProofOfPossession => "have the client request a plain bearer token".into(),
-            Self::IdToken => "send the access token, not the id token: the client must request a \
-                scope of this API (api://<client id>/<scope name>) and use access_token of the \
-                answer"
+            Self::IdToken => "send the access token, not the id token; the client must request a \
+                scope api://<client id>/<name>"
                 .into(),
         }
     }
@@ -372,8 +366,8 @@ impl Rejection {
     #[must_use]
     pub fn public_remedy(&self) -> Cow<'static, str> {
         if self.concerns_the_key() {
-            "the signature could not be verified with the issuer's keys; send the token exactly \
-             as Entra's token endpoint returned it. The exact reason is in this service's log"
+            "send the token exactly as Entra's token endpoint returned it; the exact reason is in \
+             this service's log"
                 .into()
         } else {
             self.remedy()

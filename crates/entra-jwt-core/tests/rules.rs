@@ -526,11 +526,7 @@ async fn the_audience_is_this_api() {
     ] {
         let rejection = setup.validate(setup.user().audience(audience)).unwrap_err();
         assert_eq!(rejection.code(), "wrong_audience", "{audience}");
-        assert!(
-            rejection
-                .remedy()
-                .contains(&format!("api://{API}/<scope name>"))
-        );
+        assert!(rejection.remedy().contains(&format!("api://{API}/<name>")));
     }
     assert_eq!(
         setup.code(setup.user().without_claim("aud")),

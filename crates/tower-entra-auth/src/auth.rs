@@ -1,0 +1,240 @@
+//! The handle: which issuers are trusted, and the decision about one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use entra_jwt_core::{Key, Unverified, Validator};
+use http::HeaderMap;
+
+use crate::bearer;
+use crate::build_error::BuildError;
+use crate::builder::{Clock, EntraAuthBuilder};
+use crate::caller::{AuthId, Caller};
+use crate::keys::{KeyStore, Missing};
+use crate::layer::EntraLayer;
+use crate::log::RefusalLog;
+use crate::refusal::Refusal;
+use crate::respond::RefusalDetail;
+use crate::unavailable::Unavailable;
+
+/// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
+///
+/// A cheap handle: clones share everything. The background refresh of keys ends with the last
+/// one, Layers and services included. See the [crate's page](crate) for an example.
+#[derive(Clone)]
+pub struct EntraAuth {
+    inner: Arc<Inner>,
+}
+
+/// What an [`EntraAuth`] is made of.
+pub(crate) struct Parts {
+    /// At least one.
+    pub(crate) issuers: Vec<TrustedIssuer>,
+    pub(crate) clock: Clock,
+    pub(crate) max_token_length: usize,
+    pub(crate) refusal_detail: RefusalDetail,
+}
+
+/// One authority with its rules and its keys, however many tenants it admits.
+pub(crate) struct TrustedIssuer {
+    pub(crate) validator: Validator,
+    pub(crate) keys: Arc<KeyStore>,
+}
+
+struct Inner {
+    id: AuthId,
+    parts: Parts,
+    log: RefusalLog,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for issuer in &self.parts.issuers {
+            issuer.keys.stop();
+        }
+    }
+}
+
+/// What is to happen to a request.
+pub(crate) enum Decision {
+    Accept(Caller),
+    Refuse(Refusal),
+    /// The token's key is not known, and it may be worth to wait for it.
+    Wait(Waiting),
+}
+
+/// A token that could be valid, if its key turns up.
+pub(crate) struct Waiting {
+    auth: EntraAuth,
+    token: Arc<str>,
+    issuer: usize,
+}
+
+impl EntraAuth {
+    /// Begins with no settings.
+    pub fn builder() -> EntraAuthBuilder {
+        EntraAuthBuilder::new()
+    }
+
+    /// Everything from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
+    /// [`EntraAuthBuilder::environment`].
+    ///
+    /// # Errors
+    /// Every problem with the settings at once.
+    pub fn from_env() -> Result<Self, BuildError> {
+        Self::builder().environment().build()
+    }
+
+    pub(crate) fn new(parts: Parts) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
+        Self {
+            inner: Arc::new(Inner {
+                id: AuthId(NEXT.fetch_add(1, Ordering::Relaxed)),
+                parts,
+                log: RefusalLog::default(),
+            }),
+        }
+    }
+
+    /// The Layer that protects a service.
+    #[must_use]
+    pub fn layer(&self) -> EntraLayer {
+        EntraLayer::new(self.clone())
+    }
+
+    /// Waits for the first keys; returns at once if they are there. Optional: without it they are
+    /// fetched when the first request arrives.
+    ///
+    /// # Errors
+    /// Why the attempt failed that was running, or the next one if none was. Attempts go on in
+    /// the background: to wait longer, call it again.
+    pub async fn ready(&self) -> Result<(), Unavailable> {
+        for issuer in &self.inner.parts.issuers {
+            issuer.keys.ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this `EntraAuth`, or a clone of it, verified the caller.
+    #[must_use]
+    pub fn has_verified(&self, caller: &Caller) -> bool {
+        caller.verified_by() == self.inner.id
+    }
+
+    /// Decides about a request by its headers, without awaiting anything.
+    pub(crate) fn decide(&self, headers: &HeaderMap) -> Decision {
+        match self.try_decide(headers) {
+            Ok(decision) => decision,
+            Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
+
+    fn try_decide(&self, headers: &HeaderMap) -> Result<Decision, Refusal> {
+        let token = bearer::token(headers)?;
+        let unverified = self.parse(token)?;
+        let (index, issuer) = self.issuer_of(&unverified);
+
+        issuer
+            .keys
+            .keep_running()
+            .map_err(|cause| issuer.keys.refusal(cause))?;
+        if let Some(key) = issuer.keys.find(unverified.key_ref().key_id) {
+            let caller = self.finish(issuer, unverified, &key, || token.into())?;
+            return Ok(Decision::Accept(caller));
+        }
+        // The reason is the token's own if it has a fault: then no key could help, and none is
+        // fetched.
+        issuer
+            .validator
+            .precheck(&unverified, (self.inner.parts.clock)())
+            .map_err(|rejection| Refusal::Rejected {
+                rejection,
+                unsigned: true,
+            })?;
+        Ok(Decision::Wait(Waiting {
+            auth: self.clone(),
+            token: token.into(),
+            issuer: index,
+        }))
+    }
+
+    fn parse<'t>(&self, token: &'t str) -> Result<Unverified<'t>, Refusal> {
+        Ok(Unverified::parse_up_to(
+            token,
+            self.inner.parts.max_token_length,
+        )?)
+    }
+
+    /// The issuer that the token claims to be of, else the first, whose rules name the reason.
+    fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &TrustedIssuer) {
+        let issuers = &self.inner.parts.issuers;
+        let claimed = match issuers.len() {
+            1 => 0,
+            _ => issuers
+                .iter()
+                .position(|issuer| issuer.validator.claims_to_be_ours(token))
+                .unwrap_or(0),
+        };
+        (claimed, &issuers[claimed])
+    }
+
+    fn finish(
+        &self,
+        issuer: &TrustedIssuer,
+        token: Unverified<'_>,
+        key: &Key,
+        raw: impl FnOnce() -> Arc<str>,
+    ) -> Result<Caller, Refusal> {
+        let now = (self.inner.parts.clock)();
+        let token = issuer.validator.finish(token, Some(key), now)?;
+        issuer
+            .validator
+            .default_permission(&token)
+            .map_err(Refusal::Denied)?;
+        Ok(Caller::new(token, raw(), self.inner.id))
+    }
+
+    pub(crate) fn refusal_detail(&self) -> RefusalDetail {
+        self.inner.parts.refusal_detail
+    }
+
+    pub(crate) fn log(&self) -> &RefusalLog {
+        &self.inner.log
+    }
+}
+
+impl Waiting {
+    /// Waits for the token's key within the bounds, then decides.
+    pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
+        let issuer = &self.auth.inner.parts.issuers[self.issuer];
+        let key_id = {
+            // Parsed again rather than kept: what was parsed borrows from the request.
+            let unverified = self.auth.parse(&self.token)?;
+            unverified.key_ref().key_id.clone()
+        };
+        let key = match issuer.keys.wait_for(&key_id).await {
+            Ok(key) => key,
+            Err(Missing::Unknown) => {
+                return Err(entra_jwt_core::Rejection::UnknownKey { key_id }.into());
+            }
+            Err(Missing::Unavailable(cause)) => return Err(issuer.keys.refusal(cause)),
+        };
+        let unverified = self.auth.parse(&self.token)?;
+        let raw = Arc::clone(&self.token);
+        self.auth.finish(issuer, unverified, &key, || raw)
+    }
+}
+
+impl fmt::Debug for EntraAuth {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let issuers = &self.inner.parts.issuers;
+        formatter
+            .debug_struct("EntraAuth")
+            .field("id", &self.inner.id.0)
+            .field("cloud", &issuers[0].validator.cloud())
+            .field("tenancy", &issuers[0].validator.tenancy())
+            .finish_non_exhaustive()
+    }
+}

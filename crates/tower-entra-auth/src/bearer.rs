@@ -1,0 +1,131 @@
+//! Reads the bearer token from the `Authorization` header (RFC 9110 §11.6.2, RFC 6750 §2.1).
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::refusal::{AuthorizationFault, Refusal};
+
+/// The bearer token of the one `Authorization` header.
+///
+/// The scheme may be written in any case and is followed by one or more spaces (RFC 9110), never
+/// by a tab; the token has only the characters of `token68`.
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::NoCredentials)?.as_bytes();
+    if values.next().is_some() {
+        return Err(AuthorizationFault::Several.into());
+    }
+
+    let end_of_scheme = value
+        .iter()
+        .position(|byte| !is_scheme_character(*byte))
+        .unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end_of_scheme);
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
+        return Err(Refusal::NoCredentials);
+    }
+    let token = match rest {
+        [b' ', rest @ ..] => rest.trim_ascii_start(),
+        _ => return Err(AuthorizationFault::Malformed.into()),
+    };
+    // A tab among the spaces is none of the grammar's.
+    let separator = &rest[..rest.len() - token.len()];
+    if separator.contains(&b'\t') || !is_token68(token) {
+        return Err(AuthorizationFault::Malformed.into());
+    }
+    std::str::from_utf8(token).map_err(|_| AuthorizationFault::Malformed.into())
+}
+
+/// `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
+fn is_scheme_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_token68(token: &[u8]) -> bool {
+    let end = token
+        .iter()
+        .rposition(|byte| *byte != b'=')
+        .map_or(0, |last| last + 1);
+    let characters = &token[..end];
+    !characters.is_empty()
+        && characters
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Result<String, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        token(&headers)
+            .map(str::to_owned)
+            .map_err(|refusal| refusal.code())
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case_and_spaces_follow() {
+        for value in [
+            &b"Bearer a.b-c"[..],
+            b"bearer a.b-c",
+            b"BEARER a.b-c",
+            b"Bearer    a.b-c",
+        ] {
+            assert_eq!(read(&[value]), Ok("a.b-c".to_owned()));
+        }
+        assert_eq!(read(&[b"Bearer a+b/c~_=="]), Ok("a+b/c~_==".to_owned()));
+    }
+
+    #[test]
+    fn nothing_or_another_scheme_is_no_credentials() {
+        assert_eq!(read(&[]), Err("no_credentials"));
+        for value in [
+            &b""[..],
+            b"Basic dXNlcjpwYXNz",
+            b"DPoP a.b.c",
+            b"Bearers a",
+            b"a.b.c",
+            b"\xc3\xa9",
+        ] {
+            assert_eq!(read(&[value]), Err("no_credentials"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_bearer_header_is_refused() {
+        for value in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer   ",
+            b"Bearer\ta.b.c",
+            b"Bearer \ta.b.c",
+            b"Bearer a b",
+            b"Bearer a.b.c, Bearer d.e.f",
+            b"Bearer Bearer a.b.c",
+            b"Bearer \"a.b.c\"",
+            b"Bearer a.b.\xff",
+            b"Bearer \xc3\xa9",
+            b"Bearer ==",
+            b"Bearer a=b",
+            b"Bearer=a.b.c",
+            b"Bearer,a.b.c",
+            b"Bearer:a.b.c",
+        ] {
+            assert_eq!(read(&[value]), Err("malformed_authorization"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn two_headers_are_refused_even_if_they_agree() {
+        for second in [&b"Bearer a"[..], b"Basic x", b""] {
+            assert_eq!(read(&[b"Bearer a", second]), Err("several_authorizations"));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What is wrong with the settings: everything at once.
+
+use std::fmt;
+
+/// The settings cannot protect a service. Lists every problem, each with a remedy or an example
+/// of a good value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BuildError {
+    problems: Vec<Problem>,
+}
+
+/// One problem.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Problem {
+    /// The builder's method, with the environment variable in brackets if it came from there.
+    pub(crate) setting: String,
+    pub(crate) text: String,
+}
+
+impl BuildError {
+    pub(crate) fn new(problems: Vec<Problem>) -> Self {
+        Self { problems }
+    }
+
+    /// The settings that are wrong, as [`EntraAuthBuilder`](crate::EntraAuthBuilder) names them,
+    /// each with what is wrong.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.problems
+            .iter()
+            .map(|problem| (&*problem.setting, &*problem.text))
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("cannot protect this service:")?;
+        for Problem { setting, text } in &self.problems {
+            write!(formatter, "\n  - {setting}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BuildError {}

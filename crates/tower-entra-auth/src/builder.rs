@@ -1,0 +1,551 @@
+//! The settings of an [`EntraAuth`], checked all together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use entra_jwt_core::{
+    Audience, ClientId, Cloud, InvalidRules, Shown, TenantId, Unverified, Validator,
+    ValidatorBuilder,
+};
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::auth::{EntraAuth, Parts, TrustedIssuer};
+use crate::build_error::{BuildError, Problem};
+use crate::danger::DangerousBuilder;
+use crate::endpoint::MetadataEndpoint;
+use crate::environment;
+use crate::http_client::{BoxError, HttpClient};
+use crate::keys::KeyStore;
+use crate::keys::discovery::Discovery;
+use crate::respond::RefusalDetail;
+
+/// Settings of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`tenant`](Self::tenant) | none: required |
+/// | [`client_id`](Self::client_id) | none: required |
+/// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
+/// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
+/// | [`cloud`](Self::cloud) | public |
+/// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
+/// | [`clock_skew`](Self::clock_skew) | 5 minutes |
+/// | [`max_token_length`](Self::max_token_length) | 16 KiB |
+/// | [`refusal_detail`](Self::refusal_detail) | the code |
+/// | [`clock`](Self::clock) | the system's |
+/// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
+#[must_use = "nothing is protected before build()"]
+pub struct EntraAuthBuilder {
+    pub(crate) tenant: Option<Setting<String>>,
+    pub(crate) client_id: Option<Setting<String>>,
+    pub(crate) cloud: Option<Setting<CloudSetting>>,
+    pub(crate) metadata_endpoint: Option<Setting<String>>,
+    pub(crate) allow_plain_http: bool,
+    audiences: Vec<String>,
+    accepts_v1: bool,
+    clock_skew: Duration,
+    max_token_length: usize,
+    refusal_detail: RefusalDetail,
+    clock: Clock,
+    http_client: Option<HttpClient>,
+}
+
+/// The wall clock.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A value and where it came from: `builder` or an environment variable.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting<T> {
+    pub(crate) value: T,
+    pub(crate) source: &'static str,
+}
+
+impl<T> Setting<T> {
+    fn by_code(value: T) -> Self {
+        Self {
+            value,
+            source: BUILDER,
+        }
+    }
+
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
+        Setting {
+            value: change(self.value),
+            source: self.source,
+        }
+    }
+
+    /// The setting's name for people: with the variable, if it came from one.
+    fn named(&self, name: &str) -> String {
+        match self.source {
+            BUILDER => name.to_owned(),
+            variable => format!("{name} ({variable})"),
+        }
+    }
+}
+
+const BUILDER: &str = "builder";
+
+/// A cloud as it was set.
+#[derive(Clone, Debug)]
+pub(crate) enum CloudSetting {
+    Known(Cloud),
+    /// `ENTRA_CLOUD`
+    Name(String),
+    /// `AZURE_AUTHORITY_HOST`
+    AuthorityHost(String),
+}
+
+/// The shortest limit for tokens that makes sense, in bytes.
+const LEAST_TOKEN_LENGTH: usize = 1024;
+/// The longest, in bytes: that of Microsoft's own validator.
+const MOST_TOKEN_LENGTH: usize = 250 * 1024;
+
+impl EntraAuthBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            tenant: None,
+            client_id: None,
+            cloud: None,
+            metadata_endpoint: None,
+            allow_plain_http: false,
+            audiences: Vec::new(),
+            accepts_v1: false,
+            clock_skew: Validator::DEFAULT_CLOCK_SKEW,
+            max_token_length: Unverified::DEFAULT_MAX_LENGTH,
+            refusal_detail: RefusalDetail::default(),
+            clock: Arc::new(SystemTime::now),
+            http_client: None,
+        }
+    }
+
+    /// The tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
+    /// Microsoft Entra ID.
+    pub fn tenant(mut self, id: impl Into<String>) -> Self {
+        self.tenant = Some(Setting::by_code(id.into()));
+        self
+    }
+
+    /// The application (client) id of this API: a GUID, from the Overview page of its app
+    /// registration. Tokens for `{client id}` and `api://{client id}` are accepted.
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = Some(Setting::by_code(id.into()));
+        self
+    }
+
+    /// A further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
+    /// byte, but for one trailing slash. v2 tokens always have the client id as audience.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// Further audiences; see [`audience`](Self::audience).
+    pub fn audiences<A: Into<String>>(mut self, audiences: impl IntoIterator<Item = A>) -> Self {
+        self.audiences.extend(audiences.into_iter().map(Into::into));
+        self
+    }
+
+    /// Accepts v1 tokens beside v2 tokens: those with an issuer of `sts.windows.net`. Better: set
+    /// `api.requestedAccessTokenVersion` to 2 in the manifest of the app registration.
+    pub fn accept_v1_tokens(mut self) -> Self {
+        self.accepts_v1 = true;
+        self
+    }
+
+    /// The national cloud of the tenant.
+    pub fn cloud(mut self, cloud: Cloud) -> Self {
+        self.cloud = Some(Setting::by_code(CloudSetting::Known(cloud)));
+        self
+    }
+
+    /// Where the discovery document comes from: a base such as `http://127.0.0.1:7580`, to which
+    /// the tenant's path is added, or the full address of a document. It must be `https`, or
+    /// `http` on loopback. It changes no rule: the document must be of the configured cloud and
+    /// tenant.
+    pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.metadata_endpoint = Some(Setting::by_code(url.into()));
+        self
+    }
+
+    /// How far the clocks of Entra and of this machine may differ: at most 10 minutes.
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.clock_skew = skew;
+        self
+    }
+
+    /// The longest token that is looked at, in bytes: 1 KiB to 250 KiB. A token with 200 groups
+    /// has about 12 KB; servers limit headers too, hyper's HTTP/2 to 16 KiB in all.
+    pub fn max_token_length(mut self, bytes: usize) -> Self {
+        self.max_token_length = bytes;
+        self
+    }
+
+    /// How much a refused caller learns.
+    pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
+        self.refusal_detail = detail;
+        self
+    }
+
+    /// The wall clock by which tokens expire: for tests.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The HTTP client that fetches discovery and key documents: any tower service, for a private
+    /// CA or a network of your own. It must not follow redirects. Sizes and times are limited
+    /// here, not by the client.
+    pub fn http_client<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http_client = Some(HttpClient::new(service));
+        self
+    }
+
+    /// Takes from the environment what the code has not set.
+    ///
+    /// | variable | setting |
+    /// |---|---|
+    /// | `ENTRA_TENANT_ID`, else `AZURE_TENANT_ID` | [`tenant`](Self::tenant) |
+    /// | `ENTRA_CLIENT_ID`, else `AZURE_CLIENT_ID` | [`client_id`](Self::client_id) |
+    /// | `ENTRA_CLOUD` (`public`, `usgovernment`, `china`), else `AZURE_AUTHORITY_HOST` | [`cloud`](Self::cloud) |
+    /// | `ENTRA_METADATA_ENDPOINT` | [`metadata_endpoint`](Self::metadata_endpoint) |
+    ///
+    /// On AKS with workload identity the `AZURE_*` variables name the pod, not the API: set
+    /// `ENTRA_*` there.
+    pub fn environment(self) -> Self {
+        self.variables(|name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })
+    }
+
+    /// As [`environment`](Self::environment), with variables of your own.
+    pub fn variables(self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        environment::fill(self, variable)
+    }
+
+    /// The settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousBuilder {
+        DangerousBuilder(self)
+    }
+
+    /// Checks the settings and makes the [`EntraAuth`]. Needs no runtime and fetches nothing yet.
+    ///
+    /// # Errors
+    /// Every problem with the settings at once; among them that the HTTP client finds no CA
+    /// certificates on this machine.
+    pub fn build(mut self) -> Result<EntraAuth, BuildError> {
+        let mut problems = Vec::new();
+        let cloud = self.checked_cloud(&mut problems);
+        let tenant = self.checked_tenant(&mut problems);
+        let client_id = self.checked_client_id(&mut problems);
+        let audiences = self.checked_audiences(&mut problems);
+        self.check_bounds(&mut problems);
+        let endpoint = tenant.and_then(|tenant| {
+            self.checked_endpoint(cloud.unwrap_or_default(), tenant, &mut problems)
+        });
+        let http_client = endpoint
+            .as_ref()
+            .and_then(|endpoint| self.checked_http_client(endpoint, &mut problems));
+
+        let (Some(cloud), Some(tenant), Some(client_id), Some(endpoint), Some(http_client), true) = (
+            cloud,
+            tenant,
+            client_id,
+            endpoint,
+            http_client,
+            problems.is_empty(),
+        ) else {
+            return Err(BuildError::new(problems));
+        };
+
+        let rules = Validator::entra(tenant, client_id)
+            .cloud(cloud)
+            .clock_skew(self.clock_skew);
+        let rules = audiences
+            .into_iter()
+            .fold(rules, ValidatorBuilder::audience);
+        let rules = if self.accepts_v1 {
+            rules.accept_v1_tokens()
+        } else {
+            rules
+        };
+        let validator = rules.build().map_err(|error| {
+            BuildError::new(vec![Problem {
+                setting: "clock_skew".to_owned(),
+                text: error.to_string(),
+            }])
+        })?;
+
+        self.announce(&validator, &endpoint);
+        let keys = KeyStore::new(Discovery::new(endpoint, cloud, tenant, http_client));
+        Ok(EntraAuth::new(Parts {
+            issuers: vec![TrustedIssuer { validator, keys }],
+            clock: self.clock,
+            max_token_length: self.max_token_length,
+            refusal_detail: self.refusal_detail,
+        }))
+    }
+
+    fn checked_cloud(&self, problems: &mut Vec<Problem>) -> Option<Cloud> {
+        let Some(setting) = &self.cloud else {
+            return Some(Cloud::default());
+        };
+        let (cloud, text) = match &setting.value {
+            CloudSetting::Known(cloud) => return Some(*cloud),
+            CloudSetting::Name(name) => (cloud_by_name(name), name),
+            CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
+        };
+        if cloud.is_none() {
+            problems.push(Problem {
+                setting: setting.named("cloud"),
+                text: match &setting.value {
+                    CloudSetting::AuthorityHost(_) => format!(
+                        "\"{}\" is the host of no known cloud; those are \
+                         https://login.microsoftonline.com, https://login.microsoftonline.us and \
+                         https://login.partner.microsoftonline.cn",
+                        Shown(text)
+                    ),
+                    _ => format!(
+                        "\"{}\" is no known cloud; those are public, usgovernment and china",
+                        Shown(text)
+                    ),
+                },
+            });
+        }
+        cloud
+    }
+
+    fn checked_tenant(&self, problems: &mut Vec<Problem>) -> Option<TenantId> {
+        const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
+
+        let Some(setting) = &self.tenant else {
+            problems.push(Problem {
+                setting: "tenant".to_owned(),
+                text: format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
+            });
+            return None;
+        };
+        let text = setting.value.trim();
+        let problem = match text.parse() {
+            Ok(tenant) => return Some(tenant),
+            Err(_) if text.is_empty() => format!("empty; {WHERE}"),
+            Err(_) if ["organizations", "common", "consumers"].contains(&text) => format!(
+                "\"{text}\" accepts more than one tenant, which this version does not support \
+                 yet; name one tenant, such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
+            ),
+            Err(_) => {
+                let is_domain = text.contains('.')
+                    && text
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+                let domain = if is_domain { text } else { "contoso.com" };
+                format!(
+                    "\"{}\" is no tenant id (a GUID such as \
+                     72f988bf-86f1-41af-91ab-2d7cd011db47); the id of {domain} stands in \
+                     https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
+                    Shown(text)
+                )
+            }
+        };
+        problems.push(Problem {
+            setting: setting.named("tenant"),
+            text: problem,
+        });
+        None
+    }
+
+    fn checked_client_id(&self, problems: &mut Vec<Problem>) -> Option<ClientId> {
+        const WHERE: &str =
+            "copy \"Application (client) ID\" from the app registration's Overview page";
+
+        let Some(setting) = &self.client_id else {
+            problems.push(Problem {
+                setting: "client_id".to_owned(),
+                text: format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
+            });
+            return None;
+        };
+        let text = setting.value.trim();
+        match text.parse() {
+            Ok(client_id) => Some(client_id),
+            Err(_) => {
+                problems.push(Problem {
+                    setting: setting.named("client_id"),
+                    text: if text.is_empty() {
+                        format!("empty; {WHERE}")
+                    } else if text.contains("://") {
+                        format!(
+                            "\"{}\" is an App ID URI, which belongs into audience(..); {WHERE}",
+                            Shown(text)
+                        )
+                    } else {
+                        format!(
+                            "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
+                            Shown(text)
+                        )
+                    },
+                });
+                None
+            }
+        }
+    }
+
+    fn checked_audiences(&self, problems: &mut Vec<Problem>) -> Vec<Audience> {
+        let mut audiences = Vec::new();
+        for text in &self.audiences {
+            match Audience::new(text) {
+                Ok(audience) => audiences.push(audience),
+                Err(error) => problems.push(Problem {
+                    setting: "audience".to_owned(),
+                    text: format!("\"{}\": {error}", Shown(text)),
+                }),
+            }
+        }
+        audiences
+    }
+
+    fn check_bounds(&self, problems: &mut Vec<Problem>) {
+        if self.clock_skew > Validator::MAX_CLOCK_SKEW {
+            problems.push(Problem {
+                setting: "clock_skew".to_owned(),
+                text: format!(
+                    "{}; 5 minutes are usual",
+                    InvalidRules::ClockSkew(self.clock_skew)
+                ),
+            });
+        }
+        if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
+            problems.push(Problem {
+                setting: "max_token_length".to_owned(),
+                text: format!(
+                    "{} bytes are out of bounds, {LEAST_TOKEN_LENGTH} to {MOST_TOKEN_LENGTH} are \
+                     accepted; 16384 is enough for every token of Entra",
+                    self.max_token_length
+                ),
+            });
+        }
+    }
+
+    fn checked_endpoint(
+        &self,
+        cloud: Cloud,
+        tenant: TenantId,
+        problems: &mut Vec<Problem>,
+    ) -> Option<MetadataEndpoint> {
+        let (endpoint, name, text) = match &self.metadata_endpoint {
+            None => (
+                MetadataEndpoint::of_cloud(cloud, tenant),
+                "metadata_endpoint".to_owned(),
+                "",
+            ),
+            Some(setting) => (
+                MetadataEndpoint::configured(&setting.value, cloud, tenant, self.allow_plain_http),
+                setting.named("metadata_endpoint"),
+                &*setting.value,
+            ),
+        };
+        endpoint
+            .map_err(|problem| {
+                problems.push(Problem {
+                    setting: name,
+                    text: format!(
+                        "\"{}\" {problem}; good are https://login.microsoftonline.com and, for a \
+                         development tenant, http://127.0.0.1:7580",
+                        Shown(text)
+                    ),
+                });
+            })
+            .ok()
+    }
+
+    fn checked_http_client(
+        &mut self,
+        endpoint: &MetadataEndpoint,
+        problems: &mut Vec<Problem>,
+    ) -> Option<HttpClient> {
+        if let Some(client) = self.http_client.take() {
+            return Some(client);
+        }
+        HttpClient::standard(endpoint.is_plain_http())
+            .map_err(|text| {
+                problems.push(Problem {
+                    setting: "http_client".to_owned(),
+                    text,
+                });
+            })
+            .ok()
+    }
+
+    /// One line at the start that says what is trusted, and where each setting came from.
+    fn announce(&self, validator: &Validator, endpoint: &MetadataEndpoint) {
+        let source = |setting: Option<&'static str>| setting.unwrap_or("default");
+        let audiences: Vec<String> = validator.audiences().map(ToString::to_string).collect();
+        let entra_jwt_core::Tenancy::Tenant(tenant) = validator.tenancy() else {
+            return;
+        };
+        let mut issuers = validator.cloud().v2_issuer(tenant);
+        if validator.accepts_v1_tokens() {
+            issuers = format!("{issuers}, {}", validator.cloud().v1_issuer(tenant));
+        }
+        tracing::info!(
+            issuers,
+            audiences = audiences.join(", "),
+            cloud = %validator.cloud(),
+            versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
+            metadata = %endpoint.uri(),
+            settings = format!(
+                "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
+                source(self.tenant.as_ref().map(|setting| setting.source)),
+                source(self.client_id.as_ref().map(|setting| setting.source)),
+                source(self.cloud.as_ref().map(|setting| setting.source)),
+                source(self.metadata_endpoint.as_ref().map(|setting| setting.source)),
+            ),
+            "tokens of Microsoft Entra ID are required"
+        );
+    }
+}
+
+impl fmt::Debug for EntraAuthBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EntraAuthBuilder")
+            .field("tenant", &self.tenant)
+            .field("client_id", &self.client_id)
+            .field("cloud", &self.cloud)
+            .field("metadata_endpoint", &self.metadata_endpoint)
+            .field("audiences", &self.audiences)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `public`, `usgovernment`, `china`, or the Azure CLI's names for them, in any case.
+fn cloud_by_name(name: &str) -> Option<Cloud> {
+    match name.to_ascii_lowercase().as_str() {
+        "public" | "azurecloud" | "azurepublic" => Some(Cloud::Public),
+        "usgovernment" | "usgov" | "azureusgovernment" => Some(Cloud::UsGovernment),
+        "china" | "azurechinacloud" | "azurechina" => Some(Cloud::China),
+        _ => None,
+    }
+}
+
+/// The cloud of an authority such as `https://login.microsoftonline.us/`.
+fn cloud_by_host(authority: &str) -> Option<Cloud> {
+    let host = authority.strip_prefix("https://").unwrap_or(authority);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    Cloud::ALL
+        .into_iter()
+        .find(|cloud| cloud.host_aliases().contains(&host))
+}

@@ -1,0 +1,258 @@
+//! The keys that are held: merged from every document, never replaced by one.
+//!
+//! Entra's front ends serve different sets from minute to minute, so that a key missing from one
+//! document says little. It counts as absent from the first successful fetch that lacks it until
+//! one that has it, and is no longer trusted once it was absent for [`Held::ABSENT_FOR`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+/// A key, and since when it is missing from the documents.
+#[derive(Clone, Debug)]
+struct HeldKey {
+    key: Arc<Key>,
+    absent_since: Option<Instant>,
+}
+
+impl HeldKey {
+    fn is_trusted(&self, now: Instant) -> bool {
+        self.absent_since
+            .is_none_or(|since| now.saturating_duration_since(since) < Held::ABSENT_FOR)
+    }
+}
+
+/// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
+pub(crate) struct Held {
+    record: Cache<KeyId, HeldKey>,
+}
+
+/// What requests read: immutable, and right for as long as nothing was fetched since.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    keys: HashMap<KeyId, HeldKey>,
+    fetched_at: Instant,
+}
+
+impl Held {
+    /// How long a key that is no longer published stays trusted.
+    pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// Twice what one document may have, so that a whole new document never pushes out itself.
+    const MOST_KEYS: u64 = 2 * KeySet::MAX_KEYS as u64;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            record: Cache::builder()
+                .max_capacity(Self::MOST_KEYS)
+                // The least recently written goes, and every merge writes what is published.
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+        }
+    }
+
+    /// Merges a document that was fetched successfully, and returns what holds from now on.
+    pub(crate) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
+        for (id, held) in &self.record {
+            if fetched.key(&id).is_some() || is_ambiguous(fetched, &id) {
+                continue;
+            }
+            if !held.is_trusted(now) {
+                self.record.invalidate(&*id);
+            } else if held.absent_since.is_none() {
+                let absent_since = Some(now);
+                self.record.insert(
+                    (*id).clone(),
+                    HeldKey {
+                        absent_since,
+                        ..held
+                    },
+                );
+            }
+        }
+        // The published ones last, so that they are the most recent.
+        for key in fetched.iter() {
+            let held = self.record.get(key.id()).map(|held| held.key);
+            let key = match held {
+                Some(held) if is_same(&held, key) => held,
+                _ => Arc::clone(key),
+            };
+            self.record.insert(
+                key.id().clone(),
+                HeldKey {
+                    key,
+                    absent_since: None,
+                },
+            );
+        }
+        self.record.run_pending_tasks();
+        Snapshot {
+            keys: self
+                .record
+                .iter()
+                .map(|(id, held)| ((*id).clone(), held))
+                .collect(),
+            fetched_at: now,
+        }
+    }
+}
+
+impl Snapshot {
+    /// How long keys serve after the last fetch that succeeded.
+    pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// The key, if it may be trusted at this moment.
+    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<Key>> {
+        let held = self.keys.get(id)?;
+        (self.is_fresh(now) && held.is_trusted(now)).then_some(&held.key)
+    }
+
+    /// Whether the last fetch that succeeded is recent enough for any key to be trusted.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.fetched_at) < Self::MAX_STALENESS
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// Two entries of one document with this id and different material: neither is used, and the
+/// one that is held stays as it is.
+fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
+    fetched
+        .unusable()
+        .any(|(twin, reason)| reason == UnusableKey::Ambiguous && twin == Some(id))
+}
+
+fn is_same(held: &Key, fetched: &Key) -> bool {
+    held.has_same_material(fetched)
+        && held.issuer() == fetched.issuer()
+        && held.cloud_instance_name() == fetched.cloud_instance_name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A document of keys that nobody can sign with: the seed makes the modulus.
+    fn document(keys: &[(&str, u16)]) -> KeySet {
+        let entries: Vec<String> = keys
+            .iter()
+            .map(|(kid, seed)| {
+                // 342 characters of base64url are 256 bytes: the highest and lowest bit set.
+                let modulus = format!("_{}{seed:05}{}", "A".repeat(335), "E");
+                let modulus = &modulus[..342];
+                let modulus = format!("{}{}", &modulus[..341], "Q");
+                format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
+            })
+            .collect();
+        let document = format!(r#"{{"keys":[{}]}}"#, entries.join(","));
+        let set = KeySet::from_jwks(document.as_bytes()).unwrap();
+        let ambiguous = set
+            .unusable()
+            .all(|(_, reason)| reason == UnusableKey::Ambiguous);
+        assert!(ambiguous, "{:?}", set.unusable().collect::<Vec<_>>());
+        set
+    }
+
+    fn id(kid: &str) -> KeyId {
+        KeyId::new(kid).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_one_document_lacks_stays_for_a_day() {
+        let held = Held::new();
+        let start = Instant::now();
+        held.merge(&document(&[("a", 1), ("b", 2)]), start);
+        let snapshot = held.merge(&document(&[("b", 2)]), start + HOUR);
+        assert!(snapshot.find(&id("a"), start + HOUR).is_some());
+
+        // Judged on use: no merge in between.
+        let fresh = held.merge(&document(&[("b", 2)]), start + 24 * HOUR);
+        let second = Duration::from_secs(1);
+        assert!(fresh.find(&id("a"), start + 25 * HOUR - second).is_some());
+        assert!(fresh.find(&id("a"), start + 25 * HOUR).is_none());
+        assert!(fresh.find(&id("b"), start + 25 * HOUR).is_some());
+        let after = held.merge(&document(&[("b", 2)]), start + 26 * HOUR);
+        assert_eq!(after.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_comes_back_is_as_if_it_had_never_been_away() {
+        let held = Held::new();
+        let start = Instant::now();
+        held.merge(&document(&[("a", 1), ("b", 2)]), start);
+        held.merge(&document(&[("b", 2)]), start + HOUR);
+        held.merge(&document(&[("a", 1), ("b", 2)]), start + 20 * HOUR);
+        let snapshot = held.merge(&document(&[("b", 2)]), start + 30 * HOUR);
+        assert!(snapshot.find(&id("a"), start + 53 * HOUR).is_some());
+        assert!(snapshot.find(&id("a"), start + 54 * HOUR).is_none());
+    }
+
+    #[test]
+    fn nothing_is_trusted_a_day_after_the_last_success() {
+        let held = Held::new();
+        let start = Instant::now();
+        let snapshot = held.merge(&document(&[("a", 1)]), start);
+        assert!(
+            snapshot
+                .find(&id("a"), start + 24 * HOUR - Duration::from_secs(1))
+                .is_some()
+        );
+        assert!(snapshot.find(&id("a"), start + 24 * HOUR).is_none());
+        assert!(!snapshot.is_fresh(start + 24 * HOUR));
+    }
+
+    #[test]
+    fn new_material_under_the_same_id_replaces_the_old_and_the_same_does_not() {
+        let held = Held::new();
+        let now = Instant::now();
+        let first = held.merge(&document(&[("a", 1)]), now);
+        let same = held.merge(&document(&[("a", 1)]), now);
+        let other = held.merge(&document(&[("a", 2)]), now);
+        let key = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), now).unwrap());
+        assert!(Arc::ptr_eq(&key(&first), &key(&same)));
+        assert!(!key(&first).has_same_material(&key(&other)));
+    }
+
+    #[test]
+    fn an_ambiguous_document_leaves_the_key_that_is_held() {
+        let held = Held::new();
+        let start = Instant::now();
+        let first = held.merge(&document(&[("a", 1), ("b", 2)]), start);
+        let snapshot = held.merge(&document(&[("a", 3), ("a", 4), ("b", 2)]), start + HOUR);
+        let find = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), start).unwrap());
+        assert!(Arc::ptr_eq(&find(&first), &find(&snapshot)));
+        // It did not begin to be absent, either.
+        let later = held.merge(
+            &document(&[("a", 3), ("a", 4), ("b", 2)]),
+            start + 30 * HOUR,
+        );
+        assert!(later.find(&id("a"), start + 30 * HOUR).is_some());
+    }
+
+    #[test]
+    fn a_server_that_invents_keys_cannot_fill_the_memory_nor_push_out_the_published() {
+        let held = Held::new();
+        let now = Instant::now();
+        for round in 0..5_u16 {
+            let names: Vec<(String, u16)> = (0..100)
+                .map(|n| (format!("round {round} key {n}"), round * 100 + n))
+                .collect();
+            let keys: Vec<(&str, u16)> = names.iter().map(|(kid, seed)| (&**kid, *seed)).collect();
+            let snapshot = held.merge(&document(&keys), now);
+            assert!(snapshot.len() <= 200, "{}", snapshot.len());
+            for (kid, _) in keys {
+                assert!(snapshot.find(&id(kid), now).is_some(), "{kid}");
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Why it cannot be told now whether a token is valid.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use entra_jwt_core::Shown;
+
+/// The keys cannot be had, or are too old, so that no token can be judged: 503, never 401.
+///
+/// To callers it is always [`PUBLIC_CODE`](Self::PUBLIC_CODE); [`code`](Self::code) and
+/// [`remedy`](Self::remedy) are for the log and for whoever awaits
+/// [`ready`](crate::EntraAuth::ready).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Entra knows no tenant with the configured id in this cloud (AADSTS90002).
+    #[error("the tenant {tenant} does not exist at {host}")]
+    TenantNotFound {
+        /// The configured tenant id.
+        tenant: String,
+        /// The host that was asked.
+        host: String,
+    },
+    /// The discovery document belongs to another cloud than the configured one.
+    #[error("the discovery document is of {}, {expected} expected", Shown(.found))]
+    WrongCloud {
+        /// The issuer or cloud name in the document.
+        found: String,
+        /// That of the configured cloud.
+        expected: String,
+    },
+    /// The discovery document belongs to another tenant of the configured cloud.
+    #[error("the discovery document is of the issuer {}, {expected} expected", Shown(.found))]
+    WrongTenant {
+        /// The issuer in the document.
+        found: String,
+        /// The configured tenant's.
+        expected: String,
+    },
+    /// The host's name does not resolve.
+    #[error("{host} does not resolve")]
+    Dns {
+        /// The host that was asked.
+        host: String,
+    },
+    /// No trusted TLS connection to the host.
+    #[error("no trusted TLS connection to {host}")]
+    Tls {
+        /// The host that was asked.
+        host: String,
+    },
+    /// The HTTP proxy refuses or cannot be reached.
+    #[error("the HTTP proxy on the way to {host} refuses or cannot be reached")]
+    Proxy {
+        /// The host that was asked.
+        host: String,
+    },
+    /// The host cannot be reached, or closed the connection.
+    #[error("no connection to {host}")]
+    Connect {
+        /// The host that was asked.
+        host: String,
+    },
+    /// The host did not answer in time.
+    #[error("{host} did not answer within {} s", .after.as_secs())]
+    Timeout {
+        /// The host that was asked.
+        host: String,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The host answered with another status than 200; redirects are not followed.
+    #[error("{host} answered with the status {status}")]
+    Status {
+        /// The host that was asked.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The answer is no discovery or key document.
+    #[error("{host} answered with something that is no {expected}")]
+    Document {
+        /// The host that was asked.
+        host: String,
+        /// `discovery document` or `key document`.
+        expected: &'static str,
+    },
+    /// The answer is longer than any such document. In bytes.
+    #[error("{host} answered with more than {limit} bytes")]
+    TooLarge {
+        /// The host that was asked.
+        host: String,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The discovery document names an address for the keys that is not trusted: another host,
+    /// or `http` after `https`.
+    #[error("the discovery document names {} for the keys, which is not trusted", Shown(.jwks_uri))]
+    KeyAddress {
+        /// The address.
+        jwks_uri: String,
+    },
+    /// The key document has no key that can be used.
+    #[error("{host} published no usable key")]
+    NoUsableKey {
+        /// The host that was asked.
+        host: String,
+    },
+    /// The running attempt took longer than a request may wait.
+    #[error("the keys did not arrive in the time that a request may wait")]
+    TimedOut,
+    /// Too many requests wait for keys already.
+    #[error("too many requests are waiting for keys")]
+    TooManyWaiting,
+    /// The attempt was ended from outside: its runtime shut down.
+    #[error("the attempt to fetch keys was interrupted")]
+    Interrupted,
+    /// The request does not run on a tokio runtime.
+    #[error("there is no tokio runtime to fetch keys on")]
+    NoRuntime,
+}
+
+impl Unavailable {
+    /// The code that callers see, whatever the reason.
+    pub const PUBLIC_CODE: &'static str = "keys_unavailable";
+
+    /// The exact machine code, stable across releases.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TenantNotFound { .. } => "tenant_not_found",
+            Self::WrongCloud { .. } => "wrong_cloud",
+            Self::WrongTenant { .. } => "wrong_tenant",
+            Self::Dns { .. } => "dns",
+            Self::Tls { .. } => "tls",
+            Self::Proxy { .. } => "proxy",
+            Self::Connect { .. } => "connect",
+            Self::Timeout { .. } => "timeout",
+            Self::Status { .. } => "status",
+            Self::Document { .. } => "document",
+            Self::TooLarge { .. } => "document_too_large",
+            Self::KeyAddress { .. } => "key_address",
+            Self::NoUsableKey { .. } => "no_usable_key",
+            Self::TimedOut => "timed_out",
+            Self::TooManyWaiting => "too_many_waiting",
+            Self::Interrupted => "interrupted",
+            Self::NoRuntime => "no_runtime",
+        }
+    }
+
+    /// What to change, and where.
+    #[must_use]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        match self {
+            Self::TenantNotFound { .. } => "check tenant (ENTRA_TENANT_ID): the id stands on the \
+                Overview page of Microsoft Entra ID; check cloud (ENTRA_CLOUD) if the tenant is \
+                in US Government or China"
+                .into(),
+            Self::WrongCloud { .. } => "set cloud (ENTRA_CLOUD) to the cloud of the tenant: \
+                public, usgovernment or china; or correct metadata_endpoint"
+                .into(),
+            Self::WrongTenant { .. } => {
+                "set tenant (ENTRA_TENANT_ID) or metadata_endpoint so that they belong together".into()
+            }
+            Self::Dns { .. } => "check the name resolution of this machine, and that \
+                metadata_endpoint is spelt correctly; behind a proxy set HTTPS_PROXY"
+                .into(),
+            Self::Tls { .. } => "if a proxy opens TLS on the way, add its CA certificate to the \
+                system's, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
+                .into(),
+            Self::Proxy { .. } => {
+                "check HTTPS_PROXY and NO_PROXY, and that the proxy lets this host through".into()
+            }
+            Self::Connect { .. } | Self::Timeout { .. } => "let this machine reach the host on \
+                port 443 (firewall, network policy), or set HTTPS_PROXY"
+                .into(),
+            Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => "check that \
+                metadata_endpoint is Entra's and that nothing on the way answers in its place; \
+                if it is, Entra has trouble: it is asked again by itself"
+                .into(),
+            Self::KeyAddress { .. } => "metadata_endpoint must lead to Entra's own discovery \
+                document, whose jwks_uri is on the same host"
+                .into(),
+            Self::NoUsableKey { .. } => {
+                "Entra has trouble, or metadata_endpoint is not Entra's; it is asked again by itself".into()
+            }
+            Self::TimedOut | Self::TooManyWaiting | Self::Interrupted => {
+                "ask again; the log says what the attempt failed with".into()
+            }
+            Self::NoRuntime => "serve requests on a tokio runtime with time and I/O enabled".into(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A local Entra tenant, an axum API behind the Layer, and what each kind of request gets.
+//!
+//! `cargo run -p quickstart` prints a table, then `curl` commands, and serves until Ctrl-C;
+//! with `--once` it exits after the table, and fails if a status is not the expected one.
+
+use std::error::Error;
+
+use axum::{Router, routing::get};
+use entra_dev_tenant::DevTenant;
+use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
+
+/// The application (client) id of the API; with a real tenant, that of its app registration.
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+/// A client application that may call the API as itself.
+const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+
+    // With a real tenant the last three settings go.
+    let auth = EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+        .refusal_detail(RefusalDetail::Full)
+        .build()?;
+
+    let app = Router::new()
+        .route("/me", get(me))
+        .layer(auth.layer())
+        .route("/healthz", get(|| async { "ok" })); // after the Layer, so outside it: open
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let all_as_expected = try_each_kind(&tenant, &format!("{url}/me")).await?;
+    if std::env::args().any(|argument| argument == "--once") {
+        return if all_as_expected {
+            Ok(())
+        } else {
+            Err("a status is not the expected one".into())
+        };
+    }
+
+    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+    println!("\nTry it yourself; the token is good for an hour:\n");
+    println!("TOKEN={token}\n");
+    println!("curl -i {url}/me -H \"Authorization: Bearer $TOKEN\"");
+    println!("curl -i {url}/me");
+    println!("curl -i {url}/healthz");
+    println!("\nServing {url}, Ctrl-C ends it.");
+    tokio::select! {
+        served = server => served??,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+async fn me(caller: Caller) -> String {
+    let permissions: Vec<&str> = caller.scopes().chain(caller.roles()).collect();
+    format!(
+        "{} {} with {}",
+        caller.kind(),
+        caller.id(),
+        permissions.join(" ")
+    )
+}
+
+/// Sends one request of each kind and prints a line for each.
+async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::Error> {
+    let user = || tenant.user("ada").scope("Reports.Read").for_api(API);
+    let app = tenant.app(CLIENT).role("Reports.Read.All").for_api(API);
+    let requests = [
+        ("no token", 401, String::new()),
+        ("user token", 200, user().mint()),
+        ("app token", 200, app.mint()),
+        ("expired", 401, user().expired().mint()),
+        ("wrong audience", 401, user().for_api(CLIENT).mint()),
+        ("v1 token", 401, user().v1().mint()),
+        ("Graph token", 401, tenant.graph_token("ada").mint()),
+        ("id token", 401, tenant.id_token("ada").for_api(API).mint()),
+        ("bad signature", 401, user().bad_signature().mint()),
+        ("signed by a new key", 200, {
+            tenant.rotate_keys();
+            user().mint()
+        }),
+    ];
+
+    println!("{:<20}  {:<6}  {:<20}  remedy", "sent", "status", "code");
+    let client = reqwest::Client::new();
+    let mut all_as_expected = true;
+    for (sent, expected, token) in requests {
+        let request = client.get(url);
+        let request = match &*token {
+            "" => request,
+            token => request.bearer_auth(token),
+        };
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        all_as_expected &= status == expected;
+
+        // RefusalDetail::Full: "code: remedy".
+        let body = response.text().await?;
+        let (code, remedy) = match (status, body.trim().split_once(": ")) {
+            (200, _) => ("-", "-"),
+            (_, Some(code_and_remedy)) if !token.is_empty() => code_and_remedy,
+            _ => ("-", body.trim()),
+        };
+        println!("{sent:<20}  {status:<6}  {code:<20}  {remedy}");
+    }
+    Ok(all_as_expected)
+}
