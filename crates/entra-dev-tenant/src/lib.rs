@@ -54,3 +54,8 @@ pub use crate::cloud::DevCloud;
 pub use crate::endpoint::{Endpoint, Fault};
 pub use crate::tenant::{DevTenant, DevTenantBuilder};
 pub use crate::token::TokenBuilder;
+
+/// The README's snippet, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -81,3 +81,8 @@ pub use crate::key_set::{InvalidKeySet, KeySet};
 pub use crate::rejection::{Part, Rejection, Shown};
 pub use crate::unverified::{KeyRef, Unverified};
 pub use crate::validator::{InvalidRules, Tenancy, Validator, ValidatorBuilder};
+
+/// The README's snippet, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -99,3 +99,8 @@ pub use crate::caller::Caller;
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
 pub use crate::respond::RefusalDetail;
 pub use crate::unavailable::Unavailable;
+
+/// The README's snippet, compiled.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,243 @@
+//! Bad input and bad headers: each gets its own answer, never a 500 and never a panic.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
+
+use crate::support::{API, app, auth, header, serve, settings, tenant, user};
+
+/// The status, the code and the body of the answer to a request with these headers.
+async fn answer(auth: &EntraAuth, authorization: &[&[u8]]) -> (StatusCode, String, String) {
+    let service = auth
+        .layer()
+        .layer(service_fn(async |request: Request<Empty<_>>| {
+            assert!(request.extensions().get::<Caller>().is_some());
+            Ok::<_, std::convert::Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+        }));
+    let mut request = Request::new(Empty::<bytes::Bytes>::new());
+    for value in authorization {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        request.headers_mut().append("authorization", value);
+    }
+    let response = service.oneshot(request).await.unwrap();
+    let challenge = response.headers().get("www-authenticate");
+    let challenge = challenge
+        .map_or("", |value| value.to_str().unwrap())
+        .to_owned();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, challenge, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn malformed_credentials_have_their_own_codes() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let with = |text: &str| text.replace('@', &token).into_bytes();
+
+    for (value, code) in [
+        (with("Bearer"), "malformed_authorization"),
+        (with("Bearer "), "malformed_authorization"),
+        (with("Bearer\t@"), "malformed_authorization"),
+        (with("Bearer @ @"), "malformed_authorization"),
+        (with("Bearer @, Bearer @"), "malformed_authorization"),
+        (with("Bearer @\u{e9}"), "malformed_authorization"),
+        (
+            [b"Bearer ", token.as_bytes(), b"\xff"].concat(),
+            "malformed_authorization",
+        ),
+        (with("Bearer garbage"), "not_a_token"),
+        (with("Bearer a.b.c.d.e"), "encrypted_token"),
+        (with("Bearer a.b.c"), "invalid_base64"),
+        (with("Bearer @="), "invalid_base64"),
+        (with("Bearer @.@"), "not_a_token"),
+        (
+            [b"Bearer ".to_vec(), vec![b'A'; 1024 * 1024]].concat(),
+            "token_too_large",
+        ),
+    ] {
+        let (status, challenge, body) = answer(&auth, &[&value]).await;
+        assert_eq!(status, 401, "{code}");
+        assert_eq!(
+            challenge,
+            format!("Bearer error=\"invalid_token\", error_description=\"{code}\"")
+        );
+        assert_eq!(body, format!("{code}\n"));
+    }
+    // Nothing of this needed a key.
+    assert_eq!(tenant.discovery().hits(), 0);
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused_and_one_in_any_case_is_not() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let good = format!("Bearer {token}").into_bytes();
+    for second in [&good[..], b"Basic dXNlcg==", b""] {
+        let (status, _, body) = answer(&auth, &[&good, second]).await;
+        assert_eq!((status.as_u16(), &*body), (401, "several_authorizations\n"));
+    }
+    for scheme in ["bearer", "BEARER", "bEaReR"] {
+        let value = format!("{scheme} {token}").into_bytes();
+        assert_eq!(answer(&auth, &[&value]).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn no_credentials_and_other_schemes_get_the_bare_challenge() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    for headers in [
+        &[][..],
+        &[&b"Basic dXNlcjpwYXNz"[..]],
+        &[b"DPoP a.b.c"],
+        &[b""],
+    ] {
+        let (status, challenge, body) = answer(&auth, headers).await;
+        assert_eq!((status.as_u16(), &*challenge, &*body), (401, "Bearer", ""));
+    }
+}
+
+#[tokio::test]
+async fn hostile_json_is_refused_with_its_own_code() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, tenant.key_id());
+    let payload = r#"{"exp":4102444800}"#;
+    let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    for (header, payload, code) in [
+        (&*header, "[]", "invalid_json"),
+        (&*header, "\"text\"", "invalid_json"),
+        (&*header, "null", "invalid_json"),
+        (&*header, "{} {}", "invalid_json"),
+        ("[]", payload, "invalid_json"),
+        (&*header, r#"{"exp":"4102444800"}"#, "wrong_type"),
+        (&*header, r#"{"exp":4102444800,"nbf":"0"}"#, "wrong_type"),
+        (&*header, r#"{"aud":"a","aud":"b"}"#, "duplicate_member"),
+        (&*header, payload, "missing_claim"),
+        (&*header, &deep, "missing_claim"),
+        (r#"{"alg":"RS256"}"#, payload, "missing_kid"),
+        (
+            r#"{"alg":"RS256","kid":"k","crit":["exp"]}"#,
+            payload,
+            "unsupported_header",
+        ),
+    ] {
+        let value = format!("Bearer {}", tenant.sign(header, payload)).into_bytes();
+        let (status, _, body) = answer(&auth, &[&value]).await;
+        assert_eq!(
+            (status.as_u16(), body.trim()),
+            (401, code),
+            "{header} {payload}"
+        );
+    }
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let not_utf_8 = format!(
+        "Bearer {}.{}.AAAA",
+        encode(header.as_bytes()),
+        encode(b"{\"a\":\"\xff\"}")
+    );
+    assert_eq!(
+        answer(&auth, &[not_utf_8.as_bytes()]).await.2,
+        "invalid_json\n"
+    );
+}
+
+#[tokio::test]
+async fn the_reason_of_a_token_without_a_known_key_is_its_own_and_fetches_nothing() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    let hits = tenant.keys().hits();
+    for (token, code) in [
+        (user(&tenant).expired(), "expired"),
+        (
+            user(&tenant).for_api("00000000-0000-4000-8000-000000000000"),
+            "wrong_audience",
+        ),
+        (user(&tenant).v1(), "v1_token"),
+        (user(&tenant).header("alg", "HS256"), "wrong_algorithm"),
+    ] {
+        let value = format!("Bearer {}", token.header("kid", "unknown").mint()).into_bytes();
+        assert_eq!(answer(&auth, &[&value]).await.2, format!("{code}\n"));
+    }
+    assert_eq!(tenant.keys().hits(), hits);
+}
+
+#[tokio::test]
+async fn the_detail_is_a_setting() {
+    let tenant = tenant().await;
+    let token = format!("Bearer {}", user(&tenant).expired().mint()).into_bytes();
+    let with = |detail| settings(&tenant).refusal_detail(detail).build().unwrap();
+
+    let (_, challenge, body) = answer(&with(RefusalDetail::None), &[&token]).await;
+    assert_eq!(
+        (&*challenge, &*body),
+        ("Bearer error=\"invalid_token\"", "")
+    );
+
+    let (_, challenge, body) = answer(&with(RefusalDetail::Full), &[&token]).await;
+    assert!(body.starts_with("expired: get a new token"), "{body}");
+    assert!(challenge.contains("error_description=\"expired: get a new token"));
+
+    let (_, _, body) = answer(&with(RefusalDetail::Full), &[]).await;
+    assert!(body.contains("Authorization: Bearer"));
+}
+
+#[tokio::test]
+async fn the_longest_token_is_a_setting() {
+    let tenant = tenant().await;
+    let groups: Vec<String> = (0..200)
+        .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
+        .collect();
+    let large = format!("Bearer {}", user(&tenant).claim("groups", groups).mint()).into_bytes();
+    assert!(large.len() > 11_000);
+    assert_eq!(answer(&auth(&tenant), &[&large]).await.0, 200);
+    let small = settings(&tenant)
+        .max_token_length(8 * 1024)
+        .build()
+        .unwrap();
+    assert_eq!(answer(&small, &[&large]).await.2, "token_too_large\n");
+}
+
+#[tokio::test]
+async fn head_requests_and_empty_bodies_behave() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let request = reqwest::Client::new().head(format!("{}/me", server.url));
+    let response = request.bearer_auth("garbage").send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert!(
+        header(&response, "www-authenticate")
+            .unwrap()
+            .contains("not_a_token")
+    );
+    assert_eq!(response.text().await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_custom_app_id_uri_is_accepted_where_it_is_configured() {
+    let tenant = tenant().await;
+    let token = || {
+        user(&tenant)
+            .v1()
+            .audience("https://api.contoso.com/")
+            .mint()
+    };
+    let value = format!("Bearer {}", token()).into_bytes();
+    let configured = settings(&tenant)
+        .accept_v1_tokens()
+        .audience("https://api.contoso.com")
+        .build()
+        .unwrap();
+    assert_eq!(answer(&configured, &[&value]).await.0, 200);
+    let default = settings(&tenant).accept_v1_tokens().build().unwrap();
+    assert_eq!(answer(&default, &[&value]).await.2, "wrong_audience\n");
+    let default_uri = format!("Bearer {}", user(&tenant).v1().for_api(API).mint()).into_bytes();
+    assert_eq!(answer(&default, &[&default_uri]).await.0, 200);
+}

@@ -1,0 +1,310 @@
+//! Keys that rotate, are late, or cannot be had; on paused time, over real sockets.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use entra_dev_tenant::DevTenant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, advance};
+use tower::ServiceExt as _;
+use tower::limit::ConcurrencyLimitLayer;
+use tower_entra_auth::Caller;
+
+use crate::support::{app, ask, auth, header, serve, status, tenant, user};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_key_is_accepted_with_its_first_request() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let old = user(&tenant).mint();
+    assert_eq!(status(&server, &old).await, 200);
+    tenant.rotate_keys();
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    assert_eq!(status(&server, &old).await, 200);
+    assert_eq!(tenant.keys().hits(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_four_first_requests_download_the_keys_once() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let url = format!("{}/me", server.url);
+    let token = user(&tenant).mint();
+    let mut requests = JoinSet::new();
+    for _ in 0..64 {
+        let request = reqwest::Client::new().get(&url).bearer_auth(&token);
+        requests.spawn(async move { request.send().await.unwrap().status() });
+    }
+    let statuses = requests.join_all().await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!((tenant.discovery().hits(), tenant.keys().hits()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
+    let tenant = tenant().await;
+    let stranger = DevTenant::start().await.unwrap();
+    let server = serve(app(&auth(&tenant))).await;
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    assert_eq!(tenant.keys().hits(), 1);
+
+    let client = reqwest::Client::new();
+    let flood = async |from: usize, to: usize| {
+        for n in from..to {
+            let token = user(&stranger).header("kid", format!("random {n}")).mint();
+            let request = client.get(format!("{}/me", server.url)).bearer_auth(token);
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 401);
+            assert!(
+                header(&response, "www-authenticate")
+                    .unwrap()
+                    .contains("untrusted_signature")
+            );
+        }
+    };
+    flood(0, 1_000).await;
+    assert_eq!(tenant.keys().hits(), 1 + 2);
+    advance(29 * SECOND).await;
+    flood(1_000, 1_010).await;
+    assert_eq!(tenant.keys().hits(), 1 + 2);
+    advance(SECOND).await;
+    flood(1_010, 1_020).await;
+    assert_eq!(tenant.keys().hits(), 1 + 2 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_signature_under_a_known_key_fetches_nothing() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    for _ in 0..20 {
+        assert_eq!(
+            status(&server, &user(&tenant).bad_signature().mint()).await,
+            401
+        );
+    }
+    assert_eq!(tenant.keys().hits(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_key_server() {
+    let tenant = tenant().await;
+    let stranger = DevTenant::start().await.unwrap();
+    let app = Router::new()
+        .route("/me", get(async |caller: Caller| caller.id().to_string()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .layer(auth(&tenant).layer());
+    let server = serve(app).await;
+    let good = user(&tenant).mint();
+    assert_eq!(status(&server, &good).await, 200);
+
+    tenant.keys().hangs();
+    let start = Instant::now();
+    let mut forged = JoinSet::new();
+    for _ in 0..100 {
+        let request = reqwest::Client::new()
+            .get(format!("{}/me", server.url))
+            .bearer_auth(user(&stranger).mint());
+        forged.spawn(async move { request.send().await.unwrap() });
+    }
+    while tenant.keys().hits() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(status(&server, &good).await, 200);
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    assert!(
+        forged.try_join_next().is_none(),
+        "none of the forged ones has an answer yet"
+    );
+
+    for response in forged.join_all().await {
+        assert_eq!(response.status(), 503);
+        assert!(header(&response, "retry-after").is_some());
+    }
+    assert_eq!(start.elapsed().as_secs(), 3);
+    assert_eq!(status(&server, &good).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_256_requests_wait_for_keys() {
+    let tenant = tenant().await;
+    tenant.keys().hangs();
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let start = Instant::now();
+    let mut requests = JoinSet::new();
+    // Without sockets: a listener's backlog is shorter than this.
+    for _ in 0..300 {
+        let request = http::Request::get("/me")
+            .header("authorization", format!("Bearer {token}"))
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let answer = app(&auth).oneshot(request);
+        requests.spawn(async move { (answer.await.unwrap().status(), start.elapsed()) });
+    }
+    let answers = requests.join_all().await;
+    assert!(
+        answers.iter().all(|(status, _)| *status == 503),
+        "{answers:?}"
+    );
+    let after = |seconds| {
+        let waited = answers
+            .iter()
+            .filter(|(_, after)| after.as_secs() == seconds);
+        waited.count()
+    };
+    assert_eq!((after(0), after(3)), (300 - 256, 256));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_disconnects_does_not_lose_the_refresh() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    let server = serve(app(&auth)).await;
+    tenant.rotate_keys();
+    let token = user(&tenant).mint();
+
+    // A request over a bare socket, closed as soon as the key server has been asked.
+    tenant.keys().hangs().for_next(1);
+    let mut connection = tokio::net::TcpStream::connect(&server.url["http://".len()..])
+        .await
+        .unwrap();
+    let request = format!("GET /me HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut connection, request.as_bytes())
+        .await
+        .unwrap();
+    while tenant.discovery().hits() < 2 {
+        tokio::task::yield_now().await;
+    }
+    tenant.keys().recovers();
+    drop(connection);
+
+    // The attempt that the vanished client began brings the key for everybody.
+    while status(&server, &token).await != 200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tenant.keys().hits(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_down_at_the_start_is_found_when_it_comes() {
+    let tenant = tenant().await;
+    tenant.goes_down();
+    let server = serve(app(&auth(&tenant))).await;
+    let token = user(&tenant).mint();
+
+    let response = ask(&server, &token).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(header(&response, "www-authenticate"), None);
+    assert!(
+        header(&response, "retry-after")
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            >= 1
+    );
+    assert_eq!(response.text().await.unwrap(), "keys_unavailable\n");
+
+    tenant.comes_back();
+    let start = Instant::now();
+    while status(&server, &token).await != 200 {
+        advance(SECOND).await;
+    }
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_requests_the_back_off_keeps_asking() {
+    let tenant = tenant().await;
+    tenant.discovery().fails_with(503);
+    let auth = auth(&tenant);
+    assert_eq!(auth.ready().await.unwrap_err().code(), "status");
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let start = Instant::now();
+        assert!(auth.ready().await.is_err());
+        waits.push(start.elapsed());
+    }
+    assert!(waits[0] <= 2 * SECOND, "{waits:?}");
+    assert!(waits.iter().all(|wait| *wait <= 301 * SECOND), "{waits:?}");
+    assert!(waits[11] >= 149 * SECOND, "{waits:?}");
+    tenant.discovery().recovers();
+    assert!(auth.ready().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_fetched_every_hour_without_any_request() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    for fetches in 2..6 {
+        let start = Instant::now();
+        while tenant.keys().hits() < fetches {
+            tokio::time::sleep(SECOND).await;
+        }
+        let hour = 57 * 60 * SECOND..=HOUR + 2 * SECOND;
+        assert!(hour.contains(&start.elapsed()), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_unavailable_while_the_last_refresh_failed() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let old = user(&tenant).mint();
+    assert_eq!(status(&server, &old).await, 200);
+    tenant.rotate_keys();
+    let new = user(&tenant).mint();
+    tenant.keys().fails_with(500);
+    for _ in 0..5 {
+        assert_eq!(status(&server, &new).await, 503);
+        assert_eq!(status(&server, &old).await, 200);
+    }
+    tenant.keys().recovers();
+    advance(31 * SECOND).await;
+    assert_eq!(status(&server, &new).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_serve_for_a_day_without_entra_and_no_longer() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    let server = serve(app(&auth)).await;
+    tenant.goes_down();
+    let lasting = |tenant: &DevTenant| user(tenant).expires_in(48 * 3_600).mint();
+    let token = lasting(&tenant);
+
+    advance(24 * HOUR - 10 * SECOND).await;
+    assert_eq!(status(&server, &token).await, 200);
+    advance(10 * SECOND).await;
+    let response = ask(&server, &token).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.text().await.unwrap(), "keys_unavailable\n");
+
+    tenant.comes_back();
+    advance(31 * SECOND).await;
+    assert_eq!(status(&server, &token).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_key_is_trusted_for_a_day_more() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    let server = serve(app(&auth)).await;
+    let old = user(&tenant).expires_in(72 * 3_600).mint();
+    tenant.rotate_keys();
+    tenant.withdraw_old_keys();
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+
+    advance(24 * HOUR - 10 * SECOND).await;
+    assert_eq!(status(&server, &old).await, 200);
+    advance(10 * SECOND).await;
+    assert_eq!(status(&server, &old).await, 401);
+}

@@ -1,0 +1,149 @@
+//! Where an `EntraAuth` begins and ends: outside runtimes, across them, and with its last handle.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use entra_dev_tenant::DevTenant;
+use http::Request;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tower::ServiceExt as _;
+use tower_entra_auth::EntraAuth;
+
+use crate::support::{app, auth, tenant, user};
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn status(auth: &EntraAuth, token: &str) -> u16 {
+    let request = Request::get("/me")
+        .header("authorization", format!("Bearer {token}"))
+        .body(Body::empty())
+        .unwrap();
+    app(auth).oneshot(request).await.unwrap().status().as_u16()
+}
+
+#[test]
+fn it_is_built_outside_a_runtime_and_survives_the_end_of_one() {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant: DevTenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+
+    assert_eq!(
+        runtime().block_on(status(&auth, &user(&tenant).mint())),
+        200
+    );
+    // That runtime, with the refresher on it, is gone.
+    tenant.rotate_keys();
+    let second = runtime();
+    assert_eq!(second.block_on(status(&auth, &user(&tenant).mint())), 200);
+    assert_eq!(second.block_on(status(&auth, &user(&tenant).mint())), 200);
+    assert_eq!(tenant.keys().hits(), 2);
+}
+
+#[test]
+fn an_attempt_that_dies_with_its_runtime_does_not_block_the_next() {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant: DevTenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+    tenant.keys().hangs();
+    let first = runtime();
+    first.block_on(async {
+        let request = tokio::spawn({
+            let (auth, token) = (auth.clone(), user(&tenant).mint());
+            async move { status(&auth, &token).await }
+        });
+        while tenant.keys().hits() < 1 {
+            tokio::task::yield_now().await;
+        }
+        request.abort();
+    });
+    drop(first);
+    tenant.keys().recovers();
+    assert_eq!(
+        runtime().block_on(status(&auth, &user(&tenant).mint())),
+        200
+    );
+}
+
+#[test]
+fn a_request_without_a_tokio_runtime_is_refused_without_a_panic() {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant: DevTenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let mut answer = std::pin::pin!(status(&auth, &token));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let answer = answer.as_mut().poll(&mut context);
+    assert_eq!(answer, std::task::Poll::Ready(503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_background_ends_with_the_last_handle() {
+    let tenant = tenant().await;
+    tokio::task::yield_now().await;
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    let before = alive();
+
+    let auth = auth(&tenant);
+    assert_eq!(alive(), before, "building starts nothing");
+    auth.ready().await.unwrap();
+    let layer = auth.layer();
+    drop(auth);
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    assert!(tenant.keys().hits() >= 2, "the Layer is a handle, too");
+
+    drop(layer);
+    let hits = tenant.keys().hits();
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    assert_eq!(tenant.keys().hits(), hits);
+    assert_eq!(alive(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_ends_with_the_last_handle() {
+    let tenant = tenant().await;
+    tenant.keys().hangs();
+    let auth = auth(&tenant);
+    let waiting = tokio::spawn({
+        let auth = auth.clone();
+        async move { auth.ready().await }
+    });
+    while tenant.keys().hits() < 1 {
+        tokio::task::yield_now().await;
+    }
+    waiting.abort();
+    drop(auth);
+    drop(waiting.await);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(tenant.keys().hits(), 1);
+}
+
+#[test]
+fn handles_and_futures_have_the_traits_that_frameworks_need() {
+    fn is_layer<L: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    fn is_future<F: Send + std::fmt::Debug>() {}
+
+    type Inner = tower::util::BoxCloneSyncService<
+        Request<Body>,
+        http::Response<Body>,
+        std::convert::Infallible,
+    >;
+    is_layer::<EntraAuth>();
+    is_layer::<tower_entra_auth::EntraLayer>();
+    is_layer::<tower_entra_auth::EntraService<Inner>>();
+    is_layer::<tower_entra_auth::Caller>();
+    is_future::<tower_entra_auth::ResponseFuture<Inner, Body>>();
+}

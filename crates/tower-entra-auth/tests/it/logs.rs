@@ -1,0 +1,211 @@
+//! What the log says, and what it never says.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use http::Request;
+use tower::ServiceExt as _;
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{app, each_kind, settings, tenant, user};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Everything that this thread logs from now on, at every level.
+    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines_with(&self, needle: &str) -> Vec<String> {
+        let text = self.text();
+        text.lines()
+            .filter(|line| line.contains(needle))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+async fn send(auth: &tower_entra_auth::EntraAuth, token: Option<&str>) {
+    let request = Request::get("/me");
+    let request = match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    };
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let _ = app(auth).oneshot(request).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_what_was_found_and_expected_and_the_remedy() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    send(&auth, Some(&user(&tenant).v1().mint())).await;
+
+    let lines = log.lines_with("v1_token");
+    assert_eq!(lines.len(), 1, "{}", log.text());
+    let line = &lines[0];
+    assert!(line.contains("WARN"), "{line}");
+    let issuer = format!("found=https://sts.windows.net/{}/", tenant.id());
+    let expected = format!(
+        "expected=https://login.microsoftonline.com/{}/v2.0",
+        tenant.id()
+    );
+    for part in [
+        &*issuer,
+        &*expected,
+        "signature=\"not checked\"",
+        "requestedAccessTokenVersion to 2",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_refusal_of_a_kind_is_logged_then_one_a_minute_with_a_count() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    for _ in 0..5 {
+        send(&auth, Some("garbage")).await;
+    }
+    assert_eq!(log.lines_with("not_a_token").len(), 1);
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    send(&auth, Some("garbage")).await;
+    let lines = log.lines_with("not_a_token");
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].contains("count=1") && lines[1].contains("count=5"),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_token_is_for_debugging_only() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    send(&auth, None).await;
+    let lines = log.lines_with("without a bearer token");
+    assert!(lines.len() == 1 && lines[0].contains("DEBUG"), "{lines:?}");
+    assert!(log.lines_with("WARN").is_empty());
+}
+
+#[tokio::test]
+async fn one_line_at_the_start_says_what_is_trusted_and_where_it_was_set() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let variables = |name: &str| (name == "ENTRA_CLOUD").then(|| "public".to_owned());
+    let _auth = settings(&tenant)
+        .accept_v1_tokens()
+        .variables(variables)
+        .build()
+        .unwrap();
+    let lines = log.lines_with("tokens of Microsoft Entra ID are required");
+    assert_eq!(lines.len(), 1);
+    for part in [
+        "INFO",
+        "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
+        "https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/",
+        "api://6e74172b-be56-4843-9ff4-e66a39bb12e3",
+        "cloud=public",
+        "versions=\"v1, v2\"",
+        "tenant: builder",
+        "cloud: ENTRA_CLOUD",
+    ] {
+        assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+    }
+}
+
+#[tokio::test]
+async fn found_values_cannot_forge_log_lines() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let forged = format!("x\nWARN forged line\u{1b}[31m{}", "y".repeat(500));
+    send(&auth, Some(&user(&tenant).claim("iss", forged).mint())).await;
+    let lines = log.lines_with("wrong_issuer");
+    assert_eq!(lines.len(), 1);
+    assert!(
+        lines[0].contains("x\\nWARN forged line\\u{1b}[31m"),
+        "{}",
+        lines[0]
+    );
+    assert!(lines[0].contains("y…") && !lines[0].contains(&"y".repeat(200)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_and_no_personal_claim_is_logged_at_any_level() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let mut tokens = Vec::new();
+    for (_, _, token) in each_kind(&tenant) {
+        send(&auth, Some(&token)).await;
+        tokens.push(token);
+    }
+    tenant.keys().fails_with(500);
+    tokio::time::advance(std::time::Duration::from_secs(4_000)).await;
+    send(&auth, Some(&user(&tenant).header("kid", "another").mint())).await;
+
+    let text = log.text();
+    assert!(
+        text.contains("expired") && text.contains("cannot fetch signing keys"),
+        "{text}"
+    );
+    for token in tokens {
+        for segment in token.split('.').skip(1) {
+            assert!(!text.contains(segment), "{segment}");
+        }
+    }
+    for personal in ["lovelace", "contoso.onmicrosoft.com", "preferred_username"] {
+        assert!(!text.contains(personal), "{personal} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_keys_fail_with_is_logged_with_its_remedy() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant)
+        .tenant("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")
+        .build()
+        .unwrap();
+    auth.ready().await.unwrap_err();
+    let lines = log.lines_with("cannot fetch signing keys");
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("WARN") && lines[0].contains("tenant_not_found"));
+    assert!(lines[0].contains("ENTRA_TENANT_ID") && lines[0].contains("failures=1"));
+}

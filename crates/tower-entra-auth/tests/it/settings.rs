@@ -1,0 +1,255 @@
+//! Wrong settings: all at once, each with what is wrong and an example of a good value.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tower_entra_auth::core::Cloud;
+use tower_entra_auth::{BuildError, EntraAuth, EntraAuthBuilder};
+
+use crate::support::{API, CLIENT, OTHER_TENANT, app, serve, status, tenant, user};
+
+const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+fn good() -> EntraAuthBuilder {
+    EntraAuth::builder().tenant(TENANT).client_id(API)
+}
+
+fn error(builder: EntraAuthBuilder) -> BuildError {
+    builder.build().unwrap_err()
+}
+
+fn from(variables: &[(&str, &str)]) -> Result<EntraAuth, BuildError> {
+    let variables: HashMap<_, _> = variables.iter().copied().collect();
+    EntraAuth::builder()
+        .variables(|name| variables.get(name).map(ToString::to_string))
+        .build()
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let error = error(
+        EntraAuth::builder()
+            .tenant("contoso")
+            .client_id("")
+            .audience("api://x/.default")
+            .metadata_endpoint("http://login.microsoftonline.com")
+            .clock_skew(Duration::from_secs(3_600))
+            .max_token_length(1),
+    );
+    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    assert_eq!(
+        settings,
+        [
+            "tenant",
+            "client_id",
+            "audience",
+            "clock_skew",
+            "max_token_length"
+        ]
+    );
+    let text = error.to_string();
+    assert!(
+        text.starts_with("cannot protect this service:\n  - tenant: \"contoso\" is no tenant id")
+    );
+    assert!(text.contains(
+        "https://login.microsoftonline.com/contoso.com/v2.0/.well-known/openid-configuration"
+    ));
+    assert!(text.contains("\n  - client_id: empty; copy \"Application (client) ID\""));
+}
+
+#[test]
+fn each_bad_value_is_named_with_a_good_one() {
+    for (builder, setting, says) in [
+        (
+            EntraAuth::builder().client_id(API),
+            "tenant",
+            "ENTRA_TENANT_ID",
+        ),
+        (good().tenant("  "), "tenant", "Overview page"),
+        (
+            good().tenant("fabrikam.com"),
+            "tenant",
+            "/fabrikam.com/v2.0/.well-known/",
+        ),
+        (
+            good().tenant("organizations"),
+            "tenant",
+            "does not support yet",
+        ),
+        (good().tenant("a\nb"), "tenant", "\"a\\nb\""),
+        (
+            EntraAuth::builder().tenant(TENANT),
+            "client_id",
+            "ENTRA_CLIENT_ID",
+        ),
+        (
+            good().client_id("api://orders"),
+            "client_id",
+            "belongs into audience(..)",
+        ),
+        (
+            good().client_id("orders"),
+            "client_id",
+            "6e74172b-be56-4843-9ff4-e66a39bb12e3",
+        ),
+        (good().audience(""), "audience", "api://orders.contoso.com"),
+        (
+            good().audience("https://graph.microsoft.com"),
+            "audience",
+            "this API's own App ID URI",
+        ),
+        (
+            good().metadata_endpoint("http://10.0.0.1"),
+            "metadata_endpoint",
+            "only loopback may be",
+        ),
+        (
+            good().metadata_endpoint("nonsense"),
+            "metadata_endpoint",
+            "http://127.0.0.1:7580",
+        ),
+        (
+            good().clock_skew(Duration::from_secs(601)),
+            "clock_skew",
+            "at most 600 s",
+        ),
+        (
+            good().max_token_length(1 << 20),
+            "max_token_length",
+            "1024 to 256000",
+        ),
+    ] {
+        let error = error(builder);
+        let problems: Vec<_> = error.problems().collect();
+        assert_eq!(problems.len(), 1, "{error}");
+        assert_eq!(problems[0].0, setting);
+        assert!(problems[0].1.contains(says), "{says} in {error}");
+    }
+    assert!(good().build().is_ok());
+    assert!(good().cloud(Cloud::China).build().is_ok());
+    assert!(good().audiences(["api://a", "https://b"]).build().is_ok());
+}
+
+#[test]
+fn plain_http_elsewhere_needs_a_setting_named_dangerous() {
+    let builder = || good().metadata_endpoint("http://tenant.internal:7580");
+    assert!(builder().build().is_err());
+    assert!(
+        builder()
+            .dangerous()
+            .allow_plain_http_metadata()
+            .build()
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_environment_has_an_order_and_code_comes_before_it() {
+    for variables in [
+        &[("ENTRA_TENANT_ID", TENANT), ("ENTRA_CLIENT_ID", API)][..],
+        &[("AZURE_TENANT_ID", TENANT), ("AZURE_CLIENT_ID", API)],
+        // The first counts, so that the bad fallback does not matter.
+        &[
+            ("ENTRA_TENANT_ID", TENANT),
+            ("ENTRA_CLIENT_ID", API),
+            ("AZURE_TENANT_ID", "bad"),
+            ("AZURE_CLIENT_ID", "bad"),
+            ("ENTRA_CLOUD", "china"),
+            ("AZURE_AUTHORITY_HOST", "bad"),
+        ],
+        // An empty one counts as unset.
+        &[
+            ("ENTRA_TENANT_ID", " "),
+            ("AZURE_TENANT_ID", TENANT),
+            ("AZURE_CLIENT_ID", API),
+        ],
+    ] {
+        from(variables).unwrap();
+    }
+    let error = from(&[
+        ("AZURE_TENANT_ID", "contoso"),
+        ("ENTRA_CLIENT_ID", "orders"),
+    ])
+    .unwrap_err();
+    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    assert_eq!(
+        settings,
+        ["tenant (AZURE_TENANT_ID)", "client_id (ENTRA_CLIENT_ID)"]
+    );
+
+    let by_code = good().variables(|_| Some("bad".to_owned())).build();
+    let problems = by_code.unwrap_err();
+    let settings: Vec<&str> = problems.problems().map(|(setting, _)| setting).collect();
+    assert_eq!(
+        settings,
+        [
+            "cloud (ENTRA_CLOUD)",
+            "metadata_endpoint (ENTRA_METADATA_ENDPOINT)"
+        ]
+    );
+}
+
+#[test]
+fn the_cloud_is_known_by_name_or_by_host() {
+    let tenant = [("ENTRA_TENANT_ID", TENANT), ("ENTRA_CLIENT_ID", API)];
+    let with = |name, value| from(&[tenant[0], tenant[1], (name, value)]);
+    for (name, value, cloud) in [
+        ("ENTRA_CLOUD", "public", "Public"),
+        ("ENTRA_CLOUD", "UsGovernment", "UsGovernment"),
+        ("ENTRA_CLOUD", "AzureChinaCloud", "China"),
+        (
+            "AZURE_AUTHORITY_HOST",
+            "https://login.microsoftonline.us/",
+            "UsGovernment",
+        ),
+        ("AZURE_AUTHORITY_HOST", "login.chinacloudapi.cn", "China"),
+        (
+            "AZURE_AUTHORITY_HOST",
+            "https://login.microsoftonline.com",
+            "Public",
+        ),
+    ] {
+        let auth = with(name, value).unwrap();
+        assert!(
+            format!("{auth:?}").contains(&format!("cloud: {cloud}")),
+            "{auth:?}"
+        );
+    }
+    for (name, value, says) in [
+        ("ENTRA_CLOUD", "germany", "public, usgovernment and china"),
+        (
+            "AZURE_AUTHORITY_HOST",
+            "https://login.example.com/",
+            "https://login.microsoftonline.us",
+        ),
+        (
+            "AZURE_AUTHORITY_HOST",
+            "http://login.microsoftonline.com",
+            "https://",
+        ),
+    ] {
+        let error = with(name, value).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_leads_to_a_service_that_works() {
+    let tenant = tenant().await;
+    let auth = from(&[
+        ("ENTRA_TENANT_ID", tenant.id()),
+        ("ENTRA_CLIENT_ID", API),
+        ("ENTRA_METADATA_ENDPOINT", tenant.url()),
+    ])
+    .unwrap();
+    let server = serve(app(&auth)).await;
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    assert_eq!(
+        status(&server, &user(&tenant).for_api(CLIENT).mint()).await,
+        401
+    );
+    assert_eq!(
+        status(&server, &user(&tenant).of_tenant(OTHER_TENANT).mint()).await,
+        401
+    );
+}

@@ -1,0 +1,128 @@
+//! What the tests share: a tenant, a protected API, and tokens of each kind.
+
+use std::future::Future;
+
+use axum::Router;
+use axum::routing::get;
+use entra_dev_tenant::{DevTenant, TokenBuilder};
+use reqwest::Response;
+use tokio::task::AbortHandle;
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder};
+
+pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+pub(crate) const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+
+pub(crate) async fn tenant() -> DevTenant {
+    DevTenant::start().await.unwrap()
+}
+
+/// The settings for an API in the tenant.
+pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
+    EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+}
+
+pub(crate) fn auth(tenant: &DevTenant) -> EntraAuth {
+    settings(tenant).build().unwrap()
+}
+
+/// A good token.
+pub(crate) fn user(tenant: &DevTenant) -> TokenBuilder<'_> {
+    tenant.user("lovelace").scope("Reports.Read").for_api(API)
+}
+
+/// One token of each kind, with the status and code that it gets.
+pub(crate) fn each_kind(tenant: &DevTenant) -> Vec<(u16, &'static str, String)> {
+    let app = || tenant.app(CLIENT).for_api(API);
+    vec![
+        (200, "", user(tenant).mint()),
+        (200, "", app().role("Reports.Read.All").mint()),
+        (401, "expired", user(tenant).expired().mint()),
+        (401, "wrong_audience", user(tenant).for_api(CLIENT).mint()),
+        (401, "v1_token", user(tenant).v1().mint()),
+        (401, "graph_token", tenant.graph_token("lovelace").mint()),
+        (
+            401,
+            "id_token",
+            tenant.id_token("lovelace").for_api(API).mint(),
+        ),
+        (
+            401,
+            "untrusted_signature",
+            user(tenant).bad_signature().mint(),
+        ),
+        (
+            401,
+            "untrusted_signature",
+            user(tenant).header("kid", "unknown").mint(),
+        ),
+        (
+            401,
+            "tenant_not_allowed",
+            user(tenant).of_tenant(OTHER_TENANT).mint(),
+        ),
+        (
+            401,
+            "wrong_algorithm",
+            user(tenant).header("alg", "none").mint(),
+        ),
+        (401, "not_a_token", "garbage".to_owned()),
+        (403, "no_permission", app().mint()),
+    ]
+}
+
+/// A server that ends with the value.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    task: AbortHandle,
+}
+
+impl Server {
+    pub(crate) fn new(url: String, serving: impl Future<Output: Send> + Send + 'static) -> Self {
+        let task = tokio::spawn(async move { drop(serving.await) }).abort_handle();
+        Self { url, task }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves an axum application on a free port.
+pub(crate) async fn serve(app: Router) -> Server {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    Server::new(url, async move { axum::serve(listener, app).await })
+}
+
+/// `/me` behind the Layer says who is calling; `/healthz` is outside it.
+pub(crate) fn app(auth: &EntraAuth) -> Router {
+    Router::new()
+        .route("/me", get(async |caller: Caller| caller.id().to_string()))
+        .layer(auth.layer())
+        .route("/healthz", get(async || "ok"))
+}
+
+/// Asks for `/me` with a token.
+pub(crate) async fn ask(server: &Server, token: &str) -> Response {
+    let request = reqwest::Client::new().get(format!("{}/me", server.url));
+    request.bearer_auth(token).send().await.unwrap()
+}
+
+/// The status alone.
+pub(crate) async fn status(server: &Server, token: &str) -> u16 {
+    ask(server, token).await.status().as_u16()
+}
+
+pub(crate) fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
+    response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap())
+}

@@ -1,0 +1,86 @@
+//! A plain tower service on hyper, behind the Layer; no framework.
+//!
+//! `cargo run -p hyper_service` serves until Ctrl-C; with `--once` it sends itself two requests,
+//! and fails if an answer is not the expected one.
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use bytes::Bytes;
+use entra_dev_tenant::DevTenant;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower::{Layer as _, service_fn};
+use tower_entra_auth::{Caller, EntraAuth};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+    let auth = EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+        .build()?;
+
+    let service = auth.layer().layer(service_fn(greet));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+
+    // One protected service for every connection, HTTP/1.1 or HTTP/2.
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                let connection = auto::Builder::new(TokioExecutor::new());
+                if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
+                    eprintln!("connection: {error}");
+                }
+            });
+        }
+    });
+
+    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+    if std::env::args().any(|argument| argument == "--once") {
+        return try_it(&url, &token).await;
+    }
+    println!("TOKEN={token}\n");
+    println!("curl -i {url} -H \"Authorization: Bearer $TOKEN\"");
+    println!("curl -i {url}");
+    println!("\nServing {url}, Ctrl-C ends it.");
+    tokio::select! {
+        served = server => served?,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+/// The Layer put the caller into the request's extensions: without one, nobody gets here.
+async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let text = match request.extensions().get::<Caller>() {
+        Some(caller) => format!("hello {}\n", caller.id()),
+        None => "hello nobody\n".to_owned(),
+    };
+    Ok(Response::new(Full::new(text.into())))
+}
+
+async fn try_it(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
+    let client = reqwest::Client::new();
+    let with_token = client.get(url).bearer_auth(token).send().await?;
+    let without = client.get(url).send().await?;
+    println!("with a token     {}", with_token.status());
+    println!("without          {}", without.status());
+    let statuses = (with_token.status().as_u16(), without.status().as_u16());
+    let greeting = with_token.text().await?;
+    match (statuses, greeting.starts_with("hello ")) {
+        ((200, 401), true) => Ok(()),
+        _ => Err("an answer is not the expected one".into()),
+    }
+}

@@ -1,0 +1,49 @@
+//! Our crates in a tree where somebody turned on both cryptography backends of `jsonwebtoken`.
+//!
+//! Its process-wide provider then panics at first use, until one is installed. Nothing of ours
+//! depends on it: a token validates before any is. With one installed, our keys decode there too.
+
+use std::error::Error;
+
+use entra_dev_tenant::DevTenant;
+use entra_jwt_core::{KeySet, TenantId, Unverified, Validator};
+use jsonwebtoken::crypto::aws_lc;
+use jsonwebtoken::{Algorithm, Validation};
+use serde_json::Value;
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+
+    let id: TenantId = tenant.id().parse()?;
+    let validator = Validator::entra(id, API.parse()?).build()?;
+    let keys = KeySet::from_jwks(tenant.jwks().as_bytes())?;
+    let caller = validator.validate(&token, &keys, tenant.clock()())?;
+    println!("entra-jwt-core     {} of tenant {}", caller.id(), caller.tenant_id());
+
+    let auth = tower_entra_auth::EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .build()?;
+    auth.ready().await?;
+    println!("tower-entra-auth   ready");
+
+    aws_lc::DEFAULT_PROVIDER
+        .install_default()
+        .map_err(|_| "a provider is installed already")?;
+    let unverified = Unverified::parse(&token)?;
+    let key = keys.key(unverified.key_ref().key_id).ok_or("no key")?;
+    let mut rules = Validation::new(Algorithm::RS256);
+    rules.set_audience(&[API]);
+    let decoded = jsonwebtoken::decode::<Value>(&token, &key.to_decoding_key(), &rules)?;
+    let object_id = caller.object_id().ok_or("no object id")?.to_string();
+    if decoded.claims["oid"] != object_id.as_str() {
+        return Err("jsonwebtoken decodes another caller".into());
+    }
+    println!("jsonwebtoken       decodes the same caller with the same key");
+    Ok(())
+}
