@@ -1,6 +1,7 @@
 //! `entra-dev-tenant`: serves a local tenant and prints tokens to try.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use entra_dev_tenant::DevTenant;
@@ -39,10 +40,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(id) = arguments.tenant {
         builder = builder.id(&id);
     }
-    let tenant = builder
-        .start()
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", arguments.listen))?;
+    let tenant = builder.start().await.map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => error.to_string(),
+        _ => format!("cannot listen on {}: {error}", arguments.listen),
+    })?;
     let (id, url) = (tenant.id(), tenant.url());
 
     println!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::cloud::DevCloud;
 use crate::endpoint::Endpoint;
 use crate::key_ring::KeyRing;
+use crate::text::is_guid;
 use crate::token::{TokenBuilder, compact};
 use crate::token_endpoint::Client;
 use crate::{documents, server};
@@ -95,14 +96,31 @@ impl DevTenantBuilder {
     /// Makes a key (about 90 ms) and starts to serve on the current tokio runtime.
     ///
     /// # Errors
-    /// If the address cannot be listened on.
+    /// If the address cannot be listened on, or if the tenant's or a client's id is no GUID.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(self) -> io::Result<DevTenant> {
+        let clients = self.clients.iter().map(|client| ("client", &*client.id));
+        for (setting, id) in clients.chain([("tenant", &*self.id)]) {
+            if !is_guid(id) {
+                let problem = format!(
+                    "{setting} id: {id:?} is no GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+            }
+        }
         let listener = TcpListener::bind(self.listen).await?;
+        let mut address = listener.local_addr()?;
+        if address.ip().is_unspecified() {
+            // Reached here by loopback; whoever comes from elsewhere knows this machine's name.
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
         let inner = Arc::new(Inner {
-            url: format!("http://{}", listener.local_addr()?),
+            url: format!("http://{address}"),
             id: self.id,
             cloud: self.cloud,
             clock: Clock::start(),

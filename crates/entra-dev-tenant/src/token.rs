@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use crate::cloud::DevCloud;
@@ -53,8 +54,6 @@ enum Signature {
     Broken,
 }
 
-const GRAPH: &str = "https://graph.microsoft.com";
-
 impl<'a> TokenBuilder<'a> {
     pub(crate) fn user(tenant: &'a Inner, name: &str) -> Self {
         let name = name.to_owned();
@@ -86,7 +85,7 @@ impl<'a> TokenBuilder<'a> {
             guid_for(&["a client application"]),
         );
         token.version = Version::V1;
-        token.audience = Some(GRAPH.to_owned());
+        token.audience = Some(format!("https://{}", tenant.cloud.graph_host()));
         token.header("nonce", json!(random_id())).scope("User.Read")
     }
 
@@ -200,7 +199,8 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// The token, signed with the tenant's current key.
+    /// The token, signed with the tenant's current key; one for Graph is signed as Entra signs
+    /// those, so that it verifies nowhere else.
     #[must_use]
     pub fn mint(self) -> String {
         let key = self.tenant.keys.signing();
@@ -214,7 +214,11 @@ impl<'a> TokenBuilder<'a> {
         }
         let header = overridden(header, &self.header);
         let claims = overridden(self.claims(), &self.claims);
-        let mut token = self.tenant.sign(&header.to_string(), &claims.to_string());
+        let (header, claims) = (header.to_string(), claims.to_string());
+        let mut token = compact(&header, &claims, |message| match &self.kind {
+            Kind::Graph { .. } => key.sign(with_hashed_nonce(&header, &claims).as_bytes()),
+            _ => key.sign(message),
+        });
         if self.signature == Signature::Broken {
             // The first character of the signature carries six bits of it.
             let start = token.rfind('.').map_or(0, |dot| dot + 1);
@@ -335,13 +339,27 @@ impl fmt::Debug for TokenBuilder<'_> {
 
 /// `header.payload.signature` of the given JSON texts, whatever they are.
 pub(crate) fn compact(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-    let input = format!(
+    let input = signing_input(header, payload);
+    let signature = base64url(&sign(input.as_bytes()));
+    format!("{input}.{signature}")
+}
+
+/// What Entra signs in place of a Graph token's own header: its `nonce` replaced by the nonce's
+/// hash, so that nobody but Graph, which knows this, can verify the token.
+fn with_hashed_nonce(header: &str, payload: &str) -> String {
+    let mut header: Value = serde_json::from_str(header).unwrap_or_default();
+    if let Some(nonce) = header["nonce"].as_str() {
+        header["nonce"] = json!(base64url(digest(&SHA256, nonce.as_bytes()).as_ref()));
+    }
+    signing_input(&header.to_string(), payload)
+}
+
+fn signing_input(header: &str, payload: &str) -> String {
+    format!(
         "{}.{}",
         base64url(header.as_bytes()),
         base64url(payload.as_bytes())
-    );
-    let signature = base64url(&sign(input.as_bytes()));
-    format!("{input}.{signature}")
+    )
 }
 
 fn overridden(mut object: Map<String, Value>, changes: &[(String, Option<Value>)]) -> Value {

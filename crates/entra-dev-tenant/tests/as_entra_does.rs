@@ -9,8 +9,17 @@ use serde_json::{Value, json};
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
+/// Never by a proxy of the environment, which does not know our loopback.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn fetch(url: &str) -> reqwest::Result<reqwest::Response> {
+    client().get(url).send().await
+}
+
 async fn get(url: &str) -> (u16, Value) {
-    let response = reqwest::get(url).await.unwrap();
+    let response = fetch(url).await.unwrap();
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
@@ -155,6 +164,37 @@ async fn documents_have_exactly_the_members_that_entra_serves() {
     );
     assert_eq!(v2["tenant_region_scope"], Value::Null);
 
+    let (_, v1) = get(&format!("{base}/.well-known/openid-configuration")).await;
+    assert_eq!(
+        members(&v1),
+        [
+            "authorization_endpoint",
+            "check_session_iframe",
+            "claims_supported",
+            "cloud_graph_host_name",
+            "cloud_instance_name",
+            "device_authorization_endpoint",
+            "end_session_endpoint",
+            "frontchannel_logout_supported",
+            "http_logout_supported",
+            "id_token_signing_alg_values_supported",
+            "issuer",
+            "jwks_uri",
+            "kerberos_endpoint",
+            "microsoft_multi_refresh_token",
+            "msgraph_host",
+            "rbac_url",
+            "response_modes_supported",
+            "response_types_supported",
+            "scopes_supported",
+            "subject_types_supported",
+            "tenant_region_scope",
+            "token_endpoint",
+            "token_endpoint_auth_methods_supported",
+            "userinfo_endpoint",
+        ]
+    );
+
     let (_, v2_keys) = get(&format!("{base}/discovery/v2.0/keys")).await;
     let (_, v1_keys) = get(&format!("{base}/discovery/keys")).await;
     assert_eq!(
@@ -261,7 +301,7 @@ async fn client_credentials_are_granted_or_refused_as_entra_does() {
     ];
     let url = |authority: &str| format!("{}/{authority}/oauth2/v2.0/token", tenant.url());
     let ask = async |authority: &str, form: &[(&str, &str)]| {
-        let request = reqwest::Client::new().post(url(authority)).form(form);
+        let request = client().post(url(authority)).form(form);
         let response = request.send().await.unwrap();
         (
             response.status().as_u16(),
@@ -324,22 +364,18 @@ async fn an_endpoint_can_hang_fail_and_recover_and_the_tenant_can_be_down() {
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
 
     tenant.keys().fails_with(503).for_next(1);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    assert_eq!(fetch(&url).await.unwrap().status(), 503);
+    assert_eq!(fetch(&url).await.unwrap().status(), 200);
 
     tenant.keys().hangs();
     let patience = std::time::Duration::from_secs(60);
-    assert!(
-        tokio::time::timeout(patience, reqwest::get(&url))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(patience, fetch(&url)).await.is_err());
     tenant.keys().recovers();
 
     tenant.goes_down();
-    assert!(reqwest::get(&url).await.is_err());
+    assert!(fetch(&url).await.is_err());
     tenant.comes_back();
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    assert_eq!(fetch(&url).await.unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,5 +393,43 @@ async fn a_dropped_tenant_stops_serving() {
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
     drop(tenant);
     tokio::task::yield_now().await;
-    assert!(reqwest::get(&url).await.is_err());
+    assert!(fetch(&url).await.is_err());
+}
+
+#[tokio::test]
+async fn a_graph_token_verifies_for_nobody_but_graph() {
+    let tenant = DevTenant::start().await.unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let token = tenant.graph_token("ada").mint();
+    assert!(!verifies(&token, &jwks));
+    assert_eq!(decoded(&token, 1)["aud"], "https://graph.microsoft.com");
+
+    // As Graph does it: over the header with the nonce hashed.
+    use aws_lc_rs::digest::{SHA256, digest};
+    let mut header = decoded(&token, 0);
+    let hash = digest(&SHA256, header["nonce"].as_str().unwrap().as_bytes());
+    header["nonce"] = json!(URL_SAFE_NO_PAD.encode(hash));
+    let (_, rest) = token.split_once('.').unwrap();
+    let header = URL_SAFE_NO_PAD.encode(header.to_string());
+    assert!(verifies(&format!("{header}.{rest}"), &jwks));
+}
+
+#[tokio::test]
+async fn a_setting_that_is_no_guid_is_refused_with_an_example() {
+    for builder in [
+        DevTenant::builder().id("contoso"),
+        DevTenant::builder().client("my-app", "secret", []),
+    ] {
+        let error = builder.start().await.unwrap_err().to_string();
+        assert!(error.contains("is no GUID such as"), "{error}");
+    }
+    let anywhere = DevTenant::builder().listen(([0, 0, 0, 0], 0).into());
+    assert!(
+        anywhere
+            .start()
+            .await
+            .unwrap()
+            .url()
+            .starts_with("http://127.0.0.1:")
+    );
 }

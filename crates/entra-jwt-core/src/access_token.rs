@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::claims::Claims;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
@@ -45,16 +45,19 @@ pub enum CallerKind {
     App,
     /// An agent identity of Entra Agent ID, alone or on behalf of a user.
     Agent,
+    /// The token does not say: treat it as neither a user nor an application.
+    Unknown,
 }
 
 impl CallerKind {
-    /// A stable lower-case name: `user`, `app`, `agent`.
+    /// A stable lower-case name: `user`, `app`, `agent`, `unknown`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::App => "app",
             Self::Agent => "agent",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -67,8 +70,9 @@ impl fmt::Display for CallerKind {
 
 /// Whom a token speaks for within its tenant, printable and never ambiguous.
 ///
-/// Together with [`tenant_id`](AccessToken::tenant_id) it is the identity to store data under.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// Together with [`tenant_id`](AccessToken::tenant_id) it is the identity to store data under. Its
+/// `Debug` names only the form.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CallerId<'a> {
     /// The object id; printed as the GUID. Nearly every token has one.
@@ -87,6 +91,16 @@ impl fmt::Display for CallerId<'_> {
             Self::Subject(subject) => write!(formatter, "sub:{subject}"),
             Self::Client(id) => write!(formatter, "client:{id}"),
         }
+    }
+}
+
+impl fmt::Debug for CallerId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Object(_) => "Object(..)",
+            Self::Subject(_) => "Subject(..)",
+            Self::Client(_) => "Client(..)",
+        })
     }
 }
 
@@ -273,7 +287,8 @@ impl AccessToken {
     }
 
     /// Any claim by its name, read from the kept payload. Costs a parse of the payload: for
-    /// several claims, or many requests, take [`claims_as`](Self::claims_as).
+    /// several claims, or many requests, take [`claims_as`](Self::claims_as). `None` also for a
+    /// value that is beyond `serde_json`, such as the number `1e400`.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<Value> {
         member(&self.payload, name)
@@ -307,10 +322,33 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// One member of an object; the others are skipped, whatever they are.
 fn member(object: &str, name: &str) -> Option<Value> {
-    serde_json::from_str::<Map<String, Value>>(object)
+    struct Wanted<'a>(&'a str);
+
+    impl<'de> Visitor<'de> for Wanted<'_> {
+        type Value = Option<Value>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+            let mut wanted = None;
+            while let Some(name) = object.next_key::<String>()? {
+                if name == self.0 {
+                    wanted = Some(object.next_value()?);
+                } else {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(wanted)
+        }
+    }
+
+    serde_json::Deserializer::from_str(object)
+        .deserialize_map(Wanted(name))
         .ok()?
-        .remove(name)
 }
 
 /// Sources: "Claims validation" (`idtyp`, else `oid` equals `sub`) and "Agent ID token claims"
@@ -330,20 +368,18 @@ fn kind_of(claims: &Claims) -> CallerKind {
     match claims.token_type.as_deref() {
         Some("app") => return CallerKind::App,
         Some("user") => return CallerKind::User,
-        _ => {}
+        Some(_) => return CallerKind::Unknown,
+        None => {}
     }
     if claims.scopes().next().is_some() {
         return CallerKind::User;
     }
-    let is_its_own_subject = match (claims.object_id, claims.subject.as_deref()) {
-        (Some(object), Some(subject)) => subject.parse() == Ok(object),
-        // Without an object id and without scopes: an application without a service principal.
-        (None, _) => true,
-        (Some(_), None) => false,
-    };
-    if is_its_own_subject {
-        CallerKind::App
-    } else {
-        CallerKind::User
+    match (claims.object_id, claims.subject.as_deref()) {
+        (Some(object), Some(subject)) if subject.parse() == Ok(object) => CallerKind::App,
+        (Some(_), Some(_)) => CallerKind::User,
+        // Neither object id nor scope nor role: an application without a service principal. With
+        // a role it could be a user's, without the scope `profile`.
+        (None, _) if claims.roles().next().is_none() => CallerKind::App,
+        _ => CallerKind::Unknown,
     }
 }

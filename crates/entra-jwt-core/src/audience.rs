@@ -55,11 +55,15 @@ impl fmt::Display for Audience {
     }
 }
 
-/// Whether the audience is Microsoft Graph, by App ID URI or application id.
+/// Whether the audience is Microsoft Graph of any cloud, by App ID URI or application id.
 pub(crate) fn is_graph(audience: &str) -> bool {
     matches!(
         without_slash(audience),
-        "https://graph.microsoft.com" | "00000003-0000-0000-c000-000000000000"
+        "00000003-0000-0000-c000-000000000000"
+            | "https://graph.microsoft.com"
+            | "https://graph.microsoft.us"
+            | "https://dod-graph.microsoft.us"
+            | "https://microsoftgraph.chinacloudapi.cn"
     )
 }
 

@@ -66,7 +66,8 @@ pub(crate) const HEADER: [Check; 3] = [graph_nonce, algorithm, token_type];
 pub(crate) const SIGNATURE: [Check; 2] = [key_is_known, signature];
 
 /// Of the claims: they run on verified claims, and on unverified ones before a key is fetched.
-pub(crate) const CLAIMS: [Check; 9] = [
+pub(crate) const CLAIMS: [Check; 10] = [
+    claim_types,
     lifetime,
     issuer,
     tenant,
@@ -131,6 +132,15 @@ fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
         Err(Rejection::BadSignature {
             key_id: facts.token.key_id.clone(),
         })
+    }
+}
+
+/// Every claim on which something depends has the type that Entra writes. A token of somebody else
+/// has other types more often than not, so the issuer's fault comes first.
+fn claim_types(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match &facts.token.type_fault {
+        None => Ok(()),
+        Some(fault) => Err(facts.issued_by().err().unwrap_or_else(|| fault.clone())),
     }
 }
 

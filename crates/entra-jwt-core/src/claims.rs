@@ -48,6 +48,25 @@ members! {
     }
 }
 
+members! {
+    /// What names the issuer: enough to say whose a token claims to be when another claim has a
+    /// type that Entra never writes.
+    struct IssuerClaims {
+        "iss" => issuer: Text,
+        "tid" => tenant: Text,
+    }
+}
+
+impl From<IssuerClaims> for Claims {
+    fn from(claims: IssuerClaims) -> Self {
+        Self {
+            issuer: claims.issuer,
+            tenant: claims.tenant,
+            ..Self::default()
+        }
+    }
+}
+
 impl Claims {
     /// The client application: `azp` in v2 tokens, `appid` in v1 tokens.
     pub(crate) fn client(&self) -> Option<ClientId> {

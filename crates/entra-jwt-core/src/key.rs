@@ -59,8 +59,6 @@ pub enum UnusableKey {
 impl Key {
     /// Reads one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
     pub(crate) fn from_jwk(entry: &Value) -> Result<Self, UnusableKey> {
-        const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
         let jwk = entry.as_object().ok_or(UnusableKey::Malformed)?;
         if text(jwk, "kty")? != Some("RSA") {
             return Err(UnusableKey::KeyType);
@@ -68,6 +66,16 @@ impl Key {
         if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
             return Err(UnusableKey::Private);
         }
+        Self::from_public_jwk(jwk)
+    }
+
+    /// The public half of an entry that was published with its private one, if it is a key.
+    pub(crate) fn exposed(entry: &Value) -> Option<Self> {
+        let jwk = entry.as_object()?;
+        Self::from_public_jwk(jwk).ok()
+    }
+
+    fn from_public_jwk(jwk: &Map<String, Value>) -> Result<Self, UnusableKey> {
         if text(jwk, "use")?.is_some_and(|usage| usage != "sig") || !may_verify(jwk)? {
             return Err(UnusableKey::Use);
         }
@@ -91,8 +99,8 @@ impl Key {
 
         Ok(Self {
             id,
-            issuer: text(jwk, "issuer")?.map(Into::into),
-            cloud_instance_name: text(jwk, "cloud_instance_name")?.map(Into::into),
+            issuer: not_blank(text(jwk, "issuer")?),
+            cloud_instance_name: not_blank(text(jwk, "cloud_instance_name")?),
             modulus,
             exponent,
             prepared,
@@ -116,6 +124,15 @@ impl Key {
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&str> {
         self.cloud_instance_name.as_deref()
+    }
+
+    /// Whether both are the same number under the same name, with the same issuer and cloud.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.has_same_material(other)
+            && self.issuer == other.issuer
+            && self.cloud_instance_name == other.cloud_instance_name
     }
 
     /// Whether both are the same number, whatever is published beside it.
@@ -150,10 +167,18 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A member that must be a string if it is there.
+/// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// A blank restriction restricts nothing, as with Microsoft's validator.
+fn not_blank(text: Option<&str>) -> Option<Box<str>> {
+    text.filter(|text| !text.trim().is_empty()).map(Into::into)
+}
+
+/// A member that must be a string if it is there; `null` counts as absent.
 fn text<'a>(jwk: &'a Map<String, Value>, member: &str) -> Result<Option<&'a str>, UnusableKey> {
     match jwk.get(member) {
-        None => Ok(None),
+        None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(UnusableKey::Malformed),
     }
@@ -162,7 +187,7 @@ fn text<'a>(jwk: &'a Map<String, Value>, member: &str) -> Result<Option<&'a str>
 /// `key_ops` is absent or names `verify`.
 fn may_verify(jwk: &Map<String, Value>) -> Result<bool, UnusableKey> {
     match jwk.get("key_ops") {
-        None => Ok(true),
+        None | Some(Value::Null) => Ok(true),
         Some(Value::Array(operations)) => Ok(operations.iter().any(|name| name == "verify")),
         Some(_) => Err(UnusableKey::Malformed),
     }
@@ -214,17 +239,32 @@ mod tests {
     fn members_that_are_not_needed_do_not_matter() {
         for (member, value) in [
             ("use", Value::Null),
+            ("alg", Value::Null),
             ("alg", json!("RS256")),
+            ("key_ops", Value::Null),
             ("key_ops", json!(["verify"])),
+            ("issuer", Value::Null),
+            ("cloud_instance_name", Value::Null),
             ("x5c", json!(5)),
             ("unknown", json!({})),
         ] {
-            let mut entry = with(&jwk(), member, value.clone());
-            if value.is_null() {
-                entry.as_object_mut().unwrap().remove(member);
-            }
+            let entry = with(&jwk(), member, value);
             assert!(Key::from_jwk(&entry).is_ok(), "{member}");
+            let mut entry = entry;
+            entry.as_object_mut().unwrap().remove(member);
+            assert!(Key::from_jwk(&entry).is_ok(), "without {member}");
         }
+    }
+
+    #[test]
+    fn a_blank_issuer_or_cloud_restricts_nothing() {
+        let entry = with(
+            &with(&jwk(), "issuer", json!("")),
+            "cloud_instance_name",
+            json!(" "),
+        );
+        let key = Key::from_jwk(&entry).unwrap();
+        assert_eq!((key.issuer(), key.cloud_instance_name()), (None, None));
     }
 
     #[test]

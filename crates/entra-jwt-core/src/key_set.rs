@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::identifier::KeyId;
@@ -16,6 +15,8 @@ use crate::key::{Key, UnusableKey};
 pub struct KeySet {
     keys: HashMap<KeyId, Arc<Key>>,
     unusable: Vec<(Option<KeyId>, UnusableKey)>,
+    /// The public halves of keys that were published with their private ones.
+    exposed: Vec<Arc<Key>>,
     issuer: Option<Box<str>>,
     cloud_instance_name: Option<Box<str>>,
 }
@@ -41,31 +42,34 @@ impl KeySet {
 
     /// Reads a JWKS document.
     ///
-    /// Two entries with the same `kid` and different material make both unusable; entries that
-    /// cannot be used are listed in [`unusable`](Self::unusable).
+    /// Two entries with the same `kid` that are not the same key make both unusable. A key that
+    /// is published with its private half makes every entry with its `kid` or its material
+    /// unusable: everybody can sign with it. Entries that cannot be used are listed in
+    /// [`unusable`](Self::unusable).
     ///
     /// # Errors
     /// If the document as a whole is no key set. A set without any usable key is not an error
     /// here: see [`is_empty`](Self::is_empty).
     pub fn from_jwks(document: &[u8]) -> Result<Self, InvalidKeySet> {
-        #[derive(Deserialize)]
-        struct Jwks {
-            keys: Vec<Value>,
-        }
-
-        let jwks: Jwks = serde_json::from_slice(document).map_err(|_| InvalidKeySet::Malformed)?;
-        if jwks.keys.len() > Self::MAX_KEYS {
+        let document: Value =
+            serde_json::from_slice(document).map_err(|_| InvalidKeySet::Malformed)?;
+        let entries = document
+            .as_object()
+            .and_then(|document| document.get("keys"))
+            .and_then(Value::as_array)
+            .ok_or(InvalidKeySet::Malformed)?;
+        if entries.len() > Self::MAX_KEYS {
             return Err(InvalidKeySet::TooManyKeys {
-                found: jwks.keys.len(),
+                found: entries.len(),
             });
         }
 
         let mut set = Self::default();
         let mut ambiguous = Vec::new();
-        for entry in &jwks.keys {
+        for entry in entries {
             match Key::from_jwk(entry) {
                 Ok(key) => match set.keys.get(key.id()) {
-                    Some(twin) if !twin.has_same_material(&key) => ambiguous.push(key.id().clone()),
+                    Some(twin) if !twin.is_same(&key) => ambiguous.push(key.id().clone()),
                     Some(_) => {}
                     None => {
                         set.keys.insert(key.id().clone(), Arc::new(key));
@@ -77,6 +81,9 @@ impl KeySet {
                         .and_then(Value::as_str)
                         .and_then(KeyId::new);
                     set.unusable.push((id, reason));
+                    if reason == UnusableKey::Private {
+                        set.exposed.extend(Key::exposed(entry).map(Arc::new));
+                    }
                 }
             }
         }
@@ -85,7 +92,27 @@ impl KeySet {
                 set.unusable.push((Some(id), UnusableKey::Ambiguous));
             }
         }
+        let compromised: Vec<KeyId> = set
+            .iter()
+            .filter(|key| set.exposes(key))
+            .map(|key| key.id().clone())
+            .collect();
+        for id in compromised {
+            set.keys.remove(&id);
+        }
         Ok(set)
+    }
+
+    /// Whether this document publishes the private half of the key, by its `kid` or its material.
+    /// Whoever holds such a key from an earlier document must drop it at once.
+    #[must_use]
+    pub fn exposes(&self, key: &Key) -> bool {
+        self.exposed
+            .iter()
+            .any(|exposed| exposed.has_same_material(key))
+            || self
+                .unusable()
+                .any(|(id, reason)| reason == UnusableKey::Private && id == Some(key.id()))
     }
 
     /// With the `issuer` of the discovery document that led to these keys.
@@ -183,6 +210,38 @@ mod tests {
             set.unusable().map(|(_, reason)| reason).collect::<Vec<_>>(),
             [UnusableKey::Ambiguous]
         );
+    }
+
+    #[test]
+    fn one_kid_with_two_issuers_or_clouds_is_nobodys() {
+        for member in ["issuer", "cloud_instance_name"] {
+            let twin = with(
+                &jwk(),
+                member,
+                json!("https://other.example/{tenantid}/v2.0"),
+            );
+            for order in [json!([jwk(), twin]), json!([twin, jwk()])] {
+                assert!(read(&order).is_empty(), "{member}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_published_with_its_private_half_is_nobodys_whatever_stands_beside_it() {
+        let private = with(&jwk(), "d", json!("AQAB"));
+        let renamed = with(&jwk(), "kid", json!("renamed"));
+        let reused = with(&second_jwk(), "kid", jwk()["kid"].clone());
+        for twin in [jwk(), renamed, reused] {
+            for order in [json!([private, twin]), json!([twin, private])] {
+                let set = read(&order);
+                assert!(set.is_empty(), "{twin}");
+            }
+        }
+        let set = read(&json!([private, second_jwk()]));
+        assert_eq!(set.len(), 1);
+        let held = read(&json!([jwk(), second_jwk()]));
+        let exposed: Vec<bool> = held.iter().map(|key| set.exposes(key)).collect();
+        assert_eq!(exposed.iter().filter(|exposed| **exposed).count(), 1);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Written by hand on serde because of three things that a derived struct does not do: any member
 //! that stands twice is refused, known to us or not (RFC 7519 §4, RFC 8725 §2.4); the member that
-//! has the wrong type is named; and the result does not change with serde_json's features, which
-//! any crate in the tree may turn on for all.
+//! has the wrong type is named; and what decides is read the same way whichever of serde_json's
+//! features some crate in the tree turns on for all.
 
 use std::borrow::Cow;
 use std::cell::Cell;

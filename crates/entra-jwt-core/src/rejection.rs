@@ -31,8 +31,9 @@ impl fmt::Display for Part {
 ///
 /// [`code`](Self::code) is stable across releases and fit for metrics and log searches,
 /// [`remedy`](Self::remedy) is for people. No variant holds the token, its signature or a claim
-/// about a person; values from the token are escaped and cut to 200 characters when displayed.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+/// about a person; values from the token are escaped and cut to 200 characters when displayed,
+/// by `Debug` too.
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The token is longer than the limit. Both in bytes.
@@ -350,7 +351,8 @@ impl Rejection {
                 "request the scope {}/<name>, or configure the API's own App ID URI as an audience",
                 accepted
                     .iter()
-                    .find(|audience| audience.contains("://"))
+                    // A configured one stands behind the two that are always accepted.
+                    .rfind(|audience| audience.contains("://"))
                     .map_or("api://<client id>", String::as_str),
             )
             .into(),
@@ -453,6 +455,12 @@ impl Rejection {
                 | Self::KeyIssuerMismatch { .. }
                 | Self::KeyCloudMismatch { .. }
         )
+    }
+}
+
+impl fmt::Debug for Rejection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Rejection({}: {self})", self.code())
     }
 }
 

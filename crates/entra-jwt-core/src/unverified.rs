@@ -1,9 +1,10 @@
 //! A token in compact form, parsed: nothing of it is proven.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::base64url;
-use crate::claims::Claims;
+use crate::claims::{Claims, IssuerClaims};
 use crate::identifier::KeyId;
 use crate::member::{HeaderKeyId, Present, Text};
 use crate::object::{self, members};
@@ -27,9 +28,8 @@ members! {
 /// A parsed token of which nothing is proven: what it says may be a lie.
 ///
 /// [`parse`](Self::parse) checks what holds for every issuer: size, three segments, strict
-/// base64url, JSON objects without twin members, claim types, a key id, and no header member that
-/// would change how the token is read. Whether to believe it is for a
-/// [`Validator`](crate::Validator) to say.
+/// base64url, JSON objects without twin members, a key id, and no header member that would change
+/// how the token is read. Whether to believe it is for a [`Validator`](crate::Validator) to say.
 pub struct Unverified<'a> {
     signing_input: &'a str,
     signature: Vec<u8>,
@@ -40,6 +40,8 @@ pub struct Unverified<'a> {
     pub(crate) has_nonce: bool,
     pub(crate) key_id: KeyId,
     pub(crate) claims: Claims,
+    /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
+    pub(crate) type_fault: Option<Rejection>,
     pub(crate) tenant_is_ambiguous: bool,
 }
 
@@ -77,13 +79,13 @@ impl<'a> Unverified<'a> {
                 limit,
             });
         }
-        let [header, payload, signature] = segments(token)?;
+        let [header, claims, signature] = segments(token)?;
         let signing_input = token
             .rsplit_once('.')
             .map_or(token, |(signing_input, _)| signing_input);
 
         let header_text = decode(header, Part::Header)?;
-        let payload_text = decode(payload, Part::Payload)?;
+        let payload_text = decode(claims, Part::Payload)?;
         let signature = base64url::decode(signature).ok_or(Rejection::InvalidBase64 {
             part: Part::Signature,
         })?;
@@ -92,10 +94,7 @@ impl<'a> Unverified<'a> {
         if let Some(member) = header.unsupported() {
             return Err(Rejection::UnsupportedHeader { member });
         }
-        let (claims, other_claims): (Claims, _) = object::read(&payload_text, Part::Payload)?;
-        let tenant_is_ambiguous = other_claims
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case("tid"));
+        let payload = Payload::read(&payload_text)?;
 
         Ok(Self {
             signing_input,
@@ -106,8 +105,9 @@ impl<'a> Unverified<'a> {
             key_id: header.key_id.ok_or(Rejection::MissingKeyId)?.0,
             header_text,
             payload_text,
-            claims,
-            tenant_is_ambiguous,
+            claims: payload.claims,
+            type_fault: payload.type_fault,
+            tenant_is_ambiguous: payload.tenant_is_ambiguous,
         })
     }
 
@@ -165,6 +165,38 @@ fn segments(token: &str) -> Result<[&str; 3], Rejection> {
         (three, more) => Err(Rejection::NotAToken {
             found: three.iter().flatten().count().saturating_add(more).min(6),
         }),
+    }
+}
+
+/// What the payload says.
+struct Payload {
+    claims: Claims,
+    type_fault: Option<Rejection>,
+    tenant_is_ambiguous: bool,
+}
+
+impl Payload {
+    /// Reads the claims. If one has a type that Entra never writes, only the issuer is read: it
+    /// is the chosen issuer's rules that refuse it, so that a token of somebody else is called
+    /// that.
+    fn read(text: &str) -> Result<Self, Rejection> {
+        match object::read::<Claims>(text, Part::Payload) {
+            Ok((claims, others)) => Ok(Self::new(claims, &others, None)),
+            Err(fault @ Rejection::WrongType { .. }) => {
+                // Fails where the issuer itself has the wrong type, or behind a graver fault.
+                let (claims, others) = object::read::<IssuerClaims>(text, Part::Payload)?;
+                Ok(Self::new(claims.into(), &others, Some(fault)))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn new(claims: Claims, others: &[Cow<'_, str>], type_fault: Option<Rejection>) -> Self {
+        Self {
+            claims,
+            type_fault,
+            tenant_is_ambiguous: others.iter().any(|name| name.eq_ignore_ascii_case("tid")),
+        }
     }
 }
 

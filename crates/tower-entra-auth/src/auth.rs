@@ -108,8 +108,8 @@ impl EntraAuth {
     /// fetched when the first request arrives.
     ///
     /// # Errors
-    /// Why the attempt failed that was running, or the next one if none was. Attempts go on in
-    /// the background: to wait longer, call it again.
+    /// Why the attempt failed that was running, or the next one if none was, which begins within
+    /// 30 s. Attempts go on in the background: to wait longer, call it again.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         for issuer in &self.inner.parts.issuers {
             issuer.keys.ready().await?;
@@ -136,11 +136,9 @@ impl EntraAuth {
         let unverified = self.parse(token)?;
         let (index, issuer) = self.issuer_of(&unverified);
 
-        issuer
-            .keys
-            .keep_running()
-            .map_err(|cause| issuer.keys.refusal(cause))?;
         if let Some(key) = issuer.keys.find(unverified.key_ref().key_id) {
+            // A key that is held serves even where none could be fetched.
+            let _ = issuer.keys.keep_running();
             let caller = self.finish(issuer, unverified, &key, || token.into())?;
             return Ok(Decision::Accept(caller));
         }
@@ -153,6 +151,8 @@ impl EntraAuth {
                 rejection,
                 unsigned: true,
             })?;
+        let keep_running = issuer.keys.keep_running();
+        keep_running.map_err(|cause| issuer.keys.refusal(cause))?;
         Ok(Decision::Wait(Waiting {
             auth: self.clone(),
             token: token.into(),

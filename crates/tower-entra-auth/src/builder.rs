@@ -16,7 +16,7 @@ use tower_service::Service;
 use crate::auth::{EntraAuth, Parts, TrustedIssuer};
 use crate::build_error::{BuildError, Problem};
 use crate::danger::DangerousBuilder;
-use crate::endpoint::MetadataEndpoint;
+use crate::endpoint::{MetadataBase, MetadataEndpoint, printable};
 use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
 use crate::keys::KeyStore;
@@ -101,6 +101,12 @@ pub(crate) enum CloudSetting {
     /// `AZURE_AUTHORITY_HOST`
     AuthorityHost(String),
 }
+
+/// What templates have where an id belongs.
+const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
+
+const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
+    development tenant, http://127.0.0.1:7580";
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const LEAST_TOKEN_LENGTH: usize = 1024;
@@ -204,7 +210,7 @@ impl EntraAuthBuilder {
     /// here, not by the client.
     pub fn http_client<S, B>(mut self, service: S) -> Self
     where
-        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
@@ -253,23 +259,26 @@ impl EntraAuthBuilder {
         let client_id = self.checked_client_id(&mut problems);
         let audiences = self.checked_audiences(&mut problems);
         self.check_bounds(&mut problems);
-        let endpoint = tenant.and_then(|tenant| {
-            self.checked_endpoint(cloud.unwrap_or_default(), tenant, &mut problems)
-        });
-        let http_client = endpoint
-            .as_ref()
-            .and_then(|endpoint| self.checked_http_client(endpoint, &mut problems));
+        let metadata = self.checked_metadata(cloud.unwrap_or_default(), &mut problems);
+        let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
+        let http_client = self.checked_http_client(is_plain_http, &mut problems);
 
-        let (Some(cloud), Some(tenant), Some(client_id), Some(endpoint), Some(http_client), true) = (
+        let (Some(cloud), Some(tenant), Some(client_id), Some(metadata), Some(http_client), true) = (
             cloud,
             tenant,
             client_id,
-            endpoint,
+            metadata,
             http_client,
             problems.is_empty(),
         ) else {
             return Err(BuildError::new(problems));
         };
+        let endpoint = metadata.of_tenant(tenant, cloud).ok_or_else(|| {
+            BuildError::new(vec![Problem {
+                setting: "metadata_endpoint".to_owned(),
+                text: METADATA_EXAMPLES.to_owned(),
+            }])
+        })?;
 
         let rules = Validator::entra(tenant, client_id)
             .cloud(cloud)
@@ -340,6 +349,7 @@ impl EntraAuthBuilder {
         };
         let text = setting.value.trim();
         let problem = match text.parse() {
+            Ok(_) if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
             Ok(tenant) => return Some(tenant),
             Err(_) if text.is_empty() => format!("empty; {WHERE}"),
             Err(_) if ["organizations", "common", "consumers"].contains(&text) => format!(
@@ -380,12 +390,14 @@ impl EntraAuthBuilder {
         };
         let text = setting.value.trim();
         match text.parse() {
-            Ok(client_id) => Some(client_id),
-            Err(_) => {
+            Ok(client_id) if text != PLACEHOLDER => Some(client_id),
+            _ => {
                 problems.push(Problem {
                     setting: setting.named("client_id"),
                     text: if text.is_empty() {
                         format!("empty; {WHERE}")
+                    } else if text == PLACEHOLDER {
+                        format!("the placeholder {PLACEHOLDER}; {WHERE}")
                     } else if text.contains("://") {
                         format!(
                             "\"{}\" is an App ID URI, which belongs into audience(..); {WHERE}",
@@ -439,33 +451,16 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn checked_endpoint(
-        &self,
-        cloud: Cloud,
-        tenant: TenantId,
-        problems: &mut Vec<Problem>,
-    ) -> Option<MetadataEndpoint> {
-        let (endpoint, name, text) = match &self.metadata_endpoint {
-            None => (
-                MetadataEndpoint::of_cloud(cloud, tenant),
-                "metadata_endpoint".to_owned(),
-                "",
-            ),
-            Some(setting) => (
-                MetadataEndpoint::configured(&setting.value, cloud, tenant, self.allow_plain_http),
-                setting.named("metadata_endpoint"),
-                &*setting.value,
-            ),
+    fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+        let Some(setting) = &self.metadata_endpoint else {
+            return Some(MetadataBase::of_cloud(cloud));
         };
-        endpoint
+        MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
+                let url = Shown(printable(&setting.value));
                 problems.push(Problem {
-                    setting: name,
-                    text: format!(
-                        "\"{}\" {problem}; good are https://login.microsoftonline.com and, for a \
-                         development tenant, http://127.0.0.1:7580",
-                        Shown(text)
-                    ),
+                    setting: setting.named("metadata_endpoint"),
+                    text: format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
                 });
             })
             .ok()
@@ -473,13 +468,13 @@ impl EntraAuthBuilder {
 
     fn checked_http_client(
         &mut self,
-        endpoint: &MetadataEndpoint,
+        is_plain_http: bool,
         problems: &mut Vec<Problem>,
     ) -> Option<HttpClient> {
         if let Some(client) = self.http_client.take() {
             return Some(client);
         }
-        HttpClient::standard(endpoint.is_plain_http())
+        HttpClient::standard(is_plain_http)
             .map_err(|text| {
                 problems.push(Problem {
                     setting: "http_client".to_owned(),
@@ -505,7 +500,7 @@ impl EntraAuthBuilder {
             audiences = audiences.join(", "),
             cloud = %validator.cloud(),
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
-            metadata = %endpoint.uri(),
+            metadata = printable(&endpoint.uri().to_string()),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
                 source(self.tenant.as_ref().map(|setting| setting.source)),
@@ -520,12 +515,14 @@ impl EntraAuthBuilder {
 
 impl fmt::Debug for EntraAuthBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metadata_endpoint = self.metadata_endpoint.as_ref();
+        let metadata_endpoint = metadata_endpoint.map(|setting| printable(&setting.value));
         formatter
             .debug_struct("EntraAuthBuilder")
             .field("tenant", &self.tenant)
             .field("client_id", &self.client_id)
             .field("cloud", &self.cloud)
-            .field("metadata_endpoint", &self.metadata_endpoint)
+            .field("metadata_endpoint", &metadata_endpoint)
             .field("audiences", &self.audiences)
             .finish_non_exhaustive()
     }

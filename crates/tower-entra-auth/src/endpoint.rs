@@ -5,6 +5,13 @@ use std::net::IpAddr;
 use entra_jwt_core::{Cloud, TenantId};
 use http::Uri;
 
+/// Where discovery documents are, before it is known of which tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataBase {
+    text: String,
+    is_document: bool,
+}
+
 /// Where the discovery document is. Always `https`, or `http` on loopback, unless a setting named
 /// dangerous says otherwise.
 #[derive(Clone, Debug)]
@@ -13,38 +20,76 @@ pub(crate) struct MetadataEndpoint {
     cloud: Cloud,
 }
 
-impl MetadataEndpoint {
-    /// The configured cloud's own.
-    pub(crate) fn of_cloud(cloud: Cloud, tenant: TenantId) -> Result<Self, &'static str> {
-        let base = format!("https://{}", cloud.authority_host());
-        Self::configured(&base, cloud, tenant, false)
+impl MetadataBase {
+    const DOCUMENT: &str = "/v2.0/.well-known/openid-configuration";
+
+    /// The cloud's own.
+    pub(crate) fn of_cloud(cloud: Cloud) -> Self {
+        Self {
+            text: format!("https://{}", cloud.authority_host()),
+            is_document: false,
+        }
     }
 
     /// A base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
-    /// address of a discovery document.
-    pub(crate) fn configured(
-        text: &str,
-        cloud: Cloud,
-        tenant: TenantId,
-        allow_plain_http: bool,
-    ) -> Result<Self, &'static str> {
-        let text = text.trim_end_matches('/');
-        let text = if text.contains("/.well-known/") {
-            text.to_owned()
-        } else {
-            format!("{text}/{tenant}/v2.0/.well-known/openid-configuration")
-        };
-        let uri: Uri = text.parse().map_err(|_| "is no URL")?;
-        let host = plain_host(&uri).ok_or("is no URL of the form https://host")?;
+    /// address of a discovery document. The error completes the sentence "the URL …".
+    pub(crate) fn configured(text: &str, allow_plain_http: bool) -> Result<Self, &'static str> {
+        let text = text.trim().trim_end_matches('/');
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| "is no URL of the form https://host")?;
+        let host = plain_host(&uri)?;
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if allow_plain_http || is_loopback(host) => {}
             Some("http") => return Err("is http, which only loopback may be"),
             _ => return Err("is neither https nor http"),
         }
-        Ok(Self { uri, cloud })
+
+        let path = uri.path().trim_end_matches('/');
+        let is_document = path.contains("/.well-known/");
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let is_authority = matches!(last, "v2.0" | "common" | "organizations" | "consumers")
+            || last.parse::<TenantId>().is_ok();
+        if is_document && !path.ends_with(Self::DOCUMENT) {
+            return Err("is not the address of a v2.0 discovery document");
+        }
+        if is_authority {
+            return Err("ends with the path of a tenant, which is added by itself; leave it out");
+        }
+        if uri.query().is_some() && !is_document {
+            return Err("has a query, which only the full address of a document may have");
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            is_document,
+        })
     }
 
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.text.starts_with("http://")
+    }
+
+    pub(crate) fn of_tenant(&self, tenant: TenantId, cloud: Cloud) -> Option<MetadataEndpoint> {
+        let text = if self.is_document {
+            self.text.clone()
+        } else {
+            format!("{}/{tenant}{}", self.text, Self::DOCUMENT)
+        };
+        let uri = text.parse().ok()?;
+        Some(MetadataEndpoint { uri, cloud })
+    }
+}
+
+/// A URL as it may be printed: without a query, and not at all if it has a user name or password.
+pub(crate) fn printable(url: &str) -> &str {
+    if url.contains('@') {
+        return "(not shown: it has a user name or password)";
+    }
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+impl MetadataEndpoint {
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
     }
@@ -53,16 +98,12 @@ impl MetadataEndpoint {
         self.uri.host().unwrap_or_default()
     }
 
-    pub(crate) fn is_plain_http(&self) -> bool {
-        self.uri.scheme_str() == Some("http")
-    }
-
     /// The address for keys that a discovery document names, if it can be trusted as this
     /// endpoint is: on the same origin, or between hosts of the same cloud, never from `https`
     /// down to `http`.
     pub(crate) fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
         let uri: Uri = jwks_uri.parse().ok()?;
-        let host = plain_host(&uri)?;
+        let host = plain_host(&uri).ok()?;
         let same_origin =
             uri.scheme() == self.uri.scheme() && uri.authority() == self.uri.authority();
         let aliases = self.cloud.host_aliases();
@@ -76,12 +117,14 @@ impl MetadataEndpoint {
 
 /// The host, if the authority is nothing but host and port: a user name in front of it is how
 /// one host is made to look like another.
-fn plain_host(uri: &Uri) -> Option<&str> {
-    let authority = uri.authority()?;
-    if authority.as_str().contains('@') || authority.host().is_empty() {
-        return None;
+fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("has a user name or password; leave it out")
+        }
+        Some(authority) if !authority.host().is_empty() => Ok(authority.host()),
+        _ => Err("is no URL of the form https://host"),
     }
-    Some(authority.host())
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -99,7 +142,10 @@ mod tests {
     const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 
     fn configured(text: &str) -> Result<MetadataEndpoint, &'static str> {
-        MetadataEndpoint::configured(text, Cloud::Public, TENANT.parse().unwrap(), false)
+        let base = MetadataBase::configured(text, false)?;
+        Ok(base
+            .of_tenant(TENANT.parse().unwrap(), Cloud::Public)
+            .unwrap())
     }
 
     #[test]
@@ -108,15 +154,42 @@ mod tests {
         for base in [
             "https://login.microsoftonline.com",
             "http://127.0.0.1:7580/",
+            "https://gateway.contoso.com/entra",
         ] {
             let endpoint = configured(base).unwrap();
-            assert_eq!(
-                endpoint.uri().to_string(),
-                format!("{}{path}", base.trim_end_matches('/'))
-            );
+            let expected = format!("{}{path}", base.trim_end_matches('/'));
+            assert_eq!(endpoint.uri().to_string(), expected);
         }
         let full = "https://login.contoso.com/x/v2.0/.well-known/openid-configuration?appid=y";
         assert_eq!(configured(full).unwrap().uri().to_string(), full);
+    }
+
+    #[test]
+    fn what_is_pasted_from_elsewhere_is_refused_with_the_reason() {
+        let host = "https://login.microsoftonline.com";
+        for (text, reason) in [
+            (format!("{host}/{TENANT}/v2.0"), "path of a tenant"),
+            (format!("{host}/{TENANT}/"), "path of a tenant"),
+            (format!("{host}/common"), "path of a tenant"),
+            (
+                format!("{host}/{TENANT}/.well-known/openid-configuration"),
+                "v2.0 discovery",
+            ),
+            (
+                format!("{host}/{TENANT}/v2.0/.well-known/jwks"),
+                "v2.0 discovery",
+            ),
+            (format!("{host}?appid=x"), "query"),
+            ("https://user:secret@host".to_owned(), "user name"),
+        ] {
+            let error = configured(&text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        assert!(!printable("https://user:secret@host").contains("secret"));
+        assert_eq!(
+            printable("https://host/path?sig=secret"),
+            "https://host/path"
+        );
     }
 
     #[test]
@@ -135,7 +208,6 @@ mod tests {
             "http://localhost.evil.example",
             "http://127.0.0.1.evil.example",
             "ftp://127.0.0.1",
-            "https://user@login.microsoftonline.com",
             "http://127.0.0.1@evil.example",
             "https://",
             "login.microsoftonline.com",
@@ -144,15 +216,12 @@ mod tests {
         ] {
             assert!(configured(text).is_err(), "{text}");
         }
-        let tenant = TENANT.parse().unwrap();
-        assert!(
-            MetadataEndpoint::configured("http://tenant:80", Cloud::Public, tenant, true).is_ok()
-        );
+        assert!(MetadataBase::configured("http://tenant:80", true).is_ok());
     }
 
     #[test]
     fn keys_come_from_the_same_origin_or_an_alias_of_the_cloud() {
-        let entra = MetadataEndpoint::of_cloud(Cloud::Public, TENANT.parse().unwrap()).unwrap();
+        let entra = configured("https://login.microsoftonline.com").unwrap();
         for good in [
             "https://login.microsoftonline.com/x/discovery/v2.0/keys",
             "https://login.windows.net/x/discovery/v2.0/keys?appid=y",

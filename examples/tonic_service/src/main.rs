@@ -40,7 +40,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
     if std::env::args().any(|argument| argument == "--once") {
-        let expired = tenant.user("ada").scope("Reports.Read").for_api(API).expired().mint();
+        let expired = tenant
+            .user("ada")
+            .scope("Reports.Read")
+            .for_api(API)
+            .expired()
+            .mint();
         return try_it(&url, &token, &expired).await;
     }
     println!("TOKEN={token}\n");
@@ -62,7 +67,11 @@ async fn try_it(url: &str, token: &str, expired: &str) -> Result<(), Box<dyn Err
     ] {
         let status = check(channel.clone(), token).await?;
         all_as_expected &= status.code() == expected;
-        println!("{sent:<12}  {:<16}  {}", format!("{:?}", status.code()), status.message());
+        println!(
+            "{sent:<12}  {:<16}  {}",
+            format!("{:?}", status.code()),
+            status.message()
+        );
     }
     if all_as_expected {
         Ok(())

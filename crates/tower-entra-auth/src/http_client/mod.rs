@@ -6,7 +6,7 @@ mod reqwest;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -44,14 +44,19 @@ pub(crate) struct Classified {
 impl HttpClient {
     pub(crate) fn new<S, B>(service: S) -> Self
     where
-        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        // A lock, held to clone, asks less of the service than `Sync`.
+        let service = Mutex::new(service);
         Self(Arc::new(move |request| {
-            let mut service = service.clone();
+            let mut service = service
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             Box::pin(async move {
                 poll_fn(|context| service.poll_ready(context))
                     .await

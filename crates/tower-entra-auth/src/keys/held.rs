@@ -59,12 +59,15 @@ impl Held {
     /// Merges a document that was fetched successfully, and returns what holds from now on.
     pub(crate) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
         for (id, held) in &self.record {
+            // Everybody can sign with a key whose private half is published: that is no flapping.
+            if !held.is_trusted(now) || fetched.exposes(&held.key) {
+                self.record.invalidate(&*id);
+                continue;
+            }
             if fetched.key(&id).is_some() || is_ambiguous(fetched, &id) {
                 continue;
             }
-            if !held.is_trusted(now) {
-                self.record.invalidate(&*id);
-            } else if held.absent_since.is_none() {
+            if held.absent_since.is_none() {
                 let absent_since = Some(now);
                 self.record.insert(
                     (*id).clone(),
@@ -79,7 +82,7 @@ impl Held {
         for key in fetched.iter() {
             let held = self.record.get(key.id()).map(|held| held.key);
             let key = match held {
-                Some(held) if is_same(&held, key) => held,
+                Some(held) if held.is_same(key) => held,
                 _ => Arc::clone(key),
             };
             self.record.insert(
@@ -130,12 +133,6 @@ fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
         .any(|(twin, reason)| reason == UnusableKey::Ambiguous && twin == Some(id))
 }
 
-fn is_same(held: &Key, fetched: &Key) -> bool {
-    held.has_same_material(fetched)
-        && held.issuer() == fetched.issuer()
-        && held.cloud_instance_name() == fetched.cloud_instance_name()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,23 +141,39 @@ mod tests {
 
     /// A document of keys that nobody can sign with: the seed makes the modulus.
     fn document(keys: &[(&str, u16)]) -> KeySet {
-        let entries: Vec<String> = keys
-            .iter()
-            .map(|(kid, seed)| {
-                // 342 characters of base64url are 256 bytes: the highest and lowest bit set.
-                let modulus = format!("_{}{seed:05}{}", "A".repeat(335), "E");
-                let modulus = &modulus[..342];
-                let modulus = format!("{}{}", &modulus[..341], "Q");
-                format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
-            })
-            .collect();
+        let entries: Vec<String> = keys.iter().map(|(kid, seed)| entry(kid, *seed)).collect();
+        read(&entries)
+    }
+
+    fn entry(kid: &str, seed: u16) -> String {
+        // 342 characters of base64url are 256 bytes; the first and the last bit are set.
+        let modulus = format!("_{}{seed:05}Q", "A".repeat(335));
+        format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
+    }
+
+    fn read(entries: &[String]) -> KeySet {
         let document = format!(r#"{{"keys":[{}]}}"#, entries.join(","));
-        let set = KeySet::from_jwks(document.as_bytes()).unwrap();
-        let ambiguous = set
-            .unusable()
-            .all(|(_, reason)| reason == UnusableKey::Ambiguous);
-        assert!(ambiguous, "{:?}", set.unusable().collect::<Vec<_>>());
-        set
+        KeySet::from_jwks(document.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_made_up_keys_are_usable_and_differ() {
+        let set = document(&[("a", 1), ("b", 2)]);
+        let (a, b) = (set.key(&id("a")).unwrap(), set.key(&id("b")).unwrap());
+        assert!(!a.has_same_material(b));
+    }
+
+    #[test]
+    fn a_key_whose_private_half_is_published_is_dropped_at_once() {
+        let now = Instant::now();
+        let private = |kid| entry(kid, 1).replace("\"e\"", "\"d\":\"AQAB\",\"e\"");
+        for exposed in [private("a"), private("another name")] {
+            let held = Held::new();
+            held.merge(&document(&[("a", 1), ("b", 2)]), now);
+            let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
+            assert!(snapshot.find(&id("a"), now).is_none());
+            assert!(snapshot.find(&id("b"), now).is_some());
+        }
     }
 
     fn id(kid: &str) -> KeyId {

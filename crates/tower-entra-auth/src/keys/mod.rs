@@ -1,27 +1,29 @@
 //! The keys of one trusted issuer: kept fresh in the background, read from a snapshot.
 //!
 //! One attempt to fetch runs at a time, as a task of its own: the requests that wait for it can
-//! come and go. Who starts one: the refresher, on its schedule; or a request with an unknown key,
-//! if the [`Bucket`] has a token.
+//! come and go. Who begins one: the [`refresher`], on the [`Schedule`]; or a request whose key is
+//! missing, if the [`bucket`] has a token.
 
 mod bucket;
 pub(crate) mod discovery;
 mod held;
+mod refresher;
+mod schedule;
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
+use entra_jwt_core::{Key, KeyId, KeySet};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use self::bucket::Bucket;
 use self::discovery::Discovery;
 use self::held::{Held, Snapshot};
+use self::schedule::{AttemptNumber, Schedule};
 use crate::refusal::Refusal;
 use crate::unavailable::Unavailable;
 
@@ -31,10 +33,11 @@ pub(crate) struct KeyStore {
     held: Held,
     /// What requests read. Locked only for one look-up, or to put a new one in its place.
     snapshot: RwLock<Option<Snapshot>>,
-    refresh: Mutex<Refresh>,
-    /// Whether the refresher's task is alive.
-    is_running: AtomicBool,
-    /// The outcome of the last attempt that ended; changes with each.
+    state: Mutex<State>,
+    /// In milliseconds since `created`: from when on no refresher is known to keep the schedule.
+    overdue_at: AtomicU64,
+    created: Instant,
+    /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
     ended: watch::Sender<Option<Outcome>>,
     waiting: AtomicUsize,
 }
@@ -42,11 +45,10 @@ pub(crate) struct KeyStore {
 /// How an attempt ended.
 type Outcome = Result<(), Unavailable>;
 
-struct Refresh {
-    in_flight: bool,
-    bucket: Bucket,
-    failures_in_a_row: u32,
-    next_scheduled: Instant,
+struct State {
+    schedule: Schedule,
+    /// Which refresher is the one that counts.
+    generation: u64,
     tasks: Vec<AbortHandle>,
 }
 
@@ -57,25 +59,33 @@ pub(crate) enum Missing {
     Unavailable(Unavailable),
 }
 
-/// What a request with an unknown key is to do.
+/// What whoever misses a key is to do.
 enum Ticket {
+    /// An attempt has just begun: spawn it, and wait for its end.
+    Begin(AttemptNumber, watch::Receiver<Option<Outcome>>),
     /// An attempt runs: wait for its end.
-    Wait(watch::Receiver<Option<Outcome>>),
-    /// None runs, and none may be started: the last one's outcome stands.
+    Join(watch::Receiver<Option<Outcome>>),
+    /// None runs, and none may begin: the last one's outcome stands.
     Last(Option<Outcome>),
+}
+
+/// What an attempt that succeeded changed.
+#[derive(Clone, Copy)]
+struct Published {
+    keys: usize,
+    is_first: bool,
 }
 
 impl KeyStore {
     /// How long a request waits for keys at most.
     const MOST_WAIT: Duration = Duration::from_secs(3);
+
     /// How many requests wait for keys at most.
     const MOST_WAITING: usize = 256;
-    /// How often keys are fetched when all is well.
-    const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
-    /// The back-off after the first failure, doubled with each further one.
-    const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-    /// The longest back-off.
-    const MOST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
+
+    /// How late a scheduled attempt may end before a request starts another refresher: the old
+    /// one may be on a runtime that exists, but does not run.
+    const MOST_OVERDUE: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(source: Discovery) -> Arc<Self> {
         let now = Instant::now();
@@ -83,43 +93,16 @@ impl KeyStore {
             source,
             held: Held::new(),
             snapshot: RwLock::new(None),
-            refresh: Mutex::new(Refresh {
-                in_flight: false,
-                bucket: Bucket::full(now),
-                failures_in_a_row: 0,
-                next_scheduled: now,
+            state: Mutex::new(State {
+                schedule: Schedule::new(now),
+                generation: 0,
                 tasks: Vec::new(),
             }),
-            is_running: AtomicBool::new(false),
+            overdue_at: AtomicU64::new(0),
+            created: now,
             ended: watch::Sender::new(None),
             waiting: AtomicUsize::new(0),
         })
-    }
-
-    // === What requests use ===
-
-    /// Starts the refresher if it is not alive: at first use, and after the runtime that it was
-    /// on has ended.
-    pub(crate) fn keep_running(self: &Arc<Self>) -> Result<(), Unavailable> {
-        if self.is_running.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let runtime = Handle::try_current().map_err(|_| Unavailable::NoRuntime)?;
-        let mut refresh = self.lock();
-        if self.is_running.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        // At once, so that requests of this very moment wait for it rather than start their own.
-        if refresh.next_scheduled <= Instant::now() {
-            self.start_attempt(&mut refresh, &runtime);
-        }
-        let running = Running(Arc::clone(self));
-        let refresher = runtime.spawn(async move {
-            let running = running;
-            running.0.refresh_on_schedule().await;
-        });
-        refresh.tasks.push(refresher.abort_handle());
-        Ok(())
     }
 
     /// The key, if it is held and may be trusted at this moment.
@@ -128,27 +111,65 @@ impl KeyStore {
         snapshot.as_ref()?.find(id, Instant::now()).cloned()
     }
 
+    /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
+    /// that it was on has ended, or where that runtime does not run.
+    pub(crate) fn keep_running(self: &Arc<Self>) -> Result<(), Unavailable> {
+        let now = Instant::now();
+        if self.is_kept_running(now) {
+            return Ok(());
+        }
+        let runtime = usable_runtime()?;
+        let (begun, generation) = {
+            let mut state = self.lock();
+            if self.is_kept_running(now) {
+                return Ok(());
+            }
+            state.generation += 1;
+            // Begun here, so that requests of this very moment join it.
+            let begun = state.schedule.begin_if_due(now);
+            self.set_overdue_after(state.schedule.next().max(now));
+            (begun, state.generation)
+        };
+        if let Some(number) = begun {
+            refresher::spawn_attempt(self, &runtime, number);
+        }
+        refresher::spawn(self, &runtime, generation);
+        Ok(())
+    }
+
     /// Waits for a key that is not held: at most 3 s, with at most 256 requests, for attempts
     /// that the bucket allows.
+    ///
+    /// A fetch that did not bring the key is followed by another while the bucket has a token:
+    /// right after a rotation, some of Entra's servers still answer with the old keys.
     pub(crate) async fn wait_for(self: &Arc<Self>, id: &KeyId) -> Result<Arc<Key>, Missing> {
         let unavailable = |cause| Err(Missing::Unavailable(cause));
 
         let Some(_place) = Place::among(&self.waiting) else {
             return unavailable(Unavailable::TooManyWaiting);
         };
+        let runtime = usable_runtime().map_err(Missing::Unavailable)?;
         let deadline = Instant::now() + Self::MOST_WAIT;
         loop {
-            if let Some(key) = self.find(id) {
-                return Ok(key);
-            }
-            let outcome = match self.attempt_on_demand() {
+            let ticket = {
+                let mut state = self.lock();
+                // Under the lock, as attempts end under it: none can end unseen in between.
+                if let Some(key) = self.find(id) {
+                    return Ok(key);
+                }
+                self.ticket(&mut state)
+            };
+            let ended = match ticket {
+                Ticket::Begin(number, ended) => {
+                    refresher::spawn_attempt(self, &runtime, number);
+                    ended
+                }
+                Ticket::Join(ended) => ended,
                 Ticket::Last(Some(Ok(()))) => return Err(Missing::Unknown),
                 Ticket::Last(Some(Err(cause))) => return unavailable(cause),
                 Ticket::Last(None) => return unavailable(Unavailable::Interrupted),
-                Ticket::Wait(ended) => timeout_at(deadline, outcome_of(ended)).await,
             };
-            match outcome {
-                // Look again: found, or one more attempt if the bucket allows, or unknown.
+            match timeout_at(deadline, outcome_of(ended)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => return unavailable(cause),
                 Err(_) => return unavailable(Unavailable::TimedOut),
@@ -156,22 +177,39 @@ impl KeyStore {
         }
     }
 
-    /// Waits for the end of the attempt that runs, or else of the next one, unless keys are there.
+    /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
+    /// which begins as soon as the schedule or the bucket allows.
     pub(crate) async fn ready(self: &Arc<Self>) -> Outcome {
-        let ended = self.ended.subscribe();
         self.keep_running()?;
-        if self.has_fresh_keys() {
-            return Ok(());
+        let runtime = usable_runtime()?;
+        loop {
+            let ticket = {
+                let mut state = self.lock();
+                if self.has_fresh_keys() {
+                    return Ok(());
+                }
+                self.ticket(&mut state)
+            };
+            match ticket {
+                Ticket::Begin(number, ended) => {
+                    refresher::spawn_attempt(self, &runtime, number);
+                    return outcome_of(ended).await;
+                }
+                Ticket::Join(ended) => return outcome_of(ended).await,
+                Ticket::Last(_) => {
+                    let ended = self.ended.subscribe();
+                    let wait = self.lock().schedule.retry_after(Instant::now());
+                    if let Ok(outcome) = timeout(wait, outcome_of(ended)).await {
+                        return outcome;
+                    }
+                }
+            }
         }
-        outcome_of(ended).await
     }
 
     /// The refusal for a token that cannot be judged now, with the time to ask again.
     pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
-        let now = Instant::now();
-        let refresh = self.lock();
-        let scheduled = refresh.next_scheduled.saturating_duration_since(now);
-        let retry_after = scheduled.min(refresh.bucket.until_next(now));
+        let retry_after = self.lock().schedule.retry_after(Instant::now());
         Refusal::Unavailable { cause, retry_after }
     }
 
@@ -183,90 +221,22 @@ impl KeyStore {
         }
     }
 
-    // === Attempts ===
-
-    /// Joins the attempt that runs, or starts one if the bucket has a token for it.
-    fn attempt_on_demand(self: &Arc<Self>) -> Ticket {
-        let mut refresh = self.lock();
-        // Under the lock, so that the end of the attempt cannot be missed.
-        let ended = self.ended.subscribe();
-        if refresh.in_flight {
-            return Ticket::Wait(ended);
-        }
-        match Handle::try_current() {
-            Ok(runtime) if refresh.bucket.take(Instant::now()) => {
-                self.start_attempt(&mut refresh, &runtime);
-                Ticket::Wait(ended)
-            }
-            _ => Ticket::Last(ended.borrow().clone()),
-        }
-    }
-
-    /// Fetches once per interval, sooner after failures. Ends only with its task.
-    async fn refresh_on_schedule(self: &Arc<Self>) {
-        loop {
-            let (ended, due) = {
-                let mut refresh = self.lock();
-                let ended = self.ended.subscribe();
-                if refresh.next_scheduled <= Instant::now() {
-                    self.start_attempt(&mut refresh, &Handle::current());
-                }
-                let due = (!refresh.in_flight).then_some(refresh.next_scheduled);
-                (outcome_of(ended), due)
-            };
-            // The end of any attempt changes the schedule.
-            match due {
-                None => drop(ended.await),
-                Some(due) => drop(timeout_at(due, ended).await),
-            }
-        }
-    }
-
-    fn start_attempt(self: &Arc<Self>, refresh: &mut Refresh, runtime: &Handle) {
-        if refresh.in_flight {
-            return;
-        }
-        refresh.in_flight = true;
-        refresh.tasks.retain(|task| !task.is_finished());
-        let attempt = Attempt {
-            store: Arc::clone(self),
-            has_ended: false,
-        };
-        let task = runtime.spawn(async move {
-            let fetched = attempt.store.source.fetch().await;
-            attempt.end(fetched);
-        });
-        refresh.tasks.push(task.abort_handle());
-    }
-
-    /// Takes what an attempt brought. Only one runs at a time, so none overwrites a newer one's.
-    fn end_attempt(&self, fetched: Result<KeySet, Unavailable>) {
+    /// What whoever misses a key is to do now.
+    fn ticket(&self, state: &mut State) -> Ticket {
         let now = Instant::now();
-        let outcome = fetched.map(|fetched| {
-            let snapshot = self.held.merge(&fetched, now);
-            report_unusable(&fetched, self.source.host());
-            self.publish(snapshot)
-        });
-
-        let mut refresh = self.lock();
-        refresh.in_flight = false;
-        let next = match &outcome {
-            Ok(_) => jittered(Self::REFRESH_INTERVAL, 20),
-            Err(_) => back_off(refresh.failures_in_a_row),
-        };
-        refresh.next_scheduled = now + next;
-        let failures_before = refresh.failures_in_a_row;
-        refresh.failures_in_a_row = match &outcome {
-            Ok(_) => 0,
-            Err(_) => failures_before.saturating_add(1),
-        };
-        drop(refresh);
-
-        report(&outcome, failures_before, self.source.host(), next);
-        self.ended.send_replace(Some(outcome.map(|_| ())));
+        let ended = self.ended.subscribe();
+        if state.schedule.is_in_flight(now) {
+            return Ticket::Join(ended);
+        }
+        match state.schedule.begin_on_demand(now) {
+            Some(number) => Ticket::Begin(number, ended),
+            None => Ticket::Last(ended.borrow().clone()),
+        }
     }
 
-    fn publish(&self, snapshot: Snapshot) -> Published {
+    /// Merges what was fetched into what requests read.
+    fn publish(&self, fetched: &KeySet, now: Instant) -> Published {
+        let snapshot = self.held.merge(fetched, now);
         let keys = snapshot.len();
         let mut current = self
             .snapshot
@@ -283,44 +253,22 @@ impl KeyStore {
             .is_some_and(|snapshot| snapshot.is_fresh(Instant::now()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Refresh> {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_kept_running(&self, now: Instant) -> bool {
+        self.milliseconds(now) < self.overdue_at.load(Ordering::Relaxed)
     }
-}
 
-/// What an attempt that succeeded changed.
-struct Published {
-    keys: usize,
-    is_first: bool,
-}
-
-/// One attempt; ends even if its task is dropped half-way, because its runtime shut down.
-struct Attempt {
-    store: Arc<KeyStore>,
-    has_ended: bool,
-}
-
-impl Attempt {
-    fn end(mut self, fetched: Result<KeySet, Unavailable>) {
-        self.has_ended = true;
-        self.store.end_attempt(fetched);
+    fn set_overdue_after(&self, next: Instant) {
+        let overdue_at = self.milliseconds(next + Self::MOST_OVERDUE);
+        self.overdue_at.store(overdue_at, Ordering::Relaxed);
     }
-}
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            self.store.end_attempt(Err(Unavailable::Interrupted));
-        }
+    fn milliseconds(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.created).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
     }
-}
 
-/// Held by the refresher's task: says so when the task is gone.
-struct Running(Arc<KeyStore>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.is_running.store(false, Ordering::Relaxed);
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -354,94 +302,18 @@ async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
     }
 }
 
-/// 1 s, 2 s, 4 s … 5 min, each between half and whole, so that replicas do not ask in step.
-fn back_off(failures_before: u32) -> Duration {
-    let doubled = KeyStore::FIRST_BACK_OFF.saturating_mul(1 << failures_before.min(16));
-    jittered(doubled.min(KeyStore::MOST_BACK_OFF), 2)
-}
-
-/// The span less a random part of at most one `fraction`th.
-fn jittered(span: Duration, fraction: u32) -> Duration {
-    // Hash maps' keys are the standard library's only source of randomness; this is no secret.
-    let random = RandomState::new().hash_one(()) % 1_000;
-    let part = u32::try_from(random).unwrap_or(0);
-    span - span / fraction / 1_000 * part
-}
-
-/// One log line per attempt that matters to people.
-fn report(
-    outcome: &Result<Published, Unavailable>,
-    failures_before: u32,
-    host: &str,
-    next: Duration,
-) {
-    let next_attempt_in = next.as_secs();
-    match outcome {
-        Ok(published) if published.is_first || failures_before > 0 => {
-            tracing::info!(
-                host,
-                keys = published.keys,
-                next_attempt_in,
-                "signing keys fetched"
-            );
-        }
-        Ok(published) => {
-            tracing::debug!(
-                host,
-                keys = published.keys,
-                next_attempt_in,
-                "signing keys fetched"
-            );
-        }
-        Err(Unavailable::Interrupted) => {
-            tracing::debug!(
-                host,
-                next_attempt_in,
-                "fetching signing keys was interrupted"
-            );
-        }
-        Err(cause) => tracing::warn!(
-            host,
-            code = cause.code(),
-            %cause,
-            remedy = &*cause.remedy(),
-            failures = failures_before + 1,
-            next_attempt_in,
-            "cannot fetch signing keys"
-        ),
-    }
-}
-
-/// A private key in public is for somebody to hear of; other entries are of no use, and no trouble.
-fn report_unusable(fetched: &KeySet, host: &str) {
-    for (key_id, reason) in fetched.unusable() {
-        let key_id = key_id.map(KeyId::as_str).map(entra_jwt_core::Shown);
-        if reason == UnusableKey::Private {
-            tracing::error!(host, ?key_id, %reason, "a signing key is compromised; it is not used");
-        } else {
-            tracing::debug!(host, ?key_id, %reason, "a published key is not used");
-        }
-    }
+/// The tokio runtime of the caller, if it has timers. Only making one tells, by a panic if not;
+/// this is asked for when tasks are spawned, never on the way of a request whose key is held.
+fn usable_runtime() -> Result<Handle, Unavailable> {
+    let runtime = Handle::try_current().map_err(|_| Unavailable::NoRuntime)?;
+    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)))
+        .map_err(|_| Unavailable::NoRuntime)?;
+    Ok(runtime)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_back_off_doubles_up_to_five_minutes() {
-        let bounds = [(0, 1), (1, 2), (2, 4), (8, 256), (9, 300), (40, 300)];
-        for (failures, seconds) in bounds {
-            let longest = Duration::from_secs(seconds);
-            for _ in 0..100 {
-                let found = back_off(failures);
-                assert!(
-                    found <= longest && found >= longest / 2,
-                    "{failures}: {found:?}"
-                );
-            }
-        }
-    }
 
     #[test]
     fn the_places_to_wait_are_bounded_and_given_back() {

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Empty};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
 
-use crate::support::{API, app, auth, header, serve, settings, tenant, user};
+use crate::support::{API, app, auth, client, header, serve, settings, tenant, user};
 
 /// The status, the code and the body of the answer to a request with these headers.
 async fn answer(auth: &EntraAuth, authorization: &[&[u8]]) -> (StatusCode, String, String) {
@@ -108,27 +108,44 @@ async fn hostile_json_is_refused_with_its_own_code() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
     let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, tenant.key_id());
-    let payload = r#"{"exp":4102444800}"#;
-    let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(5_000), "]".repeat(5_000));
+    let issuer = format!(
+        r#""tid":"{0}","iss":"https://login.microsoftonline.com/{0}/v2.0""#,
+        tenant.id()
+    );
+    let deep = format!(r#""x":{}{}"#, "[".repeat(5_000), "]".repeat(5_000));
     for (header, payload, code) in [
-        (&*header, "[]", "invalid_json"),
-        (&*header, "\"text\"", "invalid_json"),
-        (&*header, "null", "invalid_json"),
-        (&*header, "{} {}", "invalid_json"),
-        ("[]", payload, "invalid_json"),
-        (&*header, r#"{"exp":"4102444800"}"#, "wrong_type"),
-        (&*header, r#"{"exp":4102444800,"nbf":"0"}"#, "wrong_type"),
-        (&*header, r#"{"aud":"a","aud":"b"}"#, "duplicate_member"),
-        (&*header, payload, "missing_claim"),
-        (&*header, &deep, "missing_claim"),
-        (r#"{"alg":"RS256"}"#, payload, "missing_kid"),
+        (&*header, "[]".to_owned(), "invalid_json"),
+        (&*header, "\"text\"".to_owned(), "invalid_json"),
+        (&*header, "null".to_owned(), "invalid_json"),
+        (&*header, "{} {}".to_owned(), "invalid_json"),
+        ("[]", "{}".to_owned(), "invalid_json"),
+        (
+            &*header,
+            r#"{"aud":"a","aud":"b"}"#.to_owned(),
+            "duplicate_member",
+        ),
+        (
+            &*header,
+            format!(r#"{{{issuer},"exp":"4102444800"}}"#),
+            "wrong_type",
+        ),
+        (
+            &*header,
+            format!(r#"{{{issuer},"exp":4102444800,"nbf":"0"}}"#),
+            "wrong_type",
+        ),
+        (&*header, format!("{{{issuer}}}"), "missing_claim"),
+        (&*header, format!("{{{issuer},{deep}}}"), "missing_claim"),
+        (r#"{"alg":"RS256"}"#, "{}".to_owned(), "missing_kid"),
         (
             r#"{"alg":"RS256","kid":"k","crit":["exp"]}"#,
-            payload,
+            "{}".to_owned(),
             "unsupported_header",
         ),
     ] {
-        let value = format!("Bearer {}", tenant.sign(header, payload)).into_bytes();
+        // The signature would be checked first if the key were known.
+        let header = header.replace(&tenant.key_id(), "unknown");
+        let value = format!("Bearer {}", tenant.sign(&header, &payload)).into_bytes();
         let (status, _, body) = answer(&auth, &[&value]).await;
         assert_eq!(
             (status.as_u16(), body.trim()),
@@ -146,6 +163,7 @@ async fn hostile_json_is_refused_with_its_own_code() {
         answer(&auth, &[not_utf_8.as_bytes()]).await.2,
         "invalid_json\n"
     );
+    assert_eq!(tenant.discovery().hits(), 0, "none of it was worth a key");
 }
 
 #[tokio::test]
@@ -209,7 +227,7 @@ async fn the_longest_token_is_a_setting() {
 async fn head_requests_and_empty_bodies_behave() {
     let tenant = tenant().await;
     let server = serve(app(&auth(&tenant))).await;
-    let request = reqwest::Client::new().head(format!("{}/me", server.url));
+    let request = client().head(format!("{}/me", server.url));
     let response = request.bearer_auth("garbage").send().await.unwrap();
     assert_eq!(response.status(), 401);
     assert!(

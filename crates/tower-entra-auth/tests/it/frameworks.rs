@@ -16,7 +16,10 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
 
-use crate::support::{Server, app, ask, auth, each_kind, header, serve, settings, tenant, user};
+use crate::support::{
+    Server, app, ask, ask_without_token, auth, client, each_kind, header, serve, settings, tenant,
+    user,
+};
 
 /// What the API answers to each kind of token, over HTTP.
 async fn check_each_kind(server: &Server, tenant: &entra_dev_tenant::DevTenant) {
@@ -32,7 +35,7 @@ async fn check_each_kind(server: &Server, tenant: &entra_dev_tenant::DevTenant) 
             error.map(|error| format!("Bearer error=\"{error}\", error_description=\"{code}\""));
         assert_eq!(header(&response, "www-authenticate"), challenge.as_deref());
     }
-    let response = reqwest::get(format!("{}/me", server.url)).await.unwrap();
+    let response = ask_without_token(server, "/me").await;
     assert_eq!(response.status(), 401);
     assert_eq!(header(&response, "www-authenticate"), Some("Bearer"));
 }
@@ -42,9 +45,7 @@ async fn axum_answers_each_kind_of_request() {
     let tenant = tenant().await;
     let server = serve(app(&auth(&tenant))).await;
     check_each_kind(&server, &tenant).await;
-    let open = reqwest::get(format!("{}/healthz", server.url))
-        .await
-        .unwrap();
+    let open = ask_without_token(&server, "/healthz").await;
     assert_eq!(open.status(), 200);
 }
 
@@ -127,7 +128,7 @@ async fn the_extractor_without_a_layer_is_a_fault_of_the_program() {
         axum::routing::get(async |caller: Caller| caller.id().to_string()),
     );
     let server = serve(layered.merge(bare)).await;
-    let client = reqwest::Client::new();
+    let client = client();
     let request = || {
         client
             .get(format!("{}/bare", server.url))

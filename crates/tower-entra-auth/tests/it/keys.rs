@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use tower::limit::ConcurrencyLimitLayer;
 use tower_entra_auth::Caller;
 
-use crate::support::{app, ask, auth, header, serve, status, tenant, user};
+use crate::support::{app, ask, auth, client, header, serve, status, tenant, user};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -36,7 +36,7 @@ async fn sixty_four_first_requests_download_the_keys_once() {
     let token = user(&tenant).mint();
     let mut requests = JoinSet::new();
     for _ in 0..64 {
-        let request = reqwest::Client::new().get(&url).bearer_auth(&token);
+        let request = client().get(&url).bearer_auth(&token);
         requests.spawn(async move { request.send().await.unwrap().status() });
     }
     let statuses = requests.join_all().await;
@@ -52,7 +52,7 @@ async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
     assert_eq!(tenant.keys().hits(), 1);
 
-    let client = reqwest::Client::new();
+    let client = client();
     let flood = async |from: usize, to: usize| {
         for n in from..to {
             let token = user(&stranger).header("kid", format!("random {n}")).mint();
@@ -106,7 +106,7 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
     let start = Instant::now();
     let mut forged = JoinSet::new();
     for _ in 0..100 {
-        let request = reqwest::Client::new()
+        let request = client()
             .get(format!("{}/me", server.url))
             .bearer_auth(user(&stranger).mint());
         forged.spawn(async move { request.send().await.unwrap() });
@@ -225,16 +225,68 @@ async fn without_requests_the_back_off_keeps_asking() {
     let auth = auth(&tenant);
     assert_eq!(auth.ready().await.unwrap_err().code(), "status");
     let mut waits = Vec::new();
-    for _ in 0..12 {
+    for hits in 2..14 {
         let start = Instant::now();
-        assert!(auth.ready().await.is_err());
+        while tenant.discovery().hits() < hits {
+            tokio::time::sleep(SECOND / 10).await;
+        }
         waits.push(start.elapsed());
     }
     assert!(waits[0] <= 2 * SECOND, "{waits:?}");
     assert!(waits.iter().all(|wait| *wait <= 301 * SECOND), "{waits:?}");
     assert!(waits[11] >= 149 * SECOND, "{waits:?}");
+
+    // Whoever waits for it need not wait for the schedule.
     tenant.discovery().recovers();
+    let start = Instant::now();
     assert!(auth.ready().await.is_ok());
+    assert!(start.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ready_says_why_it_failed_and_can_be_asked_again_and_again() {
+    let tenant = tenant().await;
+    tenant.keys().fails_with(500);
+    let auth = auth(&tenant);
+    for _ in 0..5 {
+        let start = Instant::now();
+        assert_eq!(auth.ready().await.unwrap_err().code(), "status");
+        assert!(start.elapsed() <= 30 * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_the_first_answer_lags_behind_is_found_while_the_bucket_lasts() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    let old_keys = tenant.jwks();
+    tenant.rotate_keys();
+    tenant
+        .keys()
+        .answers_with(200, "application/json", &old_keys)
+        .for_next(1);
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    assert_eq!(tenant.keys().hits(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_private_half_is_published_is_refused_at_once() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let old = user(&tenant).mint();
+    assert_eq!(status(&server, &old).await, 200);
+    let exposed = tenant.jwks().replace("\"kty\"", "\"d\":\"AQAB\",\"kty\"");
+    tenant.rotate_keys();
+    tenant.withdraw_old_keys();
+    let both = format!(
+        "{},{}",
+        exposed.trim_end_matches("]}"),
+        tenant.jwks().trim_start_matches("{\"keys\":[")
+    );
+    tenant.keys().answers_with(200, "application/json", &both);
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
+    assert_eq!(status(&server, &old).await, 401);
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,95 @@ fn an_attempt_that_dies_with_its_runtime_does_not_block_the_next() {
     );
 }
 
+/// Runs on a thread of its own, and fails rather than hang if that blocks for ever.
+fn without_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    let patience = Duration::from_secs(60);
+    receiver
+        .recv_timeout(patience)
+        .expect("an answer, not a deadlock")
+}
+
+#[test]
+fn a_runtime_that_has_shut_down_blocks_nobody() {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant: DevTenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let auth = without_blocking(move || {
+        let gone = runtime();
+        let handle = gone.handle().clone();
+        drop(gone);
+        let _entered = handle.enter();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut answer = Box::pin(status(&auth, &token));
+        let _ = answer.as_mut().poll(&mut context);
+        drop(answer);
+        auth
+    });
+    assert_eq!(
+        runtime().block_on(status(&auth, &user(&tenant).mint())),
+        200
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    // The first attempt, and the refresher, are tasks of a runtime that nobody drives.
+    let idle = runtime();
+    {
+        let _entered = idle.enter();
+        let mut answer = Box::pin(status(&auth, &token));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(answer.as_mut().poll(&mut context).is_pending());
+    }
+    let start = tokio::time::Instant::now();
+    while status(&auth, &token).await != 200 {}
+    assert!(
+        start.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(tenant.keys().hits(), 1);
+
+    // The next request after an hour finds that nobody keeps the schedule, and sees to it.
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+    tokio::time::sleep(hour + minute).await;
+    assert_eq!(tenant.keys().hits(), 1);
+    let token = user(&tenant).mint();
+    assert_eq!(status(&auth, &token).await, 200);
+    tokio::time::sleep(hour + minute).await;
+    assert_eq!(tenant.keys().hits(), 3);
+    idle.shutdown_background();
+}
+
+#[test]
+fn a_runtime_without_timers_gets_an_answer_and_no_panic() {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant: DevTenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    let without_timers = Builder::new_current_thread().enable_io().build().unwrap();
+    assert_eq!(without_timers.block_on(status(&auth, &token)), 503);
+    let failure = without_timers.block_on(auth.ready()).unwrap_err();
+    assert_eq!(failure.code(), "no_runtime");
+    assert_eq!(runtime().block_on(status(&auth, &token)), 200);
+    // With the key held, nothing needs a timer.
+    assert_eq!(without_timers.block_on(status(&auth, &token)), 200);
+}
+
 #[test]
 fn a_request_without_a_tokio_runtime_is_refused_without_a_panic() {
     let tenants = Builder::new_multi_thread()

@@ -44,7 +44,8 @@ fn every_problem_is_told_at_once() {
             "client_id",
             "audience",
             "clock_skew",
-            "max_token_length"
+            "max_token_length",
+            "metadata_endpoint"
         ]
     );
     let text = error.to_string();
@@ -114,6 +115,21 @@ fn each_bad_value_is_named_with_a_good_one() {
             "at most 600 s",
         ),
         (
+            good().tenant("00000000-0000-0000-0000-000000000000"),
+            "tenant",
+            "placeholder",
+        ),
+        (
+            good().client_id("00000000-0000-0000-0000-000000000000"),
+            "client_id",
+            "placeholder",
+        ),
+        (
+            good().metadata_endpoint("https://user:secret@login.microsoftonline.com"),
+            "metadata_endpoint",
+            "leave it out",
+        ),
+        (
             good().max_token_length(1 << 20),
             "max_token_length",
             "1024 to 256000",
@@ -124,6 +140,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         assert_eq!(problems.len(), 1, "{error}");
         assert_eq!(problems[0].0, setting);
         assert!(problems[0].1.contains(says), "{says} in {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
     assert!(good().build().is_ok());
     assert!(good().cloud(Cloud::China).build().is_ok());
