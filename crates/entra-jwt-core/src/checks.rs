@@ -66,11 +66,10 @@ pub(crate) const HEADER: [Check; 3] = [graph_nonce, algorithm, token_type];
 pub(crate) const SIGNATURE: [Check; 2] = [key_is_known, signature];
 
 /// Of the claims: they run on verified claims, and on unverified ones before a key is fetched.
-pub(crate) const CLAIMS: [Check; 10] = [
+pub(crate) const CLAIMS: [Check; 9] = [
     claim_types,
     lifetime,
-    issuer,
-    tenant,
+    issuer_and_tenant,
     version,
     key_issuer,
     key_cloud,
@@ -173,13 +172,9 @@ fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
-fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
-    facts.issued_by().map(|_| ())
-}
-
-/// The tenant is one that is allowed.
-fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
+/// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte, and
+/// that tenant is allowed.
+fn issuer_and_tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
     let (found, _) = facts.issued_by()?;
     match facts.rules.tenancy {
         Tenancy::Tenant(allowed) if found == allowed => Ok(()),

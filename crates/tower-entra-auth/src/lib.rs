@@ -53,8 +53,8 @@
 //!
 //! # Keys
 //!
-//! They are fetched in the background, hourly and when an unknown key turns up (twice at once,
-//! then every 30 s at most). What was fetched is merged with what is held, because Entra's
+//! They are fetched in the background: hourly, and when an unknown key turns up (from a bucket of
+//! two attempts that refills by one every 30 s). What was fetched is merged with what is held, because Entra's
 //! servers disagree from minute to minute: a key that is no longer published stays trusted for
 //! 24 h. While Entra cannot be reached, the keys that are held serve for 24 h. The refresher
 //! starts with the first request or with [`EntraAuth::ready`], and ends with the last handle.
@@ -75,6 +75,7 @@ mod auth;
 mod axum;
 mod bearer;
 mod body;
+mod build;
 mod build_error;
 mod builder;
 mod caller;

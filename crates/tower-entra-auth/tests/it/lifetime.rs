@@ -15,6 +15,18 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// A tenant on a runtime of its own, which ends with the first value.
+fn elsewhere() -> (Runtime, DevTenant, EntraAuth) {
+    let tenants = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let tenant = tenants.block_on(tenant());
+    let auth = auth(&tenant);
+    (tenants, tenant, auth)
+}
+
 async fn status(auth: &EntraAuth, token: &str) -> u16 {
     let request = Request::get("/me")
         .header("authorization", format!("Bearer {token}"))
@@ -25,13 +37,7 @@ async fn status(auth: &EntraAuth, token: &str) -> u16 {
 
 #[test]
 fn it_is_built_outside_a_runtime_and_survives_the_end_of_one() {
-    let tenants = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tenant: DevTenant = tenants.block_on(tenant());
-    let auth = auth(&tenant);
+    let (_tenants, tenant, auth) = elsewhere();
 
     assert_eq!(
         runtime().block_on(status(&auth, &user(&tenant).mint())),
@@ -47,13 +53,7 @@ fn it_is_built_outside_a_runtime_and_survives_the_end_of_one() {
 
 #[test]
 fn an_attempt_that_dies_with_its_runtime_does_not_block_the_next() {
-    let tenants = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tenant: DevTenant = tenants.block_on(tenant());
-    let auth = auth(&tenant);
+    let (_tenants, tenant, auth) = elsewhere();
     tenant.keys().hangs();
     let first = runtime();
     first.block_on(async {
@@ -86,13 +86,7 @@ fn without_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 
 #[test]
 fn a_runtime_that_has_shut_down_blocks_nobody() {
-    let tenants = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tenant: DevTenant = tenants.block_on(tenant());
-    let auth = auth(&tenant);
+    let (_tenants, tenant, auth) = elsewhere();
     let token = user(&tenant).mint();
     let auth = without_blocking(move || {
         let gone = runtime();
@@ -146,13 +140,7 @@ async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
 
 #[test]
 fn a_runtime_without_timers_gets_an_answer_and_no_panic() {
-    let tenants = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tenant: DevTenant = tenants.block_on(tenant());
-    let auth = auth(&tenant);
+    let (_tenants, tenant, auth) = elsewhere();
     let token = user(&tenant).mint();
     let without_timers = Builder::new_current_thread().enable_io().build().unwrap();
     assert_eq!(without_timers.block_on(status(&auth, &token)), 503);
@@ -165,13 +153,7 @@ fn a_runtime_without_timers_gets_an_answer_and_no_panic() {
 
 #[test]
 fn a_request_without_a_tokio_runtime_is_refused_without_a_panic() {
-    let tenants = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let tenant: DevTenant = tenants.block_on(tenant());
-    let auth = auth(&tenant);
+    let (_tenants, tenant, auth) = elsewhere();
     let token = user(&tenant).mint();
     let mut answer = std::pin::pin!(status(&auth, &token));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
