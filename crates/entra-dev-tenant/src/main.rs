@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use entra_dev_tenant::DevTenant;
 use lexopt::prelude::{Long, Short, ValueExt as _};
@@ -27,7 +28,17 @@ struct Arguments {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("entra-dev-tenant: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
     let Some(arguments) = arguments()? else {
         print!("{USAGE}");
         return Ok(());
@@ -86,11 +97,17 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("listen") => arguments.listen = parser.value()?.parse()?,
+            Long("listen") => {
+                arguments.listen = parser.value()?.parse().map_err(
+                    |_| "--listen: an address and a port are expected, such as 127.0.0.1:7580",
+                )?;
+            }
             Long("tenant") => arguments.tenant = Some(parser.value()?.parse()?),
             Long("api") => arguments.api = parser.value()?.parse()?,
             Short('h') | Long("help") => return Ok(None),
-            other => return Err(format!("{}\n\n{USAGE}", other.unexpected()).into()),
+            other => {
+                return Err(format!("{}; --help shows those there are", other.unexpected()).into());
+            }
         }
     }
     Ok(Some(arguments))

@@ -4,7 +4,9 @@ use std::fmt;
 
 /// The settings cannot protect a service. Lists every problem, each with a remedy or an example
 /// of a good value.
-#[derive(Clone, Debug, Eq, PartialEq)]
+///
+/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+#[derive(Clone, Eq, PartialEq)]
 pub struct BuildError {
     problems: Vec<Problem>,
 }
@@ -38,6 +40,12 @@ impl fmt::Display for BuildError {
             write!(formatter, "\n  - {setting}: {text}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why it cannot be told now whether a token is valid.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use entra_jwt_core::Shown;
@@ -9,8 +10,9 @@ use entra_jwt_core::Shown;
 ///
 /// To callers it is always [`PUBLIC_CODE`](Self::PUBLIC_CODE); [`code`](Self::code) and
 /// [`remedy`](Self::remedy) are for the log and for whoever awaits
-/// [`ready`](crate::EntraAuth::ready).
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+/// [`ready`](crate::EntraAuth::ready). `Debug` shows both, as that is what
+/// `fn main() -> Result<..>` prints.
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
     /// Entra knows no tenant with the configured id in this cloud (AADSTS90002).
@@ -118,6 +120,12 @@ pub enum Unavailable {
     /// The request does not run on a tokio runtime.
     #[error("there is no tokio runtime to fetch keys on")]
     NoRuntime,
+}
+
+impl fmt::Debug for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self} ({}); {}", self.code(), self.remedy())
+    }
 }
 
 impl Unavailable {

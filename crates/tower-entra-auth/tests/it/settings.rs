@@ -49,6 +49,7 @@ fn every_problem_is_told_at_once() {
         ]
     );
     let text = error.to_string();
+    assert_eq!(format!("{error:?}"), text, "what main() prints");
     assert!(
         text.starts_with("cannot protect this service:\n  - tenant: \"contoso\" is no tenant id")
     );
