@@ -30,6 +30,8 @@ pub(crate) enum Answer {
         content_type: String,
         body: String,
     },
+    /// Sends the client there (302).
+    Redirect { location: String },
     /// Never answers.
     Hang,
 }
@@ -58,6 +60,13 @@ impl Endpoint {
             status,
             content_type: content_type.to_owned(),
             body: body.to_owned(),
+        })
+    }
+
+    /// From now on answers with a redirect (302) to this URL.
+    pub fn redirects_to(&self, url: &str) -> Fault<'_> {
+        self.set(Answer::Redirect {
+            location: url.to_owned(),
         })
     }
 

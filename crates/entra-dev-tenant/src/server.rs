@@ -168,6 +168,9 @@ async fn fault(endpoint: &Endpoint) -> Option<Response> {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Some((status, [(header::CONTENT_TYPE, content_type)], body).into_response())
         }
+        Answer::Redirect { location } => {
+            Some((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
+        }
         Answer::Hang => std::future::pending().await,
     }
 }

@@ -134,27 +134,37 @@ fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3_600);
-
     /// A document of keys that nobody can sign with: the seed makes the modulus.
-    fn document(keys: &[(&str, u16)]) -> KeySet {
+    pub(crate) fn document(keys: &[(&str, u16)]) -> KeySet {
         let entries: Vec<String> = keys.iter().map(|(kid, seed)| entry(kid, *seed)).collect();
         read(&entries)
     }
 
-    fn entry(kid: &str, seed: u16) -> String {
+    pub(crate) fn entry(kid: &str, seed: u16) -> String {
         // 342 characters of base64url are 256 bytes; the first and the last bit are set.
         let modulus = format!("_{}{seed:05}Q", "A".repeat(335));
         format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
     }
 
-    fn read(entries: &[String]) -> KeySet {
+    pub(crate) fn read(entries: &[String]) -> KeySet {
         let document = format!(r#"{{"keys":[{}]}}"#, entries.join(","));
         KeySet::from_jwks(document.as_bytes()).unwrap()
     }
+
+    pub(crate) fn id(kid: &str) -> KeyId {
+        KeyId::new(kid).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{document, entry, id, read};
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     #[test]
     fn the_made_up_keys_are_usable_and_differ() {
@@ -174,10 +184,6 @@ mod tests {
             assert!(snapshot.find(&id("a"), now).is_none());
             assert!(snapshot.find(&id("b"), now).is_some());
         }
-    }
-
-    fn id(kid: &str) -> KeyId {
-        KeyId::new(kid).unwrap()
     }
 
     #[test]

@@ -169,3 +169,55 @@ fn report_unusable(fetched: &KeySet, host: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use entra_jwt_core::Cloud;
+    use http::{Request, Response};
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::endpoint::MetadataBase;
+    use crate::http_client::HttpClient;
+    use crate::keys::discovery::Discovery;
+    use crate::keys::held::testing::{document, id};
+
+    fn store() -> Arc<KeyStore> {
+        let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47".parse().unwrap();
+        let endpoint = MetadataBase::of_cloud(Cloud::Public)
+            .of_tenant(tenant, Cloud::Public)
+            .unwrap();
+        let nobody = tower::service_fn(async |_: Request<Bytes>| {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+        let http = HttpClient::new(nobody);
+        KeyStore::new(Discovery::new(endpoint, Cloud::Public, tenant, http))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_slow_answer_never_overwrites_a_newer_one() {
+        let store = store();
+        let begin = || store.lock().schedule.begin_on_demand(Instant::now());
+        let older = begin().unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let newer = begin().unwrap();
+
+        end(&store, newer, Ok(document(&[("a", 2)])));
+        end(&store, older, Ok(document(&[("a", 1)])));
+        let held = store.find(&id("a")).unwrap();
+        let expected = document(&[("a", 2)]);
+        assert!(held.has_same_material(expected.key(&id("a")).unwrap()));
+
+        let next = store.lock().schedule.next();
+        end(&store, older, Err(Unavailable::TimedOut));
+        assert_eq!(
+            store.lock().schedule.next(),
+            next,
+            "nor does its failure count"
+        );
+    }
+}

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
+use http::{Request, Response};
+use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
-use tower::ServiceExt as _;
 use tower::limit::ConcurrencyLimitLayer;
+use tower::{Service as _, ServiceBuilder, ServiceExt as _};
 use tower_entra_auth::Caller;
 
 use crate::support::{app, ask, auth, client, header, serve, status, tenant, user};
@@ -130,6 +133,54 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_waited_for_its_key_waits_for_the_inner_service_too() {
+    let tenant = tenant().await;
+    let app = Router::new()
+        .route("/me", get(async |caller: Caller| caller.id().to_string()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .layer(auth(&tenant).layer());
+    let server = serve(app).await;
+    let token = user(&tenant).mint();
+    let mut requests = JoinSet::new();
+    // All wait for the first keys; then one after the other is let in, none without its turn.
+    for _ in 0..10 {
+        let request = client()
+            .get(format!("{}/me", server.url))
+            .bearer_auth(&token);
+        requests.spawn(async move { request.send().await.unwrap().status() });
+    }
+    let statuses = requests.join_all().await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_or_waiting_request_holds_no_place_in_the_inner_service() {
+    let tenant = tenant().await;
+    tenant.keys().hangs();
+    let auth = auth(&tenant);
+    let inner = tower::service_fn(async |_: Request<()>| {
+        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    let service = ServiceBuilder::new()
+        .layer(auth.layer())
+        .concurrency_limit(1)
+        .service(inner);
+    for token in ["garbage".to_owned(), user(&tenant).mint()] {
+        let request = Request::get("/")
+            .header("authorization", format!("Bearer {token}"))
+            .body(())
+            .unwrap();
+        let mut first = service.clone();
+        let answer = first.ready().await.unwrap().call(request);
+        // The first is still there, as a server's that keeps one for each connection.
+        let mut second = service.clone();
+        let is_ready = tokio::time::timeout(SECOND, second.ready()).await;
+        assert!(is_ready.is_ok(), "{token}");
+        drop((answer, first));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_than_256_requests_wait_for_keys() {
     let tenant = tenant().await;
     tenant.keys().hangs();
@@ -139,7 +190,7 @@ async fn no_more_than_256_requests_wait_for_keys() {
     let mut requests = JoinSet::new();
     // Without sockets: a listener's backlog is shorter than this.
     for _ in 0..300 {
-        let request = http::Request::get("/me")
+        let request = Request::get("/me")
             .header("authorization", format!("Bearer {token}"))
             .body(axum::body::Body::empty())
             .unwrap();

@@ -138,6 +138,27 @@ async fn keys_are_never_fetched_from_elsewhere() {
     assert_eq!(elsewhere.keys().hits(), 0);
 }
 
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let tenant = tenant().await;
+    let elsewhere = DevTenant::start().await.unwrap();
+    let path = format!("{}/v2.0/.well-known/openid-configuration", tenant.id());
+    tenant
+        .discovery()
+        .redirects_to(&format!("{}/{path}", elsewhere.url()));
+    assert_eq!(failure(settings(&tenant)).await.code(), "status");
+    tenant.discovery().recovers();
+    let path = format!("{}/discovery/v2.0/keys", tenant.id());
+    tenant
+        .keys()
+        .redirects_to(&format!("{}/{path}", elsewhere.url()));
+    assert_eq!(failure(settings(&tenant)).await.code(), "status");
+    assert_eq!(
+        (elsewhere.discovery().hits(), elsewhere.keys().hits()),
+        (0, 0)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_is_given_five_seconds() {
     let tenant = tenant().await;
