@@ -1,5 +1,6 @@
 //! Keys that rotate, are late, or cannot be had; on paused time, over real sockets.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,8 +12,8 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
 use tower::limit::ConcurrencyLimitLayer;
-use tower::{Service as _, ServiceBuilder, ServiceExt as _};
-use tower_entra_auth::Caller;
+use tower::{Service, ServiceBuilder, ServiceExt as _};
+use tower_entra_auth::{Caller, EntraAuth};
 
 use crate::support::{app, ask, auth, client, header, serve, status, tenant, user};
 
@@ -132,46 +133,56 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
     assert_eq!(status(&server, &good).await, 200);
 }
 
+/// A service with one place behind the Layer, without a framework, which would hide readiness.
+fn one_at_a_time(
+    auth: &EntraAuth,
+) -> impl Service<Request<()>, Response = u16, Error = Infallible, Future: Send> + Clone + Send + use<>
+{
+    let inner = tower::service_fn(async |_: Request<()>| {
+        tokio::time::sleep(SECOND / 10).await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+    });
+    ServiceBuilder::new()
+        .layer(auth.layer())
+        .concurrency_limit(1)
+        .service(inner)
+        .map_response(|response: Response<_>| response.status().as_u16())
+}
+
+fn with_token(token: &str) -> Request<()> {
+    let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+    request.body(()).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waited_for_its_key_waits_for_the_inner_service_too() {
     let tenant = tenant().await;
-    let app = Router::new()
-        .route("/me", get(async |caller: Caller| caller.id().to_string()))
-        .layer(ConcurrencyLimitLayer::new(1))
-        .layer(auth(&tenant).layer());
-    let server = serve(app).await;
+    let service = one_at_a_time(&auth(&tenant));
     let token = user(&tenant).mint();
-    let mut requests = JoinSet::new();
     // All wait for the first keys; then one after the other is let in, none without its turn.
+    let mut requests = JoinSet::new();
     for _ in 0..10 {
-        let request = client()
-            .get(format!("{}/me", server.url))
-            .bearer_auth(&token);
-        requests.spawn(async move { request.send().await.unwrap().status() });
+        requests.spawn(service.clone().oneshot(with_token(&token)));
     }
-    let statuses = requests.join_all().await;
-    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    let start = Instant::now();
+    for answer in requests.join_all().await {
+        assert_eq!(answer, Ok(200));
+    }
+    assert_eq!(
+        start.elapsed().as_secs(),
+        1,
+        "ten times a tenth of a second"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_or_waiting_request_holds_no_place_in_the_inner_service() {
     let tenant = tenant().await;
     tenant.keys().hangs();
-    let auth = auth(&tenant);
-    let inner = tower::service_fn(async |_: Request<()>| {
-        Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::new())))
-    });
-    let service = ServiceBuilder::new()
-        .layer(auth.layer())
-        .concurrency_limit(1)
-        .service(inner);
+    let service = one_at_a_time(&auth(&tenant));
     for token in ["garbage".to_owned(), user(&tenant).mint()] {
-        let request = Request::get("/")
-            .header("authorization", format!("Bearer {token}"))
-            .body(())
-            .unwrap();
         let mut first = service.clone();
-        let answer = first.ready().await.unwrap().call(request);
+        let answer = first.ready().await.unwrap().call(with_token(&token));
         // The first is still there, as a server's that keeps one for each connection.
         let mut second = service.clone();
         let is_ready = tokio::time::timeout(SECOND, second.ready()).await;
