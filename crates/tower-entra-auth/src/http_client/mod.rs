@@ -27,6 +27,10 @@ pub(crate) struct HttpClient(Arc<Send_>);
 
 /// Why a request got no answer, as far as a client can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(
+    not(feature = "reqwest"),
+    expect(dead_code, reason = "only the standard client classifies")
+)]
 pub(crate) enum Failure {
     Dns,
     Tls,
