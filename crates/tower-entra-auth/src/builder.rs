@@ -16,7 +16,7 @@ use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
 use crate::respond::RefusalDetail;
 
-/// Settings of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
+/// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
 ///
 /// # Defaults
 ///
