@@ -20,6 +20,9 @@ fn child(test: &str, variables: &[(&str, &str)]) -> Output {
     let test = format!("http_clients::{test}");
     let mut command = Command::new(program);
     for name in [
+        "ENTRA_CLOUD",
+        "ENTRA_METADATA_ENDPOINT",
+        "AZURE_AUTHORITY_HOST",
         "HTTPS_PROXY",
         "https_proxy",
         "NO_PROXY",
@@ -70,11 +73,31 @@ async fn https_proxy_is_honoured_and_its_refusal_told_as_such() {
 }
 
 #[test]
-#[ignore = "the child of https_proxy_is_honoured_and_its_refusal_told_as_such"]
+fn a_name_that_does_not_resolve_is_told_as_such() {
+    let nowhere = [("ENTRA_METADATA_ENDPOINT", "https://entra.invalid")];
+    let output = stdout(&child("child_that_fetches_keys_from_entra", &nowhere));
+    assert!(output.contains("failed with dns"), "{output}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_told_as_such() {
+    let tenant = tenant().await;
+    let https = tenant.url().replace("http://", "https://");
+    let child = tokio::task::spawn_blocking(move || {
+        let plain = [("ENTRA_METADATA_ENDPOINT", &*https)];
+        child("child_that_fetches_keys_from_entra", &plain)
+    });
+    let output = stdout(&child.await.unwrap());
+    assert!(output.contains("failed with tls"), "{output}");
+}
+
+#[test]
+#[ignore = "the child of three tests in this file"]
 fn child_that_fetches_keys_from_entra() {
     let auth = EntraAuth::builder()
         .tenant(OTHER_TENANT)
         .client_id(API)
+        .environment()
         .build()
         .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
