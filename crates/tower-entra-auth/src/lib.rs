@@ -53,11 +53,12 @@
 //!
 //! # Keys
 //!
-//! They are fetched in the background: hourly, and when an unknown key turns up (from a bucket of
-//! two attempts that refills by one every 30 s). What was fetched is merged with what is held, because Entra's
-//! servers disagree from minute to minute: a key that is no longer published stays trusted for
-//! 24 h. While Entra cannot be reached, the keys that are held serve for 24 h. The refresher
-//! starts with the first request or with [`EntraAuth::ready`], and ends with the last handle.
+//! They are fetched in the background: hourly, and when an unknown key turns up, from a bucket of
+//! two attempts that refills by one every 30 s. What was fetched is merged with what is held,
+//! because Entra's servers disagree from minute to minute: a key that is no longer published stays
+//! trusted for 24 h. While Entra cannot be reached, the keys that are held serve for 24 h. The
+//! refresher starts with the first request or with [`EntraAuth::ready`], and ends with the last
+//! handle.
 //!
 //! # Features
 //!
@@ -90,9 +91,15 @@ mod refusal;
 mod respond;
 mod unavailable;
 
-pub use entra_jwt_core as core;
+/// The rules themselves, for what is not re-exported here.
+pub use entra_jwt_core;
+pub use entra_jwt_core::{
+    AccessToken, CallerId, CallerKind, ClientId, Cloud, ObjectId, TenantId, TokenVersion,
+};
 
 pub use crate::auth::EntraAuth;
+#[cfg(feature = "axum")]
+pub use crate::axum::NoCaller;
 pub use crate::body::ResponseBody;
 pub use crate::build_error::BuildError;
 pub use crate::builder::EntraAuthBuilder;

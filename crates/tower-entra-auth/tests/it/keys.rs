@@ -48,6 +48,26 @@ async fn sixty_four_first_requests_download_the_keys_once() {
     assert_eq!((tenant.discovery().hits(), tenant.keys().hits()), (1, 1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_several_threads_too_each_rotation_is_one_download_and_no_wrong_refusal() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let url = format!("{}/me", server.url);
+    // The first keys, then two rotations: what the bucket allows at once.
+    for downloads in 1..=3 {
+        let token = user(&tenant).mint();
+        let mut requests = JoinSet::new();
+        for _ in 0..64 {
+            let request = client().get(&url).bearer_auth(&token);
+            requests.spawn(async move { request.send().await.unwrap().status() });
+        }
+        let statuses = requests.join_all().await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+        assert_eq!(tenant.keys().hits(), downloads);
+        tenant.rotate_keys();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
     let tenant = tenant().await;

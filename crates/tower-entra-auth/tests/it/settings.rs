@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tower_entra_auth::core::Cloud;
-use tower_entra_auth::{BuildError, EntraAuth, EntraAuthBuilder};
+use tower_entra_auth::{BuildError, Cloud, EntraAuth, EntraAuthBuilder};
 
 use crate::support::{API, CLIENT, OTHER_TENANT, app, serve, status, tenant, user};
 
