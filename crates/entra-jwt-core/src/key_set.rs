@@ -115,6 +115,11 @@ impl KeySet {
                 .any(|(id, reason)| reason == UnusableKey::Private && id == Some(key.id()))
     }
 
+    /// The public halves of the keys that this document publishes with their private ones.
+    pub fn exposed(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.exposed.iter()
+    }
+
     /// With the `issuer` of the discovery document that led to these keys.
     #[must_use]
     pub fn with_issuer(mut self, issuer: &str) -> Self {

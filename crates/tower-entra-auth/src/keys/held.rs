@@ -5,7 +5,7 @@
 //! one that has it, and is no longer trusted once it was absent for [`Held::ABSENT_FOR`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
@@ -30,6 +30,9 @@ impl HeldKey {
 /// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
 pub(crate) struct Held {
     record: Cache<KeyId, HeldKey>,
+    /// Keys whose private half was published once. Another front end may go on serving the public
+    /// half alone for hours, so they are remembered for as long as the process runs.
+    compromised: Mutex<Vec<Arc<Key>>>,
 }
 
 /// What requests read: immutable, and right for as long as nothing was fetched since.
@@ -53,14 +56,24 @@ impl Held {
                 // The least recently written goes, and every merge writes what is published.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
+            compromised: Mutex::new(Vec::new()),
         }
     }
 
     /// Merges a document that was fetched successfully, and returns what holds from now on.
     pub(crate) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
+        let mut compromised = self
+            .compromised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        remember(&mut compromised, fetched);
+        let is_compromised = |key: &Key| {
+            fetched.exposes(key) || compromised.iter().any(|known| known.has_same_material(key))
+        };
+
         for (id, held) in &self.record {
             // Everybody can sign with a key whose private half is published: that is no flapping.
-            if !held.is_trusted(now) || fetched.exposes(&held.key) {
+            if !held.is_trusted(now) || is_compromised(&held.key) {
                 self.record.invalidate(&*id);
                 continue;
             }
@@ -79,7 +92,7 @@ impl Held {
             }
         }
         // The published ones last, so that they are the most recent.
-        for key in fetched.iter() {
+        for key in fetched.iter().filter(|key| !is_compromised(key)) {
             let held = self.record.get(key.id()).map(|held| held.key);
             let key = match held {
                 Some(held) if held.is_same(key) => held,
@@ -103,6 +116,17 @@ impl Held {
             fetched_at: now,
         }
     }
+}
+
+/// Adds what the document exposes; the latest 200 are kept, as many as keys are held.
+fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
+    for key in fetched.exposed() {
+        if !compromised.iter().any(|known| known.has_same_material(key)) {
+            compromised.push(Arc::clone(key));
+        }
+    }
+    let surplus = compromised.len().saturating_sub(2 * KeySet::MAX_KEYS);
+    compromised.drain(..surplus);
 }
 
 impl Snapshot {
@@ -181,6 +205,10 @@ mod tests {
             let held = Held::new();
             held.merge(&document(&[("a", 1), ("b", 2)]), now);
             let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
+            assert!(snapshot.find(&id("a"), now).is_none());
+            assert!(snapshot.find(&id("b"), now).is_some());
+            // A front end that lags behind does not bring it back.
+            let snapshot = held.merge(&document(&[("a", 1), ("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
             assert!(snapshot.find(&id("b"), now).is_some());
         }

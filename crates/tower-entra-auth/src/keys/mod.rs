@@ -228,7 +228,13 @@ impl KeyStore {
         if state.schedule.is_in_flight(now) {
             return Ticket::Join(ended);
         }
-        match state.schedule.begin_on_demand(now) {
+        // One that is due anyway costs the bucket nothing, and its refresher may be on a runtime
+        // that does not run.
+        let schedule = &mut state.schedule;
+        let begun = schedule
+            .begin_if_due(now)
+            .or_else(|| schedule.begin_on_demand(now));
+        match begun {
             Some(number) => Ticket::Begin(number, ended),
             None => Ticket::Last(ended.borrow().clone()),
         }

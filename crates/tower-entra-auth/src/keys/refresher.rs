@@ -199,6 +199,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_is_due_is_begun_by_whoever_misses_a_key() {
+        use crate::keys::Ticket;
+
+        let store = store();
+        let now = Instant::now();
+        let first = store.lock().schedule.begin_if_due(now).unwrap();
+        end(&store, first, Err(Unavailable::TimedOut));
+        for _ in 0..2 {
+            let number = store.lock().schedule.begin_on_demand(now).unwrap();
+            end(&store, number, Err(Unavailable::TimedOut));
+        }
+        assert!(matches!(
+            store.ticket(&mut store.lock()),
+            Ticket::Last(Some(Err(_)))
+        ));
+        // The back-off is over before the bucket has a token again.
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(matches!(store.ticket(&mut store.lock()), Ticket::Begin(..)));
+        assert!(matches!(store.ticket(&mut store.lock()), Ticket::Join(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_older_slow_answer_never_overwrites_a_newer_one() {
         let store = store();
         let begin = || store.lock().schedule.begin_on_demand(Instant::now());
