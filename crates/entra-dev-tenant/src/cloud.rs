@@ -1,5 +1,8 @@
 //! The strings of the clouds that the tenant can play, as their real documents have them.
 
+/// The tenant of personal Microsoft accounts, the same in every cloud.
+pub(crate) const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
 /// The cloud whose strings the tenant uses.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -14,6 +17,14 @@ pub enum DevCloud {
 }
 
 impl DevCloud {
+    /// Whose keys its shared documents hold beside its own.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Public => Self::UsGovernment,
+            Self::UsGovernment | Self::China => Self::Public,
+        }
+    }
+
     pub(crate) fn v2_issuer(self, tenant: &str) -> String {
         match self {
             Self::Public => format!("https://login.microsoftonline.com/{tenant}/v2.0"),
@@ -26,6 +37,32 @@ impl DevCloud {
         match self {
             Self::Public | Self::UsGovernment => format!("https://sts.windows.net/{tenant}/"),
             Self::China => format!("https://sts.chinacloudapi.cn/{tenant}/"),
+        }
+    }
+
+    /// A host that serves the same as the issuer's, and that no issuer names.
+    pub(crate) fn alias_host(self) -> &'static str {
+        match self {
+            Self::Public => "login.windows.net",
+            Self::UsGovernment => "login.usgovcloudapi.net",
+            Self::China => "login.chinacloudapi.cn",
+        }
+    }
+
+    pub(crate) fn b2c_host(self) -> &'static str {
+        match self {
+            Self::Public => "contoso.b2clogin.com",
+            Self::UsGovernment => "contoso.b2clogin.us",
+            Self::China => "contoso.b2clogin.cn",
+        }
+    }
+
+    /// The domain of the tenant's users.
+    pub(crate) fn domain(self) -> &'static str {
+        match self {
+            Self::Public => "contoso.onmicrosoft.com",
+            Self::UsGovernment => "contoso.onmicrosoft.us",
+            Self::China => "contoso.partner.onmschina.cn",
         }
     }
 

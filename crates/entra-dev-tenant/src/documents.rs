@@ -1,11 +1,11 @@
-//! Discovery and key documents with the members that Entra serves.
+//! Discovery documents with the members that Entra serves.
 //!
 //! Every string is that of the cloud being played; only the endpoints' addresses are local.
 
 use serde_json::{Value, json};
 
-use crate::cloud::DevCloud;
-use crate::signing_key::SigningKey;
+use crate::cloud::{CONSUMERS, DevCloud};
+use crate::tenant::Inner;
 
 /// Whose document it is: a tenant's own, or a shared one with the literal `{tenantid}`.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +16,14 @@ pub(crate) enum Authority<'a> {
     Consumers,
 }
 
-/// The tenant of personal accounts.
-const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
-
 impl<'a> Authority<'a> {
     /// As the first segment of a path names it; the id of any other tenant is none of ours.
     pub(crate) fn from_path(segment: &str, tenant: &'a str) -> Option<Self> {
         match segment {
+            own if own.eq_ignore_ascii_case(tenant) => Some(Self::Tenant(tenant)),
             "common" => Some(Self::Common),
             "organizations" => Some(Self::Organizations),
             "consumers" | CONSUMERS => Some(Self::Consumers),
-            other if other.eq_ignore_ascii_case(tenant) => Some(Self::Tenant(tenant)),
             _ => None,
         }
     }
@@ -57,8 +54,9 @@ impl<'a> Authority<'a> {
 }
 
 /// `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in July 2026.
-pub(crate) fn v2_discovery(base: &str, authority: Authority<'_>, cloud: DevCloud) -> Value {
-    let local = format!("{base}/{}", authority.segment());
+pub(crate) fn v2_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
+    let cloud = tenant.cloud;
+    let local = format!("{}/{}", tenant.url, authority.segment());
     json!({
         "token_endpoint": format!("{local}/oauth2/v2.0/token"),
         "token_endpoint_auth_methods_supported": [
@@ -71,7 +69,7 @@ pub(crate) fn v2_discovery(base: &str, authority: Authority<'_>, cloud: DevCloud
         "id_token_signing_alg_values_supported": ["RS256"],
         "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
-        "issuer": cloud.v2_issuer(authority.issuer_tenant()),
+        "issuer": tenant.v2_issuer(authority.issuer_tenant()),
         "request_uri_parameter_supported": false,
         "userinfo_endpoint": format!("https://{}/oidc/userinfo", cloud.graph_host()),
         "authorization_endpoint": format!("{local}/oauth2/v2.0/authorize"),
@@ -96,8 +94,9 @@ pub(crate) fn v2_discovery(base: &str, authority: Authority<'_>, cloud: DevCloud
 }
 
 /// `/{tenant}/.well-known/openid-configuration`.
-pub(crate) fn v1_discovery(base: &str, authority: Authority<'_>, cloud: DevCloud) -> Value {
-    let local = format!("{base}/{}", authority.segment());
+pub(crate) fn v1_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
+    let cloud = tenant.cloud;
+    let local = format!("{}/{}", tenant.url, authority.segment());
     json!({
         "token_endpoint": format!("{local}/oauth2/token"),
         "token_endpoint_auth_methods_supported": [
@@ -131,26 +130,5 @@ pub(crate) fn v1_discovery(base: &str, authority: Authority<'_>, cloud: DevCloud
         "cloud_graph_host_name": cloud.azure_ad_graph_host(),
         "msgraph_host": cloud.graph_host(),
         "rbac_url": cloud.rbac_url(),
-    })
-}
-
-/// One key as `/{tenant}/discovery/v2.0/keys` has it: no `alg`, but the `issuer` it may sign for.
-pub(crate) fn v2_key(key: &SigningKey, cloud: DevCloud, issuer_tenant: &str) -> Value {
-    let mut entry = v1_key(key, cloud);
-    entry["issuer"] = json!(cloud.v2_issuer(issuer_tenant));
-    entry
-}
-
-/// One key as `/{tenant}/discovery/keys` has it: the same without `issuer`.
-pub(crate) fn v1_key(key: &SigningKey, cloud: DevCloud) -> Value {
-    json!({
-        "kty": "RSA",
-        "use": "sig",
-        "kid": key.id,
-        "x5t": key.id,
-        "n": key.modulus,
-        "e": key.exponent,
-        "x5c": [key.certificate],
-        "cloud_instance_name": cloud.instance_name(),
     })
 }

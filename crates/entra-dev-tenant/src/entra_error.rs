@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::clock::Clock;
@@ -37,9 +37,13 @@ impl EntraError {
             "invalid_client" => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
         };
+        (status, Json(self.body(clock))).into_response()
+    }
+
+    pub(crate) fn body(&self, clock: Clock) -> Value {
         let (trace_id, correlation_id) = (random_guid(), random_guid());
         let timestamp = timestamp(clock.unix_seconds());
-        let body = json!({
+        json!({
             "error": self.error,
             "error_description": format!(
                 "AADSTS{}: {} Trace ID: {trace_id} Correlation ID: {correlation_id} \
@@ -51,8 +55,7 @@ impl EntraError {
             "trace_id": trace_id,
             "correlation_id": correlation_id,
             "error_uri": format!("https://login.microsoftonline.com/error?code={}", self.code),
-        });
-        (status, Json(body)).into_response()
+        })
     }
 }
 

@@ -27,7 +27,12 @@
 //!
 //! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped.
 //! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
-//!   ([`DevTenant::app`]), v1 or v2, id tokens, tokens for Graph, and each way of being wrong.
+//!   ([`DevTenant::app`]), of personal accounts and of B2C, v1 or v2, id tokens and tokens for
+//!   Graph; with groups, agents' facets and whatever else Entra writes when asked.
+//! - [`Flaw`] is one way of being wrong: [`TokenBuilder::flaw`] makes a token that is good but for
+//!   this, and [`Flaw::ALL`] is for trying them all.
+//! - [`DevTenant::jwks_of`] and the shared endpoints hold the keys of personal accounts and of
+//!   another cloud that Entra's hold; [`DevTenantBuilder::external_id`] plays a CIAM tenant.
 //! - [`Endpoint`] counts what one endpoint was asked and makes it fail on demand.
 //! - `POST /{tenant}/oauth2/v2.0/token` grants `client_credentials` to the applications that
 //!   [`DevTenantBuilder::client`] registers, with Entra's refusals in Entra's shape.
@@ -42,8 +47,10 @@ mod cloud;
 mod documents;
 mod endpoint;
 mod entra_error;
+mod key_document;
 mod key_ring;
 mod server;
+mod shared_keys;
 mod signing_key;
 mod tenant;
 mod text;
@@ -53,7 +60,7 @@ mod token_endpoint;
 pub use crate::cloud::DevCloud;
 pub use crate::endpoint::{Endpoint, Fault};
 pub use crate::tenant::{DevTenant, DevTenantBuilder};
-pub use crate::token::TokenBuilder;
+pub use crate::token::{B2cPolicy, Flaw, TokenBuilder};
 
 /// The README's snippet, compiled.
 #[cfg(doctest)]

@@ -15,16 +15,14 @@ use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::documents::{self, Authority};
+use crate::documents::Authority;
 use crate::endpoint::{Answer, Endpoint};
-use crate::entra_error::EntraError;
-use crate::signing_key::SigningKey;
 use crate::tenant::Inner;
-use crate::token_endpoint;
+use crate::{documents, key_document, token_endpoint};
 
 /// Serves until it is aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, tenant: Arc<Inner>) {
@@ -88,33 +86,31 @@ fn router(tenant: Arc<Inner>) -> Router {
 }
 
 async fn v2_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.discovery, &authority, |authority| {
-        documents::v2_discovery(&tenant.url, authority, tenant.cloud)
-    })
+    document(
+        &tenant,
+        &tenant.discovery,
+        &authority,
+        documents::v2_discovery,
+    )
     .await
 }
 
 async fn v1_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.discovery, &authority, |authority| {
-        documents::v1_discovery(&tenant.url, authority, tenant.cloud)
-    })
+    document(
+        &tenant,
+        &tenant.discovery,
+        &authority,
+        documents::v1_discovery,
+    )
     .await
 }
 
 async fn v2_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.key_document, &authority, |_| {
-        key_document(&tenant, |key| {
-            documents::v2_key(key, tenant.cloud, "{tenantid}")
-        })
-    })
-    .await
+    document(&tenant, &tenant.key_document, &authority, key_document::v2).await
 }
 
 async fn v1_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.key_document, &authority, |_| {
-        key_document(&tenant, |key| documents::v1_key(key, tenant.cloud))
-    })
-    .await
+    document(&tenant, &tenant.key_document, &authority, key_document::v1).await
 }
 
 async fn token(
@@ -128,32 +124,22 @@ async fn token(
     token_endpoint::answer(&tenant, &authority, request).await
 }
 
-pub(crate) fn key_document(tenant: &Inner, entry: impl Fn(&SigningKey) -> Value) -> Value {
-    let keys: Vec<Value> = tenant
-        .keys
-        .published()
-        .iter()
-        .map(|key| entry(key))
-        .collect();
-    json!({ "keys": keys })
-}
-
 async fn document(
     tenant: &Inner,
     endpoint: &Endpoint,
     authority: &str,
-    make: impl FnOnce(Authority<'_>) -> Value,
+    make: fn(&Inner, Authority<'_>) -> Value,
 ) -> Response {
     if let Some(response) = fault(endpoint).await {
         return response;
     }
-    match Authority::from_path(authority, &tenant.id) {
-        Some(authority) => (
+    match tenant.authority(authority) {
+        Ok(authority) => (
             [(header::CACHE_CONTROL, "max-age=86400, private")],
-            Json(make(authority)),
+            Json(make(tenant, authority)),
         )
             .into_response(),
-        None => EntraError::tenant_not_found(authority).into_response(tenant.clock),
+        Err(error) => error.into_response(tenant.clock),
     }
 }
 

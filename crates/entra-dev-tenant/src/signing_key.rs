@@ -2,10 +2,11 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256};
+use serde_json::{Value, json};
 
 use crate::text::base64url;
 
@@ -47,15 +48,25 @@ impl SigningKey {
 
     /// The RS256 signature over `message`.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.sign_as(&RSA_PKCS1_SHA256, message)
+    }
+
+    /// The signature over `message` in another form than RS256.
+    pub(crate) fn sign_as(&self, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                message,
-                &mut signature,
-            )
+            .sign(encoding, &SystemRandom::new(), message, &mut signature)
             .expect("a signature");
         signature
+    }
+
+    /// The public key in DER, as in a PEM of `RSA PUBLIC KEY` (PKCS #1).
+    pub(crate) fn public_der(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    /// The public key as a JWK without a name.
+    pub(crate) fn jwk(&self) -> Value {
+        json!({ "kty": "RSA", "n": self.modulus, "e": self.exponent })
     }
 }

@@ -12,12 +12,14 @@ use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::cloud::DevCloud;
+use crate::documents::Authority;
 use crate::endpoint::Endpoint;
+use crate::entra_error::EntraError;
 use crate::key_ring::KeyRing;
 use crate::text::is_guid;
-use crate::token::{TokenBuilder, compact};
+use crate::token::{B2cPolicy, TokenBuilder, compact};
 use crate::token_endpoint::Client;
-use crate::{documents, server};
+use crate::{key_document, server};
 
 /// A local tenant that serves on loopback; it ends when it is dropped.
 ///
@@ -32,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) url: String,
     pub(crate) cloud: DevCloud,
+    pub(crate) is_external_id: bool,
     pub(crate) clock: Clock,
     pub(crate) keys: KeyRing,
     pub(crate) clients: Vec<Client>,
@@ -42,6 +45,32 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// The authority that a path names.
+    pub(crate) fn authority(&self, segment: &str) -> Result<Authority<'_>, EntraError> {
+        match Authority::from_path(segment, &self.id) {
+            Some(authority @ Authority::Tenant(_)) => Ok(authority),
+            Some(shared) if !self.is_external_id => Ok(shared),
+            _ => Err(EntraError::tenant_not_found(segment)),
+        }
+    }
+
+    pub(crate) fn v2_issuer(&self, tenant: &str) -> String {
+        if self.is_external_id {
+            format!("https://{tenant}.ciamlogin.com/{tenant}/v2.0")
+        } else {
+            self.cloud.v2_issuer(tenant)
+        }
+    }
+
+    /// `issuer` of its keys: a template for all tenants of a cloud, as they share them.
+    pub(crate) fn key_issuer(&self) -> String {
+        if self.is_external_id {
+            self.v2_issuer(&self.id)
+        } else {
+            self.cloud.v2_issuer("{tenantid}")
+        }
+    }
+
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let key = self.keys.signing();
         compact(header, payload, |message| key.sign(message))
@@ -54,6 +83,7 @@ impl Inner {
 pub struct DevTenantBuilder {
     id: String,
     cloud: DevCloud,
+    is_external_id: bool,
     listen: SocketAddr,
     clients: Vec<Client>,
 }
@@ -68,6 +98,14 @@ impl DevTenantBuilder {
     /// The cloud whose strings it uses. Default: the public one.
     pub fn cloud(mut self, cloud: DevCloud) -> Self {
         self.cloud = cloud;
+        self
+    }
+
+    /// It plays a tenant of External ID (CIAM): the v2 issuer of its tokens, discovery and keys is
+    /// `https://{tid}.ciamlogin.com/{tid}/v2.0`, and there are no documents of `common`,
+    /// `organizations` and `consumers`. Default: a tenant of employees.
+    pub fn external_id(mut self) -> Self {
+        self.is_external_id = true;
         self
     }
 
@@ -123,6 +161,7 @@ impl DevTenantBuilder {
             url: format!("http://{address}"),
             id: self.id,
             cloud: self.cloud,
+            is_external_id: self.is_external_id,
             clock: Clock::start(),
             keys: KeyRing::new(self.cloud.certificate_name()),
             clients: self.clients,
@@ -156,6 +195,7 @@ impl DevTenant {
         DevTenantBuilder {
             id: "72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned(),
             cloud: DevCloud::default(),
+            is_external_id: false,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             clients: Vec::new(),
         }
@@ -201,6 +241,17 @@ impl DevTenant {
         TokenBuilder::graph(&self.inner, name)
     }
 
+    /// An access token of a user with a personal Microsoft account, signed with the key of those.
+    pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
+        TokenBuilder::personal(&self.inner, name)
+    }
+
+    /// An access token of a user in the format of Azure AD B2C, signed with the tenant's key:
+    /// `ver` 1.0, the policy in a claim, no `tid`.
+    pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
+        TokenBuilder::b2c(&self.inner, name, policy)
+    }
+
     /// Signs any two texts as header and payload with the current key: for tokens that no
     /// [`TokenBuilder`] can make.
     #[must_use]
@@ -214,12 +265,23 @@ impl DevTenant {
         self.inner.keys.signing().id.clone()
     }
 
-    /// The v2 key document as it would be served now.
+    /// The tenant's own v2 key document as it would be served now.
     #[must_use]
     pub fn jwks(&self) -> String {
-        server::key_document(&self.inner, |key| {
-            documents::v2_key(key, self.inner.cloud, "{tenantid}")
-        })
+        key_document::v2(&self.inner, Authority::Tenant(&self.inner.id)).to_string()
+    }
+
+    /// The v2 key document as it would be served now for this authority: the tenant's id,
+    /// `common`, `organizations` or `consumers`; Entra's refusal for any other.
+    ///
+    /// Shared documents hold what Entra's hold: `organizations` the tenant's keys and one of
+    /// another cloud, `common` one of personal accounts as well, `consumers` only this.
+    #[must_use]
+    pub fn jwks_of(&self, authority: &str) -> String {
+        match self.inner.authority(authority) {
+            Ok(authority) => key_document::v2(&self.inner, authority),
+            Err(error) => error.body(self.inner.clock),
+        }
         .to_string()
     }
 

@@ -26,9 +26,19 @@ pub(crate) fn random_id() -> String {
     base64url(&random_bytes::<16>())
 }
 
+/// A key id that no key has, in Entra's form of 27 characters.
+pub(crate) fn random_key_id() -> String {
+    base64url(&random_bytes::<20>())
+}
+
 /// Pairwise subject: differs from application to application.
 pub(crate) fn subject_for(words: &[&str]) -> String {
     base64url(digest(&SHA256, words.join("\n").as_bytes()).as_ref())
+}
+
+/// A tenant that is neither this one nor that of personal accounts.
+pub(crate) fn another_tenant() -> String {
+    guid_for(&["another tenant"])
 }
 
 pub(crate) fn is_guid(text: &str) -> bool {
@@ -42,7 +52,7 @@ pub(crate) fn is_guid(text: &str) -> bool {
             })
 }
 
-fn random_bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the system's random numbers");
     bytes

@@ -65,9 +65,9 @@ pub(crate) async fn answer(tenant: &Inner, authority: &str, request: Request<Bod
 }
 
 fn grant(tenant: &Inner, authority: &str, request: TokenRequest) -> Result<String, EntraError> {
-    match Authority::from_path(authority, &tenant.id) {
-        Some(Authority::Tenant(_)) => {}
-        Some(_) => {
+    match tenant.authority(authority)? {
+        Authority::Tenant(_) => {}
+        Authority::Common | Authority::Organizations | Authority::Consumers => {
             return Err(EntraError {
                 error: "invalid_request",
                 code: 9_001_023,
@@ -76,7 +76,6 @@ fn grant(tenant: &Inner, authority: &str, request: TokenRequest) -> Result<Strin
                     .to_owned(),
             });
         }
-        None => return Err(EntraError::tenant_not_found(authority)),
     }
     let grant_type = required(request.grant_type, "grant_type")?;
     if grant_type != "client_credentials" {

@@ -1,56 +1,13 @@
-//! The tenant serves what Entra serves, and fails on demand.
+//! Discovery and key documents.
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use entra_dev_tenant::{DevCloud, DevTenant};
 use serde_json::{Value, json};
 
-const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
-const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+use crate::support::{API, decoded, get, keys, verifies};
 
-/// Never by a proxy of the environment, which does not know our loopback.
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-async fn fetch(url: &str) -> reqwest::Result<reqwest::Response> {
-    client().get(url).send().await
-}
-
-async fn get(url: &str) -> (u16, Value) {
-    let response = fetch(url).await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap())
-}
-
-fn decoded(token: &str, segment: usize) -> Value {
-    let segment = token.split('.').nth(segment).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(segment).unwrap()).unwrap()
-}
-
-fn verifies(token: &str, jwks: &Value) -> bool {
-    let (input, signature) = token.rsplit_once('.').unwrap();
-    let kid = &decoded(token, 0)["kid"];
-    let entries = jwks["keys"].as_array().unwrap();
-    let Some(key) = entries.iter().find(|key| key["kid"] == *kid) else {
-        return false;
-    };
-    let number = |member: &str| {
-        URL_SAFE_NO_PAD
-            .decode(key[member].as_str().unwrap())
-            .unwrap()
-    };
-    RsaPublicKeyComponents {
-        n: number("n"),
-        e: number("e"),
-    }
-    .verify(
-        &RSA_PKCS1_2048_8192_SHA256,
-        input.as_bytes(),
-        &URL_SAFE_NO_PAD.decode(signature).unwrap(),
-    )
-    .is_ok()
-}
+const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
 #[tokio::test]
 async fn discovery_leads_to_keys_that_verify_its_tokens() {
@@ -242,25 +199,6 @@ async fn a_key_is_named_by_the_sha1_of_its_certificate() {
 }
 
 #[tokio::test]
-async fn an_app_token_has_the_claims_of_a_live_one() {
-    let tenant = DevTenant::start().await.unwrap();
-    let token = tenant.app(CLIENT).for_api(API).mint();
-    let claims = decoded(&token, 1);
-    let names: Vec<&String> = claims.as_object().unwrap().keys().collect();
-    assert_eq!(
-        names,
-        [
-            "aio", "aud", "azp", "azpacr", "exp", "iat", "iss", "nbf", "oid", "rh", "sub", "tid",
-            "uti", "ver", "xms_ftd"
-        ]
-    );
-    assert_eq!(claims["oid"], claims["sub"]);
-    let header = decoded(&token, 0);
-    let header: Vec<&String> = header.as_object().unwrap().keys().collect();
-    assert_eq!(header, ["alg", "kid", "typ"]);
-}
-
-#[tokio::test]
 async fn a_rotated_key_is_published_and_a_withdrawn_one_is_not() {
     let tenant = DevTenant::start().await.unwrap();
     let old = tenant.user("ada").for_api(API).mint();
@@ -286,150 +224,109 @@ async fn an_unknown_tenant_is_answered_as_entra_does() {
 }
 
 #[tokio::test]
-async fn client_credentials_are_granted_or_refused_as_entra_does() {
-    let tenant = DevTenant::builder()
-        .client(CLIENT, "s3cret", ["Reports.Read.All"])
-        .start()
-        .await
-        .unwrap();
-    let scope = format!("api://{API}/.default");
-    let good = [
-        ("grant_type", "client_credentials"),
-        ("client_id", CLIENT),
-        ("client_secret", "s3cret"),
-        ("scope", &scope),
-    ];
-    let url = |authority: &str| format!("{}/{authority}/oauth2/v2.0/token", tenant.url());
-    let ask = async |authority: &str, form: &[(&str, &str)]| {
-        let request = client().post(url(authority)).form(form);
-        let response = request.send().await.unwrap();
+async fn shared_documents_hold_the_keys_of_others_too() {
+    for (cloud, own, other, host) in [
         (
-            response.status().as_u16(),
-            response.json::<Value>().await.unwrap(),
-        )
+            DevCloud::Public,
+            "microsoftonline.com",
+            "microsoftonline.us",
+            "login.microsoftonline.com",
+        ),
+        (
+            DevCloud::UsGovernment,
+            "microsoftonline.us",
+            "microsoftonline.com",
+            "login.microsoftonline.us",
+        ),
+        (
+            DevCloud::China,
+            "partner.microsoftonline.cn",
+            "microsoftonline.com",
+            "login.partner.microsoftonline.cn",
+        ),
+    ] {
+        let tenant = DevTenant::builder().cloud(cloud).start().await.unwrap();
+        let template = format!("https://{host}/{{tenantid}}/v2.0");
+        let consumers = format!("https://{host}/{CONSUMERS}/v2.0");
+        let own_key = (own, &*template);
+        let other_key = (other, &*template);
+        let personal_key = (own, &*consumers);
+        for (authority, expected) in [
+            (tenant.id(), vec![own_key]),
+            ("organizations", vec![own_key, other_key]),
+            ("common", vec![own_key, other_key, personal_key]),
+            ("consumers", vec![personal_key]),
+            (CONSUMERS, vec![personal_key]),
+        ] {
+            let base = format!("{}/{authority}/discovery", tenant.url());
+            let (_, v2) = get(&format!("{base}/v2.0/keys")).await;
+            let found: Vec<_> = v2["keys"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|key| {
+                    (
+                        key["cloud_instance_name"].as_str().unwrap(),
+                        key["issuer"].as_str().unwrap(),
+                    )
+                })
+                .collect();
+            assert_eq!(found, expected, "{authority}");
+            assert_eq!(v2.to_string(), tenant.jwks_of(authority));
+
+            let (_, v1) = get(&format!("{base}/keys")).await;
+            let mut without_issuers = v2.clone();
+            for key in without_issuers["keys"].as_array_mut().unwrap() {
+                key.as_object_mut().unwrap().remove("issuer");
+            }
+            assert_eq!(v1, without_issuers);
+        }
+        assert_eq!(tenant.jwks_of(tenant.id()), tenant.jwks());
+    }
+}
+
+#[tokio::test]
+async fn shared_documents_follow_a_rotation_and_the_keys_of_others_stay() {
+    let tenant = DevTenant::start().await.unwrap();
+    let before = keys(&tenant, "common");
+    tenant.rotate_keys();
+    let after = keys(&tenant, "common");
+    assert_eq!(before.len() + 1, after.len());
+    assert!(before.iter().all(|key| after.contains(key)));
+    let another = DevTenant::start().await.unwrap();
+    assert_eq!(keys(&another, "consumers"), keys(&tenant, "consumers"));
+}
+
+#[tokio::test]
+async fn a_document_of_an_unknown_authority_is_refused_as_it_is_served() {
+    let tenant = DevTenant::start().await.unwrap();
+    let refusal: Value = serde_json::from_str(&tenant.jwks_of("contoso.com")).unwrap();
+    assert_eq!(refusal["error_codes"], json!([90002]));
+}
+
+#[tokio::test]
+async fn an_external_id_tenant_has_issuers_of_its_own_and_no_shared_documents() {
+    let tenant = DevTenant::builder().external_id().start().await.unwrap();
+    let id = tenant.id();
+    let issuer = format!("https://{id}.ciamlogin.com/{id}/v2.0");
+    let discovery = |authority: &str| {
+        let base = tenant.url();
+        format!("{base}/{authority}/v2.0/.well-known/openid-configuration")
     };
+    let (_, document) = get(&discovery(id)).await;
+    assert_eq!(document["issuer"], issuer);
+    let (_, jwks) = get(document["jwks_uri"].as_str().unwrap()).await;
+    assert_eq!(jwks["keys"][0]["issuer"], issuer);
+    let token = tenant.user("ada").for_api(API).mint();
+    assert_eq!(decoded(&token, 1)["iss"], issuer);
+    assert_eq!(decoded(&token, 1)["ver"], "2.0");
+    assert!(verifies(&token, &jwks));
 
-    let (status, answer) = ask(tenant.id(), &good).await;
-    assert_eq!((status, &answer["token_type"]), (200, &json!("Bearer")));
-    let claims = decoded(answer["access_token"].as_str().unwrap(), 1);
-    assert_eq!(claims["roles"], json!(["Reports.Read.All"]));
-    assert_eq!(
-        (&claims["aud"], &claims["azp"]),
-        (&json!(API), &json!(CLIENT))
-    );
-
-    for (parameter, value, status, error, code) in [
-        ("grant_type", "", 400, "invalid_request", 900_144),
-        (
-            "grant_type",
-            "no_such_grant",
-            400,
-            "unsupported_grant_type",
-            70_003,
-        ),
-        (
-            "client_id",
-            "not-a-guid",
-            400,
-            "unauthorized_client",
-            700_038,
-        ),
-        ("client_id", API, 400, "unauthorized_client", 700_016),
-        ("client_secret", "wrong", 401, "invalid_client", 7_000_215),
-        ("scope", "api://x/read", 400, "invalid_scope", 1_002_012),
-        (
-            "scope",
-            "api://x/.default",
-            400,
-            "invalid_resource",
-            500_011,
-        ),
-    ] {
-        let form = good.map(|(name, old)| (name, if name == parameter { value } else { old }));
-        let (found, answer) = ask(tenant.id(), &form).await;
-        assert_eq!(
-            (found, &answer["error"], &answer["error_codes"]),
-            (status, &json!(error), &json!([code])),
-            "{parameter}={value}"
-        );
+    for authority in ["common", "organizations", "consumers", CONSUMERS] {
+        let keys = format!("{}/{authority}/discovery/v2.0/keys", tenant.url());
+        for url in [discovery(authority), keys] {
+            let (status, error) = get(&url).await;
+            assert_eq!((status, &error["error"]), (400, &json!("invalid_tenant")));
+        }
     }
-    let (_, answer) = ask("common", &good).await;
-    assert_eq!(answer["error_codes"], json!([9_001_023]));
-    assert_eq!(tenant.token_endpoint().hits(), 9);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_can_hang_fail_and_recover_and_the_tenant_can_be_down() {
-    let tenant = DevTenant::start().await.unwrap();
-    let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
-
-    tenant.keys().fails_with(503).for_next(1);
-    assert_eq!(fetch(&url).await.unwrap().status(), 503);
-    assert_eq!(fetch(&url).await.unwrap().status(), 200);
-
-    tenant.keys().hangs();
-    let patience = std::time::Duration::from_secs(60);
-    assert!(tokio::time::timeout(patience, fetch(&url)).await.is_err());
-    tenant.keys().recovers();
-
-    tenant.goes_down();
-    assert!(fetch(&url).await.is_err());
-    tenant.comes_back();
-    assert_eq!(fetch(&url).await.unwrap().status(), 200);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_clock_follows_tokios() {
-    let tenant = DevTenant::start().await.unwrap();
-    let clock = tenant.clock();
-    let before = clock();
-    tokio::time::advance(std::time::Duration::from_secs(7_200)).await;
-    assert_eq!(clock().duration_since(before).unwrap().as_secs(), 7_200);
-}
-
-#[tokio::test]
-async fn a_dropped_tenant_stops_serving() {
-    let tenant = DevTenant::start().await.unwrap();
-    let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
-    drop(tenant);
-    tokio::task::yield_now().await;
-    assert!(fetch(&url).await.is_err());
-}
-
-#[tokio::test]
-async fn a_graph_token_verifies_for_nobody_but_graph() {
-    let tenant = DevTenant::start().await.unwrap();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
-    let token = tenant.graph_token("ada").mint();
-    assert!(!verifies(&token, &jwks));
-    assert_eq!(decoded(&token, 1)["aud"], "https://graph.microsoft.com");
-
-    // As Graph does it: over the header with the nonce hashed.
-    use aws_lc_rs::digest::{SHA256, digest};
-    let mut header = decoded(&token, 0);
-    let hash = digest(&SHA256, header["nonce"].as_str().unwrap().as_bytes());
-    header["nonce"] = json!(URL_SAFE_NO_PAD.encode(hash));
-    let (_, rest) = token.split_once('.').unwrap();
-    let header = URL_SAFE_NO_PAD.encode(header.to_string());
-    assert!(verifies(&format!("{header}.{rest}"), &jwks));
-}
-
-#[tokio::test]
-async fn a_setting_that_is_no_guid_is_refused_with_an_example() {
-    for builder in [
-        DevTenant::builder().id("contoso"),
-        DevTenant::builder().client("my-app", "secret", []),
-    ] {
-        let error = builder.start().await.unwrap_err().to_string();
-        assert!(error.contains("is no GUID such as"), "{error}");
-    }
-    let anywhere = DevTenant::builder().listen(([0, 0, 0, 0], 0).into());
-    assert!(
-        anywhere
-            .start()
-            .await
-            .unwrap()
-            .url()
-            .starts_with("http://127.0.0.1:")
-    );
 }
