@@ -1,14 +1,19 @@
 //! A verified access token.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::caller::{self, CallerId, CallerKind, Grant};
 use crate::claims::Claims;
+use crate::details::Details;
+use crate::groups::Groups;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
-use crate::member::{Informal, NumericDate};
+use crate::member::NumericDate;
+use crate::requirement::Permissions;
 
 /// A token of Entra that passed every check of a [`Validator`](crate::Validator).
 ///
@@ -22,6 +27,8 @@ pub struct AccessToken {
     claims: Claims,
     header: String,
     payload: String,
+    /// Read when first asked for: most requests never do.
+    details: OnceLock<Box<Details>>,
 }
 
 /// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
@@ -33,75 +40,6 @@ pub enum TokenVersion {
     V1,
     /// 2: the issuer ends in `/v2.0`.
     V2,
-}
-
-/// Who is calling.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum CallerKind {
-    /// A client application on behalf of a signed-in user.
-    User,
-    /// An application or managed identity as itself, without a user.
-    App,
-    /// An agent identity of Entra Agent ID, alone or on behalf of a user.
-    Agent,
-    /// The token does not say: treat it as neither a user nor an application.
-    Unknown,
-}
-
-impl CallerKind {
-    /// A stable lower-case name: `user`, `app`, `agent`, `unknown`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::App => "app",
-            Self::Agent => "agent",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for CallerKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-/// Whom a token speaks for within its tenant, printable and never ambiguous.
-///
-/// Together with [`tenant_id`](AccessToken::tenant_id) it is the identity to store data under. Its
-/// `Debug` names only the form.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum CallerId<'a> {
-    /// The object id; printed as the GUID. Nearly every token has one.
-    Object(ObjectId),
-    /// Without an object id, the subject, which differs from application to application; printed
-    /// as `sub:…`.
-    Subject(&'a str),
-    /// Without either, the client application; printed as `client:…`.
-    Client(ClientId),
-}
-
-impl fmt::Display for CallerId<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Object(id) => fmt::Display::fmt(id, formatter),
-            Self::Subject(subject) => write!(formatter, "sub:{subject}"),
-            Self::Client(id) => write!(formatter, "client:{id}"),
-        }
-    }
-}
-
-impl fmt::Debug for CallerId<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Object(_) => "Object(..)",
-            Self::Subject(_) => "Subject(..)",
-            Self::Client(_) => "Client(..)",
-        })
-    }
 }
 
 impl AccessToken {
@@ -116,11 +54,12 @@ impl AccessToken {
         Self {
             tenant,
             version,
-            kind: kind_of(&claims),
+            kind: CallerKind::of(&claims),
             key_id,
             claims,
             header,
             payload,
+            details: OnceLock::new(),
         }
     }
 
@@ -167,6 +106,28 @@ impl AccessToken {
         self.kind
     }
 
+    /// Whether the caller acts as itself, without a user: an application, or an agent on its own.
+    /// Its `roles` are application permissions.
+    #[must_use]
+    pub fn is_app_only(&self) -> bool {
+        Grant::of(&self.claims) == Grant::AppOnly
+    }
+
+    /// Whether the caller acts for a user, who may be an agent's own user account. Its `roles` are
+    /// those of the user. A token that does not say is neither this nor
+    /// [`is_app_only`](Self::is_app_only).
+    #[must_use]
+    pub fn is_delegated(&self) -> bool {
+        Grant::of(&self.claims) == Grant::Delegated
+    }
+
+    /// Whether the user is a guest of the tenant, as far as the token says: by `acct`, by
+    /// `xms_idrel`, or because another tenant authenticated the user (`idp`).
+    #[must_use]
+    pub fn is_guest(&self) -> bool {
+        caller::is_guest(&self.claims, self.tenant)
+    }
+
     /// The delegated permissions (`scp`), short names without `api://…/`, in the token's order.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.claims.scopes()
@@ -178,37 +139,20 @@ impl AccessToken {
         self.claims.roles()
     }
 
-    /// `groups`, as Entra emits them: GUIDs by default. Empty does not say that the caller is in
-    /// no group: with more than 200 Entra leaves the claim out.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.claims.groups.iter().flatten().map(AsRef::as_ref)
-    }
-
-    /// `wids`: template ids of the directory roles that the user holds.
-    pub fn directory_roles(&self) -> impl Iterator<Item = &str> {
-        self.claims
-            .directory_roles
-            .iter()
-            .flatten()
-            .map(AsRef::as_ref)
+    /// The groups of the user, in one of three states: listed, too many, or not emitted.
+    #[must_use]
+    pub fn groups(&self) -> Groups<'_> {
+        self.claims.groups()
     }
 
     /// `acrs`: the authentication contexts (`c1` to `c99`) that the sign-in satisfied.
     pub fn authentication_contexts(&self) -> impl Iterator<Item = &str> {
-        self.claims
-            .authentication_contexts
-            .iter()
-            .flatten()
-            .map(AsRef::as_ref)
+        self.claims.authentication_contexts()
     }
 
     /// `xms_cc`: what the client can do; `cp1` means that it understands claims challenges.
     pub fn client_capabilities(&self) -> impl Iterator<Item = &str> {
-        self.claims
-            .client_capabilities
-            .iter()
-            .flatten()
-            .map(AsRef::as_ref)
+        self.claims.client_capabilities()
     }
 
     /// `iss`.
@@ -252,32 +196,34 @@ impl AccessToken {
     /// `uti`, Entra's id of this one token; it stands in Entra's sign-in logs.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
-        self.claims.token_id.as_ref().and_then(Informal::as_str)
+        self.details().token_id()
     }
 
     /// `idp`: who authenticated the user, if not the token's own tenant (guests).
     #[must_use]
     pub fn identity_provider(&self) -> Option<&str> {
-        self.claims
-            .identity_provider
-            .as_ref()
-            .and_then(Informal::as_str)
+        self.claims.identity_provider.as_deref()
     }
 
     /// `name`, for display only: people change it, and nothing keeps it unique.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.claims.name.as_ref().and_then(Informal::as_str)
+        self.details().name()
     }
 
     /// `preferred_username`, for display only: it is mutable, and another tenant can issue the
     /// same. Deciding by it is the fault known as nOAuth.
     #[must_use]
     pub fn preferred_username(&self) -> Option<&str> {
-        self.claims
-            .preferred_username
-            .as_ref()
-            .and_then(Informal::as_str)
+        self.details().preferred_username()
+    }
+
+    /// What else the token says about its user, client and sign-in: for display and logs, not to
+    /// decide by. The first call reads the payload once more.
+    #[must_use]
+    pub fn details(&self) -> &Details {
+        self.details
+            .get_or_init(|| Box::new(Details::read(&self.payload)))
     }
 
     /// The `kid` of the key that signed.
@@ -322,8 +268,18 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+impl AccessToken {
+    /// What a requirement looks at.
+    pub(crate) fn permissions(&self) -> Permissions<'_> {
+        Permissions {
+            claims: &self.claims,
+            payload: &self.payload,
+        }
+    }
+}
+
 /// One member of an object; the others are skipped, whatever they are.
-fn member(object: &str, name: &str) -> Option<Value> {
+pub(crate) fn member(object: &str, name: &str) -> Option<Value> {
     struct Wanted<'a>(&'a str);
 
     impl<'de> Visitor<'de> for Wanted<'_> {
@@ -349,37 +305,4 @@ fn member(object: &str, name: &str) -> Option<Value> {
     serde_json::Deserializer::from_str(object)
         .deserialize_map(Wanted(name))
         .ok()?
-}
-
-/// Sources: "Claims validation" (`idtyp`, else `oid` equals `sub`) and "Agent ID token claims"
-/// (facet 11: agent identity, 13: agent's user account).
-fn kind_of(claims: &Claims) -> CallerKind {
-    let has_facet = |facets: &Option<Box<str>>, wanted: &[&str]| {
-        facets
-            .as_deref()
-            .unwrap_or_default()
-            .split(' ')
-            .any(|facet| wanted.contains(&facet))
-    };
-    if has_facet(&claims.actor_facets, &["11"]) || has_facet(&claims.subject_facets, &["11", "13"])
-    {
-        return CallerKind::Agent;
-    }
-    match claims.token_type.as_deref() {
-        Some("app") => return CallerKind::App,
-        Some("user") => return CallerKind::User,
-        Some(_) => return CallerKind::Unknown,
-        None => {}
-    }
-    if claims.scopes().next().is_some() {
-        return CallerKind::User;
-    }
-    match (claims.object_id, claims.subject.as_deref()) {
-        (Some(object), Some(subject)) if subject.parse() == Ok(object) => CallerKind::App,
-        (Some(_), Some(_)) => CallerKind::User,
-        // Neither object id nor scope nor role: an application without a service principal. With
-        // a role it could be a user's, without the scope `profile`.
-        (None, _) if claims.roles().next().is_none() => CallerKind::App,
-        _ => CallerKind::Unknown,
-    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::identifier::ClientId;
+use crate::microsoft_api;
 
 /// An audience in addition to the client id: usually the API's App ID URI.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +19,9 @@ pub enum InvalidAudience {
     /// A scope such as `api://…/.default`, of which the audience is only the first part.
     #[error("this is a scope; leave out /.default")]
     Scope,
+    /// Another API of Microsoft: whoever has a token for that could send it here as well.
+    #[error("this is {0}, whose tokens are not meant for this API; name this API's own App ID URI")]
+    MicrosoftApi(&'static str),
     /// Microsoft Graph's, whose tokens nobody but Graph can verify.
     #[error(
         "this is Microsoft Graph, whose tokens only Graph can verify; name this API's own App ID URI"
@@ -40,6 +44,9 @@ impl Audience {
         }
         if is_graph(text) {
             return Err(InvalidAudience::Graph);
+        }
+        if let Some(name) = microsoft_api::name_of(text) {
+            return Err(InvalidAudience::MicrosoftApi(name));
         }
         Ok(Self(text.into()))
     }
@@ -69,7 +76,7 @@ pub(crate) fn is_graph(audience: &str) -> bool {
 
 /// One trailing slash off, if the value has a scheme (Entra's v1 tokens have it or not, as the
 /// client asked).
-fn without_slash(audience: &str) -> &str {
+pub(crate) fn without_slash(audience: &str) -> &str {
     if audience.contains("://") {
         audience.strip_suffix('/').unwrap_or(audience)
     } else {
@@ -79,7 +86,10 @@ fn without_slash(audience: &str) -> &str {
 
 /// The audiences of one API: `{client id}`, `api://{client id}` and those configured.
 #[derive(Clone, Debug)]
-pub(crate) struct Audiences(Vec<Audience>);
+pub(crate) struct Audiences {
+    client_id: ClientId,
+    all: Vec<Audience>,
+}
 
 impl Audiences {
     pub(crate) fn new(client_id: ClientId, configured: Vec<Audience>) -> Self {
@@ -92,15 +102,19 @@ impl Audiences {
                 all.push(audience);
             }
         }
-        Self(all)
+        Self { client_id, all }
+    }
+
+    pub(crate) fn client_id(&self) -> ClientId {
+        self.client_id
     }
 
     pub(crate) fn accept(&self, audience: &str) -> bool {
-        self.0.iter().any(|accepted| accepted.accepts(audience))
+        self.all.iter().any(|accepted| accepted.accepts(audience))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Audience> {
-        self.0.iter()
+        self.all.iter()
     }
 }
 
@@ -164,6 +178,10 @@ mod tests {
         assert_eq!(
             Audience::new("https://graph.microsoft.com/"),
             Err(InvalidAudience::Graph)
+        );
+        assert_eq!(
+            Audience::new("https://management.azure.com"),
+            Err(InvalidAudience::MicrosoftApi("Azure Resource Manager"))
         );
     }
 }

@@ -1,7 +1,11 @@
-//! The claims of an Entra access token, as far as they have a type of their own.
+//! The claims of an Entra access token on which a decision depends.
+//!
+//! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
+//! display only stands in [`details`](crate::details).
 
+use crate::groups::{ClaimNames, GroupList, Groups};
 use crate::identifier::{ClientId, ObjectId};
-use crate::member::{Informal, NumericDate, Present, Text, TextList};
+use crate::member::{Flag, Number, NumericDate, Present, Text, TextList};
 use crate::object::members;
 
 members! {
@@ -15,8 +19,6 @@ members! {
         "exp" => expires_at: NumericDate,
         "nbf" => not_before: NumericDate,
         "iat" => issued_at: NumericDate,
-        "ver" => version: Informal,
-        "uti" => token_id: Informal,
 
         // Who is calling.
         "oid" => object_id: ObjectId,
@@ -24,15 +26,18 @@ members! {
         "azp" => authorized_party: ClientId,
         "appid" => application_id: ClientId,
         "idtyp" => token_type: Text,
-        "idp" => identity_provider: Informal,
+        "idp" => identity_provider: Text,
+        "acct" => account_status: Number,
+        "xms_idrel" => identity_relations: Text,
         "xms_act_fct" => actor_facets: Text,
         "xms_sub_fct" => subject_facets: Text,
 
         // What it permits.
         "scp" => scopes: Text,
         "roles" => roles: TextList,
-        "groups" => groups: TextList,
-        "wids" => directory_roles: TextList,
+        "groups" => groups: GroupList,
+        "_claim_names" => absent_claims: ClaimNames,
+        "hasgroups" => has_groups: Flag,
         "acrs" => authentication_contexts: TextList,
         "xms_cc" => client_capabilities: TextList,
 
@@ -41,10 +46,6 @@ members! {
         "nonce" => nonce: Present,
         "c_hash" => code_hash: Present,
         "at_hash" => access_token_hash: Present,
-
-        // For display only: mutable, and not unique across tenants.
-        "name" => name: Informal,
-        "preferred_username" => preferred_username: Informal,
     }
 }
 
@@ -84,5 +85,32 @@ impl Claims {
 
     pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().flatten().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn groups(&self) -> Groups<'_> {
+        let is_overage = self
+            .absent_claims
+            .as_ref()
+            .is_some_and(|absent| absent.has_groups)
+            || self.has_groups == Some(Flag(true));
+        match &self.groups {
+            // Before the list: beside it, the mark says that the list is not all.
+            _ if is_overage => Groups::Overage,
+            Some(list) => Groups::Listed(list),
+            None => Groups::NotEmitted,
+        }
+    }
+
+    /// `acrs`.
+    pub(crate) fn authentication_contexts(&self) -> impl Iterator<Item = &str> {
+        self.authentication_contexts
+            .iter()
+            .flatten()
+            .map(AsRef::as_ref)
+    }
+
+    /// `xms_cc`.
+    pub(crate) fn client_capabilities(&self) -> impl Iterator<Item = &str> {
+        self.client_capabilities.iter().flatten().map(AsRef::as_ref)
     }
 }

@@ -43,7 +43,8 @@ impl Cloud {
         }
     }
 
-    /// The authority host and the other hosts that serve the same documents.
+    /// The authority host and the other hosts that serve the same documents. The public cloud's
+    /// regional hosts are not listed: see [`is_host`](Self::is_host).
     #[must_use]
     pub const fn host_aliases(self) -> &'static [&'static str] {
         match self {
@@ -56,6 +57,23 @@ impl Cloud {
             Self::UsGovernment => &["login.microsoftonline.us", "login.usgovcloudapi.net"],
             Self::China => &["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"],
         }
+    }
+
+    /// Whether this cloud serves its documents at the host: one of
+    /// [`host_aliases`](Self::host_aliases), or `{region}.login.microsoft.com` of the public cloud.
+    #[must_use]
+    pub fn is_host(self, host: &str) -> bool {
+        let is_region = |region: &str| {
+            !region.is_empty()
+                && region
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        self.host_aliases().contains(&host)
+            || self == Self::Public
+                && host
+                    .strip_suffix(".login.microsoft.com")
+                    .is_some_and(is_region)
     }
 
     /// `cloud_instance_name` as discovery and key documents spell it.
@@ -77,33 +95,56 @@ impl Cloud {
 
     /// The issuer of v1 tokens of a tenant, such as `https://sts.windows.net/{tenant}/`.
     ///
-    /// The public and the US Government cloud share it; their keys tell them apart.
+    /// The public and the US Government cloud share it; their keys tell them apart. Microsoft's Bot
+    /// Framework knows another one of US Government beside it,
+    /// `https://login.microsoftonline.us/{tenant}/`, which is accepted as well.
     #[must_use]
     pub fn v1_issuer(self, tenant: TenantId) -> String {
-        self.v1_template().fill(tenant)
+        match self {
+            Self::Public | Self::UsGovernment => STS_WINDOWS_NET.fill(tenant),
+            Self::China => STS_CHINA.fill(tenant),
+        }
     }
 
     pub(crate) const fn v2_template(self) -> IssuerTemplate {
-        IssuerTemplate {
-            prefix: match self {
-                Self::Public => "https://login.microsoftonline.com/",
-                Self::UsGovernment => "https://login.microsoftonline.us/",
-                Self::China => "https://login.partner.microsoftonline.cn/",
-            },
-            suffix: "/v2.0",
+        match self {
+            Self::Public => IssuerTemplate(&["https://login.microsoftonline.com/", "/v2.0"]),
+            Self::UsGovernment => IssuerTemplate(&["https://login.microsoftonline.us/", "/v2.0"]),
+            Self::China => IssuerTemplate(&["https://login.partner.microsoftonline.cn/", "/v2.0"]),
         }
     }
 
-    pub(crate) const fn v1_template(self) -> IssuerTemplate {
-        IssuerTemplate {
-            prefix: match self {
-                Self::Public | Self::UsGovernment => "https://sts.windows.net/",
-                Self::China => "https://sts.chinacloudapi.cn/",
-            },
-            suffix: "/",
+    pub(crate) const fn v1_templates(self) -> &'static [IssuerTemplate] {
+        match self {
+            Self::Public => &[STS_WINDOWS_NET],
+            Self::UsGovernment => &[
+                STS_WINDOWS_NET,
+                IssuerTemplate(&["https://login.microsoftonline.us/", "/"]),
+            ],
+            Self::China => &[STS_CHINA],
         }
     }
+
+    /// The cloud of which the issuer is, for that tenant; for saying which one a refused token is
+    /// of, so the clouds that share an issuer need not be told apart.
+    pub(crate) fn of_issuer(issuer: &str, tenant: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cloud| {
+            cloud.v2_template().matches(issuer, tenant)
+                || cloud
+                    .v1_templates()
+                    .iter()
+                    .any(|template| template.matches(issuer, tenant))
+        })
+    }
 }
+
+const STS_WINDOWS_NET: IssuerTemplate = IssuerTemplate(&["https://sts.windows.net/", "/"]);
+const STS_CHINA: IssuerTemplate = IssuerTemplate(&["https://sts.chinacloudapi.cn/", "/"]);
+
+/// The issuer of External ID, on a host of the tenant's id whatever host the sign-in was on.
+/// Source: "External ID: custom URL domains" and the captures of MSAL's tests.
+pub(crate) const EXTERNAL_ID: IssuerTemplate =
+    IssuerTemplate(&["https://", ".ciamlogin.com/", "/v2.0"]);
 
 impl fmt::Display for Cloud {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,39 +152,46 @@ impl fmt::Display for Cloud {
     }
 }
 
-/// An issuer with a hole for the tenant id.
-#[derive(Clone, Copy)]
-pub(crate) struct IssuerTemplate {
-    prefix: &'static str,
-    suffix: &'static str,
-}
+/// An issuer with holes for the tenant id: the texts between them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IssuerTemplate(&'static [&'static str]);
 
 impl IssuerTemplate {
     /// Whether `issuer` is this template filled with `tenant`, byte for byte.
     pub(crate) fn matches(self, issuer: &str, tenant: &str) -> bool {
-        issuer
-            .strip_prefix(self.prefix)
-            .and_then(|rest| rest.strip_suffix(self.suffix))
-            == Some(tenant)
+        is_filled(self.0.iter().copied(), tenant, issuer)
     }
 
     pub(crate) fn fill(self, tenant: impl fmt::Display) -> String {
-        format!("{}{tenant}{}", self.prefix, self.suffix)
+        self.0.join(&*tenant.to_string())
+    }
+
+    /// As documents of many tenants have it.
+    pub(crate) fn published(self) -> String {
+        self.fill(HOLE)
+    }
+
+    /// What stands before the first hole.
+    pub(crate) fn prefix(self) -> &'static str {
+        self.0.first().copied().unwrap_or_default()
     }
 }
+
+const HOLE: &str = "{tenantid}";
 
 /// Whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is `issuer`.
 /// A text without the hole must be equal.
 pub(crate) fn published_template_matches(template: &str, tenant: &str, issuer: &str) -> bool {
-    match template.split_once("{tenantid}") {
-        Some((prefix, suffix)) => {
-            issuer
-                .strip_prefix(prefix)
-                .and_then(|rest| rest.strip_suffix(suffix))
-                == Some(tenant)
-        }
-        None => template == issuer,
-    }
+    is_filled(template.split(HOLE), tenant, issuer)
+}
+
+fn is_filled<'a>(mut parts: impl Iterator<Item = &'a str>, tenant: &str, issuer: &str) -> bool {
+    let first = parts.next().and_then(|first| issuer.strip_prefix(first));
+    let rest = parts.try_fold(first, |rest, part| {
+        rest.and_then(|rest| rest.strip_prefix(tenant)?.strip_prefix(part))
+            .map(Some)
+    });
+    rest.flatten() == Some("")
 }
 
 #[cfg(test)]
@@ -176,12 +224,10 @@ mod tests {
 
     #[test]
     fn overlapping_prefix_and_suffix_do_not_match() {
-        assert!(
-            !Cloud::Public
-                .v1_template()
-                .matches("https://sts.windows.net/", "")
-        );
-        assert!(!published_template_matches("a/{tenantid}/a", "", "a/a"));
+        let v1 = Cloud::Public.v1_templates()[0];
+        assert!(!v1.matches("https://sts.windows.net/", TENANT));
+        assert!(!v1.matches(&v1.fill(&TENANT[1..]), TENANT));
+        assert!(!published_template_matches("a/{tenantid}/a", TENANT, "a/a"));
     }
 
     #[test]
@@ -195,5 +241,47 @@ mod tests {
             .fill("9188040d-6c67-4c5b-b112-36a304b66dad");
         assert!(!published_template_matches(&personal, TENANT, &issuer));
         assert!(!published_template_matches("", TENANT, &issuer));
+        assert!(!published_template_matches(template, TENANT, template));
+    }
+
+    #[test]
+    fn the_issuer_of_external_id_has_the_tenant_twice() {
+        let issuer = format!("https://{TENANT}.ciamlogin.com/{TENANT}/v2.0");
+        let other = "9188040d-6c67-4c5b-b112-36a304b66dad";
+        assert_eq!(EXTERNAL_ID.fill(TENANT), issuer);
+        assert!(EXTERNAL_ID.matches(&issuer, TENANT));
+        assert!(published_template_matches(
+            &EXTERNAL_ID.published(),
+            TENANT,
+            &issuer
+        ));
+        for wrong in [
+            issuer.replacen(TENANT, other, 1),
+            issuer.replace(&format!("/{TENANT}/"), &format!("/{other}/")),
+            issuer.replacen(TENANT, "contoso", 1),
+            format!("{issuer}/"),
+        ] {
+            assert!(!EXTERNAL_ID.matches(&wrong, TENANT), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hosts_belong_to_one_cloud() {
+        for (host, cloud) in [
+            ("login.windows.net", Some(Cloud::Public)),
+            ("westus2.login.microsoft.com", Some(Cloud::Public)),
+            ("login.usgovcloudapi.net", Some(Cloud::UsGovernment)),
+            ("login.chinacloudapi.cn", Some(Cloud::China)),
+            (".login.microsoft.com", None),
+            ("a.b.login.microsoft.com", None),
+            ("evil.example/.login.microsoft.com", None),
+            ("login.microsoftonline.com.evil.example", None),
+        ] {
+            let found: Vec<Cloud> = Cloud::ALL
+                .into_iter()
+                .filter(|cloud| cloud.is_host(host))
+                .collect();
+            assert_eq!(found, Vec::from_iter(cloud), "{host}");
+        }
     }
 }

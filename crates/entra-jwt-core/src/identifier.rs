@@ -14,8 +14,8 @@ impl Guid {
         Self::read(text, false)
     }
 
-    /// Reads what a person configures: as [`from_token`](Self::from_token), but in any case.
-    fn from_setting(text: &str) -> Option<Self> {
+    /// Reads what a person configures, and where the case does not matter: as [`from_token`](Self::from_token), but in any case.
+    pub(crate) fn from_setting(text: &str) -> Option<Self> {
         Self::read(text, true)
     }
 
@@ -96,6 +96,12 @@ guid_type! {
     TenantId
 }
 
+impl TenantId {
+    /// The tenant of all personal Microsoft accounts,
+    /// `9188040d-6c67-4c5b-b112-36a304b66dad`.
+    pub const CONSUMERS: Self = Self(Guid(0x9188_040d_6c67_4c5b_b112_36a3_04b6_6dad));
+}
+
 guid_type! {
     /// An application (client) id, as in the claims `aud`, `azp` and `appid`.
     ClientId
@@ -106,6 +112,16 @@ guid_type! {
     ///
     /// Only together with the [`TenantId`] does it name somebody.
     ObjectId
+}
+
+guid_type! {
+    /// A group, as in the claim `groups`.
+    GroupId
+}
+
+guid_type! {
+    /// The template of a directory role, as in the claim `wids`: the same in every tenant.
+    DirectoryRoleId
 }
 
 /// The name of a signing key, as in the header member `kid`: 1 to 256 bytes, compared byte for byte.

@@ -16,10 +16,13 @@ pub(crate) const RS256: &str = "RS256";
 /// A public key that can verify RS256 signatures, with what the issuer published beside it.
 ///
 /// Opaque and bound to its algorithm. Made by [`KeySet::from_jwks`](crate::KeySet::from_jwks).
+#[derive(Clone)]
 pub struct Key {
     id: KeyId,
     issuer: Option<Box<str>>,
     cloud_instance_name: Option<Box<str>>,
+    /// The cloud name in the discovery document that led to this key.
+    discovered_cloud: Option<Box<str>>,
     modulus: Box<[u8]>,
     exponent: Box<[u8]>,
     prepared: ParsedPublicKey,
@@ -101,6 +104,7 @@ impl Key {
             id,
             issuer: not_blank(text(jwk, "issuer")?),
             cloud_instance_name: not_blank(text(jwk, "cloud_instance_name")?),
+            discovered_cloud: None,
             modulus,
             exponent,
             prepared,
@@ -124,6 +128,14 @@ impl Key {
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&str> {
         self.cloud_instance_name.as_deref()
+    }
+
+    pub(crate) fn discovered_cloud(&self) -> Option<&str> {
+        self.discovered_cloud.as_deref()
+    }
+
+    pub(crate) fn set_discovered_cloud(&mut self, name: &str) {
+        self.discovered_cloud = not_blank(Some(name));
     }
 
     /// Whether both are the same number under the same name, with the same issuer and cloud.

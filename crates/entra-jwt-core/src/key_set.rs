@@ -127,9 +127,13 @@ impl KeySet {
         self
     }
 
-    /// With the `cloud_instance_name` of the discovery document that led to these keys.
+    /// With the `cloud_instance_name` of the discovery document that led to these keys. Where the
+    /// cloud's name is not known otherwise (External ID), a key must have the same.
     #[must_use]
     pub fn with_cloud_instance_name(mut self, name: &str) -> Self {
+        for key in self.keys.values_mut() {
+            Arc::make_mut(key).set_discovered_cloud(name);
+        }
         self.cloud_instance_name = Some(name.into());
         self
     }
@@ -174,6 +178,19 @@ impl KeySet {
     #[must_use]
     pub fn cloud_instance_name(&self) -> Option<&str> {
         self.cloud_instance_name.as_deref()
+    }
+}
+
+impl FromIterator<Arc<Key>> for KeySet {
+    /// A set of keys that were read before.
+    fn from_iter<I: IntoIterator<Item = Arc<Key>>>(keys: I) -> Self {
+        Self {
+            keys: keys
+                .into_iter()
+                .map(|key| (key.id().clone(), key))
+                .collect(),
+            ..Self::default()
+        }
     }
 }
 

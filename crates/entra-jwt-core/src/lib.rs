@@ -55,32 +55,55 @@
 
 mod access_token;
 mod audience;
+mod authority;
 mod base64url;
+mod caller;
 mod checks;
 mod claims;
 mod cloud;
+pub mod danger;
 mod denied;
+mod details;
+mod discovery;
+mod groups;
 mod identifier;
 mod key;
 mod key_set;
 mod member;
+mod microsoft_api;
 mod object;
 mod rejection;
+mod report;
+mod requirement;
+mod tenancy;
 #[cfg(test)]
 mod testing;
 mod unverified;
 mod validator;
 
-pub use crate::access_token::{AccessToken, CallerId, CallerKind, TokenVersion};
+pub use crate::access_token::{AccessToken, TokenVersion};
 pub use crate::audience::{Audience, InvalidAudience};
+pub use crate::authority::{Authority, ForeignDocument};
+pub use crate::caller::{CallerId, CallerKind};
 pub use crate::cloud::Cloud;
 pub use crate::denied::Denied;
-pub use crate::identifier::{ClientId, InvalidGuid, KeyId, ObjectId, TenantId};
+pub use crate::details::{ClientAuthentication, Details};
+pub use crate::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
+pub use crate::groups::{GroupList, Groups};
+pub use crate::identifier::{
+    ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
+};
 pub use crate::key::{Key, UnusableKey};
 pub use crate::key_set::{InvalidKeySet, KeySet};
-pub use crate::rejection::{Part, Rejection, Shown};
+pub use crate::rejection::{GraphMark, Part, Rejection, Shown};
+pub use crate::report::{CheckName, Explain, Finding, Outcome, Report, Verdict};
+pub use crate::requirement::{
+    AppPermission, AuthenticationContext, Claim, Condition, Group, Impossible,
+    ImpossibleRequirement, NotInGroup, Requirement, Scope, UserRole, all, any,
+};
+pub use crate::tenancy::{InvalidTenancy, Tenancy};
 pub use crate::unverified::{KeyRef, Unverified};
-pub use crate::validator::{InvalidRules, Tenancy, Validator, ValidatorBuilder};
+pub use crate::validator::{InvalidRules, Validator, ValidatorBuilder};
 
 /// The README's snippet, compiled.
 #[cfg(doctest)]

@@ -145,6 +145,35 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
+/// A mark that is set by anything but `false`: reading it so errs on the safe side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl MemberType for Flag {
+    const EXPECTED: &'static str = "any value";
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        let value = Informal::deserialize(value)?;
+        Ok(Self(value.as_str() != Some("false")))
+    }
+}
+
+/// A whole number on whose value something depends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Number(pub(crate) i64);
+
+impl MemberType for Number {
+    const EXPECTED: &'static str = "a whole number";
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        i64::deserialize(value).map(Self)
+    }
+}
+
 /// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
 /// else counts as absent.
 #[derive(Clone, Debug, Default)]
@@ -207,6 +236,73 @@ impl<'de> Visitor<'de> for InformalVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Informal, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Informal(None))
+    }
+}
+
+/// Texts on which nothing depends: an array, of which what is no text is left out, or one text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InformalList(Vec<Box<str>>);
+
+impl InformalList {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+impl MemberType for InformalList {
+    const EXPECTED: &'static str = "any value";
+}
+
+impl<'de> Deserialize<'de> for InformalList {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_any(InformalListVisitor)
+    }
+}
+
+struct InformalListVisitor;
+
+impl<'de> Visitor<'de> for InformalListVisitor {
+    type Value = InformalList;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(InformalList::EXPECTED)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<InformalList, E> {
+        Ok(InformalList(vec![text.into()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<InformalList, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element::<Informal>()? {
+            list.extend(element.0);
+        }
+        Ok(InformalList(list))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<InformalList, E> {
+        Ok(InformalList::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<InformalList, E> {
+        Ok(InformalList::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<InformalList, E> {
+        Ok(InformalList::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<InformalList, E> {
+        Ok(InformalList::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<InformalList, E> {
+        Ok(InformalList::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<InformalList, A::Error> {
+        InformalVisitor.visit_map(members)?;
+        Ok(InformalList::default())
     }
 }
 

@@ -1,35 +1,29 @@
 //! The rules of one trusted issuer.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::access_token::AccessToken;
 use crate::audience::{Audience, Audiences};
+use crate::authority::Authority;
+use crate::caller::Grant;
 use crate::checks::{self, Facts};
 use crate::cloud::Cloud;
+use crate::danger::DangerousValidatorBuilder;
 use crate::denied::Denied;
-use crate::identifier::{ClientId, TenantId};
+use crate::identifier::ClientId;
 use crate::key::Key;
 use crate::key_set::KeySet;
 use crate::rejection::Rejection;
+use crate::report::{Explain, Report};
+use crate::requirement::Permissions;
+use crate::tenancy::Tenancy;
 use crate::unverified::Unverified;
-
-/// Whose tokens are accepted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Tenancy {
-    /// Tokens of one tenant.
-    Tenant(TenantId),
-}
-
-impl From<TenantId> for Tenancy {
-    fn from(tenant: TenantId) -> Self {
-        Self::Tenant(tenant)
-    }
-}
 
 /// Decides about tokens of Microsoft Entra ID for one API.
 ///
-/// Cheap to keep and to share; it holds no keys and no clock. See the [crate's page](crate) for an
+/// Cheap to keep and to share: it holds no keys, no clock, and nothing per tenant, however many
+/// tenants it admits. See the [crate's page](crate) for an
 /// example.
 #[derive(Clone, Debug)]
 pub struct Validator {
@@ -39,27 +33,65 @@ pub struct Validator {
 /// What the checks compare with.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    pub(crate) tenancy: Tenancy,
+    pub(crate) authority: Authority,
     pub(crate) audiences: Audiences,
-    pub(crate) cloud: Cloud,
     pub(crate) accepts_v1: bool,
+    /// `None`: every client.
+    pub(crate) allowed_clients: Option<HashSet<ClientId>>,
+    pub(crate) refuses_guests: bool,
+    pub(crate) accepts_keys_of_other_clouds: bool,
+    exempt_clients: HashSet<ClientId>,
     clock_skew: Duration,
 }
 
 impl Rules {
+    /// The token permits anything at all.
+    pub(crate) fn default_permission(&self, token: &Permissions<'_>) -> Result<(), Denied> {
+        let claims = token.claims;
+        let is_exempt = || {
+            let client = claims.client();
+            token.grant() == Grant::AppOnly
+                && client.is_some_and(|client| self.exempt_clients.contains(&client))
+        };
+        if claims.scopes().next().is_some() || claims.roles().next().is_some() || is_exempt() {
+            Ok(())
+        } else {
+            Err(Denied::NoPermission)
+        }
+    }
+
     pub(crate) fn clock_skew_seconds(&self) -> i64 {
         i64::try_from(self.clock_skew.as_secs()).unwrap_or(i64::MAX)
     }
 }
 
 /// Settings of a [`Validator`]; begin with [`Validator::entra`].
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
+/// | [`cloud`](Self::cloud) | public |
+/// | [`external_id`](Self::external_id) | off: a workforce tenant |
+/// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
+/// | [`allowed_clients`](Self::allowed_clients) | every client application |
+/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
+/// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
+/// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 #[derive(Clone, Debug)]
+#[must_use = "nothing is validated before build()"]
 pub struct ValidatorBuilder {
     tenancy: Tenancy,
     client_id: ClientId,
     audiences: Vec<Audience>,
     cloud: Cloud,
+    is_external_id: bool,
     accepts_v1: bool,
+    allowed_clients: Option<HashSet<ClientId>>,
+    exempt_clients: HashSet<ClientId>,
+    refuses_guests: bool,
+    pub(crate) accepts_keys_of_other_clouds: bool,
     clock_skew: Duration,
 }
 
@@ -73,21 +105,47 @@ pub enum InvalidRules {
         .0.as_secs(), Validator::MAX_CLOCK_SKEW.as_secs()
     )]
     ClockSkew(Duration),
+    /// The list of tenants is empty.
+    #[error("no tenant is allowed; name at least one, or organizations")]
+    NoTenant,
+    /// The list of allowed clients is empty.
+    #[error(
+        "no client is allowed; name at least one by its application (client) id, or leave the \
+         setting out"
+    )]
+    NoClient,
+    /// External ID with another tenancy than one tenant.
+    #[error(
+        "a tenant of External ID has keys and issuer of its own: name that one tenant by its id"
+    )]
+    ExternalIdTenancy,
+    /// External ID outside the public cloud.
+    #[error("External ID is part of the public cloud")]
+    ExternalIdCloud,
+    /// v1 tokens of External ID.
+    #[error("External ID issues v2 tokens only: leave out accept_v1_tokens()")]
+    ExternalIdV1,
 }
 
 impl ValidatorBuilder {
     /// Accepts a further audience beside `{client id}` and `api://{client id}`, which are always
     /// accepted: the App ID URI, if it is another.
-    #[must_use]
     pub fn audience(mut self, audience: Audience) -> Self {
         self.audiences.push(audience);
         self
     }
 
     /// The national cloud. Default: [`Cloud::Public`].
-    #[must_use]
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.cloud = cloud;
+        self
+    }
+
+    /// The tenant is one of External ID (`ciamlogin.com`): the issuer is
+    /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, whatever host the users sign in on.
+    /// Default: a workforce tenant.
+    pub fn external_id(mut self) -> Self {
+        self.is_external_id = true;
         self
     }
 
@@ -95,34 +153,82 @@ impl ValidatorBuilder {
     ///
     /// Which of them Entra issues is up to `api.requestedAccessTokenVersion` in the manifest of
     /// the API's app registration.
-    #[must_use]
     pub fn accept_v1_tokens(mut self) -> Self {
         self.accepts_v1 = true;
         self
     }
 
+    /// Accepts tokens of these client applications only (`azp`, in v1 tokens `appid`). The list
+    /// restricts; being on it permits nothing. Default: every client. Several calls add up.
+    pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.allowed_clients.get_or_insert_default().extend(ids);
+        self
+    }
+
+    /// Lets these client applications call as themselves without any role: Microsoft calls it
+    /// authorization by access control list. It exempts app-only tokens from
+    /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
+    /// Several calls add up.
+    pub fn exempt_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.exempt_clients.extend(ids);
+        self
+    }
+
+    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
+    /// the API's app registration emit the optional claim `acct`, which says it best. Default:
+    /// guests are accepted.
+    pub fn refuse_guests(mut self) -> Self {
+        self.refuses_guests = true;
+        self
+    }
+
     /// How far the clocks of Entra and of this machine may differ. Default: 5 minutes, as in
     /// Microsoft's libraries.
-    #[must_use]
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self
     }
 
+    /// The settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousValidatorBuilder {
+        DangerousValidatorBuilder(self)
+    }
+
+    /// What is wrong with the settings: everything at once.
+    pub fn problems(&self) -> impl Iterator<Item = InvalidRules> {
+        let no_client = self.allowed_clients.as_ref().is_some_and(HashSet::is_empty);
+        let is_one_tenant = self.tenancy.single().is_some() && self.tenancy != Tenancy::consumers();
+        [
+            (self.clock_skew > Validator::MAX_CLOCK_SKEW)
+                .then_some(InvalidRules::ClockSkew(self.clock_skew)),
+            self.tenancy.is_empty().then_some(InvalidRules::NoTenant),
+            no_client.then_some(InvalidRules::NoClient),
+            (self.is_external_id && !is_one_tenant).then_some(InvalidRules::ExternalIdTenancy),
+            (self.is_external_id && self.cloud != Cloud::Public)
+                .then_some(InvalidRules::ExternalIdCloud),
+            (self.is_external_id && self.accepts_v1).then_some(InvalidRules::ExternalIdV1),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// The finished validator.
     ///
     /// # Errors
-    /// If a setting is out of its bounds.
+    /// The first of its [`problems`](Self::problems).
     pub fn build(self) -> Result<Validator, InvalidRules> {
-        if self.clock_skew > Validator::MAX_CLOCK_SKEW {
-            return Err(InvalidRules::ClockSkew(self.clock_skew));
+        if let Some(problem) = self.problems().next() {
+            return Err(problem);
         }
         Ok(Validator {
             rules: Rules {
-                tenancy: self.tenancy,
+                authority: Authority::new(self.tenancy, self.cloud, self.is_external_id),
                 audiences: Audiences::new(self.client_id, self.audiences),
-                cloud: self.cloud,
                 accepts_v1: self.accepts_v1,
+                allowed_clients: self.allowed_clients,
+                refuses_guests: self.refuses_guests,
+                accepts_keys_of_other_clouds: self.accepts_keys_of_other_clouds,
+                exempt_clients: self.exempt_clients,
                 clock_skew: self.clock_skew,
             },
         })
@@ -137,14 +243,18 @@ impl Validator {
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
     /// Begins the rules for access tokens of Entra for the API with this application (client) id.
-    #[must_use]
     pub fn entra(tenancy: impl Into<Tenancy>, client_id: ClientId) -> ValidatorBuilder {
         ValidatorBuilder {
             tenancy: tenancy.into(),
             client_id,
             audiences: Vec::new(),
             cloud: Cloud::default(),
+            is_external_id: false,
             accepts_v1: false,
+            allowed_clients: None,
+            exempt_clients: HashSet::new(),
+            refuses_guests: false,
+            accepts_keys_of_other_clouds: false,
             clock_skew: Self::DEFAULT_CLOCK_SKEW,
         }
     }
@@ -169,10 +279,9 @@ impl Validator {
     #[must_use]
     pub fn claims_to_be_ours(&self, token: &Unverified<'_>) -> bool {
         let facts = Facts::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
-        match (facts.issued_by(), self.rules.tenancy) {
-            (Ok((found, _)), Tenancy::Tenant(allowed)) => found == allowed,
-            (Err(_), _) => false,
-        }
+        facts
+            .issued_by()
+            .is_ok_and(|(tenant, _)| self.rules.authority.tenancy().admits(tenant))
     }
 
     /// Runs every check that needs no key on the unverified token. If one fails, no key in the
@@ -212,29 +321,42 @@ impl Validator {
         ))
     }
 
-    /// Whether a token that is valid permits anything at all: it has a scope or a role. Without
-    /// this, every application of the tenant could call the API.
+    /// Whether a token that is valid permits anything at all: it has a scope or a role, or is an
+    /// app-only token of an [exempt client](ValidatorBuilder::exempt_clients). Without this, every
+    /// application of the tenant could call the API.
     ///
     /// # Errors
-    /// [`Denied::NoPermission`] if it has neither.
+    /// [`Denied::NoPermission`] if it does not.
     pub fn default_permission(&self, token: &AccessToken) -> Result<(), Denied> {
-        if token.scopes().next().is_some() || token.roles().next().is_some() {
-            Ok(())
-        } else {
-            Err(Denied::NoPermission)
-        }
+        self.rules.default_permission(&token.permissions())
     }
 
-    /// The national cloud.
+    /// Runs every check to its end and reports on each: for people who look for the reason, and
+    /// never to decide by. The first failure in it is what [`validate`](Self::validate) and
+    /// [`default_permission`](Self::default_permission) refuse with.
+    ///
+    /// Without keys the signature is not checked, and the verdict is never that the token is
+    /// accepted. A requirement of a route can be judged along with the rest.
     #[must_use]
-    pub fn cloud(&self) -> Cloud {
-        self.rules.cloud
+    pub fn explain(&self, token: &str, with: &Explain<'_>) -> Report {
+        Report::new(&self.rules, token, with)
     }
 
-    /// Whose tokens are accepted.
+    /// Whose tokens are accepted, of which cloud.
     #[must_use]
-    pub fn tenancy(&self) -> Tenancy {
-        self.rules.tenancy
+    pub fn authority(&self) -> &Authority {
+        &self.rules.authority
+    }
+
+    /// The issuers that are accepted, with `{tenantid}` where those of several tenants are: of v2
+    /// tokens, and of v1 tokens where they are accepted.
+    pub fn issuers(&self) -> impl Iterator<Item = String> {
+        let authority = &self.rules.authority;
+        let v1 = self
+            .rules
+            .accepts_v1
+            .then(|| authority.v1_issuer_templates());
+        std::iter::once(authority.v2_issuer_template()).chain(v1.into_iter().flatten())
     }
 
     /// The audiences that are accepted, the client id first.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use entra_jwt_core::{Key, Unverified, Validator};
+use entra_jwt_core::{Explain, Key, Report, Unverified, Validator};
 use http::HeaderMap;
 
+use crate::after_check::Remembering;
 use crate::bearer;
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
@@ -16,6 +17,7 @@ use crate::layer::EntraLayer;
 use crate::log::RefusalLog;
 use crate::refusal::Refusal;
 use crate::respond::RefusalDetail;
+use crate::tenant_rule::TenantRule;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -31,6 +33,8 @@ pub struct EntraAuth {
 pub(crate) struct Parts {
     /// At least one.
     pub(crate) issuers: Vec<TrustedIssuer>,
+    /// Asked after every other check.
+    pub(crate) tenant_rule: Option<Arc<Remembering<TenantRule>>>,
     pub(crate) clock: Clock,
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
@@ -60,15 +64,21 @@ impl Drop for Inner {
 pub(crate) enum Decision {
     Accept(Caller),
     Refuse(Refusal),
-    /// The token's key is not known, and it may be worth to wait for it.
+    /// Something is to be waited for.
     Wait(Waiting),
 }
 
-/// A token that could be valid, if its key turns up.
+/// A token about which something is not known yet.
 pub(crate) struct Waiting {
     auth: EntraAuth,
-    token: Arc<str>,
-    issuer: usize,
+    unknown: Unknown,
+}
+
+enum Unknown {
+    /// The token could be valid, if its key turns up.
+    Key { token: Arc<str>, issuer: usize },
+    /// The token is valid; what the tenant rule says is not remembered.
+    TenantRule(Caller),
 }
 
 impl EntraAuth {
@@ -117,6 +127,35 @@ impl EntraAuth {
         Ok(())
     }
 
+    /// Runs every check of a token to its end, with the keys that are held now, and reports on
+    /// each: for people who look for the reason. Without keys (see [`ready`](Self::ready)) the
+    /// signature is not checked. The tenant rule is not asked.
+    #[must_use]
+    pub fn explain(&self, token: &str) -> Report {
+        let issuers = &self.inner.parts.issuers;
+        let issuer = match self.parse(token) {
+            Ok(unverified) => self.issuer_of(&unverified).1,
+            Err(_) => &issuers[0],
+        };
+        let keys = issuer.keys.all();
+        let with =
+            Explain::at((self.inner.parts.clock)()).max_length(self.inner.parts.max_token_length);
+        let with = match &keys {
+            Some(keys) => with.keys(keys),
+            None => with,
+        };
+        issuer.validator.explain(token, &with)
+    }
+
+    /// The rules of each issuer that is trusted.
+    pub fn validators(&self) -> impl Iterator<Item = &Validator> {
+        self.inner
+            .parts
+            .issuers
+            .iter()
+            .map(|issuer| &issuer.validator)
+    }
+
     /// Whether this `EntraAuth`, or a clone of it, verified the caller.
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
@@ -139,8 +178,11 @@ impl EntraAuth {
         if let Some(key) = issuer.keys.find(unverified.key_ref().key_id) {
             // A key that is held serves even where none could be fetched.
             let _ = issuer.keys.keep_running();
-            let caller = self.finish(issuer, unverified, &key, || token.into())?;
-            return Ok(Decision::Accept(caller));
+            let caller = self.finish(issuer, unverified, Some(&key), || token.into())?;
+            return Ok(match self.unanswered_rule(&caller) {
+                None => Decision::Accept(caller),
+                Some(_) => self.wait_for(Unknown::TenantRule(caller)),
+            });
         }
         // The reason is the token's own if it has a fault: then no key could help, and none is
         // fetched.
@@ -153,11 +195,23 @@ impl EntraAuth {
             })?;
         let keep_running = issuer.keys.keep_running();
         keep_running.map_err(|cause| issuer.keys.refusal(cause))?;
-        Ok(Decision::Wait(Waiting {
-            auth: self.clone(),
+        Ok(self.wait_for(Unknown::Key {
             token: token.into(),
             issuer: index,
         }))
+    }
+
+    fn wait_for(&self, unknown: Unknown) -> Decision {
+        Decision::Wait(Waiting {
+            auth: self.clone(),
+            unknown,
+        })
+    }
+
+    /// The tenant rule, if there is one and it must be asked about the caller.
+    fn unanswered_rule(&self, caller: &Caller) -> Option<&Arc<Remembering<TenantRule>>> {
+        let rule = self.inner.parts.tenant_rule.as_ref();
+        rule.filter(|rule| !rule.remembers(caller))
     }
 
     fn parse<'t>(&self, token: &'t str) -> Result<Unverified<'t>, Refusal> {
@@ -184,11 +238,11 @@ impl EntraAuth {
         &self,
         issuer: &TrustedIssuer,
         token: Unverified<'_>,
-        key: &Key,
+        key: Option<&Key>,
         raw: impl FnOnce() -> Arc<str>,
     ) -> Result<Caller, Refusal> {
         let now = (self.inner.parts.clock)();
-        let token = issuer.validator.finish(token, Some(key), now)?;
+        let token = issuer.validator.finish(token, key, now)?;
         issuer
             .validator
             .default_permission(&token)
@@ -206,24 +260,34 @@ impl EntraAuth {
 }
 
 impl Waiting {
-    /// Waits for the token's key within the bounds, then decides.
+    /// Waits within the bounds, then decides.
     pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
-        let issuer = &self.auth.inner.parts.issuers[self.issuer];
+        let caller = match self.unknown {
+            Unknown::Key { token, issuer } => self.auth.decide_with_key(token, issuer).await?,
+            Unknown::TenantRule(caller) => caller,
+        };
+        if let Some(rule) = self.auth.unanswered_rule(&caller) {
+            Arc::clone(rule).ask(caller.clone()).await?;
+        }
+        Ok(caller)
+    }
+}
+
+impl EntraAuth {
+    async fn decide_with_key(&self, token: Arc<str>, issuer: usize) -> Result<Caller, Refusal> {
+        let issuer = &self.inner.parts.issuers[issuer];
         let key_id = {
             // Parsed again rather than kept: what was parsed borrows from the request.
-            let unverified = self.auth.parse(&self.token)?;
+            let unverified = self.parse(&token)?;
             unverified.key_ref().key_id.clone()
         };
         let key = match issuer.keys.wait_for(&key_id).await {
-            Ok(key) => key,
-            Err(Missing::Unknown) => {
-                return Err(entra_jwt_core::Rejection::UnknownKey { key_id }.into());
-            }
+            Ok(key) => Some(key),
+            Err(Missing::Unknown) => None,
             Err(Missing::Unavailable(cause)) => return Err(issuer.keys.refusal(cause)),
         };
-        let unverified = self.auth.parse(&self.token)?;
-        let raw = Arc::clone(&self.token);
-        self.auth.finish(issuer, unverified, &key, || raw)
+        let unverified = self.parse(&token)?;
+        self.finish(issuer, unverified, key.as_deref(), || Arc::clone(&token))
     }
 }
 
@@ -233,8 +297,7 @@ impl fmt::Debug for EntraAuth {
         formatter
             .debug_struct("EntraAuth")
             .field("id", &self.inner.id.0)
-            .field("cloud", &issuers[0].validator.cloud())
-            .field("tenancy", &issuers[0].validator.tenancy())
+            .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
     }
 }

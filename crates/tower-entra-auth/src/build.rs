@@ -1,16 +1,18 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
 use entra_jwt_core::{
-    Audience, ClientId, Cloud, InvalidRules, Shown, Tenancy, TenantId, Validator, ValidatorBuilder,
+    Audience, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
 };
 
+use crate::after_check::Remembering;
 use crate::auth::{EntraAuth, Parts, TrustedIssuer};
 use crate::build_error::{BuildError, Problem};
-use crate::builder::{CloudSetting, EntraAuthBuilder};
+use crate::builder::{CloudSetting, EntraAuthBuilder, TenancySetting};
 use crate::endpoint::{MetadataBase, MetadataEndpoint, printable};
 use crate::http_client::HttpClient;
 use crate::keys::KeyStore;
 use crate::keys::discovery::Discovery;
+use crate::tenant_rule::TenantRule;
 
 /// What templates have where an id belongs.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
@@ -32,57 +34,90 @@ impl EntraAuthBuilder {
     pub fn build(mut self) -> Result<EntraAuth, BuildError> {
         let mut problems = Vec::new();
         let cloud = self.checked_cloud(&mut problems);
-        let tenant = self.checked_tenant(&mut problems);
+        let tenancy = self.checked_tenancy(&mut problems);
         let client_id = self.checked_client_id(&mut problems);
         let audiences = self.checked_audiences(&mut problems);
+        let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
         let metadata = self.checked_metadata(cloud.unwrap_or_default(), &mut problems);
         let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
         let http_client = self.checked_http_client(is_plain_http, &mut problems);
 
-        let (Some(cloud), Some(tenant), Some(client_id), Some(metadata), Some(http_client), true) = (
-            cloud,
-            tenant,
-            client_id,
-            metadata,
-            http_client,
-            problems.is_empty(),
-        ) else {
-            return Err(BuildError::new(problems));
+        let rules = match (cloud, tenancy, client_id) {
+            (Some(cloud), Some(tenancy), Some(client_id)) => {
+                let rules = self.rules(tenancy, client_id, cloud, audiences, clients);
+                problems.extend(rules.problems().filter_map(problem_with));
+                Some(rules)
+            }
+            _ => None,
         };
-        let endpoint = metadata.of_tenant(tenant, cloud).ok_or_else(|| {
-            BuildError::new(vec![Problem {
-                setting: "metadata_endpoint".to_owned(),
-                text: METADATA_EXAMPLES.to_owned(),
-            }])
-        })?;
-
-        let rules = Validator::entra(tenant, client_id)
-            .cloud(cloud)
-            .clock_skew(self.clock_skew);
-        let rules = audiences
-            .into_iter()
-            .fold(rules, ValidatorBuilder::audience);
-        let rules = if self.accepts_v1 {
-            rules.accept_v1_tokens()
-        } else {
-            rules
+        let (Some(rules), Some(metadata), Some(http_client), true) =
+            (rules, metadata, http_client, problems.is_empty())
+        else {
+            return Err(BuildError::new(problems));
         };
         let validator = rules.build().map_err(|error| {
             BuildError::new(vec![Problem {
-                setting: "clock_skew".to_owned(),
+                setting: "rules".to_owned(),
                 text: error.to_string(),
             }])
         })?;
+        let endpoint = metadata
+            .of_authority(validator.authority())
+            .ok_or_else(|| {
+                BuildError::new(vec![Problem {
+                    setting: "metadata_endpoint".to_owned(),
+                    text: METADATA_EXAMPLES.to_owned(),
+                }])
+            })?;
 
         self.announce(&validator, &endpoint);
-        let keys = KeyStore::new(Discovery::new(endpoint, cloud, tenant, http_client));
+        let authority = validator.authority().clone();
+        let keys = KeyStore::new(Discovery::new(endpoint, authority, http_client));
+        let tenant_rule = self
+            .tenant_rule
+            .map(|rule| Remembering::new(rule.with_ttl(self.tenant_rule_ttl)));
         Ok(EntraAuth::new(Parts {
             issuers: vec![TrustedIssuer { validator, keys }],
+            tenant_rule,
             clock: self.clock,
             max_token_length: self.max_token_length,
             refusal_detail: self.refusal_detail,
         }))
+    }
+
+    /// The rules, of settings that are good each by itself.
+    fn rules(
+        &self,
+        tenancy: Tenancy,
+        client_id: ClientId,
+        cloud: Cloud,
+        audiences: Vec<Audience>,
+        clients: Clients,
+    ) -> ValidatorBuilder {
+        let mut rules = Validator::entra(tenancy, client_id)
+            .cloud(cloud)
+            .exempt_clients(clients.exempt)
+            .clock_skew(self.clock_skew);
+        for audience in audiences {
+            rules = rules.audience(audience);
+        }
+        if let Some(allowed) = clients.allowed {
+            rules = rules.allowed_clients(allowed);
+        }
+        if self.external_id.is_some() {
+            rules = rules.external_id();
+        }
+        if self.accepts_v1 {
+            rules = rules.accept_v1_tokens();
+        }
+        if self.refuses_guests {
+            rules = rules.refuse_guests();
+        }
+        if self.accepts_keys_of_other_clouds {
+            rules = rules.dangerous().accept_keys_of_other_clouds();
+        }
+        rules
     }
 
     fn checked_cloud(&self, problems: &mut Vec<Problem>) -> Option<Cloud> {
@@ -114,25 +149,26 @@ impl EntraAuthBuilder {
         cloud
     }
 
-    fn checked_tenant(&self, problems: &mut Vec<Problem>) -> Option<TenantId> {
+    fn checked_tenancy(&self, problems: &mut Vec<Problem>) -> Option<Tenancy> {
         const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
 
-        let Some(setting) = &self.tenant else {
+        let Some(setting) = &self.tenancy else {
             problems.push(Problem {
                 setting: "tenant".to_owned(),
                 text: format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
             });
             return None;
         };
-        let text = setting.value.trim();
-        let problem = match text.parse() {
-            Ok(_) if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
-            Ok(tenant) => return Some(tenant),
+        let text = match &setting.value {
+            TenancySetting::Known(tenancy) => return Some(tenancy.clone()),
+            TenancySetting::Text(text) => text.trim(),
+        };
+        let problem = match text.parse::<Tenancy>() {
+            Ok(_) if text.contains(PLACEHOLDER) => {
+                format!("the placeholder {PLACEHOLDER}; {WHERE}")
+            }
+            Ok(tenancy) => return Some(tenancy),
             Err(_) if text.is_empty() => format!("empty; {WHERE}"),
-            Err(_) if ["organizations", "common", "consumers"].contains(&text) => format!(
-                "\"{text}\" accepts more than one tenant, which this version does not support \
-                 yet; name one tenant, such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
-            ),
             Err(_) => {
                 let is_domain = text.contains('.')
                     && text
@@ -140,8 +176,8 @@ impl EntraAuthBuilder {
                         .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
                 let domain = if is_domain { text } else { "contoso.com" };
                 format!(
-                    "\"{}\" is no tenant id (a GUID such as \
-                     72f988bf-86f1-41af-91ab-2d7cd011db47); the id of {domain} stands in \
+                    "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
+                     consumers; the id of {domain} stands in \
                      https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
                     Shown(text)
                 )
@@ -206,6 +242,37 @@ impl EntraAuthBuilder {
         audiences
     }
 
+    fn checked_clients(&self, problems: &mut Vec<Problem>) -> Clients {
+        let mut checked = |setting: &str, ids: &[String]| -> Vec<ClientId> {
+            ids.iter()
+                .filter_map(|id| {
+                    let client = id.trim().parse();
+                    if client.is_err() {
+                        problems.push(Problem {
+                            setting: setting.to_owned(),
+                            text: format!(
+                                "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
+                                 \"Application (client) ID\" from the client's Overview page",
+                                Shown(id)
+                            ),
+                        });
+                    }
+                    client.ok()
+                })
+                .collect()
+        };
+        Clients {
+            allowed: self
+                .allowed_clients
+                .as_deref()
+                // An id that is wrong is told already; that none is left is not another problem.
+                .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
+                .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
+                .map(|(_, ids)| ids),
+            exempt: checked("exempt_clients", &self.exempt_clients),
+        }
+    }
+
     fn check_bounds(&self, problems: &mut Vec<Problem>) {
         if self.clock_skew > Validator::MAX_CLOCK_SKEW {
             problems.push(Problem {
@@ -213,6 +280,16 @@ impl EntraAuthBuilder {
                 text: format!(
                     "{}; 5 minutes are usual",
                     InvalidRules::ClockSkew(self.clock_skew)
+                ),
+            });
+        }
+        if self.tenant_rule_ttl > TenantRule::MAX_TTL {
+            problems.push(Problem {
+                setting: "tenant_rule_ttl".to_owned(),
+                text: format!(
+                    "{} s are too long, at most {} s are accepted; 5 minutes are usual",
+                    self.tenant_rule_ttl.as_secs(),
+                    TenantRule::MAX_TTL.as_secs()
                 ),
             });
         }
@@ -230,8 +307,12 @@ impl EntraAuthBuilder {
 
     fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
         let Some(setting) = &self.metadata_endpoint else {
-            return Some(MetadataBase::of_cloud(cloud));
+            return self
+                .checked_metadata_of_external_id(problems)
+                .unwrap_or_else(|| Some(MetadataBase::of_cloud(cloud)));
         };
+        // The host is checked all the same: it names the kind of tenant.
+        self.checked_metadata_of_external_id(problems);
         MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
                 let url = Shown(printable(&setting.value));
@@ -241,6 +322,25 @@ impl EntraAuthBuilder {
                 });
             })
             .ok()
+    }
+
+    /// The outer `None`: not set.
+    fn checked_metadata_of_external_id(
+        &self,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Option<MetadataBase>> {
+        let host = self.external_id.as_deref()?;
+        let base = MetadataBase::of_external_id(host).map_err(|problem| {
+            problems.push(Problem {
+                setting: "external_id".to_owned(),
+                text: format!(
+                    "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
+                     domain such as login.contoso.com",
+                    Shown(printable(host))
+                ),
+            });
+        });
+        Some(base.ok())
     }
 
     fn checked_http_client(
@@ -265,22 +365,17 @@ impl EntraAuthBuilder {
     fn announce(&self, validator: &Validator, endpoint: &MetadataEndpoint) {
         let source = |setting: Option<&'static str>| setting.unwrap_or("default");
         let audiences: Vec<String> = validator.audiences().map(ToString::to_string).collect();
-        let Tenancy::Tenant(tenant) = validator.tenancy() else {
-            return;
-        };
-        let mut issuers = validator.cloud().v2_issuer(tenant);
-        if validator.accepts_v1_tokens() {
-            issuers = format!("{issuers}, {}", validator.cloud().v1_issuer(tenant));
-        }
+        let issuers: Vec<String> = validator.issuers().collect();
         tracing::info!(
-            issuers,
+            issuers = issuers.join(", "),
+            tenants = %validator.authority().tenancy(),
             audiences = audiences.join(", "),
-            cloud = %validator.cloud(),
+            cloud = %validator.authority().cloud(),
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
             metadata = printable(&endpoint.uri().to_string()),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
-                source(self.tenant.as_ref().map(|setting| setting.source)),
+                source(self.tenancy.as_ref().map(|setting| setting.source)),
                 source(self.client_id.as_ref().map(|setting| setting.source)),
                 source(self.cloud.as_ref().map(|setting| setting.source)),
                 source(self.metadata_endpoint.as_ref().map(|setting| setting.source)),
@@ -288,6 +383,28 @@ impl EntraAuthBuilder {
             "tokens of Microsoft Entra ID are required"
         );
     }
+}
+
+/// Client applications of each list.
+struct Clients {
+    allowed: Option<Vec<ClientId>>,
+    exempt: Vec<ClientId>,
+}
+
+/// A problem that several settings make together; what one makes by itself is told already.
+fn problem_with(rules: InvalidRules) -> Option<Problem> {
+    let setting = match rules {
+        InvalidRules::ClockSkew(_) => return None,
+        InvalidRules::NoTenant => "tenancy",
+        InvalidRules::NoClient => "allowed_clients",
+        InvalidRules::ExternalIdTenancy | InvalidRules::ExternalIdCloud => "external_id",
+        InvalidRules::ExternalIdV1 => "accept_v1_tokens",
+        _ => "rules",
+    };
+    Some(Problem {
+        setting: setting.to_owned(),
+        text: rules.to_string(),
+    })
 }
 
 /// `public`, `usgovernment`, `china`, or the Azure CLI's names for them, in any case.
@@ -304,7 +421,5 @@ fn cloud_by_name(name: &str) -> Option<Cloud> {
 fn cloud_by_host(authority: &str) -> Option<Cloud> {
     let host = authority.strip_prefix("https://").unwrap_or(authority);
     let host = host.strip_suffix('/').unwrap_or(host);
-    Cloud::ALL
-        .into_iter()
-        .find(|cloud| cloud.host_aliases().contains(&host))
+    Cloud::ALL.into_iter().find(|cloud| cloud.is_host(host))
 }

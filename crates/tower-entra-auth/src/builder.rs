@@ -1,11 +1,12 @@
 //! The settings of an [`EntraAuth`](crate::EntraAuth).
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_jwt_core::{Cloud, Unverified, Validator};
+use entra_jwt_core::{Cloud, Tenancy, TenantId, Unverified, Validator};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -15,6 +16,7 @@ use crate::endpoint::printable;
 use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
 use crate::respond::RefusalDetail;
+use crate::tenant_rule::TenantRule;
 
 /// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
 ///
@@ -22,11 +24,17 @@ use crate::respond::RefusalDetail;
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`tenant`](Self::tenant) | none: required |
+/// | [`tenant`](Self::tenant), [`tenancy`](Self::tenancy) | none: required |
 /// | [`client_id`](Self::client_id) | none: required |
 /// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
+/// | [`tenant_rule`](Self::tenant_rule) | none: whatever the tenancy admits |
+/// | [`tenant_rule_ttl`](Self::tenant_rule_ttl) | 5 minutes |
+/// | [`allowed_clients`](Self::allowed_clients) | every client application |
+/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
+/// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
 /// | [`cloud`](Self::cloud) | public |
+/// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
@@ -35,13 +43,20 @@ use crate::respond::RefusalDetail;
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[must_use = "nothing is protected before build()"]
 pub struct EntraAuthBuilder {
-    pub(crate) tenant: Option<Setting<String>>,
+    pub(crate) tenancy: Option<Setting<TenancySetting>>,
     pub(crate) client_id: Option<Setting<String>>,
     pub(crate) cloud: Option<Setting<CloudSetting>>,
+    pub(crate) external_id: Option<String>,
     pub(crate) metadata_endpoint: Option<Setting<String>>,
     pub(crate) allow_plain_http: bool,
+    pub(crate) accepts_keys_of_other_clouds: bool,
     pub(crate) audiences: Vec<String>,
     pub(crate) accepts_v1: bool,
+    pub(crate) allowed_clients: Option<Vec<String>>,
+    pub(crate) exempt_clients: Vec<String>,
+    pub(crate) refuses_guests: bool,
+    pub(crate) tenant_rule: Option<TenantRule>,
+    pub(crate) tenant_rule_ttl: Duration,
     pub(crate) clock_skew: Duration,
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
@@ -85,6 +100,13 @@ impl<T> Setting<T> {
 
 const BUILDER: &str = "builder";
 
+/// A tenancy as it was set.
+#[derive(Clone, Debug)]
+pub(crate) enum TenancySetting {
+    Known(Tenancy),
+    Text(String),
+}
+
 /// A cloud as it was set.
 #[derive(Clone, Debug)]
 pub(crate) enum CloudSetting {
@@ -98,13 +120,20 @@ pub(crate) enum CloudSetting {
 impl EntraAuthBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            tenant: None,
+            tenancy: None,
             client_id: None,
             cloud: None,
+            external_id: None,
             metadata_endpoint: None,
             allow_plain_http: false,
+            accepts_keys_of_other_clouds: false,
             audiences: Vec::new(),
             accepts_v1: false,
+            allowed_clients: None,
+            exempt_clients: Vec::new(),
+            refuses_guests: false,
+            tenant_rule: None,
+            tenant_rule_ttl: TenantRule::DEFAULT_TTL,
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
@@ -114,9 +143,64 @@ impl EntraAuthBuilder {
     }
 
     /// The tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
-    /// Microsoft Entra ID.
+    /// Microsoft Entra ID. Several, separated by commas, or one of `organizations`, `common` and
+    /// `consumers` do too: see [`tenancy`](Self::tenancy).
     pub fn tenant(mut self, id: impl Into<String>) -> Self {
-        self.tenant = Some(Setting::by_code(id.into()));
+        self.tenancy = Some(Setting::by_code(TenancySetting::Text(id.into())));
+        self
+    }
+
+    /// Whose tokens are accepted, where it is more than one tenant's: those of a list, of any work
+    /// or school tenant, or of personal accounts too. It takes the place of
+    /// [`tenant`](Self::tenant).
+    ///
+    /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
+    pub fn tenancy(mut self, tenancy: Tenancy) -> Self {
+        self.tenancy = Some(Setting::by_code(TenancySetting::Known(tenancy)));
+        self
+    }
+
+    /// Asks about each tenant, after a token passed every other check: whether it is a customer,
+    /// for example. `Ok(false)` refuses the token (`tenant_not_allowed`), an error or no answer
+    /// within 5 s is 503 (`tenant_rule_unavailable`).
+    ///
+    /// A yes is kept for [`tenant_rule_ttl`](Self::tenant_rule_ttl), a no is not. Requests of the
+    /// same tenant that come while the rule is being asked share its answer. It is asked on a task
+    /// of its own, so that a client that hangs up ends nothing; its error goes into the log.
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    /// use std::convert::Infallible;
+    /// use std::sync::Arc;
+    /// use tower_entra_auth::{EntraAuth, Tenancy, TenantId};
+    ///
+    /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
+    /// let customers: Arc<HashSet<TenantId>> = Arc::default(); // or a database
+    /// let auth = EntraAuth::builder()
+    ///     .tenancy(Tenancy::organizations())
+    ///     .tenant_rule(move |tenant| {
+    ///         let customers = Arc::clone(&customers);
+    ///         async move { Ok::<_, Infallible>(customers.contains(&tenant)) }
+    ///     })
+    ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tenant_rule<F, R, E>(mut self, rule: F) -> Self
+    where
+        F: Fn(TenantId) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.tenant_rule = Some(TenantRule::new(rule));
+        self
+    }
+
+    /// How long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
+    /// asks with every request.
+    pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
+        self.tenant_rule_ttl = ttl;
         self
     }
 
@@ -147,9 +231,40 @@ impl EntraAuthBuilder {
         self
     }
 
+    /// Accepts tokens of these client applications only, by their application (client) ids. The
+    /// list restricts; being on it permits nothing.
+    pub fn allowed_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        let ids = ids.into_iter().map(Into::into);
+        self.allowed_clients.get_or_insert_default().extend(ids);
+        self
+    }
+
+    /// Lets these client applications call as themselves without any role: what Microsoft calls
+    /// authorization by access control list. It exempts their app-only tokens from the default
+    /// permission, and from nothing else.
+    pub fn exempt_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
+        self.exempt_clients.extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
+    /// the API's app registration emit the optional claim `acct`, which says it best.
+    pub fn refuse_guests(mut self) -> Self {
+        self.refuses_guests = true;
+        self
+    }
+
     /// The national cloud of the tenant.
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.cloud = Some(Setting::by_code(CloudSetting::Known(cloud)));
+        self
+    }
+
+    /// The tenant is one of External ID: keys come from this host, `NAME.ciamlogin.com` or a custom
+    /// URL domain. Tokens always have the issuer `https://{tenant}.ciamlogin.com/{tenant}/v2.0`,
+    /// so [`tenant`](Self::tenant) must be its id.
+    pub fn external_id(mut self, host: impl Into<String>) -> Self {
+        self.external_id = Some(host.into());
         self
     }
 
@@ -236,7 +351,7 @@ impl fmt::Debug for EntraAuthBuilder {
         let metadata_endpoint = metadata_endpoint.map(|setting| printable(&setting.value));
         formatter
             .debug_struct("EntraAuthBuilder")
-            .field("tenant", &self.tenant)
+            .field("tenancy", &self.tenancy)
             .field("client_id", &self.client_id)
             .field("cloud", &self.cloud)
             .field("metadata_endpoint", &metadata_endpoint)

@@ -16,4 +16,14 @@ impl DangerousBuilder {
         self.0.allow_plain_http = true;
         self.0
     }
+
+    /// Accepts tokens that are signed by a key of another national cloud, as key sets of Entra
+    /// publish some beside their own.
+    ///
+    /// Whoever operates that cloud can then make tokens that this service accepts. For the case
+    /// that Entra names the clouds of its keys otherwise than is known here.
+    pub fn accept_keys_of_other_clouds(mut self) -> EntraAuthBuilder {
+        self.0.accepts_keys_of_other_clouds = true;
+        self.0
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use entra_jwt_core::{Cloud, TenantId};
+use entra_jwt_core::{Authority, Cloud, TenantId};
 use http::Uri;
 
 /// Where discovery documents are, before it is known of which tenant.
@@ -17,7 +17,16 @@ pub(crate) struct MetadataBase {
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataEndpoint {
     uri: Uri,
-    cloud: Cloud,
+    aliases: Aliases,
+}
+
+/// Which hosts serve the same documents as each other.
+#[derive(Clone, Debug)]
+enum Aliases {
+    /// Those of the cloud.
+    Cloud(Cloud),
+    /// The host that External ID names after the tenant, whatever host was asked.
+    ExternalId(String),
 }
 
 impl MetadataBase {
@@ -29,6 +38,28 @@ impl MetadataBase {
             text: format!("https://{}", cloud.authority_host()),
             is_document: false,
         }
+    }
+
+    /// That of an External ID tenant: a host name, such as `contoso.ciamlogin.com`. The error
+    /// completes the sentence "the host …".
+    pub(crate) fn of_external_id(host: &str) -> Result<Self, &'static str> {
+        let host = host.trim();
+        let host = host.strip_prefix("https://").unwrap_or(host);
+        let host = host.trim_end_matches('/').to_ascii_lowercase();
+        let is_name = host.contains('.')
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        if !is_name {
+            return Err("is no host name");
+        }
+        if Cloud::ALL.into_iter().any(|cloud| cloud.is_host(&host)) {
+            return Err("is of workforce tenants, which have other keys");
+        }
+        Ok(Self {
+            text: format!("https://{host}"),
+            is_document: false,
+        })
     }
 
     /// A base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
@@ -70,14 +101,20 @@ impl MetadataBase {
         self.text.starts_with("http://")
     }
 
-    pub(crate) fn of_tenant(&self, tenant: TenantId, cloud: Cloud) -> Option<MetadataEndpoint> {
+    pub(crate) fn of_authority(&self, authority: &Authority) -> Option<MetadataEndpoint> {
+        let segment = authority.tenancy().path_segment();
         let text = if self.is_document {
             self.text.clone()
         } else {
-            format!("{}/{tenant}{}", self.text, Self::DOCUMENT)
+            format!("{}/{segment}{}", self.text, Self::DOCUMENT)
         };
         let uri = text.parse().ok()?;
-        Some(MetadataEndpoint { uri, cloud })
+        let aliases = if authority.is_external_id() {
+            Aliases::ExternalId(format!("{segment}.ciamlogin.com"))
+        } else {
+            Aliases::Cloud(authority.cloud())
+        };
+        Some(MetadataEndpoint { uri, aliases })
     }
 }
 
@@ -98,20 +135,24 @@ impl MetadataEndpoint {
         self.uri.host().unwrap_or_default()
     }
 
+    fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
     /// The address for keys that a discovery document names, if it can be trusted as this
-    /// endpoint is: on the same origin, or between hosts of the same cloud, never from `https`
+    /// endpoint is: on the same origin, or between hosts that serve the same, never from `https`
     /// down to `http`.
     pub(crate) fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
         let uri: Uri = jwks_uri.parse().ok()?;
         let host = plain_host(&uri).ok()?;
         let same_origin =
             uri.scheme() == self.uri.scheme() && uri.authority() == self.uri.authority();
-        let aliases = self.cloud.host_aliases();
-        let alias = uri.scheme_str() == Some("https")
-            && uri.port().is_none()
-            && aliases.contains(&host)
-            && aliases.contains(&self.host());
-        (same_origin || alias).then_some(uri)
+        let is_alias = match &self.aliases {
+            Aliases::Cloud(cloud) => cloud.is_host(host) && cloud.is_host(self.host()),
+            Aliases::ExternalId(of_tenant) => host == of_tenant && self.is_https(),
+        };
+        let is_plain = uri.scheme_str() == Some("https") && uri.port().is_none();
+        (same_origin || is_plain && is_alias).then_some(uri)
     }
 }
 
@@ -137,15 +178,26 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use entra_jwt_core::Validator;
+
     use super::*;
 
     const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 
     fn configured(text: &str) -> Result<MetadataEndpoint, &'static str> {
         let base = MetadataBase::configured(text, false)?;
-        Ok(base
-            .of_tenant(TENANT.parse().unwrap(), Cloud::Public)
-            .unwrap())
+        Ok(base.of_authority(&authority(false)).unwrap())
+    }
+
+    fn authority(is_external_id: bool) -> Authority {
+        let tenant: TenantId = TENANT.parse().unwrap();
+        let rules = Validator::entra(tenant, TENANT.parse().unwrap());
+        let rules = if is_external_id {
+            rules.external_id()
+        } else {
+            rules
+        };
+        rules.build().unwrap().authority().clone()
     }
 
     #[test]
@@ -225,6 +277,7 @@ mod tests {
         for good in [
             "https://login.microsoftonline.com/x/discovery/v2.0/keys",
             "https://login.windows.net/x/discovery/v2.0/keys?appid=y",
+            "https://westus2.login.microsoft.com/x/discovery/v2.0/keys",
         ] {
             assert!(entra.key_address(good).is_some(), "{good}");
         }
@@ -249,5 +302,49 @@ mod tests {
                 .key_address("https://login.microsoftonline.com/keys")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn external_id_is_reached_by_its_name_or_a_custom_domain() {
+        for host in [
+            "contoso.ciamlogin.com",
+            "https://Contoso.ciamlogin.com/",
+            "login.contoso.com",
+        ] {
+            let base = MetadataBase::of_external_id(host).unwrap();
+            let endpoint = base.of_authority(&authority(true)).unwrap();
+            let uri = endpoint.uri().to_string();
+            assert!(uri.ends_with(&format!("/{TENANT}/v2.0/.well-known/openid-configuration")));
+            assert!(!uri.contains("Contoso"), "{uri}");
+            let own_host = format!("https://{}/x/keys", endpoint.host());
+            let tenants_host = format!("https://{TENANT}.ciamlogin.com/x/keys");
+            for good in [&own_host, &tenants_host] {
+                assert!(endpoint.key_address(good).is_some(), "{host} {good}");
+            }
+            for bad in [
+                "https://other.ciamlogin.com/x/keys",
+                "https://login.microsoftonline.com/x/keys",
+                &tenants_host.replace("https", "http"),
+                &tenants_host.replace(".com/", ".com:8443/"),
+            ] {
+                assert!(endpoint.key_address(bad).is_none(), "{host} {bad}");
+            }
+        }
+        for host in [
+            "",
+            "contoso",
+            "http://contoso.ciamlogin.com",
+            "contoso.ciamlogin.com/tenant",
+            "user@contoso.ciamlogin.com",
+            "login.microsoftonline.com",
+        ] {
+            assert!(MetadataBase::of_external_id(host).is_err(), "{host}");
+        }
+        // A local tenant that plays External ID has its keys at home.
+        let local = MetadataBase::configured("http://127.0.0.1:7580", false).unwrap();
+        let local = local.of_authority(&authority(true)).unwrap();
+        let elsewhere = format!("https://{TENANT}.ciamlogin.com/keys");
+        assert!(local.key_address("http://127.0.0.1:7580/keys").is_some());
+        assert!(local.key_address(&elsewhere).is_none());
     }
 }

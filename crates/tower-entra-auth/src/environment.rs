@@ -3,7 +3,7 @@
 //! `ENTRA_*` comes first. The Azure SDK's `AZURE_*` is the fallback; on AKS with workload identity
 //! those name the pod, not the API, so that `ENTRA_*` must be set there.
 
-use crate::builder::{CloudSetting, EntraAuthBuilder, Setting};
+use crate::builder::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
 
 /// Fills what the code has not set.
 pub(crate) fn fill(
@@ -21,8 +21,9 @@ pub(crate) fn fill(
         })
     };
 
-    if builder.tenant.is_none() {
-        builder.tenant = first(&["ENTRA_TENANT_ID", "AZURE_TENANT_ID"]);
+    if builder.tenancy.is_none() {
+        builder.tenancy = first(&["ENTRA_TENANT_ID", "AZURE_TENANT_ID"])
+            .map(|setting| setting.map(TenancySetting::Text));
     }
     if builder.client_id.is_none() {
         builder.client_id = first(&["ENTRA_CLIENT_ID", "AZURE_CLIENT_ID"]);

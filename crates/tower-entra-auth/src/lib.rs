@@ -71,6 +71,7 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
+mod after_check;
 mod auth;
 #[cfg(feature = "axum")]
 mod axum;
@@ -89,12 +90,15 @@ mod layer;
 mod log;
 mod refusal;
 mod respond;
+mod runtime;
+mod tenant_rule;
 mod unavailable;
 
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
 pub use entra_jwt_core::{
-    AccessToken, CallerId, CallerKind, ClientId, Cloud, ObjectId, TenantId, TokenVersion,
+    AccessToken, CallerId, CallerKind, ClientId, Cloud, Groups, ObjectId, Tenancy, TenantId,
+    TokenVersion,
 };
 
 pub use crate::auth::EntraAuth;

@@ -75,7 +75,7 @@ impl Refusal {
         match self {
             Self::NoCredentials => None,
             Self::Rejected { rejection, .. } => Some(rejection.public_code()),
-            Self::Unavailable { .. } => Some(Unavailable::PUBLIC_CODE),
+            Self::Unavailable { cause, .. } => Some(cause.public_code()),
             other => Some(other.code()),
         }
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use entra_jwt_core::Shown;
 
-/// The keys cannot be had, or are too old, so that no token can be judged: 503, never 401.
+/// The keys cannot be had, or are too old, or the tenant rule does not answer, so that a token
+/// cannot be judged: 503, never 401.
 ///
-/// To callers it is always [`PUBLIC_CODE`](Self::PUBLIC_CODE); [`code`](Self::code) and
+/// Callers see no more than [`public_code`](Self::public_code); [`code`](Self::code) and
 /// [`remedy`](Self::remedy) are for the log and for whoever awaits
 /// [`ready`](crate::EntraAuth::ready). `Debug` shows both, as that is what
 /// `fn main() -> Result<..>` prints.
@@ -120,6 +121,12 @@ pub enum Unavailable {
     /// The request does not run on a tokio runtime.
     #[error("there is no tokio runtime to fetch keys on")]
     NoRuntime,
+    /// The tenant rule failed, or did not answer in time.
+    #[error("the tenant rule gave no answer: {}", Shown(.reason))]
+    TenantRule {
+        /// What it failed with: the error's own words.
+        reason: String,
+    },
 }
 
 impl fmt::Debug for Unavailable {
@@ -129,8 +136,15 @@ impl fmt::Debug for Unavailable {
 }
 
 impl Unavailable {
-    /// The code that callers see, whatever the reason.
-    pub const PUBLIC_CODE: &'static str = "keys_unavailable";
+    /// The code that callers see: `keys_unavailable`, whatever is the matter with the keys, or
+    /// `tenant_rule_unavailable`.
+    #[must_use]
+    pub const fn public_code(&self) -> &'static str {
+        match self {
+            Self::TenantRule { .. } => self.code(),
+            _ => "keys_unavailable",
+        }
+    }
 
     /// The exact machine code, stable across releases.
     #[must_use]
@@ -153,6 +167,7 @@ impl Unavailable {
             Self::TooManyWaiting => "too_many_waiting",
             Self::Interrupted => "interrupted",
             Self::NoRuntime => "no_runtime",
+            Self::TenantRule { .. } => "tenant_rule_unavailable",
         }
     }
 
@@ -196,6 +211,9 @@ impl Unavailable {
                 "ask again; the log says what the attempt failed with".into()
             }
             Self::NoRuntime => "serve requests on a tokio runtime with time and I/O enabled".into(),
+            Self::TenantRule { .. } => {
+                "mend what tenant_rule(..) asks; it must answer within 5 s".into()
+            }
         }
     }
 }

@@ -91,7 +91,6 @@ async fn the_issuer_is_that_of_the_tokens_own_tenant_byte_for_byte() {
             "login.microsoftonline.com@evil.example",
         ),
         good.replace("login.microsoftonline.com", "login.windows.net"),
-        good.replace("login.microsoftonline.com", "login.microsoftonline.us"),
         good.replace("microsoftonline", "micr\u{43e}softonline"),
         good.replace(tid, OTHER_TENANT),
         good.replace(tid, "{tenantid}"),
@@ -178,7 +177,7 @@ async fn each_cloud_accepts_its_own_tokens_only() {
                         let expected = if shared {
                             "key_issuer_mismatch"
                         } else {
-                            "wrong_issuer"
+                            "wrong_cloud"
                         };
                         assert_eq!(code, expected, "{played} {configured} v1: {v1}");
                     }
@@ -194,7 +193,6 @@ async fn the_audience_is_this_api() {
     for audience in [
         "",
         CLIENT,
-        "https://management.azure.com",
         "api://6e74172b-be56-4843-9ff4-e66a39bb12e3/Reports.Read",
     ] {
         let rejection = setup.validate(setup.user().audience(audience)).unwrap_err();

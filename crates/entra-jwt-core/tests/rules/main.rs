@@ -5,6 +5,7 @@ mod header_and_key;
 mod issuer_and_audience;
 mod lifetime;
 mod order;
+mod table;
 
 use std::time::SystemTime;
 

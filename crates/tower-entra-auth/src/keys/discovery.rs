@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use entra_jwt_core::{Cloud, KeySet, TenantId};
+use entra_jwt_core::{Authority, DiscoveryDocument, ForeignDocument, KeySet};
 use http::header::ACCEPT;
 use http::{Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
@@ -13,20 +13,11 @@ use crate::endpoint::MetadataEndpoint;
 use crate::http_client::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
-/// Where the keys of one tenant come from.
+/// Where the keys of one authority come from.
 pub(crate) struct Discovery {
     endpoint: MetadataEndpoint,
-    cloud: Cloud,
-    tenant: TenantId,
+    authority: Authority,
     http: HttpClient,
-}
-
-/// The members of a discovery document that matter here.
-#[derive(Deserialize)]
-struct Document {
-    issuer: String,
-    jwks_uri: String,
-    cloud_instance_name: Option<String>,
 }
 
 /// Entra's answer to a request that it refuses.
@@ -51,16 +42,10 @@ impl Discovery {
     /// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
     const MOST_BYTES: usize = 512 * 1024;
 
-    pub(crate) fn new(
-        endpoint: MetadataEndpoint,
-        cloud: Cloud,
-        tenant: TenantId,
-        http: HttpClient,
-    ) -> Self {
+    pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
         Self {
             endpoint,
-            cloud,
-            tenant,
+            authority,
             http,
         }
     }
@@ -112,7 +97,7 @@ impl Discovery {
         })
     }
 
-    async fn discover(&self) -> Result<Document, Unavailable> {
+    async fn discover(&self) -> Result<DiscoveryDocument, Unavailable> {
         let answer = self.get(self.endpoint.uri()).await?;
         let host = || self.host().to_owned();
         if answer.status != StatusCode::OK {
@@ -120,7 +105,7 @@ impl Discovery {
             return Err(
                 if error.error == "invalid_tenant" || error.error_codes.contains(&90_002) {
                     Unavailable::TenantNotFound {
-                        tenant: self.tenant.to_string(),
+                        tenant: self.authority.tenancy().path_segment(),
                         host: host(),
                     }
                 } else {
@@ -131,36 +116,27 @@ impl Discovery {
                 },
             );
         }
-        let document: Document =
-            serde_json::from_slice(&answer.body).map_err(|_| Unavailable::Document {
+        let document =
+            DiscoveryDocument::from_json(&answer.body).map_err(|_| Unavailable::Document {
                 host: host(),
                 expected: "discovery document",
             })?;
-        self.check(&document)?;
+        self.authority
+            .check_document(&document)
+            .map_err(|foreign| match foreign {
+                ForeignDocument::Tenant { found, expected } => {
+                    Unavailable::WrongTenant { found, expected }
+                }
+                ForeignDocument::Cloud { found, expected } => {
+                    Unavailable::WrongCloud { found, expected }
+                }
+                // The enum may grow: whatever it is, the document is not ours.
+                other => Unavailable::WrongCloud {
+                    found: other.to_string(),
+                    expected: self.authority.v2_issuer_template(),
+                },
+            })?;
         Ok(document)
-    }
-
-    /// The document belongs to the configured cloud and tenant, by strings that are known here:
-    /// whatever it says, it cannot change which tokens are accepted.
-    fn check(&self, document: &Document) -> Result<(), Unavailable> {
-        let expected = self.cloud.v2_issuer(self.tenant);
-        let template = expected.replace(&self.tenant.to_string(), "{tenantid}");
-        if document.issuer != expected && document.issuer != template {
-            let (prefix, _) = template.split_once("{tenantid}").unwrap_or_default();
-            let found = document.issuer.clone();
-            return Err(if found.starts_with(prefix) {
-                Unavailable::WrongTenant { found, expected }
-            } else {
-                Unavailable::WrongCloud { found, expected }
-            });
-        }
-        match &document.cloud_instance_name {
-            Some(found) if found != self.cloud.instance_name() => Err(Unavailable::WrongCloud {
-                found: found.clone(),
-                expected: self.cloud.instance_name().to_owned(),
-            }),
-            _ => Ok(()),
-        }
     }
 
     async fn get(&self, uri: &Uri) -> Result<Answer, Unavailable> {

@@ -139,6 +139,15 @@ impl Snapshot {
         (self.is_fresh(now) && held.is_trusted(now)).then_some(&held.key)
     }
 
+    /// Every key that may be trusted at this moment.
+    pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<Key>> {
+        let is_fresh = self.is_fresh(now);
+        self.keys
+            .values()
+            .filter(move |held| is_fresh && held.is_trusted(now))
+            .map(|held| &held.key)
+    }
+
     /// Whether the last fetch that succeeded is recent enough for any key to be trusted.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.fetched_at) < Self::MAX_STALENESS

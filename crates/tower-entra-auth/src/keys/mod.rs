@@ -10,13 +10,11 @@ mod held;
 mod refresher;
 mod schedule;
 
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use entra_jwt_core::{Key, KeyId, KeySet};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,6 +23,7 @@ use self::discovery::Discovery;
 use self::held::{Held, Snapshot};
 use self::schedule::{AttemptNumber, Schedule};
 use crate::refusal::Refusal;
+use crate::runtime::usable_runtime;
 use crate::unavailable::Unavailable;
 
 /// The key set of one trusted issuer, and everything that keeps it fresh.
@@ -207,6 +206,18 @@ impl KeyStore {
         }
     }
 
+    /// The keys that are held and may be trusted at this moment; `None` if none were ever fetched.
+    pub(crate) fn all(&self) -> Option<KeySet> {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        Some(
+            snapshot
+                .as_ref()?
+                .trusted(Instant::now())
+                .cloned()
+                .collect(),
+        )
+    }
+
     /// The refusal for a token that cannot be judged now, with the time to ask again.
     pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
         let retry_after = self.lock().schedule.retry_after(Instant::now());
@@ -306,15 +317,6 @@ async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
             .unwrap_or(Err(Unavailable::Interrupted)),
         Err(_) => Err(Unavailable::Interrupted),
     }
-}
-
-/// The tokio runtime of the caller, if it has timers. Only making one tells, by a panic if not;
-/// this is asked for when tasks are spawned, never on the way of a request whose key is held.
-fn usable_runtime() -> Result<Handle, Unavailable> {
-    let runtime = Handle::try_current().map_err(|_| Unavailable::NoRuntime)?;
-    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)))
-        .map_err(|_| Unavailable::NoRuntime)?;
-    Ok(runtime)
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use entra_jwt_core::Cloud;
+    use entra_jwt_core::{Cloud, TenantId, Validator};
     use http::{Request, Response};
     use http_body_util::Full;
 
@@ -187,15 +187,18 @@ mod tests {
     use crate::keys::held::testing::{document, id};
 
     fn store() -> Arc<KeyStore> {
-        let tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47".parse().unwrap();
+        let tenant: TenantId = "72f988bf-86f1-41af-91ab-2d7cd011db47".parse().unwrap();
+        let api = "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().unwrap();
+        let rules = Validator::entra(tenant, api).build().unwrap();
+        let authority = rules.authority().clone();
         let endpoint = MetadataBase::of_cloud(Cloud::Public)
-            .of_tenant(tenant, Cloud::Public)
+            .of_authority(&authority)
             .unwrap();
         let nobody = tower::service_fn(async |_: Request<Bytes>| {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
         });
         let http = HttpClient::new(nobody);
-        KeyStore::new(Discovery::new(endpoint, Cloud::Public, tenant, http))
+        KeyStore::new(Discovery::new(endpoint, authority, http))
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,4 +8,5 @@ mod lifetime;
 mod logs;
 mod settings;
 mod support;
+mod tenants;
 mod unavailable;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tower_entra_auth::{BuildError, Cloud, EntraAuth, EntraAuthBuilder};
+use tower_entra_auth::{BuildError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 
 use crate::support::{API, CLIENT, OTHER_TENANT, app, serve, status, tenant, user};
 
@@ -49,9 +49,10 @@ fn every_problem_is_told_at_once() {
     );
     let text = error.to_string();
     assert_eq!(format!("{error:?}"), text, "what main() prints");
-    assert!(
-        text.starts_with("cannot protect this service:\n  - tenant: \"contoso\" is no tenant id")
-    );
+    assert!(text.starts_with(
+        "cannot protect this service:\n  - tenant: \"contoso\" is neither a tenant id (GUID) nor \
+             one of organizations, common, consumers; the id of contoso.com stands in"
+    ));
     assert!(text.contains(
         "https://login.microsoftonline.com/contoso.com/v2.0/.well-known/openid-configuration"
     ));
@@ -73,9 +74,70 @@ fn each_bad_value_is_named_with_a_good_one() {
             "/fabrikam.com/v2.0/.well-known/",
         ),
         (
-            good().tenant("organizations"),
+            good().tenant("Organizations"),
             "tenant",
-            "does not support yet",
+            "nor one of organizations, common, consumers",
+        ),
+        (
+            good().tenancy(Tenancy::tenants([])),
+            "tenancy",
+            "name at least one",
+        ),
+        (
+            good().allowed_clients(["orders"]),
+            "allowed_clients",
+            "client's Overview page",
+        ),
+        (
+            good().allowed_clients([] as [&str; 0]),
+            "allowed_clients",
+            "leave the setting out",
+        ),
+        (
+            good().exempt_clients([" "]),
+            "exempt_clients",
+            "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b",
+        ),
+        (
+            good().tenant_rule_ttl(Duration::from_secs(3_601)),
+            "tenant_rule_ttl",
+            "at most 3600 s",
+        ),
+        (
+            good().external_id("contoso"),
+            "external_id",
+            "contoso.ciamlogin.com",
+        ),
+        (
+            good().external_id("login.microsoftonline.com"),
+            "external_id",
+            "other keys",
+        ),
+        (
+            good()
+                .tenant("organizations")
+                .external_id("contoso.ciamlogin.com"),
+            "external_id",
+            "name that one tenant",
+        ),
+        (
+            good()
+                .cloud(Cloud::China)
+                .external_id("contoso.ciamlogin.com"),
+            "external_id",
+            "public cloud",
+        ),
+        (
+            good()
+                .accept_v1_tokens()
+                .external_id("contoso.ciamlogin.com"),
+            "accept_v1_tokens",
+            "v2 tokens only",
+        ),
+        (
+            good().audience("https://management.azure.com"),
+            "audience",
+            "Azure Resource Manager",
         ),
         (good().tenant("a\nb"), "tenant", "\"a\\nb\""),
         (
@@ -145,6 +207,19 @@ fn each_bad_value_is_named_with_a_good_one() {
     assert!(good().build().is_ok());
     assert!(good().cloud(Cloud::China).build().is_ok());
     assert!(good().audiences(["api://a", "https://b"]).build().is_ok());
+    assert!(good().external_id("contoso.ciamlogin.com").build().is_ok());
+    assert!(
+        good()
+            .allowed_clients([CLIENT])
+            .exempt_clients([CLIENT])
+            .build()
+            .is_ok()
+    );
+    for tenancy in ["organizations", "common", "consumers"] {
+        assert!(good().tenant(tenancy).build().is_ok());
+    }
+    let list = format!("{TENANT}, {OTHER_TENANT}");
+    assert!(good().tenant(list).build().is_ok());
 }
 
 #[test]

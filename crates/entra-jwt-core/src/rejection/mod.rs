@@ -1,9 +1,15 @@
 //! Why a token is refused, and what to do about it.
 
-use std::borrow::Cow;
+mod remedy;
+mod shown;
+mod values;
+
 use std::fmt;
 
-use crate::identifier::{KeyId, TenantId};
+use crate::cloud::Cloud;
+use crate::identifier::{ClientId, KeyId, TenantId};
+
+pub use self::shown::Shown;
 
 /// A part of a token in the compact form `header.payload.signature`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,16 +124,22 @@ pub enum Rejection {
         found: String,
     },
 
-    /// The token is meant for Microsoft Graph, which alone can verify it: its header has a
-    /// `nonce`, or its audience is Graph.
-    #[error("the token is for Microsoft Graph, not for this API")]
-    GraphToken,
+    /// The token is meant for Microsoft Graph, which alone can verify it.
+    #[error("the token is for Microsoft Graph, not for this API ({mark})")]
+    GraphToken {
+        /// What shows it.
+        mark: GraphMark,
+        /// The application (client) id of this API.
+        api: ClientId,
+    },
 
     /// None of the issuer's keys has the token's `kid`.
     #[error("no key of this issuer has the id {}", Shown(.key_id.as_str()))]
     UnknownKey {
         /// The header's `kid`.
         key_id: KeyId,
+        /// The application (client) id of this API.
+        api: ClientId,
     },
 
     /// The signature does not verify with the key that the token names.
@@ -145,7 +157,10 @@ pub enum Rejection {
     },
 
     /// `exp` has passed by more than the clock skew. All in seconds.
-    #[error("expired {seconds_ago} s ago, {skew} s of clock skew are allowed")]
+    #[error(
+        "expired {seconds_ago} s ago, {} s beyond the clock skew of {skew} s",
+        .seconds_ago.saturating_sub(*.skew)
+    )]
     Expired {
         /// How long ago, without the skew.
         seconds_ago: i64,
@@ -154,7 +169,10 @@ pub enum Rejection {
     },
 
     /// `nbf` is further ahead than the clock skew. All in seconds.
-    #[error("valid only in {seconds_ahead} s, {skew} s of clock skew are allowed")]
+    #[error(
+        "valid only in {seconds_ahead} s, {} s beyond the clock skew of {skew} s",
+        .seconds_ahead.saturating_sub(*.skew)
+    )]
     NotYetValid {
         /// How far ahead, without the skew.
         seconds_ahead: i64,
@@ -186,11 +204,29 @@ pub enum Rejection {
         expected: String,
     },
 
+    /// The issuer is the one that belongs to the token's own `tid`, but in another cloud.
+    #[error("issued by {} of the cloud {cloud}, {expected} expected", Shown(.found))]
+    WrongCloud {
+        /// The claim `iss`.
+        found: String,
+        /// The cloud that it is of.
+        cloud: Cloud,
+        /// The issuer of the token's tenant in the configured cloud.
+        expected: String,
+    },
+
     /// The token is of another tenant.
     #[error("of the tenant {found}, which is not allowed; allowed: {allowed}")]
     TenantNotAllowed {
         /// The token's tenant.
         found: TenantId,
+        /// The tenants that are allowed, in words.
+        allowed: String,
+    },
+
+    /// The token is of a personal Microsoft account, which is not accepted.
+    #[error("of a personal Microsoft account; allowed: {allowed}")]
+    PersonalAccount {
         /// The tenants that are allowed, in words.
         allowed: String,
     },
@@ -218,8 +254,19 @@ pub enum Rejection {
     KeyCloudMismatch {
         /// The `cloud_instance_name` of the key.
         found: String,
-        /// The configured cloud's name.
-        expected: &'static str,
+        /// The configured cloud's name, or the one that was discovered with the key.
+        expected: String,
+    },
+
+    /// The token is for another API of Microsoft.
+    #[error("for {api_name} ({}), not for this API", Shown(.found))]
+    MicrosoftApiToken {
+        /// The claim `aud`.
+        found: String,
+        /// The name of the API that it is for.
+        api_name: &'static str,
+        /// The application (client) id of this API.
+        api: ClientId,
     },
 
     /// The token is for another API.
@@ -237,7 +284,44 @@ pub enum Rejection {
 
     /// An id token, which tells a client who signed in; it is no key to an API.
     #[error("an id token, an access token is expected")]
-    IdToken,
+    IdToken {
+        /// The application (client) id of this API.
+        api: ClientId,
+    },
+
+    /// The client application is not among those that are allowed.
+    #[error("sent by the client {found}, which is not allowed")]
+    ClientNotAllowed {
+        /// The claim `azp` (v1: `appid`).
+        found: ClientId,
+    },
+
+    /// The user is a guest of the tenant, and guests are refused.
+    #[error("of a guest of the tenant {tenant}, and guests are refused")]
+    GuestNotAllowed {
+        /// The token's tenant.
+        tenant: TenantId,
+    },
+}
+
+/// What shows that a token is for Microsoft Graph.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum GraphMark {
+    /// The header has a `nonce`: the signature was made over its hash, so that nobody but Graph
+    /// can verify it.
+    Nonce,
+    /// The audience is Graph.
+    Audience,
+}
+
+impl fmt::Display for GraphMark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Nonce => "nonce in the header",
+            Self::Audience => "by its audience",
+        })
+    }
 }
 
 /// What a caller may learn of a failed signature, whatever the exact reason was.
@@ -259,7 +343,7 @@ impl Rejection {
             Self::UnsupportedHeader { .. } => "unsupported_header",
             Self::WrongAlgorithm { .. } => "wrong_algorithm",
             Self::WrongTokenType { .. } => "wrong_token_type",
-            Self::GraphToken => "graph_token",
+            Self::GraphToken { .. } => "graph_token",
             Self::UnknownKey { .. } => "unknown_key",
             Self::BadSignature { .. } => "bad_signature",
             Self::MissingClaim { .. } => "missing_claim",
@@ -269,13 +353,18 @@ impl Rejection {
             Self::AmbiguousTenant => "ambiguous_tenant",
             Self::InvalidTenant { .. } => "invalid_tenant",
             Self::WrongIssuer { .. } => "wrong_issuer",
+            Self::WrongCloud { .. } => "wrong_cloud",
             Self::TenantNotAllowed { .. } => "tenant_not_allowed",
+            Self::PersonalAccount { .. } => "personal_account",
             Self::V1Token { .. } => "v1_token",
             Self::KeyIssuerMismatch { .. } => "key_issuer_mismatch",
             Self::KeyCloudMismatch { .. } => "key_cloud_mismatch",
+            Self::MicrosoftApiToken { .. } => "microsoft_api_token",
             Self::WrongAudience { .. } => "wrong_audience",
             Self::ProofOfPossession => "proof_of_possession",
-            Self::IdToken => "id_token",
+            Self::IdToken { .. } => "id_token",
+            Self::ClientNotAllowed { .. } => "client_not_allowed",
+            Self::GuestNotAllowed { .. } => "guest_not_allowed",
         }
     }
 
@@ -289,162 +378,6 @@ impl Rejection {
         } else {
             self.code()
         }
-    }
-
-    /// What to change, and where, so that the next token is accepted: for the service's log.
-    #[must_use]
-    pub fn remedy(&self) -> Cow<'static, str> {
-        match self {
-            Self::TooLarge { .. } => "have the API's app registration emit only the groups \
-                assigned to the application (Token configuration), or raise the limit"
-                .into(),
-            Self::NotAToken { .. }
-            | Self::InvalidBase64 { .. }
-            | Self::InvalidJson { .. }
-            | Self::DuplicateMember { .. }
-            | Self::WrongType { .. } => {
-                "send the access token exactly as Entra's token endpoint returned it".into()
-            }
-            Self::Encrypted => "remove tokenEncryptionKeyId from the manifest of this API's app \
-                registration; encrypted tokens are not supported"
-                .into(),
-            Self::MissingKeyId
-            | Self::UnsupportedHeader { .. }
-            | Self::WrongAlgorithm { .. }
-            | Self::WrongTokenType { .. }
-            | Self::MissingClaim { .. } => "this is no access token of Microsoft Entra ID; \
-                request one from its token endpoint"
-                .into(),
-            Self::GraphToken => "request a token for this API, by the scope \
-                api://<client id>/<name>, not by a Graph scope such as User.Read"
-                .into(),
-            Self::UnknownKey { .. } => "check that the token is of the configured tenant and \
-                cloud; if the API has custom signing keys (claims mapping), those are not among \
-                the tenant's"
-                .into(),
-            Self::BadSignature { .. } => "the token was changed on its way, or forged; send it \
-                exactly as Entra's token endpoint returned it"
-                .into(),
-            Self::Expired { .. } => {
-                "get a new token; if this one is new, the clock of this machine is wrong".into()
-            }
-            Self::NotYetValid { .. } | Self::ImpossibleLifetime => {
-                "synchronise the clock of this machine (NTP)".into()
-            }
-            Self::AmbiguousTenant => {
-                "remove the claims mapping that emits a second tenant id".into()
-            }
-            Self::InvalidTenant { .. } | Self::WrongIssuer { .. } => "request the token from the \
-                tenant and the cloud (public, US Government, China) that this API is configured \
-                for"
-            .into(),
-            Self::TenantNotAllowed { .. } => "sign in to the tenant that this API is configured \
-                for, or configure this API for the token's tenant"
-                .into(),
-            Self::V1Token { .. } => "set api.requestedAccessTokenVersion to 2 in the manifest of \
-                this API's app registration, or call accept_v1_tokens()"
-                .into(),
-            Self::KeyIssuerMismatch { .. } | Self::KeyCloudMismatch { .. } => "treat the token as \
-                forged: its key may not sign for its issuer"
-                .into(),
-            Self::WrongAudience { accepted, .. } => format!(
-                "request the scope {}/<name>, or configure the API's own App ID URI as an audience",
-                accepted
-                    .iter()
-                    // A configured one stands behind the two that are always accepted.
-                    .rfind(|audience| audience.contains("://"))
-                    .map_or("api://<client id>", String::as_str),
-            )
-            .into(),
-            Self::ProofOfPossession => "have the client request a plain bearer token".into(),
-            Self::IdToken => "send the access token, not the id token; the client must request a \
-                scope api://<client id>/<name>"
-                .into(),
-        }
-    }
-
-    /// What to change, for the caller who sent the token; as vague as
-    /// [`public_code`](Self::public_code).
-    #[must_use]
-    pub fn public_remedy(&self) -> Cow<'static, str> {
-        if self.concerns_the_key() {
-            "send the token exactly as Entra's token endpoint returned it; the exact reason is in \
-             this service's log"
-                .into()
-        } else {
-            self.remedy()
-        }
-    }
-
-    /// What the token has in the place that was checked, if it is safe to show. It comes from
-    /// outside: display it through [`Rejection`]'s `Display`, or escape and cut it.
-    #[must_use]
-    pub fn found(&self) -> Option<Cow<'_, str>> {
-        Some(match self {
-            Self::TooLarge { length, .. } => format!("{length} bytes").into(),
-            Self::NotAToken { found } => format!("{found} segments").into(),
-            Self::DuplicateMember { member, .. } => member.as_str().into(),
-            Self::WrongType { member, .. } | Self::UnsupportedHeader { member } => (*member).into(),
-            Self::WrongAlgorithm { found, .. } => found.as_deref().unwrap_or("no alg").into(),
-            Self::UnknownKey { key_id } | Self::BadSignature { key_id } => key_id.as_str().into(),
-            Self::MissingClaim { claim } => format!("no {claim}").into(),
-            Self::Expired { seconds_ago, .. } => format!("{seconds_ago} s ago").into(),
-            Self::NotYetValid { seconds_ahead, .. } => format!("in {seconds_ahead} s").into(),
-            Self::TenantNotAllowed { found, .. } => found.to_string().into(),
-            Self::WrongTokenType { found }
-            | Self::InvalidTenant { found }
-            | Self::WrongIssuer { found, .. }
-            | Self::V1Token { found, .. }
-            | Self::KeyIssuerMismatch { found, .. }
-            | Self::KeyCloudMismatch { found, .. }
-            | Self::WrongAudience { found, .. } => found.as_str().into(),
-            Self::Encrypted
-            | Self::InvalidBase64 { .. }
-            | Self::InvalidJson { .. }
-            | Self::MissingKeyId
-            | Self::GraphToken
-            | Self::ImpossibleLifetime
-            | Self::AmbiguousTenant
-            | Self::ProofOfPossession
-            | Self::IdToken => return None,
-        })
-    }
-
-    /// What would have passed in that place.
-    #[must_use]
-    pub fn expected(&self) -> Option<Cow<'_, str>> {
-        Some(match self {
-            Self::TooLarge { limit, .. } => format!("at most {limit} bytes").into(),
-            Self::NotAToken { .. } => "3 segments".into(),
-            Self::WrongType { expected, .. }
-            | Self::WrongAlgorithm { expected, .. }
-            | Self::KeyCloudMismatch { expected, .. } => (*expected).into(),
-            Self::WrongTokenType { .. } => "JWT".into(),
-            Self::Expired { skew, .. } | Self::NotYetValid { skew, .. } => {
-                format!("within {skew} s of clock skew").into()
-            }
-            Self::InvalidTenant { .. } => "a lower-case GUID".into(),
-            Self::WrongIssuer { expected, .. } | Self::V1Token { expected, .. } => {
-                expected.as_str().into()
-            }
-            Self::TenantNotAllowed { allowed, .. } => allowed.as_str().into(),
-            Self::KeyIssuerMismatch { key_issuer, .. } => key_issuer.as_str().into(),
-            Self::WrongAudience { accepted, .. } => accepted.join(", ").into(),
-            Self::Encrypted
-            | Self::InvalidBase64 { .. }
-            | Self::InvalidJson { .. }
-            | Self::DuplicateMember { .. }
-            | Self::MissingKeyId
-            | Self::UnsupportedHeader { .. }
-            | Self::GraphToken
-            | Self::UnknownKey { .. }
-            | Self::BadSignature { .. }
-            | Self::MissingClaim { .. }
-            | Self::ImpossibleLifetime
-            | Self::AmbiguousTenant
-            | Self::ProofOfPossession
-            | Self::IdToken => return None,
-        })
     }
 
     const fn concerns_the_key(&self) -> bool {
@@ -464,55 +397,16 @@ impl fmt::Debug for Rejection {
     }
 }
 
-/// Displays text from outside: control and invisible characters escaped, cut at 200 characters.
-///
-/// For logs and answers, so that a token cannot write lines of its own into them.
-#[derive(Clone, Copy)]
-pub struct Shown<'a>(pub &'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LIMIT: usize = 200;
-
-        let mut characters = self.0.chars();
-        for character in characters.by_ref().take(LIMIT) {
-            match character {
-                '"' | '\'' => fmt::Write::write_char(formatter, character)?,
-                _ => write!(formatter, "{}", character.escape_debug())?,
-            }
-        }
-        if characters.next().is_some() {
-            formatter.write_str("…")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Shown<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_from_outside_is_escaped_and_cut() {
-        assert_eq!(Shown("a\nb\u{202e}c").to_string(), "a\\nb\\u{202e}c");
-        assert_eq!(Shown(&"x".repeat(200)).to_string(), "x".repeat(200));
-        assert_eq!(
-            Shown(&"x".repeat(201)).to_string(),
-            format!("{}…", "x".repeat(200))
-        );
-    }
 
     #[test]
     fn outwardly_all_key_troubles_are_one() {
         let key_id = KeyId::new("k").unwrap();
         let unknown = Rejection::UnknownKey {
             key_id: key_id.clone(),
+            api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().unwrap(),
         };
         let bad = Rejection::BadSignature { key_id };
         assert_ne!(unknown.code(), bad.code());

@@ -1,0 +1,156 @@
+//! Who is calling: a user, an application or an agent, at home or as a guest.
+
+use std::fmt;
+
+use crate::claims::Claims;
+use crate::identifier::{ClientId, ObjectId, TenantId};
+
+/// Who is calling.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CallerKind {
+    /// A client application on behalf of a signed-in user.
+    User,
+    /// An application or managed identity as itself, without a user.
+    App,
+    /// An agent identity of Entra Agent ID: as itself, on behalf of a user, or with a user account
+    /// of its own. [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
+    /// [`is_delegated`](crate::AccessToken::is_delegated) tell the first from the others.
+    Agent,
+    /// The token does not say: treat it as neither a user nor an application.
+    Unknown,
+}
+
+impl CallerKind {
+    /// A stable lower-case name: `user`, `app`, `agent`, `unknown`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::App => "app",
+            Self::Agent => "agent",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account).
+    pub(crate) fn of(claims: &Claims) -> Self {
+        if has(&claims.actor_facets, &["11"]) || has(&claims.subject_facets, &["11", "13"]) {
+            return Self::Agent;
+        }
+        match Grant::of(claims) {
+            Grant::Delegated => Self::User,
+            Grant::AppOnly => Self::App,
+            Grant::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for CallerKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Whose permissions a token carries: what `roles` mean depends on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Grant {
+    /// A user's, as far as the client was delegated them.
+    Delegated,
+    /// The client's own.
+    AppOnly,
+    Unknown,
+}
+
+impl Grant {
+    /// Source: "Claims validation": `idtyp` where it is configured, else `oid` equals `sub`.
+    pub(crate) fn of(claims: &Claims) -> Self {
+        match claims.token_type.as_deref() {
+            Some("app") => return Self::AppOnly,
+            Some("user") => return Self::Delegated,
+            Some(_) => return Self::Unknown,
+            None => {}
+        }
+        if claims.scopes().next().is_some() {
+            return Self::Delegated;
+        }
+        match (claims.object_id, claims.subject.as_deref()) {
+            (Some(object), Some(subject)) if subject.parse() == Ok(object) => Self::AppOnly,
+            (Some(_), Some(_)) => Self::Delegated,
+            // Neither object id nor scope nor role: an application without a service principal.
+            // With a role it could be a user's, without the scope `profile`.
+            (None, _) if claims.roles().next().is_none() => Self::AppOnly,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether the user is a guest of the token's tenant.
+///
+/// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
+/// (`xms_idrel`: 5 guest), "Access token claims reference" (`idp`: who authenticated the user, if
+/// not the token's own tenant). What marks a guest wins, but for `acct` 0: a member may well be
+/// authenticated elsewhere, as in multi-tenant organizations.
+pub(crate) fn is_guest(claims: &Claims, tenant: TenantId) -> bool {
+    if tenant == TenantId::CONSUMERS {
+        return false;
+    }
+    if has(&claims.identity_relations, &["5"]) {
+        return true;
+    }
+    match (claims.account_status, claims.identity_provider.as_deref()) {
+        (Some(status), _) => status.0 != 0,
+        (None, Some(provider)) => !names_tenant(provider, tenant),
+        (None, None) => false,
+    }
+}
+
+/// Whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
+fn names_tenant(uri: &str, tenant: TenantId) -> bool {
+    uri.split('/').any(|segment| segment.parse() == Ok(tenant))
+}
+
+/// Whether a claim of numbers separated by spaces has one of them.
+fn has(numbers: &Option<Box<str>>, wanted: &[&str]) -> bool {
+    numbers
+        .as_deref()
+        .unwrap_or_default()
+        .split(' ')
+        .any(|number| wanted.contains(&number))
+}
+
+/// Whom a token speaks for within its tenant, printable and never ambiguous.
+///
+/// Together with [`tenant_id`](crate::AccessToken::tenant_id) it is the identity to store data
+/// under. Its `Debug` names only the form.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CallerId<'a> {
+    /// The object id; printed as the GUID. Nearly every token has one.
+    Object(ObjectId),
+    /// Without an object id, the subject, which differs from application to application; printed
+    /// as `sub:…`.
+    Subject(&'a str),
+    /// Without either, the client application; printed as `client:…`.
+    Client(ClientId),
+}
+
+impl fmt::Display for CallerId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(id) => fmt::Display::fmt(id, formatter),
+            Self::Subject(subject) => write!(formatter, "sub:{subject}"),
+            Self::Client(id) => write!(formatter, "client:{id}"),
+        }
+    }
+}
+
+impl fmt::Debug for CallerId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Object(_) => "Object(..)",
+            Self::Subject(_) => "Subject(..)",
+            Self::Client(_) => "Client(..)",
+        })
+    }
+}

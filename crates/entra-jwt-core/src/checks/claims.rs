@@ -1,0 +1,139 @@
+//! Checks of the claims: when the token is valid, who issued it, for whom, and of which kind.
+
+use super::Facts;
+use crate::TokenVersion;
+use crate::audience::is_graph;
+use crate::identifier::TenantId;
+use crate::member::NumericDate;
+use crate::microsoft_api;
+use crate::rejection::{GraphMark, Rejection};
+
+/// Every claim on which something depends has the type that Entra writes. A token of somebody else
+/// has other types more often than not, so the issuer's fault comes first.
+pub(super) fn types(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match &facts.token.type_fault {
+        None => Ok(()),
+        Some(fault) => Err(facts.issued_by().err().unwrap_or_else(|| fault.clone())),
+    }
+}
+
+/// `exp` is required, `nbf` is honoured, `iat` decides nothing; at the skew exactly a token still
+/// passes, as with Microsoft's validator.
+pub(super) fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let claims = &facts.token.claims;
+    let now = facts.now.seconds();
+    let skew = facts.rules.clock_skew_seconds();
+
+    let expires_at = claims
+        .expires_at
+        .ok_or(Rejection::MissingClaim { claim: "exp" })?
+        .seconds();
+    let not_before = claims.not_before.map(NumericDate::seconds);
+    if not_before.is_some_and(|not_before| not_before > expires_at) {
+        return Err(Rejection::ImpossibleLifetime);
+    }
+    let seconds_ago = now.saturating_sub(expires_at);
+    if seconds_ago > skew {
+        return Err(Rejection::Expired { seconds_ago, skew });
+    }
+    let seconds_ahead = not_before.map_or(0, |not_before| not_before.saturating_sub(now));
+    if seconds_ahead > skew {
+        return Err(Rejection::NotYetValid {
+            seconds_ahead,
+            skew,
+        });
+    }
+    Ok(())
+}
+
+/// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
+pub(super) fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
+    facts.issued_by().map(|_| ())
+}
+
+/// The tenant is allowed.
+pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (found, _) = facts.issued_by()?;
+    let tenancy = facts.rules.authority.tenancy();
+    if tenancy.admits(found) {
+        return Ok(());
+    }
+    let allowed = tenancy.to_string();
+    Err(if found == TenantId::CONSUMERS {
+        Rejection::PersonalAccount { allowed }
+    } else {
+        Rejection::TenantNotAllowed { found, allowed }
+    })
+}
+
+/// v2, or v1 where that was opted into. Told by the issuer, never by `ver`.
+pub(super) fn version(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match facts.issued_by()? {
+        (tenant, TokenVersion::V1) if !facts.rules.accepts_v1 => Err(Rejection::V1Token {
+            found: facts
+                .token
+                .claims
+                .issuer
+                .as_deref()
+                .unwrap_or_default()
+                .to_owned(),
+            expected: facts.rules.authority.v2_issuer(tenant),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// `aud` is one string, and one of ours.
+pub(super) fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let audiences = &facts.rules.audiences;
+    let found = facts
+        .token
+        .claims
+        .audience
+        .as_deref()
+        .ok_or(Rejection::MissingClaim { claim: "aud" })?;
+    if audiences.accept(found) {
+        return Ok(());
+    }
+    let api = audiences.client_id();
+    Err(if is_graph(found) {
+        Rejection::GraphToken {
+            mark: GraphMark::Audience,
+            api,
+        }
+    } else if let Some(api_name) = microsoft_api::name_of(found) {
+        Rejection::MicrosoftApiToken {
+            found: found.to_owned(),
+            api_name,
+            api,
+        }
+    } else {
+        Rejection::WrongAudience {
+            found: found.to_owned(),
+            accepted: audiences.iter().map(ToString::to_string).collect(),
+        }
+    })
+}
+
+/// A token bound to a key of its holder must not pass for a bearer token (RFC 7800).
+pub(super) fn binding(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match facts.token.claims.confirmation {
+        Some(_) => Err(Rejection::ProofOfPossession),
+        None => Ok(()),
+    }
+}
+
+/// Entra marks id tokens by nothing, so by what only they have, and what only they lack: an
+/// access token always names its client (`azp`, `appid`).
+pub(super) fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let claims = &facts.token.claims;
+    let has_mark =
+        claims.nonce.is_some() || claims.code_hash.is_some() || claims.access_token_hash.is_some();
+    if has_mark || claims.client().is_none() {
+        Err(Rejection::IdToken {
+            api: facts.rules.audiences.client_id(),
+        })
+    } else {
+        Ok(())
+    }
+}

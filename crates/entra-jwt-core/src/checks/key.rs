@@ -1,0 +1,81 @@
+//! Checks of the key: that it signed, and that it may sign.
+
+use super::Facts;
+use crate::TokenVersion;
+use crate::cloud::published_template_matches;
+use crate::key::Key;
+use crate::rejection::Rejection;
+
+pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match facts.key {
+        Some(key) if *key.id() == facts.token.key_id => Ok(()),
+        _ => Err(Rejection::UnknownKey {
+            key_id: facts.token.key_id.clone(),
+            api: facts.rules.audiences.client_id(),
+        }),
+    }
+}
+
+pub(super) fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let verifies = facts
+        .key
+        .is_some_and(|key| key.verifies(facts.token.signing_input(), facts.token.signature()));
+    if verifies {
+        Ok(())
+    } else {
+        Err(Rejection::BadSignature {
+            key_id: facts.token.key_id.clone(),
+        })
+    }
+}
+
+/// A key that says for whom it signs may sign for nobody else: without this, a key of personal
+/// accounts could sign for any tenant. As in Microsoft's `EnableAadSigningKeyIssuerValidation`,
+/// the v2 issuer on a key stands for the tenant's v1 issuer too.
+pub(super) fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let Some(key_issuer) = facts.key.and_then(Key::issuer) else {
+        return Ok(());
+    };
+    let (tenant, version) = facts.issued_by()?;
+    let tid = facts.token.claims.tenant.as_deref().unwrap_or_default();
+    let issuer = facts.token.claims.issuer.as_deref().unwrap_or_default();
+    let matches = published_template_matches(key_issuer, tid, issuer)
+        || version == TokenVersion::V1
+            && published_template_matches(
+                key_issuer,
+                tid,
+                &facts.rules.authority.v2_issuer(tenant),
+            );
+    if matches {
+        Ok(())
+    } else {
+        Err(Rejection::KeyIssuerMismatch {
+            found: issuer.to_owned(),
+            key_issuer: key_issuer.to_owned(),
+        })
+    }
+}
+
+/// A key of another cloud, of which real key sets have some, signs nothing here. Compared with
+/// the cloud's constant, or, where there is none (External ID), with what was discovered beside
+/// the key. As in Microsoft's `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off there.
+pub(super) fn cloud(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if facts.rules.accepts_keys_of_other_clouds {
+        return Ok(());
+    }
+    let Some(key) = facts.key else {
+        return Ok(());
+    };
+    let expected = facts
+        .rules
+        .authority
+        .cloud_instance_name()
+        .or(key.discovered_cloud());
+    match (key.cloud_instance_name(), expected) {
+        (Some(found), Some(expected)) if found != expected => Err(Rejection::KeyCloudMismatch {
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,175 @@
+//! What a token says for display, statistics and logs. Nothing is decided by it.
+
+use std::time::SystemTime;
+
+use crate::identifier::{ClientId, DirectoryRoleId, Guid};
+use crate::member::{Informal, InformalList};
+use crate::object::{self, members};
+use crate::rejection::Part;
+
+members! {
+    /// Source: "Access token claims reference" and "Optional claims reference" of Microsoft's
+    /// identity platform. Read leniently: what has another type than Entra writes counts as absent.
+    struct DetailClaims {
+        "ver" => version: Informal,
+        "uti" => token_id: Informal,
+        "sid" => session_id: Informal,
+        "login_hint" => login_hint: Informal,
+        "auth_time" => authenticated_at: Informal,
+        "acr" => authentication_class: Informal,
+        "amr" => authentication_methods: InformalList,
+        "azpacr" => client_authentication: Informal,
+        "appidacr" => client_authentication_v1: Informal,
+        "xms_par_app_azp" => agent_blueprint: Informal,
+        "wids" => directory_roles: InformalList,
+        "name" => name: Informal,
+        "preferred_username" => preferred_username: Informal,
+        "unique_name" => unique_name: Informal,
+        "upn" => user_principal_name: Informal,
+        "email" => email: Informal,
+        "xms_edov" => email_domain_is_verified: Informal,
+        "given_name" => given_name: Informal,
+        "family_name" => family_name: Informal,
+        "ipaddr" => ip_address: Informal,
+        "onprem_sid" => on_premises_sid: Informal,
+        "ctry" => country: Informal,
+        "tenant_ctry" => tenant_country: Informal,
+        "tenant_region_scope" => tenant_region: Informal,
+    }
+}
+
+/// What a token says about its user, client and sign-in beyond what is decided by.
+///
+/// From [`AccessToken::details`](crate::AccessToken::details). Names and addresses are mutable,
+/// and another tenant can issue the same: deciding by them is the fault known as nOAuth.
+#[derive(Default)]
+pub struct Details(DetailClaims);
+
+/// How the client proved to Entra who it is (`azpacr`, in v1 tokens `appidacr`).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ClientAuthentication {
+    /// `0`: not at all, as an app on a phone or in a browser.
+    Public,
+    /// `1`: by a client secret.
+    Secret,
+    /// `2`: by a certificate or another assertion.
+    Certificate,
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> Option<&str> {
+                self.0.$name.as_ref().and_then(Informal::as_str)
+            }
+        )*
+    };
+}
+
+impl Details {
+    /// From a payload that parsed before.
+    pub(crate) fn read(payload: &str) -> Self {
+        object::read::<DetailClaims>(payload, Part::Payload)
+            .map(|(claims, _)| Self(claims))
+            .unwrap_or_default()
+    }
+
+    texts! {
+        /// `ver`: `1.0` or `2.0`. The issuer decides, never this.
+        version,
+        /// `uti`: Entra's id of this one token; it stands in Entra's sign-in logs.
+        token_id,
+        /// `sid`: the session.
+        session_id,
+        /// `login_hint`: opaque, to be passed on when the user signs in again or out.
+        login_hint,
+        /// `acr` of v1 tokens.
+        authentication_class,
+        /// `name`.
+        name,
+        /// `preferred_username`.
+        preferred_username,
+        /// `unique_name` of v1 tokens.
+        unique_name,
+        /// `upn`.
+        user_principal_name,
+        /// `email`: nobody has verified it, unless
+        /// [`email_domain_is_verified`](Self::email_domain_is_verified).
+        email,
+        /// `given_name`.
+        given_name,
+        /// `family_name`.
+        family_name,
+        /// `ipaddr`: from where the user signed in.
+        ip_address,
+        /// `onprem_sid`.
+        on_premises_sid,
+        /// `ctry`: the user's country.
+        country,
+        /// `tenant_ctry`: the tenant's country.
+        tenant_country,
+        /// `tenant_region_scope`: where the tenant's data is.
+        tenant_region,
+    }
+
+    /// `xms_edov`: whether the owner of the domain of [`email`](Self::email) has verified it.
+    #[must_use]
+    pub fn email_domain_is_verified(&self) -> bool {
+        let mark = self.0.email_domain_is_verified.as_ref();
+        matches!(mark.and_then(Informal::as_str), Some("true" | "1"))
+    }
+
+    /// `auth_time`: when the user signed in.
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<SystemTime> {
+        let seconds = self.0.authenticated_at.as_ref()?.as_str()?.parse().ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
+    }
+
+    /// `amr` of v1 tokens: how the user signed in, such as `pwd` and `mfa`.
+    pub fn authentication_methods(&self) -> impl Iterator<Item = &str> {
+        let methods = self.0.authentication_methods.iter();
+        methods.flat_map(InformalList::iter)
+    }
+
+    /// How the client proved to Entra who it is.
+    #[must_use]
+    pub fn client_authentication(&self) -> Option<ClientAuthentication> {
+        let claims = &self.0;
+        let claim = claims.client_authentication.as_ref();
+        match claim
+            .or(claims.client_authentication_v1.as_ref())?
+            .as_str()?
+        {
+            "0" => Some(ClientAuthentication::Public),
+            "1" => Some(ClientAuthentication::Secret),
+            "2" => Some(ClientAuthentication::Certificate),
+            _ => None,
+        }
+    }
+
+    /// `xms_par_app_azp`: the blueprint that the calling agent was made from. For logs.
+    #[must_use]
+    pub fn agent_blueprint(&self) -> Option<ClientId> {
+        self.0.agent_blueprint.as_ref()?.as_str()?.parse().ok()
+    }
+
+    /// `wids`: the directory roles that the user holds in the tenant, if the app registration
+    /// emits them (`groupMembershipClaims`).
+    pub fn directory_roles(&self) -> impl Iterator<Item = DirectoryRoleId> {
+        let roles = self.0.directory_roles.iter();
+        roles
+            .flat_map(InformalList::iter)
+            .filter_map(|role| Guid::from_setting(role).map(DirectoryRoleId))
+    }
+}
+
+/// Shows nothing: nearly all of it is about a person.
+impl std::fmt::Debug for Details {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Details").finish_non_exhaustive()
+    }
+}

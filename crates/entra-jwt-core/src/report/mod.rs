@@ -1,0 +1,406 @@
+//! Every check run to its end: for people who look for the reason.
+
+mod found;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use crate::checks::{self, Check, Facts};
+use crate::denied::Denied;
+use crate::key_set::KeySet;
+use crate::rejection::Rejection;
+use crate::requirement::{Permissions, Requirement};
+use crate::unverified::Unverified;
+use crate::validator::Rules;
+
+/// What became of each check of a token, by [`Validator::explain`](crate::Validator::explain).
+///
+/// Made for whoever holds the token: it quotes claims, though none about a person. What is quoted
+/// comes from outside; display it through [`Shown`](crate::Shown).
+#[derive(Clone, Debug)]
+pub struct Report {
+    findings: Vec<Finding>,
+}
+
+/// What to explain a token with: begin with [`Explain::at`].
+#[derive(Clone, Debug)]
+#[must_use = "give it to Validator::explain"]
+pub struct Explain<'a> {
+    now: SystemTime,
+    keys: Option<&'a KeySet>,
+    requirement: Option<&'a Requirement>,
+    max_length: usize,
+}
+
+impl<'a> Explain<'a> {
+    /// As of this moment; without keys, so that the signature is not checked, and without a
+    /// requirement.
+    pub fn at(now: SystemTime) -> Self {
+        Self {
+            now,
+            keys: None,
+            requirement: None,
+            max_length: Unverified::DEFAULT_MAX_LENGTH,
+        }
+    }
+
+    /// With the keys of the issuer.
+    pub fn keys(mut self, keys: &'a KeySet) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// With the requirement of a route.
+    pub fn requirement(mut self, requirement: &'a Requirement) -> Self {
+        self.requirement = Some(requirement);
+        self
+    }
+
+    /// With another limit than [`Unverified::DEFAULT_MAX_LENGTH`], in bytes.
+    pub fn max_length(mut self, bytes: usize) -> Self {
+        self.max_length = bytes;
+        self
+    }
+}
+
+/// One check and what became of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The check.
+    pub check: CheckName,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What the token has in the place that was checked.
+    pub found: Option<String>,
+    /// What would have passed there, if it failed.
+    pub expected: Option<String>,
+}
+
+/// What became of a check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The token is good in this respect.
+    Passed,
+    /// The token is not valid.
+    Rejected(Rejection),
+    /// The token permits too little.
+    Denied(Denied),
+    /// An earlier failure leaves nothing to look at.
+    NotReached,
+    /// There are no keys to check with.
+    NotChecked,
+}
+
+/// The checks in their order, as [`Validator`](crate::Validator) runs them.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CheckName {
+    /// The compact form: size, segments, base64url, JSON, no member twice.
+    Form,
+    /// No header `nonce`, which marks tokens for Microsoft Graph.
+    Nonce,
+    /// The header's `alg`.
+    Algorithm,
+    /// The header's `typ`.
+    Type,
+    /// The key is one of the issuer's.
+    Key,
+    /// The signature is the key's.
+    Signature,
+    /// Every claim on which something depends has its type.
+    Claims,
+    /// `exp` and `nbf`.
+    Lifetime,
+    /// `iss` belongs to `tid` in this cloud.
+    Issuer,
+    /// `tid` is allowed.
+    Tenant,
+    /// v2, or v1 where that is accepted.
+    Version,
+    /// The key may sign for this issuer.
+    KeyIssuer,
+    /// The key is of this cloud.
+    KeyCloud,
+    /// `aud` is this API.
+    Audience,
+    /// Not bound to a key of its holder.
+    Binding,
+    /// An access token, not an id token.
+    Kind,
+    /// The client application is allowed.
+    Client,
+    /// The user is no guest, where guests are refused.
+    Guest,
+    /// The token permits anything at all: a scope or a role.
+    Permission,
+    /// The requirement of a route.
+    Requirement,
+}
+
+impl CheckName {
+    /// A stable name for programs, in lower case with underscores.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Form => "form",
+            Self::Nonce => "nonce",
+            Self::Algorithm => "algorithm",
+            Self::Type => "type",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Claims => "claims",
+            Self::Lifetime => "lifetime",
+            Self::Issuer => "issuer",
+            Self::Tenant => "tenant",
+            Self::Version => "version",
+            Self::KeyIssuer => "key_issuer",
+            Self::KeyCloud => "key_cloud",
+            Self::Audience => "audience",
+            Self::Binding => "binding",
+            Self::Kind => "kind",
+            Self::Client => "client",
+            Self::Guest => "guest",
+            Self::Permission => "permission",
+            Self::Requirement => "requirement",
+        }
+    }
+}
+
+impl fmt::Display for CheckName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What follows from a report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict<'a> {
+    /// Every check passed.
+    Accepted,
+    /// The token is not valid, for this reason: 401.
+    Rejected(&'a Rejection),
+    /// The token is valid, but does not permit what was asked: 403.
+    Denied(&'a Denied),
+    /// No check failed, but the signature was not checked: the token may be forged.
+    NotVerified,
+}
+
+impl Report {
+    pub(crate) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
+        match Unverified::parse_up_to(token, with.max_length) {
+            Ok(unverified) => {
+                let key_id = unverified.key_ref().key_id;
+                let key = with.keys.and_then(|keys| keys.key(key_id));
+                Examination {
+                    facts: Facts::new(rules, &unverified, key, with.now),
+                    has_keys: with.keys.is_some(),
+                    findings: vec![Finding::passed(
+                        CheckName::Form,
+                        Some(found::form(token, &unverified)),
+                    )],
+                }
+                .finish(with.requirement)
+            }
+            Err(rejection) => Self::of_unreadable(rejection, with.requirement.is_some()),
+        }
+    }
+
+    /// Nothing can be looked at but the form.
+    fn of_unreadable(rejection: Rejection, has_requirement: bool) -> Self {
+        let mut findings = vec![Finding::rejected(CheckName::Form, rejection)];
+        let names = checks::ALL
+            .iter()
+            .flat_map(|checks| checks.iter())
+            .map(|check| check.name);
+        let last = [
+            Some(CheckName::Permission),
+            has_requirement.then_some(CheckName::Requirement),
+        ];
+        let last = last.into_iter().flatten();
+        findings.extend(names.chain(last).map(Finding::not_reached));
+        Self { findings }
+    }
+
+    /// Each check in its order.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What became of one check. The requirement's is there only if there was one.
+    #[must_use]
+    pub fn finding(&self, check: CheckName) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.check == check)
+    }
+
+    /// What follows: the first failure, as the order of the checks has it.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict<'_> {
+        let failure = self
+            .findings
+            .iter()
+            .find_map(|finding| match &finding.outcome {
+                Outcome::Rejected(rejection) => Some(Verdict::Rejected(rejection)),
+                Outcome::Denied(denied) => Some(Verdict::Denied(denied)),
+                Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
+            });
+        let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
+        match failure {
+            Some(failure) => failure,
+            None if self.findings.iter().all(is_passed) => Verdict::Accepted,
+            None => Verdict::NotVerified,
+        }
+    }
+}
+
+impl Finding {
+    /// What to change, and where, if it failed.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Cow<'static, str>> {
+        match &self.outcome {
+            Outcome::Rejected(rejection) => Some(rejection.remedy()),
+            Outcome::Denied(denied) => Some(denied.remedy()),
+            Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
+        }
+    }
+
+    /// The machine code of the refusal, if it failed.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match &self.outcome {
+            Outcome::Rejected(rejection) => Some(rejection.code()),
+            Outcome::Denied(denied) => Some(denied.code()),
+            Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
+        }
+    }
+
+    fn new(check: CheckName, outcome: Outcome) -> Self {
+        Self {
+            check,
+            outcome,
+            found: None,
+            expected: None,
+        }
+    }
+
+    fn passed(check: CheckName, found: Option<String>) -> Self {
+        Self {
+            found,
+            ..Self::new(check, Outcome::Passed)
+        }
+    }
+
+    fn rejected(check: CheckName, rejection: Rejection) -> Self {
+        let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        Self {
+            found: owned(rejection.found()),
+            expected: owned(rejection.expected()),
+            ..Self::new(check, Outcome::Rejected(rejection))
+        }
+    }
+
+    fn denied(check: CheckName, denied: Denied, expected: String) -> Self {
+        Self {
+            found: denied.found(),
+            expected: Some(expected),
+            ..Self::new(check, Outcome::Denied(denied))
+        }
+    }
+
+    fn not_reached(check: CheckName) -> Self {
+        Self::new(check, Outcome::NotReached)
+    }
+}
+
+/// A report in the making.
+struct Examination<'a> {
+    facts: Facts<'a>,
+    has_keys: bool,
+    findings: Vec<Finding>,
+}
+
+impl Examination<'_> {
+    fn finish(mut self, requirement: Option<&Requirement>) -> Report {
+        for check in checks::ALL.iter().flat_map(|checks| checks.iter()) {
+            let finding = self.examine(check);
+            self.findings.push(finding);
+        }
+        self.fault_of_the_issuer_comes_first();
+        self.permission(requirement);
+        Report {
+            findings: self.findings,
+        }
+    }
+
+    fn examine(&self, check: &Check) -> Finding {
+        let is_of_the_key = matches!(check.name, CheckName::Key | CheckName::Signature);
+        if is_of_the_key && !self.has_keys {
+            return Finding::new(check.name, Outcome::NotChecked);
+        }
+        let lacks = |need: &CheckName, outcome: fn(&Outcome) -> bool| {
+            let found = self.findings.iter().find(|finding| finding.check == *need);
+            found.is_some_and(|finding| outcome(&finding.outcome))
+        };
+        let failed = |outcome: &Outcome| !matches!(outcome, Outcome::Passed | Outcome::NotChecked);
+        if check.needs.iter().any(|need| lacks(need, failed)) {
+            return Finding::not_reached(check.name);
+        }
+        let unchecked = |outcome: &Outcome| *outcome == Outcome::NotChecked;
+        if check.needs.iter().any(|need| lacks(need, unchecked)) {
+            return Finding::new(check.name, Outcome::NotChecked);
+        }
+        match (check.run)(&self.facts) {
+            Ok(()) => Finding::passed(check.name, found::of(check.name, &self.facts)),
+            Err(rejection) => Finding::rejected(check.name, rejection),
+        }
+    }
+
+    /// The types of the claims do not matter in a token of somebody else: there the issuer's fault
+    /// is the reason, which that check gives as its own.
+    fn fault_of_the_issuer_comes_first(&mut self) {
+        let outcome_of = |name| {
+            let finding = self.findings.iter().find(|finding| finding.check == name);
+            finding.map(|finding| &finding.outcome)
+        };
+        if matches!(outcome_of(CheckName::Issuer), Some(Outcome::Rejected(_)))
+            && outcome_of(CheckName::Issuer) == outcome_of(CheckName::Claims)
+        {
+            for finding in &mut self.findings {
+                if finding.check == CheckName::Claims {
+                    *finding = Finding::not_reached(CheckName::Claims);
+                }
+            }
+        }
+    }
+
+    fn permission(&mut self, requirement: Option<&Requirement>) {
+        let can_be_read = self.facts.token.type_fault.is_none();
+        let permissions = Permissions {
+            claims: &self.facts.token.claims,
+            payload: &self.facts.token.payload_text,
+        };
+        let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
+            self.findings.push(match judgement {
+                _ if !can_be_read => Finding::not_reached(check),
+                Ok(()) => Finding::passed(check, found::permission(&permissions)),
+                Err(denied) => Finding::denied(check, denied, expected),
+            });
+        };
+        judge(
+            CheckName::Permission,
+            self.facts.rules.default_permission(&permissions),
+            "a scope or a role".to_owned(),
+        );
+        if let Some(requirement) = requirement {
+            judge(
+                CheckName::Requirement,
+                requirement.check_permissions(&permissions),
+                requirement.to_string(),
+            );
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The atoms of which requirements are made.
+
+use serde_json::Value;
+
+use super::{Condition, Node};
+
+macro_rules! atoms {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        #[must_use = "nothing is required by an atom alone"]
+        #[expect(clippy::exhaustive_structs, reason = "written as a literal, and that is all it is")]
+        pub struct $name<S>(pub S);
+
+        impl<S: Into<String>> From<$name<S>> for Condition {
+            fn from(atom: $name<S>) -> Self {
+                Self(Node::$name(atom.0.into()))
+            }
+        }
+
+        combinators!($name<S>, S: Into<String>);
+    )*};
+}
+
+macro_rules! combinators {
+    ($type:ty, $($bounds:tt)*) => {
+        impl<$($bounds)*> $type {
+            /// Either will do.
+            #[must_use]
+            pub fn or(self, other: impl Into<Condition>) -> Condition {
+                Condition::from(self).or(other)
+            }
+
+            /// Both are required.
+            #[must_use]
+            pub fn and(self, other: impl Into<Condition>) -> Condition {
+                Condition::from(self).and(other)
+            }
+        }
+    };
+}
+
+atoms! {
+    /// A delegated permission, by its short name as it stands in `scp`: `Reports.Read`, not
+    /// `api://…/Reports.Read`. Only tokens of users have it, also where an agent acts for them.
+    Scope,
+    /// An app role that a *user* holds (`roles` of a user's token).
+    UserRole,
+    /// An application permission that an *application* was granted (`roles` of an app-only token).
+    /// A user who holds an app role of the same name does not pass for an application.
+    AppPermission,
+    /// Membership of a group, by its object id, or by its name where Entra emits names. Fails
+    /// where the token does not list the groups: see [`Groups`](crate::Groups).
+    Group,
+    /// That a user is known *not* to be in a group. Fails where the token does not list the groups.
+    NotInGroup,
+    /// An authentication context of Conditional Access, `c1` to `c99` (`acrs`).
+    AuthenticationContext,
+}
+
+/// Any claim that has this value, or an array with it. The value is a text, a number or a boolean.
+///
+/// Claims that users or other tenants can set (`email`, `upn`, `preferred_username`,
+/// `unique_name`) are refused when the requirement is built.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "nothing is required by an atom alone"]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "written as a literal, and that is all it is"
+)]
+pub struct Claim<N, V>(pub N, pub V);
+
+impl<N: Into<String>, V: Into<Value>> From<Claim<N, V>> for Condition {
+    fn from(claim: Claim<N, V>) -> Self {
+        Self(Node::Claim(claim.0.into(), claim.1.into()))
+    }
+}
+
+combinators!(Claim<N, V>, N: Into<String>, V: Into<Value>);
+
+/// Any one of them will do: `any([Scope("a"), Scope("b")])`.
+#[must_use]
+pub fn any(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Condition {
+    Condition(Node::Any(nodes(conditions)))
+}
+
+/// All of them are required: `all([Scope("a"), Scope("b")])`.
+#[must_use]
+pub fn all(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Condition {
+    Condition(Node::All(nodes(conditions)))
+}
+
+fn nodes(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Vec<Node> {
+    conditions
+        .into_iter()
+        .map(|condition| condition.into().0)
+        .collect()
+}

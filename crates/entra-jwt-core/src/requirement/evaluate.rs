@@ -1,0 +1,254 @@
+//! Whether a token meets a condition, and which scopes would help if not.
+
+use serde_json::Value;
+
+use super::Node;
+use crate::access_token::member;
+use crate::caller::Grant;
+use crate::claims::Claims;
+use crate::denied::Denied;
+use crate::groups::{GroupList, Groups};
+
+/// What a requirement looks at.
+pub(crate) struct Permissions<'a> {
+    pub(crate) claims: &'a Claims,
+    pub(crate) payload: &'a str,
+}
+
+impl Permissions<'_> {
+    pub(crate) fn grant(&self) -> Grant {
+        Grant::of(self.claims)
+    }
+
+    fn must_be_user(&self) -> Result<(), Denied> {
+        match self.grant() {
+            Grant::Delegated => Ok(()),
+            Grant::AppOnly | Grant::Unknown => Err(Denied::UserRequired),
+        }
+    }
+
+    fn must_be_app(&self) -> Result<(), Denied> {
+        match self.grant() {
+            Grant::AppOnly => Ok(()),
+            Grant::Delegated | Grant::Unknown => Err(Denied::AppRequired),
+        }
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.claims.roles().any(|role| role == name)
+    }
+
+    fn groups(&self) -> Result<&GroupList, Denied> {
+        self.must_be_user()?;
+        match self.claims.groups() {
+            Groups::Listed(groups) => Ok(groups),
+            Groups::Overage => Err(Denied::GroupsOverage),
+            Groups::NotEmitted => Err(Denied::GroupsNotEmitted),
+        }
+    }
+}
+
+pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Denied> {
+    match node {
+        Node::Scope(name) => {
+            permissions.must_be_user()?;
+            met(
+                permissions.claims.scopes().any(|scope| scope == name),
+                || Denied::MissingScope {
+                    any_of: vec![name.clone()],
+                    found: owned(permissions.claims.scopes()),
+                },
+            )
+        }
+        Node::UserRole(name) => {
+            permissions.must_be_user()?;
+            met(permissions.has_role(name), || Denied::MissingUserRole {
+                any_of: vec![name.clone()],
+                found: owned(permissions.claims.roles()),
+            })
+        }
+        Node::AppPermission(name) => {
+            permissions.must_be_app()?;
+            met(permissions.has_role(name), || {
+                Denied::MissingAppPermission {
+                    any_of: vec![name.clone()],
+                    found: owned(permissions.claims.roles()),
+                }
+            })
+        }
+        Node::Group(group) => met(permissions.groups()?.contains(group), || {
+            Denied::MissingGroup {
+                any_of: vec![group.clone()],
+            }
+        }),
+        Node::NotInGroup(group) => met(!permissions.groups()?.contains(group), || {
+            Denied::ForbiddenGroup {
+                group: group.clone(),
+            }
+        }),
+        Node::AuthenticationContext(id) => {
+            permissions.must_be_user()?;
+            let claims = permissions.claims;
+            let is_satisfied = claims
+                .authentication_contexts()
+                .any(|context| context == id);
+            met(is_satisfied, || Denied::StepUp {
+                context: id.clone(),
+                understands_challenges: claims
+                    .client_capabilities()
+                    .any(|capability| capability.eq_ignore_ascii_case("cp1")),
+            })
+        }
+        Node::Claim(name, expected) => met(has_claim(permissions, name, expected), || {
+            Denied::ClaimRequired {
+                claim: name.clone(),
+                expected: expected.to_string(),
+            }
+        }),
+        Node::Any(nodes) => any(nodes, permissions),
+        Node::All(nodes) => all(nodes, permissions),
+    }
+}
+
+fn met(is_met: bool, denied: impl FnOnce() -> Denied) -> Result<(), Denied> {
+    if is_met { Ok(()) } else { Err(denied()) }
+}
+
+fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
+}
+
+fn has_claim(permissions: &Permissions<'_>, name: &str, expected: &Value) -> bool {
+    match member(permissions.payload, name) {
+        Some(Value::Array(values)) => values.contains(expected),
+        Some(value) => value == *expected,
+        None => false,
+    }
+}
+
+/// Of the alternatives that fail, the closest names the reason; those as close as it are added to
+/// it, if they are of its kind.
+fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
+    let mut closest: Option<Denied> = None;
+    for node in nodes {
+        let Err(denied) = check(node, permissions) else {
+            return Ok(());
+        };
+        closest = Some(match closest {
+            Some(before) if closeness(&before) >= closeness(&denied) => merged(before, denied),
+            _ => denied,
+        });
+    }
+    // Never empty: such a requirement cannot be built.
+    Err(closest.unwrap_or(Denied::NoPermission))
+}
+
+/// The first that fails names the reason; but one that signing in again would mend, only if that
+/// is all there is.
+fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
+    let mut step_up = Ok(());
+    for node in nodes {
+        match check(node, permissions) {
+            Ok(()) => {}
+            Err(denied @ Denied::StepUp { .. }) if step_up.is_ok() => step_up = Err(denied),
+            Err(Denied::StepUp { .. }) => {}
+            Err(denied) => return Err(denied),
+        }
+    }
+    step_up
+}
+
+/// How little is missing.
+fn closeness(denied: &Denied) -> u8 {
+    match denied {
+        Denied::UserRequired | Denied::AppRequired => 0,
+        Denied::NoPermission
+        | Denied::MissingScope { .. }
+        | Denied::MissingUserRole { .. }
+        | Denied::MissingAppPermission { .. }
+        | Denied::MissingGroup { .. }
+        | Denied::ForbiddenGroup { .. }
+        | Denied::ClaimRequired { .. } => 1,
+        // It may be met already: only the token does not say.
+        Denied::GroupsOverage | Denied::GroupsNotEmitted => 2,
+        Denied::StepUp { .. } => 3,
+    }
+}
+
+fn merged(mut before: Denied, other: Denied) -> Denied {
+    match (&mut before, other) {
+        (Denied::MissingScope { any_of, .. }, Denied::MissingScope { any_of: more, .. })
+        | (Denied::MissingUserRole { any_of, .. }, Denied::MissingUserRole { any_of: more, .. })
+        | (
+            Denied::MissingAppPermission { any_of, .. },
+            Denied::MissingAppPermission { any_of: more, .. },
+        )
+        | (Denied::MissingGroup { any_of }, Denied::MissingGroup { any_of: more }) => {
+            any_of.extend(more);
+        }
+        _ => {}
+    }
+    before
+}
+
+pub(super) fn scopes<'n>(node: &'n Node, permissions: Option<&Permissions<'_>>) -> Vec<&'n str> {
+    Request::of(node, permissions).scopes
+}
+
+/// One way to meet a condition by requesting scopes.
+struct Request<'n> {
+    scopes: Vec<&'n str>,
+    /// How many conditions no scope can meet.
+    beyond_scopes: usize,
+    /// How many of the scopes the token lacks.
+    missing: usize,
+}
+
+impl<'n> Request<'n> {
+    fn of(node: &'n Node, permissions: Option<&Permissions<'_>>) -> Self {
+        match node {
+            Node::Scope(name) => {
+                let has =
+                    |permissions: &Permissions<'_>| permissions.claims.scopes().any(|s| s == name);
+                Self {
+                    scopes: vec![name],
+                    beyond_scopes: 0,
+                    missing: usize::from(!permissions.is_some_and(has)),
+                }
+            }
+            Node::Any(nodes) => nodes
+                .iter()
+                .map(|node| Self::of(node, permissions))
+                .min_by_key(|way| (way.beyond_scopes, way.missing))
+                .unwrap_or(Self::without_scopes(1)),
+            Node::All(nodes) => nodes
+                .iter()
+                .map(|node| Self::of(node, permissions))
+                .fold(Self::without_scopes(0), Self::together),
+            other => {
+                let is_met =
+                    permissions.is_some_and(|permissions| check(other, permissions).is_ok());
+                Self::without_scopes(usize::from(!is_met))
+            }
+        }
+    }
+
+    fn without_scopes(beyond_scopes: usize) -> Self {
+        Self {
+            scopes: Vec::new(),
+            beyond_scopes,
+            missing: 0,
+        }
+    }
+
+    fn together(mut self, other: Self) -> Self {
+        for scope in other.scopes {
+            if !self.scopes.contains(&scope) {
+                self.scopes.push(scope);
+            }
+        }
+        self.beyond_scopes = self.beyond_scopes.saturating_add(other.beyond_scopes);
+        self.missing = self.missing.saturating_add(other.missing);
+        self
+    }
+}

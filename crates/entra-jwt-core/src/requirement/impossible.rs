@@ -1,0 +1,291 @@
+//! Conditions that no token of Entra can ever meet, found before the first request.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Node;
+use crate::identifier::Guid;
+
+/// No token can ever meet the condition. Lists every reason, each with the correction.
+///
+/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ImpossibleRequirement {
+    reasons: Vec<Impossible>,
+}
+
+/// Why no token can ever meet a condition, or why every token would.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Impossible {
+    /// A scope or role under the full name by which it is requested.
+    #[error("{atom} \"{found}\": tokens have short names; use \"{short}\"")]
+    FullName {
+        /// `scope`, `user role` or `app permission`.
+        atom: &'static str,
+        /// The name.
+        found: String,
+        /// The name as tokens have it.
+        short: String,
+    },
+    /// `.default`, which asks for everything that is granted and is no scope itself.
+    #[error(
+        "scope \"{found}\": .default is a form of request and never in a token; name the scope that \
+         it stands for"
+    )]
+    DefaultScope {
+        /// The name.
+        found: String,
+    },
+    /// A scope of OpenID Connect.
+    #[error(
+        "scope \"{found}\": OpenID Connect's scopes (openid, profile, email, offline_access) are \
+         never in an access token; leave it out, and require a scope of this API (Expose an API)"
+    )]
+    OpenIdScope {
+        /// The name.
+        found: String,
+    },
+    /// Several names in one.
+    #[error("{atom} \"{found}\": more than one name; use all([..]) or any([..])")]
+    SeveralNames {
+        /// `scope`, `user role` or `app permission`.
+        atom: &'static str,
+        /// The text.
+        found: String,
+    },
+    /// A name that is empty, or that stands for none.
+    #[error("{atom} \"{found}\": no name")]
+    NoName {
+        /// The kind of atom.
+        atom: &'static str,
+        /// The text.
+        found: String,
+    },
+    /// An id of nothing but zeros, as templates have it.
+    #[error("{atom} \"{found}\": a placeholder; copy the object id from the group's Overview page")]
+    Placeholder {
+        /// The kind of atom.
+        atom: &'static str,
+        /// The text.
+        found: String,
+    },
+    /// Not `c1` to `c99`.
+    #[error(
+        "authentication context \"{found}\": use one of c1 to c99 (Conditional Access, \
+         Authentication contexts)"
+    )]
+    Context {
+        /// The text.
+        found: String,
+    },
+    /// A claim that users can change, or that another tenant can set to the same.
+    #[error(
+        "claim {claim}: it is mutable, and another tenant can issue the same; decide by a role, a \
+         group or the object id (oid) with the tenant"
+    )]
+    MutableClaim {
+        /// The claim.
+        claim: String,
+    },
+    /// A claim that has an atom of its own, whose rules a plain comparison would miss.
+    #[error("claim {claim}: use {atom} instead")]
+    OwnAtom {
+        /// The claim.
+        claim: String,
+        /// The atom, or atoms.
+        atom: &'static str,
+    },
+    /// A value that is no text, number or boolean.
+    #[error("claim {claim}: the value must be a text, a number or a boolean")]
+    ClaimValue {
+        /// The claim.
+        claim: String,
+    },
+    /// An empty list of alternatives, of which none can be met.
+    #[error("any of nothing: no token could pass; name at least one alternative")]
+    NoAlternative,
+    /// An empty list of conditions, which every token meets.
+    #[error("all of nothing: every token would pass; name what is required")]
+    NoCondition,
+    /// One that only users can meet, and one that only applications can.
+    #[error(
+        "{condition}: no token is a user's and an application's at once; use or(..) instead of \
+         and(..)"
+    )]
+    UserAndApp {
+        /// The condition.
+        condition: String,
+    },
+}
+
+impl ImpossibleRequirement {
+    /// Every reason.
+    pub fn reasons(&self) -> impl Iterator<Item = &Impossible> {
+        self.reasons.iter()
+    }
+}
+
+impl fmt::Display for ImpossibleRequirement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a requirement that makes no sense:")?;
+        self.reasons
+            .iter()
+            .try_for_each(|reason| write!(formatter, "\n  - {reason}"))
+    }
+}
+
+impl fmt::Debug for ImpossibleRequirement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for ImpossibleRequirement {}
+
+pub(super) fn check(node: &Node) -> Result<(), ImpossibleRequirement> {
+    let mut reasons = Vec::new();
+    collect(node, &mut reasons);
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(ImpossibleRequirement { reasons })
+    }
+}
+
+fn collect(node: &Node, reasons: &mut Vec<Impossible>) {
+    match node {
+        Node::Scope(name) => reasons.extend(scope(name)),
+        Node::UserRole(name) => reasons.extend(name_of("user role", name)),
+        Node::AppPermission(name) => reasons.extend(name_of("app permission", name)),
+        Node::Group(group) | Node::NotInGroup(group) => reasons.extend(group_of(group)),
+        Node::AuthenticationContext(id) => reasons.extend(context(id)),
+        Node::Claim(claim, value) => reasons.extend(claim_of(claim, value)),
+        Node::Any(nodes) if nodes.is_empty() => reasons.push(Impossible::NoAlternative),
+        Node::All(nodes) if nodes.is_empty() => reasons.push(Impossible::NoCondition),
+        Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, reasons)),
+        Node::All(nodes) => {
+            nodes.iter().for_each(|node| collect(node, reasons));
+            // Told once, by the innermost that is contradictory.
+            let is_told = |node: &Node| Callers::of(node).is_nobody();
+            if Callers::of(node).is_nobody() && !nodes.iter().any(is_told) {
+                reasons.push(Impossible::UserAndApp {
+                    condition: node.to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// Entra's scopes of OpenID Connect, which it grants without ever writing them into `scp`.
+const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
+fn scope(name: &str) -> Option<Impossible> {
+    let found = || name.to_owned();
+    if OPEN_ID.contains(&name) {
+        return Some(Impossible::OpenIdScope { found: found() });
+    }
+    if name == ".default" || name.ends_with("/.default") {
+        return Some(Impossible::DefaultScope { found: found() });
+    }
+    name_of("scope", name)
+}
+
+fn name_of(atom: &'static str, name: &str) -> Option<Impossible> {
+    let found = name.to_owned();
+    if name.trim().is_empty() || name == "/" {
+        return Some(Impossible::NoName { atom, found });
+    }
+    if name.contains(char::is_whitespace) {
+        return Some(Impossible::SeveralNames { atom, found });
+    }
+    // `{App ID URI}/{name}` or `{client id}/{name}`; a slash alone may be part of a name.
+    let (resource, short) = name.rsplit_once('/')?;
+    let is_full = resource.contains("://") || Guid::from_setting(resource).is_some();
+    is_full.then(|| Impossible::FullName {
+        atom,
+        found,
+        short: short.to_owned(),
+    })
+}
+
+fn group_of(group: &str) -> Option<Impossible> {
+    let (atom, found) = ("group", group.to_owned());
+    if group.trim().is_empty() {
+        return Some(Impossible::NoName { atom, found });
+    }
+    (group == "00000000-0000-0000-0000-000000000000")
+        .then_some(Impossible::Placeholder { atom, found })
+}
+
+fn context(id: &str) -> Option<Impossible> {
+    let is_known = id
+        .strip_prefix('c')
+        .filter(|number| !number.starts_with(['0', '+']))
+        .and_then(|number| number.parse::<u8>().ok())
+        .is_some_and(|number| (1..=99).contains(&number));
+    (!is_known).then(|| Impossible::Context {
+        found: id.to_owned(),
+    })
+}
+
+fn claim_of(name: &str, value: &Value) -> Option<Impossible> {
+    let claim = name.to_owned();
+    let atom = match name {
+        "" => {
+            return Some(Impossible::NoName {
+                atom: "claim",
+                found: claim,
+            });
+        }
+        "email" | "upn" | "preferred_username" | "unique_name" => {
+            return Some(Impossible::MutableClaim { claim });
+        }
+        "scp" => Some("Scope"),
+        "roles" => Some("UserRole or AppPermission"),
+        "groups" => Some("Group or NotInGroup"),
+        "acrs" => Some("AuthenticationContext"),
+        _ => None,
+    };
+    match (atom, value) {
+        (Some(atom), _) => Some(Impossible::OwnAtom { claim, atom }),
+        (None, Value::Null | Value::Array(_) | Value::Object(_)) => {
+            Some(Impossible::ClaimValue { claim })
+        }
+        (None, Value::String(_) | Value::Number(_) | Value::Bool(_)) => None,
+    }
+}
+
+/// Which kinds of callers can meet a condition.
+#[derive(Clone, Copy)]
+struct Callers {
+    users: bool,
+    apps: bool,
+}
+
+impl Callers {
+    fn of(node: &Node) -> Self {
+        let both = |users, apps| Self { users, apps };
+        match node {
+            // Entra writes groups and authentication contexts into users' tokens only.
+            Node::Scope(_)
+            | Node::UserRole(_)
+            | Node::Group(_)
+            | Node::NotInGroup(_)
+            | Node::AuthenticationContext(_) => both(true, false),
+            Node::AppPermission(_) => both(false, true),
+            Node::Claim(..) => both(true, true),
+            Node::Any(nodes) => nodes.iter().map(Self::of).fold(both(false, false), |a, b| {
+                both(a.users || b.users, a.apps || b.apps)
+            }),
+            Node::All(nodes) => nodes.iter().map(Self::of).fold(both(true, true), |a, b| {
+                both(a.users && b.users, a.apps && b.apps)
+            }),
+        }
+    }
+
+    fn is_nobody(self) -> bool {
+        !self.users && !self.apps
+    }
+}

@@ -1,0 +1,170 @@
+//! What a route requires of a token beyond being valid.
+//!
+//! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]; a [`Requirement`] is a
+//! condition that was found possible to meet.
+
+mod atom;
+mod evaluate;
+mod impossible;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use self::atom::{
+    AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
+};
+pub(crate) use self::evaluate::Permissions;
+pub use self::impossible::{Impossible, ImpossibleRequirement};
+use crate::access_token::AccessToken;
+use crate::denied::Denied;
+
+/// Atoms joined by `and` and `or`: not known yet whether any token could meet it.
+///
+/// [`Requirement::new`] finds out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition(Node);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    Scope(String),
+    UserRole(String),
+    AppPermission(String),
+    Group(String),
+    NotInGroup(String),
+    AuthenticationContext(String),
+    Claim(String, Value),
+    Any(Vec<Node>),
+    All(Vec<Node>),
+}
+
+impl Condition {
+    /// Either will do.
+    #[must_use]
+    pub fn or(self, other: impl Into<Self>) -> Self {
+        let mut nodes = match self.0 {
+            Node::Any(nodes) => nodes,
+            node => vec![node],
+        };
+        match other.into().0 {
+            Node::Any(more) => nodes.extend(more),
+            node => nodes.push(node),
+        }
+        Self(Node::Any(nodes))
+    }
+
+    /// Both are required.
+    #[must_use]
+    pub fn and(self, other: impl Into<Self>) -> Self {
+        let mut nodes = match self.0 {
+            Node::All(nodes) => nodes,
+            node => vec![node],
+        };
+        match other.into().0 {
+            Node::All(more) => nodes.extend(more),
+            node => nodes.push(node),
+        }
+        Self(Node::All(nodes))
+    }
+}
+
+/// What a route requires of a token: a [`Condition`] that some token of Entra can meet.
+///
+/// Cheap to clone. Displayed as people would say it: `scope Reports.Read or app permission
+/// Reports.Read.All`.
+///
+/// ```
+/// use entra_jwt_core::{AppPermission, Requirement, Scope};
+///
+/// # fn main() -> Result<(), entra_jwt_core::ImpossibleRequirement> {
+/// let readers = Requirement::new(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
+/// assert_eq!(
+///     readers.to_string(),
+///     "scope Reports.Read or app permission Reports.Read.All"
+/// );
+/// // Full names are for requests; tokens have short ones.
+/// let error = Requirement::new(Scope("api://orders/Reports.Read")).unwrap_err();
+/// assert!(error.to_string().contains("use \"Reports.Read\""));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requirement(Arc<Node>);
+
+impl Requirement {
+    /// Takes a condition, if some token could meet it.
+    ///
+    /// # Errors
+    /// Everything that makes it impossible, each with the correction.
+    pub fn new(condition: impl Into<Condition>) -> Result<Self, ImpossibleRequirement> {
+        let node = condition.into().0;
+        impossible::check(&node)?;
+        Ok(Self(Arc::new(node)))
+    }
+
+    /// Whether the token meets it. Costs no allocation if it does, but for [`Claim`], which reads
+    /// the payload.
+    ///
+    /// # Errors
+    /// What is missing. Of several alternatives that fail, the one that comes closest names the
+    /// reason.
+    pub fn check(&self, token: &AccessToken) -> Result<(), Denied> {
+        self.check_permissions(&token.permissions())
+    }
+
+    pub(crate) fn check_permissions(&self, permissions: &Permissions<'_>) -> Result<(), Denied> {
+        evaluate::check(&self.0, permissions)
+    }
+
+    /// The scopes that a client should request to meet it, by their short names: of several
+    /// alternatives those that come closest to what the token has already, or, without a token,
+    /// the first with the fewest. Empty if no scope is required.
+    #[must_use]
+    pub fn scopes(&self, token: Option<&AccessToken>) -> Vec<&str> {
+        evaluate::scopes(&self.0, token.map(AccessToken::permissions).as_ref())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&*self.0, formatter)
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scope(name) => write!(formatter, "scope {name}"),
+            Self::UserRole(name) => write!(formatter, "user role {name}"),
+            Self::AppPermission(name) => write!(formatter, "app permission {name}"),
+            Self::Group(group) => write!(formatter, "member of group {group}"),
+            Self::NotInGroup(group) => write!(formatter, "not a member of group {group}"),
+            Self::AuthenticationContext(id) => write!(formatter, "authentication context {id}"),
+            Self::Claim(name, value) => write!(formatter, "claim {name} = {value}"),
+            Self::Any(nodes) => joined(formatter, nodes, " or "),
+            Self::All(nodes) => joined(formatter, nodes, " and "),
+        }
+    }
+}
+
+fn joined(formatter: &mut fmt::Formatter<'_>, nodes: &[Node], word: &str) -> fmt::Result {
+    for (position, node) in nodes.iter().enumerate() {
+        if position > 0 {
+            formatter.write_str(word)?;
+        }
+        match node {
+            Node::Any(inner) | Node::All(inner) if inner.len() > 1 && nodes.len() > 1 => {
+                write!(formatter, "({node})")?;
+            }
+            _ => fmt::Display::fmt(node, formatter)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,540 @@
+//! Every rule by every token of the development tenant: the exact code, for every tenancy, cloud
+//! and version, and that `explain` gives the reason that refuses.
+
+use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
+use entra_jwt_core::{
+    AccessToken, CheckName, Cloud, Explain, KeySet, Outcome, Rejection, Tenancy, TenantId,
+    Unverified, Validator, ValidatorBuilder, Verdict,
+};
+
+use crate::{API, CLIENT, OTHER_TENANT};
+
+/// Where in the order of the checks a token is refused, or nowhere.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Expected {
+    /// Before it is asked whether the tenant is allowed.
+    BeforeTenant(&'static str),
+    /// Of another tenant of work or school.
+    OtherTenant,
+    /// After the tenant: a token of a tenant that is not allowed is refused for that.
+    AfterTenant(&'static str),
+    /// Valid, but permits nothing.
+    Denied(&'static str),
+    Accepted,
+}
+use Expected::{Accepted, AfterTenant, BeforeTenant, Denied, OtherTenant};
+
+/// A good token, which the flaws spoil.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Base {
+    User,
+    App,
+    UserV1,
+    AppV1,
+    Personal,
+}
+
+impl Base {
+    const ALL: [Self; 5] = [
+        Self::User,
+        Self::App,
+        Self::UserV1,
+        Self::AppV1,
+        Self::Personal,
+    ];
+
+    fn token(self, tenant: &DevTenant) -> TokenBuilder<'_> {
+        let user = || tenant.user("ada").scope("Reports.Read");
+        let app = || tenant.app(CLIENT).role("Reports.Read.All");
+        match self {
+            Self::User => user(),
+            Self::App => app(),
+            Self::UserV1 => user().v1(),
+            Self::AppV1 => app().v1(),
+            Self::Personal => tenant.personal("ada").scope("Reports.Read"),
+        }
+        .for_api(API)
+    }
+
+    fn is_v1(self) -> bool {
+        matches!(self, Self::UserV1 | Self::AppV1)
+    }
+}
+
+/// What each flaw makes of a token that is good otherwise.
+fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
+    match flaw {
+        // The form.
+        Flaw::Oversize => BeforeTenant("token_too_large"),
+        Flaw::FourSegments | Flaw::TwoSegments => BeforeTenant("not_a_token"),
+        Flaw::Jwe => BeforeTenant("encrypted_token"),
+        Flaw::Padding | Flaw::TrailingBits => BeforeTenant("invalid_base64"),
+        Flaw::DuplicateClaim
+        | Flaw::DuplicateClaimEscaped
+        | Flaw::DuplicateHeader
+        | Flaw::DuplicateUnknownClaim => BeforeTenant("duplicate_member"),
+        Flaw::NoKid => BeforeTenant("missing_kid"),
+        Flaw::Crit => BeforeTenant("unsupported_header"),
+        // The header.
+        Flaw::HeaderNonce => BeforeTenant("graph_token"),
+        Flaw::AlgNone | Flaw::Hs256WithPublicKey | Flaw::Ps256 | Flaw::Rs512 => {
+            BeforeTenant("wrong_algorithm")
+        }
+        Flaw::TypAtJwt => BeforeTenant("wrong_token_type"),
+        // The key.
+        Flaw::UnknownKid => BeforeTenant("unknown_key"),
+        Flaw::WrongKey | Flaw::BadSignature | Flaw::EmbeddedJwk => BeforeTenant("bad_signature"),
+        // The claims' types.
+        Flaw::ExpString
+        | Flaw::ExpHuge
+        | Flaw::NbfString
+        | Flaw::AudArray
+        | Flaw::ScpArray
+        | Flaw::RolesString => BeforeTenant("wrong_type"),
+        // The lifetime.
+        Flaw::NoExp => BeforeTenant("missing_claim"),
+        Flaw::Expired | Flaw::ExpiredAtSkewEdge => BeforeTenant("expired"),
+        Flaw::NotYetValid => BeforeTenant("not_yet_valid"),
+        Flaw::NbfAfterExp => BeforeTenant("impossible_lifetime"),
+        Flaw::ExpiredWithinSkew | Flaw::NotYetValidWithinSkew | Flaw::ExpFloat => Accepted,
+        // The issuer.
+        Flaw::NoTid | Flaw::NoIssuer => BeforeTenant("missing_claim"),
+        Flaw::TidTwin => BeforeTenant("ambiguous_tenant"),
+        Flaw::UpperCaseTid | Flaw::TidNoGuid => BeforeTenant("invalid_tenant"),
+        Flaw::IssuerOfAnotherCloud => BeforeTenant("wrong_cloud"),
+        Flaw::IssuerV11
+        | Flaw::TidOfAnotherTenant
+        | Flaw::IssuerOfAnotherTenant
+        | Flaw::IssuerTemplateLiteral
+        | Flaw::IssuerWrongHost
+        | Flaw::IssuerAliasHost
+        | Flaw::IssuerSlashAdded
+        | Flaw::IssuerSlashRemoved => BeforeTenant("wrong_issuer"),
+        Flaw::AnotherTenant if base == Base::Personal => AfterTenant("key_issuer_mismatch"),
+        Flaw::AnotherTenant => OtherTenant,
+        // What the key may sign.
+        Flaw::PersonalKey if base == Base::Personal => Accepted,
+        Flaw::PersonalKey => AfterTenant("key_issuer_mismatch"),
+        Flaw::OtherCloudKey => AfterTenant("key_cloud_mismatch"),
+        // The audience.
+        Flaw::NoAud => AfterTenant("missing_claim"),
+        Flaw::AudGraph => AfterTenant("graph_token"),
+        Flaw::AudManagement => AfterTenant("microsoft_api_token"),
+        Flaw::AudOther | Flaw::AudUpperCase => AfterTenant("wrong_audience"),
+        // The kind.
+        Flaw::ProofOfPossession => AfterTenant("proof_of_possession"),
+        Flaw::NoClient | Flaw::PayloadNonce | Flaw::CHash | Flaw::AtHash => AfterTenant("id_token"),
+        // The permission.
+        Flaw::ScpEmpty | Flaw::ScpSlash if matches!(base, Base::App | Base::AppV1) => Accepted,
+        Flaw::NoScopeNoRole | Flaw::ScpEmpty | Flaw::ScpSlash => Denied("no_permission"),
+        other => panic!("{other:?} of {base:?} in {cloud:?} is not in the table"),
+    }
+}
+
+struct Row {
+    tenancy: Tenancy,
+    admits_home: bool,
+    admits_others: bool,
+    admits_personal: bool,
+}
+
+fn tenancies(tenant: &DevTenant) -> Vec<Row> {
+    let home: TenantId = tenant.id().parse().unwrap();
+    let row = |tenancy, admits_home, admits_others, admits_personal| Row {
+        tenancy,
+        admits_home,
+        admits_others,
+        admits_personal,
+    };
+    let list = Tenancy::tenants([home, OTHER_TENANT.parse().unwrap()]);
+    vec![
+        row(Tenancy::tenant(home), true, false, false),
+        row(list, true, false, false),
+        row(Tenancy::organizations(), true, true, false),
+        row(Tenancy::common(), true, true, true),
+        row(Tenancy::consumers(), false, false, true),
+    ]
+}
+
+/// The code that the whole must give: the flaw's, or the tenancy's, or the version's.
+fn code(expected: Expected, base: Base, row: &Row, accepts_v1: bool) -> &'static str {
+    let is_personal = base == Base::Personal && expected != OtherTenant;
+    let is_admitted = match expected {
+        OtherTenant => row.admits_others,
+        // The flaw makes it one of another tenant, signed by the personal key.
+        AfterTenant("key_issuer_mismatch") if is_personal => row.admits_others,
+        _ if is_personal => row.admits_personal,
+        _ => row.admits_home,
+    };
+    let refused_tenant = match expected {
+        AfterTenant("key_issuer_mismatch") if is_personal => "tenant_not_allowed",
+        _ if is_personal => "personal_account",
+        _ => "tenant_not_allowed",
+    };
+    match expected {
+        BeforeTenant(code) => code,
+        _ if !is_admitted => refused_tenant,
+        _ if base.is_v1() && !accepts_v1 => "v1_token",
+        AfterTenant(code) | Denied(code) => code,
+        OtherTenant | Accepted => "accepted",
+    }
+}
+
+/// The clouds, played and configured.
+const CLOUDS: [(DevCloud, Cloud); 3] = [
+    (DevCloud::Public, Cloud::Public),
+    (DevCloud::UsGovernment, Cloud::UsGovernment),
+    (DevCloud::China, Cloud::China),
+];
+
+/// What validation and the default permission say, which `explain` must say too.
+fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) -> &'static str {
+    let now = tenant.clock()();
+    let result = validator.validate(token, keys, now);
+    let report = validator.explain(token, &Explain::at(now).keys(keys));
+    let code = match &result {
+        Err(rejection) => {
+            assert_eq!(report.verdict(), Verdict::Rejected(rejection));
+            rejection.code()
+        }
+        Ok(valid) => match validator.default_permission(valid) {
+            Err(denied) => {
+                assert_eq!(report.verdict(), Verdict::Denied(&denied));
+                denied.code()
+            }
+            Ok(()) => {
+                assert_eq!(report.verdict(), Verdict::Accepted);
+                "accepted"
+            }
+        },
+    };
+    precheck_agrees(validator, token, &result, now);
+    without_keys_nothing_is_accepted(validator, token, code, now);
+    code
+}
+
+/// What the precheck refuses, the whole refuses; what it lets pass, only the key can refuse.
+fn precheck_agrees(
+    validator: &Validator,
+    token: &str,
+    result: &Result<AccessToken, Rejection>,
+    now: std::time::SystemTime,
+) {
+    let Ok(unverified) = Unverified::parse(token) else {
+        return;
+    };
+    match (validator.precheck(&unverified, now), result) {
+        (Err(_), result) => assert!(result.is_err()),
+        (Ok(()), Err(rejection)) => assert!(
+            rejection.public_code() == "untrusted_signature",
+            "{rejection:?}"
+        ),
+        (Ok(()), Ok(_)) => {}
+    }
+}
+
+fn without_keys_nothing_is_accepted(
+    validator: &Validator,
+    token: &str,
+    code: &str,
+    now: std::time::SystemTime,
+) {
+    let report = validator.explain(token, &Explain::at(now));
+    assert_ne!(report.verdict(), Verdict::Accepted);
+    if code == "accepted" {
+        assert_eq!(report.verdict(), Verdict::NotVerified);
+        let signature = report.finding(CheckName::Signature).unwrap();
+        assert_eq!(signature.outcome, Outcome::NotChecked);
+    }
+}
+
+#[tokio::test]
+async fn each_flaw_gives_its_code_for_every_tenancy_cloud_and_version() {
+    for (played, cloud) in CLOUDS {
+        let tenant = DevTenant::builder().cloud(played).start().await.unwrap();
+        // The set with the most keys, so that only the rules tell them apart.
+        let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+        let rows = tenancies(&tenant);
+        for base in Base::ALL {
+            let good = (None, Accepted, base.token(&tenant).mint());
+            let flawed = Flaw::ALL.iter().map(|flaw| {
+                let token = base.token(&tenant).flaw(*flaw).mint();
+                (Some(*flaw), expected(*flaw, base, played), token)
+            });
+            for (flaw, expected, token) in std::iter::once(good).chain(flawed) {
+                for row in &rows {
+                    for accepts_v1 in [false, true] {
+                        let rules = rules(row.tenancy.clone(), cloud, accepts_v1);
+                        let found = judge(&rules, &keys, &tenant, &token);
+                        assert_eq!(
+                            found,
+                            code(expected, base, row, accepts_v1),
+                            "{flaw:?} of {base:?} in {cloud}, {}, v1: {accepts_v1}",
+                            row.tenancy
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rules(tenancy: Tenancy, cloud: Cloud, accepts_v1: bool) -> Validator {
+    let rules = Validator::entra(tenancy, API.parse().unwrap()).cloud(cloud);
+    let rules = if accepts_v1 {
+        rules.accept_v1_tokens()
+    } else {
+        rules
+    };
+    rules.build().unwrap()
+}
+
+/// Settings of a validator, by name.
+type Rules = (&'static str, fn(ValidatorBuilder) -> ValidatorBuilder);
+
+#[tokio::test]
+async fn each_preset_gives_its_code_under_each_rule_about_callers() {
+    let tenant = DevTenant::start().await.unwrap();
+    let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+    let user = || tenant.user("ada").scope("Reports.Read").for_api(API);
+    let app = || tenant.app(CLIENT).role("Reports.Read.All").for_api(API);
+    let bare = || tenant.app(CLIENT).for_api(API);
+    let other_client = "3c2b1a09-1f2e-4d3c-8b4a-5f6e7d8c9b0a";
+
+    let rules: [Rules; 5] = [
+        ("default", |rules| rules),
+        ("allowed", |rules| {
+            rules.allowed_clients([CLIENT.parse().unwrap()])
+        }),
+        ("exempt", |rules| {
+            rules.exempt_clients([CLIENT.parse().unwrap()])
+        }),
+        ("exempt but not allowed", |rules| {
+            let other = "3c2b1a09-1f2e-4d3c-8b4a-5f6e7d8c9b0a".parse().unwrap();
+            rules
+                .allowed_clients([other])
+                .exempt_clients([CLIENT.parse().unwrap()])
+        }),
+        ("no guests", ValidatorBuilder::refuse_guests),
+    ];
+    // In the order of the rules above.
+    let (ok, client, none) = ("accepted", "client_not_allowed", "no_permission");
+    let table: Vec<(&str, TokenBuilder<'_>, [&str; 5])> = vec![
+        ("user", user(), [ok, client, ok, client, ok]),
+        (
+            "user of the client",
+            user().client(CLIENT),
+            [ok, ok, ok, client, ok],
+        ),
+        ("app", app(), [ok, ok, ok, client, ok]),
+        (
+            "app with idtyp",
+            app().with_idtyp(),
+            [ok, ok, ok, client, ok],
+        ),
+        ("app without a role", bare(), [none, none, ok, client, none]),
+        (
+            "app without a role, with idtyp",
+            bare().with_idtyp(),
+            [none, none, ok, client, none],
+        ),
+        (
+            "app without a service principal",
+            bare().without_service_principal(),
+            [none, none, ok, client, none],
+        ),
+        (
+            "another app without a role",
+            tenant.app(other_client).for_api(API),
+            [none, client, none, none, none],
+        ),
+        // The exemption is for applications as themselves, not for users of theirs.
+        (
+            "user without a scope of the exempt client",
+            tenant.user("ada").client(CLIENT).for_api(API),
+            [none, none, none, client, none],
+        ),
+        (
+            "autonomous agent without a role",
+            bare().agent(),
+            [none, none, ok, client, none],
+        ),
+        ("autonomous agent", app().agent(), [ok, ok, ok, client, ok]),
+        (
+            "agent for a user",
+            user().agent(),
+            [ok, client, ok, client, ok],
+        ),
+        (
+            "agent's user",
+            user().agent_user(),
+            [ok, client, ok, client, ok],
+        ),
+        (
+            "guest",
+            user().guest(),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        (
+            "guest by acct",
+            user().claim("acct", 1),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        (
+            "guest by relation",
+            user().claim("xms_idrel", "1 5"),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        (
+            "member who is authenticated elsewhere",
+            user().guest().claim("acct", 0),
+            [ok, client, ok, client, ok],
+        ),
+        (
+            "personal account as a guest",
+            user().claim("idp", "live.com"),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        ("v1 application, whose idp is its own tenant", app().v1(), {
+            let v1 = "v1_token";
+            [v1, v1, v1, v1, v1]
+        }),
+        (
+            "bound to a key",
+            user().proof_of_possession(),
+            ["proof_of_possession"; 5],
+        ),
+        (
+            "id token",
+            tenant.id_token("ada").for_api(API),
+            ["id_token"; 5],
+        ),
+        ("for Graph", tenant.graph_token("ada"), ["graph_token"; 5]),
+        (
+            "personal account",
+            tenant.personal("ada").for_api(API),
+            ["personal_account"; 5],
+        ),
+        (
+            "B2C",
+            tenant.b2c_token("ada", B2cPolicy::Default).for_api(API),
+            ["missing_claim"; 5],
+        ),
+        (
+            "B2C with tid",
+            tenant
+                .b2c_token("ada", B2cPolicy::Tfp)
+                .for_api(API)
+                .claim("tid", tenant.id()),
+            ["wrong_issuer"; 5],
+        ),
+    ];
+    for (name, token, codes) in table {
+        let token = token.mint();
+        for ((rule, set), expected) in rules.iter().zip(codes) {
+            let home: TenantId = tenant.id().parse().unwrap();
+            let validator = set(Validator::entra(home, API.parse().unwrap()));
+            let validator = validator.build().unwrap();
+            let found = judge(&validator, &keys, &tenant, &token);
+            assert_eq!(found, expected, "{name}, {rule}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn external_id_has_its_own_issuer_and_nobody_elses() {
+    let external = DevTenant::builder().external_id().start().await.unwrap();
+    let workforce = DevTenant::start().await.unwrap();
+    let home: TenantId = external.id().parse().unwrap();
+    let api = API.parse().unwrap();
+    let validator = Validator::entra(home, api).external_id().build().unwrap();
+    let keys = KeySet::from_jwks(external.jwks().as_bytes())
+        .unwrap()
+        .with_cloud_instance_name("microsoftonline.com");
+    for flaw in Flaw::ALL {
+        let expected = match (*flaw, expected(*flaw, Base::User, DevCloud::Public)) {
+            (_, BeforeTenant(code) | AfterTenant(code) | Denied(code)) => code,
+            (_, Accepted) => "accepted",
+            (_, OtherTenant) => "tenant_not_allowed",
+        };
+        // The keys of the shared documents are not among those of External ID.
+        let expected = match flaw {
+            Flaw::PersonalKey | Flaw::OtherCloudKey => "unknown_key",
+            Flaw::IssuerOfAnotherCloud => "wrong_issuer",
+            _ => expected,
+        };
+        let token = Base::User.token(&external).flaw(*flaw).mint();
+        assert_eq!(
+            judge(&validator, &keys, &external, &token),
+            expected,
+            "{flaw:?}"
+        );
+    }
+    assert_eq!(
+        judge(
+            &validator,
+            &keys,
+            &external,
+            &Base::User.token(&external).mint()
+        ),
+        "accepted"
+    );
+
+    // Each is refused by the other's rules.
+    let token = Base::User.token(&workforce).mint();
+    let keys = KeySet::from_jwks(workforce.jwks().as_bytes()).unwrap();
+    assert_eq!(judge(&validator, &keys, &workforce, &token), "wrong_issuer");
+    let workforce_rules = Validator::entra(home, api).build().unwrap();
+    let token = Base::User.token(&external).mint();
+    let keys = KeySet::from_jwks(external.jwks().as_bytes()).unwrap();
+    let now = external.clock()();
+    let rejection = workforce_rules.validate(&token, &keys, now).unwrap_err();
+    assert_eq!(rejection.code(), "wrong_issuer");
+    assert!(rejection.remedy().contains("external_id("), "{rejection:?}");
+}
+
+#[tokio::test]
+async fn a_key_of_another_cloud_counts_only_by_a_setting_named_dangerous() {
+    let tenant = DevTenant::start().await.unwrap();
+    let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+    let home: TenantId = tenant.id().parse().unwrap();
+    let rules = || Validator::entra(home, API.parse().unwrap());
+    let token = Base::User.token(&tenant).flaw(Flaw::OtherCloudKey).mint();
+    let strict = rules().build().unwrap();
+    assert_eq!(judge(&strict, &keys, &tenant, &token), "key_cloud_mismatch");
+    let lax = rules().dangerous().accept_keys_of_other_clouds();
+    let lax = lax.build().unwrap();
+    assert_eq!(judge(&lax, &keys, &tenant, &token), "accepted");
+    let token = Base::User.token(&tenant).flaw(Flaw::PersonalKey).mint();
+    assert_eq!(judge(&lax, &keys, &tenant, &token), "key_issuer_mismatch");
+}
+
+#[tokio::test]
+async fn where_the_clouds_name_is_not_known_it_is_the_discovered_one() {
+    let external = DevTenant::builder().external_id().start().await.unwrap();
+    let home: TenantId = external.id().parse().unwrap();
+    let validator = Validator::entra(home, API.parse().unwrap())
+        .external_id()
+        .build()
+        .unwrap();
+    let token = Base::User.token(&external).mint();
+    for (discovered, expected) in [
+        (None, "accepted"),
+        (Some("microsoftonline.com"), "accepted"),
+        (Some(""), "accepted"),
+        (Some("microsoftonline.us"), "key_cloud_mismatch"),
+    ] {
+        let keys = KeySet::from_jwks(external.jwks().as_bytes()).unwrap();
+        // Also where the keys are shared already.
+        let keys = keys.clone();
+        let keys = match discovered {
+            Some(name) => keys.with_cloud_instance_name(name),
+            None => keys,
+        };
+        assert_eq!(
+            judge(&validator, &keys, &external, &token),
+            expected,
+            "{discovered:?}"
+        );
+    }
+}
