@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use entra_jwt_core::{Explain, Key, Report, Unverified, Validator};
+use entra_jwt_core::{Explain, Key, Report, Requirement, Unverified, Validator};
 use http::HeaderMap;
 
 use crate::after_check::Remembering;
@@ -128,22 +128,25 @@ impl EntraAuth {
     }
 
     /// Runs every check of a token to its end, with the keys that are held now, and reports on
-    /// each: for people who look for the reason. Without keys (see [`ready`](Self::ready)) the
-    /// signature is not checked. The tenant rule is not asked.
+    /// each, and on the requirement of a route if one is given: for people who look for the
+    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
+    /// rule is not asked.
     #[must_use]
-    pub fn explain(&self, token: &str) -> Report {
+    pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
         let issuers = &self.inner.parts.issuers;
         let issuer = match self.parse(token) {
             Ok(unverified) => self.issuer_of(&unverified).1,
             Err(_) => &issuers[0],
         };
         let keys = issuer.keys.all();
-        let with =
+        let mut with =
             Explain::at((self.inner.parts.clock)()).max_length(self.inner.parts.max_token_length);
-        let with = match &keys {
-            Some(keys) => with.keys(keys),
-            None => with,
-        };
+        if let Some(keys) = &keys {
+            with = with.keys(keys);
+        }
+        if let Some(requirement) = requirement {
+            with = with.requirement(requirement);
+        }
         issuer.validator.explain(token, &with)
     }
 

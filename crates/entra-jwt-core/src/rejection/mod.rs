@@ -318,8 +318,8 @@ pub enum GraphMark {
 impl fmt::Display for GraphMark {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Nonce => "nonce in the header",
-            Self::Audience => "by its audience",
+            Self::Nonce => "a nonce in the header",
+            Self::Audience => "Microsoft Graph as audience",
         })
     }
 }

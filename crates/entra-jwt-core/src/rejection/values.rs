@@ -20,8 +20,21 @@ impl Rejection {
                 key_id.as_str().into()
             }
             Self::MissingClaim { claim } => format!("no {claim}").into(),
-            Self::Expired { seconds_ago, .. } => format!("{seconds_ago} s ago").into(),
-            Self::NotYetValid { seconds_ahead, .. } => format!("in {seconds_ahead} s").into(),
+            Self::Expired { seconds_ago, skew } => {
+                let beyond = seconds_ago.saturating_sub(*skew);
+                format!("expired {seconds_ago} s ago, {beyond} s beyond the clock skew").into()
+            }
+            Self::NotYetValid {
+                seconds_ahead,
+                skew,
+            } => {
+                let beyond = seconds_ahead.saturating_sub(*skew);
+                format!("valid in {seconds_ahead} s, {beyond} s beyond the clock skew").into()
+            }
+            Self::MicrosoftApiToken {
+                found, api_name, ..
+            } => format!("{found} ({api_name})").into(),
+            Self::WrongCloud { found, cloud, .. } => format!("{found} ({cloud})").into(),
             Self::TenantNotAllowed { found, .. } => found.to_string().into(),
             Self::PersonalAccount { .. } => TenantId::CONSUMERS.to_string().into(),
             Self::GraphToken { mark, .. } => mark.to_string().into(),
@@ -30,11 +43,9 @@ impl Rejection {
             Self::WrongTokenType { found }
             | Self::InvalidTenant { found }
             | Self::WrongIssuer { found, .. }
-            | Self::WrongCloud { found, .. }
             | Self::V1Token { found, .. }
             | Self::KeyIssuerMismatch { found, .. }
             | Self::KeyCloudMismatch { found, .. }
-            | Self::MicrosoftApiToken { found, .. }
             | Self::WrongAudience { found, .. } => found.as_str().into(),
             Self::Encrypted
             | Self::InvalidBase64 { .. }
@@ -58,7 +69,7 @@ impl Rejection {
             }
             Self::WrongTokenType { .. } => "JWT".into(),
             Self::Expired { skew, .. } | Self::NotYetValid { skew, .. } => {
-                format!("within {skew} s of clock skew").into()
+                format!("within a clock skew of {skew} s").into()
             }
             Self::InvalidTenant { .. } => "a lower-case GUID".into(),
             Self::WrongIssuer { expected, .. }

@@ -10,9 +10,13 @@ use crate::report::CheckName;
 use crate::requirement::Permissions;
 use crate::unverified::Unverified;
 
-pub(super) fn form(token: &str, unverified: &Unverified<'_>) -> String {
-    let kid = unverified.key_ref().key_id.as_str();
-    format!("{} bytes, kid {kid}", token.len())
+pub(super) fn form(token: &str) -> String {
+    format!("{} bytes", token.len())
+}
+
+/// What there is to be checked, where it cannot be.
+pub(super) fn unchecked(check: CheckName, token: &Unverified<'_>) -> Option<String> {
+    (check == CheckName::Key).then(|| token.key_ref().key_id.as_str().to_owned())
 }
 
 pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
@@ -21,9 +25,12 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
     let issued_by = facts.issued_by().ok();
     let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
     match check {
+        CheckName::Nonce => Some("none".to_owned()),
         CheckName::Algorithm => owned(&token.algorithm),
         CheckName::Type => Some(owned(&token.token_type).unwrap_or_else(|| "none".to_owned())),
         CheckName::Key => facts.key.map(|key| key.id().as_str().to_owned()),
+        CheckName::Signature => Some("verified with that key".to_owned()),
+        CheckName::Claims => Some("each of its type".to_owned()),
         CheckName::Lifetime => {
             let left = claims
                 .expires_at?
@@ -52,6 +59,7 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
         CheckName::KeyIssuer => known_or_any(facts.key, Key::issuer),
         CheckName::KeyCloud => known_or_any(facts.key, Key::cloud_instance_name),
         CheckName::Audience => owned(&claims.audience),
+        CheckName::Binding => Some("none, a bearer token".to_owned()),
         CheckName::Kind => Some(match (CallerKind::of(claims), Grant::of(claims)) {
             (CallerKind::Agent, Grant::AppOnly) => "access token of an agent".to_owned(),
             (CallerKind::Agent, _) => "access token of an agent with a user".to_owned(),
@@ -64,22 +72,14 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
         CheckName::Client => claims.client().map(|client| client.to_string()),
         CheckName::Guest => {
             let (tenant, _) = issued_by?;
-            let is_user = Grant::of(claims) == Grant::Delegated;
-            is_user.then(|| {
-                if is_guest(claims, tenant) {
-                    "guest".to_owned()
-                } else {
-                    "member".to_owned()
-                }
-            })
+            let words = match (Grant::of(claims), is_guest(claims, tenant)) {
+                (Grant::Delegated, true) => "a guest",
+                (Grant::Delegated, false) => "a member",
+                _ => "no user",
+            };
+            Some(words.to_owned())
         }
-        CheckName::Form
-        | CheckName::Nonce
-        | CheckName::Signature
-        | CheckName::Claims
-        | CheckName::Binding
-        | CheckName::Permission
-        | CheckName::Requirement => None,
+        CheckName::Form | CheckName::Permission | CheckName::Requirement => None,
     }
 }
 

@@ -198,10 +198,7 @@ impl Report {
                 Examination {
                     facts: Facts::new(rules, &unverified, key, with.now),
                     has_keys: with.keys.is_some(),
-                    findings: vec![Finding::passed(
-                        CheckName::Form,
-                        Some(found::form(token, &unverified)),
-                    )],
+                    findings: vec![Finding::passed(CheckName::Form, Some(found::form(token)))],
                 }
                 .finish(with.requirement)
             }
@@ -339,7 +336,7 @@ impl Examination<'_> {
     fn examine(&self, check: &Check) -> Finding {
         let is_of_the_key = matches!(check.name, CheckName::Key | CheckName::Signature);
         if is_of_the_key && !self.has_keys {
-            return Finding::new(check.name, Outcome::NotChecked);
+            return self.not_checked(check.name);
         }
         let lacks = |need: &CheckName, outcome: fn(&Outcome) -> bool| {
             let found = self.findings.iter().find(|finding| finding.check == *need);
@@ -351,11 +348,18 @@ impl Examination<'_> {
         }
         let unchecked = |outcome: &Outcome| *outcome == Outcome::NotChecked;
         if check.needs.iter().any(|need| lacks(need, unchecked)) {
-            return Finding::new(check.name, Outcome::NotChecked);
+            return self.not_checked(check.name);
         }
         match (check.run)(&self.facts) {
             Ok(()) => Finding::passed(check.name, found::of(check.name, &self.facts)),
             Err(rejection) => Finding::rejected(check.name, rejection),
+        }
+    }
+
+    fn not_checked(&self, check: CheckName) -> Finding {
+        Finding {
+            found: found::unchecked(check, self.facts.token),
+            ..Finding::new(check, Outcome::NotChecked)
         }
     }
 

@@ -5,6 +5,8 @@ mod header_and_key;
 mod issuer_and_audience;
 mod lifetime;
 mod order;
+mod remedies;
+mod requirements;
 mod table;
 
 use std::time::SystemTime;

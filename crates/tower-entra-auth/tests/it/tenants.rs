@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use entra_dev_tenant::{DevTenant, Flaw, TokenBuilder};
-use entra_jwt_core::{CheckName, Outcome, Verdict};
+use entra_jwt_core::{CheckName, Outcome, Requirement, Scope, Verdict};
 use tokio::sync::Notify;
 use tokio::time::advance;
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, Tenancy, TenantId};
@@ -378,11 +378,11 @@ async fn a_token_is_explained_with_the_keys_that_are_held() {
     let tenant = tenant().await;
     let auth = settings(&tenant).build().unwrap();
     let token = user(&tenant).mint();
-    let before = auth.explain(&token);
+    let before = auth.explain(&token, None);
     assert_eq!(before.verdict(), Verdict::NotVerified);
     auth.ready().await.unwrap();
-    assert_eq!(auth.explain(&token).verdict(), Verdict::Accepted);
-    let report = auth.explain(&user(&tenant).v1().expired().mint());
+    assert_eq!(auth.explain(&token, None).verdict(), Verdict::Accepted);
+    let report = auth.explain(&user(&tenant).v1().expired().mint(), None);
     for (check, code) in [
         (CheckName::Lifetime, Some("expired")),
         (CheckName::Version, Some("v1_token")),
@@ -390,8 +390,13 @@ async fn a_token_is_explained_with_the_keys_that_are_held() {
     ] {
         assert_eq!(report.finding(check).unwrap().code(), code);
     }
-    let garbage = auth.explain("garbage");
+    let garbage = auth.explain("garbage", None);
     let last = garbage.findings().last().unwrap();
     assert_eq!(last.outcome, Outcome::NotReached);
+    let requirement = Requirement::new(Scope("Reports.Write")).unwrap();
+    let report = auth.explain(&token, Some(&requirement));
+    assert!(
+        matches!(report.verdict(), Verdict::Denied(denied) if denied.code() == "missing_scope")
+    );
     assert_eq!(auth.validators().count(), 1);
 }

@@ -1,0 +1,189 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anstream::ColorChoice;
+use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+
+pub(crate) const USAGE: &str = "\
+Explains a Microsoft Entra ID token: which checks it passes, and what to change.
+
+usage: entra-jwt explain [options] [FILE]
+
+The token is read from FILE or from standard input, so that it stays out of the shell history.
+
+the API that the token is for; the variables in brackets are the default
+  --tenant ID               tenant id, several separated by commas, or one of organizations,
+                            common, consumers [ENTRA_TENANT_ID]
+  --client-id ID            application (client) id of the API [ENTRA_CLIENT_ID]
+  --audience URI            a further audience, such as the Application ID URI
+  --cloud NAME              public, usgovernment or china [ENTRA_CLOUD]
+  --external-id HOST        a tenant of External ID, such as contoso.ciamlogin.com
+  --accept-v1-tokens        v1 tokens beside v2 tokens
+  --allowed-client ID       a client application that may call; others may not
+  --exempt-client ID        a client application that needs neither scope nor role
+  --refuse-guests           no guests of the tenant
+
+what the route requires; of several, one will do
+  --scope NAME              --user-role NAME            --app-permission NAME
+  --group ID                --authentication-context ID
+
+the keys; without them the signature is not checked
+  --keys FILE               a JWKS document
+  --live                    fetched from Entra now
+  --metadata-endpoint URL   fetched from there instead [ENTRA_METADATA_ENDPOINT]
+
+output
+  --json                    for programs
+  --color WHEN              auto, always or never; NO_COLOR is honoured
+  --at SECONDS              as of that time (seconds since 1970) instead of now
+
+exit status: 0 accepted; 1 refused or not verified; 2 nothing was judged
+";
+
+pub(crate) enum Command {
+    Explain(Box<Arguments>),
+    Help,
+    Version,
+}
+
+#[derive(Default)]
+pub(crate) struct Arguments {
+    pub(crate) tenant: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) cloud: Option<String>,
+    pub(crate) external_id: Option<String>,
+    pub(crate) accepts_v1: bool,
+    pub(crate) allowed_clients: Vec<String>,
+    pub(crate) exempt_clients: Vec<String>,
+    pub(crate) refuses_guests: bool,
+    pub(crate) required: Vec<Required>,
+    pub(crate) keys: Keys,
+    pub(crate) metadata_endpoint: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) color: ColorChoice,
+    pub(crate) now: Option<SystemTime>,
+    /// `None`: standard input.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// One alternative of what the route requires.
+pub(crate) enum Required {
+    Scope(String),
+    UserRole(String),
+    AppPermission(String),
+    Group(String),
+    AuthenticationContext(String),
+}
+
+/// Where the keys come from.
+#[derive(Default)]
+pub(crate) enum Keys {
+    #[default]
+    None,
+    File(PathBuf),
+    Live,
+}
+
+pub(crate) fn read() -> Result<Command, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_env();
+    match parser.next()? {
+        Some(Value(command)) if command == "explain" => {}
+        None | Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        Some(Short('V') | Long("version")) => return Ok(Command::Version),
+        Some(Value(command)) => {
+            let command = command.to_string_lossy();
+            return Err(
+                format!("there is no command {command:?}; it is: entra-jwt explain").into(),
+            );
+        }
+        Some(other) => return Err(with_hint(&other.unexpected())),
+    }
+
+    let mut arguments = Arguments::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long(name) => {
+                let name = name.to_owned();
+                option(&mut arguments, &name, &mut parser)?;
+            }
+            Value(path) if path == "-" => arguments.token_file = None,
+            Value(path) if looks_like_a_token(&path) => {
+                return Err(
+                    "the token belongs into a file or standard input, not on the command \
+                    line, where the shell's history keeps it"
+                        .into(),
+                );
+            }
+            Value(path) if arguments.token_file.is_none() => {
+                arguments.token_file = Some(path.into());
+            }
+            other => return Err(with_hint(&other.unexpected())),
+        }
+    }
+    Ok(Command::Explain(Box::new(arguments)))
+}
+
+fn option(
+    arguments: &mut Arguments,
+    name: &str,
+    parser: &mut lexopt::Parser,
+) -> Result<(), lexopt::Error> {
+    let mut text = || parser.value()?.string();
+    match name {
+        "tenant" => arguments.tenant = Some(text()?),
+        "client-id" => arguments.client_id = Some(text()?),
+        "audience" => arguments.audiences.push(text()?),
+        "cloud" => arguments.cloud = Some(text()?),
+        "external-id" => arguments.external_id = Some(text()?),
+        "accept-v1-tokens" => arguments.accepts_v1 = true,
+        "allowed-client" => arguments.allowed_clients.push(text()?),
+        "exempt-client" => arguments.exempt_clients.push(text()?),
+        "refuse-guests" => arguments.refuses_guests = true,
+        "scope" => arguments.required.push(Required::Scope(text()?)),
+        "user-role" => arguments.required.push(Required::UserRole(text()?)),
+        "app-permission" => arguments.required.push(Required::AppPermission(text()?)),
+        "group" => arguments.required.push(Required::Group(text()?)),
+        "authentication-context" => {
+            let required = Required::AuthenticationContext(text()?);
+            arguments.required.push(required);
+        }
+        "keys" => arguments.keys = Keys::File(parser.value()?.into()),
+        "live" => arguments.keys = Keys::Live,
+        "metadata-endpoint" => arguments.metadata_endpoint = Some(text()?),
+        "json" => arguments.json = true,
+        "color" | "colour" => arguments.color = color(&text()?)?,
+        "at" => arguments.now = Some(time(&text()?)?),
+        other => return Err(with_hint(&Long(other).unexpected())),
+    }
+    Ok(())
+}
+
+fn color(when: &str) -> Result<ColorChoice, lexopt::Error> {
+    match when {
+        "auto" => Ok(ColorChoice::Auto),
+        "always" => Ok(ColorChoice::Always),
+        "never" => Ok(ColorChoice::Never),
+        _ => Err("--color: auto, always or never are expected".into()),
+    }
+}
+
+fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
+    seconds
+        .parse()
+        .ok()
+        .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+        .ok_or_else(|| "--at: seconds since 1970 are expected, such as 1767225600".into())
+}
+
+/// The beginning of each JWT: `{"` in base64url.
+fn looks_like_a_token(value: &std::ffi::OsStr) -> bool {
+    value.to_string_lossy().starts_with("eyJ")
+}
+
+fn with_hint(error: &lexopt::Error) -> lexopt::Error {
+    format!("{error}; entra-jwt --help shows what there is").into()
+}

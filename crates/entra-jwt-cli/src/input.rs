@@ -1,0 +1,71 @@
+//! The token and the keys.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+use std::path::Path;
+
+use entra_jwt_core::KeySet;
+use tower_entra_auth::EntraAuth;
+
+/// The longest input that is read, in bytes: far more than any token, or any key document.
+const LIMIT: u64 = 1024 * 1024;
+
+/// The token, without white space around it and without the scheme of an `Authorization` header.
+pub(crate) fn token(path: Option<&Path>) -> Result<String, Box<dyn Error>> {
+    let bytes = match path {
+        Some(path) => file(path)?,
+        None => {
+            let stdin = std::io::stdin();
+            if stdin.is_terminal() {
+                eprintln!("paste the token, then press Enter and Ctrl-D");
+            }
+            limited(stdin.lock(), "standard input")?
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim();
+    let text = match text.split_once(char::is_whitespace) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => text,
+    };
+    if text.is_empty() {
+        return Err(
+            "no token: it is read from standard input, or from the file that is named".into(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// The keys of a JWKS document.
+pub(crate) fn keys(path: &Path) -> Result<KeySet, Box<dyn Error>> {
+    KeySet::from_jwks(&file(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+/// Has the keys fetched that Entra publishes now.
+pub(crate) fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime
+        .block_on(auth.ready())
+        .map_err(|error| format!("the keys cannot be had: {error}; {}", error.remedy()).into())
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+    limited(file, &name)
+}
+
+fn limited(source: impl Read, name: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    source
+        .take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("{name}: {error}"))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LIMIT) {
+        return Err(format!("{name}: more than 1 MiB, which no token or key document has").into());
+    }
+    Ok(bytes)
+}

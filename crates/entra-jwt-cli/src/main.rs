@@ -1,0 +1,82 @@
+//! `entra-jwt`: explains a token of Microsoft Entra ID.
+//!
+//! [`arguments`] come in, [`settings`] become the rules, [`input`] is the token and the keys, and
+//! the core's report goes out as [`text`] for people or as [`json`] for programs.
+
+mod arguments;
+mod input;
+mod json;
+mod settings;
+mod text;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anstream::AutoStream;
+use entra_jwt_core::{Explain, Report, Verdict};
+
+use crate::arguments::{Arguments, Command, Keys, USAGE};
+
+/// What a program may rely on: accepted, not accepted, and nothing judged.
+const ACCEPTED: u8 = 0;
+const NOT_ACCEPTED: u8 = 1;
+const NOT_JUDGED: u8 = 2;
+
+fn main() -> ExitCode {
+    let status = match arguments::read() {
+        Ok(Command::Explain(arguments)) => explain(&arguments),
+        Ok(Command::Help) => print(USAGE).map(|()| ACCEPTED),
+        Ok(Command::Version) => {
+            print(&format!("entra-jwt {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ACCEPTED)
+        }
+        Err(error) => Err(error.into()),
+    };
+    ExitCode::from(status.unwrap_or_else(|error| {
+        eprintln!("entra-jwt: {error}");
+        NOT_JUDGED
+    }))
+}
+
+fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
+    let auth = settings::auth(arguments)?;
+    let requirement = settings::requirement(arguments)?;
+    let report = match &arguments.keys {
+        Keys::File(path) => {
+            let keys = input::keys(path)?;
+            let token = input::token(arguments.token_file.as_deref())?;
+            let mut with = Explain::at(settings::now(arguments)).keys(&keys);
+            if let Some(requirement) = &requirement {
+                with = with.requirement(requirement);
+            }
+            settings::rules(&auth)?.explain(&token, &with)
+        }
+        Keys::Live | Keys::None => {
+            if matches!(arguments.keys, Keys::Live) {
+                input::fetch_keys(&auth)?;
+            }
+            let token = input::token(arguments.token_file.as_deref())?;
+            auth.explain(&token, requirement.as_ref())
+        }
+    };
+
+    if arguments.json {
+        print(&json::of(&report)?)?;
+    } else {
+        let text = text::of(&report);
+        AutoStream::new(std::io::stdout(), arguments.color).write_all(text.as_bytes())?;
+    }
+    Ok(status_of(&report))
+}
+
+fn status_of(report: &Report) -> u8 {
+    match report.verdict() {
+        Verdict::Accepted => ACCEPTED,
+        _ => NOT_ACCEPTED,
+    }
+}
+
+/// Without the panic of `print!` where nobody reads on, as in `entra-jwt … | head -1`.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}

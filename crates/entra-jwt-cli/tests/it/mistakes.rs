@@ -1,0 +1,161 @@
+//! The commonest mistakes, and what is printed for each: one glance must tell what to change.
+//!
+//! After a change of words: `INSTA_UPDATE=always cargo test -p entra-jwt-cli`, and read the diff.
+
+use entra_dev_tenant::{DevTenant, Flaw};
+use insta::assert_snapshot;
+
+use crate::support::{API, CLIENT, Desk, Ran};
+
+/// Refused, and explained as it was when somebody last read it.
+fn assert_explained(name: &str, desk: &Desk, ran: &Ran) {
+    assert_eq!((ran.status, &*ran.err), (1, ""), "{name}");
+    assert_snapshot!(name, desk.stable(&ran.out));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_commonest_mistakes_are_explained_at_a_glance() {
+    let desk = Desk::new().await.with_all_keys();
+    let other = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+    let tenant = &desk.tenant;
+    let overage = || desk.user().groups_overage();
+    let group = ["--group", "5d0c5f51-3c1e-4c0a-9d0f-2b8f4f7b1c11"];
+    let another_key = desk.user().header("kid", "a-key-that-was-never-seen");
+    for (name, ran) in [
+        ("v1_token_for_a_v2_api", desk.explain(desk.user().v1(), &[])),
+        ("graph_token", desk.explain(tenant.graph_token("ada"), &[])),
+        (
+            "azure_resource_manager_token",
+            desk.explain(desk.user().audience("https://management.azure.com"), &[]),
+        ),
+        (
+            "another_api_of_the_tenant",
+            desk.explain(desk.user().audience(other), &[]),
+        ),
+        (
+            "app_id_uri_not_configured",
+            desk.explain(
+                desk.user().v1().audience("api://orders"),
+                &["--accept-v1-tokens"],
+            ),
+        ),
+        (
+            "id_token",
+            desk.explain(tenant.id_token("ada").for_api(API), &[]),
+        ),
+        (
+            "right_tenant_wrong_cloud",
+            desk.explain(desk.user().flaw(Flaw::IssuerOfAnotherCloud), &[]),
+        ),
+        (
+            "tenant_not_allowed",
+            desk.explain(desk.user().of_tenant(other), &[]),
+        ),
+        (
+            "personal_account",
+            desk.explain(
+                tenant.personal("ada").scope("Reports.Read").for_api(API),
+                &["--tenant", "organizations"],
+            ),
+        ),
+        (
+            "guest",
+            desk.explain(desk.user().guest(), &["--refuse-guests"]),
+        ),
+        (
+            "client_not_allowed",
+            desk.explain(desk.user(), &["--allowed-client", CLIENT]),
+        ),
+        (
+            "app_token_where_a_user_is_needed",
+            desk.explain(
+                desk.app().role("Reports.Read.All"),
+                &["--scope", "Reports.Read"],
+            ),
+        ),
+        (
+            "user_token_where_an_app_is_needed",
+            desk.explain(desk.user(), &["--app-permission", "Reports.Read.All"]),
+        ),
+        (
+            "scope_not_granted",
+            desk.explain(desk.user(), &["--scope", "Reports.Write"]),
+        ),
+        (
+            "role_never_assigned",
+            desk.explain(desk.user(), &["--user-role", "Reports.Admin"]),
+        ),
+        (
+            "app_permission_never_consented",
+            desk.explain(
+                desk.app().role("Other"),
+                &["--app-permission", "Reports.Read.All"],
+            ),
+        ),
+        ("group_overage", desk.explain(overage(), &group)),
+        ("groups_not_emitted", desk.explain(desk.user(), &group)),
+        ("neither_scope_nor_role", desk.explain(desk.app(), &[])),
+        ("expired", desk.explain(desk.user().expires_in(-400), &[])),
+        ("custom_signing_keys", desk.explain(another_key, &[])),
+        (
+            "header_nonce",
+            desk.explain(desk.user().flaw(Flaw::HeaderNonce), &[]),
+        ),
+        (
+            "step_up",
+            desk.explain(
+                desk.user().capability("cp1"),
+                &["--authentication-context", "c1"],
+            ),
+        ),
+        (
+            "cut_in_two",
+            desk.explain_text("eyJhbGciOi.eyJhdWQiOi", &[]),
+        ),
+        (
+            "changed_on_its_way",
+            desk.explain(desk.user().bad_signature(), &[]),
+        ),
+        (
+            "several_at_once",
+            desk.explain(
+                desk.user()
+                    .v1()
+                    .expired()
+                    .audience("https://graph.microsoft.com"),
+                &[],
+            ),
+        ),
+    ] {
+        assert_explained(name, &desk, &ran);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workforce_token_at_an_api_of_external_id() {
+    let desk = Desk::new().await;
+    let ran = desk.explain(desk.user(), &["--external-id", "contoso.ciamlogin.com"]);
+    assert_explained("workforce_token_for_external_id", &desk, &ran);
+    let desk = Desk::of(DevTenant::builder().external_id().start().await.unwrap());
+    let ran = desk.explain(desk.user(), &[]);
+    assert_explained("external_id_token_for_workforce", &desk, &ran);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_token_and_one_that_cannot_be_verified() {
+    let desk = Desk::new().await;
+    let ran = desk.explain(desk.user(), &["--scope", "Reports.Read"]);
+    assert_eq!(ran.status, 0);
+    assert_snapshot!("accepted", desk.stable(&ran.out));
+    let ran = desk.run(&desk.user().mint(), &[]);
+    assert_eq!(ran.status, 1);
+    assert_snapshot!("not_verified", desk.stable(&ran.out));
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_get_json() {
+    let desk = Desk::new().await;
+    let ran = desk.explain(desk.user().v1(), &["--json"]);
+    assert_eq!(ran.status, 1);
+    assert_snapshot!("json", desk.stable(&ran.out));
+}

@@ -1,0 +1,167 @@
+//! Exit status, input, colours, and wrong usage.
+
+use crate::support::{API, Desk, TextFile, run, run_with};
+
+#[tokio::test(start_paused = true)]
+async fn the_exit_status_is_zero_for_an_accepted_token_only() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    assert_eq!(desk.explain_text(&good, &[]).status, 0);
+    assert_eq!(
+        desk.explain_text(&good, &["--scope", "Reports.Read"])
+            .status,
+        0
+    );
+    assert_eq!(desk.explain_text(&good, &["--scope", "Other"]).status, 1);
+    assert_eq!(desk.explain(desk.user().expired(), &[]).status, 1);
+    assert_eq!(desk.explain(desk.app(), &[]).status, 1);
+    assert_eq!(desk.explain_text("garbage", &[]).status, 1);
+    // Without keys: whatever it says, it may be forged.
+    assert_eq!(desk.run(&good, &[]).status, 1);
+    let later = ["--at", "4102444800"];
+    assert_eq!(desk.explain_text(&good, &later).status, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_is_read_from_a_file_or_standard_input_never_from_the_command_line() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    for text in [
+        format!("{good}\n"),
+        format!("  {good}\r\n"),
+        format!("Bearer {good}"),
+        format!("bearer  {good}\n"),
+    ] {
+        assert_eq!(desk.explain_text(&text, &[]).status, 0);
+        let file = TextFile::new(&text);
+        assert_eq!(desk.explain_text("", &[file.path()]).status, 0);
+    }
+    assert_eq!(desk.explain_text(&good, &["-"]).status, 0);
+    let ran = desk.explain_text("", &[&good]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("shell's history"), "{}", ran.err);
+    assert!(!ran.err.contains(&good));
+    let ran = desk.explain_text(" \n", &[]);
+    assert!(ran.err.contains("no token"), "{}", ran.err);
+    let ran = desk.explain_text("", &["/no/such/file"]);
+    assert!(ran.err.contains("/no/such/file: "), "{}", ran.err);
+    let ran = desk.explain_text(&"A".repeat(2 << 20), &[]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("more than 1 MiB"), "{}", ran.err);
+}
+
+/// The tenant serves on other threads than the one that waits for the program.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_keys_are_fetched_and_their_absence_is_told() {
+    let desk = Desk::new().await;
+    let token = desk.user().mint();
+    let explain = || {
+        let variables = [
+            ("ENTRA_TENANT_ID", desk.tenant.id()),
+            ("ENTRA_CLIENT_ID", API),
+            ("ENTRA_METADATA_ENDPOINT", desk.tenant.url()),
+        ];
+        tokio::task::block_in_place(|| run_with(&["explain", "--live"], &token, &variables))
+    };
+    let ran = explain();
+    assert_eq!((ran.status, &*ran.err), (0, ""), "{}", ran.out);
+    assert_eq!(desk.tenant.keys().hits(), 1);
+    desk.tenant.discovery().fails_with(503);
+    let ran = explain();
+    assert_eq!((ran.status, &*ran.out), (2, ""));
+    assert!(ran.err.contains("the keys cannot be had"), "{}", ran.err);
+    assert!(ran.err.contains("metadata_endpoint"), "{}", ran.err);
+}
+
+#[tokio::test(start_paused = true)]
+async fn colours_are_for_terminals_or_when_asked_for() {
+    let desk = Desk::new().await;
+    let token = desk.user().mint();
+    let plain = desk.explain_text(&token, &[]).out;
+    assert!(!plain.contains('\u{1b}'));
+    assert_eq!(desk.explain_text(&token, &["--color", "never"]).out, plain);
+    let coloured = desk.explain_text(&token, &["--color", "always"]).out;
+    assert!(coloured.contains('\u{1b}'));
+    let json = desk
+        .explain_text(&token, &["--color", "always", "--json"])
+        .out;
+    assert!(!json.contains('\u{1b}'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_token_says_cannot_write_to_the_terminal_and_is_no_secret() {
+    let desk = Desk::new().await;
+    let token = desk
+        .user()
+        .audience("api://a\u{1b}[31m\nverdict accepted")
+        .mint();
+    let ran = desk.explain_text(&token, &[]);
+    assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
+    assert!(!ran.out.contains("\nverdict accepted"), "{}", ran.out);
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in [signature, "\"ada", "ada@"] {
+        assert!(!ran.out.contains(secret), "{secret} in {}", ran.out);
+    }
+}
+
+#[test]
+fn wrong_settings_are_told_all_at_once_by_their_options() {
+    let ran = run(
+        &[
+            "explain",
+            "--tenant",
+            "contoso",
+            "--cloud",
+            "mars",
+            "--allowed-client",
+            "x",
+        ],
+        "",
+    );
+    assert_eq!((ran.status, &*ran.out), (2, ""));
+    for option in [
+        "--tenant: ",
+        "--client-id: ",
+        "--cloud: ",
+        "--allowed-client: ",
+    ] {
+        assert!(ran.err.contains(option), "{option} in {}", ran.err);
+    }
+    let id = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    let settings = ["explain", "--tenant", id, "--client-id", API];
+    for (options, says) in [
+        (&["--scope", "openid"][..], "never in an access token"),
+        (&["--scope", "api://orders/read"], "use \"read\""),
+        (&["--keys", "/no/such/file"], "/no/such/file"),
+        (&["--at", "soon"], "--at"),
+        (&["--color", "blue"], "--color"),
+        (&["--nonsense"], "--help"),
+        (&["--tenant"], "tenant"),
+        (&["a-file", "another"], "--help"),
+    ] {
+        let ran = run(&[&settings, options].concat(), "token");
+        assert_eq!((ran.status, &*ran.out), (2, ""), "{options:?}");
+        assert!(ran.err.contains(says), "{says} in {}", ran.err);
+    }
+    let file = TextFile::new("{}");
+    let ran = run(&[&settings[..], &["--keys", file.path()]].concat(), "token");
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("not a JWKS document"), "{}", ran.err);
+}
+
+#[test]
+fn help_and_version_are_printed() {
+    for arguments in [&["--help"][..], &["-h"], &[], &["explain", "--help"]] {
+        let ran = run(arguments, "");
+        assert_eq!(ran.status, 0);
+        assert!(ran.out.contains("usage: entra-jwt explain"));
+    }
+    let ran = run(&["--version"], "");
+    assert_eq!(
+        ran.out,
+        format!("entra-jwt {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    let ran = run(&["decode"], "");
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("entra-jwt explain"), "{}", ran.err);
+}

@@ -1,0 +1,129 @@
+//! A tenant on paused time, so that every text is the same from run to run, and the program.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::UNIX_EPOCH;
+
+use entra_dev_tenant::{DevTenant, TokenBuilder};
+
+pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+
+/// What the program printed, and its exit status.
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+pub(crate) fn run(arguments: &[&str], input: &str) -> Ran {
+    run_with(arguments, input, &[])
+}
+
+/// With these variables and no others.
+pub(crate) fn run_with(arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_entra-jwt"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        status: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A file that ends with the value.
+pub(crate) struct TextFile(PathBuf);
+
+impl TextFile {
+    pub(crate) fn new(text: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}.txt", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TextFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A tenant, and the options that describe an API in it.
+pub(crate) struct Desk {
+    pub(crate) tenant: DevTenant,
+    keys: TextFile,
+}
+
+impl Desk {
+    pub(crate) async fn new() -> Self {
+        Self::of(DevTenant::start().await.unwrap())
+    }
+
+    pub(crate) fn of(tenant: DevTenant) -> Self {
+        let keys = TextFile::new(&tenant.jwks_of(tenant.id()));
+        Self { tenant, keys }
+    }
+
+    /// With the keys of `common`, among which are those of others.
+    pub(crate) fn with_all_keys(mut self) -> Self {
+        self.keys = TextFile::new(&self.tenant.jwks_of("common"));
+        self
+    }
+
+    pub(crate) fn user(&self) -> TokenBuilder<'_> {
+        self.tenant.user("ada").scope("Reports.Read").for_api(API)
+    }
+
+    pub(crate) fn app(&self) -> TokenBuilder<'_> {
+        self.tenant.app(CLIENT).for_api(API)
+    }
+
+    /// `entra-jwt explain` with the tenant's keys, as of the tenant's time.
+    pub(crate) fn explain(&self, token: TokenBuilder<'_>, options: &[&str]) -> Ran {
+        self.explain_text(&token.mint(), options)
+    }
+
+    pub(crate) fn explain_text(&self, token: &str, options: &[&str]) -> Ran {
+        let keys = ["--keys", self.keys.path()];
+        self.run(token, &[&keys, options].concat())
+    }
+
+    pub(crate) fn run(&self, token: &str, options: &[&str]) -> Ran {
+        let now = (self.tenant.clock())().duration_since(UNIX_EPOCH).unwrap();
+        let now = now.as_secs().to_string();
+        let tenant = ["explain", "--tenant", self.tenant.id()];
+        let client = ["--client-id", API, "--at", &now];
+        // What is named later counts.
+        run(&[&tenant, &client[..], options].concat(), token)
+    }
+
+    /// The text without what differs from run to run: the names of keys.
+    pub(crate) fn stable(&self, text: &str) -> String {
+        let text = text.replace(&self.tenant.key_id(), "THE-KEY-OF-THE-TENANT-00000");
+        let personal: serde_json::Value =
+            serde_json::from_str(&self.tenant.jwks_of("consumers")).unwrap();
+        match personal["keys"][0]["kid"].as_str() {
+            Some(kid) => text.replace(kid, "THE-KEY-OF-PERSONAL-ACCOUNT"),
+            None => text,
+        }
+    }
+}
