@@ -27,13 +27,23 @@
 //! # The way of a token
 //!
 //! 1. [`Unverified::parse`] reads the compact form strictly. Nothing is proven yet.
-//! 2. [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`].
+//! 2. [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], found by way of
+//!    a [`DiscoveryDocument`].
 //! 3. If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help.
 //! 4. [`Validator::finish`] verifies the signature and runs every rule: lifetime, issuer and
-//!    tenant ([`Tenancy`], [`Cloud`]), what the key may sign, [`Audience`], kind of token.
+//!    tenant (an [`Authority`] of [`Tenancy`] and [`Cloud`]), what the key may sign, [`Audience`],
+//!    kind of token, who may call.
 //! 5. [`Validator::default_permission`] refuses a token that permits nothing ([`Denied`]).
+//! 6. A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s,
+//!    [`AppPermission`]s, [`Group`]s and more.
 //!
-//! [`Validator::validate`] is steps 1 to 4 in one call.
+//! [`Validator::validate`] is steps 1 to 4 in one call. [`Validator::explain`] runs the same checks
+//! to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints.
+//!
+//! # Whose rules
+//!
+//! Entra's documentation and the behaviour of Microsoft's own validator; where this crate differs
+//! from that, it is stricter, and [says why](microsofts_validator).
 //!
 //! # Features
 //!
@@ -80,6 +90,9 @@ mod tenancy;
 mod testing;
 mod unverified;
 mod validator;
+
+#[doc = include_str!("../docs/microsofts-validator.md")]
+pub mod microsofts_validator {}
 
 pub use crate::access_token::{AccessToken, TokenVersion};
 pub use crate::audience::{Audience, InvalidAudience};

@@ -24,6 +24,9 @@
 //! # app().unwrap(); }
 //! ```
 //!
+//! More than one tenant, External ID, v1 tokens, clients, guests: [which setting do I
+//! need?](which_setting)
+//!
 //! # The way of a request
 //!
 //! 1. The bearer token is read from the one `Authorization` header.
@@ -34,7 +37,9 @@
 //!    refresh runs, and the request waits for it for at most 3 s.
 //! 4. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
 //!    permits anything: a scope or a role.
-//! 5. The [`Caller`] goes into the request's extensions, and the inner service is called.
+//! 5. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
+//!    one and its yes is not remembered.
+//! 6. The [`Caller`] goes into the request's extensions, and the inner service is called.
 //!
 //! # Answers
 //!
@@ -45,6 +50,8 @@
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | an unknown key that a refresh did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
+//! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
+//! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
 //! | [`Caller`] extracted where no Layer put one | 500 | 13 | `wrong_layer` |
 //!
 //! A request is gRPC if its content type is `application/grpc` or begins with `application/grpc+`.
@@ -93,6 +100,9 @@ mod respond;
 mod runtime;
 mod tenant_rule;
 mod unavailable;
+
+#[doc = include_str!("../docs/which-setting.md")]
+pub mod which_setting {}
 
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;

@@ -34,8 +34,8 @@ impl Rejection {
                 request one from its token endpoint"
                 .into(),
             Self::GraphToken { api, .. } => format!(
-                "request the scope {} instead of a Graph scope such as User.Read; only Graph can \
-                 verify tokens for Graph",
+                "request the scope {}, not a Graph scope such as User.Read; only Graph can verify \
+                 its tokens",
                 scope_of(*api),
             )
             .into(),
@@ -87,7 +87,7 @@ impl Rejection {
                 (ENTRA_CLOUD) to that; otherwise treat the token as forged"
                 .into(),
             Self::MicrosoftApiToken { api_name, api, .. } => format!(
-                "request the scope {} instead of one of {api_name}; a token is for one API only",
+                "request the scope {}, not one of {api_name}; a token is for one API only",
                 scope_of(*api),
             )
             .into(),
@@ -130,7 +130,7 @@ const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public
     China) that this API is configured for";
 
 fn scope_of(api: ClientId) -> String {
-    format!("api://{api}/<name> (this API's Expose an API page)")
+    format!("api://{api}/<name> (Expose an API)")
 }
 
 fn host_of(issuer: &str) -> &str {
@@ -161,16 +161,16 @@ fn wrong_audience(found: &str, accepted: &[String]) -> Cow<'static, str> {
     let found_shown = Shown(found);
     if Guid::from_setting(found).is_some() {
         format!(
-            "request the scope {scope}/<name> (this API's Expose an API page); if {found_shown} is \
-             this API itself, set client_id (ENTRA_CLIENT_ID) to it",
+            "request the scope {scope}/<name> (Expose an API); if {found_shown} is this API itself, \
+             set client_id (ENTRA_CLIENT_ID) to it",
         )
     } else if found.contains("://") {
         format!(
-            "if {found_shown} is this API's Application ID URI (Expose an API page), configure it \
-             by audience(..); otherwise request the scope {scope}/<name>",
+            "if {found_shown} is this API's Application ID URI (Expose an API), configure it by \
+             audience(..); otherwise request the scope {scope}/<name>",
         )
     } else {
-        format!("request the scope {scope}/<name> (this API's Expose an API page)")
+        format!("request the scope {scope}/<name> (Expose an API)")
     }
     .into()
 }

@@ -1,6 +1,7 @@
 //! Each rule for tokens of one tenant, told by a token that breaks only it.
 
 mod accepted;
+mod claims;
 mod header_and_key;
 mod issuer_and_audience;
 mod lifetime;

@@ -1,0 +1,231 @@
+//! What an accepted token says: claims with their types, read strictly where something depends on
+//! them and leniently where nothing does.
+
+use std::time::{Duration, SystemTime};
+
+use entra_jwt_core::{
+    CallerKind, ClientAuthentication, Groups, KeySet, Tenancy, TenantId, Validator,
+};
+use serde_json::json;
+
+use crate::{API, CLIENT, Setup};
+
+#[tokio::test]
+async fn details_are_read_when_asked_for_each_with_its_type() {
+    let setup = Setup::new().await;
+    let role = "62e90394-69f5-4237-9190-012177145e10";
+    let token = setup
+        .user()
+        .directory_role(role)
+        .agent()
+        .claim("azpacr", "2")
+        .claim("email", "ada@contoso.com")
+        .claim("xms_edov", true)
+        .claim("upn", "ada@contoso.com")
+        .claim("given_name", "Ada")
+        .claim("family_name", "Lovelace")
+        .claim("ipaddr", "192.0.2.1")
+        .claim("ctry", "GB")
+        .claim("tenant_ctry", "DE")
+        .claim("tenant_region_scope", "EU")
+        .claim("sid", "session")
+        .claim("login_hint", "hint")
+        .claim("onprem_sid", "S-1-5")
+        .claim("auth_time", 1_700_000_000);
+    let token = setup.validate(token).unwrap();
+    let details = token.details();
+    for (found, expected) in [
+        (details.version(), "2.0"),
+        (details.name(), "ada"),
+        (details.preferred_username(), "ada@contoso.onmicrosoft.com"),
+        (details.email(), "ada@contoso.com"),
+        (details.user_principal_name(), "ada@contoso.com"),
+        (details.given_name(), "Ada"),
+        (details.family_name(), "Lovelace"),
+        (details.ip_address(), "192.0.2.1"),
+        (details.country(), "GB"),
+        (details.tenant_country(), "DE"),
+        (details.tenant_region(), "EU"),
+        (details.session_id(), "session"),
+        (details.login_hint(), "hint"),
+        (details.on_premises_sid(), "S-1-5"),
+    ] {
+        assert_eq!(found, Some(expected));
+    }
+    assert!(details.email_domain_is_verified());
+    assert_eq!(details.token_id(), token.token_id());
+    assert_eq!(
+        details.authenticated_at(),
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+    );
+    assert_eq!(
+        details.client_authentication(),
+        Some(ClientAuthentication::Certificate)
+    );
+    assert!(details.agent_blueprint().is_some());
+    let roles: Vec<String> = details.directory_roles().map(|id| id.to_string()).collect();
+    assert_eq!(roles, [role]);
+    assert_eq!(format!("{details:?}"), "Details { .. }");
+
+    let v1 = setup.validate_by(setup.rules().accept_v1_tokens(), setup.user().v1());
+    let v1 = v1.unwrap();
+    let methods: Vec<&str> = v1.details().authentication_methods().collect();
+    assert_eq!(methods, ["pwd", "mfa"]);
+    assert_eq!(v1.details().authentication_class(), Some("1"));
+    assert_eq!(
+        v1.details().unique_name(),
+        Some("ada@contoso.onmicrosoft.com")
+    );
+    assert_eq!(
+        v1.details().client_authentication(),
+        Some(ClientAuthentication::Public)
+    );
+}
+
+#[tokio::test]
+async fn a_detail_of_another_type_counts_as_absent_and_refuses_nothing() {
+    let setup = Setup::new().await;
+    for name in [
+        "ver",
+        "uti",
+        "sid",
+        "login_hint",
+        "auth_time",
+        "acr",
+        "amr",
+        "azpacr",
+        "wids",
+        "name",
+        "preferred_username",
+        "upn",
+        "email",
+        "xms_edov",
+        "xms_par_app_azp",
+        "ctry",
+    ] {
+        for value in [
+            json!({ "x": [1] }),
+            json!([[1]]),
+            json!(null),
+            json!([null]),
+        ] {
+            let token = setup.validate(setup.user().claim(name, value)).unwrap();
+            let details = token.details();
+            assert_eq!(details.email(), None, "{name}");
+            assert!(!details.email_domain_is_verified());
+            assert_eq!(details.authenticated_at(), None);
+            assert_eq!(details.agent_blueprint(), None);
+            assert_eq!(details.directory_roles().count(), 0);
+            assert_eq!(details.authentication_methods().count(), 0);
+        }
+    }
+    for (name, value) in [("auth_time", json!(-1)), ("auth_time", json!("9e99"))] {
+        let token = setup.validate(setup.user().claim(name, value)).unwrap();
+        assert_eq!(token.details().authenticated_at(), None);
+    }
+    // Other JSON types of the same value are read.
+    let token = setup
+        .user()
+        .claim("xms_edov", "1")
+        .claim("auth_time", "1700000000");
+    let token = setup.validate(token).unwrap();
+    assert!(token.details().email_domain_is_verified());
+    assert!(token.details().authenticated_at().is_some());
+}
+
+#[tokio::test]
+async fn what_decides_has_its_type_or_the_token_is_refused() {
+    let setup = Setup::new().await;
+    for (name, value) in [
+        ("acct", json!("1")),
+        ("acct", json!(1.5)),
+        ("acct", json!(null)),
+        ("idp", json!(["live.com"])),
+        ("xms_idrel", json!(5)),
+        ("xms_act_fct", json!([11])),
+        ("xms_sub_fct", json!(13)),
+        ("groups", json!([5])),
+        ("groups", json!("one")),
+        ("_claim_names", json!(["groups"])),
+        ("acrs", json!("c1")),
+        ("xms_cc", json!("cp1")),
+        ("idtyp", json!(true)),
+        ("oid", json!("ada")),
+    ] {
+        let code = setup.code(setup.user().claim(name, value.clone()));
+        assert_eq!(code, "wrong_type", "{name}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_groups_are_listed_and_fit() {
+    let setup = Setup::new().await;
+    let ids: Vec<String> = (0..200)
+        .map(|n| format!("5d0c5f51-3c1e-4c0a-9d0f-{n:012}"))
+        .collect();
+    let token = setup.user().claim("groups", json!(ids));
+    let token = setup.validate(token).unwrap();
+    let Groups::Listed(groups) = token.groups() else {
+        panic!("listed");
+    };
+    let found: Vec<String> = groups.ids().map(|id| id.to_string()).collect();
+    assert_eq!((found, groups.names().count()), (ids, 0));
+    assert!(!groups.is_empty());
+    assert!(!format!("{groups:?}").contains("5d0c5f51"));
+}
+
+#[tokio::test]
+async fn who_acts_is_told_from_for_whom() {
+    let setup = Setup::new().await;
+    for (token, kind, delegated, app_only) in [
+        (setup.user(), CallerKind::User, true, false),
+        (setup.app(), CallerKind::App, false, true),
+        (setup.app().agent(), CallerKind::Agent, false, true),
+        (setup.user().agent(), CallerKind::Agent, true, false),
+        (setup.user().agent_user(), CallerKind::Agent, true, false),
+        (
+            setup.app().without_claim("oid"),
+            CallerKind::Unknown,
+            false,
+            false,
+        ),
+    ] {
+        let token = setup.validate(token).unwrap();
+        assert_eq!(token.kind(), kind);
+        assert_eq!(
+            (token.is_delegated(), token.is_app_only()),
+            (delegated, app_only)
+        );
+    }
+    let guest = setup.validate(setup.user().guest()).unwrap();
+    assert!(guest.is_guest() && guest.identity_provider().is_some());
+    assert!(!setup.validate(setup.user()).unwrap().is_guest());
+    let at_home = format!("https://sts.windows.net/{}/", setup.tenant.id());
+    let member = setup.user().claim("idp", at_home);
+    assert!(!setup.validate(member).unwrap().is_guest());
+}
+
+#[tokio::test]
+async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
+    let setup = Setup::new().await;
+    let validator = Validator::entra(Tenancy::organizations(), API.parse().unwrap())
+        .build()
+        .unwrap();
+    let keys = KeySet::from_jwks(setup.tenant.jwks_of("organizations").as_bytes()).unwrap();
+    let before = format!("{validator:?}");
+    for number in 0..50 {
+        let tenant = format!("0a1b2c3d-4e5f-4a6b-8c7d-{number:012}");
+        let token = setup
+            .tenant
+            .app(CLIENT)
+            .role("R")
+            .for_api(API)
+            .of_tenant(&tenant);
+        let token = validator
+            .validate(&token.mint(), &keys, setup.now())
+            .unwrap();
+        assert_eq!(token.tenant_id(), tenant.parse::<TenantId>().unwrap());
+    }
+    // Its `Debug` is derived: it shows all there is.
+    assert_eq!(format!("{validator:?}"), before);
+}
