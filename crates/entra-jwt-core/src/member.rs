@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::identifier::{ClientId, ObjectId};
 use crate::object::MemberType;
@@ -255,54 +256,15 @@ impl MemberType for InformalList {
 
 impl<'de> Deserialize<'de> for InformalList {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        value.deserialize_any(InformalListVisitor)
-    }
-}
-
-struct InformalListVisitor;
-
-impl<'de> Visitor<'de> for InformalListVisitor {
-    type Value = InformalList;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(InformalList::EXPECTED)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<InformalList, E> {
-        Ok(InformalList(vec![text.into()]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<InformalList, A::Error> {
-        let mut list = Vec::new();
-        while let Some(element) = elements.next_element::<Informal>()? {
-            list.extend(element.0);
-        }
-        Ok(InformalList(list))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<InformalList, E> {
-        Ok(InformalList::default())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<InformalList, E> {
-        Ok(InformalList::default())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<InformalList, E> {
-        Ok(InformalList::default())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<InformalList, E> {
-        Ok(InformalList::default())
-    }
-
-    fn visit_unit<E>(self) -> Result<InformalList, E> {
-        Ok(InformalList::default())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<InformalList, A::Error> {
-        InformalVisitor.visit_map(members)?;
-        Ok(InformalList::default())
+        let texts = match Value::deserialize(value)? {
+            Value::Array(texts) => texts,
+            text => vec![text],
+        };
+        let texts = texts.into_iter().filter_map(|text| match text {
+            Value::String(text) => Some(text.into_boxed_str()),
+            _ => None,
+        });
+        Ok(Self(texts.collect()))
     }
 }
 

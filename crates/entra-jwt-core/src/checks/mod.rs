@@ -109,101 +109,53 @@ pub(crate) struct Check {
     pub(crate) needs: &'static [CheckName],
 }
 
+const fn check(
+    name: CheckName,
+    run: fn(&Facts<'_>) -> Result<(), Rejection>,
+    needs: &'static [CheckName],
+) -> Check {
+    Check { name, run, needs }
+}
+
 /// Of the header: they run before any key is looked up.
 pub(crate) static HEADER: [Check; 3] = [
-    Check {
-        name: CheckName::Nonce,
-        run: header::nonce,
-        needs: &[],
-    },
-    Check {
-        name: CheckName::Algorithm,
-        run: header::algorithm,
-        needs: &[],
-    },
-    Check {
-        name: CheckName::Type,
-        run: header::token_type,
-        needs: &[],
-    },
+    check(CheckName::Nonce, header::nonce, &[]),
+    check(CheckName::Algorithm, header::algorithm, &[]),
+    check(CheckName::Type, header::token_type, &[]),
 ];
 
 /// That the signature is the key's.
 pub(crate) static SIGNATURE: [Check; 2] = [
-    Check {
-        name: CheckName::Key,
-        run: key::is_known,
-        needs: &[],
-    },
-    Check {
-        name: CheckName::Signature,
-        run: key::signature,
-        needs: &[CheckName::Key],
-    },
+    check(CheckName::Key, key::is_known, &[]),
+    check(CheckName::Signature, key::signature, &[CheckName::Key]),
 ];
 
 /// Of the claims: they run on verified claims, and on unverified ones before a key is fetched.
 pub(crate) static CLAIMS: [Check; 12] = [
-    Check {
-        name: CheckName::Claims,
-        run: claims::types,
-        needs: &[],
-    },
-    Check {
-        name: CheckName::Lifetime,
-        run: claims::lifetime,
-        needs: &[CheckName::Claims],
-    },
-    Check {
-        name: CheckName::Issuer,
-        run: claims::issuer,
-        needs: &[],
-    },
-    Check {
-        name: CheckName::Tenant,
-        run: claims::tenant,
-        needs: &[CheckName::Issuer],
-    },
-    Check {
-        name: CheckName::Version,
-        run: claims::version,
-        needs: &[CheckName::Issuer],
-    },
-    Check {
-        name: CheckName::KeyIssuer,
-        run: key::issuer,
-        needs: &[CheckName::Issuer, CheckName::Key],
-    },
-    Check {
-        name: CheckName::KeyCloud,
-        run: key::cloud,
-        needs: &[CheckName::Key],
-    },
-    Check {
-        name: CheckName::Audience,
-        run: claims::audience,
-        needs: &[CheckName::Claims],
-    },
-    Check {
-        name: CheckName::Binding,
-        run: claims::binding,
-        needs: &[CheckName::Claims],
-    },
-    Check {
-        name: CheckName::Kind,
-        run: claims::kind,
-        needs: &[CheckName::Claims],
-    },
-    Check {
-        name: CheckName::Client,
-        run: caller::client,
-        needs: &[CheckName::Claims, CheckName::Kind],
-    },
-    Check {
-        name: CheckName::Guest,
-        run: caller::guest,
-        needs: &[CheckName::Claims, CheckName::Issuer],
-    },
+    check(CheckName::Claims, claims::types, &[]),
+    check(CheckName::Lifetime, claims::lifetime, &[CheckName::Claims]),
+    check(CheckName::Issuer, claims::issuer, &[]),
+    check(CheckName::Tenant, claims::tenant, &[CheckName::Issuer]),
+    check(CheckName::Version, claims::version, &[CheckName::Issuer]),
+    check(
+        CheckName::KeyIssuer,
+        key::issuer,
+        &[CheckName::Issuer, CheckName::Key],
+    ),
+    check(CheckName::KeyCloud, key::cloud, &[CheckName::Key]),
+    check(CheckName::Audience, claims::audience, &[CheckName::Claims]),
+    check(CheckName::Binding, claims::binding, &[CheckName::Claims]),
+    check(CheckName::Kind, claims::kind, &[CheckName::Claims]),
+    check(
+        CheckName::Client,
+        caller::client,
+        &[CheckName::Claims, CheckName::Kind],
+    ),
+    check(
+        CheckName::Guest,
+        caller::guest,
+        &[CheckName::Claims, CheckName::Issuer],
+    ),
 ];
 
 /// All of them, in the order in which a token with a known key meets them.
