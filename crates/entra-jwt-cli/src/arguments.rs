@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anstream::ColorChoice;
+use entra_jwt_core::Cloud;
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
 pub(crate) const USAGE: &str = "\
@@ -24,10 +25,13 @@ the API that the token is for; the variables in brackets are the default
   --allowed-client ID       a client application that may call; others may not
   --exempt-client ID        a client application that needs neither scope nor role
   --refuse-guests           no guests of the tenant
+  --clock-skew SECONDS      300 unless set
+  --max-token-length BYTES  16384 unless set
 
 what the route requires; of several, one will do
   --scope NAME              --user-role NAME            --app-permission NAME
-  --group ID                --authentication-context ID
+  --group ID                --not-in-group ID           --claim NAME=VALUE
+  --authentication-context ID
 
 the keys; without them the signature is not checked
   --keys FILE               a JWKS document
@@ -53,12 +57,14 @@ pub(crate) struct Arguments {
     pub(crate) tenant: Option<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) audiences: Vec<String>,
-    pub(crate) cloud: Option<String>,
+    pub(crate) cloud: Option<Cloud>,
     pub(crate) external_id: Option<String>,
     pub(crate) accepts_v1: bool,
     pub(crate) allowed_clients: Vec<String>,
     pub(crate) exempt_clients: Vec<String>,
     pub(crate) refuses_guests: bool,
+    pub(crate) clock_skew: Option<Duration>,
+    pub(crate) max_token_length: Option<usize>,
     pub(crate) required: Vec<Required>,
     pub(crate) keys: Keys,
     pub(crate) metadata_endpoint: Option<String>,
@@ -75,6 +81,8 @@ pub(crate) enum Required {
     UserRole(String),
     AppPermission(String),
     Group(String),
+    NotInGroup(String),
+    Claim(String, String),
     AuthenticationContext(String),
 }
 
@@ -88,6 +96,17 @@ pub(crate) enum Keys {
 }
 
 pub(crate) fn read() -> Result<Command, lexopt::Error> {
+    // Before anything could repeat it in an error.
+    if std::env::args_os()
+        .skip(1)
+        .any(|argument| has_token(&argument))
+    {
+        return Err(
+            "a token belongs into a file or standard input, not on the command line, \
+            where the shell's history keeps it"
+                .into(),
+        );
+    }
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
         Some(Value(command)) if command == "explain" => {}
@@ -111,18 +130,14 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
                 option(&mut arguments, &name, &mut parser)?;
             }
             Value(path) if path == "-" => arguments.token_file = None,
-            Value(path) if looks_like_a_token(&path) => {
-                return Err(
-                    "the token belongs into a file or standard input, not on the command \
-                    line, where the shell's history keeps it"
-                        .into(),
-                );
-            }
             Value(path) if arguments.token_file.is_none() => {
                 arguments.token_file = Some(path.into());
             }
             other => return Err(with_hint(&other.unexpected())),
         }
+    }
+    if arguments.metadata_endpoint.is_some() && !matches!(arguments.keys, Keys::Live) {
+        return Err("--metadata-endpoint is for --live: without it no keys are fetched".into());
     }
     Ok(Command::Explain(Box::new(arguments)))
 }
@@ -137,19 +152,42 @@ fn option(
         "tenant" => arguments.tenant = Some(text()?),
         "client-id" => arguments.client_id = Some(text()?),
         "audience" => arguments.audiences.push(text()?),
-        "cloud" => arguments.cloud = Some(text()?),
+        "cloud" => {
+            let cloud = text()?.parse();
+            arguments.cloud = Some(cloud.map_err(|error| format!("--cloud: {error}"))?);
+        }
         "external-id" => arguments.external_id = Some(text()?),
         "accept-v1-tokens" => arguments.accepts_v1 = true,
         "allowed-client" => arguments.allowed_clients.push(text()?),
         "exempt-client" => arguments.exempt_clients.push(text()?),
         "refuse-guests" => arguments.refuses_guests = true,
+        "clock-skew" => {
+            let seconds = number("--clock-skew", &text()?)?;
+            arguments.clock_skew = Some(Duration::from_secs(seconds));
+        }
+        "max-token-length" => {
+            let bytes = number("--max-token-length", &text()?)?;
+            arguments.max_token_length = Some(bytes);
+        }
         "scope" => arguments.required.push(Required::Scope(text()?)),
         "user-role" => arguments.required.push(Required::UserRole(text()?)),
         "app-permission" => arguments.required.push(Required::AppPermission(text()?)),
         "group" => arguments.required.push(Required::Group(text()?)),
+        "not-in-group" => arguments.required.push(Required::NotInGroup(text()?)),
+        "claim" => {
+            let claim = text()?;
+            let (name, value) = claim
+                .split_once('=')
+                .ok_or("--claim: NAME=VALUE is expected")?;
+            let required = Required::Claim(name.to_owned(), value.to_owned());
+            arguments.required.push(required);
+        }
         "authentication-context" => {
             let required = Required::AuthenticationContext(text()?);
             arguments.required.push(required);
+        }
+        "keys" | "live" if !matches!(arguments.keys, Keys::None) => {
+            return Err("the keys come from one place: one --keys FILE, or --live".into());
         }
         "keys" => arguments.keys = Keys::File(parser.value()?.into()),
         "live" => arguments.keys = Keys::Live,
@@ -171,6 +209,11 @@ fn color(when: &str) -> Result<ColorChoice, lexopt::Error> {
     }
 }
 
+fn number<N: std::str::FromStr>(option: &str, text: &str) -> Result<N, lexopt::Error> {
+    text.parse()
+        .map_err(|_| format!("{option}: a whole number is expected").into())
+}
+
 fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
     seconds
         .parse()
@@ -180,8 +223,8 @@ fn time(seconds: &str) -> Result<SystemTime, lexopt::Error> {
 }
 
 /// The beginning of each JWT: `{"` in base64url.
-fn looks_like_a_token(value: &std::ffi::OsStr) -> bool {
-    value.to_string_lossy().starts_with("eyJ")
+fn has_token(argument: &std::ffi::OsStr) -> bool {
+    argument.to_string_lossy().contains("eyJ")
 }
 
 fn with_hint(error: &lexopt::Error) -> lexopt::Error {

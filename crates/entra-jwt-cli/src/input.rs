@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
-use entra_jwt_core::KeySet;
+use entra_jwt_core::{KeySet, Shown};
 use tower_entra_auth::EntraAuth;
 
 /// The longest input that is read, in bytes: far more than any token, or any key document.
@@ -39,7 +39,7 @@ pub(crate) fn token(path: Option<&Path>) -> Result<String, Box<dyn Error>> {
 
 /// The keys of a JWKS document.
 pub(crate) fn keys(path: &Path) -> Result<KeySet, Box<dyn Error>> {
-    KeySet::from_jwks(&file(path)?).map_err(|error| format!("{}: {error}", path.display()).into())
+    KeySet::from_jwks(&file(path)?).map_err(|error| format!("{}: {error}", name_of(path)).into())
 }
 
 /// Has the keys fetched that Entra publishes now.
@@ -53,9 +53,14 @@ pub(crate) fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
-    let name = path.display().to_string();
+    let name = name_of(path);
     let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
     limited(file, &name)
+}
+
+/// As it may be printed.
+fn name_of(path: &Path) -> String {
+    Shown(&path.to_string_lossy()).to_string()
 }
 
 fn limited(source: impl Read, name: &str) -> Result<Vec<u8>, Box<dyn Error>> {

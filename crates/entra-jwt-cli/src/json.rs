@@ -1,6 +1,7 @@
 //! The report for programs.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use entra_jwt_core::{Finding, Outcome, Report, Verdict};
 use serde::Serialize;
@@ -26,7 +27,8 @@ struct Check<'a> {
     remedy: Option<Cow<'static, str>>,
 }
 
-/// One JSON object, in lines.
+/// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a
+/// terminal.
 pub(crate) fn of(report: &Report) -> Result<String, serde_json::Error> {
     let (verdict, code, status) = match report.verdict() {
         Verdict::Accepted => ("accepted", None, Some(200)),
@@ -40,7 +42,23 @@ pub(crate) fn of(report: &Report) -> Result<String, serde_json::Error> {
         status,
         checks: report.findings().iter().map(check).collect(),
     };
-    Ok(serde_json::to_string_pretty(&explanation)? + "\n")
+    Ok(in_ascii(&serde_json::to_string_pretty(&explanation)?) + "\n")
+}
+
+/// The same JSON: outside ASCII there is nothing but the content of strings, where each character
+/// may be written by its number (RFC 8259 §7).
+fn in_ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if matches!(character, '\n' | ' '..='~') {
+            ascii.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
 }
 
 fn check(finding: &Finding) -> Check<'_> {

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anstream::AutoStream;
-use entra_jwt_core::{Explain, Report, Verdict};
+use entra_jwt_core::{Report, Verdict};
 
 use crate::arguments::{Arguments, Command, Keys, USAGE};
 
@@ -45,11 +45,7 @@ fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
         Keys::File(path) => {
             let keys = input::keys(path)?;
             let token = input::token(arguments.token_file.as_deref())?;
-            let mut with = Explain::at(settings::now(arguments)).keys(&keys);
-            if let Some(requirement) = &requirement {
-                with = with.requirement(requirement);
-            }
-            settings::rules(&auth)?.explain(&token, &with)
+            settings::explain_with(arguments, &auth, &keys, &token, requirement.as_ref())?
         }
         Keys::Live | Keys::None => {
             if matches!(arguments.keys, Keys::Live) {

@@ -5,24 +5,28 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use entra_jwt_core::{
-    AppPermission, AuthenticationContext, Condition, Group, Requirement, Scope, UserRole,
-    Validator, any,
+    AppPermission, AuthenticationContext, Claim, Condition, Explain, Group, KeySet, NotInGroup,
+    Report, Requirement, Scope, UserRole, any,
 };
 use tower_entra_auth::{BuildError, EntraAuth};
 
 use crate::arguments::{Arguments, Keys, Required};
 
 pub(crate) fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
-    // By the name that people know it by, as the variable does.
-    let given = |name: &str| (name == "ENTRA_CLOUD").then(|| arguments.cloud.clone())?;
+    let now = arguments.now;
     let mut builder = EntraAuth::builder()
         .audiences(&arguments.audiences)
         .exempt_clients(&arguments.exempt_clients)
-        .variables(given)
-        .clock({
-            let now = arguments.now;
-            move || now.unwrap_or_else(SystemTime::now)
-        });
+        .clock(move || now.unwrap_or_else(SystemTime::now));
+    if let Some(cloud) = arguments.cloud {
+        builder = builder.cloud(cloud);
+    }
+    if let Some(skew) = arguments.clock_skew {
+        builder = builder.clock_skew(skew);
+    }
+    if let Some(bytes) = arguments.max_token_length {
+        builder = builder.max_token_length(bytes);
+    }
     if let Some(tenant) = &arguments.tenant {
         builder = builder.tenant(tenant);
     }
@@ -47,23 +51,27 @@ pub(crate) fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
         // Nobody is asked for keys: an address that needs no certificates on this machine.
         (Keys::None | Keys::File(_), _) => builder = builder.metadata_endpoint("http://127.0.0.1"),
     }
-    builder
-        .environment()
-        .build()
-        .map_err(|error| SettingsError {
-            error,
-            cloud_is_given: arguments.cloud.is_some(),
-        })
+    builder.environment().build().map_err(SettingsError)
 }
 
-/// The time that was named, or now.
-pub(crate) fn now(arguments: &Arguments) -> SystemTime {
-    arguments.now.unwrap_or_else(SystemTime::now)
-}
-
-/// The rules of the one authority that was configured.
-pub(crate) fn rules(auth: &EntraAuth) -> Result<&Validator, &'static str> {
-    auth.validators().next().ok_or("no rules")
+/// The report with keys that were read from a file.
+pub(crate) fn explain_with(
+    arguments: &Arguments,
+    auth: &EntraAuth,
+    keys: &KeySet,
+    token: &str,
+    requirement: Option<&Requirement>,
+) -> Result<Report, &'static str> {
+    let mut with = Explain::at(arguments.now.unwrap_or_else(SystemTime::now)).keys(keys);
+    if let Some(bytes) = arguments.max_token_length {
+        with = with.max_length(bytes);
+    }
+    if let Some(requirement) = requirement {
+        with = with.requirement(requirement);
+    }
+    // One authority was configured.
+    let rules = auth.validators().next().ok_or("there are no rules")?;
+    Ok(rules.explain(token, &with))
 }
 
 /// Any of what was asked for, if anything was.
@@ -76,6 +84,8 @@ pub(crate) fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, 
             Required::UserRole(name) => UserRole(name).into(),
             Required::AppPermission(name) => AppPermission(name).into(),
             Required::Group(id) => Group(id).into(),
+            Required::NotInGroup(id) => NotInGroup(id).into(),
+            Required::Claim(name, value) => Claim(name, value.as_str()).into(),
             Required::AuthenticationContext(id) => AuthenticationContext(id).into(),
         })
         .collect();
@@ -87,26 +97,18 @@ pub(crate) fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, 
 
 /// Wrong settings, in the words of this program's options.
 #[derive(Debug)]
-pub(crate) struct SettingsError {
-    error: BuildError,
-    cloud_is_given: bool,
-}
+pub(crate) struct SettingsError(BuildError);
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("the settings are wrong:")?;
-        for (setting, text) in self.error.problems() {
+        for (setting, text) in self.0.problems() {
             let (name, rest) = setting.split_once(' ').unwrap_or((setting, ""));
             let option = match name {
                 "allowed_clients" => "--allowed-client".to_owned(),
                 "exempt_clients" => "--exempt-client".to_owned(),
                 "tenancy" => "--tenant".to_owned(),
                 other => format!("--{}", other.replace('_', "-")),
-            };
-            let rest = if name == "cloud" && self.cloud_is_given {
-                ""
-            } else {
-                rest
             };
             let space = if rest.is_empty() { "" } else { " " };
             write!(formatter, "\n  {option}{space}{rest}: {text}")?;

@@ -128,6 +128,22 @@ impl AccessToken {
         caller::is_guest(&self.claims, self.tenant)
     }
 
+    /// `xms_idrel`: how the caller belongs to the tenant, by Entra's numbers (1 member, 5 guest,
+    /// 7 service principal, …).
+    pub fn identity_relations(&self) -> impl Iterator<Item = u32> {
+        caller::numbers(&self.claims.identity_relations)
+    }
+
+    /// `xms_act_fct`: facets of who acts, by Entra's numbers (11 agent identity, 13 agent's user).
+    pub fn actor_facets(&self) -> impl Iterator<Item = u32> {
+        caller::numbers(&self.claims.actor_facets)
+    }
+
+    /// `xms_sub_fct`: facets of for whom the token is, by the same numbers.
+    pub fn subject_facets(&self) -> impl Iterator<Item = u32> {
+        caller::numbers(&self.claims.subject_facets)
+    }
+
     /// The delegated permissions (`scp`), short names without `api://…/`, in the token's order.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
         self.claims.scopes()

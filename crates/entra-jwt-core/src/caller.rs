@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::claims::Claims;
+use crate::groups::Groups;
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
 /// Who is calling.
@@ -79,23 +80,35 @@ impl Grant {
             (Some(_), Some(_)) => Self::Delegated,
             // Neither object id nor scope nor role: an application without a service principal.
             // With a role it could be a user's, without the scope `profile`.
-            (None, _) if claims.roles().next().is_none() => Self::AppOnly,
+            (None, _) if claims.roles().next().is_none() && !has_mark_of_user(claims) => {
+                Self::AppOnly
+            }
             _ => Self::Unknown,
         }
     }
 }
 
+/// What only tokens of users have. Relations 7, 13 and 33 are those of applications.
+fn has_mark_of_user(claims: &Claims) -> bool {
+    let is_related =
+        claims.identity_relations.is_some() && !has(&claims.identity_relations, &["7", "13", "33"]);
+    is_related
+        || claims.account_status.is_some()
+        || claims.authentication_contexts.is_some()
+        || !matches!(claims.groups(), Groups::NotEmitted)
+}
+
 /// Whether the user is a guest of the token's tenant.
 ///
 /// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
-/// (`xms_idrel`: 5 guest), "Access token claims reference" (`idp`: who authenticated the user, if
+/// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access token claims reference" (`idp`: who authenticated the user, if
 /// not the token's own tenant). What marks a guest wins, but for `acct` 0: a member may well be
 /// authenticated elsewhere, as in multi-tenant organizations.
 pub(crate) fn is_guest(claims: &Claims, tenant: TenantId) -> bool {
     if tenant == TenantId::CONSUMERS {
         return false;
     }
-    if has(&claims.identity_relations, &["5"]) {
+    if has(&claims.identity_relations, &["5", "11", "15", "31"]) {
         return true;
     }
     match (claims.account_status, claims.identity_provider.as_deref()) {
@@ -117,6 +130,15 @@ fn has(numbers: &Option<Box<str>>, wanted: &[&str]) -> bool {
         .unwrap_or_default()
         .split(' ')
         .any(|number| wanted.contains(&number))
+}
+
+/// The numbers of a claim that lists them separated by spaces; what is none is left out.
+pub(crate) fn numbers(claim: &Option<Box<str>>) -> impl Iterator<Item = u32> {
+    claim
+        .as_deref()
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|number| number.parse().ok())
 }
 
 /// Whom a token speaks for within its tenant, printable and never ambiguous.

@@ -1,8 +1,7 @@
 //! The national clouds of Microsoft Entra ID and the issuers that each writes into tokens.
 
 use std::fmt;
-
-use crate::identifier::TenantId;
+use std::str::FromStr;
 
 /// A national cloud. Tokens of one are never valid in another.
 ///
@@ -86,26 +85,6 @@ impl Cloud {
         }
     }
 
-    /// The issuer of v2 tokens of a tenant, such as
-    /// `https://login.microsoftonline.com/{tenant}/v2.0`.
-    #[must_use]
-    pub fn v2_issuer(self, tenant: TenantId) -> String {
-        self.v2_template().fill(tenant)
-    }
-
-    /// The issuer of v1 tokens of a tenant, such as `https://sts.windows.net/{tenant}/`.
-    ///
-    /// The public and the US Government cloud share it; their keys tell them apart. Microsoft's Bot
-    /// Framework knows another one of US Government beside it,
-    /// `https://login.microsoftonline.us/{tenant}/`, which is accepted as well.
-    #[must_use]
-    pub fn v1_issuer(self, tenant: TenantId) -> String {
-        match self {
-            Self::Public | Self::UsGovernment => STS_WINDOWS_NET.fill(tenant),
-            Self::China => STS_CHINA.fill(tenant),
-        }
-    }
-
     pub(crate) const fn v2_template(self) -> IssuerTemplate {
         match self {
             Self::Public => IssuerTemplate(&["https://login.microsoftonline.com/", "/v2.0"]),
@@ -114,6 +93,8 @@ impl Cloud {
         }
     }
 
+    /// The public and the US Government cloud share one: their keys tell them apart. Microsoft's
+    /// Bot Framework knows another one of US Government beside it.
     pub(crate) const fn v1_templates(self) -> &'static [IssuerTemplate] {
         match self {
             Self::Public => &[STS_WINDOWS_NET],
@@ -149,6 +130,25 @@ pub(crate) const EXTERNAL_ID: IssuerTemplate =
 impl fmt::Display for Cloud {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
+    }
+}
+
+/// The text names no cloud that is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no known cloud; those are public, usgovernment and china")]
+pub struct UnknownCloud;
+
+impl FromStr for Cloud {
+    type Err = UnknownCloud;
+
+    /// By [`name`](Self::name), or as the Azure CLI and the Azure SDKs call it, in any case.
+    fn from_str(name: &str) -> Result<Self, UnknownCloud> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "public" | "azurecloud" | "azurepublic" => Ok(Self::Public),
+            "usgovernment" | "usgov" | "azureusgovernment" => Ok(Self::UsGovernment),
+            "china" | "azurechinacloud" | "azurechina" => Ok(Self::China),
+            _ => Err(UnknownCloud),
+        }
     }
 }
 
@@ -262,6 +262,18 @@ mod tests {
             format!("{issuer}/"),
         ] {
             assert!(!EXTERNAL_ID.matches(&wrong, TENANT), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_cloud_is_known_by_its_names() {
+        for cloud in Cloud::ALL {
+            assert_eq!(cloud.name().parse(), Ok(cloud));
+            assert_eq!(cloud.to_string().to_uppercase().parse(), Ok(cloud));
+        }
+        assert_eq!("AzureChinaCloud".parse(), Ok(Cloud::China));
+        for name in ["", "germany", "login.microsoftonline.com"] {
+            assert_eq!(name.parse::<Cloud>(), Err(UnknownCloud));
         }
     }
 

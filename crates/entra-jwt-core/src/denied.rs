@@ -20,7 +20,7 @@ pub enum Denied {
     MissingScope {
         /// The scopes of which one would do.
         any_of: Vec<String>,
-        /// The scopes that the token has.
+        /// The scopes that the token has; the first twenty.
         found: Vec<String>,
     },
 
@@ -29,7 +29,7 @@ pub enum Denied {
     MissingUserRole {
         /// The app roles of which one would do.
         any_of: Vec<String>,
-        /// The roles that the token has.
+        /// The roles that the token has; the first twenty.
         found: Vec<String>,
     },
 
@@ -41,7 +41,7 @@ pub enum Denied {
     MissingAppPermission {
         /// The application permissions of which one would do.
         any_of: Vec<String>,
-        /// The roles that the token has.
+        /// The roles that the token has; the first twenty.
         found: Vec<String>,
     },
 
@@ -71,6 +71,11 @@ pub enum Denied {
     /// are more than fit into a token.
     #[error("the user is in too many groups for the token to list them")]
     GroupsOverage,
+
+    /// Whether the user is not in the group cannot be told: the token lists names, and Entra leaves
+    /// out groups that have none.
+    #[error("the token lists groups by name, which leaves some out")]
+    GroupsByName,
 
     /// Whether the user is in the group cannot be told: the token has no groups.
     #[error("the token says nothing about groups")]
@@ -110,6 +115,7 @@ impl Denied {
             Self::MissingGroup { .. } => "missing_group",
             Self::ForbiddenGroup { .. } => "forbidden_group",
             Self::GroupsOverage => "groups_overage",
+            Self::GroupsByName => "groups_by_name",
             Self::GroupsNotEmitted => "groups_not_emitted",
             Self::StepUp { .. } => "step_up",
             Self::ClaimRequired { .. } => "claim_required",
@@ -145,12 +151,14 @@ impl Denied {
                 any_of_text(any_of),
             )
             .into(),
-            Self::UserRequired => "have the client sign a user in and request a scope \
-                api://<client id>/<name>, instead of client credentials; or require an \
-                AppPermission as an alternative here"
+            Self::UserRequired => "have the client sign a user in and request the scope \
+                api://<client id>/<name> (its API permissions, Delegated permissions) instead of \
+                client credentials; or require an AppPermission as an alternative"
                 .into(),
-            Self::AppRequired => "have the client request api://<client id>/.default by client \
-                credentials, without a user; or require a Scope as an alternative here"
+            Self::AppRequired => "grant the client an app role of this API (its API permissions, \
+                Application permissions, then Grant admin consent) and have it request \
+                api://<client id>/.default by client credentials; or require a Scope as an \
+                alternative"
                 .into(),
             Self::MissingGroup { any_of } => format!(
                 "add the user to the group {}: Entra admin center, Groups, the group, Members",
@@ -164,7 +172,12 @@ impl Denied {
             .into(),
             Self::GroupsOverage => "emit only the groups assigned to the application (App \
                 registrations, this API, Token configuration, groups claim; in the manifest \
-                \"groupMembershipClaims\": \"ApplicationGroup\"), or use app roles instead of groups"
+                \"groupMembershipClaims\": \"ApplicationGroup\") and assign this group (Enterprise \
+                applications, this API, Users and groups; nested groups do not count), or use app \
+                roles instead of groups"
+                .into(),
+            Self::GroupsByName => "emit group ids: App registrations, this API, Token \
+                configuration, groups claim, Group ID"
                 .into(),
             Self::GroupsNotEmitted => "add the groups claim: App registrations, this API, Token \
                 configuration, Add groups claim (in the manifest \"groupMembershipClaims\": \
@@ -202,6 +215,7 @@ impl Denied {
             | Self::MissingUserRole { found, .. }
             | Self::MissingAppPermission { found, .. } => Some(found_text(found)),
             Self::GroupsOverage => Some("too many groups to list".to_owned()),
+            Self::GroupsByName => Some("names of groups".to_owned()),
             Self::GroupsNotEmitted => Some("no groups claim".to_owned()),
             Self::UserRequired
             | Self::AppRequired

@@ -13,7 +13,7 @@ use crate::object::MemberType;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Groups<'a> {
-    /// The claim `groups`: these and no others.
+    /// The claim `groups`: these and no others, among those that the API's app registration emits.
     Listed(&'a GroupList),
     /// More groups than fit (200 in a JWT, nested ones counted), so that Entra left the claim out
     /// and says so (`_claim_names`, or `hasgroups` in the implicit flow).

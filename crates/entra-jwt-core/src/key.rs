@@ -138,13 +138,15 @@ impl Key {
         self.discovered_cloud = not_blank(Some(name));
     }
 
-    /// Whether both are the same number under the same name, with the same issuer and cloud.
+    /// Whether both are the same number under the same name, with the same issuer and cloud, and
+    /// discovered in the same cloud.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
             && self.has_same_material(other)
             && self.issuer == other.issuer
             && self.cloud_instance_name == other.cloud_instance_name
+            && self.discovered_cloud == other.discovered_cloud
     }
 
     /// Whether both are the same number, whatever is published beside it.

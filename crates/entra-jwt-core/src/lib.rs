@@ -43,7 +43,7 @@
 //! # Whose rules
 //!
 //! Entra's documentation and the behaviour of Microsoft's own validator; where this crate differs
-//! from that, it is stricter, and [says why](microsofts_validator).
+//! from that, it [says why](microsofts_validator).
 //!
 //! # Features
 //!
@@ -98,7 +98,7 @@ pub use crate::access_token::{AccessToken, TokenVersion};
 pub use crate::audience::{Audience, InvalidAudience};
 pub use crate::authority::{Authority, ForeignDocument};
 pub use crate::caller::{CallerId, CallerKind};
-pub use crate::cloud::Cloud;
+pub use crate::cloud::{Cloud, UnknownCloud};
 pub use crate::denied::Denied;
 pub use crate::details::{ClientAuthentication, Details};
 pub use crate::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
@@ -111,8 +111,8 @@ pub use crate::key_set::{InvalidKeySet, KeySet};
 pub use crate::rejection::{GraphMark, Part, Rejection, Shown};
 pub use crate::report::{CheckName, Explain, Finding, Outcome, Report, Verdict};
 pub use crate::requirement::{
-    AppPermission, AuthenticationContext, Claim, Condition, Group, Impossible,
-    ImpossibleRequirement, NotInGroup, Requirement, Scope, UserRole, all, any,
+    AppPermission, AuthenticationContext, Claim, Condition, Group, InvalidRequirement, NotInGroup,
+    Requirement, RequirementProblem, Scope, UserRole, all, any,
 };
 pub use crate::tenancy::{InvalidTenancy, Tenancy};
 pub use crate::unverified::{KeyRef, Unverified};

@@ -40,7 +40,10 @@ pub struct InvalidTenancy;
 impl Tenancy {
     /// Tokens of one tenant.
     #[must_use]
-    pub const fn tenant(id: TenantId) -> Self {
+    pub fn tenant(id: TenantId) -> Self {
+        if id == TenantId::CONSUMERS {
+            return Self::consumers();
+        }
         Self(Admitted::Tenant(id))
     }
 
@@ -239,6 +242,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Tenancy>(), Err(InvalidTenancy), "{text}");
         }
+        assert_eq!(Tenancy::tenant(TenantId::CONSUMERS), Tenancy::consumers());
         assert_eq!(
             TenantId::CONSUMERS.to_string(),
             "9188040d-6c67-4c5b-b112-36a304b66dad"

@@ -5,18 +5,21 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entra_jwt_core::Rejection;
 use moka::sync::Cache;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::caller::Caller;
 use crate::refusal::Refusal;
 use crate::runtime::usable_runtime;
 use crate::unavailable::Unavailable;
+use crate::waiting::Place;
 
 /// A question about a verified token.
 pub(crate) trait AfterCheck: Send + Sync + 'static {
@@ -28,7 +31,7 @@ pub(crate) trait AfterCheck: Send + Sync + 'static {
     /// Asks. Runs on a task of its own.
     fn ask(&self, caller: Caller) -> Asking;
 
-    /// The answer that did not come within [`Remembering::MOST_WAIT`], or whose task ended.
+    /// Why there is no answer, where that is not for the question to say.
     fn no_answer(&self, reason: &str) -> Unavailable;
 }
 
@@ -51,11 +54,26 @@ pub(crate) struct Remembering<C: AfterCheck> {
     check: C,
     /// Until when each yes is good. Judged on use; moka only bounds how many there are.
     yes: Cache<C::Key, Instant>,
-    asking: Mutex<HashMap<C::Key, watch::Receiver<Option<Outcome>>>>,
+    questions: Mutex<Questions<C::Key>>,
+    waiting: AtomicUsize,
+}
+
+/// Those that are being asked.
+struct Questions<K> {
+    by_key: HashMap<K, Asked>,
+    next: u64,
+}
+
+#[derive(Clone)]
+struct Asked {
+    number: u64,
+    /// Until when its answer is waited for.
+    deadline: Instant,
+    answered: watch::Receiver<Option<Outcome>>,
 }
 
 impl<C: AfterCheck> Remembering<C> {
-    /// How long a request waits for an answer at most.
+    /// How long a question is waited for at most, by all who wait for it.
     const MOST_WAIT: Duration = Duration::from_secs(5);
 
     /// When a request that got no answer should ask again.
@@ -67,11 +85,19 @@ impl<C: AfterCheck> Remembering<C> {
     /// How many questions are asked at the same time at most.
     const MOST_ASKING: usize = 256;
 
+    /// How many requests wait for answers at most. More than may wait for keys: those of one
+    /// tenant all wait when its yes has run out.
+    const MOST_WAITING: usize = 1_024;
+
     pub(crate) fn new(check: C) -> Arc<Self> {
         Arc::new(Self {
             check,
             yes: Cache::new(Self::MOST_KEPT),
-            asking: Mutex::default(),
+            questions: Mutex::new(Questions {
+                by_key: HashMap::new(),
+                next: 0,
+            }),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -83,50 +109,70 @@ impl<C: AfterCheck> Remembering<C> {
 
     /// Asks, or waits for the answer if it is being asked already.
     pub(crate) async fn ask(self: Arc<Self>, caller: Caller) -> Outcome {
-        let unavailable = |cause| {
-            Err(Refusal::Unavailable {
-                cause,
-                retry_after: Self::RETRY_AFTER,
-            })
+        let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
+            return self.unavailable("too many requests wait for it");
         };
-        let runtime = match usable_runtime() {
-            Ok(runtime) => runtime,
-            Err(cause) => return unavailable(cause),
+        let Ok(runtime) = usable_runtime() else {
+            return self.unavailable("there is no tokio runtime to ask it on");
         };
-        let key = self.check.key(&caller);
-        let mut answered = {
-            let mut asking = self.lock();
-            match asking.get(&key) {
-                Some(answered) => answered.clone(),
-                None if asking.len() >= Self::MOST_ASKING => {
-                    return unavailable(self.check.no_answer("too many are being asked"));
-                }
-                None => {
-                    let (sender, answered) = watch::channel(None);
-                    asking.insert(key.clone(), answered.clone());
-                    drop(asking);
-                    let question = Question {
-                        of: Arc::clone(&self),
-                        key,
-                        sender,
-                    };
-                    runtime.spawn(question.ask(caller));
-                    answered
-                }
-            }
+        let Some(asked) = self.asked(&runtime, caller) else {
+            return self.unavailable("too many questions are being asked");
         };
-        let outcome = match answered.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        };
-        match outcome {
-            Some(outcome) => outcome,
-            None => unavailable(self.check.no_answer("its task was ended")),
+        let mut answered = asked.answered;
+        match timeout_at(asked.deadline, answered.wait_for(Option::is_some)).await {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(outcome) => outcome.clone(),
+                None => self.unavailable("its task was ended"),
+            },
+            Ok(Err(_)) => self.unavailable("its task was ended"),
+            Err(_) => self.unavailable("it took longer than 5 s"),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<C::Key, watch::Receiver<Option<Outcome>>>> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The question about this caller that is being asked, from now on if it was not yet. One that
+    /// nobody waits for any longer may be on a runtime that does not run, and is asked anew.
+    fn asked(self: &Arc<Self>, runtime: &Handle, caller: Caller) -> Option<Asked> {
+        let key = self.check.key(&caller);
+        let now = Instant::now();
+        let mut questions = self.lock();
+        match questions.by_key.get(&key) {
+            Some(asked) if now < asked.deadline => return Some(asked.clone()),
+            Some(_) => {}
+            None if questions.by_key.len() < Self::MOST_ASKING => {}
+            None => return None,
+        }
+        questions.next += 1;
+        let (sender, answered) = watch::channel(None);
+        let asked = Asked {
+            number: questions.next,
+            deadline: now + Self::MOST_WAIT,
+            answered,
+        };
+        questions.by_key.insert(key.clone(), asked.clone());
+        // Never under the lock: on a runtime that is shutting down, the task is dropped here and
+        // now, and dropping it locks.
+        drop(questions);
+        let question = Question {
+            of: Arc::clone(self),
+            key,
+            number: asked.number,
+            sender,
+        };
+        runtime.spawn(question.ask(caller, asked.deadline));
+        Some(asked)
+    }
+
+    fn unavailable(&self, reason: &str) -> Outcome {
+        Err(Refusal::Unavailable {
+            cause: self.check.no_answer(reason),
+            retry_after: Self::RETRY_AFTER,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Questions<C::Key>> {
+        self.questions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,14 +180,14 @@ impl<C: AfterCheck> Remembering<C> {
 struct Question<C: AfterCheck> {
     of: Arc<Remembering<C>>,
     key: C::Key,
+    number: u64,
     sender: watch::Sender<Option<Outcome>>,
 }
 
 impl<C: AfterCheck> Question<C> {
-    async fn ask(self, caller: Caller) {
+    async fn ask(self, caller: Caller, deadline: Instant) {
         let check = &self.of.check;
-        let answer = timeout(Remembering::<C>::MOST_WAIT, check.ask(caller)).await;
-        let outcome = match answer {
+        let outcome = match timeout_at(deadline, check.ask(caller)).await {
             Ok(Ok(Answer::Yes { keep_for })) => {
                 if !keep_for.is_zero() {
                     let until = Instant::now() + keep_for;
@@ -154,22 +200,157 @@ impl<C: AfterCheck> Question<C> {
                 cause,
                 retry_after: Remembering::<C>::RETRY_AFTER,
             }),
-            Err(_) => Err(Refusal::Unavailable {
-                cause: check.no_answer("it took longer than 5 s"),
-                retry_after: Remembering::<C>::RETRY_AFTER,
-            }),
+            Err(_) => self.of.unavailable("it took longer than 5 s"),
         };
         // Off the list first: whoever comes after this asks anew.
-        self.of.lock().remove(&self.key);
+        self.take_off();
         self.sender.send_replace(Some(outcome));
+    }
+
+    fn take_off(&self) {
+        let mut questions = self.of.lock();
+        // A later question may stand in its place.
+        if questions
+            .by_key
+            .get(&self.key)
+            .is_some_and(|asked| asked.number == self.number)
+        {
+            questions.by_key.remove(&self.key);
+        }
     }
 }
 
 impl<C: AfterCheck> Drop for Question<C> {
     fn drop(&mut self) {
-        // A panic of the question, or the end of its runtime: the answer never comes.
-        if self.sender.borrow().is_none() {
-            self.of.lock().remove(&self.key);
+        // After a panic of the question, or the end of its runtime: the answer never comes.
+        self.take_off();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::caller::testing::caller;
+
+    /// Says yes to whoever asks, once it is let.
+    #[derive(Default)]
+    struct Gate {
+        open: Arc<Notify>,
+        asked: Arc<AtomicUsize>,
+        next_key: AtomicUsize,
+        is_one_key: bool,
+    }
+
+    impl AfterCheck for Gate {
+        type Key = usize;
+
+        fn key(&self, _: &Caller) -> usize {
+            if self.is_one_key {
+                return 0;
+            }
+            self.next_key.fetch_add(1, Ordering::SeqCst)
         }
+
+        fn ask(&self, _: Caller) -> Asking {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let open = Arc::clone(&self.open);
+            Box::pin(async move {
+                open.notified().await;
+                Ok(Answer::Yes {
+                    keep_for: Duration::from_secs(60),
+                })
+            })
+        }
+
+        fn no_answer(&self, reason: &str) -> Unavailable {
+            Unavailable::TenantRule {
+                reason: reason.to_owned(),
+            }
+        }
+    }
+
+    fn reason(outcome: Outcome) -> String {
+        match outcome {
+            Err(Refusal::Unavailable {
+                cause: Unavailable::TenantRule { reason },
+                ..
+            }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_questions_asked_at_once_are_bounded() {
+        let caller = caller().await;
+        let gate = Remembering::new(Gate::default());
+        let waiting: Vec<_> = (0..Remembering::<Gate>::MOST_ASKING)
+            .map(|_| tokio::spawn(Arc::clone(&gate).ask(caller.clone())))
+            .collect();
+        while gate.lock().by_key.len() < Remembering::<Gate>::MOST_ASKING {
+            tokio::task::yield_now().await;
+        }
+        let one_more = Arc::clone(&gate).ask(caller.clone()).await;
+        assert!(reason(one_more).contains("too many questions"));
+        for task in waiting {
+            assert!(reason(task.await.unwrap()).contains("longer than 5 s"));
+        }
+        // Each takes itself off, at the same moment, when it is its turn.
+        while !gate.lock().by_key.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_requests_that_wait_are_bounded() {
+        let caller = caller().await;
+        let gate = Remembering::new(Gate {
+            is_one_key: true,
+            ..Gate::default()
+        });
+        let most = Remembering::<Gate>::MOST_WAITING;
+        let waiting: Vec<_> = (0..most)
+            .map(|_| tokio::spawn(Arc::clone(&gate).ask(caller.clone())))
+            .collect();
+        while gate.waiting.load(Ordering::SeqCst) < most {
+            tokio::task::yield_now().await;
+        }
+        let one_more = Arc::clone(&gate).ask(caller.clone()).await;
+        assert!(reason(one_more).contains("too many requests"));
+        gate.check.open.notify_one();
+        for task in waiting {
+            assert!(task.await.unwrap().is_ok());
+        }
+        assert_eq!(gate.check.asked.load(Ordering::SeqCst), 1);
+        assert_eq!(gate.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
+        let caller = caller().await;
+        let gate = Remembering::new(Gate {
+            is_one_key: true,
+            ..Gate::default()
+        });
+        // A runtime that exists, and nobody drives.
+        let idle = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let asked = gate.asked(idle.handle(), caller.clone()).unwrap();
+        let joined = Arc::clone(&gate).ask(caller.clone()).await;
+        assert!(reason(joined).contains("longer than 5 s"));
+        gate.check.open.notify_one();
+        assert!(Arc::clone(&gate).ask(caller.clone()).await.is_ok());
+        assert!(gate.lock().by_key.is_empty());
+
+        // The end of that runtime takes off no question but its own.
+        let later = gate.asked(&Handle::current(), caller.clone()).unwrap();
+        assert_ne!(later.number, asked.number);
+        idle.shutdown_background();
+        assert_eq!(gate.lock().by_key.len(), 1);
     }
 }

@@ -74,9 +74,10 @@ impl EntraAuthBuilder {
         self.announce(&validator, &endpoint);
         let authority = validator.authority().clone();
         let keys = KeyStore::new(Discovery::new(endpoint, authority, http_client));
+        let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
         let tenant_rule = self
             .tenant_rule
-            .map(|rule| Remembering::new(rule.with_ttl(self.tenant_rule_ttl)));
+            .map(|rule| Remembering::new(rule.with_ttl(ttl)));
         Ok(EntraAuth::new(Parts {
             issuers: vec![TrustedIssuer { validator, keys }],
             tenant_rule,
@@ -126,7 +127,7 @@ impl EntraAuthBuilder {
         };
         let (cloud, text) = match &setting.value {
             CloudSetting::Known(cloud) => return Some(*cloud),
-            CloudSetting::Name(name) => (cloud_by_name(name), name),
+            CloudSetting::Name(name) => (name.parse().ok(), name),
             CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
         };
         if cloud.is_none() {
@@ -283,15 +284,20 @@ impl EntraAuthBuilder {
                 ),
             });
         }
-        if self.tenant_rule_ttl > TenantRule::MAX_TTL {
-            problems.push(Problem {
+        match self.tenant_rule_ttl {
+            Some(_) if self.tenant_rule.is_none() => problems.push(Problem {
+                setting: "tenant_rule_ttl".to_owned(),
+                text: "there is no tenant_rule(..) whose yes could be kept".to_owned(),
+            }),
+            Some(ttl) if ttl > TenantRule::MAX_TTL => problems.push(Problem {
                 setting: "tenant_rule_ttl".to_owned(),
                 text: format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
-                    self.tenant_rule_ttl.as_secs(),
+                    ttl.as_secs(),
                     TenantRule::MAX_TTL.as_secs()
                 ),
-            });
+            }),
+            _ => {}
         }
         if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
             problems.push(Problem {
@@ -306,13 +312,14 @@ impl EntraAuthBuilder {
     }
 
     fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+        // Checked even where the keys come from elsewhere: it names the kind of tenant.
+        let of_external_id = self
+            .external_id
+            .as_deref()
+            .map(|host| checked_external_id(host, problems));
         let Some(setting) = &self.metadata_endpoint else {
-            return self
-                .checked_metadata_of_external_id(problems)
-                .unwrap_or_else(|| Some(MetadataBase::of_cloud(cloud)));
+            return of_external_id.unwrap_or_else(|| Some(MetadataBase::of_cloud(cloud)));
         };
-        // The host is checked all the same: it names the kind of tenant.
-        self.checked_metadata_of_external_id(problems);
         MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
                 let url = Shown(printable(&setting.value));
@@ -322,25 +329,6 @@ impl EntraAuthBuilder {
                 });
             })
             .ok()
-    }
-
-    /// The outer `None`: not set.
-    fn checked_metadata_of_external_id(
-        &self,
-        problems: &mut Vec<Problem>,
-    ) -> Option<Option<MetadataBase>> {
-        let host = self.external_id.as_deref()?;
-        let base = MetadataBase::of_external_id(host).map_err(|problem| {
-            problems.push(Problem {
-                setting: "external_id".to_owned(),
-                text: format!(
-                    "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
-                     domain such as login.contoso.com",
-                    Shown(printable(host))
-                ),
-            });
-        });
-        Some(base.ok())
     }
 
     fn checked_http_client(
@@ -372,6 +360,7 @@ impl EntraAuthBuilder {
             audiences = audiences.join(", "),
             cloud = %validator.authority().cloud(),
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
+            tenant_rule = self.tenant_rule.is_some(),
             metadata = printable(&endpoint.uri().to_string()),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
@@ -391,6 +380,21 @@ struct Clients {
     exempt: Vec<ClientId>,
 }
 
+fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+    MetadataBase::of_external_id(host)
+        .map_err(|problem| {
+            problems.push(Problem {
+                setting: "external_id".to_owned(),
+                text: format!(
+                    "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
+                     domain such as login.contoso.com",
+                    Shown(printable(host))
+                ),
+            });
+        })
+        .ok()
+}
+
 /// A problem that several settings make together; what one makes by itself is told already.
 fn problem_with(rules: InvalidRules) -> Option<Problem> {
     let setting = match rules {
@@ -405,16 +409,6 @@ fn problem_with(rules: InvalidRules) -> Option<Problem> {
         setting: setting.to_owned(),
         text: rules.to_string(),
     })
-}
-
-/// `public`, `usgovernment`, `china`, or the Azure CLI's names for them, in any case.
-fn cloud_by_name(name: &str) -> Option<Cloud> {
-    match name.to_ascii_lowercase().as_str() {
-        "public" | "azurecloud" | "azurepublic" => Some(Cloud::Public),
-        "usgovernment" | "usgov" | "azureusgovernment" => Some(Cloud::UsGovernment),
-        "china" | "azurechinacloud" | "azurechina" => Some(Cloud::China),
-        _ => None,
-    }
 }
 
 /// The cloud of an authority such as `https://login.microsoftonline.us/`.

@@ -56,7 +56,7 @@ pub struct EntraAuthBuilder {
     pub(crate) exempt_clients: Vec<String>,
     pub(crate) refuses_guests: bool,
     pub(crate) tenant_rule: Option<TenantRule>,
-    pub(crate) tenant_rule_ttl: Duration,
+    pub(crate) tenant_rule_ttl: Option<Duration>,
     pub(crate) clock_skew: Duration,
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
@@ -133,7 +133,7 @@ impl EntraAuthBuilder {
             exempt_clients: Vec::new(),
             refuses_guests: false,
             tenant_rule: None,
-            tenant_rule_ttl: TenantRule::DEFAULT_TTL,
+            tenant_rule_ttl: None,
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
@@ -200,7 +200,7 @@ impl EntraAuthBuilder {
     /// How long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
     /// asks with every request.
     pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
-        self.tenant_rule_ttl = ttl;
+        self.tenant_rule_ttl = Some(ttl);
         self
     }
 

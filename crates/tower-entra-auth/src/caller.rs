@@ -61,3 +61,25 @@ impl fmt::Debug for Caller {
             .finish()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::time::SystemTime;
+
+    use entra_dev_tenant::DevTenant;
+    use entra_jwt_core::{KeySet, TenantId, Validator};
+
+    use super::*;
+
+    /// A caller of a tenant that is made for it.
+    pub(crate) async fn caller() -> Caller {
+        let api = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+        let tenant = DevTenant::start().await.unwrap();
+        let id: TenantId = tenant.id().parse().unwrap();
+        let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+        let rules = Validator::entra(id, api.parse().unwrap()).build().unwrap();
+        let raw = tenant.user("ada").scope("Reports.Read").for_api(api).mint();
+        let token = rules.validate(&raw, &keys, SystemTime::now()).unwrap();
+        Caller::new(token, raw.into(), AuthId(0))
+    }
+}

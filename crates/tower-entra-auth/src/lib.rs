@@ -100,6 +100,7 @@ mod respond;
 mod runtime;
 mod tenant_rule;
 mod unavailable;
+mod waiting;
 
 #[doc = include_str!("../docs/which-setting.md")]
 pub mod which_setting {}

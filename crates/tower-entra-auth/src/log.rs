@@ -85,7 +85,17 @@ fn write(refusal: &Refusal, code: &'static str, count: u64) {
             let cause: &dyn fmt::Display = cause;
             tracing::warn!(code, %cause, remedy, count, "cannot tell whether a token is valid");
         }
-        Refusal::Denied(_) => tracing::warn!(code, remedy, count, "valid token without permission"),
+        Refusal::Denied(denied) => {
+            let reason = denied.to_string();
+            let reason = tracing::field::display(Shown(&reason));
+            tracing::warn!(
+                code,
+                reason,
+                remedy,
+                count,
+                "valid token without permission"
+            );
+        }
         Refusal::NoCredentials | Refusal::Authorization(_) => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }

@@ -60,6 +60,7 @@ impl AfterCheck for TenantRule {
                 Ok(false) => Ok(Answer::No(Rejection::TenantNotAllowed {
                     found: tenant,
                     allowed: "those that the tenant rule admits".to_owned(),
+                    by_tenant_rule: true,
                 })),
                 Err(reason) => Err(Unavailable::TenantRule { reason }),
             }

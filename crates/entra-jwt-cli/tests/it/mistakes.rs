@@ -2,10 +2,14 @@
 //!
 //! After a change of words: `INSTA_UPDATE=always cargo test -p entra-jwt-cli`, and read the diff.
 
+use std::time::Duration;
+
 use entra_dev_tenant::{DevTenant, Flaw};
 use insta::assert_snapshot;
 
 use crate::support::{API, CLIENT, Desk, Ran};
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Refused, and explained as it was when somebody last read it.
 fn assert_explained(name: &str, desk: &Desk, ran: &Ran) {
@@ -95,7 +99,10 @@ async fn the_commonest_mistakes_are_explained_at_a_glance() {
         ("group_overage", desk.explain(overage(), &group)),
         ("groups_not_emitted", desk.explain(desk.user(), &group)),
         ("neither_scope_nor_role", desk.explain(desk.app(), &[])),
-        ("expired", desk.explain(desk.user().expires_in(-400), &[])),
+        (
+            "expired",
+            desk.explain(desk.user().issued_ago(HOUR).expires_in(-400), &[]),
+        ),
         ("custom_signing_keys", desk.explain(another_key, &[])),
         (
             "header_nonce",
@@ -106,6 +113,16 @@ async fn the_commonest_mistakes_are_explained_at_a_glance() {
             desk.explain(
                 desk.user().capability("cp1"),
                 &["--authentication-context", "c1"],
+            ),
+        ),
+        // As it really is: a token of elsewhere is signed with a key of elsewhere.
+        (
+            "right_tenant_wrong_cloud_with_its_own_key",
+            desk.explain(
+                desk.user()
+                    .flaw(Flaw::IssuerOfAnotherCloud)
+                    .header("kid", "a-key-of-the-other-cloud"),
+                &[],
             ),
         ),
         (

@@ -37,10 +37,20 @@ async fn the_token_is_read_from_a_file_or_standard_input_never_from_the_command_
         assert_eq!(desk.explain_text("", &[file.path()]).status, 0);
     }
     assert_eq!(desk.explain_text(&good, &["-"]).status, 0);
-    let ran = desk.explain_text("", &[&good]);
-    assert_eq!(ran.status, 2);
-    assert!(ran.err.contains("shell's history"), "{}", ran.err);
-    assert!(!ran.err.contains(&good));
+    let bearer = format!("Bearer {good}");
+    for arguments in [
+        &["explain", &good][..],
+        &["explain", &bearer],
+        &["explain", "--keys", &good],
+        &["explain", "--tenant", &good],
+        &[&format!("--{good}")],
+        &[&good],
+    ] {
+        let ran = run(arguments, "");
+        assert_eq!((ran.status, &*ran.out), (2, ""));
+        assert!(ran.err.contains("shell's history"), "{}", ran.err);
+        assert!(!ran.err.contains("eyJ"), "{}", ran.err);
+    }
     let ran = desk.explain_text(" \n", &[]);
     assert!(ran.err.contains("no token"), "{}", ran.err);
     let ran = desk.explain_text("", &["/no/such/file"]);
@@ -98,6 +108,20 @@ async fn what_a_token_says_cannot_write_to_the_terminal_and_is_no_secret() {
     let ran = desk.explain_text(&token, &[]);
     assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
     assert!(!ran.out.contains("\nverdict accepted"), "{}", ran.out);
+    let json = desk
+        .explain(
+            desk.user().audience("\u{9b}31m\u{202e}\u{7f}é🔑"),
+            &["--json"],
+        )
+        .out;
+    assert!(json.is_ascii(), "{json}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let checks = json["checks"].as_array().unwrap();
+    let audience = checks.iter().find(|check| check["check"] == "audience");
+    assert_eq!(audience.unwrap()["found"], "\u{9b}31m\u{202e}\u{7f}é🔑");
+    let ran = desk.explain_text("", &["/no/\u{1b}[31msuch"]);
+    assert!(!ran.err.contains('\u{1b}'), "{}", ran.err);
+
     let signature = token.rsplit('.').next().unwrap();
     for secret in [signature, "\"ada", "ada@"] {
         assert!(!ran.out.contains(secret), "{secret} in {}", ran.out);
@@ -111,8 +135,8 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
             "explain",
             "--tenant",
             "contoso",
-            "--cloud",
-            "mars",
+            "--external-id",
+            "contoso",
             "--allowed-client",
             "x",
         ],
@@ -122,7 +146,7 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
     for option in [
         "--tenant: ",
         "--client-id: ",
-        "--cloud: ",
+        "--external-id: ",
         "--allowed-client: ",
     ] {
         assert!(ran.err.contains(option), "{option} in {}", ran.err);
@@ -135,6 +159,13 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
         (&["--keys", "/no/such/file"], "/no/such/file"),
         (&["--at", "soon"], "--at"),
         (&["--color", "blue"], "--color"),
+        (&["--cloud", "mars"], "public, usgovernment and china"),
+        (&["--clock-skew", "x"], "--clock-skew"),
+        (&["--clock-skew", "601"], "at most 600 s"),
+        (&["--max-token-length", "1"], "1024 to 256000"),
+        (&["--claim", "x"], "NAME=VALUE"),
+        (&["--live", "--keys", "x"], "one place"),
+        (&["--metadata-endpoint", "https://x"], "for --live"),
         (&["--nonsense"], "--help"),
         (&["--tenant"], "tenant"),
         (&["a-file", "another"], "--help"),
@@ -147,6 +178,35 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
     let ran = run(&[&settings[..], &["--keys", file.path()]].concat(), "token");
     assert_eq!(ran.status, 2);
     assert!(ran.err.contains("not a JWKS document"), "{}", ran.err);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_settings_of_a_service_are_options_too() {
+    let desk = Desk::new().await;
+    let long = desk.user().claim("extn.x", "x".repeat(16_000));
+    let long = long.mint();
+    assert_eq!(desk.explain_text(&long, &[]).status, 1);
+    let longer = ["--max-token-length", "65536"];
+    assert_eq!(desk.explain_text(&long, &longer).status, 0);
+    let hour = std::time::Duration::from_secs(3_600);
+    let late = || desk.user().issued_ago(hour).expires_in(-400);
+    assert_eq!(desk.explain(late(), &[]).status, 1);
+    assert_eq!(desk.explain(late(), &["--clock-skew", "450"]).status, 0);
+    let claim = || desk.user().claim("department", "sales");
+    assert_eq!(
+        desk.explain(claim(), &["--claim", "department=sales"])
+            .status,
+        0
+    );
+    assert_eq!(
+        desk.explain(claim(), &["--claim", "department=it"]).status,
+        1
+    );
+    let group = "5d0c5f51-3c1e-4c0a-9d0f-2b8f4f7b1c11";
+    let kept_out = ["--not-in-group", group];
+    assert_eq!(desk.explain(desk.user().group(group), &kept_out).status, 1);
+    let other = desk.user().group("7e1d6a62-4d2f-4d1b-8e1a-3c9a5a8c2d22");
+    assert_eq!(desk.explain(other, &kept_out).status, 0);
 }
 
 #[test]

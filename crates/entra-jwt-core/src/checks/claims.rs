@@ -62,7 +62,11 @@ pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
     Err(if found == TenantId::CONSUMERS {
         Rejection::PersonalAccount { allowed }
     } else {
-        Rejection::TenantNotAllowed { found, allowed }
+        Rejection::TenantNotAllowed {
+            found,
+            allowed,
+            by_tenant_rule: false,
+        }
     })
 }
 

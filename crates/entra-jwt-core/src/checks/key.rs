@@ -7,12 +7,13 @@ use crate::key::Key;
 use crate::rejection::Rejection;
 
 pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
-    match facts.key {
-        Some(key) if *key.id() == facts.token.key_id => Ok(()),
-        _ => Err(Rejection::UnknownKey {
+    if facts.key_is_known() {
+        Ok(())
+    } else {
+        Err(Rejection::UnknownKey {
             key_id: facts.token.key_id.clone(),
             api: facts.rules.audiences.client_id(),
-        }),
+        })
     }
 }
 

@@ -49,6 +49,11 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Whether the key is the one that the token names.
+    pub(crate) fn key_is_known(&self) -> bool {
+        self.key.is_some_and(|key| *key.id() == self.token.key_id)
+    }
+
     /// The token's tenant and version, by an issuer that belongs to that tenant.
     pub(crate) fn issued_by(&self) -> Result<(TenantId, TokenVersion), Rejection> {
         match self.issued_by.get() {

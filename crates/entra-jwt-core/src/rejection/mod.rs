@@ -222,6 +222,8 @@ pub enum Rejection {
         found: TenantId,
         /// The tenants that are allowed, in words.
         allowed: String,
+        /// Whether it was the service's own rule about tenants that said no.
+        by_tenant_rule: bool,
     },
 
     /// The token is of a personal Microsoft account, which is not accepted.

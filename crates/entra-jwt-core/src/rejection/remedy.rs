@@ -67,10 +67,18 @@ impl Rejection {
             )
             .into(),
             Self::InvalidTenant { .. } => NOT_ENTRA.into(),
+            Self::TenantNotAllowed {
+                found,
+                by_tenant_rule: false,
+                ..
+            } => format!(
+                "have the client sign in to an allowed tenant (its authority ends with the tenant's \
+                 id), or add {found} to the allowed ones (tenant, ENTRA_TENANT_ID)",
+            )
+            .into(),
             Self::TenantNotAllowed { found, .. } => format!(
-                "have the client sign in to an allowed tenant (authority \
-                 https://login.microsoftonline.com/<tenant id>), or add {found} to the allowed ones \
-                 (tenant, ENTRA_TENANT_ID)",
+                "if {found} is a customer, have tenant_rule(..) admit it; otherwise the user signs \
+                 in to a tenant that is",
             )
             .into(),
             Self::PersonalAccount { .. } => "sign in with a work or school account; to accept \
@@ -106,9 +114,12 @@ impl Rejection {
                  (client) ID on the client's Overview page)",
             )
             .into(),
-            Self::GuestNotAllowed { .. } => "have an administrator set User type to Member (Entra \
-                admin center, Users, the user, Properties), or drop refuse_guests()"
-                .into(),
+            Self::GuestNotAllowed { tenant } => format!(
+                "sign in with an account of the tenant {tenant} itself; if this one counts as a \
+                 member (Users, the user, Properties, User type), emit the optional claim acct \
+                 (Token configuration); or drop refuse_guests()",
+            )
+            .into(),
         }
     }
 

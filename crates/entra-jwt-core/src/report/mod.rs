@@ -234,19 +234,26 @@ impl Report {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// What follows: the first failure, as the order of the checks has it.
+    /// What follows: the first failure, in the order of the checks; but where the key is unknown,
+    /// any other comes before that, as with [`Validator::finish`](crate::Validator::finish).
     #[must_use]
     pub fn verdict(&self) -> Verdict<'_> {
-        let failure = self
+        let mut failures = self
             .findings
             .iter()
-            .find_map(|finding| match &finding.outcome {
+            .filter_map(|finding| match &finding.outcome {
                 Outcome::Rejected(rejection) => Some(Verdict::Rejected(rejection)),
                 Outcome::Denied(denied) => Some(Verdict::Denied(denied)),
                 Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
             });
         let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
-        match failure {
+        match failures.next() {
+            Some(unknown @ Verdict::Rejected(Rejection::UnknownKey { .. })) => {
+                match failures.next() {
+                    Some(rejected @ Verdict::Rejected(_)) => rejected,
+                    _ => unknown,
+                }
+            }
             Some(failure) => failure,
             None if self.findings.iter().all(is_passed) => Verdict::Accepted,
             None => Verdict::NotVerified,

@@ -52,7 +52,11 @@ atoms! {
     /// Membership of a group, by its object id, or by its name where Entra emits names. Fails
     /// where the token does not list the groups: see [`Groups`](crate::Groups).
     Group,
-    /// That a user is known *not* to be in a group. Fails where the token does not list the groups.
+    /// That a user is known *not* to be in a group, by its object id. Fails where the token does not
+    /// list the groups, or lists names.
+    ///
+    /// It is only as good as the list: where the API's app registration emits the groups assigned
+    /// to the application, assign this one too, and mind that nested groups are not among those.
     NotInGroup,
     /// An authentication context of Conditional Access, `c1` to `c99` (`acrs`).
     AuthenticationContext,
@@ -60,8 +64,8 @@ atoms! {
 
 /// Any claim that has this value, or an array with it. The value is a text, a number or a boolean.
 ///
-/// Claims that users or other tenants can set (`email`, `upn`, `preferred_username`,
-/// `unique_name`) are refused when the requirement is built.
+/// Claims that users or other tenants can set, such as `email`, `upn`, `preferred_username` and
+/// `name`, are refused when the requirement is built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "nothing is required by an atom alone"]
 #[expect(

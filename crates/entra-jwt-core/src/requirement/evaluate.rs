@@ -81,11 +81,16 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
                 any_of: vec![group.clone()],
             }
         }),
-        Node::NotInGroup(group) => met(!permissions.groups()?.contains(group), || {
-            Denied::ForbiddenGroup {
-                group: group.clone(),
+        Node::NotInGroup(group) => {
+            let groups = permissions.groups()?;
+            // Entra leaves out groups that lack the attribute whose names it lists.
+            if groups.names().next().is_some() {
+                return Err(Denied::GroupsByName);
             }
-        }),
+            met(!groups.contains(group), || Denied::ForbiddenGroup {
+                group: group.clone(),
+            })
+        }
         Node::AuthenticationContext(id) => {
             permissions.must_be_user()?;
             let claims = permissions.claims;
@@ -114,8 +119,11 @@ fn met(is_met: bool, denied: impl FnOnce() -> Denied) -> Result<(), Denied> {
     if is_met { Ok(()) } else { Err(denied()) }
 }
 
+/// What the token has, for the refusal; not all of what somebody may have sent.
 fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    names.map(str::to_owned).collect()
+    const MOST: usize = 20;
+
+    names.take(MOST).map(str::to_owned).collect()
 }
 
 fn has_claim(permissions: &Permissions<'_>, name: &str, expected: &Value) -> bool {
@@ -170,7 +178,7 @@ fn closeness(denied: &Denied) -> u8 {
         | Denied::ForbiddenGroup { .. }
         | Denied::ClaimRequired { .. } => 1,
         // It may be met already: only the token does not say.
-        Denied::GroupsOverage | Denied::GroupsNotEmitted => 2,
+        Denied::GroupsOverage | Denied::GroupsNotEmitted | Denied::GroupsByName => 2,
         Denied::StepUp { .. } => 3,
     }
 }

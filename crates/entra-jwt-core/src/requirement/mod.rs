@@ -1,11 +1,11 @@
 //! What a route requires of a token beyond being valid.
 //!
 //! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]; a [`Requirement`] is a
-//! condition that was found possible to meet.
+//! condition that was found to make sense.
 
 mod atom;
 mod evaluate;
-mod impossible;
+mod invalid;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
 };
 pub(crate) use self::evaluate::Permissions;
-pub use self::impossible::{Impossible, ImpossibleRequirement};
+pub use self::invalid::{InvalidRequirement, RequirementProblem};
 use crate::access_token::AccessToken;
 use crate::denied::Denied;
 
-/// Atoms joined by `and` and `or`: not known yet whether any token could meet it.
+/// Atoms joined by `and` and `or`: not known yet whether that makes sense.
 ///
 /// [`Requirement::new`] finds out.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +69,7 @@ impl Condition {
     }
 }
 
-/// What a route requires of a token: a [`Condition`] that some token of Entra can meet.
+/// What a route requires of a token: a [`Condition`] that was found to make sense.
 ///
 /// Cheap to clone. Displayed as people would say it: `scope Reports.Read or app permission
 /// Reports.Read.All`.
@@ -77,7 +77,7 @@ impl Condition {
 /// ```
 /// use entra_jwt_core::{AppPermission, Requirement, Scope};
 ///
-/// # fn main() -> Result<(), entra_jwt_core::ImpossibleRequirement> {
+/// # fn main() -> Result<(), entra_jwt_core::InvalidRequirement> {
 /// let readers = Requirement::new(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
 /// assert_eq!(
 ///     readers.to_string(),
@@ -93,13 +93,13 @@ impl Condition {
 pub struct Requirement(Arc<Node>);
 
 impl Requirement {
-    /// Takes a condition, if some token could meet it.
+    /// Takes a condition, if some token of Entra could meet it and not every one would.
     ///
     /// # Errors
-    /// Everything that makes it impossible, each with the correction.
-    pub fn new(condition: impl Into<Condition>) -> Result<Self, ImpossibleRequirement> {
+    /// Every problem with it, each with the correction.
+    pub fn new(condition: impl Into<Condition>) -> Result<Self, InvalidRequirement> {
         let node = condition.into().0;
-        impossible::check(&node)?;
+        invalid::check(&node)?;
         Ok(Self(Arc::new(node)))
     }
 

@@ -107,6 +107,18 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
         "tenant_not_allowed",
         &[OTHER_TENANT, "ENTRA_TENANT_ID"],
     );
+    // Whoever put one tenant there would lock out all others.
+    let by_rule = Rejection::TenantNotAllowed {
+        found: OTHER_TENANT.parse().unwrap(),
+        allowed: "those that the tenant rule admits".to_owned(),
+        by_tenant_rule: true,
+    };
+    says(
+        &by_rule,
+        "tenant_not_allowed",
+        &[OTHER_TENANT, "tenant_rule(..)"],
+    );
+    assert!(!by_rule.remedy().contains("ENTRA_TENANT_ID"));
     let keys = KeySet::from_jwks(setup.tenant.jwks_of("common").as_bytes()).unwrap();
     let personal = setup
         .tenant
@@ -157,7 +169,8 @@ async fn a_caller_who_is_kept_out_learns_of_the_list_or_the_user_type() {
     let rules = setup.rules().refuse_guests();
     let rejection = setup.validate_by(rules, setup.user().guest()).unwrap_err();
     let words = [
-        "User type to Member",
+        "an account of the tenant 72f988bf",
+        "optional claim acct",
         "Users, the user, Properties",
         "refuse_guests()",
     ];

@@ -2,8 +2,8 @@
 
 use entra_dev_tenant::TokenBuilder;
 use entra_jwt_core::{
-    AppPermission, AuthenticationContext, Claim, Condition, Denied, Group, Impossible, NotInGroup,
-    Requirement, Scope, UserRole, all, any,
+    AppPermission, AuthenticationContext, Claim, Condition, Denied, Group, NotInGroup, Requirement,
+    RequirementProblem, Scope, UserRole, all, any,
 };
 use serde_json::json;
 
@@ -142,8 +142,13 @@ async fn groups_are_listed_or_too_many_or_not_emitted_and_only_a_list_tells() {
         assert_eq!(code(requirement(Group(SALES.to_uppercase()))), member);
         assert_eq!(code(requirement(NotInGroup(SALES))), not_member);
     }
-    let named = setup.user().group("CONTOSO\\Sales");
-    assert_eq!(check(&setup, Group("CONTOSO\\Sales"), named), "met");
+    let named = || setup.user().group("CONTOSO\\Sales");
+    assert_eq!(check(&setup, Group("CONTOSO\\Sales"), named()), "met");
+    assert_eq!(check(&setup, Group(SALES), named()), "missing_group");
+    // A list of names leaves out groups that have none: it never tells who is not in a group.
+    for token in [named(), named().group(SALES), named().group(AUDIT)] {
+        assert_eq!(check(&setup, NotInGroup(SALES), token), "groups_by_name");
+    }
 }
 
 #[tokio::test]
@@ -339,9 +344,10 @@ fn a_requirement_is_displayed_as_people_say_it() {
         ),
         (
             all([Scope("a")])
-                .and(NotInGroup("b"))
+                .and(NotInGroup(SALES))
                 .and(AuthenticationContext("c1")),
-            "scope a and not a member of group b and authentication context c1",
+            "scope a and not a member of group 5d0c5f51-3c1e-4c0a-9d0f-2b8f4f7b1c11 and \
+             authentication context c1",
         ),
         (
             any([Claim("x", "y")]).or(Claim("z", 5)),
@@ -357,7 +363,7 @@ fn a_requirement_is_displayed_as_people_say_it() {
 fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
     let reason = |condition: Condition| {
         let error = Requirement::new(condition).unwrap_err();
-        let reasons: Vec<Impossible> = error.reasons().cloned().collect();
+        let reasons: Vec<RequirementProblem> = error.problems().cloned().collect();
         assert_eq!(reasons.len(), 1, "{error}");
         (reasons[0].clone(), error.to_string())
     };
@@ -382,6 +388,18 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
         (Scope("api://orders/.default").into(), "never in a token"),
         (Scope("a b").into(), "all([..]) or any([..])"),
         (UserRole("a\tb").into(), "all([..]) or any([..])"),
+        (Scope(" Reports.Read").into(), "names have no white space"),
+        (Scope("OpenID").into(), "never in an access token"),
+        (Scope("api://orders").into(), "name a scope or role of it"),
+        (Scope("api://orders/").into(), "name a scope or role of it"),
+        (
+            Scope("api://6e74172b-be56-4843-9ff4-e66a39bb12e3").into(),
+            "name a scope or role of it",
+        ),
+        (
+            UserRole("https://orders.contoso.com").into(),
+            "name a scope or role of it",
+        ),
         (Scope("").into(), "no name"),
         (Scope("/").into(), "no name"),
         (AppPermission(" ").into(), "no name"),
@@ -390,6 +408,11 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
             Group("00000000-0000-0000-0000-000000000000").into(),
             "group's Overview page",
         ),
+        (
+            NotInGroup("Sales").into(),
+            "object id keeps its members out",
+        ),
+        (Group(SALES).and(NotInGroup(SALES)), "in it and not in it"),
         (AuthenticationContext("c0").into(), "c1 to c99"),
         (AuthenticationContext("c100").into(), "c1 to c99"),
         (AuthenticationContext("c01").into(), "c1 to c99"),
@@ -401,6 +424,8 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
         (Claim("upn", "ada@contoso.com").into(), "mutable"),
         (Claim("preferred_username", "ada").into(), "mutable"),
         (Claim("unique_name", "ada").into(), "mutable"),
+        (Claim("name", "ada").into(), "mutable"),
+        (Claim("verified_primary_email", "ada").into(), "mutable"),
         (Claim("scp", "Reports.Read").into(), "use Scope instead"),
         (
             Claim("roles", "Admin").into(),
@@ -434,7 +459,7 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
     }
     // Everything at once, and for main() too.
     let error = Requirement::new(Scope("openid").or(Scope("a b"))).unwrap_err();
-    assert_eq!(error.reasons().count(), 2);
+    assert_eq!(error.problems().count(), 2);
     assert_eq!(format!("{error:?}"), error.to_string());
 
     for fine in [
@@ -473,12 +498,12 @@ async fn each_denial_says_what_to_change_and_where() {
         ),
         (
             denied(Scope("Reports.Read").into(), setup.app()),
-            "sign a user in",
+            "Delegated permissions",
             "api://<client id>/<name>",
         ),
         (
             denied(AppPermission("Reports.Read.All").into(), setup.user()),
-            "client credentials",
+            "Application permissions, then Grant admin consent",
             "api://<client id>/.default",
         ),
         (

@@ -82,7 +82,8 @@ fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
         }
         Flaw::TypAtJwt => BeforeTenant("wrong_token_type"),
         // The key.
-        Flaw::UnknownKid => BeforeTenant("unknown_key"),
+        // Any fault of the claims comes first: no key could mend it.
+        Flaw::UnknownKid => AfterTenant("unknown_key"),
         Flaw::WrongKey | Flaw::BadSignature | Flaw::EmbeddedJwk => BeforeTenant("bad_signature"),
         // The claims' types.
         Flaw::ExpString
@@ -213,7 +214,8 @@ fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) 
     code
 }
 
-/// What the precheck refuses, the whole refuses; what it lets pass, only the key can refuse.
+/// What the precheck refuses, the whole refuses, by the same reason if no key is known; what it
+/// lets pass, only the key can refuse.
 fn precheck_agrees(
     validator: &Validator,
     token: &str,
@@ -223,13 +225,21 @@ fn precheck_agrees(
     let Ok(unverified) = Unverified::parse(token) else {
         return;
     };
-    match (validator.precheck(&unverified, now), result) {
-        (Err(_), result) => assert!(result.is_err()),
-        (Ok(()), Err(rejection)) => assert!(
-            rejection.public_code() == "untrusted_signature",
-            "{rejection:?}"
-        ),
-        (Ok(()), Ok(_)) => {}
+    let precheck = validator.precheck(&unverified, now);
+    let without_key = validator.finish(unverified, None, now).unwrap_err();
+    let report = validator.explain(token, &Explain::at(now));
+    match (precheck, result) {
+        (Err(rejection), result) => {
+            assert!(result.is_err());
+            assert_eq!(rejection, without_key);
+            assert_eq!(report.verdict(), Verdict::Rejected(&rejection));
+        }
+        (Ok(()), result) => {
+            assert_eq!(without_key.code(), "unknown_key");
+            if let Err(rejection) = result {
+                assert_eq!(rejection.public_code(), "untrusted_signature");
+            }
+        }
     }
 }
 
@@ -386,6 +396,32 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
             [ok, client, ok, client, "guest_not_allowed"],
         ),
         (
+            "partner (GDAP)",
+            user().claim("xms_idrel", "11"),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        (
+            "passed through",
+            user().claim("xms_idrel", "15 1"),
+            [ok, client, ok, client, "guest_not_allowed"],
+        ),
+        // The exemption is for applications: what only users have makes it none.
+        (
+            "without object id, with a mark of a user",
+            bare().without_service_principal().claim("acct", 0),
+            [none, none, none, client, none],
+        ),
+        (
+            "without object id, related as a member",
+            bare().without_service_principal().claim("xms_idrel", "1"),
+            [none, none, none, client, none],
+        ),
+        (
+            "without object id, related as an application",
+            bare().without_service_principal().claim("xms_idrel", "13"),
+            [none, none, ok, client, none],
+        ),
+        (
             "member who is authenticated elsewhere",
             user().guest().claim("acct", 0),
             [ok, client, ok, client, ok],
@@ -439,6 +475,16 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
             assert_eq!(found, expected, "{name}, {rule}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_personal_account_is_at_home_in_its_own_tenant() {
+    let tenant = DevTenant::start().await.unwrap();
+    let keys = KeySet::from_jwks(tenant.jwks_of("consumers").as_bytes()).unwrap();
+    let rules = Validator::entra(Tenancy::consumers(), API.parse().unwrap()).refuse_guests();
+    let rules = rules.build().unwrap();
+    let token = Base::Personal.token(&tenant).claim("idp", "live.com");
+    assert_eq!(judge(&rules, &keys, &tenant, &token.mint()), "accepted");
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use self::schedule::{AttemptNumber, Schedule};
 use crate::refusal::Refusal;
 use crate::runtime::usable_runtime;
 use crate::unavailable::Unavailable;
+use crate::waiting::Place;
 
 /// The key set of one trusted issuer, and everything that keeps it fresh.
 pub(crate) struct KeyStore {
@@ -144,7 +145,7 @@ impl KeyStore {
     pub(crate) async fn wait_for(self: &Arc<Self>, id: &KeyId) -> Result<Arc<Key>, Missing> {
         let unavailable = |cause| Err(Missing::Unavailable(cause));
 
-        let Some(_place) = Place::among(&self.waiting) else {
+        let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
             return unavailable(Unavailable::TooManyWaiting);
         };
         let runtime = usable_runtime().map_err(Missing::Unavailable)?;
@@ -206,16 +207,15 @@ impl KeyStore {
         }
     }
 
-    /// The keys that are held and may be trusted at this moment; `None` if none were ever fetched.
+    /// The keys that are held and may be trusted at this moment; `None` if none were ever fetched,
+    /// or too long ago.
     pub(crate) fn all(&self) -> Option<KeySet> {
+        let now = Instant::now();
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        Some(
-            snapshot
-                .as_ref()?
-                .trusted(Instant::now())
-                .cloned()
-                .collect(),
-        )
+        let snapshot = snapshot
+            .as_ref()
+            .filter(|snapshot| snapshot.is_fresh(now))?;
+        Some(snapshot.trusted(now).cloned().collect())
     }
 
     /// The refusal for a token that cannot be judged now, with the time to ask again.
@@ -289,25 +289,6 @@ impl KeyStore {
     }
 }
 
-/// A place among those that wait.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn among(waiting: &'a AtomicUsize) -> Option<Self> {
-        if waiting.fetch_add(1, Ordering::Relaxed) < KeyStore::MOST_WAITING {
-            return Some(Self(waiting));
-        }
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        None
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The outcome of the attempt that ends next.
 async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
     match ended.changed().await {
@@ -316,21 +297,5 @@ async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
             .clone()
             .unwrap_or(Err(Unavailable::Interrupted)),
         Err(_) => Err(Unavailable::Interrupted),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_places_to_wait_are_bounded_and_given_back() {
-        let waiting = AtomicUsize::new(0);
-        let mut places: Vec<_> = (0..256).map(|_| Place::among(&waiting).unwrap()).collect();
-        assert!(Place::among(&waiting).is_none());
-        places.pop();
-        assert!(Place::among(&waiting).is_some());
-        drop(places);
-        assert_eq!(waiting.load(Ordering::Relaxed), 0);
     }
 }

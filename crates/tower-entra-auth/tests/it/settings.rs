@@ -99,9 +99,16 @@ fn each_bad_value_is_named_with_a_good_one() {
             "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b",
         ),
         (
-            good().tenant_rule_ttl(Duration::from_secs(3_601)),
+            good()
+                .tenant_rule(async |_| Ok::<_, String>(true))
+                .tenant_rule_ttl(Duration::from_secs(3_601)),
             "tenant_rule_ttl",
             "at most 3600 s",
+        ),
+        (
+            good().tenant_rule_ttl(Duration::from_secs(60)),
+            "tenant_rule_ttl",
+            "no tenant_rule(..)",
         ),
         (
             good().external_id("contoso"),

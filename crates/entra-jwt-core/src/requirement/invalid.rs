@@ -1,4 +1,5 @@
-//! Conditions that no token of Entra can ever meet, found before the first request.
+//! Conditions that make no sense, found before the first request: that no token of Entra can ever
+//! meet, that every token would meet, or that anybody could.
 
 use std::fmt;
 
@@ -7,18 +8,18 @@ use serde_json::Value;
 use super::Node;
 use crate::identifier::Guid;
 
-/// No token can ever meet the condition. Lists every reason, each with the correction.
+/// The condition makes no sense. Lists every problem, each with the correction.
 ///
 /// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
 #[derive(Clone, Eq, PartialEq)]
-pub struct ImpossibleRequirement {
-    reasons: Vec<Impossible>,
+pub struct InvalidRequirement {
+    problems: Vec<RequirementProblem>,
 }
 
-/// Why no token can ever meet a condition, or why every token would.
+/// Why no token can ever meet a condition, or why the wrong ones would.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Impossible {
+pub enum RequirementProblem {
     /// A scope or role under the full name by which it is requested.
     #[error("{atom} \"{found}\": tokens have short names; use \"{short}\"")]
     FullName {
@@ -28,6 +29,16 @@ pub enum Impossible {
         found: String,
         /// The name as tokens have it.
         short: String,
+    },
+    /// An App ID URI without the name of a scope or role behind it.
+    #[error(
+        "{atom} \"{found}\": an Application ID URI; name a scope or role of it, as tokens have it"
+    )]
+    AppIdUri {
+        /// `scope`, `user role` or `app permission`.
+        atom: &'static str,
+        /// The URI.
+        found: String,
     },
     /// `.default`, which asks for everything that is granted and is no scope itself.
     #[error(
@@ -47,8 +58,10 @@ pub enum Impossible {
         /// The name.
         found: String,
     },
-    /// Several names in one.
-    #[error("{atom} \"{found}\": more than one name; use all([..]) or any([..])")]
+    /// White space, as between several names.
+    #[error(
+        "{atom} \"{found}\": names have no white space; for several use all([..]) or any([..])"
+    )]
     SeveralNames {
         /// `scope`, `user role` or `app permission`.
         atom: &'static str,
@@ -69,6 +82,13 @@ pub enum Impossible {
         /// The kind of atom.
         atom: &'static str,
         /// The text.
+        found: String,
+    },
+    /// A group to keep out by its name: Entra lists names of some groups only, so that a list of
+    /// names never tells who is not in a group.
+    #[error("not in group \"{found}\": only the group's object id keeps its members out")]
+    GroupName {
+        /// The name.
         found: String,
     },
     /// Not `c1` to `c99`.
@@ -109,6 +129,12 @@ pub enum Impossible {
     /// An empty list of conditions, which every token meets.
     #[error("all of nothing: every token would pass; name what is required")]
     NoCondition,
+    /// To be in a group and not to be in it.
+    #[error("group {group}: nobody is in it and not in it at once")]
+    InAndNotIn {
+        /// The group.
+        group: String,
+    },
     /// One that only users can meet, and one that only applications can.
     #[error(
         "{condition}: no token is a user's and an application's at once; use or(..) instead of \
@@ -120,57 +146,61 @@ pub enum Impossible {
     },
 }
 
-impl ImpossibleRequirement {
-    /// Every reason.
-    pub fn reasons(&self) -> impl Iterator<Item = &Impossible> {
-        self.reasons.iter()
+impl InvalidRequirement {
+    /// Every problem.
+    pub fn problems(&self) -> impl Iterator<Item = &RequirementProblem> {
+        self.problems.iter()
     }
 }
 
-impl fmt::Display for ImpossibleRequirement {
+impl fmt::Display for InvalidRequirement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a requirement that makes no sense:")?;
-        self.reasons
+        self.problems
             .iter()
-            .try_for_each(|reason| write!(formatter, "\n  - {reason}"))
+            .try_for_each(|problem| write!(formatter, "\n  - {problem}"))
     }
 }
 
-impl fmt::Debug for ImpossibleRequirement {
+impl fmt::Debug for InvalidRequirement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
 }
 
-impl std::error::Error for ImpossibleRequirement {}
+impl std::error::Error for InvalidRequirement {}
 
-pub(super) fn check(node: &Node) -> Result<(), ImpossibleRequirement> {
-    let mut reasons = Vec::new();
-    collect(node, &mut reasons);
-    if reasons.is_empty() {
+pub(super) fn check(node: &Node) -> Result<(), InvalidRequirement> {
+    let mut problems = Vec::new();
+    collect(node, &mut problems);
+    if problems.is_empty() {
         Ok(())
     } else {
-        Err(ImpossibleRequirement { reasons })
+        Err(InvalidRequirement { problems })
     }
 }
 
-fn collect(node: &Node, reasons: &mut Vec<Impossible>) {
+fn collect(node: &Node, problems: &mut Vec<RequirementProblem>) {
     match node {
-        Node::Scope(name) => reasons.extend(scope(name)),
-        Node::UserRole(name) => reasons.extend(name_of("user role", name)),
-        Node::AppPermission(name) => reasons.extend(name_of("app permission", name)),
-        Node::Group(group) | Node::NotInGroup(group) => reasons.extend(group_of(group)),
-        Node::AuthenticationContext(id) => reasons.extend(context(id)),
-        Node::Claim(claim, value) => reasons.extend(claim_of(claim, value)),
-        Node::Any(nodes) if nodes.is_empty() => reasons.push(Impossible::NoAlternative),
-        Node::All(nodes) if nodes.is_empty() => reasons.push(Impossible::NoCondition),
-        Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, reasons)),
+        Node::Scope(name) => problems.extend(scope(name)),
+        Node::UserRole(name) => problems.extend(name_of("user role", name)),
+        Node::AppPermission(name) => problems.extend(name_of("app permission", name)),
+        Node::Group(group) => problems.extend(group_of(group)),
+        Node::NotInGroup(group) => {
+            problems.extend(group_of(group).or_else(|| name_of_group(group)));
+        }
+        Node::AuthenticationContext(id) => problems.extend(context(id)),
+        Node::Claim(claim, value) => problems.extend(claim_of(claim, value)),
+        Node::Any(nodes) if nodes.is_empty() => problems.push(RequirementProblem::NoAlternative),
+        Node::All(nodes) if nodes.is_empty() => problems.push(RequirementProblem::NoCondition),
+        Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, problems)),
         Node::All(nodes) => {
-            nodes.iter().for_each(|node| collect(node, reasons));
+            nodes.iter().for_each(|node| collect(node, problems));
+            problems.extend(in_and_not_in(nodes));
             // Told once, by the innermost that is contradictory.
             let is_told = |node: &Node| Callers::of(node).is_nobody();
             if Callers::of(node).is_nobody() && !nodes.iter().any(is_told) {
-                reasons.push(Impossible::UserAndApp {
+                problems.push(RequirementProblem::UserAndApp {
                     condition: node.to_string(),
                 });
             }
@@ -181,66 +211,105 @@ fn collect(node: &Node, reasons: &mut Vec<Impossible>) {
 /// Entra's scopes of OpenID Connect, which it grants without ever writing them into `scp`.
 const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-fn scope(name: &str) -> Option<Impossible> {
+fn scope(name: &str) -> Option<RequirementProblem> {
     let found = || name.to_owned();
-    if OPEN_ID.contains(&name) {
-        return Some(Impossible::OpenIdScope { found: found() });
+    if OPEN_ID.iter().any(|scope| name.eq_ignore_ascii_case(scope)) {
+        return Some(RequirementProblem::OpenIdScope { found: found() });
     }
     if name == ".default" || name.ends_with("/.default") {
-        return Some(Impossible::DefaultScope { found: found() });
+        return Some(RequirementProblem::DefaultScope { found: found() });
     }
     name_of("scope", name)
 }
 
-fn name_of(atom: &'static str, name: &str) -> Option<Impossible> {
+fn name_of(atom: &'static str, name: &str) -> Option<RequirementProblem> {
     let found = name.to_owned();
     if name.trim().is_empty() || name == "/" {
-        return Some(Impossible::NoName { atom, found });
+        return Some(RequirementProblem::NoName { atom, found });
     }
     if name.contains(char::is_whitespace) {
-        return Some(Impossible::SeveralNames { atom, found });
+        return Some(RequirementProblem::SeveralNames { atom, found });
     }
     // `{App ID URI}/{name}` or `{client id}/{name}`; a slash alone may be part of a name.
-    let (resource, short) = name.rsplit_once('/')?;
-    let is_full = resource.contains("://") || Guid::from_setting(resource).is_some();
-    is_full.then(|| Impossible::FullName {
-        atom,
-        found,
-        short: short.to_owned(),
+    let (resource, short) = name.rsplit_once('/').unwrap_or((name, ""));
+    if Guid::from_setting(resource).is_none() && !name.contains("://") {
+        return None;
+    }
+    let has_name = !short.is_empty() && !resource.ends_with('/') && resource != name;
+    Some(if has_name {
+        RequirementProblem::FullName {
+            atom,
+            found,
+            short: short.to_owned(),
+        }
+    } else {
+        RequirementProblem::AppIdUri { atom, found }
     })
 }
 
-fn group_of(group: &str) -> Option<Impossible> {
+fn group_of(group: &str) -> Option<RequirementProblem> {
     let (atom, found) = ("group", group.to_owned());
     if group.trim().is_empty() {
-        return Some(Impossible::NoName { atom, found });
+        return Some(RequirementProblem::NoName { atom, found });
     }
     (group == "00000000-0000-0000-0000-000000000000")
-        .then_some(Impossible::Placeholder { atom, found })
+        .then_some(RequirementProblem::Placeholder { atom, found })
 }
 
-fn context(id: &str) -> Option<Impossible> {
+fn name_of_group(group: &str) -> Option<RequirementProblem> {
+    Guid::from_setting(group)
+        .is_none()
+        .then(|| RequirementProblem::GroupName {
+            found: group.to_owned(),
+        })
+}
+
+fn in_and_not_in(nodes: &[Node]) -> Option<RequirementProblem> {
+    let is_kept_out = |group: &str| {
+        nodes.iter().any(
+            |node| matches!(node, Node::NotInGroup(other) if other.eq_ignore_ascii_case(group)),
+        )
+    };
+    nodes.iter().find_map(|node| match node {
+        Node::Group(group) if is_kept_out(group) => Some(RequirementProblem::InAndNotIn {
+            group: group.clone(),
+        }),
+        _ => None,
+    })
+}
+
+fn context(id: &str) -> Option<RequirementProblem> {
     let is_known = id
         .strip_prefix('c')
         .filter(|number| !number.starts_with(['0', '+']))
         .and_then(|number| number.parse::<u8>().ok())
         .is_some_and(|number| (1..=99).contains(&number));
-    (!is_known).then(|| Impossible::Context {
+    (!is_known).then(|| RequirementProblem::Context {
         found: id.to_owned(),
     })
 }
 
-fn claim_of(name: &str, value: &Value) -> Option<Impossible> {
+fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
     let claim = name.to_owned();
     let atom = match name {
         "" => {
-            return Some(Impossible::NoName {
+            return Some(RequirementProblem::NoName {
                 atom: "claim",
                 found: claim,
             });
         }
-        "email" | "upn" | "preferred_username" | "unique_name" => {
-            return Some(Impossible::MutableClaim { claim });
+        "email"
+        | "upn"
+        | "preferred_username"
+        | "unique_name"
+        | "name"
+        | "given_name"
+        | "family_name"
+        | "nickname"
+        | "login_hint"
+        | "verified_primary_email"
+        | "verified_secondary_email" => {
+            return Some(RequirementProblem::MutableClaim { claim });
         }
         "scp" => Some("Scope"),
         "roles" => Some("UserRole or AppPermission"),
@@ -249,9 +318,9 @@ fn claim_of(name: &str, value: &Value) -> Option<Impossible> {
         _ => None,
     };
     match (atom, value) {
-        (Some(atom), _) => Some(Impossible::OwnAtom { claim, atom }),
+        (Some(atom), _) => Some(RequirementProblem::OwnAtom { claim, atom }),
         (None, Value::Null | Value::Array(_) | Value::Object(_)) => {
-            Some(Impossible::ClaimValue { claim })
+            Some(RequirementProblem::ClaimValue { claim })
         }
         (None, Value::String(_) | Value::Number(_) | Value::Bool(_)) => None,
     }
