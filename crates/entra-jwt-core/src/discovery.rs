@@ -28,6 +28,10 @@ impl DiscoveryDocument {
     /// # Errors
     /// If it is no discovery document, or has one of these members twice.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidDiscoveryDocument> {
+        // Serde would take an array of the members' values as well.
+        if document.trim_ascii_start().first() != Some(&b'{') {
+            return Err(InvalidDiscoveryDocument);
+        }
         serde_json::from_slice(document).map_err(|_| InvalidDiscoveryDocument)
     }
 }
@@ -51,6 +55,7 @@ mod tests {
         for text in [
             "",
             "[]",
+            r#"["i","k",null]"#,
             "{}",
             r#"{"issuer":"i"}"#,
             r#"{"issuer":5,"jwks_uri":"k"}"#,

@@ -72,10 +72,20 @@ impl Key {
         Self::from_public_jwk(jwk)
     }
 
-    /// The public half of an entry that was published with its private one, if it is a key.
+    /// The public half of an entry that was published with its private one, if it is a key,
+    /// whatever it is said to be for: under another name it could be for signatures.
     pub(crate) fn exposed(entry: &Value) -> Option<Self> {
-        let jwk = entry.as_object()?;
-        Self::from_public_jwk(jwk).ok()
+        let mut jwk = entry.as_object()?.clone();
+        for member in ["use", "key_ops", "alg", "issuer", "cloud_instance_name"] {
+            jwk.remove(member);
+        }
+        if !jwk
+            .get("kid")
+            .is_some_and(|kid| kid.as_str().and_then(KeyId::new).is_some())
+        {
+            jwk.insert("kid".to_owned(), "without a name".into());
+        }
+        Self::from_public_jwk(&jwk).ok()
     }
 
     fn from_public_jwk(jwk: &Map<String, Value>) -> Result<Self, UnusableKey> {

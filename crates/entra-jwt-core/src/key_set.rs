@@ -259,6 +259,19 @@ mod tests {
                 assert!(set.is_empty(), "{twin}");
             }
         }
+        // What the private one is said to be for does not matter, nor whether it has a name.
+        let renamed = with(&jwk(), "kid", json!("renamed"));
+        for (member, value) in [
+            ("use", json!("enc")),
+            ("alg", json!("PS256")),
+            ("key_ops", json!(["sign"])),
+            ("kid", json!(null)),
+            ("kid", json!("")),
+            ("issuer", json!("https://other.example/")),
+        ] {
+            let private = with(&private, member, value);
+            assert!(read(&json!([private, renamed])).is_empty(), "{member}");
+        }
         let set = read(&json!([private, second_jwk()]));
         assert_eq!(set.len(), 1);
         let held = read(&json!([jwk(), second_jwk()]));
