@@ -79,10 +79,11 @@ impl Key {
         for member in ["use", "key_ops", "alg", "issuer", "cloud_instance_name"] {
             jwk.remove(member);
         }
-        if !jwk
+        let has_name = jwk
             .get("kid")
-            .is_some_and(|kid| kid.as_str().and_then(KeyId::new).is_some())
-        {
+            .and_then(Value::as_str)
+            .is_some_and(|kid| KeyId::new(kid).is_some());
+        if !has_name {
             jwk.insert("kid".to_owned(), "without a name".into());
         }
         Self::from_public_jwk(&jwk).ok()
