@@ -63,11 +63,12 @@ impl Key {
     /// Reads one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
     pub(crate) fn from_jwk(entry: &Value) -> Result<Self, UnusableKey> {
         let jwk = entry.as_object().ok_or(UnusableKey::Malformed)?;
-        if text(jwk, "kty")? != Some("RSA") {
-            return Err(UnusableKey::KeyType);
-        }
+        // Before anything else: whatever kind of key it is, somebody should be told.
         if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
             return Err(UnusableKey::Private);
+        }
+        if text(jwk, "kty")? != Some("RSA") {
+            return Err(UnusableKey::KeyType);
         }
         Self::from_public_jwk(jwk)
     }
@@ -164,6 +165,13 @@ impl Key {
     #[must_use]
     pub fn has_same_material(&self, other: &Self) -> bool {
         self.modulus == other.modulus && self.exponent == other.exponent
+    }
+
+    /// Whether both have the same modulus: whoever knows the private half of the one can sign with
+    /// the other, whatever its exponent.
+    #[must_use]
+    pub fn has_same_modulus(&self, other: &Self) -> bool {
+        self.modulus == other.modulus
     }
 
     /// This key for code that decodes with `jsonwebtoken`. Decoding that way checks none of the

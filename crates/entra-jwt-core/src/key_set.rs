@@ -109,7 +109,7 @@ impl KeySet {
     pub fn exposes(&self, key: &Key) -> bool {
         self.exposed
             .iter()
-            .any(|exposed| exposed.has_same_material(key))
+            .any(|exposed| exposed.has_same_modulus(key))
             || self
                 .unusable()
                 .any(|(id, reason)| reason == UnusableKey::Private && id == Some(key.id()))
@@ -267,6 +267,9 @@ mod tests {
             ("key_ops", json!(["sign"])),
             ("kid", json!(null)),
             ("kid", json!("")),
+            ("kty", json!(null)),
+            ("kty", json!("EC")),
+            ("e", json!("Aw")),
             ("issuer", json!("https://other.example/")),
         ] {
             let private = with(&private, member, value);

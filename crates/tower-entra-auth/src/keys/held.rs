@@ -68,7 +68,7 @@ impl Held {
             .unwrap_or_else(PoisonError::into_inner);
         remember(&mut compromised, fetched);
         let is_compromised = |key: &Key| {
-            fetched.exposes(key) || compromised.iter().any(|known| known.has_same_material(key))
+            fetched.exposes(key) || compromised.iter().any(|known| known.has_same_modulus(key))
         };
 
         for (id, held) in &self.record {
@@ -121,7 +121,7 @@ impl Held {
 /// Adds what the document exposes; the latest 200 are kept, as many as keys are held.
 fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
     for key in fetched.exposed() {
-        if !compromised.iter().any(|known| known.has_same_material(key)) {
+        if !compromised.iter().any(|known| known.has_same_modulus(key)) {
             compromised.push(Arc::clone(key));
         }
     }
