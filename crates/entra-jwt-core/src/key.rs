@@ -80,6 +80,8 @@ impl Key {
         for member in ["use", "key_ops", "alg", "issuer", "cloud_instance_name"] {
             jwk.remove(member);
         }
+        // Only the modulus counts.
+        jwk.insert("e".to_owned(), "AQAB".into());
         let has_name = jwk
             .get("kid")
             .and_then(Value::as_str)

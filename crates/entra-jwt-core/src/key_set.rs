@@ -270,6 +270,7 @@ mod tests {
             ("kty", json!(null)),
             ("kty", json!("EC")),
             ("e", json!("Aw")),
+            ("e", json!(null)),
             ("issuer", json!("https://other.example/")),
         ] {
             let private = with(&private, member, value);
