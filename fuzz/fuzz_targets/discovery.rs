@@ -1,0 +1,81 @@
+//! Any bytes as a discovery document.
+
+#![no_main]
+
+use entra_jwt_core::DiscoveryDocument;
+use entra_jwt_fuzz::cases::{CASES, CONSUMERS, Case, TENANT};
+use entra_jwt_fuzz::memory::Bound;
+use entra_jwt_fuzz::second_reader::Claims;
+use entra_jwt_fuzz::text::{check_debug, check_short};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(
+    init: assert!(
+        is_of_some_authority(include_bytes!("../seeds/discovery/one_tenant.json")),
+        "the harness is wrong"
+    ),
+    |document: &[u8]| {
+        is_of_some_authority(document);
+    }
+);
+
+fn is_of_some_authority(text: &[u8]) -> bool {
+    let read = Bound::DISCOVERY_DOCUMENT.on(text.len(), || DiscoveryDocument::from_json(text));
+    let document = match read {
+        Ok(document) => document,
+        Err(error) => {
+            check_short(error);
+            return false;
+        }
+    };
+    check_debug(&document);
+    check_members(text, &document);
+    CASES.iter().filter(|case| is_of(case, &document)).count() > 0
+}
+
+/// By a second reader.
+fn check_members(text: &[u8], document: &DiscoveryDocument) {
+    // Texts that nobody needs may be anything, even no UTF-8.
+    let members = Claims::read(&String::from_utf8_lossy(text));
+    assert_eq!(members.text("issuer").as_deref(), Some(&*document.issuer));
+    assert_eq!(
+        members.text("jwks_uri").as_deref(),
+        Some(&*document.jwks_uri)
+    );
+    assert_eq!(
+        members.text("cloud_instance_name"),
+        document.cloud_instance_name
+    );
+}
+
+/// What is accepted is what is expected, byte for byte.
+fn is_of(case: &Case, document: &DiscoveryDocument) -> bool {
+    let authority = case.validator.authority();
+    if let Err(error) = authority.check_document(document) {
+        check_short(error);
+        return false;
+    }
+    let own = ["{tenantid}", TENANT, CONSUMERS]
+        .into_iter()
+        .filter(|tenant| {
+            *tenant == "{tenantid}"
+                || authority
+                    .tenancy()
+                    .single()
+                    .is_some_and(|one| one.to_string() == *tenant)
+        })
+        .map(|tenant| case.admits.v2_issuer.replace("{}", tenant));
+    assert!(
+        own.into_iter().any(|issuer| issuer == document.issuer),
+        "{}",
+        case.name
+    );
+    let cloud = document.cloud_instance_name.as_deref();
+    assert!(
+        authority.is_external_id()
+            || cloud.is_none_or(|cloud| authority.cloud_instance_name() == Some(cloud)),
+        "{}",
+        case.name
+    );
+    true
+}

@@ -1,0 +1,250 @@
+//! Reads what was accepted a second time: by another reader, and by rules written anew.
+
+use std::fmt;
+
+use entra_jwt_core::{AccessToken, TokenVersion};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::cases::Case;
+use crate::signer::{KEY_ID, segment};
+use crate::{NOW, handler};
+
+/// Checks that the validator was right to accept the token, then handles it.
+///
+/// # Panics
+/// If it was wrong.
+pub fn check_accepted(case: &Case, text: &str, token: &AccessToken) {
+    let header = Claims::read(&segment(text, 0));
+    let claims = Claims::read(&segment(text, 1));
+    assert!(!header.has_twins() && !claims.has_twins(), "a member twice");
+    check_header(&header);
+    check_times(case, &claims);
+    check_issuer(case, token, &claims);
+    check_kind(case, &claims);
+    check_permission(case, token, &claims);
+    handler::handle(case, text, token, &claims);
+}
+
+fn check_header(header: &Claims) {
+    assert_eq!(header.text("alg").as_deref(), Some("RS256"));
+    assert_eq!(header.text("kid").as_deref(), Some(KEY_ID));
+    let is_jwt = |text: String| text.eq_ignore_ascii_case("JWT");
+    assert!(!header.has("typ") || header.text("typ").is_some_and(is_jwt));
+    for name in ["nonce", "crit", "b64", "zip", "enc"] {
+        assert!(!header.has(name), "{name}");
+    }
+}
+
+fn check_times(case: &Case, claims: &Claims) {
+    let skew = case.admits.clock_skew;
+    let expires = claims.seconds("exp").expect("a number exp");
+    assert!(expires >= NOW - skew, "{}: expired", case.name);
+    if claims.has("nbf") {
+        let begins = claims.seconds("nbf").expect("a number nbf");
+        assert!(
+            begins <= NOW + skew && begins <= expires,
+            "{}: not yet",
+            case.name
+        );
+    }
+    assert!(!claims.has("iat") || claims.seconds("iat").is_some());
+}
+
+fn check_issuer(case: &Case, token: &AccessToken, claims: &Claims) {
+    let tenant = claims.text("tid").expect("a text tid");
+    assert!((case.admits.tenant)(&tenant), "{}: of {tenant}", case.name);
+    assert!(tenant.len() == 36 && !tenant.contains(|c: char| c.is_ascii_uppercase()));
+    let twins = claims
+        .names()
+        .filter(|name| name.eq_ignore_ascii_case("tid"));
+    assert_eq!(twins.count(), 1, "{}: another tenant", case.name);
+
+    let issuer = claims.text("iss").expect("a text iss");
+    let is_of = |template: &str| template.replace("{}", &tenant) == issuer;
+    assert!(
+        match token.version() {
+            TokenVersion::V2 => is_of(case.admits.v2_issuer),
+            TokenVersion::V1 => case
+                .admits
+                .v1_issuers
+                .iter()
+                .any(|template| is_of(template)),
+            _ => false,
+        },
+        "{}: issued by {issuer}",
+        case.name
+    );
+    let audience = claims.text("aud").expect("a text aud");
+    assert!(
+        case.admits.audiences.contains(&&*audience),
+        "{}: for {audience}",
+        case.name
+    );
+}
+
+fn check_kind(case: &Case, claims: &Claims) {
+    for name in ["cnf", "nonce", "c_hash", "at_hash"] {
+        assert!(!claims.has(name), "{}: {name}", case.name);
+    }
+    let client = claims.client().expect("azp or appid");
+    assert!(
+        (case.admits.client)(&client),
+        "{}: from {client}",
+        case.name
+    );
+    assert!(
+        case.admits.guests || is_member(claims),
+        "{}: a guest",
+        case.name
+    );
+}
+
+/// Whether nothing marks the user as a guest.
+fn is_member(claims: &Claims) -> bool {
+    let related = claims.text("xms_idrel").unwrap_or_default();
+    let home = claims.text("tid").unwrap_or_default();
+    let is_home = |provider: String| {
+        let mut segments = provider.split('/');
+        segments.any(|segment| segment.eq_ignore_ascii_case(&home))
+    };
+    !related
+        .split(' ')
+        .any(|mark| ["5", "11", "15", "31"].contains(&mark))
+        && match claims.get("acct") {
+            Some(status) => status == 0,
+            None => claims.text("idp").is_none_or(is_home),
+        }
+}
+
+fn check_permission(case: &Case, token: &AccessToken, claims: &Claims) {
+    if case.validator.default_permission(token).is_ok() {
+        let is_exempt = claims
+            .client()
+            .is_some_and(|client| (case.admits.is_exempt)(&client));
+        assert!(
+            !claims.scopes().is_empty()
+                || !claims.texts("roles").is_empty()
+                || token.is_app_only() && is_exempt,
+            "{}: nothing is permitted",
+            case.name
+        );
+    }
+}
+
+/// The members of a JSON object. Each value is read by itself when it is asked for, as some that
+/// nobody asks for are beyond `serde_json`'s own type: `1e400`, or a hundred brackets.
+#[derive(Debug)]
+pub struct Claims(Vec<(String, Box<RawValue>)>);
+
+impl Claims {
+    /// # Panics
+    /// If the text is no JSON object.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        serde_json::from_str(text).expect("an accepted JSON object")
+    }
+
+    fn has_twins(&self) -> bool {
+        let mut names: Vec<&str> = self.names().collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// Every name, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether it is there, be it `null`.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.names().any(|found| found == name)
+    }
+
+    /// The value, if it is there and within `serde_json`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Value> {
+        let (_, raw) = self.0.iter().find(|(found, _)| found == name)?;
+        serde_json::from_str(raw.get()).ok()
+    }
+
+    /// The value, if it is a text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name)?.as_str().map(str::to_owned)
+    }
+
+    /// Each value of an array of texts; none if it is anything else.
+    #[must_use]
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let texts = self.get(name).map(serde_json::from_value);
+        texts.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The whole seconds of a number.
+    #[must_use]
+    pub fn seconds(&self, name: &str) -> Option<i64> {
+        let number = self.get(name)?;
+        number
+            .as_i64()
+            .or_else(|| Some(number.as_f64()?.floor() as i64))
+    }
+
+    /// The client: `azp`, else `appid`.
+    #[must_use]
+    pub fn client(&self) -> Option<String> {
+        self.text("azp").or_else(|| self.text("appid"))
+    }
+
+    /// Each scope.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<String> {
+        let scopes = self.text("scp").unwrap_or_default();
+        let named = scopes.split(' ').filter(|scope| !["", "/"].contains(scope));
+        named.map(str::to_owned).collect()
+    }
+
+    /// Each number of a text that lists them.
+    #[must_use]
+    pub fn numbers(&self, name: &str) -> Vec<u32> {
+        let text = self.text(name).unwrap_or_default();
+        text.split(' ').flat_map(str::parse).collect()
+    }
+
+    /// Whether the groups are all there.
+    #[must_use]
+    pub fn lists_groups(&self) -> bool {
+        let absent = self.get("_claim_names");
+        let is_absent = absent.is_some_and(|names| names.get("groups").is_some());
+        let has_more = self.has("hasgroups") && self.get("hasgroups") != Some(Value::Bool(false));
+        self.has("groups")
+            && !is_absent
+            && !(has_more && self.text("hasgroups").as_deref() != Some("false"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(object: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Claims;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Claims, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = object.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Claims(members))
+            }
+        }
+
+        object.deserialize_map(MembersVisitor)
+    }
+}
