@@ -126,17 +126,12 @@ fn may_be_trusted(entries: &[Value]) -> bool {
             && is_blank_or(&entry["cloud_instance_name"], &["microsoftonline.com"])
     };
     let ours = || entries.iter().filter(|entry| is_ours(entry));
-    ours().any(|entry| is_usable(entry) && may_sign(entry)) && !ours().any(gives_away)
+    ours().any(|entry| is_usable(entry) && may_sign(entry)) && !ours().any(is_private)
 }
 
 /// Whether the entry's modulus is that of the key made at start.
 fn is_ours(entry: &Value) -> bool {
     entry["n"] == **MODULUS
-}
-
-/// Whether it publishes a private half: the modulus alone tells whose it is.
-fn gives_away(entry: &Value) -> bool {
-    is_private(entry)
 }
 
 fn is_usable(entry: &Value) -> bool {
@@ -159,6 +154,7 @@ fn has_exponent(entry: &Value) -> bool {
         .any(|exponent| entry["e"] == *exponent)
 }
 
+/// Whether it publishes a private half: whatever it says of itself otherwise.
 fn is_private(entry: &Value) -> bool {
     let private = ["d", "p", "q", "dp", "dq", "qi", "oth"];
     private.iter().any(|member| entry.get(member).is_some())

@@ -295,7 +295,7 @@ impl AccessToken {
 }
 
 /// One member of an object; the others are skipped, whatever they are.
-pub(crate) fn member(object: &str, name: &str) -> Option<Value> {
+fn member(object: &str, name: &str) -> Option<Value> {
     struct Wanted<'a>(&'a str);
 
     impl<'de> Visitor<'de> for Wanted<'_> {

@@ -1,9 +1,7 @@
 //! Whether a token meets a condition, and which scopes would help if not.
 
-use serde_json::Value;
-
 use super::Node;
-use crate::access_token::member;
+use super::claim::has_value;
 use crate::caller::Grant;
 use crate::claims::Claims;
 use crate::denied::Denied;
@@ -104,7 +102,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
                     .any(|capability| capability.eq_ignore_ascii_case("cp1")),
             })
         }
-        Node::Claim(name, expected) => met(has_claim(permissions, name, expected), || {
+        Node::Claim(name, expected) => met(has_value(permissions.payload, name, expected), || {
             Denied::ClaimRequired {
                 claim: name.clone(),
                 expected: expected.to_string(),
@@ -124,14 +122,6 @@ fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const MOST: usize = 20;
 
     names.take(MOST).map(str::to_owned).collect()
-}
-
-fn has_claim(permissions: &Permissions<'_>, name: &str, expected: &Value) -> bool {
-    match member(permissions.payload, name) {
-        Some(Value::Array(values)) => values.contains(expected),
-        Some(value) => value == *expected,
-        None => false,
-    }
 }
 
 /// Of the alternatives that fail, the closest names the reason; those as close as it are added to

@@ -4,6 +4,7 @@
 //! condition that was found to make sense.
 
 mod atom;
+mod claim;
 mod evaluate;
 mod invalid;
 
