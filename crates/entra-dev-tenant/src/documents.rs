@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::cloud::{CONSUMERS, DevCloud};
+use crate::custom_key::CustomKey;
 use crate::tenant::Inner;
 
 /// Whose document it is: a tenant's own, or a shared one with the literal `{tenantid}`.
@@ -54,7 +55,11 @@ impl<'a> Authority<'a> {
 }
 
 /// `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in July 2026.
-pub(crate) fn v2_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
+pub(crate) fn v2_discovery(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+) -> Value {
     let cloud = tenant.cloud;
     let local = format!("{}/{}", tenant.url, authority.segment());
     json!({
@@ -63,7 +68,7 @@ pub(crate) fn v2_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
             "client_secret_post", "private_key_jwt", "client_secret_basic",
             "self_signed_tls_client_auth",
         ],
-        "jwks_uri": format!("{local}/discovery/v2.0/keys"),
+        "jwks_uri": format!("{local}/discovery/v2.0/keys{}", query_of(custom)),
         "response_modes_supported": ["query", "fragment", "form_post"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
@@ -94,7 +99,11 @@ pub(crate) fn v2_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
 }
 
 /// `/{tenant}/.well-known/openid-configuration`.
-pub(crate) fn v1_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
+pub(crate) fn v1_discovery(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+) -> Value {
     let cloud = tenant.cloud;
     let local = format!("{}/{}", tenant.url, authority.segment());
     json!({
@@ -102,7 +111,7 @@ pub(crate) fn v1_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
         "token_endpoint_auth_methods_supported": [
             "client_secret_post", "private_key_jwt", "client_secret_basic",
         ],
-        "jwks_uri": format!("{local}/discovery/keys"),
+        "jwks_uri": format!("{local}/discovery/keys{}", query_of(custom)),
         "response_modes_supported": ["query", "fragment", "form_post"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
@@ -131,4 +140,12 @@ pub(crate) fn v1_discovery(tenant: &Inner, authority: Authority<'_>) -> Value {
         "msgraph_host": cloud.graph_host(),
         "rbac_url": cloud.rbac_url(),
     })
+}
+
+/// Leads from the document that was asked for with it to the keys with it.
+fn query_of(custom: Option<&CustomKey>) -> String {
+    match custom {
+        Some(custom) => format!("?appid={}", custom.client_id),
+        None => String::new(),
+    }
 }

@@ -32,7 +32,7 @@ impl EntraError {
         }
     }
 
-    pub(crate) fn into_response(self, clock: Clock) -> Response {
+    pub(crate) fn into_response(self, clock: &Clock) -> Response {
         let status = match self.error {
             "invalid_client" => StatusCode::UNAUTHORIZED,
             _ => StatusCode::BAD_REQUEST,
@@ -40,7 +40,7 @@ impl EntraError {
         (status, Json(self.body(clock))).into_response()
     }
 
-    pub(crate) fn body(&self, clock: Clock) -> Value {
+    pub(crate) fn body(&self, clock: &Clock) -> Value {
         let (trace_id, correlation_id) = (random_guid(), random_guid());
         let timestamp = timestamp(clock.unix_seconds());
         json!({

@@ -5,21 +5,31 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::cloud::{CONSUMERS, DevCloud};
+use crate::custom_key::CustomKey;
 use crate::documents::Authority;
+use crate::key_script::{Edition, Oddity, PublishedKeys};
 use crate::shared_keys;
 use crate::signing_key::SigningKey;
 use crate::tenant::Inner;
 
 /// `/{tenant}/discovery/v2.0/keys`.
-pub(crate) fn v2(tenant: &Inner, authority: Authority<'_>) -> Value {
-    let keys: Vec<Value> = published(tenant, authority).iter().map(v2_entry).collect();
-    json!({ "keys": keys })
+pub(crate) fn v2(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+    edition: &Edition,
+) -> Value {
+    document(tenant, authority, custom, edition, v2_entry)
 }
 
 /// `/{tenant}/discovery/keys`.
-pub(crate) fn v1(tenant: &Inner, authority: Authority<'_>) -> Value {
-    let keys: Vec<Value> = published(tenant, authority).iter().map(v1_entry).collect();
-    json!({ "keys": keys })
+pub(crate) fn v1(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+    edition: &Edition,
+) -> Value {
+    document(tenant, authority, custom, edition, v1_entry)
 }
 
 /// A key and what its entry says about it.
@@ -29,32 +39,57 @@ struct Published {
     cloud: DevCloud,
 }
 
-/// As a capture of the public `common` document of September 2025 has them.
-fn published(tenant: &Inner, authority: Authority<'_>) -> Vec<Published> {
-    match authority {
-        Authority::Tenant(_) => own(tenant),
-        Authority::Organizations => {
-            let mut keys = own(tenant);
-            keys.push(of_other_cloud(tenant));
-            keys
+fn document(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+    edition: &Edition,
+    entry: fn(&Published) -> Value,
+) -> Value {
+    let published = published(tenant, authority, custom, &edition.published);
+    let mut entries: Vec<Value> = published.iter().map(entry).collect();
+    if !matches!(authority, Authority::Consumers) {
+        let newest = edition.published.keys.len() - 1;
+        for oddity in &edition.published.oddities {
+            oddity.write(&mut entries, newest);
         }
-        Authority::Common => {
-            let mut keys = own(tenant);
-            keys.extend([of_other_cloud(tenant), of_personal_accounts(tenant)]);
-            keys
-        }
-        Authority::Consumers => vec![of_personal_accounts(tenant)],
     }
+    entries.retain(|entry| !edition.without.iter().any(|kid| entry["kid"] == **kid));
+    json!({ "keys": entries })
 }
 
-fn own(tenant: &Inner) -> Vec<Published> {
-    let keys = tenant.keys.published().into_iter();
-    keys.map(|key| Published {
-        key,
+/// The tenant's own first. As a capture of the public `common` document of September 2025 has them.
+fn published(
+    tenant: &Inner,
+    authority: Authority<'_>,
+    custom: Option<&CustomKey>,
+    set: &PublishedKeys,
+) -> Vec<Published> {
+    let is_foreign_too = set.oddities.contains(&Oddity::Foreign);
+    let (other_cloud, personal_accounts) = match authority {
+        Authority::Consumers => return vec![of_personal_accounts(tenant)],
+        Authority::Common => (true, true),
+        Authority::Organizations => (true, is_foreign_too),
+        Authority::Tenant(_) => (is_foreign_too, is_foreign_too),
+    };
+    let custom = custom.map(|custom| &custom.key);
+    let own = set.keys.iter().chain(custom);
+    let mut keys: Vec<_> = own.map(|key| of_tenant(tenant, key)).collect();
+    if other_cloud {
+        keys.push(of_other_cloud(tenant));
+    }
+    if personal_accounts {
+        keys.push(of_personal_accounts(tenant));
+    }
+    keys
+}
+
+fn of_tenant(tenant: &Inner, key: &Arc<SigningKey>) -> Published {
+    Published {
+        key: Arc::clone(key),
         issuer: tenant.key_issuer(),
         cloud: tenant.cloud,
-    })
-    .collect()
+    }
 }
 
 /// Only `cloud_instance_name` tells it from the played cloud's own: its `issuer` is theirs.

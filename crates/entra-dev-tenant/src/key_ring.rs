@@ -1,13 +1,18 @@
 //! The keys of the tenant: which are published, and which signs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::signing_key::SigningKey;
 
-/// Published keys, the oldest first; the last one signs.
 pub(crate) struct KeyRing {
     certificate_name: &'static str,
-    keys: Mutex<Vec<Arc<SigningKey>>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Published keys, the oldest first; the last one signs.
+    keys: Vec<Arc<SigningKey>>,
+    before_rotation: Vec<Arc<SigningKey>>,
 }
 
 impl KeyRing {
@@ -15,38 +20,59 @@ impl KeyRing {
     const PUBLISHED: usize = 6;
 
     pub(crate) fn new(certificate_name: &'static str) -> Self {
+        let keys = vec![Arc::new(SigningKey::generate(certificate_name))];
         Self {
             certificate_name,
-            keys: Mutex::new(vec![Arc::new(SigningKey::generate(certificate_name))]),
+            state: Mutex::new(State {
+                before_rotation: keys.clone(),
+                keys,
+            }),
         }
     }
 
     pub(crate) fn signing(&self) -> Arc<SigningKey> {
-        let keys = self.lock();
-        Arc::clone(keys.last().expect("a ring always has a key"))
+        let state = self.lock();
+        Arc::clone(state.keys.last().expect("a ring always has a key"))
     }
 
     pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
-        self.lock().clone()
+        self.lock().keys.clone()
+    }
+
+    /// What was published before the latest new key; without one, what is published.
+    pub(crate) fn before_rotation(&self) -> Vec<Arc<SigningKey>> {
+        self.lock().before_rotation.clone()
     }
 
     /// Publishes a new key and signs with it from now on.
     pub(crate) fn rotate(&self) {
-        let key = Arc::new(SigningKey::generate(self.certificate_name));
-        let mut keys = self.lock();
-        keys.push(key);
-        let surplus = keys.len().saturating_sub(Self::PUBLISHED);
-        keys.drain(..surplus);
+        self.add_key(Self::PUBLISHED);
+    }
+
+    /// The same, and stops publishing all others.
+    pub(crate) fn replace(&self) {
+        self.add_key(1);
     }
 
     /// Stops publishing all keys but the one that signs.
     pub(crate) fn withdraw_old(&self) {
-        let mut keys = self.lock();
-        let surplus = keys.len() - 1;
-        keys.drain(..surplus);
+        keep_newest(&mut self.lock().keys, 1);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<SigningKey>>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn add_key(&self, kept: usize) {
+        let key = Arc::new(SigningKey::generate(self.certificate_name));
+        let mut state = self.lock();
+        state.before_rotation = state.keys.clone();
+        state.keys.push(key);
+        keep_newest(&mut state.keys, kept);
     }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep_newest(keys: &mut Vec<Arc<SigningKey>>, kept: usize) {
+    let surplus = keys.len().saturating_sub(kept);
+    keys.drain(..surplus);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,8 +19,10 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::clock::http_date;
+use crate::custom_key::CustomKey;
 use crate::documents::Authority;
-use crate::endpoint::{Answer, Endpoint};
+use crate::endpoint::{Endpoint, RecordedRequest};
 use crate::tenant::Inner;
 use crate::{documents, key_document, token_endpoint};
 
@@ -58,13 +60,25 @@ fn tower_service(
 > {
     let router = TowerToHyperService::new(router);
     hyper::service::service_fn(move |request| {
+        let tenant = Arc::clone(&tenant);
         let is_down = tenant.is_down.load(Ordering::SeqCst);
         let answer = hyper::service::Service::call(&router, request);
         async move {
             if is_down {
                 return Err(io::Error::other("the tenant is down"));
             }
-            answer.await.map_err(|never: Infallible| match never {})
+            let mut answer = answer
+                .await
+                .unwrap_or_else(|never: Infallible| match never {});
+            let date = HeaderValue::from_str(&http_date(tenant.clock.now()));
+            answer
+                .headers_mut()
+                .insert(header::DATE, date.expect("letters and digits"));
+            if answer.status() == StatusCode::NOT_MODIFIED {
+                // It would be the length of what is not modified, which is not 0.
+                answer.headers_mut().remove(header::CONTENT_LENGTH);
+            }
+            Ok(answer)
         }
     })
 }
@@ -85,32 +99,46 @@ fn router(tenant: Arc<Inner>) -> Router {
         .with_state(tenant)
 }
 
-async fn v2_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(
-        &tenant,
-        &tenant.discovery,
-        &authority,
-        documents::v2_discovery,
-    )
-    .await
+async fn v2_discovery(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let make = documents::v2_discovery;
+    document(&tenant, &tenant.discovery, &authority, request, make).await
 }
 
-async fn v1_discovery(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(
-        &tenant,
-        &tenant.discovery,
-        &authority,
-        documents::v1_discovery,
-    )
-    .await
+async fn v1_discovery(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let make = documents::v1_discovery;
+    document(&tenant, &tenant.discovery, &authority, request, make).await
 }
 
-async fn v2_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.key_document, &authority, key_document::v2).await
+async fn v2_keys(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let make: Make = |tenant, authority, custom| {
+        let edition = tenant.key_script.next(&tenant.keys);
+        key_document::v2(tenant, authority, custom, &edition)
+    };
+    document(&tenant, &tenant.key_document, &authority, request, make).await
 }
 
-async fn v1_keys(State(tenant): State<Arc<Inner>>, Path(authority): Path<String>) -> Response {
-    document(&tenant, &tenant.key_document, &authority, key_document::v1).await
+async fn v1_keys(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let make: Make = |tenant, authority, custom| {
+        let edition = tenant.key_script.next(&tenant.keys);
+        key_document::v1(tenant, authority, custom, &edition)
+    };
+    document(&tenant, &tenant.key_document, &authority, request, make).await
 }
 
 async fn token(
@@ -118,45 +146,31 @@ async fn token(
     Path(authority): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    if let Some(response) = fault(&tenant.token_endpoint).await {
-        return response;
-    }
-    token_endpoint::answer(&tenant, &authority, request).await
+    let recorded = RecordedRequest::of(&request);
+    let right = token_endpoint::answer(&tenant, &authority, request);
+    tenant.token_endpoint.answer(recorded, right).await
 }
+
+type Make = fn(&Inner, Authority<'_>, Option<&CustomKey>) -> Value;
 
 async fn document(
     tenant: &Inner,
     endpoint: &Endpoint,
     authority: &str,
-    make: fn(&Inner, Authority<'_>) -> Value,
+    request: Request<Body>,
+    make: Make,
 ) -> Response {
-    if let Some(response) = fault(endpoint).await {
-        return response;
-    }
-    match tenant.authority(authority) {
-        Ok(authority) => (
-            [(header::CACHE_CONTROL, "max-age=86400, private")],
-            Json(make(tenant, authority)),
-        )
-            .into_response(),
-        Err(error) => error.into_response(tenant.clock),
-    }
-}
-
-/// Counts the request and plays the fault that is set, if one is.
-async fn fault(endpoint: &Endpoint) -> Option<Response> {
-    match endpoint.hit()? {
-        Answer::Reply {
-            status,
-            content_type,
-            body,
-        } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Some((status, [(header::CONTENT_TYPE, content_type)], body).into_response())
+    let recorded = RecordedRequest::of(&request);
+    let custom = CustomKey::named_by(request.uri().query(), &tenant.custom_keys);
+    let right = async {
+        match tenant.authority(authority) {
+            Ok(authority) => (
+                [(header::CACHE_CONTROL, "max-age=86400, private")],
+                Json(make(tenant, authority, custom)),
+            )
+                .into_response(),
+            Err(error) => error.into_response(&tenant.clock),
         }
-        Answer::Redirect { location } => {
-            Some((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
-        }
-        Answer::Hang => std::future::pending().await,
-    }
+    };
+    endpoint.answer(recorded, right).await
 }

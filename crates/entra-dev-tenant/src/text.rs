@@ -31,6 +31,15 @@ pub(crate) fn random_key_id() -> String {
     base64url(&random_bytes::<20>())
 }
 
+/// Bytes without meaning, the same for the same word.
+pub(crate) fn bytes_for(word: &str, length: usize) -> Vec<u8> {
+    let block = |number: usize| digest(&SHA256, format!("{word}\n{number}").as_bytes());
+    (0..length.div_ceil(32))
+        .flat_map(|number| block(number).as_ref().to_vec())
+        .take(length)
+        .collect()
+}
+
 /// Pairwise subject: differs from application to application.
 pub(crate) fn subject_for(words: &[&str]) -> String {
     base64url(digest(&SHA256, words.join("\n").as_bytes()).as_ref())

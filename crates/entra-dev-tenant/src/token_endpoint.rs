@@ -60,7 +60,7 @@ pub(crate) async fn answer(tenant: &Inner, authority: &str, request: Request<Bod
             })),
         )
             .into_response(),
-        Err(error) => error.into_response(tenant.clock),
+        Err(error) => error.into_response(&tenant.clock),
     }
 }
 

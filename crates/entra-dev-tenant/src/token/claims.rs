@@ -72,7 +72,7 @@ impl TokenBuilder<'_> {
         }
     }
 
-    fn effective_audience(&self) -> String {
+    pub(super) fn effective_audience(&self) -> String {
         match (&self.audience, &self.api, &self.kind, self.version) {
             (Some(audience), ..) => audience.clone(),
             (

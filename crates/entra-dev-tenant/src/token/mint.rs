@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::{Change, Flaw, Kind, Members, TokenBuilder, Version};
+use crate::custom_key::CustomKey;
 use crate::shared_keys;
 use crate::signing_key::SigningKey;
 use crate::text::base64url;
@@ -18,8 +19,9 @@ pub(super) struct Keys {
 }
 
 impl TokenBuilder<'_> {
-    /// The token, signed with the current key of the tenant or of personal accounts; one for
-    /// Graph is signed as Entra signs those, so that it verifies nowhere else.
+    /// The token, signed with the current key of the tenant or of personal accounts, or with the
+    /// [API's own](crate::DevTenantBuilder::custom_signing_key); one for Graph is signed as Entra
+    /// signs those, so that it verifies nowhere else.
     #[must_use]
     pub fn mint(self) -> String {
         let keys = self.keys();
@@ -63,7 +65,8 @@ impl TokenBuilder<'_> {
     fn keys(&self) -> Keys {
         let named = match self.kind {
             Kind::Personal { .. } => shared_keys::personal(),
-            _ => self.tenant.keys.signing(),
+            Kind::Graph { .. } | Kind::B2c { .. } => self.tenant.keys.signing(),
+            Kind::User { .. } | Kind::App | Kind::IdToken { .. } => self.key_of_audience(),
         };
         let good = Keys {
             signing: Arc::clone(&named),
@@ -72,6 +75,14 @@ impl TokenBuilder<'_> {
         self.flaws
             .iter()
             .fold(good, |keys, flaw| flaw.spoil_keys(keys, self.tenant.cloud))
+    }
+
+    fn key_of_audience(&self) -> Arc<SigningKey> {
+        let audience = self.effective_audience();
+        match CustomKey::for_audience(&audience, &self.tenant.custom_keys) {
+            Some(custom) => Arc::clone(&custom.key),
+            None => self.tenant.keys.signing(),
+        }
     }
 
     fn good_header(&self, named: &SigningKey) -> Members {

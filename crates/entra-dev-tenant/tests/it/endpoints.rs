@@ -1,4 +1,4 @@
-//! The token endpoint, settings, faults and the clock.
+//! The token endpoint, settings, and the tenant being down.
 
 use entra_dev_tenant::DevTenant;
 use serde_json::{Value, json};
@@ -98,15 +98,6 @@ async fn an_endpoint_can_hang_fail_and_recover_and_the_tenant_can_be_down() {
     assert_eq!(fetch(&url).await.unwrap().status(), 200);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_clock_follows_tokios() {
-    let tenant = DevTenant::start().await.unwrap();
-    let clock = tenant.clock();
-    let before = clock();
-    tokio::time::advance(std::time::Duration::from_secs(7_200)).await;
-    assert_eq!(clock().duration_since(before).unwrap().as_secs(), 7_200);
-}
-
 #[tokio::test]
 async fn a_dropped_tenant_stops_serving() {
     let tenant = DevTenant::start().await.unwrap();
@@ -121,6 +112,7 @@ async fn a_setting_that_is_no_guid_is_refused_with_an_example() {
     for builder in [
         DevTenant::builder().id("contoso"),
         DevTenant::builder().client("my-app", "secret", []),
+        DevTenant::builder().custom_signing_key("my-app"),
     ] {
         let error = builder.start().await.unwrap_err().to_string();
         assert!(error.contains("is no GUID such as"), "{error}");

@@ -1,8 +1,15 @@
 //! The tenant serves what Entra serves, and fails on demand.
 
+mod caching;
+mod clock;
+mod custom_keys;
 mod documents;
 mod endpoints;
+mod faults;
 mod flaws;
+mod key_scripts;
 mod modifiers;
 mod presets;
+mod raw;
+mod recorded;
 mod support;

@@ -1,0 +1,122 @@
+//! HTTP/1.1 by hand: what is really on the wire.
+
+use entra_dev_tenant::{DevTenant, Endpoint};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{API, CLIENT};
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Place {
+    Discovery,
+    Keys,
+    Token,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A tenant with a client, so that its token endpoint has right answers.
+pub(crate) async fn tenant() -> DevTenant {
+    let builder = DevTenant::builder().client(CLIENT, "s3cret", []);
+    builder.start().await.unwrap()
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 3] = [Self::Discovery, Self::Keys, Self::Token];
+
+    pub(crate) fn endpoint(self, tenant: &DevTenant) -> &Endpoint {
+        match self {
+            Self::Discovery => tenant.discovery(),
+            Self::Keys => tenant.keys(),
+            Self::Token => tenant.token_endpoint(),
+        }
+    }
+
+    /// Whether it is what this endpoint is there for.
+    pub(crate) fn is_right(self, body: &[u8]) -> bool {
+        let Ok(body) = serde_json::from_slice::<Value>(body) else {
+            return false;
+        };
+        match self {
+            Self::Discovery => body["jwks_uri"].is_string() && body["issuer"].is_string(),
+            Self::Keys => body["keys"][0]["n"].is_string(),
+            Self::Token => body["access_token"].is_string(),
+        }
+    }
+
+    /// Sends a request with these headers, each with its line's end, and leaves the answer to be
+    /// read.
+    pub(crate) async fn asks(self, tenant: &DevTenant, headers: &str) -> TcpStream {
+        let id = tenant.id();
+        let (method, path, form) = match self {
+            Self::Discovery => ("GET", "v2.0/.well-known/openid-configuration", None),
+            Self::Keys => ("GET", "discovery/v2.0/keys", None),
+            Self::Token => {
+                let form = format!(
+                    "grant_type=client_credentials&client_id={CLIENT}&client_secret=s3cret\
+                     &scope=api://{API}/.default"
+                );
+                ("POST", "oauth2/v2.0/token", Some(form))
+            }
+        };
+        let form = form.unwrap_or_default();
+        let request = format!(
+            "{method} /{id}/{path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-type: \
+             application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
+            form.len(),
+        );
+        let address = tenant.url().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// The answer to one request on a connection of its own.
+    pub(crate) async fn answer(self, tenant: &DevTenant) -> Answer {
+        self.answer_to(tenant, "").await
+    }
+
+    /// The same, to one with these headers.
+    pub(crate) async fn answer_to(self, tenant: &DevTenant, headers: &str) -> Answer {
+        let headers = format!("{headers}connection: close\r\n");
+        let mut stream = self.asks(tenant, &headers).await;
+        let mut answer = Answer::head_of(&mut stream).await;
+        stream.read_to_end(&mut answer.body).await.unwrap();
+        answer
+    }
+}
+
+impl Answer {
+    /// Status and headers; the body is left to be read.
+    pub(crate) async fn head_of(stream: &mut TcpStream) -> Self {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let (status, headers) = head.split_once("\r\n").unwrap();
+        let headers = headers.lines().filter_map(|line| line.split_once(": "));
+        Self {
+            status: status.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            body: Vec::new(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(found, _)| found == name);
+        header.map(|(_, value)| &**value)
+    }
+
+    pub(crate) fn content_length(&self) -> usize {
+        self.header("content-length").unwrap().parse().unwrap()
+    }
+}
