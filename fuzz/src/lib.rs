@@ -7,13 +7,15 @@
 //!    and `explain` of one mind.
 //! 4. What was accepted is read once more by the [`second_reader`], by rules written a second time,
 //!    and then [`handled`](handler) as a service would.
-//! 5. All along, [`memory`] is bounded and [`text`] for people is clean.
+//! 5. A [`key_document`] is read a second time as well.
+//! 6. All along, [`memory`] is bounded and [`text`] for people is clean.
 
 #![forbid(unsafe_code)]
 
 pub mod cases;
 pub mod examine;
 pub mod handler;
+pub mod key_document;
 pub mod memory;
 pub mod mutator;
 pub mod second_reader;

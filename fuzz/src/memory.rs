@@ -25,10 +25,11 @@ impl Bound {
         fixed: 16 * 1024,
     };
 
-    /// Read into the same tree, and not encoded before: 126 were seen.
+    /// A key that is kept takes 2.2 times its entry, a giant string or deep brackets 1.5; a hundred
+    /// entries of one digit leave a hundred reasons.
     pub const KEY_SET: Self = Self {
-        per_byte: 144,
-        fixed: 4 * 1024,
+        per_byte: 3,
+        fixed: 8 * 1024,
     };
 
     /// Two addresses and a name.

@@ -1,7 +1,7 @@
 //! A verified access token.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -12,8 +12,11 @@ use crate::claims::Claims;
 use crate::details::Details;
 use crate::groups::Groups;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
-use crate::member::NumericDate;
-use crate::requirement::Permissions;
+use crate::member::{NumericDate, allocation};
+use crate::object::Members as _;
+use crate::rejection::Part;
+use crate::requirement::{Payload, Permissions};
+use crate::unverified;
 
 /// A token of Entra that passed every check of a [`Validator`](crate::Validator).
 ///
@@ -23,10 +26,9 @@ pub struct AccessToken {
     tenant: TenantId,
     version: TokenVersion,
     kind: CallerKind,
+    compact: Arc<str>,
     key_id: KeyId,
     claims: Claims,
-    header: String,
-    payload: String,
     /// Read when first asked for: most requests never do.
     details: OnceLock<Box<Details>>,
 }
@@ -46,19 +48,17 @@ impl AccessToken {
     pub(crate) fn new(
         tenant: TenantId,
         version: TokenVersion,
+        compact: Arc<str>,
         key_id: KeyId,
         claims: Claims,
-        header: String,
-        payload: String,
     ) -> Self {
         Self {
             tenant,
             version,
             kind: CallerKind::of(&claims),
+            compact,
             key_id,
             claims,
-            header,
-            payload,
             details: OnceLock::new(),
         }
     }
@@ -239,7 +239,25 @@ impl AccessToken {
     #[must_use]
     pub fn details(&self) -> &Details {
         self.details
-            .get_or_init(|| Box::new(Details::read(&self.payload)))
+            .get_or_init(|| Box::new(Details::read(&self.payload())))
+    }
+
+    /// The token as the client sent it, in compact form: a secret.
+    #[must_use]
+    pub fn compact(&self) -> &Arc<str> {
+        &self.compact
+    }
+
+    /// About how many bytes of memory the token takes, [`details`](Self::details) included: for
+    /// caches that are bounded in bytes.
+    #[must_use]
+    pub fn memory_size(&self) -> usize {
+        // Details are read later: room for their struct, and for a name or two.
+        let details = allocation(size_of::<Details>()).saturating_add(256);
+        allocation(self.compact.len().saturating_add(COUNTS))
+            .saturating_add(size_of::<Self>())
+            .saturating_add(self.claims.heap_size())
+            .saturating_add(details)
     }
 
     /// The `kid` of the key that signed.
@@ -248,26 +266,26 @@ impl AccessToken {
         &self.key_id
     }
 
-    /// Any claim by its name, read from the kept payload. Costs a parse of the payload: for
+    /// Any claim by its name, read from the kept token. Costs a parse of the payload: for
     /// several claims, or many requests, take [`claims_as`](Self::claims_as). `None` also for a
     /// value that is beyond `serde_json`, such as the number `1e400`.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<Value> {
-        member(&self.payload, name)
+        member(&self.payload(), name)
     }
 
     /// Any header member by its name.
     #[must_use]
     pub fn header_member(&self, name: &str) -> Option<Value> {
-        member(&self.header, name)
+        member(&self.segment(0), name)
     }
 
-    /// The claims as a struct of your own, read from the kept payload.
+    /// The claims as a struct of your own, read from the kept token.
     ///
     /// # Errors
     /// If the payload does not fit `T`. The message may quote a claim: do not log it.
     pub fn claims_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.payload)
+        serde_json::from_str(&self.payload())
     }
 }
 
@@ -285,14 +303,32 @@ impl fmt::Debug for AccessToken {
 }
 
 impl AccessToken {
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The payload's text. Decoded anew: a token that is kept for an hour is kept once.
+    pub(crate) fn payload(&self) -> String {
+        self.segment(1)
+    }
+
+    fn segment(&self, index: usize) -> String {
+        let segment = self.compact.split('.').nth(index).unwrap_or_default();
+        // It decoded when the token was parsed.
+        unverified::decode(segment, Part::Payload).unwrap_or_default()
+    }
+
     /// What a requirement looks at.
     pub(crate) fn permissions(&self) -> Permissions<'_> {
         Permissions {
             claims: &self.claims,
-            payload: &self.payload,
+            payload: Payload::Encoded(self),
         }
     }
 }
+
+/// The two counts that an `Arc` keeps beside its value, in bytes.
+const COUNTS: usize = 16;
 
 /// One member of an object; the others are skipped, whatever they are.
 fn member(object: &str, name: &str) -> Option<Value> {

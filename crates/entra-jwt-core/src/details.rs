@@ -3,11 +3,36 @@
 use std::time::SystemTime;
 
 use crate::identifier::{ClientId, DirectoryRoleId, Guid};
+use crate::json_text;
 use crate::member::{Informal, InformalList};
-use crate::object::{self, members};
-use crate::rejection::Part;
 
-members! {
+/// Declares a struct of optional fields, each read from the JSON text of the claim of that name, so
+/// that a value that nobody can read costs only its own claim.
+macro_rules! claims {
+    (
+        $(#[$meta:meta])*
+        struct $name:ident {
+            $($claim:literal => $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Default)]
+        struct $name {
+            $($field: Option<$type>,)*
+        }
+
+        impl $name {
+            fn keep(&mut self, claim: &str, value: &str) {
+                match claim {
+                    $($claim => self.$field = Some(<$type>::read(value)),)*
+                    _ => {}
+                }
+            }
+        }
+    };
+}
+
+claims! {
     /// Source: "Access token claims reference" and "Optional claims reference" of Microsoft's
     /// identity platform. Read leniently: what has another type than Entra writes counts as absent.
     struct DetailClaims {
@@ -72,9 +97,13 @@ macro_rules! texts {
 impl Details {
     /// From a payload that parsed before.
     pub(crate) fn read(payload: &str) -> Self {
-        object::read::<DetailClaims>(payload, Part::Payload)
-            .map(|(claims, _)| Self(claims))
-            .unwrap_or_default()
+        let mut claims = DetailClaims::default();
+        for (name, value) in json_text::members(payload).into_iter().flatten().flatten() {
+            if let Some(name) = json_text::string(name) {
+                claims.keep(&name, value);
+            }
+        }
+        Self(claims)
     }
 
     texts! {
@@ -171,5 +200,63 @@ impl Details {
 impl std::fmt::Debug for Details {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Details").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_cannot_be_read_costs_only_itself() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for exotic in ["1e400", r#""\ud800""#, r#"{"\ud800":1e400}"#, &deep] {
+            for claim in ["amr", "wids", "name", "xms_edov", "unknown", "\\ud800"] {
+                let payload = format!(r#"{{"{claim}":{exotic},"email":"ada@contoso.com"}}"#);
+                let details = Details::read(&payload);
+                let found = format!("{claim} {exotic:.20}");
+                assert_eq!(details.email(), Some("ada@contoso.com"), "{found}");
+                assert_eq!(details.name(), None, "{found}");
+                assert_eq!(details.authentication_methods().count(), 0, "{found}");
+                assert!(!details.email_domain_is_verified(), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_in_a_list_is_left_out_and_one_text_is_a_list() {
+        for (list, texts) in [
+            (
+                r#"["pwd",1e400,"\ud800",null,["x"],5,"mf\u0061"]"#,
+                &["pwd", "mfa"][..],
+            ),
+            (r#""pwd""#, &["pwd"]),
+            ("[]", &[]),
+            ("{}", &[]),
+            ("null", &[]),
+            ("5", &[]),
+        ] {
+            let details = Details::read(&format!(r#"{{"amr":{list}}}"#));
+            let methods: Vec<&str> = details.authentication_methods().collect();
+            assert_eq!(methods, texts, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_number_or_boolean_is_a_text_where_one_text_is_expected() {
+        for (value, text) in [
+            (r#""1""#, Some("1")),
+            ("1", Some("1")),
+            ("-1", Some("-1")),
+            ("1.0", Some("1")),
+            ("true", Some("true")),
+            (r#""\u0031""#, Some("1")),
+            ("null", None),
+            ("[1]", None),
+            (r#"{"a":1}"#, None),
+        ] {
+            let details = Details::read(&format!(r#"{{"acr":{value}}}"#));
+            assert_eq!(details.authentication_class(), text, "{value}");
+        }
     }
 }

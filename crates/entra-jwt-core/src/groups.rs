@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::identifier::{GroupId, Guid};
+use crate::member::{Text, allocation};
 use crate::object::MemberType;
 
 /// What a token says about the caller's groups.
@@ -75,6 +76,13 @@ impl fmt::Debug for GroupList {
 
 impl MemberType for GroupList {
     const EXPECTED: &'static str = "an array of strings";
+
+    fn heap_size(&self) -> usize {
+        let ids = allocation(size_of::<Guid>().saturating_mul(self.ids.capacity()));
+        let names = allocation(size_of::<Text>().saturating_mul(self.names.capacity()));
+        let texts: usize = self.names.iter().map(MemberType::heap_size).sum();
+        ids.saturating_add(names).saturating_add(texts)
+    }
 }
 
 impl<'de> Deserialize<'de> for GroupList {

@@ -4,10 +4,11 @@ use std::fmt;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
-use serde_json::{Map, Value};
 
 use crate::base64url;
 use crate::identifier::KeyId;
+use crate::json_text;
+use crate::jwk::{Jwk, text};
 
 /// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
 /// never taken from a token.
@@ -32,7 +33,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnusableKey {
-    /// The entry is no JSON object, or a member has the wrong type.
+    /// The entry is no JSON object, or a member that matters has the wrong type or stands twice.
     #[error("malformed")]
     Malformed,
     /// No `kid`, an empty one, or one of more than 256 bytes.
@@ -60,14 +61,16 @@ pub enum UnusableKey {
 }
 
 impl Key {
-    /// Reads one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
-    pub(crate) fn from_jwk(entry: &Value) -> Result<Self, UnusableKey> {
-        let jwk = entry.as_object().ok_or(UnusableKey::Malformed)?;
+    /// Prepares one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
+    pub(crate) fn from_jwk(jwk: &Jwk<'_>) -> Result<Self, UnusableKey> {
         // Before anything else: whatever kind of key it is, somebody should be told.
-        if PRIVATE.iter().any(|member| jwk.contains_key(*member)) {
+        if jwk.is_private {
             return Err(UnusableKey::Private);
         }
-        if text(jwk, "kty")? != Some("RSA") {
+        if jwk.has_twins {
+            return Err(UnusableKey::Malformed);
+        }
+        if text(jwk.kty)?.as_deref() != Some("RSA") {
             return Err(UnusableKey::KeyType);
         }
         Self::from_public_jwk(jwk)
@@ -75,35 +78,31 @@ impl Key {
 
     /// The public half of an entry that was published with its private one, if it is a key,
     /// whatever it is said to be for: under another name it could be for signatures.
-    pub(crate) fn exposed(entry: &Value) -> Option<Self> {
-        let mut jwk = entry.as_object()?.clone();
-        for member in ["use", "key_ops", "alg", "issuer", "cloud_instance_name"] {
-            jwk.remove(member);
-        }
-        // Only the modulus counts.
-        jwk.insert("e".to_owned(), "AQAB".into());
-        let has_name = jwk
-            .get("kid")
-            .and_then(Value::as_str)
-            .is_some_and(|kid| KeyId::new(kid).is_some());
-        if !has_name {
-            jwk.insert("kid".to_owned(), "without a name".into());
-        }
-        Self::from_public_jwk(&jwk).ok()
+    pub(crate) fn exposed(jwk: &Jwk<'_>) -> Option<Self> {
+        let has_name = jwk.id().is_some();
+        let public = Jwk {
+            kid: jwk.kid.filter(|_| has_name).or(Some("\"without a name\"")),
+            n: jwk.n,
+            // Only the modulus counts.
+            e: Some("\"AQAB\""),
+            ..Jwk::default()
+        };
+        Self::from_public_jwk(&public).ok()
     }
 
-    fn from_public_jwk(jwk: &Map<String, Value>) -> Result<Self, UnusableKey> {
-        if text(jwk, "use")?.is_some_and(|usage| usage != "sig") || !may_verify(jwk)? {
+    fn from_public_jwk(jwk: &Jwk<'_>) -> Result<Self, UnusableKey> {
+        if text(jwk.usage)?.is_some_and(|usage| usage != "sig") || !may_verify(jwk.key_ops)? {
             return Err(UnusableKey::Use);
         }
-        if text(jwk, "alg")?.is_some_and(|algorithm| algorithm != RS256) {
+        if text(jwk.alg)?.is_some_and(|algorithm| algorithm != RS256) {
             return Err(UnusableKey::Algorithm);
         }
-        let id = text(jwk, "kid")?
+        let id = text(jwk.kid)?
+            .as_deref()
             .and_then(KeyId::new)
             .ok_or(UnusableKey::KeyId)?;
-        let modulus = number(jwk, "n")?;
-        let exponent = number(jwk, "e")?;
+        let modulus = number(jwk.n)?;
+        let exponent = number(jwk.e)?;
         if !is_strong(&modulus, &exponent) {
             return Err(UnusableKey::Strength);
         }
@@ -116,8 +115,8 @@ impl Key {
 
         Ok(Self {
             id,
-            issuer: not_blank(text(jwk, "issuer")?),
-            cloud_instance_name: not_blank(text(jwk, "cloud_instance_name")?),
+            issuer: not_blank(text(jwk.issuer)?.as_deref()),
+            cloud_instance_name: not_blank(text(jwk.cloud_instance_name)?.as_deref()),
             discovered_cloud: None,
             modulus,
             exponent,
@@ -202,35 +201,27 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
 /// A blank restriction restricts nothing, as with Microsoft's validator.
 fn not_blank(text: Option<&str>) -> Option<Box<str>> {
     text.filter(|text| !text.trim().is_empty()).map(Into::into)
 }
 
-/// A member that must be a string if it is there; `null` counts as absent.
-fn text<'a>(jwk: &'a Map<String, Value>, member: &str) -> Result<Option<&'a str>, UnusableKey> {
-    match jwk.get(member) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(UnusableKey::Malformed),
-    }
-}
-
 /// `key_ops` is absent or names `verify`.
-fn may_verify(jwk: &Map<String, Value>) -> Result<bool, UnusableKey> {
-    match jwk.get("key_ops") {
-        None | Some(Value::Null) => Ok(true),
-        Some(Value::Array(operations)) => Ok(operations.iter().any(|name| name == "verify")),
-        Some(_) => Err(UnusableKey::Malformed),
-    }
+fn may_verify(key_ops: Option<&str>) -> Result<bool, UnusableKey> {
+    let Some(operations) = key_ops.filter(|value| *value != "null") else {
+        return Ok(true);
+    };
+    let mut operations = json_text::elements(operations).ok_or(UnusableKey::Malformed)?;
+    Ok(operations.any(|operation| {
+        let name = operation.ok().and_then(json_text::string);
+        name.as_deref() == Some("verify")
+    }))
 }
 
 /// A `Base64urlUInt` (RFC 7518 §2); one leading zero byte, which some publish, is taken off.
-fn number(jwk: &Map<String, Value>, member: &str) -> Result<Box<[u8]>, UnusableKey> {
-    let bytes = text(jwk, member)?
+fn number(member: Option<&str>) -> Result<Box<[u8]>, UnusableKey> {
+    let bytes = text(member)?
+        .as_deref()
         .and_then(base64url::decode)
         .ok_or(UnusableKey::Malformed)?;
     match bytes.split_first() {
@@ -258,14 +249,27 @@ fn is_strong(modulus: &[u8], exponent: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::testing::{jwk, with};
 
+    fn read(entry: &Value) -> Result<Key, UnusableKey> {
+        read_text(&entry.to_string())
+    }
+
+    fn read_text(entry: &str) -> Result<Key, UnusableKey> {
+        Key::from_jwk(&Jwk::read(entry).unwrap())
+    }
+
+    /// The entry with a member more, whatever stands there already.
+    fn with_text(entry: &Value, member: &str) -> String {
+        entry.to_string().replacen('{', &format!("{{{member},"), 1)
+    }
+
     #[test]
     fn a_key_as_entra_publishes_it_is_usable() {
-        let key = Key::from_jwk(&jwk()).unwrap();
+        let key = read(&jwk()).unwrap();
         assert_eq!(key.cloud_instance_name(), Some("microsoftonline.com"));
         assert!(key.issuer().unwrap().contains("{tenantid}"));
     }
@@ -284,10 +288,10 @@ mod tests {
             ("unknown", json!({})),
         ] {
             let entry = with(&jwk(), member, value);
-            assert!(Key::from_jwk(&entry).is_ok(), "{member}");
+            assert!(read(&entry).is_ok(), "{member}");
             let mut entry = entry;
             entry.as_object_mut().unwrap().remove(member);
-            assert!(Key::from_jwk(&entry).is_ok(), "without {member}");
+            assert!(read(&entry).is_ok(), "without {member}");
         }
     }
 
@@ -298,7 +302,7 @@ mod tests {
             "cloud_instance_name",
             json!(" "),
         );
-        let key = Key::from_jwk(&entry).unwrap();
+        let key = read(&entry).unwrap();
         assert_eq!((key.issuer(), key.cloud_instance_name()), (None, None));
     }
 
@@ -332,15 +336,88 @@ mod tests {
         ] {
             let entry = with(&jwk(), member, value.clone());
             assert_eq!(
-                Key::from_jwk(&entry).map(|key| key.id).unwrap_err(),
+                read(&entry).map(|key| key.id).unwrap_err(),
                 reason,
                 "{member}: {value}"
             );
         }
-        assert_eq!(
-            Key::from_jwk(&json!([])).map(|key| key.id),
-            Err(UnusableKey::Malformed)
-        );
+    }
+
+    #[test]
+    fn what_serde_json_cannot_read_is_skipped_where_it_is_not_needed() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for exotic in ["1e400", r#""\ud800""#, r#"{"\ud800":1e400}"#, &deep] {
+            for member in [
+                format!(r#""unknown":{exotic}"#),
+                format!(r#""x5c":[{exotic}]"#),
+                format!(r#""key_ops":[{exotic},"verify"]"#),
+                format!(r#""\udfff":{exotic}"#),
+            ] {
+                let entry = with_text(&jwk(), &member);
+                assert!(read_text(&entry).is_ok(), "{exotic:.20} {member:.20}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_serde_json_cannot_read_is_of_the_wrong_type_where_it_is_needed() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for exotic in ["1e400", r#""\ud800""#, &deep] {
+            for member in [
+                "kty",
+                "use",
+                "alg",
+                "kid",
+                "n",
+                "e",
+                "issuer",
+                "cloud_instance_name",
+            ] {
+                let mut entry = jwk();
+                entry.as_object_mut().unwrap().remove(member);
+                let entry = with_text(&entry, &format!(r#""{member}":{exotic}"#));
+                let reason = read_text(&entry).map(|key| key.id).unwrap_err();
+                assert_eq!(reason, UnusableKey::Malformed, "{member} {exotic:.20}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_that_matters_stands_once_whatever_its_spelling() {
+        for member in [
+            r#""kty":"RSA""#,
+            r#""use":"sig""#,
+            r#""key_ops":["verify"],"key_ops":["verify"]"#,
+            r#""alg":null,"alg":null"#,
+            r#""kid":"other""#,
+            r#""n":1e400"#,
+            r#""\u0065":"AQAB""#,
+            r#""issuer":"""#,
+            r#""cloud_instance_name":null"#,
+        ] {
+            let entry = with_text(&jwk(), member);
+            let reason = read_text(&entry).map(|key| key.id).unwrap_err();
+            assert_eq!(reason, UnusableKey::Malformed, "{member}");
+        }
+        let entry = with_text(&jwk(), r#""x5t":"a","x5t":"b","Kid":"c""#);
+        assert!(read_text(&entry).is_ok());
+    }
+
+    #[test]
+    fn a_private_member_is_seen_whatever_its_spelling_and_value_and_company() {
+        for member in [
+            r#""d":null"#,
+            r#""\u0064":"AQAB""#,
+            r#""dp":1e400"#,
+            r#""k":"\ud800""#,
+            r#""p":"A","p":"B""#,
+            r#""oth":[],"kid":"twin""#,
+            r#""q":"A","kty":1e400"#,
+        ] {
+            let entry = with_text(&jwk(), member);
+            let reason = read_text(&entry).map(|key| key.id).unwrap_err();
+            assert_eq!(reason, UnusableKey::Private, "{member}");
+        }
     }
 
     #[test]
@@ -365,9 +442,9 @@ mod tests {
         let mut modulus = base64url::decode(jwk()["n"].as_str().unwrap()).unwrap();
         modulus.insert(0, 0);
         let entry = with(&jwk(), "n", json!(engine.encode(&modulus)));
-        assert!(Key::from_jwk(&entry).is_ok());
+        assert!(read(&entry).is_ok());
         modulus.insert(0, 0);
         let entry = with(&jwk(), "n", json!(engine.encode(&modulus)));
-        assert!(Key::from_jwk(&entry).is_err());
+        assert!(read(&entry).is_err());
     }
 }

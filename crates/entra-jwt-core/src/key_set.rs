@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::identifier::KeyId;
+use crate::json_text::{self, NotJson};
+use crate::jwk::Jwk;
 use crate::key::{Key, UnusableKey};
 
 /// The usable keys of a JWKS document, with the issuer and cloud discovered beside it.
@@ -25,15 +25,18 @@ pub struct KeySet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKeySet {
-    /// Not a JSON object with an array `keys`.
+    /// Not a JSON object with one array `keys`.
     #[error("not a JWKS document: an object with an array \"keys\" is expected")]
     Malformed,
     /// More entries than a key server ever has.
-    #[error("{found} keys, at most {} are accepted", KeySet::MAX_KEYS)]
-    TooManyKeys {
-        /// How many entries there are.
-        found: usize,
-    },
+    #[error("more than {} keys", KeySet::MAX_KEYS)]
+    TooManyKeys,
+}
+
+impl From<NotJson> for InvalidKeySet {
+    fn from(NotJson: NotJson) -> Self {
+        Self::Malformed
+    }
 }
 
 impl KeySet {
@@ -51,23 +54,14 @@ impl KeySet {
     /// If the document as a whole is no key set. A set without any usable key is not an error
     /// here: see [`is_empty`](Self::is_empty).
     pub fn from_jwks(document: &[u8]) -> Result<Self, InvalidKeySet> {
-        let document: Value =
-            serde_json::from_slice(document).map_err(|_| InvalidKeySet::Malformed)?;
-        let entries = document
-            .as_object()
-            .and_then(|document| document.get("keys"))
-            .and_then(Value::as_array)
-            .ok_or(InvalidKeySet::Malformed)?;
-        if entries.len() > Self::MAX_KEYS {
-            return Err(InvalidKeySet::TooManyKeys {
-                found: entries.len(),
-            });
-        }
-
         let mut set = Self::default();
         let mut ambiguous = Vec::new();
-        for entry in entries {
-            match Key::from_jwk(entry) {
+        for entry in entries(document)? {
+            let Some(jwk) = Jwk::read(entry) else {
+                set.unusable.push((None, UnusableKey::Malformed));
+                continue;
+            };
+            match Key::from_jwk(&jwk) {
                 Ok(key) => match set.keys.get(key.id()) {
                     Some(twin) if !twin.is_same(&key) => ambiguous.push(key.id().clone()),
                     Some(_) => {}
@@ -76,13 +70,9 @@ impl KeySet {
                     }
                 },
                 Err(reason) => {
-                    let id = entry
-                        .get("kid")
-                        .and_then(Value::as_str)
-                        .and_then(KeyId::new);
-                    set.unusable.push((id, reason));
+                    set.unusable.push((jwk.id(), reason));
                     if reason == UnusableKey::Private {
-                        set.exposed.extend(Key::exposed(entry).map(Arc::new));
+                        set.exposed.extend(Key::exposed(&jwk).map(Arc::new));
                     }
                 }
             }
@@ -194,15 +184,52 @@ impl FromIterator<Arc<Key>> for KeySet {
     }
 }
 
+/// The texts of the entries. That the document is JSON to its end is known before any of them is
+/// read, and none is looked for beyond the first that is too many.
+fn entries(document: &[u8]) -> Result<Vec<&str>, InvalidKeySet> {
+    let document = std::str::from_utf8(document).map_err(|_| InvalidKeySet::Malformed)?;
+    let keys = keys_member(document)?.ok_or(InvalidKeySet::Malformed)?;
+    let entries: Vec<&str> = json_text::elements(keys)
+        .ok_or(InvalidKeySet::Malformed)?
+        .take(KeySet::MAX_KEYS.saturating_add(1))
+        .collect::<Result<_, _>>()?;
+    if entries.len() > KeySet::MAX_KEYS {
+        return Err(InvalidKeySet::TooManyKeys);
+    }
+    Ok(entries)
+}
+
+/// The text of `keys`. Twice is refused: RFC 7517 §5 would have the last count, and another reader
+/// the first.
+fn keys_member(document: &str) -> Result<Option<&str>, InvalidKeySet> {
+    let mut keys = None;
+    for member in json_text::members(document).ok_or(InvalidKeySet::Malformed)? {
+        let (name, value) = member?;
+        let is_keys = json_text::string(name).as_deref() == Some("keys");
+        if is_keys && keys.replace(value).is_some() {
+            return Err(InvalidKeySet::Malformed);
+        }
+    }
+    Ok(keys)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::testing::{jwk, second_jwk, with};
 
     fn read(keys: &Value) -> KeySet {
-        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
+        read_text(&keys.to_string())
+    }
+
+    fn read_text(keys: &str) -> KeySet {
+        KeySet::from_jwks(format!(r#"{{"keys":{keys}}}"#).as_bytes()).unwrap()
+    }
+
+    fn error(document: &[u8]) -> InvalidKeySet {
+        KeySet::from_jwks(document).unwrap_err()
     }
 
     #[test]
@@ -219,6 +246,56 @@ mod tests {
             let set = read(&json!([exotic.clone(), good.clone()]));
             assert_eq!(set.len(), 1, "{exotic}");
             assert_eq!(set.unusable().count(), 1, "{exotic}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_serde_json_cannot_read_costs_only_itself() {
+        let good = jwk();
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for exotic in [
+            "1e400",
+            r#""\ud800""#,
+            &deep,
+            r#"{"kty":1e400}"#,
+            r#"{"kty":"RSA","kid":"\ud800"}"#,
+            r#"{"\ud800":"\udc00"}"#,
+            r#"{"kty":"RSA","kty":"RSA"}"#,
+            &format!(r#"{{"kid":{deep}}}"#),
+        ] {
+            for keys in [format!("[{exotic},{good}]"), format!("[{good},{exotic}]")] {
+                let set = read_text(&keys);
+                assert_eq!(set.len(), 1, "{exotic:.40}");
+                let (id, reason) = set.unusable().next().unwrap();
+                assert_eq!(id, None, "{exotic:.40}");
+                assert_ne!(reason, UnusableKey::Private, "{exotic:.40}");
+                assert_eq!(set.unusable().count(), 1, "{exotic:.40}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_exotic_member_of_the_document_costs_no_key() {
+        for exotic in ["1e400", r#""\ud800""#, r#"{"keys":1e400}"#] {
+            let document = format!(r#"{{"x":{exotic},"\ud800":0,"keys":[{}]}}"#, jwk());
+            let set = KeySet::from_jwks(document.as_bytes()).unwrap();
+            assert_eq!(set.len(), 1, "{exotic}");
+        }
+    }
+
+    #[test]
+    fn an_exotic_member_does_not_hide_that_a_key_is_published_with_its_private_half() {
+        let modulus = &jwk()["n"];
+        let renamed = with(&jwk(), "kid", json!("renamed"));
+        for private in [
+            format!(r#"{{"d":1e400,"n":{modulus}}}"#),
+            format!(r#"{{"kty":"\ud800","n":{modulus},"d":""}}"#),
+            format!(r#"{{"kid":"a","kid":"b","n":{modulus},"d":""}}"#),
+            format!(r#"{{"\u0064":"","e":1e400,"n":{modulus}}}"#),
+        ] {
+            let set = read_text(&format!("[{renamed},{private}]"));
+            assert!(set.is_empty(), "{private}");
+            assert_eq!(set.exposed().count(), 1, "{private}");
         }
     }
 
@@ -306,26 +383,53 @@ mod tests {
             "[]",
             "{}",
             "{\"keys\":5}",
+            "{\"keys\":null}",
+            "{\"keys\":{}}",
+            "{\"Keys\":[]}",
+            "{\"keys\":[],\"keys\":[]}",
+            "{\"keys\":[],\"k\\u0065ys\":[]}",
             "<html>",
             "{\"error\":\"x\"}",
+            "\u{feff}{\"keys\":[]}",
         ] {
-            assert!(
-                matches!(
-                    KeySet::from_jwks(document.as_bytes()),
-                    Err(InvalidKeySet::Malformed)
-                ),
-                "{document}"
-            );
+            let error = error(document.as_bytes());
+            assert!(matches!(error, InvalidKeySet::Malformed), "{document}");
         }
+    }
+
+    #[test]
+    fn what_is_not_json_to_its_end_is_no_key_set_whatever_keys_are_in_it() {
+        let good = format!(r#"{{"keys":[{}],"x":0}}"#, jwk());
+        assert!(KeySet::from_jwks(format!(" {good}\r\n").as_bytes()).is_ok());
+        for length in 0..good.len() {
+            let error = error(&good.as_bytes()[..length]);
+            assert!(matches!(error, InvalidKeySet::Malformed), "{length} bytes");
+        }
+        for document in [
+            format!("{good}x"),
+            format!("{good}{good}"),
+            format!("<!-- -->{good}"),
+            good.replace("[{", "[01,{"),
+            good.replace("[{", "[{\"a\":nul},{"),
+            good.replace("[{", "[\"\n\",{"),
+            good.replace("\"x\":0", "\"x\":[}"),
+            good.replace("\"x\":0", "\"x\":0,"),
+        ] {
+            let error = error(document.as_bytes());
+            assert!(matches!(error, InvalidKeySet::Malformed), "{document}");
+        }
+        let latin = [&good.as_bytes()[..good.len() - 2], b"\"\xe9\"}"].concat();
+        assert!(matches!(error(&latin), InvalidKeySet::Malformed));
     }
 
     #[test]
     fn the_number_of_keys_is_bounded() {
         let document = |count: usize| json!({ "keys": vec![json!(null); count] }).to_string();
         assert!(KeySet::from_jwks(document(100).as_bytes()).is_ok());
-        assert!(matches!(
-            KeySet::from_jwks(document(101).as_bytes()),
-            Err(InvalidKeySet::TooManyKeys { found: 101 })
-        ));
+        for count in [101, 10_000] {
+            let error = error(document(count).as_bytes());
+            assert!(matches!(error, InvalidKeySet::TooManyKeys), "{count}");
+            assert_eq!(error.to_string(), "more than 100 keys");
+        }
     }
 }

@@ -77,6 +77,8 @@ mod details;
 mod discovery;
 mod groups;
 mod identifier;
+mod json_text;
+mod jwk;
 mod key;
 mod key_set;
 mod member;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use crate::identifier::{ClientId, ObjectId};
+use crate::json_text;
 use crate::object::MemberType;
 
 /// A string on whose value something depends.
@@ -17,10 +17,27 @@ pub(crate) type TextList = Box<[Box<str>]>;
 
 impl MemberType for Text {
     const EXPECTED: &'static str = "a string";
+
+    fn heap_size(&self) -> usize {
+        allocation(self.len())
+    }
 }
 
 impl MemberType for TextList {
     const EXPECTED: &'static str = "an array of strings";
+
+    fn heap_size(&self) -> usize {
+        let texts: usize = self.iter().map(MemberType::heap_size).sum();
+        texts.saturating_add(allocation(size_of_val::<[Text]>(self)))
+    }
+}
+
+/// What an allocation of so many bytes takes: allocators keep a word beside it, and round up.
+pub(crate) const fn allocation(bytes: usize) -> usize {
+    match bytes {
+        0 => 0,
+        _ => bytes.saturating_add(8).next_multiple_of(16),
+    }
 }
 
 macro_rules! guid_member {
@@ -181,13 +198,14 @@ impl<'de> Deserialize<'de> for Number {
 pub(crate) struct Informal(Option<Box<str>>);
 
 impl Informal {
+    /// From the JSON text of any value.
+    pub(crate) fn read(value: &str) -> Self {
+        serde_json::from_str(value).unwrap_or_default()
+    }
+
     pub(crate) fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }
-}
-
-impl MemberType for Informal {
-    const EXPECTED: &'static str = "any value";
 }
 
 impl<'de> Deserialize<'de> for Informal {
@@ -202,7 +220,7 @@ impl<'de> Visitor<'de> for InformalVisitor {
     type Value = Informal;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(Informal::EXPECTED)
+        formatter.write_str("any value")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Informal, E> {
@@ -245,27 +263,22 @@ impl<'de> Visitor<'de> for InformalVisitor {
 pub(crate) struct InformalList(Vec<Box<str>>);
 
 impl InformalList {
+    /// From the JSON text of any value.
+    pub(crate) fn read(value: &str) -> Self {
+        let texts = match json_text::elements(value) {
+            Some(elements) => elements.flatten().filter_map(text).collect(),
+            None => text(value).into_iter().collect(),
+        };
+        Self(texts)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(AsRef::as_ref)
     }
 }
 
-impl MemberType for InformalList {
-    const EXPECTED: &'static str = "any value";
-}
-
-impl<'de> Deserialize<'de> for InformalList {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let texts = match Value::deserialize(value)? {
-            Value::Array(texts) => texts,
-            text => vec![text],
-        };
-        let texts = texts.into_iter().filter_map(|text| match text {
-            Value::String(text) => Some(text.into_boxed_str()),
-            _ => None,
-        });
-        Ok(Self(texts.collect()))
-    }
+fn text(value: &str) -> Option<Box<str>> {
+    json_text::string(value).map(Into::into)
 }
 
 /// The key id in the header: 1 to 256 bytes.

@@ -22,6 +22,9 @@ pub(crate) trait Members<'de>: Default {
         object: &mut A,
         known: &Cell<Option<KnownMember>>,
     ) -> Result<Reading, A::Error>;
+
+    /// How many bytes the fields hold beyond themselves.
+    fn heap_size(&self) -> usize;
 }
 
 /// What became of one member.
@@ -44,6 +47,11 @@ pub(crate) struct KnownMember {
 /// The type of a member's value, with the words for a refusal: "expected {EXPECTED}".
 pub(crate) trait MemberType {
     const EXPECTED: &'static str;
+
+    /// How many bytes the value holds beyond itself.
+    fn heap_size(&self) -> usize {
+        0
+    }
 }
 
 /// Declares a struct of optional fields, each read from the member of the given name.
@@ -82,6 +90,13 @@ macro_rules! members {
                     })*
                     _ => Ok($crate::object::Reading::Unknown),
                 }
+            }
+
+            fn heap_size(&self) -> usize {
+                let sizes = [$(
+                    self.$field.as_ref().map_or(0, $crate::object::MemberType::heap_size),
+                )*];
+                sizes.iter().sum()
             }
         }
     };

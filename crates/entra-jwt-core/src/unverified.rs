@@ -31,9 +31,9 @@ members! {
 /// base64url, JSON objects without twin members, a key id, and no header member that would change
 /// how the token is read. Whether to believe it is for a [`Validator`](crate::Validator) to say.
 pub struct Unverified<'a> {
+    compact: &'a str,
     signing_input: &'a str,
     signature: Vec<u8>,
-    pub(crate) header_text: String,
     pub(crate) payload_text: String,
     pub(crate) algorithm: Option<Text>,
     pub(crate) token_type: Option<Text>,
@@ -97,13 +97,13 @@ impl<'a> Unverified<'a> {
         let payload = Payload::read(&payload_text)?;
 
         Ok(Self {
+            compact: token,
             signing_input,
             signature,
             algorithm: header.algorithm,
             token_type: header.token_type,
             has_nonce: header.nonce.is_some(),
             key_id: header.key_id.ok_or(Rejection::MissingKeyId)?.0,
-            header_text,
             payload_text,
             claims: payload.claims,
             type_fault: payload.type_fault,
@@ -118,6 +118,10 @@ impl<'a> Unverified<'a> {
             issuer: self.claims.issuer.as_deref(),
             key_id: &self.key_id,
         }
+    }
+
+    pub(crate) fn compact(&self) -> &str {
+        self.compact
     }
 
     pub(crate) fn signing_input(&self) -> &str {
@@ -200,7 +204,8 @@ impl Payload {
     }
 }
 
-fn decode(segment: &str, part: Part) -> Result<String, Rejection> {
+/// A segment as the text that it encodes.
+pub(crate) fn decode(segment: &str, part: Part) -> Result<String, Rejection> {
     let bytes = base64url::decode(segment).ok_or(Rejection::InvalidBase64 { part })?;
     String::from_utf8(bytes).map_err(|_| Rejection::InvalidJson { part })
 }

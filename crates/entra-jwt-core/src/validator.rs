@@ -14,6 +14,7 @@ use crate::denied::Denied;
 use crate::identifier::ClientId;
 use crate::key::Key;
 use crate::key_set::KeySet;
+use crate::member::NumericDate;
 use crate::rejection::Rejection;
 use crate::report::{Explain, Report};
 use crate::requirement::Permissions;
@@ -45,6 +46,13 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    pub(crate) fn unknown_key(&self, token: &Unverified<'_>) -> Rejection {
+        Rejection::UnknownKey {
+            key_id: token.key_id.clone(),
+            api: self.audiences.client_id(),
+        }
+    }
+
     /// The token permits anything at all.
     pub(crate) fn default_permission(&self, token: &Permissions<'_>) -> Result<(), Denied> {
         let claims = token.claims;
@@ -320,11 +328,26 @@ impl Validator {
         Ok(AccessToken::new(
             tenant,
             version,
+            token.compact().into(),
             token.key_id,
             token.claims,
-            token.header_text,
-            token.payload_text,
         ))
+    }
+
+    /// The refusal of a token that passes the [`precheck`](Self::precheck), and whose key turned
+    /// out not to be there: what [`finish`](Self::finish) without a key comes to, without running
+    /// the checks again.
+    #[must_use]
+    pub fn unknown_key(&self, token: &Unverified<'_>) -> Rejection {
+        self.rules.unknown_key(token)
+    }
+
+    /// Whether a token that was verified before is valid at this moment, too.
+    ///
+    /// # Errors
+    /// [`Rejection::Expired`] or [`Rejection::NotYetValid`].
+    pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), Rejection> {
+        checks::lifetime(&self.rules, token.claims(), NumericDate::from_clock(now))
     }
 
     /// Whether a token that is valid permits anything at all: it has a scope or a role, or is an

@@ -3,10 +3,12 @@
 use super::Facts;
 use crate::TokenVersion;
 use crate::audience::is_graph;
+use crate::claims::Claims;
 use crate::identifier::TenantId;
 use crate::member::NumericDate;
 use crate::microsoft_api;
 use crate::rejection::{GraphMark, Rejection};
+use crate::validator::Rules;
 
 /// Every claim on which something depends has the type that Entra writes. A token of somebody else
 /// has other types more often than not, so the issuer's fault comes first.
@@ -20,9 +22,16 @@ pub(super) fn types(facts: &Facts<'_>) -> Result<(), Rejection> {
 /// `exp` is required, `nbf` is honoured, `iat` decides nothing; at the skew exactly a token still
 /// passes, as with Microsoft's validator.
 pub(super) fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let claims = &facts.token.claims;
-    let now = facts.now.seconds();
-    let skew = facts.rules.clock_skew_seconds();
+    lifetime_of(facts.rules, &facts.token.claims, facts.now)
+}
+
+pub(crate) fn lifetime_of(
+    rules: &Rules,
+    claims: &Claims,
+    now: NumericDate,
+) -> Result<(), Rejection> {
+    let now = now.seconds();
+    let skew = rules.clock_skew_seconds();
 
     let expires_at = claims
         .expires_at

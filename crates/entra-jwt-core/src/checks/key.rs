@@ -10,10 +10,7 @@ pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     if facts.key_is_known() {
         Ok(())
     } else {
-        Err(Rejection::UnknownKey {
-            key_id: facts.token.key_id.clone(),
-            api: facts.rules.audiences.client_id(),
-        })
+        Err(facts.rules.unknown_key(facts.token))
     }
 }
 

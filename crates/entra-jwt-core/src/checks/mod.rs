@@ -166,6 +166,8 @@ pub(crate) static CLAIMS: [Check; 12] = [
 /// All of them, in the order in which a token with a known key meets them.
 pub(crate) static ALL: [&[Check]; 3] = [&HEADER, &SIGNATURE, &CLAIMS];
 
+pub(crate) use self::claims::lifetime_of as lifetime;
+
 pub(crate) fn run(checks: &[Check], facts: &Facts<'_>) -> Result<(), Rejection> {
     checks.iter().try_for_each(|check| (check.run)(facts))
 }

@@ -10,7 +10,7 @@ use crate::checks::{self, Check, Facts};
 use crate::denied::Denied;
 use crate::key_set::KeySet;
 use crate::rejection::Rejection;
-use crate::requirement::{Permissions, Requirement};
+use crate::requirement::{Payload, Permissions, Requirement};
 use crate::unverified::Unverified;
 use crate::validator::Rules;
 
@@ -392,7 +392,7 @@ impl Examination<'_> {
         let can_be_read = self.facts.token.type_fault.is_none();
         let permissions = Permissions {
             claims: &self.facts.token.claims,
-            payload: &self.facts.token.payload_text,
+            payload: Payload::Text(&self.facts.token.payload_text),
         };
         let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
             self.findings.push(match judgement {

@@ -1,7 +1,10 @@
 //! Whether a token meets a condition, and which scopes would help if not.
 
+use std::borrow::Cow;
+
 use super::Node;
 use super::claim::has_value;
+use crate::access_token::AccessToken;
 use crate::caller::Grant;
 use crate::claims::Claims;
 use crate::denied::Denied;
@@ -10,7 +13,23 @@ use crate::groups::{GroupList, Groups};
 /// What a requirement looks at.
 pub(crate) struct Permissions<'a> {
     pub(crate) claims: &'a Claims,
-    pub(crate) payload: &'a str,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// The payload, for requirements of claims that are not kept.
+pub(crate) enum Payload<'a> {
+    Text(&'a str),
+    /// Of a token that keeps only its compact form.
+    Encoded(&'a AccessToken),
+}
+
+impl Payload<'_> {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Encoded(token) => Cow::Owned(token.payload()),
+        }
+    }
 }
 
 impl Permissions<'_> {
@@ -102,12 +121,13 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
                     .any(|capability| capability.eq_ignore_ascii_case("cp1")),
             })
         }
-        Node::Claim(name, expected) => met(has_value(permissions.payload, name, expected), || {
-            Denied::ClaimRequired {
+        Node::Claim(name, expected) => met(
+            has_value(&permissions.payload.text(), name, expected),
+            || Denied::ClaimRequired {
                 claim: name.clone(),
                 expected: expected.to_string(),
-            }
-        }),
+            },
+        ),
         Node::Any(nodes) => any(nodes, permissions),
         Node::All(nodes) => all(nodes, permissions),
     }

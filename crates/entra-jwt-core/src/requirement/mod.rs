@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
 };
-pub(crate) use self::evaluate::Permissions;
+pub(crate) use self::evaluate::{Payload, Permissions};
 pub use self::invalid::{InvalidRequirement, RequirementProblem};
 use crate::access_token::AccessToken;
 use crate::denied::Denied;

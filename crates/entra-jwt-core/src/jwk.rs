@@ -1,0 +1,78 @@
+//! One entry of a JWKS document, as far as it matters (RFC 7517 §4, RFC 7518 §6).
+
+use std::borrow::Cow;
+
+use crate::identifier::KeyId;
+use crate::json_text;
+use crate::key::UnusableKey;
+
+/// The members that a signing key is made of, as the JSON texts that stand there. Each is read by
+/// itself: what one says, however exotic, hides no other.
+#[derive(Default)]
+pub(crate) struct Jwk<'a> {
+    pub(crate) kty: Option<&'a str>,
+    pub(crate) usage: Option<&'a str>,
+    pub(crate) key_ops: Option<&'a str>,
+    pub(crate) alg: Option<&'a str>,
+    pub(crate) kid: Option<&'a str>,
+    pub(crate) n: Option<&'a str>,
+    pub(crate) e: Option<&'a str>,
+    pub(crate) issuer: Option<&'a str>,
+    pub(crate) cloud_instance_name: Option<&'a str>,
+    /// Whether it is published with its private half, be that `null`.
+    pub(crate) is_private: bool,
+    /// Whether one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that
+    /// or take the last: another reader may have taken the first for another key, so it is refused.
+    pub(crate) has_twins: bool,
+}
+
+/// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+impl<'a> Jwk<'a> {
+    /// Reads an entry; `None` if it is no JSON object.
+    pub(crate) fn read(entry: &'a str) -> Option<Self> {
+        let mut jwk = Self::default();
+        for member in json_text::members(entry)? {
+            let (name, value) = member.ok()?;
+            if let Some(name) = json_text::string(name) {
+                jwk.keep(&name, value);
+            }
+        }
+        Some(jwk)
+    }
+
+    fn keep(&mut self, name: &str, value: &'a str) {
+        let field = match name {
+            "kty" => &mut self.kty,
+            "use" => &mut self.usage,
+            "key_ops" => &mut self.key_ops,
+            "alg" => &mut self.alg,
+            "kid" => &mut self.kid,
+            "n" => &mut self.n,
+            "e" => &mut self.e,
+            "issuer" => &mut self.issuer,
+            "cloud_instance_name" => &mut self.cloud_instance_name,
+            _ => {
+                self.is_private |= PRIVATE.contains(&name);
+                return;
+            }
+        };
+        self.has_twins |= field.replace(value).is_some();
+    }
+
+    /// The name of the key, if it has a usable one.
+    pub(crate) fn id(&self) -> Option<KeyId> {
+        text(self.kid).ok()?.as_deref().and_then(KeyId::new)
+    }
+}
+
+/// A member that must be a string if it is there; `null` counts as absent.
+pub(crate) fn text(member: Option<&str>) -> Result<Option<Cow<'_, str>>, UnusableKey> {
+    match member {
+        None | Some("null") => Ok(None),
+        Some(value) => json_text::string(value)
+            .map(Some)
+            .ok_or(UnusableKey::Malformed),
+    }
+}
