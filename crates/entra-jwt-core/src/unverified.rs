@@ -1,13 +1,12 @@
 //! A token in compact form, parsed: nothing of it is proven.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::base64url;
 use crate::claims::{Claims, IssuerClaims};
 use crate::identifier::KeyId;
 use crate::member::{HeaderKeyId, Present, Text};
-use crate::object::{self, members};
+use crate::object::{self, Unknown, members};
 use crate::rejection::{Part, Rejection};
 
 members! {
@@ -79,10 +78,7 @@ impl<'a> Unverified<'a> {
                 limit,
             });
         }
-        let [header, claims, signature] = segments(token)?;
-        let signing_input = token
-            .rsplit_once('.')
-            .map_or(token, |(signing_input, _)| signing_input);
+        let ([header, claims, signature], signing_input) = segments(token)?;
 
         let header_text = decode(header, Part::Header)?;
         let payload_text = decode(claims, Part::Payload)?;
@@ -159,17 +155,35 @@ impl fmt::Debug for Unverified<'_> {
     }
 }
 
-/// The three segments of the compact form (RFC 7515 §3.1), without reading past the sixth dot.
-fn segments(token: &str) -> Result<[&str; 3], Rejection> {
-    let mut segments = token.splitn(7, '.');
-    let three = [segments.next(), segments.next(), segments.next()];
-    match (three, segments.count()) {
-        ([Some(header), Some(payload), Some(signature)], 0) => Ok([header, payload, signature]),
-        (_, 2) => Err(Rejection::Encrypted),
-        (three, more) => Err(Rejection::NotAToken {
-            found: three.iter().flatten().count().saturating_add(more).min(6),
-        }),
+/// The three segments of the compact form (RFC 7515 §3.1) and the first two with their dot, without
+/// reading past the sixth dot.
+fn segments(token: &str) -> Result<([&str; 3], &str), Rejection> {
+    let mut dots = memchr::memchr_iter(b'.', token.as_bytes()).take(6);
+    let (first, second) = (dots.next(), dots.next());
+    if let (Some(first), Some(second)) = (first, second) {
+        match dots.count() {
+            0 => {
+                let (signing_input, signature) = split_at_dot(token, second);
+                let (header, payload) = split_at_dot(signing_input, first);
+                return Ok(([header, payload, signature], signing_input));
+            }
+            2 => return Err(Rejection::Encrypted),
+            more => {
+                return Err(Rejection::NotAToken {
+                    found: more.saturating_add(3).min(6),
+                });
+            }
+        }
     }
+    Err(Rejection::NotAToken {
+        found: if first.is_some() { 2 } else { 1 },
+    })
+}
+
+/// What stands before the dot at this place, and what behind it.
+fn split_at_dot(text: &str, dot: usize) -> (&str, &str) {
+    let (before, behind) = text.split_at(dot);
+    (before, behind.strip_prefix('.').unwrap_or(behind))
 }
 
 /// What the payload says.
@@ -195,11 +209,13 @@ impl Payload {
         }
     }
 
-    fn new(claims: Claims, others: &[Cow<'_, str>], type_fault: Option<Rejection>) -> Self {
+    fn new(claims: Claims, others: &[Unknown<'_>], type_fault: Option<Rejection>) -> Self {
         Self {
             claims,
             type_fault,
-            tenant_is_ambiguous: others.iter().any(|name| name.eq_ignore_ascii_case("tid")),
+            tenant_is_ambiguous: others
+                .iter()
+                .any(|other| other.name.eq_ignore_ascii_case("tid")),
         }
     }
 }

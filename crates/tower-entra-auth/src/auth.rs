@@ -1,23 +1,31 @@
 //! The handle: which issuers are trusted, and the decision about one request.
 
 use std::fmt;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use entra_jwt_core::{Explain, Key, Report, Requirement, Unverified, Validator};
-use http::HeaderMap;
+use bytes::Bytes;
+use entra_jwt_core::{Explain, Report, Requirement, Unverified, Validator};
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+use tokio::time::Instant;
 
 use crate::after_check::Remembering;
 use crate::bearer;
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
-use crate::caller::{AuthId, Caller};
-use crate::keys::{KeyStore, Missing};
+use crate::caller::{AuthId, Caller, Proof};
+use crate::keys::{KeyStore, Missing, TrustedKey};
 use crate::layer::EntraLayer;
 use crate::log::RefusalLog;
+use crate::metrics::{self, Lookup};
 use crate::refusal::Refusal;
 use crate::respond::RefusalDetail;
+use crate::status::Status;
 use crate::tenant_rule::TenantRule;
+use crate::token_cache::TokenCache;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -35,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) issuers: Vec<TrustedIssuer>,
     /// Asked after every other check.
     pub(crate) tenant_rule: Option<Arc<Remembering<TenantRule>>>,
+    /// `None` if every token is verified every time.
+    pub(crate) token_cache: Option<TokenCache>,
     pub(crate) clock: Clock,
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
@@ -127,6 +137,51 @@ impl EntraAuth {
         Ok(())
     }
 
+    /// How the keys and the remembered tokens are doing at this moment. Asks nobody and waits for
+    /// nothing.
+    ///
+    /// ```
+    /// # fn show(auth: &tower_entra_auth::EntraAuth) {
+    /// println!("{}", auth.status());
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let parts = &self.inner.parts;
+        let issuers = parts.issuers.iter();
+        Status {
+            issuers: issuers.map(|issuer| issuer.keys.status()).collect(),
+            token_cache: parts.token_cache.as_ref().map(TokenCache::status),
+        }
+    }
+
+    /// An endpoint for a readiness probe: 200 while tokens can be judged, else 503 with
+    /// `Retry-After`, and a little JSON. Being asked starts the fetching of keys, so that a
+    /// service which gets no requests before it is ready becomes so. It keeps this handle alive.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")]
+    /// # fn app(auth: &tower_entra_auth::EntraAuth) -> axum::Router {
+    /// use axum::{Router, routing::get};
+    ///
+    /// Router::new().route("/ready", get(auth.readiness())) // outside the Layer
+    /// # }
+    /// ```
+    pub fn readiness(
+        &self,
+    ) -> impl Fn() -> Ready<Response<Full<Bytes>>> + Clone + Send + Sync + 'static + use<> {
+        let auth = self.clone();
+        move || {
+            let mut retry_after = Duration::ZERO;
+            for issuer in &auth.inner.parts.issuers {
+                // Without a runtime it is not ready, and says so.
+                let _ = issuer.keys.keep_running(Instant::now());
+                retry_after = retry_after.max(issuer.keys.retry_after());
+            }
+            ready(auth.status().readiness(retry_after))
+        }
+    }
+
     /// Runs every check of a token to its end, with the keys that are held now, and reports on
     /// each, and on the requirement of a route if one is given: for people who look for the
     /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
@@ -174,18 +229,25 @@ impl EntraAuth {
     }
 
     fn try_decide(&self, headers: &HeaderMap) -> Result<Decision, Refusal> {
-        let token = bearer::token(headers)?;
-        let unverified = self.parse(token)?;
+        let sent = bearer::sent(headers)?;
+        let now = Instant::now();
+        if let Some(caller) = self.remembered(sent, now) {
+            return Ok(self.accepted(caller, true));
+        }
+        let token = bearer::text(sent)?;
+        // What parses has the characters of a token; only what does not need be looked at twice.
+        let unverified = match self.parse(token) {
+            Ok(unverified) => unverified,
+            Err(fault) if token.len() > self.inner.parts.max_token_length => return Err(fault),
+            Err(fault) => return Err(bearer::check_characters(token).err().unwrap_or(fault)),
+        };
         let (index, issuer) = self.issuer_of(&unverified);
 
-        if let Some(key) = issuer.keys.find(unverified.key_ref().key_id) {
+        if let Some(key) = issuer.keys.find(unverified.key_ref().key_id, now) {
             // A key that is held serves even where none could be fetched.
-            let _ = issuer.keys.keep_running();
-            let caller = self.finish(issuer, unverified, Some(&key), || token.into())?;
-            return Ok(match self.unanswered_rule(&caller) {
-                None => Decision::Accept(caller),
-                Some(_) => self.wait_for(Unknown::TenantRule(caller)),
-            });
+            let _ = issuer.keys.keep_running(now);
+            let caller = self.finish(index, unverified, key)?;
+            return Ok(self.accepted(caller, false));
         }
         // The reason is the token's own if it has a fault: then no key could help, and none is
         // fetched.
@@ -196,12 +258,58 @@ impl EntraAuth {
                 rejection,
                 unsigned: true,
             })?;
-        let keep_running = issuer.keys.keep_running();
+        let keep_running = issuer.keys.keep_running(now);
         keep_running.map_err(|cause| issuer.keys.refusal(cause))?;
+        if let Some(found) = issuer.keys.final_word(unverified.key_ref().key_id, now) {
+            let caller = self.finish_with(index, unverified, found)?;
+            return Ok(self.accepted(caller, false));
+        }
         Ok(self.wait_for(Unknown::Key {
             token: token.into(),
             issuer: index,
         }))
+    }
+
+    /// Who was verified with exactly this token, if all that may change since still holds.
+    fn remembered(&self, token: &[u8], now: Instant) -> Option<Caller> {
+        let cache = self.inner.parts.token_cache.as_ref()?;
+        let Some(caller) = cache.get(token, now) else {
+            metrics::token_lookup(Lookup::Miss);
+            return None;
+        };
+        let proof = caller.proof();
+        let issuer = &self.inner.parts.issuers[proof.issuer];
+        let _ = issuer.keys.keep_running(now);
+        let still_holds = issuer.keys.trusts(&proof.key, now)
+            && issuer
+                .validator
+                .check_lifetime(&caller, (self.inner.parts.clock)())
+                .is_ok();
+        if still_holds {
+            metrics::token_lookup(Lookup::Hit);
+            return Some(caller);
+        }
+        // The reason is for the checks to say, from the beginning.
+        metrics::token_lookup(Lookup::Outdated);
+        cache.forget(token);
+        None
+    }
+
+    /// What is to happen to a request whose token is valid.
+    fn accepted(&self, caller: Caller, is_remembered: bool) -> Decision {
+        if self.unanswered_rule(&caller).is_some() {
+            return self.wait_for(Unknown::TenantRule(caller));
+        }
+        if !is_remembered {
+            self.remember(&caller);
+        }
+        Decision::Accept(caller)
+    }
+
+    fn remember(&self, caller: &Caller) {
+        if let Some(cache) = &self.inner.parts.token_cache {
+            cache.remember(caller);
+        }
     }
 
     fn wait_for(&self, unknown: Unknown) -> Decision {
@@ -239,18 +347,23 @@ impl EntraAuth {
 
     fn finish(
         &self,
-        issuer: &TrustedIssuer,
+        issuer: usize,
         token: Unverified<'_>,
-        key: Option<&Key>,
-        raw: impl FnOnce() -> Arc<str>,
+        key: Arc<TrustedKey>,
     ) -> Result<Caller, Refusal> {
         let now = (self.inner.parts.clock)();
-        let token = issuer.validator.finish(token, key, now)?;
-        issuer
-            .validator
+        let validator = &self.inner.parts.issuers[issuer].validator;
+        let token = validator.finish(token, Some(key.key()), now)?;
+        validator
             .default_permission(&token)
             .map_err(Refusal::Denied)?;
-        Ok(Caller::new(token, raw(), self.inner.id))
+        let proof = Proof {
+            verified_by: self.inner.id,
+            issuer,
+            key,
+            verified_at: Instant::now(),
+        };
+        Ok(Caller::new(token, proof))
     }
 
     pub(crate) fn refusal_detail(&self) -> RefusalDetail {
@@ -272,25 +385,46 @@ impl Waiting {
         if let Some(rule) = self.auth.unanswered_rule(&caller) {
             Arc::clone(rule).ask(caller.clone()).await?;
         }
+        self.auth.remember(&caller);
         Ok(caller)
     }
 }
 
 impl EntraAuth {
-    async fn decide_with_key(&self, token: Arc<str>, issuer: usize) -> Result<Caller, Refusal> {
-        let issuer = &self.inner.parts.issuers[issuer];
+    async fn decide_with_key(&self, token: Arc<str>, index: usize) -> Result<Caller, Refusal> {
+        let issuer = &self.inner.parts.issuers[index];
         let key_id = {
             // Parsed again rather than kept: what was parsed borrows from the request.
             let unverified = self.parse(&token)?;
             unverified.key_ref().key_id.clone()
         };
-        let key = match issuer.keys.wait_for(&key_id).await {
-            Ok(key) => Some(key),
-            Err(Missing::Unknown) => None,
-            Err(Missing::Unavailable(cause)) => return Err(issuer.keys.refusal(cause)),
-        };
-        let unverified = self.parse(&token)?;
-        self.finish(issuer, unverified, key.as_deref(), || Arc::clone(&token))
+        let found = issuer.keys.wait_for(&key_id).await;
+        self.finish_with(index, self.parse(&token)?, found)
+    }
+
+    /// Judges a token whose key was missing by what became of it.
+    fn finish_with(
+        &self,
+        index: usize,
+        token: Unverified<'_>,
+        found: Result<Arc<TrustedKey>, Missing>,
+    ) -> Result<Caller, Refusal> {
+        let issuer = &self.inner.parts.issuers[index];
+        let source = issuer.keys.source_name();
+        match found {
+            Ok(key) => {
+                metrics::missing_key(source, "found");
+                self.finish(index, token, key)
+            }
+            Err(Missing::Unknown) => {
+                metrics::missing_key(source, "unknown");
+                Err(issuer.validator.unknown_key(&token).into())
+            }
+            Err(Missing::Unavailable(cause)) => {
+                metrics::missing_key(source, "unavailable");
+                Err(issuer.keys.refusal(cause))
+            }
+        }
     }
 }
 
@@ -302,5 +436,39 @@ impl fmt::Debug for EntraAuth {
             .field("id", &self.inner.id.0)
             .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl EntraAuth {
+    /// The status once moka has done what is pending.
+    pub(crate) fn settled_status(&self) -> Status {
+        if let Some(cache) = &self.inner.parts.token_cache {
+            cache.settle();
+        }
+        self.status()
+    }
+
+    /// With the issuers of another one, too.
+    pub(crate) fn and_trusting(&self, other: &Self) -> Self {
+        let both = [&self.inner, &other.inner];
+        let issuers = both.into_iter().flat_map(|inner| &inner.parts.issuers);
+        let parts = &self.inner.parts;
+        Self::new(Parts {
+            issuers: issuers
+                .map(|issuer| TrustedIssuer {
+                    validator: issuer.validator.clone(),
+                    keys: Arc::clone(&issuer.keys),
+                })
+                .collect(),
+            tenant_rule: None,
+            token_cache: Some(TokenCache::new(
+                TokenCache::DEFAULT_BYTES,
+                TokenCache::DEFAULT_TTL,
+            )),
+            clock: Arc::clone(&parts.clock),
+            max_token_length: parts.max_token_length,
+            refusal_detail: parts.refusal_detail,
+        })
     }
 }

@@ -5,11 +5,12 @@ use http::header::AUTHORIZATION;
 
 use crate::refusal::{AuthorizationFault, Refusal};
 
-/// The bearer token of the one `Authorization` header.
+/// What follows `Bearer` in the one `Authorization` header. Whether it has the characters of a
+/// token is not looked at: what equals a token that was verified needs no such look.
 ///
 /// The scheme may be written in any case and is followed by one or more spaces (RFC 9110), never
-/// by a tab; the token has only the characters of `token68`.
-pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
+/// by a tab.
+pub(crate) fn sent(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::NoCredentials)?.as_bytes();
     if values.next().is_some() {
@@ -30,10 +31,24 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<&str, Refusal> {
     };
     // A tab among the spaces is none of the grammar's.
     let separator = &rest[..rest.len() - token.len()];
-    if separator.contains(&b'\t') || !is_token68(token) {
+    if separator.contains(&b'\t') || token.is_empty() {
         return Err(AuthorizationFault::Malformed.into());
     }
-    std::str::from_utf8(token).map_err(|_| AuthorizationFault::Malformed.into())
+    Ok(token)
+}
+
+/// The same as text.
+pub(crate) fn text(sent: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(sent).map_err(|_| AuthorizationFault::Malformed.into())
+}
+
+/// Whether it has only the characters of `token68`.
+pub(crate) fn check_characters(token: &str) -> Result<(), Refusal> {
+    if is_token68(token.as_bytes()) {
+        Ok(())
+    } else {
+        Err(AuthorizationFault::Malformed.into())
+    }
 }
 
 /// `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
@@ -47,12 +62,26 @@ fn is_token68(token: &[u8]) -> bool {
         .iter()
         .rposition(|byte| *byte != b'=')
         .map_or(0, |last| last + 1);
-    let characters = &token[..end];
-    !characters.is_empty()
-        && characters
+    end > 0
+        && token[..end]
             .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+            .all(|byte| IS_TOKEN68[usize::from(*byte)])
 }
+
+/// Looked up rather than compared: a token has thousands of characters.
+static IS_TOKEN68: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -65,7 +94,9 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
-        token(&headers)
+        sent(&headers)
+            .and_then(text)
+            .and_then(|token| check_characters(token).map(|()| token))
             .map(str::to_owned)
             .map_err(|refusal| refusal.code())
     }

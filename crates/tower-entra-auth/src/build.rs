@@ -1,18 +1,21 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
 use entra_jwt_core::{
-    Audience, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
+    Audience, Authority, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
 };
 
 use crate::after_check::Remembering;
 use crate::auth::{EntraAuth, Parts, TrustedIssuer};
 use crate::build_error::{BuildError, Problem};
-use crate::builder::{CloudSetting, EntraAuthBuilder, TenancySetting};
-use crate::endpoint::{MetadataBase, MetadataEndpoint, printable};
+use crate::builder::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
+use crate::endpoint::{MetadataBase, printable};
 use crate::http_client::HttpClient;
 use crate::keys::KeyStore;
 use crate::keys::discovery::Discovery;
+use crate::keys::source::Source;
+use crate::metrics;
 use crate::tenant_rule::TenantRule;
+use crate::token_cache::TokenCache;
 
 /// What templates have where an id belongs.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
@@ -20,10 +23,16 @@ const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
 const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
     development tenant, http://127.0.0.1:7580";
 
-/// The shortest limit for tokens that makes sense, in bytes.
-const LEAST_TOKEN_LENGTH: usize = 1024;
-/// The longest, in bytes: that of Microsoft's own validator.
-const MOST_TOKEN_LENGTH: usize = 250 * 1024;
+/// Where the keys are to come from.
+enum KeyOrigin {
+    /// A source that was set.
+    Brought(Box<dyn Source>),
+    /// A discovery document.
+    Discovered {
+        metadata: MetadataBase,
+        http_client: HttpClient,
+    },
+}
 
 impl EntraAuthBuilder {
     /// Checks the settings and makes the [`EntraAuth`]. Needs no runtime and fetches nothing yet.
@@ -39,9 +48,7 @@ impl EntraAuthBuilder {
         let audiences = self.checked_audiences(&mut problems);
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
-        let metadata = self.checked_metadata(cloud.unwrap_or_default(), &mut problems);
-        let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
-        let http_client = self.checked_http_client(is_plain_http, &mut problems);
+        let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
 
         let rules = match (cloud, tenancy, client_id) {
             (Some(cloud), Some(tenancy), Some(client_id)) => {
@@ -51,9 +58,7 @@ impl EntraAuthBuilder {
             }
             _ => None,
         };
-        let (Some(rules), Some(metadata), Some(http_client), true) =
-            (rules, metadata, http_client, problems.is_empty())
-        else {
+        let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
             return Err(BuildError::new(problems));
         };
         let validator = rules.build().map_err(|error| {
@@ -62,18 +67,12 @@ impl EntraAuthBuilder {
                 text: error.to_string(),
             }])
         })?;
-        let endpoint = metadata
-            .of_authority(validator.authority())
-            .ok_or_else(|| {
-                BuildError::new(vec![Problem {
-                    setting: "metadata_endpoint".to_owned(),
-                    text: METADATA_EXAMPLES.to_owned(),
-                }])
-            })?;
+        let application = client_id.filter(|_| self.has_custom_signing_key);
+        let source = key_source(origin, validator.authority(), application)?;
 
-        self.announce(&validator, &endpoint);
-        let authority = validator.authority().clone();
-        let keys = KeyStore::new(Discovery::new(endpoint, authority, http_client));
+        metrics::describe();
+        self.announce(&validator, source.name());
+        let keys = KeyStore::new(source, self.keeping);
         let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
         let tenant_rule = self
             .tenant_rule
@@ -81,6 +80,9 @@ impl EntraAuthBuilder {
         Ok(EntraAuth::new(Parts {
             issuers: vec![TrustedIssuer { validator, keys }],
             tenant_rule,
+            token_cache: self
+                .token_cache
+                .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
             clock: self.clock,
             max_token_length: self.max_token_length,
             refusal_detail: self.refusal_detail,
@@ -274,41 +276,44 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn check_bounds(&self, problems: &mut Vec<Problem>) {
-        if self.clock_skew > Validator::MAX_CLOCK_SKEW {
-            problems.push(Problem {
-                setting: "clock_skew".to_owned(),
-                text: format!(
-                    "{}; 5 minutes are usual",
-                    InvalidRules::ClockSkew(self.clock_skew)
+    fn checked_key_origin(
+        &mut self,
+        cloud: Cloud,
+        problems: &mut Vec<Problem>,
+    ) -> Option<KeyOrigin> {
+        if let Some(source) = self.key_source.take() {
+            for (is_set, other) in [
+                (self.http_client.is_some(), "http_client"),
+                (self.has_custom_signing_key, "custom_signing_key"),
+                (
+                    self.metadata_endpoint
+                        .as_ref()
+                        .is_some_and(Setting::is_by_code),
+                    "metadata_endpoint",
                 ),
-            });
+            ] {
+                if is_set {
+                    problems.push(Problem {
+                        setting: other.to_owned(),
+                        text: "of no use beside key_source(..), which brings the keys; leave one \
+                               of them out"
+                            .to_owned(),
+                    });
+                }
+            }
+            // What it says of the issuer is checked all the same.
+            if let Some(host) = &self.external_id {
+                checked_external_id(host, problems);
+            }
+            return Some(KeyOrigin::Brought(source));
         }
-        match self.tenant_rule_ttl {
-            Some(_) if self.tenant_rule.is_none() => problems.push(Problem {
-                setting: "tenant_rule_ttl".to_owned(),
-                text: "there is no tenant_rule(..) whose yes could be kept".to_owned(),
-            }),
-            Some(ttl) if ttl > TenantRule::MAX_TTL => problems.push(Problem {
-                setting: "tenant_rule_ttl".to_owned(),
-                text: format!(
-                    "{} s are too long, at most {} s are accepted; 5 minutes are usual",
-                    ttl.as_secs(),
-                    TenantRule::MAX_TTL.as_secs()
-                ),
-            }),
-            _ => {}
-        }
-        if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
-            problems.push(Problem {
-                setting: "max_token_length".to_owned(),
-                text: format!(
-                    "{} bytes are out of bounds, {LEAST_TOKEN_LENGTH} to {MOST_TOKEN_LENGTH} are \
-                     accepted; 16384 is enough for every token of Entra",
-                    self.max_token_length
-                ),
-            });
-        }
+        let metadata = self.checked_metadata(cloud, problems);
+        let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
+        let http_client = self.checked_http_client(is_plain_http, problems);
+        Some(KeyOrigin::Discovered {
+            metadata: metadata?,
+            http_client: http_client?,
+        })
     }
 
     fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
@@ -350,7 +355,7 @@ impl EntraAuthBuilder {
     }
 
     /// One line at the start that says what is trusted, and where each setting came from.
-    fn announce(&self, validator: &Validator, endpoint: &MetadataEndpoint) {
+    fn announce(&self, validator: &Validator, keys_from: &str) {
         let source = |setting: Option<&'static str>| setting.unwrap_or("default");
         let audiences: Vec<String> = validator.audiences().map(ToString::to_string).collect();
         let issuers: Vec<String> = validator.issuers().collect();
@@ -361,7 +366,8 @@ impl EntraAuthBuilder {
             cloud = %validator.authority().cloud(),
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
             tenant_rule = self.tenant_rule.is_some(),
-            metadata = printable(&endpoint.uri().to_string()),
+            keys_from,
+            token_cache = self.token_cache.is_some(),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
                 source(self.tenancy.as_ref().map(|setting| setting.source)),
@@ -372,6 +378,31 @@ impl EntraAuthBuilder {
             "tokens of Microsoft Entra ID are required"
         );
     }
+}
+
+/// The source of the keys, with everything that it needs.
+fn key_source(
+    origin: KeyOrigin,
+    authority: &Authority,
+    application: Option<ClientId>,
+) -> Result<Box<dyn Source>, BuildError> {
+    let (metadata, http_client) = match origin {
+        KeyOrigin::Brought(source) => return Ok(source),
+        KeyOrigin::Discovered {
+            metadata,
+            http_client,
+        } => (metadata, http_client),
+    };
+    let endpoint = metadata
+        .of_authority(authority, application)
+        .ok_or_else(|| {
+            BuildError::new(vec![Problem {
+                setting: "metadata_endpoint".to_owned(),
+                text: METADATA_EXAMPLES.to_owned(),
+            }])
+        })?;
+    let discovery = Discovery::new(endpoint, authority.clone(), http_client);
+    Ok(Box::new(discovery))
 }
 
 /// Client applications of each list.

@@ -15,8 +15,11 @@ use crate::danger::DangerousBuilder;
 use crate::endpoint::printable;
 use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
+use crate::keys::Keeping;
+use crate::keys::source::{Brought, KeySource, Source};
 use crate::respond::RefusalDetail;
 use crate::tenant_rule::TenantRule;
+use crate::token_cache::TokenCache;
 
 /// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
 ///
@@ -36,6 +39,12 @@ use crate::tenant_rule::TenantRule;
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
+/// | [`custom_signing_key`](Self::custom_signing_key) | off: the tenant's keys |
+/// | [`key_source`](Self::key_source) | none: the discovery document |
+/// | [`refresh_interval`](Self::refresh_interval) | 1 hour |
+/// | [`max_staleness`](Self::max_staleness) | 24 hours |
+/// | [`token_cache_bytes`](Self::token_cache_bytes) | 32 MiB |
+/// | [`token_cache_ttl`](Self::token_cache_ttl) | 1 hour |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
@@ -62,6 +71,26 @@ pub struct EntraAuthBuilder {
     pub(crate) refusal_detail: RefusalDetail,
     pub(crate) clock: Clock,
     pub(crate) http_client: Option<HttpClient>,
+    pub(crate) has_custom_signing_key: bool,
+    pub(crate) key_source: Option<Box<dyn Source>>,
+    pub(crate) keeping: Keeping,
+    pub(crate) token_cache: Option<TokenCacheSettings>,
+}
+
+/// How tokens are remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenCacheSettings {
+    pub(crate) bytes: usize,
+    pub(crate) ttl: Duration,
+}
+
+impl Default for TokenCacheSettings {
+    fn default() -> Self {
+        Self {
+            bytes: TokenCache::DEFAULT_BYTES,
+            ttl: TokenCache::DEFAULT_TTL,
+        }
+    }
 }
 
 /// The wall clock.
@@ -87,6 +116,10 @@ impl<T> Setting<T> {
             value: change(self.value),
             source: self.source,
         }
+    }
+
+    pub(crate) fn is_by_code(&self) -> bool {
+        self.source == BUILDER
     }
 
     /// The setting's name for people: with the variable, if it came from one.
@@ -139,6 +172,10 @@ impl EntraAuthBuilder {
             refusal_detail: RefusalDetail::default(),
             clock: Arc::new(SystemTime::now),
             http_client: None,
+            has_custom_signing_key: false,
+            key_source: None,
+            keeping: Keeping::default(),
+            token_cache: Some(TokenCacheSettings::default()),
         }
     }
 
@@ -314,6 +351,74 @@ impl EntraAuthBuilder {
         B::Error: Into<BoxError>,
     {
         self.http_client = Some(HttpClient::new(service));
+        self
+    }
+
+    /// The app registration has a signing key of its own, as claims mapping and SAML applications
+    /// do: metadata is asked for with `?appid={client id}`, and keys are those of the application.
+    pub fn custom_signing_key(mut self) -> Self {
+        self.has_custom_signing_key = true;
+        self
+    }
+
+    /// Where the keys come from, in place of the discovery document: a
+    /// [`JwksFile`](crate::JwksFile), a fixed [`KeySet`](crate::KeySet), or a
+    /// [`KeySource`] of your own. No HTTP client is needed then.
+    ///
+    /// ```
+    /// use tower_entra_auth::{EntraAuth, JwksFile};
+    ///
+    /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
+    /// let auth = EntraAuth::builder()
+    ///     .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+    ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+    ///     .key_source(JwksFile::new("/etc/entra/jwks.json"))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn key_source(mut self, source: impl KeySource) -> Self {
+        self.key_source = Some(Box::new(Brought::new(source)));
+        self
+    }
+
+    /// How often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
+    /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
+    /// though not within 5 minutes; never later.
+    pub fn refresh_interval(mut self, interval: Duration) -> Self {
+        self.keeping.refresh_interval = interval;
+        self
+    }
+
+    /// For how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
+    /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
+    /// every token is 503.
+    pub fn max_staleness(mut self, span: Duration) -> Self {
+        self.keeping.max_staleness = span;
+        self
+    }
+
+    /// How much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB holds
+    /// about 270 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
+    ///
+    /// A token is remembered by its whole bytes, once it was accepted. With every request its
+    /// lifetime, its key and the [`tenant_rule`](Self::tenant_rule) are checked again; the
+    /// signature and the rest, which cannot change, are not.
+    pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
+        self.token_cache.get_or_insert_default().bytes = bytes;
+        self
+    }
+
+    /// For how long a verified token is remembered, if it does not expire before: 1 second to 24
+    /// hours. Then it is verified anew.
+    pub fn token_cache_ttl(mut self, ttl: Duration) -> Self {
+        self.token_cache.get_or_insert_default().ttl = ttl;
+        self
+    }
+
+    /// Verifies every token every time.
+    pub fn without_token_cache(mut self) -> Self {
+        self.token_cache = None;
         self
     }
 

@@ -5,6 +5,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use entra_jwt_core::AccessToken;
+use tokio::time::Instant;
+
+use crate::keys::TrustedKey;
 
 /// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
 ///
@@ -16,8 +19,17 @@ pub struct Caller(Arc<Verified>);
 
 struct Verified {
     token: AccessToken,
-    raw: Arc<str>,
-    verified_by: AuthId,
+    proof: Proof,
+}
+
+/// How it is known who is calling.
+pub(crate) struct Proof {
+    pub(crate) verified_by: AuthId,
+    /// Which of its issuers.
+    pub(crate) issuer: usize,
+    /// The key that signed.
+    pub(crate) key: Arc<TrustedKey>,
+    pub(crate) verified_at: Instant,
 }
 
 /// Which `EntraAuth` verified a caller.
@@ -25,23 +37,32 @@ struct Verified {
 pub(crate) struct AuthId(pub(crate) u64);
 
 impl Caller {
-    pub(crate) fn new(token: AccessToken, raw: Arc<str>, verified_by: AuthId) -> Self {
-        Self(Arc::new(Verified {
-            token,
-            raw,
-            verified_by,
-        }))
+    pub(crate) fn new(token: AccessToken, proof: Proof) -> Self {
+        Self(Arc::new(Verified { token, proof }))
     }
 
     /// The token as the client sent it: a secret. Never log it, and never forward it to another
     /// service; exchange it for a token of that service instead (on-behalf-of).
     #[must_use]
     pub fn bearer_token(&self) -> &str {
-        &self.0.raw
+        self.0.token.compact()
     }
 
     pub(crate) fn verified_by(&self) -> AuthId {
-        self.0.verified_by
+        self.0.proof.verified_by
+    }
+
+    pub(crate) fn proof(&self) -> &Proof {
+        &self.0.proof
+    }
+
+    pub(crate) fn verified_at(&self) -> Instant {
+        self.0.proof.verified_at
+    }
+
+    /// About how many bytes of memory it takes, once for all its clones.
+    pub(crate) fn memory_size(&self) -> usize {
+        self.0.token.memory_size() + size_of::<Proof>()
     }
 }
 
@@ -63,6 +84,14 @@ impl fmt::Debug for Caller {
 }
 
 #[cfg(test)]
+impl Caller {
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[cfg(test)]
 pub(crate) mod testing {
     use std::time::SystemTime;
 
@@ -70,6 +99,7 @@ pub(crate) mod testing {
     use entra_jwt_core::{KeySet, TenantId, Validator};
 
     use super::*;
+    use crate::keys::Timeline;
 
     /// A caller of a tenant that is made for it.
     pub(crate) async fn caller() -> Caller {
@@ -80,6 +110,14 @@ pub(crate) mod testing {
         let rules = Validator::entra(id, api.parse().unwrap()).build().unwrap();
         let raw = tenant.user("ada").scope("Reports.Read").for_api(api).mint();
         let token = rules.validate(&raw, &keys, SystemTime::now()).unwrap();
-        Caller::new(token, raw.into(), AuthId(0))
+        let key = keys.iter().next().unwrap();
+        let now = Instant::now();
+        let proof = Proof {
+            verified_by: AuthId(0),
+            issuer: 0,
+            key: Arc::new(TrustedKey::new(Arc::clone(key), Timeline::new(now), now)),
+            verified_at: now,
+        };
+        Caller::new(token, proof)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use entra_jwt_core::{Authority, Cloud, TenantId};
+use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
 use http::Uri;
 
 /// Where discovery documents are, before it is known of which tenant.
@@ -101,12 +101,24 @@ impl MetadataBase {
         self.text.starts_with("http://")
     }
 
-    pub(crate) fn of_authority(&self, authority: &Authority) -> Option<MetadataEndpoint> {
+    /// With the id of an application, the address is that of the documents with its own keys.
+    pub(crate) fn of_authority(
+        &self,
+        authority: &Authority,
+        application: Option<ClientId>,
+    ) -> Option<MetadataEndpoint> {
         let segment = authority.tenancy().path_segment();
         let text = if self.is_document {
             self.text.clone()
         } else {
             format!("{}/{segment}{}", self.text, Self::DOCUMENT)
+        };
+        let text = match application {
+            Some(id) => {
+                let separator = if text.contains('?') { '&' } else { '?' };
+                format!("{text}{separator}appid={id}")
+            }
+            None => text,
         };
         let uri = text.parse().ok()?;
         let aliases = if authority.is_external_id() {
@@ -186,7 +198,7 @@ mod tests {
 
     fn configured(text: &str) -> Result<MetadataEndpoint, &'static str> {
         let base = MetadataBase::configured(text, false)?;
-        Ok(base.of_authority(&authority(false)).unwrap())
+        Ok(base.of_authority(&authority(false), None).unwrap())
     }
 
     fn authority(is_external_id: bool) -> Authority {
@@ -312,7 +324,7 @@ mod tests {
             "login.contoso.com",
         ] {
             let base = MetadataBase::of_external_id(host).unwrap();
-            let endpoint = base.of_authority(&authority(true)).unwrap();
+            let endpoint = base.of_authority(&authority(true), None).unwrap();
             let uri = endpoint.uri().to_string();
             assert!(uri.ends_with(&format!("/{TENANT}/v2.0/.well-known/openid-configuration")));
             assert!(!uri.contains("Contoso"), "{uri}");
@@ -342,7 +354,7 @@ mod tests {
         }
         // A local tenant that plays External ID has its keys at home.
         let local = MetadataBase::configured("http://127.0.0.1:7580", false).unwrap();
-        let local = local.of_authority(&authority(true)).unwrap();
+        let local = local.of_authority(&authority(true), None).unwrap();
         let elsewhere = format!("https://{TENANT}.ciamlogin.com/keys");
         assert!(local.key_address("http://127.0.0.1:7580/keys").is_some());
         assert!(local.key_address(&elsewhere).is_none());

@@ -30,16 +30,18 @@
 //! # The way of a request
 //!
 //! 1. The bearer token is read from the one `Authorization` header.
-//! 2. It is parsed strictly, and its header must be that of an Entra token. What fails here is
+//! 2. If exactly this token was accepted before, and its time, its key and the tenant rule still
+//!    hold, that is remembered: go on with 7.
+//! 3. It is parsed strictly, and its header must be that of an Entra token. What fails here is
 //!    refused without a look at any key.
-//! 3. Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits
+//! 4. Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits
 //!    nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled
 //!    refresh runs, and the request waits for it for at most 3 s.
-//! 4. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
+//! 5. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
 //!    permits anything: a scope or a role.
-//! 5. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
+//! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
 //!    one and its yes is not remembered.
-//! 6. The [`Caller`] goes into the request's extensions, and the inner service is called.
+//! 7. The [`Caller`] goes into the request's extensions, and the inner service is called.
 //!
 //! # Answers
 //!
@@ -67,11 +69,15 @@
 //! refresher starts with the first request or with [`EntraAuth::ready`], and ends with the last
 //! handle.
 //!
+//! [In production](operations): every fault of a key server and what happens then, what remembered
+//! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`] and the metrics.
+//!
 //! # Features
 //!
 //! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without
 //!   it, bring an HTTP client: [`EntraAuthBuilder::http_client`].
 //! - `axum`: [`Caller`] as an extractor.
+//! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade.
 
 #![cfg_attr(
     not(test),
@@ -84,6 +90,7 @@ mod auth;
 mod axum;
 mod bearer;
 mod body;
+mod bounds;
 mod build;
 mod build_error;
 mod builder;
@@ -95,21 +102,29 @@ mod http_client;
 mod keys;
 mod layer;
 mod log;
+mod metrics;
 mod refusal;
+#[cfg(test)]
+mod remembered_tests;
 mod respond;
 mod runtime;
+mod status;
 mod tenant_rule;
+mod token_cache;
 mod unavailable;
 mod waiting;
 
 #[doc = include_str!("../docs/which-setting.md")]
 pub mod which_setting {}
 
+#[doc = include_str!("../docs/operations.md")]
+pub mod operations {}
+
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
 pub use entra_jwt_core::{
-    AccessToken, CallerId, CallerKind, ClientId, Cloud, Groups, ObjectId, Tenancy, TenantId,
-    TokenVersion,
+    AccessToken, CallerId, CallerKind, ClientId, Cloud, Groups, KeySet, ObjectId, Tenancy,
+    TenantId, TokenVersion,
 };
 
 pub use crate::auth::EntraAuth;
@@ -119,8 +134,12 @@ pub use crate::body::ResponseBody;
 pub use crate::build_error::BuildError;
 pub use crate::builder::EntraAuthBuilder;
 pub use crate::caller::Caller;
+pub use crate::http_client::BoxError;
+pub use crate::keys::file::JwksFile;
+pub use crate::keys::source::{KeySource, PublishedKeys};
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
 pub use crate::respond::RefusalDetail;
+pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
 pub use crate::unavailable::Unavailable;
 
 /// The README's snippet, compiled.

@@ -103,6 +103,14 @@ pub enum Unavailable {
         /// The address.
         jwks_uri: String,
     },
+    /// The [`KeySource`](crate::KeySource) that was set brought no keys.
+    #[error("the key source {source_name} failed: {}", Shown(.reason))]
+    KeySource {
+        /// The source's name.
+        source_name: String,
+        /// The error's own words.
+        reason: String,
+    },
     /// The key document has no key that can be used.
     #[error("{host} published no usable key")]
     NoUsableKey {
@@ -162,6 +170,7 @@ impl Unavailable {
             Self::Document { .. } => "document",
             Self::TooLarge { .. } => "document_too_large",
             Self::KeyAddress { .. } => "key_address",
+            Self::KeySource { .. } => "key_source",
             Self::NoUsableKey { .. } => "no_usable_key",
             Self::TimedOut => "timed_out",
             Self::TooManyWaiting => "too_many_waiting",
@@ -204,6 +213,9 @@ impl Unavailable {
             Self::KeyAddress { .. } => "metadata_endpoint must lead to Entra's own discovery \
                 document, whose jwks_uri is on the same host"
                 .into(),
+            Self::KeySource { .. } => {
+                "mend what key_source(..) reads; it is asked again by itself".into()
+            }
             Self::NoUsableKey { .. } => {
                 "Entra has trouble, or metadata_endpoint is not Entra's; it is asked again by itself".into()
             }

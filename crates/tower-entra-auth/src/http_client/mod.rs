@@ -16,7 +16,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tower_service::Service;
 
 /// Any error that crosses threads.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 type Send_ = dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;

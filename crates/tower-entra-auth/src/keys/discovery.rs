@@ -1,14 +1,18 @@
 //! Fetches the discovery document and the keys that it leads to.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use entra_jwt_core::{Authority, DiscoveryDocument, ForeignDocument, KeySet};
-use http::header::ACCEPT;
-use http::{Request, StatusCode, Uri};
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
+use super::MOST_BYTES;
+use super::freshness::{fresh_for, retry_after};
+use super::source::{Failed, Fetched, Fetching, Reason, Source, brings_nothing};
 use crate::endpoint::MetadataEndpoint;
 use crate::http_client::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
@@ -18,6 +22,17 @@ pub(crate) struct Discovery {
     endpoint: MetadataEndpoint,
     authority: Authority,
     http: HttpClient,
+    last_discovery: Slot<DiscoveryDocument>,
+    last_keys: Slot<KeySet>,
+}
+
+/// The last document of its kind that has an entity tag.
+type Slot<T> = Mutex<Option<Tagged<T>>>;
+
+struct Tagged<T> {
+    uri: Uri,
+    etag: HeaderValue,
+    document: Arc<T>,
 }
 
 /// Entra's answer to a request that it refuses.
@@ -32,73 +47,155 @@ struct EntraError {
 /// An answer, read to its end.
 struct Answer {
     status: StatusCode,
+    headers: HeaderMap,
     body: Bytes,
 }
 
-impl Discovery {
-    /// How long both documents together may take.
-    pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
+/// A document, and what the answer said about it.
+struct Document<T> {
+    document: Arc<T>,
+    is_unchanged: bool,
+    fresh_for: Option<Duration>,
+}
 
-    /// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
-    const MOST_BYTES: usize = 512 * 1024;
+impl Source for Discovery {
+    fn name(&self) -> &str {
+        self.host()
+    }
+
+    fn fetch(&self, reason: Reason) -> Fetching<'_> {
+        Box::pin(self.fetch_both(reason))
+    }
+}
+
+impl Discovery {
+    /// The least time for which keys count as fresh, whatever the server says of them.
+    pub(crate) const LEAST_FRESH: Duration = Duration::from_secs(5 * 60);
+
+    /// Entity tags are short; longer ones are not sent back.
+    const LONGEST_ETAG: usize = 256;
 
     pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
         Self {
             endpoint,
             authority,
             http,
+            last_discovery: Mutex::default(),
+            last_keys: Mutex::default(),
         }
     }
 
-    pub(crate) fn host(&self) -> &str {
+    fn host(&self) -> &str {
         self.endpoint.host()
     }
 
     /// The keys that are published now.
-    pub(crate) async fn fetch(&self) -> Result<KeySet, Unavailable> {
-        tokio::time::timeout(Self::TIMEOUT, self.fetch_both())
-            .await
-            .unwrap_or_else(|_| {
-                Err(Unavailable::Timeout {
-                    host: self.host().to_owned(),
-                    after: Self::TIMEOUT,
-                })
-            })
-    }
-
-    async fn fetch_both(&self) -> Result<KeySet, Unavailable> {
-        let document = self.discover().await?;
+    async fn fetch_both(&self, reason: Reason) -> Result<Fetched, Failed> {
+        let discovery = self.discover(reason).await?;
+        let jwks_uri = &discovery.document.jwks_uri;
         let jwks_uri =
             self.endpoint
-                .key_address(&document.jwks_uri)
-                .ok_or(Unavailable::KeyAddress {
-                    jwks_uri: document.jwks_uri,
+                .key_address(jwks_uri)
+                .ok_or_else(|| Unavailable::KeyAddress {
+                    jwks_uri: jwks_uri.clone(),
                 })?;
+        let keys = self.fetch_keys(&jwks_uri, reason).await?;
 
-        let answer = self.get(&jwks_uri).await?;
-        let host = || jwks_uri.host().unwrap_or_default().to_owned();
-        if answer.status != StatusCode::OK {
-            return Err(Unavailable::Status {
-                host: host(),
-                status: answer.status.as_u16(),
-            });
-        }
-        let keys = KeySet::from_jwks(&answer.body).map_err(|_| Unavailable::Document {
-            host: host(),
-            expected: "key document",
-        })?;
-        if keys.is_empty() {
-            return Err(Unavailable::NoUsableKey { host: host() });
-        }
-        let keys = keys.with_issuer(&document.issuer);
-        Ok(match &document.cloud_instance_name {
-            Some(name) => keys.with_cloud_instance_name(name),
-            None => keys,
+        let set = KeySet::clone(&keys.document).with_issuer(&discovery.document.issuer);
+        let set = match &discovery.document.cloud_instance_name {
+            Some(name) => set.with_cloud_instance_name(name),
+            None => set,
+        };
+        let spans = [discovery.fresh_for, keys.fresh_for];
+        Ok(Fetched {
+            keys: Arc::new(set),
+            is_unchanged: keys.is_unchanged,
+            check_again_after: spans
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|span| span.max(Self::LEAST_FRESH)),
         })
     }
 
-    async fn discover(&self) -> Result<DiscoveryDocument, Unavailable> {
-        let answer = self.get(self.endpoint.uri()).await?;
+    async fn fetch_keys(&self, uri: &Uri, reason: Reason) -> Result<Document<KeySet>, Failed> {
+        let host = || uri.host().unwrap_or_default().to_owned();
+        self.document(uri, &self.last_keys, reason, |answer| {
+            if answer.status != StatusCode::OK {
+                return Err(Unavailable::Status {
+                    host: host(),
+                    status: answer.status.as_u16(),
+                });
+            }
+            let keys = KeySet::from_jwks(&answer.body).map_err(|_| Unavailable::Document {
+                host: host(),
+                expected: "key document",
+            })?;
+            if brings_nothing(&keys) {
+                return Err(Unavailable::NoUsableKey { host: host() });
+            }
+            Ok(keys)
+        })
+        .await
+    }
+
+    async fn discover(&self, reason: Reason) -> Result<Document<DiscoveryDocument>, Failed> {
+        let uri = self.endpoint.uri();
+        self.document(uri, &self.last_discovery, reason, |answer| {
+            self.read_discovery(answer)
+        })
+        .await
+    }
+
+    /// A document, which the server need not send again if it is the one that was read last. Where
+    /// a key is missing it must: a cache on the way may say "unchanged" for a long time.
+    async fn document<T>(
+        &self,
+        uri: &Uri,
+        slot: &Slot<T>,
+        reason: Reason,
+        read: impl FnOnce(&Answer) -> Result<T, Unavailable>,
+    ) -> Result<Document<T>, Failed> {
+        let last = || slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let tagged = match (reason, &*last()) {
+            (Reason::Schedule, Some(tagged)) if tagged.uri == *uri => {
+                Some((tagged.etag.clone(), Arc::clone(&tagged.document)))
+            }
+            _ => None,
+        };
+
+        let (etag, known) = tagged.unzip();
+        let answer = self.get(uri, etag).await?;
+        let fresh_for = fresh_for(&answer.headers);
+        if let (StatusCode::NOT_MODIFIED, Some(document)) = (answer.status, known) {
+            return Ok(Document {
+                document,
+                is_unchanged: true,
+                fresh_for,
+            });
+        }
+        // Only an answer that was asked for is one: a bare 304 is a status like any other.
+        let document = read(&answer).map_err(|cause| Failed {
+            cause,
+            retry_after: retry_after(&answer.headers),
+        })?;
+        let document = Arc::new(document);
+        let etag = answer.headers.get(ETAG).cloned();
+        *last() = etag
+            .filter(|etag| etag.len() <= Self::LONGEST_ETAG)
+            .map(|etag| Tagged {
+                uri: uri.clone(),
+                etag,
+                document: Arc::clone(&document),
+            });
+        Ok(Document {
+            document,
+            is_unchanged: false,
+            fresh_for,
+        })
+    }
+
+    fn read_discovery(&self, answer: &Answer) -> Result<DiscoveryDocument, Unavailable> {
         let host = || self.host().to_owned();
         if answer.status != StatusCode::OK {
             let error: EntraError = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -139,7 +236,7 @@ impl Discovery {
         Ok(document)
     }
 
-    async fn get(&self, uri: &Uri) -> Result<Answer, Unavailable> {
+    async fn get(&self, uri: &Uri, etag: Option<HeaderValue>) -> Result<Answer, Unavailable> {
         let host = || uri.host().unwrap_or_default().to_owned();
         let no_answer = |error| match Failure::of(&error) {
             Failure::Dns => Unavailable::Dns { host: host() },
@@ -150,26 +247,29 @@ impl Discovery {
 
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri.clone();
-        let accept = http::HeaderValue::from_static("application/json");
+        let accept = HeaderValue::from_static("application/json");
         request.headers_mut().insert(ACCEPT, accept);
+        if let Some(etag) = etag {
+            request.headers_mut().insert(IF_NONE_MATCH, etag);
+        }
 
         let response = self.http.send(request).await.map_err(no_answer)?;
-        let status = response.status();
-        let mut body = response.into_body();
+        let (parts, mut body) = response.into_parts();
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(no_answer)?.into_data() {
-                if read.len() + data.len() > Self::MOST_BYTES {
+                if read.len() + data.len() > MOST_BYTES {
                     return Err(Unavailable::TooLarge {
                         host: host(),
-                        limit: Self::MOST_BYTES,
+                        limit: MOST_BYTES,
                     });
                 }
                 read.extend_from_slice(&data);
             }
         }
         Ok(Answer {
-            status,
+            status: parts.status,
+            headers: parts.headers,
             body: read.freeze(),
         })
     }

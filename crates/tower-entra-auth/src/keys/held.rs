@@ -2,60 +2,46 @@
 //!
 //! Entra's front ends serve different sets from minute to minute, so that a key missing from one
 //! document says little. It counts as absent from the first successful fetch that lacks it until
-//! one that has it, and is no longer trusted once it was absent for [`Held::ABSENT_FOR`].
+//! one that has it, and is no longer trusted once it was absent for [`TrustedKey::ABSENT_FOR`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-/// A key, and since when it is missing from the documents.
-#[derive(Clone, Debug)]
-struct HeldKey {
-    key: Arc<Key>,
-    absent_since: Option<Instant>,
-}
-
-impl HeldKey {
-    fn is_trusted(&self, now: Instant) -> bool {
-        self.absent_since
-            .is_none_or(|since| now.saturating_duration_since(since) < Held::ABSENT_FOR)
-    }
-}
+use super::timeline::Timeline;
+use super::trusted_key::TrustedKey;
 
 /// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
 pub(crate) struct Held {
-    record: Cache<KeyId, HeldKey>,
+    record: Cache<KeyId, Arc<TrustedKey>>,
+    timeline: Timeline,
     /// Keys whose private half was published once. Another front end may go on serving the public
     /// half alone for hours, so they are remembered for as long as the process runs.
     compromised: Mutex<Vec<Arc<Key>>>,
 }
 
-/// What requests read: immutable, and right for as long as nothing was fetched since.
+/// What requests look keys up in: which keys are held since the last document.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    keys: HashMap<KeyId, HeldKey>,
-    fetched_at: Instant,
+    keys: HashMap<KeyId, Arc<TrustedKey>>,
 }
 
 impl Held {
-    /// How long a key that is no longer published stays trusted.
-    pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-
     /// Twice what one document may have, so that a whole new document never pushes out itself.
     const MOST_KEYS: u64 = 2 * KeySet::MAX_KEYS as u64;
 
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(timeline: Timeline) -> Self {
         Self {
             record: Cache::builder()
                 .max_capacity(Self::MOST_KEYS)
                 // The least recently written goes, and every merge writes what is published.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
+            timeline,
             compromised: Mutex::new(Vec::new()),
         }
     }
@@ -71,50 +57,43 @@ impl Held {
             fetched.exposes(key) || compromised.iter().any(|known| known.has_same_modulus(key))
         };
 
-        for (id, held) in &self.record {
+        let before: Vec<Arc<TrustedKey>> = self.record.iter().map(|(_, held)| held).collect();
+        for held in &before {
             // Everybody can sign with a key whose private half is published: that is no flapping.
-            if !held.is_trusted(now) || is_compromised(&held.key) {
-                self.record.invalidate(&*id);
-                continue;
-            }
-            if fetched.key(&id).is_some() || is_ambiguous(fetched, &id) {
-                continue;
-            }
-            if held.absent_since.is_none() {
-                let absent_since = Some(now);
-                self.record.insert(
-                    (*id).clone(),
-                    HeldKey {
-                        absent_since,
-                        ..held
-                    },
-                );
+            if !held.is_trusted(now) || is_compromised(held.key()) {
+                self.record.invalidate(held.id());
+            } else if fetched.key(held.id()).is_none() && !is_ambiguous(fetched, held.id()) {
+                held.is_absent(now);
             }
         }
         // The published ones last, so that they are the most recent.
         for key in fetched.iter().filter(|key| !is_compromised(key)) {
-            let held = self.record.get(key.id()).map(|held| held.key);
-            let key = match held {
-                Some(held) if held.is_same(key) => held,
-                _ => Arc::clone(key),
+            let held = match self.record.get(key.id()) {
+                Some(held) if held.key().is_same(key) => {
+                    held.is_published(now);
+                    held
+                }
+                _ => Arc::new(TrustedKey::new(Arc::clone(key), self.timeline, now)),
             };
-            self.record.insert(
-                key.id().clone(),
-                HeldKey {
-                    key,
-                    absent_since: None,
-                },
-            );
+            self.record.insert(key.id().clone(), held);
         }
         self.record.run_pending_tasks();
-        Snapshot {
+
+        let after = Snapshot {
             keys: self
                 .record
                 .iter()
                 .map(|(id, held)| ((*id).clone(), held))
                 .collect(),
-            fetched_at: now,
+        };
+        // Tokens that were verified by a key are remembered with it: a key that was dropped,
+        // replaced or pushed out must not be trusted there any longer.
+        for held in before {
+            if !after.holds(&held) {
+                held.is_dropped();
+            }
         }
+        after
     }
 }
 
@@ -130,31 +109,23 @@ fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
 }
 
 impl Snapshot {
-    /// How long keys serve after the last fetch that succeeded.
-    pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
-
     /// The key, if it may be trusted at this moment.
-    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<Key>> {
-        let held = self.keys.get(id)?;
-        (self.is_fresh(now) && held.is_trusted(now)).then_some(&held.key)
+    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
+        self.keys.get(id).filter(|held| held.is_trusted(now))
     }
 
     /// Every key that may be trusted at this moment.
-    pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<Key>> {
-        let is_fresh = self.is_fresh(now);
-        self.keys
-            .values()
-            .filter(move |held| is_fresh && held.is_trusted(now))
-            .map(|held| &held.key)
-    }
-
-    /// Whether the last fetch that succeeded is recent enough for any key to be trusted.
-    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.fetched_at) < Self::MAX_STALENESS
+    pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
+        self.keys.values().filter(move |held| held.is_trusted(now))
     }
 
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    fn holds(&self, key: &Arc<TrustedKey>) -> bool {
+        let held = self.keys.get(key.id());
+        held.is_some_and(|held| Arc::ptr_eq(held, key))
     }
 }
 
@@ -195,9 +166,15 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::testing::{document, entry, id, read};
+    use std::time::Duration;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn held_since(start: Instant) -> Held {
+        Held::new(Timeline::new(start))
+    }
 
     #[test]
     fn the_made_up_keys_are_usable_and_differ() {
@@ -211,7 +188,7 @@ mod tests {
         let now = Instant::now();
         let private = |kid| entry(kid, 1).replace("\"e\"", "\"d\":\"AQAB\",\"e\"");
         for exposed in [private("a"), private("another name")] {
-            let held = Held::new();
+            let held = held_since(now);
             held.merge(&document(&[("a", 1), ("b", 2)]), now);
             let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
@@ -225,8 +202,8 @@ mod tests {
 
     #[test]
     fn a_key_that_one_document_lacks_stays_for_a_day() {
-        let held = Held::new();
         let start = Instant::now();
+        let held = held_since(start);
         held.merge(&document(&[("a", 1), ("b", 2)]), start);
         let snapshot = held.merge(&document(&[("b", 2)]), start + HOUR);
         assert!(snapshot.find(&id("a"), start + HOUR).is_some());
@@ -243,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_back_is_as_if_it_had_never_been_away() {
-        let held = Held::new();
         let start = Instant::now();
+        let held = held_since(start);
         held.merge(&document(&[("a", 1), ("b", 2)]), start);
         held.merge(&document(&[("b", 2)]), start + HOUR);
         held.merge(&document(&[("a", 1), ("b", 2)]), start + 20 * HOUR);
@@ -254,35 +231,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_trusted_a_day_after_the_last_success() {
-        let held = Held::new();
-        let start = Instant::now();
-        let snapshot = held.merge(&document(&[("a", 1)]), start);
-        assert!(
-            snapshot
-                .find(&id("a"), start + 24 * HOUR - Duration::from_secs(1))
-                .is_some()
-        );
-        assert!(snapshot.find(&id("a"), start + 24 * HOUR).is_none());
-        assert!(!snapshot.is_fresh(start + 24 * HOUR));
-    }
-
-    #[test]
     fn new_material_under_the_same_id_replaces_the_old_and_the_same_does_not() {
-        let held = Held::new();
         let now = Instant::now();
+        let held = held_since(now);
         let first = held.merge(&document(&[("a", 1)]), now);
         let same = held.merge(&document(&[("a", 1)]), now);
         let other = held.merge(&document(&[("a", 2)]), now);
-        let key = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), now).unwrap());
+        let key = |snapshot: &Snapshot| Arc::clone(&snapshot.keys[&id("a")]);
         assert!(Arc::ptr_eq(&key(&first), &key(&same)));
-        assert!(!key(&first).has_same_material(&key(&other)));
+        assert!(!key(&first).key().has_same_material(key(&other).key()));
+        assert!(!key(&first).is_trusted(now), "whoever still has it");
+        assert!(key(&other).is_trusted(now));
     }
 
     #[test]
     fn an_ambiguous_document_leaves_the_key_that_is_held() {
-        let held = Held::new();
         let start = Instant::now();
+        let held = held_since(start);
         let first = held.merge(&document(&[("a", 1), ("b", 2)]), start);
         let snapshot = held.merge(&document(&[("a", 3), ("a", 4), ("b", 2)]), start + HOUR);
         let find = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), start).unwrap());
@@ -297,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_server_that_invents_keys_cannot_fill_the_memory_nor_push_out_the_published() {
-        let held = Held::new();
         let now = Instant::now();
+        let held = held_since(now);
         for round in 0..5_u16 {
             let names: Vec<(String, u16)> = (0..100)
                 .map(|n| (format!("round {round} key {n}"), round * 100 + n))

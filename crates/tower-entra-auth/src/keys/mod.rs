@@ -6,37 +6,75 @@
 
 mod bucket;
 pub(crate) mod discovery;
+pub(crate) mod file;
+mod freshness;
 mod held;
+#[cfg(test)]
+mod model;
 mod refresher;
 mod schedule;
+pub(crate) mod source;
+mod timeline;
+mod trusted_key;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use entra_jwt_core::{Key, KeyId, KeySet};
+use entra_jwt_core::{KeyId, KeySet};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::discovery::Discovery;
 use self::held::{Held, Snapshot};
-use self::schedule::{AttemptNumber, Schedule};
+use self::schedule::AttemptNumber;
+pub(crate) use self::schedule::Schedule;
+use self::source::{Reason, Source};
+pub(crate) use self::timeline::Timeline;
+pub(crate) use self::trusted_key::TrustedKey;
 use crate::refusal::Refusal;
 use crate::runtime::usable_runtime;
+use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
 use crate::unavailable::Unavailable;
 use crate::waiting::Place;
 
+/// How long one attempt may take, whatever it fetches.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
+const MOST_BYTES: usize = 512 * 1024;
+
+/// How keys are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    /// How often they are fetched.
+    pub(crate) refresh_interval: Duration,
+    /// For how long they serve after the last fetch that succeeded.
+    pub(crate) max_staleness: Duration,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            refresh_interval: Schedule::DEFAULT_INTERVAL,
+            max_staleness: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
 /// The key set of one trusted issuer, and everything that keeps it fresh.
 pub(crate) struct KeyStore {
-    source: Discovery,
+    source: Box<dyn Source>,
     held: Held,
     /// What requests read. Locked only for one look-up, or to put a new one in its place.
     snapshot: RwLock<Option<Snapshot>>,
     state: Mutex<State>,
-    /// In milliseconds since `created`: from when on no refresher is known to keep the schedule.
+    /// Until when any key is trusted, if no fetch succeeds.
+    fresh_until: AtomicU64,
+    max_staleness: Duration,
+    /// From when on no refresher is known to keep the schedule.
     overdue_at: AtomicU64,
-    created: Instant,
+    timeline: Timeline,
     /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
     ended: watch::Sender<Option<Outcome>>,
     waiting: AtomicUsize,
@@ -50,6 +88,8 @@ struct State {
     /// Which refresher is the one that counts.
     generation: u64,
     tasks: Vec<AbortHandle>,
+    last_success: Option<Instant>,
+    last_failure: Option<(Instant, Unavailable)>,
 }
 
 /// Why a key cannot be had.
@@ -87,34 +127,51 @@ impl KeyStore {
     /// one may be on a runtime that exists, but does not run.
     const MOST_OVERDUE: Duration = Duration::from_secs(10);
 
-    pub(crate) fn new(source: Discovery) -> Arc<Self> {
+    pub(crate) fn new(source: Box<dyn Source>, keeping: Keeping) -> Arc<Self> {
         let now = Instant::now();
+        let timeline = Timeline::new(now);
         Arc::new(Self {
             source,
-            held: Held::new(),
+            held: Held::new(timeline),
             snapshot: RwLock::new(None),
             state: Mutex::new(State {
-                schedule: Schedule::new(now),
+                schedule: Schedule::new(now, keeping.refresh_interval),
                 generation: 0,
                 tasks: Vec::new(),
+                last_success: None,
+                last_failure: None,
             }),
+            fresh_until: AtomicU64::new(0),
+            max_staleness: keeping.max_staleness,
             overdue_at: AtomicU64::new(0),
-            created: now,
+            timeline,
             ended: watch::Sender::new(None),
             waiting: AtomicUsize::new(0),
         })
     }
 
     /// The key, if it is held and may be trusted at this moment.
-    pub(crate) fn find(&self, id: &KeyId) -> Option<Arc<Key>> {
+    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<Arc<TrustedKey>> {
+        if !self.is_fresh(now) {
+            return None;
+        }
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot.as_ref()?.find(id, Instant::now()).cloned()
+        snapshot.as_ref()?.find(id, now).cloned()
+    }
+
+    /// Whether a key that was found here before may be trusted at this moment, too.
+    pub(crate) fn trusts(&self, key: &TrustedKey, now: Instant) -> bool {
+        self.is_fresh(now) && key.is_trusted(now)
+    }
+
+    /// What the keys of this issuer come from.
+    pub(crate) fn source_name(&self) -> &str {
+        self.source.name()
     }
 
     /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
     /// that it was on has ended, or where that runtime does not run.
-    pub(crate) fn keep_running(self: &Arc<Self>) -> Result<(), Unavailable> {
-        let now = Instant::now();
+    pub(crate) fn keep_running(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
         if self.is_kept_running(now) {
             return Ok(());
         }
@@ -131,10 +188,33 @@ impl KeyStore {
             (begun, state.generation)
         };
         if let Some(number) = begun {
-            refresher::spawn_attempt(self, &runtime, number);
+            refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
         }
         refresher::spawn(self, &runtime, generation);
         Ok(())
+    }
+
+    /// What is to be said of a key that is not held, if waiting would change nothing: no attempt
+    /// runs, and none may begin. This is what a flood of unknown keys meets.
+    pub(crate) fn final_word(
+        &self,
+        id: &KeyId,
+        now: Instant,
+    ) -> Option<Result<Arc<TrustedKey>, Missing>> {
+        let state = self.lock();
+        // Under the lock, as in `wait_for`.
+        if let Some(key) = self.find(id, now) {
+            return Some(Ok(key));
+        }
+        if state.schedule.may_help(now) {
+            return None;
+        }
+        let last = self.ended.borrow();
+        Some(Err(match &*last {
+            Some(Ok(())) => Missing::Unknown,
+            Some(Err(cause)) => Missing::Unavailable(cause.clone()),
+            None => Missing::Unavailable(Unavailable::Interrupted),
+        }))
     }
 
     /// Waits for a key that is not held: at most 3 s, with at most 256 requests, for attempts
@@ -142,7 +222,7 @@ impl KeyStore {
     ///
     /// A fetch that did not bring the key is followed by another while the bucket has a token:
     /// right after a rotation, some of Entra's servers still answer with the old keys.
-    pub(crate) async fn wait_for(self: &Arc<Self>, id: &KeyId) -> Result<Arc<Key>, Missing> {
+    pub(crate) async fn wait_for(self: &Arc<Self>, id: &KeyId) -> Result<Arc<TrustedKey>, Missing> {
         let unavailable = |cause| Err(Missing::Unavailable(cause));
 
         let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
@@ -154,14 +234,14 @@ impl KeyStore {
             let ticket = {
                 let mut state = self.lock();
                 // Under the lock, as attempts end under it: none can end unseen in between.
-                if let Some(key) = self.find(id) {
+                if let Some(key) = self.find(id, Instant::now()) {
                     return Ok(key);
                 }
                 self.ticket(&mut state)
             };
             let ended = match ticket {
                 Ticket::Begin(number, ended) => {
-                    refresher::spawn_attempt(self, &runtime, number);
+                    refresher::spawn_attempt(self, &runtime, number, Reason::MissingKey);
                     ended
                 }
                 Ticket::Join(ended) => ended,
@@ -180,19 +260,19 @@ impl KeyStore {
     /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
     /// which begins as soon as the schedule or the bucket allows.
     pub(crate) async fn ready(self: &Arc<Self>) -> Outcome {
-        self.keep_running()?;
+        self.keep_running(Instant::now())?;
         let runtime = usable_runtime()?;
         loop {
             let ticket = {
                 let mut state = self.lock();
-                if self.has_fresh_keys() {
+                if self.is_fresh(Instant::now()) {
                     return Ok(());
                 }
                 self.ticket(&mut state)
             };
             match ticket {
                 Ticket::Begin(number, ended) => {
-                    refresher::spawn_attempt(self, &runtime, number);
+                    refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
                     return outcome_of(ended).await;
                 }
                 Ticket::Join(ended) => return outcome_of(ended).await,
@@ -212,15 +292,56 @@ impl KeyStore {
     pub(crate) fn all(&self) -> Option<KeySet> {
         let now = Instant::now();
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = snapshot
-            .as_ref()
-            .filter(|snapshot| snapshot.is_fresh(now))?;
-        Some(snapshot.trusted(now).cloned().collect())
+        let snapshot = snapshot.as_ref().filter(|_| self.is_fresh(now))?;
+        let keys = snapshot.trusted(now).map(|held| Arc::clone(held.key()));
+        Some(keys.collect())
+    }
+
+    /// How the keys are doing.
+    pub(crate) fn status(&self) -> IssuerStatus {
+        let now = Instant::now();
+        let ago = |moment| now.saturating_duration_since(moment);
+        let mut keys: Vec<KeyStatus> = {
+            let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+            let trusted = snapshot.iter().flat_map(|snapshot| snapshot.trusted(now));
+            trusted
+                .map(|held| KeyStatus {
+                    id: held.id().clone(),
+                    first_seen_ago: ago(held.first_seen()),
+                    last_seen_ago: ago(held.last_seen()),
+                    time_to_live: held.time_to_live(now),
+                })
+                .collect()
+        };
+        keys.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+
+        let is_ready = self.is_fresh(now) && !keys.is_empty();
+        let state = self.lock();
+        IssuerStatus {
+            source: self.source.name().to_owned(),
+            is_ready,
+            keys,
+            last_success_ago: state.last_success.map(ago),
+            last_failure: state
+                .last_failure
+                .as_ref()
+                .map(|(at, cause)| FailureStatus {
+                    ago: ago(*at),
+                    cause: cause.clone(),
+                }),
+            failures_in_a_row: state.schedule.failures_in_a_row(),
+            next_attempt_in: state.schedule.wake_at(now).saturating_duration_since(now),
+        }
+    }
+
+    /// When it is worth to ask for keys again.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.lock().schedule.retry_after(Instant::now())
     }
 
     /// The refusal for a token that cannot be judged now, with the time to ask again.
     pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
-        let retry_after = self.lock().schedule.retry_after(Instant::now());
+        let retry_after = self.retry_after();
         Refusal::Unavailable { cause, retry_after }
     }
 
@@ -260,28 +381,23 @@ impl KeyStore {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let is_first = current.replace(snapshot).is_none();
+        let fresh_until = self.timeline.at(now + self.max_staleness);
+        self.fresh_until.store(fresh_until, Ordering::Relaxed);
         Published { keys, is_first }
     }
 
-    fn has_fresh_keys(&self) -> bool {
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot
-            .as_ref()
-            .is_some_and(|snapshot| snapshot.is_fresh(Instant::now()))
+    /// Whether the last fetch that succeeded is recent enough for any key to be trusted.
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.timeline.at(now) < self.fresh_until.load(Ordering::Relaxed)
     }
 
     fn is_kept_running(&self, now: Instant) -> bool {
-        self.milliseconds(now) < self.overdue_at.load(Ordering::Relaxed)
+        self.timeline.at(now) < self.overdue_at.load(Ordering::Relaxed)
     }
 
     fn set_overdue_after(&self, next: Instant) {
-        let overdue_at = self.milliseconds(next + Self::MOST_OVERDUE);
+        let overdue_at = self.timeline.at(next + Self::MOST_OVERDUE);
         self.overdue_at.store(overdue_at, Ordering::Relaxed);
-    }
-
-    fn milliseconds(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.created).as_millis();
-        u64::try_from(since).unwrap_or(u64::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

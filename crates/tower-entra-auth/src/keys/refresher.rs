@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 
 use entra_jwt_core::{KeyId, KeySet, Shown, UnusableKey};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::schedule::{AttemptNumber, Ending};
-use super::{KeyStore, outcome_of};
+use super::source::{Failed, Fetched, Reason};
+use super::{KeyStore, TIMEOUT, outcome_of};
+use crate::metrics;
 use crate::unavailable::Unavailable;
 
 /// Spawns a refresher; any older one ends when it next looks.
@@ -23,14 +25,27 @@ pub(super) fn spawn(store: &Arc<KeyStore>, runtime: &Handle, generation: u64) {
 
 /// Spawns the task of an attempt that has begun. Never under the lock: on a runtime that is
 /// shutting down, the task is dropped here and now, and ending the attempt locks.
-pub(super) fn spawn_attempt(store: &Arc<KeyStore>, runtime: &Handle, number: AttemptNumber) {
+pub(super) fn spawn_attempt(
+    store: &Arc<KeyStore>,
+    runtime: &Handle,
+    number: AttemptNumber,
+    reason: Reason,
+) {
     let attempt = Attempt {
         store: Arc::clone(store),
         number,
+        begun: Instant::now(),
         has_ended: false,
     };
     let task = runtime.spawn(async move {
-        let fetched = attempt.store.source.fetch().await;
+        let source = &attempt.store.source;
+        let fetched = timeout(TIMEOUT, source.fetch(reason)).await;
+        let fetched = fetched.unwrap_or_else(|_| {
+            Err(Failed::from(Unavailable::Timeout {
+                host: source.name().to_owned(),
+                after: TIMEOUT,
+            }))
+        });
         attempt.end(fetched);
     });
     let mut state = store.lock();
@@ -58,7 +73,7 @@ impl Refresher {
                 (begun, ended, state.schedule.wake_at(now))
             };
             if let Some(number) = begun {
-                spawn_attempt(&self.store, &Handle::current(), number);
+                spawn_attempt(&self.store, &Handle::current(), number, Reason::Schedule);
             }
             // The end of any attempt changes the schedule.
             drop(timeout_at(wake_at, outcome_of(ended)).await);
@@ -79,12 +94,23 @@ impl Drop for Refresher {
 struct Attempt {
     store: Arc<KeyStore>,
     number: AttemptNumber,
+    begun: Instant,
     has_ended: bool,
 }
 
 impl Attempt {
-    fn end(mut self, fetched: Result<KeySet, Unavailable>) {
+    fn end(mut self, fetched: Result<Fetched, Failed>) {
         self.has_ended = true;
+        self.ended_with(fetched);
+    }
+
+    fn ended_with(&self, fetched: Result<Fetched, Failed>) {
+        let outcome = match &fetched {
+            Ok(fetched) if fetched.is_unchanged => "not_modified",
+            Ok(_) => "fetched",
+            Err(failed) => failed.cause.code(),
+        };
+        metrics::key_fetch(self.store.source.name(), outcome, self.begun.elapsed());
         end(&self.store, self.number, fetched);
     }
 }
@@ -92,19 +118,25 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.has_ended {
-            end(&self.store, self.number, Err(Unavailable::Interrupted));
+            self.ended_with(Err(Unavailable::Interrupted.into()));
         }
     }
 }
 
 /// Takes what an attempt brought, unless a newer one has begun since.
-fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<KeySet, Unavailable>) {
+fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetched, Failed>) {
     let now = Instant::now();
-    let host = store.source.host();
+    let source = store.source.name();
     let ending = match &fetched {
-        Ok(_) => Ending::Succeeded,
-        Err(Unavailable::Interrupted) if !std::thread::panicking() => Ending::Interrupted,
-        Err(_) => Ending::Failed,
+        Ok(fetched) => Ending::Succeeded {
+            check_again_after: fetched.check_again_after,
+        },
+        Err(failed) if failed.cause == Unavailable::Interrupted && !std::thread::panicking() => {
+            Ending::Interrupted
+        }
+        Err(failed) => Ending::Failed {
+            retry_after: failed.retry_after,
+        },
     };
 
     let mut state = store.lock();
@@ -114,8 +146,13 @@ fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<KeySet, Unavaila
     // All of it under the lock: whoever sees that the attempt has ended sees its keys, too.
     let outcome = fetched
         .as_ref()
-        .map(|fetched| store.publish(fetched, now))
-        .map_err(Clone::clone);
+        .map(|fetched| store.publish(&fetched.keys, now))
+        .map_err(|failed| failed.cause.clone());
+    match &outcome {
+        Ok(_) => state.last_success = Some(now),
+        Err(_) if ending == Ending::Interrupted => {}
+        Err(cause) => state.last_failure = Some((now, cause.clone())),
+    }
     let failures_before = state.schedule.end(ending, now);
     let next = state.schedule.next();
     store.set_overdue_after(next);
@@ -126,21 +163,22 @@ fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<KeySet, Unavaila
     match outcome {
         Ok(published) => {
             let keys = published.keys;
+            metrics::keys(source, keys);
             if published.is_first || failures_before > 0 {
-                tracing::info!(host, keys, next_attempt_in, "signing keys fetched");
+                tracing::info!(source, keys, next_attempt_in, "signing keys fetched");
             } else {
-                tracing::debug!(host, keys, next_attempt_in, "signing keys fetched");
+                tracing::debug!(source, keys, next_attempt_in, "signing keys fetched");
             }
         }
         Err(cause) if ending == Ending::Interrupted => {
             tracing::debug!(
-                host,
+                source,
                 code = cause.code(),
                 "fetching signing keys was interrupted"
             );
         }
         Err(cause) => tracing::warn!(
-            host,
+            source,
             code = cause.code(),
             %cause,
             remedy = &*cause.remedy(),
@@ -150,68 +188,73 @@ fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<KeySet, Unavaila
         ),
     }
     if let Ok(fetched) = fetched {
-        report_unusable(&fetched, host);
+        report_unusable(&fetched.keys, source);
     }
 }
 
 /// A private key in public is for somebody to hear of; other entries are of no use, and no trouble.
-fn report_unusable(fetched: &KeySet, host: &str) {
+fn report_unusable(fetched: &KeySet, source: &str) {
     for (key_id, reason) in fetched.unusable() {
         let key_id = key_id.map(KeyId::as_str).map(Shown);
         if reason == UnusableKey::Private {
             tracing::error!(
-                host,
+                source,
                 ?key_id,
                 "a signing key was published with its private half; it is no longer trusted"
             );
         } else {
-            tracing::debug!(host, ?key_id, %reason, "a published key is not used");
+            tracing::debug!(source, ?key_id, %reason, "a published key is not used");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use entra_jwt_core::{Cloud, TenantId, Validator};
-    use http::{Request, Response};
-    use http_body_util::Full;
-
     use super::*;
-    use crate::endpoint::MetadataBase;
-    use crate::http_client::HttpClient;
-    use crate::keys::discovery::Discovery;
     use crate::keys::held::testing::{document, id};
+    use crate::keys::source::{Fetching, Source};
+    use crate::keys::{Keeping, Ticket};
 
     fn store() -> Arc<KeyStore> {
-        let tenant: TenantId = "72f988bf-86f1-41af-91ab-2d7cd011db47".parse().unwrap();
-        let api = "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().unwrap();
-        let rules = Validator::entra(tenant, api).build().unwrap();
-        let authority = rules.authority().clone();
-        let endpoint = MetadataBase::of_cloud(Cloud::Public)
-            .of_authority(&authority)
-            .unwrap();
-        let nobody = tower::service_fn(async |_: Request<Bytes>| {
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
-        });
-        let http = HttpClient::new(nobody);
-        KeyStore::new(Discovery::new(endpoint, authority, http))
+        KeyStore::new(Box::new(Nothing), Keeping::default())
+    }
+
+    /// Attempts are begun and ended by hand here.
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn name(&self) -> &str {
+            "nothing"
+        }
+
+        fn fetch(&self, _: Reason) -> Fetching<'_> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn fetched(keys: &[(&str, u16)]) -> Result<Fetched, Failed> {
+        Ok(Fetched {
+            keys: Arc::new(document(keys)),
+            is_unchanged: false,
+            check_again_after: None,
+        })
+    }
+
+    fn failed() -> Result<Fetched, Failed> {
+        Err(Unavailable::TimedOut.into())
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_is_due_is_begun_by_whoever_misses_a_key() {
-        use crate::keys::Ticket;
-
         let store = store();
         let now = Instant::now();
         let first = store.lock().schedule.begin_if_due(now).unwrap();
-        end(&store, first, Err(Unavailable::TimedOut));
+        end(&store, first, failed());
         for _ in 0..2 {
             let number = store.lock().schedule.begin_on_demand(now).unwrap();
-            end(&store, number, Err(Unavailable::TimedOut));
+            end(&store, number, failed());
         }
         assert!(matches!(
             store.ticket(&mut store.lock()),
@@ -231,18 +274,38 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         let newer = begin().unwrap();
 
-        end(&store, newer, Ok(document(&[("a", 2)])));
-        end(&store, older, Ok(document(&[("a", 1)])));
-        let held = store.find(&id("a")).unwrap();
+        end(&store, newer, fetched(&[("a", 2)]));
+        end(&store, older, fetched(&[("a", 1)]));
+        let held = store.find(&id("a"), Instant::now()).unwrap();
         let expected = document(&[("a", 2)]);
-        assert!(held.has_same_material(expected.key(&id("a")).unwrap()));
+        assert!(
+            held.key()
+                .has_same_material(expected.key(&id("a")).unwrap())
+        );
 
         let next = store.lock().schedule.next();
-        end(&store, older, Err(Unavailable::TimedOut));
+        end(&store, older, failed());
         assert_eq!(
             store.lock().schedule.next(),
             next,
             "nor does its failure count"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_trusted_once_the_last_success_is_too_long_ago() {
+        let store = store();
+        let number = store.lock().schedule.begin_if_due(Instant::now()).unwrap();
+        end(&store, number, fetched(&[("a", 1)]));
+        let key = store.find(&id("a"), Instant::now()).unwrap();
+
+        tokio::time::advance(Duration::from_secs(24 * 60 * 60 - 1)).await;
+        assert!(store.find(&id("a"), Instant::now()).is_some());
+        assert!(store.trusts(&key, Instant::now()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(store.find(&id("a"), Instant::now()).is_none());
+        assert!(!store.trusts(&key, Instant::now()), "nor remembered tokens");
+        assert!(store.all().is_none());
+        assert!(!store.status().is_ready);
     }
 }

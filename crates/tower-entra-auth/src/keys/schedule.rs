@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::TIMEOUT;
 use super::bucket::Bucket;
-use super::discovery::Discovery;
 
 /// Which attempts may begin, and when the next one is due.
 #[derive(Debug)]
@@ -15,7 +15,10 @@ pub(crate) struct Schedule {
     in_flight: Option<InFlight>,
     last_number: u64,
     failures_in_a_row: u32,
+    interval: Duration,
     next: Instant,
+    /// Until when the key server asked not to be asked.
+    not_before: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,34 +34,45 @@ pub(crate) struct AttemptNumber(u64);
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ending {
-    Succeeded,
-    Failed,
+    Succeeded {
+        /// When to fetch again, if sooner than usual.
+        check_again_after: Option<Duration>,
+    },
+    Failed {
+        /// What the server asked for.
+        retry_after: Option<Duration>,
+    },
     /// Ended from outside, which says nothing about the key server.
     Interrupted,
 }
 
 impl Schedule {
-    /// How often keys are fetched when all is well.
-    pub(crate) const INTERVAL: Duration = Duration::from_secs(60 * 60);
+    /// How often keys are fetched when all is well, unless set otherwise.
+    pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+    /// The least time between two scheduled attempts that succeed.
+    const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
     /// The back-off after the first failure, doubled with each further one.
     const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
-    /// The longest back-off.
+    /// The longest back-off, and the most that a server's `Retry-After` is honoured for.
     const MOST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
     /// An attempt limits itself to less than this. One that did not end by then is on a runtime
     /// that does not run: it no longer counts, and what it may bring later is ignored.
-    const ATTEMPT_LIMIT: Duration = Discovery::TIMEOUT.saturating_add(Duration::from_secs(1));
+    const ATTEMPT_LIMIT: Duration = TIMEOUT.saturating_add(Duration::from_secs(1));
 
     /// The first attempt is due at once.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             bucket: Bucket::full(now),
             in_flight: None,
             last_number: 0,
             failures_in_a_row: 0,
+            interval,
             next: now,
+            not_before: None,
         }
     }
 
@@ -67,14 +81,28 @@ impl Schedule {
             .is_some_and(|attempt| now < attempt.begun + Self::ATTEMPT_LIMIT)
     }
 
+    /// Whether a missing key is worth waiting for: an attempt is in flight, or one may begin.
+    pub(crate) fn may_help(&self, now: Instant) -> bool {
+        self.is_in_flight(now)
+            || self.next <= now
+            || self.may_be_asked(now) && self.bucket.until_next(now).is_zero()
+    }
+
+    /// The server did not ask to be left alone.
+    fn may_be_asked(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|until| until <= now)
+    }
+
     /// Begins the scheduled attempt, if it is due and none is in flight.
     pub(crate) fn begin_if_due(&mut self, now: Instant) -> Option<AttemptNumber> {
         (self.next <= now && !self.is_in_flight(now)).then(|| self.begin(now))
     }
 
-    /// Begins an attempt because a key is missing, if none is in flight and the bucket allows it.
+    /// Begins an attempt because a key is missing, if none is in flight, the server did not ask to
+    /// be left alone, and the bucket allows it.
     pub(crate) fn begin_on_demand(&mut self, now: Instant) -> Option<AttemptNumber> {
-        (!self.is_in_flight(now) && self.bucket.take(now)).then(|| self.begin(now))
+        let may = !self.is_in_flight(now) && self.may_be_asked(now);
+        (may && self.bucket.take(now)).then(|| self.begin(now))
     }
 
     fn begin(&mut self, now: Instant) -> AttemptNumber {
@@ -93,20 +121,31 @@ impl Schedule {
     /// Ends the attempt that is in flight, and says how many failures came right before.
     pub(crate) fn end(&mut self, ending: Ending, now: Instant) -> u32 {
         self.in_flight = None;
+        self.not_before = None;
         let failures_before = self.failures_in_a_row;
         let wait = match ending {
-            Ending::Succeeded => {
+            Ending::Succeeded { check_again_after } => {
                 self.failures_in_a_row = 0;
-                jittered(Self::INTERVAL, 20)
+                let span = check_again_after.unwrap_or(self.interval);
+                jittered(span.max(Self::LEAST_INTERVAL).min(self.interval), 20)
             }
-            Ending::Failed => {
+            Ending::Failed { retry_after } => {
                 self.failures_in_a_row = failures_before.saturating_add(1);
-                back_off(failures_before)
+                let asked_for = retry_after.map(|span| span.min(Self::MOST_BACK_OFF));
+                self.not_before = asked_for.map(|span| now + span);
+                // Not all replicas at the very moment that the server named.
+                let asked_for = asked_for.map(|span| span + span / 10 - jittered(span / 10, 1));
+                back_off(failures_before).max(asked_for.unwrap_or_default())
             }
             Ending::Interrupted => Self::FIRST_BACK_OFF,
         };
         self.next = now + wait;
         failures_before
+    }
+
+    /// How many attempts failed since one succeeded.
+    pub(crate) fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row
     }
 
     /// When the next scheduled attempt is due.
@@ -128,7 +167,9 @@ impl Schedule {
         if self.is_in_flight(now) {
             scheduled
         } else {
-            scheduled.min(self.bucket.until_next(now))
+            let asked_for = self.not_before.unwrap_or(now);
+            let asked_for = asked_for.saturating_duration_since(now);
+            scheduled.min(self.bucket.until_next(now).max(asked_for))
         }
     }
 }
@@ -152,6 +193,67 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const SUCCEEDED: Ending = Ending::Succeeded {
+        check_again_after: None,
+    };
+    const FAILED: Ending = Ending::Failed { retry_after: None };
+
+    fn schedule(now: Instant) -> Schedule {
+        Schedule::new(now, Schedule::DEFAULT_INTERVAL)
+    }
+
+    /// How long after an attempt that ended so the next one is due, at the least and at the most.
+    fn next_after(ending: Ending) -> (u64, u64) {
+        let now = Instant::now();
+        let spans: Vec<u64> = (0..200)
+            .map(|_| {
+                let mut schedule = schedule(now);
+                schedule.begin_if_due(now);
+                schedule.end(ending, now);
+                (schedule.next() - now).as_secs()
+            })
+            .collect();
+        (*spans.iter().min().unwrap(), *spans.iter().max().unwrap())
+    }
+
+    fn is_within((least, most): (u64, u64), from: u64, to: u64) -> bool {
+        from <= least && most <= to && least < most
+    }
+
+    #[test]
+    fn all_being_well_the_next_attempt_is_due_after_the_interval_less_a_twentieth() {
+        let after = |seconds| Ending::Succeeded {
+            check_again_after: Some(seconds * SECOND),
+        };
+        assert!(is_within(next_after(SUCCEEDED), 3_420, 3_600));
+        assert!(is_within(next_after(after(600)), 570, 600));
+        assert!(
+            is_within(next_after(after(86_400)), 3_420, 3_600),
+            "never later"
+        );
+        let (least, most) = next_after(after(0));
+        assert!(9 <= least && most <= 10, "never at once");
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_gets_it_up_to_five_minutes() {
+        let asked = |seconds| Ending::Failed {
+            retry_after: Some(seconds * SECOND),
+        };
+        assert!(is_within(next_after(asked(60)), 60, 66));
+        assert!(is_within(next_after(asked(86_400)), 300, 330));
+        let (least, most) = next_after(asked(0));
+        assert!(least == 0 && most <= 1, "never below the back-off");
+
+        let now = Instant::now();
+        let mut schedule = schedule(now);
+        schedule.begin_if_due(now);
+        schedule.end(asked(60), now);
+        let almost = now + 59 * SECOND;
+        assert!(schedule.begin_on_demand(almost).is_none());
+        assert_eq!(schedule.retry_after(almost), SECOND);
+        assert!(schedule.begin_on_demand(now + 60 * SECOND).is_some());
+    }
 
     #[test]
     fn the_back_off_doubles_up_to_five_minutes() {
@@ -171,11 +273,11 @@ mod tests {
     #[test]
     fn one_attempt_is_in_flight_at_a_time() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = schedule(now);
         assert!(schedule.begin_if_due(now).is_some());
         assert!(schedule.begin_if_due(now).is_none());
         assert!(schedule.begin_on_demand(now).is_none());
-        schedule.end(Ending::Succeeded, now);
+        schedule.end(SUCCEEDED, now);
         assert!(
             schedule.begin_if_due(now).is_none(),
             "the next is due in an hour"
@@ -186,15 +288,15 @@ mod tests {
     #[test]
     fn the_schedule_spends_nothing_of_the_bucket() {
         let mut now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = schedule(now);
         for _ in 0..10 {
             assert!(schedule.begin_if_due(now).is_some());
-            schedule.end(Ending::Failed, now);
+            schedule.end(FAILED, now);
             now = schedule.next();
         }
         for _ in 0..2 {
             assert!(schedule.begin_on_demand(now).is_some());
-            schedule.end(Ending::Failed, now);
+            schedule.end(FAILED, now);
         }
         assert!(
             schedule.begin_on_demand(now).is_none(),
@@ -205,7 +307,7 @@ mod tests {
     #[test]
     fn an_attempt_that_does_not_end_is_given_up_and_comes_too_late() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = schedule(now);
         let stuck = schedule.begin_if_due(now).unwrap();
         assert!(schedule.begin_if_due(now + 5 * SECOND).is_none());
         assert_eq!(schedule.wake_at(now + SECOND), now + 6 * SECOND);
@@ -217,14 +319,14 @@ mod tests {
     #[test]
     fn failures_are_counted_until_a_success_and_interruptions_are_none() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = schedule(now);
         let ends = [
-            (Ending::Failed, 0),
-            (Ending::Failed, 1),
+            (FAILED, 0),
+            (FAILED, 1),
             (Ending::Interrupted, 2),
-            (Ending::Failed, 2),
-            (Ending::Succeeded, 3),
-            (Ending::Failed, 0),
+            (FAILED, 2),
+            (SUCCEEDED, 3),
+            (FAILED, 0),
         ];
         for (ending, failures_before) in ends {
             assert_eq!(schedule.end(ending, now), failures_before);
@@ -234,14 +336,14 @@ mod tests {
     #[test]
     fn the_time_to_ask_again_is_that_of_the_attempt_the_schedule_or_the_bucket() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(now);
+        let mut schedule = schedule(now);
         schedule.begin_if_due(now);
         assert_eq!(schedule.retry_after(now + 2 * SECOND), 4 * SECOND);
-        schedule.end(Ending::Succeeded, now);
+        schedule.end(SUCCEEDED, now);
         assert_eq!(schedule.retry_after(now), Duration::ZERO);
         for _ in 0..2 {
             schedule.begin_on_demand(now);
-            schedule.end(Ending::Succeeded, now);
+            schedule.end(SUCCEEDED, now);
         }
         assert_eq!(schedule.retry_after(now), 30 * SECOND);
         schedule.end(Ending::Interrupted, now);

@@ -1,12 +1,16 @@
 //! The Layer as its users have it: over real sockets, in real frameworks, against a tenant.
 
 mod answers;
+mod faults;
 mod frameworks;
 mod http_clients;
 mod keys;
 mod lifetime;
 mod logs;
+mod rotation;
 mod settings;
+mod sources;
+mod status;
 mod support;
 mod tenants;
 mod unavailable;

@@ -1,13 +1,15 @@
 //! What the tests share: a tenant, a protected API, and tokens of each kind.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use entra_dev_tenant::{DevTenant, TokenBuilder};
 use reqwest::Response;
 use tokio::task::AbortHandle;
-use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder};
+use tokio::time::Instant;
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, IssuerStatus};
 
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
@@ -140,4 +142,111 @@ pub(crate) fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> 
         .headers()
         .get(name)
         .map(|value| value.to_str().unwrap())
+}
+
+pub(crate) const ACCEPTED: &str = "accepted";
+pub(crate) const UNTRUSTED: &str = "401 untrusted_signature";
+pub(crate) const UNAVAILABLE: &str = "503 keys_unavailable";
+
+/// A tenant, and an API that trusts it and serves.
+pub(crate) struct Scene {
+    pub(crate) tenant: DevTenant,
+    pub(crate) auth: EntraAuth,
+    pub(crate) server: Server,
+    client: reqwest::Client,
+}
+
+impl Scene {
+    /// With every default, and the keys fetched.
+    pub(crate) async fn start() -> Self {
+        Self::with(|settings| settings).await
+    }
+
+    /// With these settings, and the keys fetched.
+    pub(crate) async fn with(change: impl FnOnce(EntraAuthBuilder) -> EntraAuthBuilder) -> Self {
+        let tenant = tenant().await;
+        let auth = change(settings(&tenant)).build().unwrap();
+        let scene = Self::of(tenant, auth).await;
+        scene.auth.ready().await.unwrap();
+        scene
+    }
+
+    /// Of these two; nothing is fetched yet.
+    pub(crate) async fn of(tenant: DevTenant, auth: EntraAuth) -> Self {
+        let server = serve(app(&auth)).await;
+        Self {
+            tenant,
+            auth,
+            server,
+            client: client(),
+        }
+    }
+
+    /// A good token that was never seen, signed with the current key; it outlives every test.
+    pub(crate) fn token(&self) -> String {
+        user(&self.tenant).expires_in(1_000 * 3_600).mint()
+    }
+
+    /// As many of them.
+    pub(crate) fn tokens<const N: usize>(&self) -> [String; N] {
+        std::array::from_fn(|_| self.token())
+    }
+
+    /// The whole answer to a request with this token.
+    pub(crate) async fn response(&self, token: &str) -> Response {
+        let request = self.client.get(format!("{}/me", self.server.url));
+        request.bearer_auth(token).send().await.unwrap()
+    }
+
+    /// `accepted`, or the status and the code of the refusal.
+    pub(crate) async fn answer(&self, token: &str) -> String {
+        let response = self.response(token).await;
+        let status = response.status().as_u16();
+        let body = response.text().await.unwrap();
+        match status {
+            200 => ACCEPTED.to_owned(),
+            _ => format!("{status} {}", body.trim()),
+        }
+    }
+
+    /// The same, and how long it took.
+    pub(crate) async fn timed(&self, token: &str) -> (String, Duration) {
+        let start = Instant::now();
+        (self.answer(token).await, start.elapsed())
+    }
+
+    /// How its keys are doing.
+    pub(crate) fn issuer(&self) -> IssuerStatus {
+        self.auth.status().issuers.remove(0)
+    }
+
+    /// The code of the last attempt that failed.
+    pub(crate) fn last_failure(&self) -> &'static str {
+        self.issuer().last_failure.unwrap().cause.code()
+    }
+}
+
+/// The `Retry-After` of an answer, in seconds.
+pub(crate) fn retry_after(response: &Response) -> u64 {
+    header(response, "retry-after").unwrap().parse().unwrap()
+}
+
+/// Lets time pass, a step at a time, until it is so; fails after so long.
+pub(crate) async fn until(longest: Duration, step: Duration, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < longest, "not within {longest:?}");
+        tokio::time::sleep(step).await;
+    }
+}
+
+/// Lets other tasks run until it is so, without any time passing; fails in the end.
+pub(crate) async fn at_once_until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000_000 {
+        if is_so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("not at once");
 }

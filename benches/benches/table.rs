@@ -1,0 +1,209 @@
+//! What each way of judging a token costs, in one table from one run: `cargo bench`.
+//!
+//! All rows are measured in turn, round after round, so that whatever slows the machine slows all
+//! of them; the table shows each row's median. Ratios can be compared between machines, times
+//! cannot. `cargo bench -- --quick` takes a minute less and holds 20,000 tokens at most.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use benches::layer::{self, Protected, Serves};
+use benches::measure::{Measured, Table};
+use benches::{Material, Turns, bare, bearer, jwt, with_bad_signature};
+use entra_jwt_core::{KeySet, TenantId, Validator};
+use http::HeaderValue;
+use tower_entra_auth::EntraAuthBuilder;
+
+fn main() {
+    let is_quick = std::env::args().any(|argument| argument == "--quick");
+    let many = if is_quick { 20_000 } else { 100_000 };
+    eprintln!("signing {many} tokens ...");
+    let material = Material::new(many);
+    // What waits for keys, or fetches them, does it there.
+    let _tokio = material.tokio.enter();
+    let token = &*material.tokens[0];
+    eprintln!(
+        "tokens of {} bytes, and of {} with 200 groups",
+        token.len(),
+        material.long_tokens[0].len()
+    );
+
+    let mut table = Table::new(if is_quick { 15 } else { 40 });
+
+    let bare = bare::Check::new(&material.jwks, token);
+    table.row("bare signature check", move || bare.run());
+    let jwt = jwt::Jsonwebtoken::new(&material);
+    table.row("jsonwebtoken, every check set", move || {
+        jwt.run(black_box(token));
+    });
+    let tenant: TenantId = material.tenant_id.parse().expect("a tenant id");
+    let validator = Validator::entra(tenant, benches::API.parse().expect("a client id"))
+        .build()
+        .expect("rules");
+    let keys = KeySet::from_jwks(material.jwks.as_bytes()).expect("a key set");
+    let now = material.now();
+    table.row("entra-jwt-core", move || {
+        let verified = validator.validate(black_box(token), &keys, now);
+        black_box(verified.expect("a good token"));
+    });
+
+    let header = bearer(token);
+    table.section("the whole Layer");
+    table.row("empty inner service", getting(layer::empty(), &header));
+    let off = material.protected(EntraAuthBuilder::without_token_cache);
+    table.row("cold, no tokens remembered", getting(off, &header));
+    // So small that the thousand tokens push each other out: none is ever found.
+    let cold = material.protected(|settings| settings.token_cache_bytes(64 * 1024));
+    let turns = material.turns(1_000);
+    table.row("cold, and to be remembered", taking_turns(cold, turns));
+
+    table.row(
+        "remembered, the hottest",
+        getting(material.remembering(1), &header),
+    );
+    for held in [1_000, many] {
+        let name = format!("remembered, one of {held}");
+        let turns = material.turns(held);
+        table.row(&name, taking_turns(material.remembering(held), turns));
+    }
+    let long = bearer(&material.long_tokens[0]);
+    table.row(
+        "remembered, 12 KB, the hottest",
+        getting(material.remembering_long(), &long),
+    );
+    table.row(
+        "remembered, 12 KB, one of 1,000",
+        taking_turns(material.remembering_long(), material.long_turns()),
+    );
+
+    let mut protected = material.protected(|settings| settings);
+    let unknown = bearer(&material.unknown_key());
+    protected.empty_the_bucket(&material, &unknown);
+    let forged = bearer(&with_bad_signature(token));
+    table.section("refusing");
+    let mut service = protected.clone();
+    table.row("no token", move || service.refuse_without_token());
+    for (name, header) in [
+        ("garbage", bearer("garbage")),
+        ("unknown key, empty bucket", unknown),
+        ("bad signature", forged),
+    ] {
+        let mut service = protected.clone();
+        table.row(name, move || service.refuse(&header));
+    }
+
+    let measured = table.measure();
+    print(&measured);
+    two_threads(&material, is_quick);
+}
+
+/// A request with this header, over and over.
+fn getting<S: Serves>(mut service: Protected<S>, header: &HeaderValue) -> impl FnMut() + use<S> {
+    let header = header.clone();
+    move || service.get(&header)
+}
+
+/// A request with another token each time.
+fn taking_turns<S: Serves>(mut service: Protected<S>, mut turns: Turns) -> impl FnMut() {
+    move || service.get(turns.next_header())
+}
+
+fn print(measured: &[Measured]) {
+    let of = |name: &str| {
+        let row = measured.iter().find(|row| row.name == name);
+        row.expect("a row").time
+    };
+    let (bare, empty) = (of("bare signature check"), of("empty inner service"));
+    println!(
+        "{:36} {:>10} {:>8} {:>13}",
+        "", "time", "/ bare", "beyond inner"
+    );
+    let mut is_layer = false;
+    for row in measured {
+        if let Some(section) = &row.section {
+            println!("\n{section}");
+            is_layer = true;
+        }
+        let ratio = row.time.as_secs_f64() / bare.as_secs_f64();
+        let beyond = row.time.saturating_sub(empty);
+        let beyond = if is_layer && row.time != empty {
+            micros(beyond)
+        } else {
+            String::new()
+        };
+        println!(
+            "{:36} {:>10} {:>7.3}x {:>13}",
+            row.name,
+            micros(row.time),
+            ratio,
+            beyond
+        );
+    }
+}
+
+/// How much more two threads do than one.
+fn two_threads(material: &Material, is_quick: bool) {
+    println!(
+        "\n{:36} {:>10} {:>10} {:>8}",
+        "on two threads", "one", "two", "scaling"
+    );
+    let span = Duration::from_millis(if is_quick { 100 } else { 1_000 });
+    let token = &*material.tokens[0];
+    let off = material.protected(EntraAuthBuilder::without_token_cache);
+    let hot = material.remembering(1);
+    let thousand = material.remembering(1_000);
+    let refusing = material.protected(|settings| settings);
+    let bare = bare::Check::new(&material.jwks, token);
+
+    let rows: [(&str, benches::measure::Work<'_>); 5] = [
+        (
+            "bare signature check",
+            Box::new(|| {
+                let bare = &bare;
+                Box::new(move || bare.run())
+            }),
+        ),
+        (
+            "cold, no tokens remembered",
+            Box::new(|| {
+                let (mut off, header) = (off.clone(), bearer(token));
+                Box::new(move || off.get(&header))
+            }),
+        ),
+        (
+            "remembered, the hottest",
+            Box::new(|| {
+                let (mut hot, header) = (hot.clone(), bearer(token));
+                Box::new(move || hot.get(&header))
+            }),
+        ),
+        (
+            "remembered, one of 1,000",
+            Box::new(|| Box::new(taking_turns(thousand.clone(), material.turns(1_000)))),
+        ),
+        (
+            "garbage",
+            Box::new(|| {
+                let (mut refusing, garbage) = (refusing.clone(), bearer("garbage"));
+                Box::new(move || refusing.refuse(&garbage))
+            }),
+        ),
+    ];
+    for (name, work) in rows {
+        let (one, two) = benches::measure::scaling(&work, span);
+        println!(
+            "{name:36} {:>8}/s {:>8}/s {:>7.2}x",
+            thousands(one),
+            thousands(two),
+            two / one
+        );
+    }
+}
+
+fn micros(time: Duration) -> String {
+    format!("{:.3} us", time.as_secs_f64() * 1e6)
+}
+
+fn thousands(per_second: f64) -> String {
+    format!("{:.0} k", per_second / 1e3)
+}

@@ -1,0 +1,50 @@
+//! Everybody has a turn in every round, so that a slow moment of the machine meets all.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::material::{Case, Material};
+use crate::subject::{AT_A_TIME, Subject};
+
+/// A row of the table: for each case the median time of a request, in nanoseconds.
+pub(crate) struct Medians {
+    pub(crate) name: &'static str,
+    pub(crate) nanoseconds: [Option<f64>; Case::ALL.len()],
+}
+
+pub(crate) fn medians(
+    runtime: &Runtime,
+    subjects: &mut [Box<dyn Subject>],
+    material: &Material,
+    rounds: usize,
+) -> Result<Vec<Medians>, String> {
+    let mut times = vec![[const { Vec::new() }; Case::ALL.len()]; subjects.len()];
+    // The first round only warms up.
+    for round in 0..=rounds {
+        for turn in 0..subjects.len() {
+            // Somebody else begins each time: nobody always follows the same one.
+            let index = (round + turn) % subjects.len();
+            for (case, times) in Case::ALL.into_iter().zip(&mut times[index]) {
+                let taken = subjects[index].fastest(runtime, material, case)?;
+                if round > 0 {
+                    times.extend(taken);
+                }
+            }
+        }
+    }
+    let rows = subjects.iter().zip(times);
+    Ok(rows
+        .map(|(subject, times)| Medians {
+            name: subject.name(),
+            nanoseconds: times.map(median),
+        })
+        .collect())
+}
+
+/// Of one request.
+fn median(mut times: Vec<Duration>) -> Option<f64> {
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2)?;
+    Some(middle.as_secs_f64() * 1e9 / AT_A_TIME as f64)
+}

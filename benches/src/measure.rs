@@ -1,0 +1,162 @@
+//! Rows that are measured in turn, and the median of each.
+
+use std::fmt;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a row runs in each round.
+const BATCH: Duration = Duration::from_millis(20);
+
+/// Rows to be measured.
+pub struct Table<'w> {
+    rounds: usize,
+    section: Option<String>,
+    rows: Vec<Row<'w>>,
+}
+
+struct Row<'w> {
+    name: String,
+    section: Option<String>,
+    work: Box<dyn FnMut() + 'w>,
+    batch: u32,
+    times: Vec<Duration>,
+}
+
+/// What one call takes.
+#[derive(Debug)]
+pub struct Measured {
+    /// What was called.
+    pub name: String,
+    /// The section that it begins.
+    pub section: Option<String>,
+    /// The median of all rounds.
+    pub time: Duration,
+}
+
+impl<'w> Table<'w> {
+    /// An empty table.
+    #[must_use]
+    pub fn new(rounds: usize) -> Self {
+        Self {
+            rounds,
+            section: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Begins a section.
+    pub fn section(&mut self, name: &str) {
+        self.section = Some(name.to_owned());
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, name: &str, work: impl FnMut() + 'w) {
+        self.rows.push(Row {
+            name: name.to_owned(),
+            section: self.section.take(),
+            work: Box::new(work),
+            batch: 1,
+            times: Vec::new(),
+        });
+    }
+
+    /// Measures all rows, in turn.
+    #[must_use]
+    pub fn measure(mut self) -> Vec<Measured> {
+        for row in &mut self.rows {
+            // Twice, as the first ones warm it up.
+            for _ in 0..2 {
+                row.batch = row.calls_in(BATCH);
+            }
+        }
+        for _ in 0..self.rounds {
+            for row in &mut self.rows {
+                let start = Instant::now();
+                for _ in 0..row.batch {
+                    (row.work)();
+                }
+                row.times.push(start.elapsed() / row.batch);
+            }
+        }
+        let rows = self.rows.into_iter();
+        rows.map(|mut row| {
+            row.times.sort_unstable();
+            Measured {
+                time: row.times[row.times.len() / 2],
+                name: row.name,
+                section: row.section,
+            }
+        })
+        .collect()
+    }
+}
+
+impl Row<'_> {
+    fn calls_in(&mut self, span: Duration) -> u32 {
+        let start = Instant::now();
+        let mut calls = 0;
+        while start.elapsed() < span {
+            (self.work)();
+            calls += 1;
+        }
+        calls
+    }
+}
+
+impl fmt::Debug for Table<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.rows.iter().map(|row| &row.name);
+        formatter.debug_list().entries(names).finish()
+    }
+}
+
+/// Makes the work of one thread.
+pub type Work<'w> = Box<dyn Fn() -> Box<dyn FnMut() + Send + 'w> + Sync + 'w>;
+
+/// How many calls one thread makes in a second, and how many two make together: the medians of
+/// seven rounds, in turn.
+#[must_use]
+pub fn scaling(work: &Work<'_>, span: Duration) -> (f64, f64) {
+    let (mut one, mut two): (Vec<f64>, Vec<f64>) = (0..7)
+        .map(|_| {
+            (
+                calls_per_second(work, 1, span / 7),
+                calls_per_second(work, 2, span / 7),
+            )
+        })
+        .unzip();
+    one.sort_unstable_by(f64::total_cmp);
+    two.sort_unstable_by(f64::total_cmp);
+    (one[3], two[3])
+}
+
+fn calls_per_second(work: &Work<'_>, threads: usize, span: Duration) -> f64 {
+    let (barrier, is_over) = (Barrier::new(threads + 1), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let counting: Vec<_> = (0..threads)
+            .map(|_| {
+                let mut work = work();
+                let (barrier, is_over) = (&barrier, &is_over);
+                scope.spawn(move || {
+                    let mut calls = 0_u32;
+                    barrier.wait();
+                    let start = Instant::now();
+                    while !is_over.load(Ordering::Relaxed) {
+                        for _ in 0..16 {
+                            work();
+                        }
+                        calls += 16;
+                    }
+                    f64::from(calls) / start.elapsed().as_secs_f64()
+                })
+            })
+            .collect();
+        barrier.wait();
+        std::thread::sleep(span);
+        is_over.store(true, Ordering::Relaxed);
+        let counted = counting.into_iter().map(ScopedJoinHandle::join);
+        counted.map(|calls| calls.expect("no panic")).sum()
+    })
+}

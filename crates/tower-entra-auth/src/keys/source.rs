@@ -1,0 +1,196 @@
+//! Where keys come from, whatever that is.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_jwt_core::{KeySet, UnusableKey};
+
+use crate::http_client::BoxError;
+use crate::unavailable::Unavailable;
+
+/// Where the signing keys come from, if not from Entra's discovery document: set by
+/// [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source).
+///
+/// It is asked on the refresh schedule and when a token names a key that is not held, never more
+/// often than the refill bucket allows, and given 5 s. What it brings is merged with what is held,
+/// as Entra's documents are. A [`KeySet`] is a source that never changes, [`JwksFile`](crate::JwksFile)
+/// one that reads a file.
+///
+/// Whoever can change what it brings can make tokens that this service accepts.
+///
+/// ```
+/// use tower_entra_auth::{BoxError, EntraAuth, KeySource, PublishedKeys};
+///
+/// struct Vault;
+///
+/// impl KeySource for Vault {
+///     async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+///         let jwks: Vec<u8> = br#"{"keys":[]}"#.to_vec(); // from wherever they are kept
+///         Ok(PublishedKeys::from_jwks(&jwks)?)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), tower_entra_auth::BuildError> {
+/// let auth = EntraAuth::builder()
+///     .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+///     .key_source(Vault)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait KeySource: Send + Sync + 'static {
+    /// Brings the keys that are published now.
+    ///
+    /// # Errors
+    /// Whatever hinders it. The error's text goes into the log and into
+    /// [`Status`](crate::Status), never to a caller.
+    fn fetch(&self) -> impl Future<Output = Result<PublishedKeys, BoxError>> + Send;
+
+    /// What to call the source in the log, the status and the metrics. Default: `key source`.
+    fn name(&self) -> Cow<'static, str> {
+        "key source".into()
+    }
+}
+
+/// What a [`KeySource`] brings.
+#[derive(Clone, Debug)]
+pub struct PublishedKeys {
+    keys: Arc<KeySet>,
+    check_again_after: Option<Duration>,
+}
+
+impl PublishedKeys {
+    /// These keys.
+    #[must_use]
+    pub fn new(keys: KeySet) -> Self {
+        Self {
+            keys: Arc::new(keys),
+            check_again_after: None,
+        }
+    }
+
+    /// The keys of a JWKS document.
+    ///
+    /// # Errors
+    /// If it is no such document.
+    pub fn from_jwks(document: &[u8]) -> Result<Self, entra_jwt_core::InvalidKeySet> {
+        KeySet::from_jwks(document).map(Self::new)
+    }
+
+    /// When to fetch again, if sooner than the
+    /// [refresh interval](crate::EntraAuthBuilder::refresh_interval); 10 s are the least.
+    #[must_use]
+    pub fn check_again_after(mut self, span: Duration) -> Self {
+        self.check_again_after = Some(span);
+        self
+    }
+}
+
+/// A fixed key set. It never changes, so it never goes stale.
+impl KeySource for KeySet {
+    async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+        Ok(PublishedKeys::new(self.clone()))
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        "fixed key set".into()
+    }
+}
+
+/// A source as the refresher sees it.
+pub(crate) trait Source: Send + Sync {
+    fn name(&self) -> &str;
+
+    fn fetch(&self, reason: Reason) -> Fetching<'_>;
+}
+
+pub(crate) type Fetching<'s> = Pin<Box<dyn Future<Output = Result<Fetched, Failed>> + Send + 's>>;
+
+/// Why keys are fetched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
+    /// It is time.
+    Schedule,
+    /// A token names a key that is not held: only a new document will do.
+    MissingKey,
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) keys: Arc<KeySet>,
+    /// The same document as last time, by the server's own word.
+    pub(crate) is_unchanged: bool,
+    /// When to fetch again, if sooner than usual.
+    pub(crate) check_again_after: Option<Duration>,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) cause: Unavailable,
+    /// What the server asked for.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl From<Unavailable> for Failed {
+    fn from(cause: Unavailable) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+        }
+    }
+}
+
+/// Whether a fetch that brings these keys counts as failed: there is nothing to go on with. That a
+/// key's private half is public is news, even if it leaves no key at all.
+pub(crate) fn brings_nothing(keys: &KeySet) -> bool {
+    keys.is_empty()
+        && !keys
+            .unusable()
+            .any(|(_, reason)| reason == UnusableKey::Private)
+}
+
+/// A user's source.
+pub(crate) struct Brought<S> {
+    source: S,
+    name: Cow<'static, str>,
+}
+
+impl<S: KeySource> Brought<S> {
+    pub(crate) fn new(source: S) -> Self {
+        let name = source.name();
+        Self { source, name }
+    }
+}
+
+impl<S: KeySource> Source for Brought<S> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fetch(&self, _: Reason) -> Fetching<'_> {
+        Box::pin(async {
+            let published = self.source.fetch().await.map_err(|error| {
+                Failed::from(Unavailable::KeySource {
+                    source_name: self.name.to_string(),
+                    reason: error.to_string(),
+                })
+            })?;
+            if brings_nothing(&published.keys) {
+                return Err(Failed::from(Unavailable::NoUsableKey {
+                    host: self.name.to_string(),
+                }));
+            }
+            Ok(Fetched {
+                keys: published.keys,
+                is_unchanged: false,
+                check_again_after: published.check_again_after,
+            })
+        })
+    }
+}

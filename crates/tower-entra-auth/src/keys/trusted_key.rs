@@ -1,0 +1,89 @@
+//! One key that is held, and until when it is trusted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use entra_jwt_core::{Key, KeyId};
+use tokio::time::Instant;
+
+use super::timeline::Timeline;
+
+/// A key and its time to live. Judged on use, by what is written here and nothing else, so that
+/// whoever remembers a token by this key can ask with every request, without any lock.
+#[derive(Debug)]
+pub(crate) struct TrustedKey {
+    key: Arc<Key>,
+    timeline: Timeline,
+    first_seen: Instant,
+    /// When it was last published.
+    last_seen: AtomicU64,
+    /// `u64::MAX` while it is published, zero once it was dropped.
+    trusted_until: AtomicU64,
+}
+
+impl TrustedKey {
+    /// How long a key that is no longer published stays trusted.
+    pub(crate) const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+    const PUBLISHED: u64 = u64::MAX;
+
+    /// A key that is published now.
+    pub(crate) fn new(key: Arc<Key>, timeline: Timeline, now: Instant) -> Self {
+        Self {
+            key,
+            timeline,
+            first_seen: now,
+            last_seen: AtomicU64::new(timeline.at(now)),
+            trusted_until: AtomicU64::new(Self::PUBLISHED),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    pub(crate) fn id(&self) -> &KeyId {
+        self.key.id()
+    }
+
+    pub(crate) fn is_trusted(&self, now: Instant) -> bool {
+        self.timeline.at(now) < self.trusted_until.load(Ordering::Relaxed)
+    }
+
+    /// A document has it.
+    pub(super) fn is_published(&self, now: Instant) {
+        self.last_seen
+            .store(self.timeline.at(now), Ordering::Relaxed);
+        self.trusted_until.store(Self::PUBLISHED, Ordering::Relaxed);
+    }
+
+    /// A document lacks it. Only the first one starts the clock.
+    pub(super) fn is_absent(&self, now: Instant) {
+        if self.trusted_until.load(Ordering::Relaxed) == Self::PUBLISHED {
+            let until = self.timeline.at(now + Self::ABSENT_FOR);
+            self.trusted_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// From now on nobody trusts it, whoever still has it.
+    pub(super) fn is_dropped(&self) {
+        self.trusted_until.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn first_seen(&self) -> Instant {
+        self.first_seen
+    }
+
+    pub(super) fn last_seen(&self) -> Instant {
+        self.timeline
+            .instant(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// For how much longer it is trusted if no document has it again; `None` while it is published.
+    pub(super) fn time_to_live(&self, now: Instant) -> Option<Duration> {
+        let until = self.trusted_until.load(Ordering::Relaxed);
+        (until != Self::PUBLISHED)
+            .then(|| self.timeline.instant(until).saturating_duration_since(now))
+    }
+}

@@ -1,0 +1,284 @@
+//! How the keys are doing: for operators, without any I/O.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_jwt_core::KeyId;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::unavailable::Unavailable;
+
+/// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
+///
+/// `Display` prints it for people, a line for each issuer, key and failure.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Each trusted issuer's keys: at least one.
+    pub issuers: Vec<IssuerStatus>,
+    /// The remembered tokens; `None` if that is off.
+    pub token_cache: Option<TokenCacheStatus>,
+}
+
+/// How the keys of one trusted issuer are doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IssuerStatus {
+    /// Where the keys come from: the host of the metadata endpoint, or the
+    /// [name](crate::KeySource::name) of the key source.
+    pub source: String,
+    /// Whether tokens can be judged now: there are keys, and the last success is recent enough.
+    pub is_ready: bool,
+    /// The keys that are trusted, by id.
+    pub keys: Vec<KeyStatus>,
+    /// How long ago keys were last fetched; `None` if never.
+    pub last_success_ago: Option<Duration>,
+    /// What the last attempt that failed failed with, however many succeeded since.
+    pub last_failure: Option<FailureStatus>,
+    /// How many attempts failed since one succeeded.
+    pub failures_in_a_row: u32,
+    /// When the next attempt is due at the latest. Zero before the first request or
+    /// [`ready`](crate::EntraAuth::ready), which start the first one.
+    pub next_attempt_in: Duration,
+}
+
+/// One key that is trusted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// Its `kid`.
+    pub id: KeyId,
+    /// How long ago it was first published.
+    pub first_seen_ago: Duration,
+    /// How long ago it was last published.
+    pub last_seen_ago: Duration,
+    /// For how much longer it is trusted, once it is no longer published; `None` while it is.
+    pub time_to_live: Option<Duration>,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FailureStatus {
+    /// How long ago it ended.
+    pub ago: Duration,
+    /// Why: with a [`code`](Unavailable::code) and a [`remedy`](Unavailable::remedy).
+    pub cause: Unavailable,
+}
+
+/// The tokens that are remembered.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TokenCacheStatus {
+    /// About how many.
+    pub tokens: u64,
+    /// About how many bytes they take.
+    pub bytes: u64,
+    /// How many bytes they may take.
+    pub capacity: u64,
+}
+
+impl Status {
+    /// Whether every issuer's tokens can be judged now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.issuers.iter().all(|issuer| issuer.is_ready)
+    }
+
+    /// 200 if it [is ready](Self::is_ready), else 503 with `retry_after` as `Retry-After`; what is
+    /// the matter as JSON, without names, keys or addresses.
+    pub(crate) fn readiness(&self, retry_after: Duration) -> Response<Full<Bytes>> {
+        let not_ready = self.issuers.iter().find(|issuer| !issuer.is_ready);
+        let body = Readiness {
+            ready: not_ready.is_none(),
+            keys: self.issuers.iter().map(|issuer| issuer.keys.len()).sum(),
+            last_success_seconds_ago: self
+                .issuers
+                .iter()
+                .map(|issuer| issuer.last_success_ago.map(|ago| ago.as_secs()))
+                .max_by_key(|ago| ago.unwrap_or(u64::MAX))
+                .flatten(),
+            code: not_ready.map(|_| "keys_unavailable"),
+            cause: not_ready.map(|issuer| {
+                let failure = issuer.last_failure.as_ref();
+                failure.map_or("not_fetched_yet", |failure| failure.cause.code())
+            }),
+        };
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = Response::new(Full::new(json.into()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if !body.ready {
+            let seconds = retry_after.as_secs().max(1);
+            headers.insert(RETRY_AFTER, seconds.into());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    keys: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success_seconds_ago: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, issuer) in self.issuers.iter().enumerate() {
+            if index > 0 {
+                writeln!(formatter)?;
+            }
+            write!(formatter, "{issuer}")?;
+        }
+        if let Some(cache) = &self.token_cache {
+            write!(
+                formatter,
+                "\n  tokens     {} remembered, {} of {} KiB",
+                cache.tokens,
+                cache.bytes / 1024,
+                cache.capacity / 1024
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for IssuerStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let readiness = if self.is_ready { "ready" } else { "not ready" };
+        let count = self.keys.len();
+        let plural = if count == 1 { "" } else { "s" };
+        write!(
+            formatter,
+            "{readiness}: {count} key{plural} of {}",
+            self.source
+        )?;
+        for key in &self.keys {
+            let seen = Ago(key.last_seen_ago);
+            write!(formatter, "\n  key        {}, seen {seen}", key.id.as_str())?;
+            if let Some(left) = key.time_to_live {
+                write!(
+                    formatter,
+                    ", no longer published, trusted for {}",
+                    Span(left)
+                )?;
+            }
+        }
+        match self.last_success_ago {
+            Some(ago) => write!(formatter, "\n  fetched    {}", Ago(ago))?,
+            None => write!(formatter, "\n  fetched    never")?,
+        }
+        if let Some(failure) = &self.last_failure {
+            write!(
+                formatter,
+                "\n  failed     {}: {} ({})\n             {}",
+                Ago(failure.ago),
+                failure.cause,
+                failure.cause.code(),
+                failure.cause.remedy()
+            )?;
+        }
+        write!(
+            formatter,
+            "\n  next       in {}",
+            Span(self.next_attempt_in)
+        )
+    }
+}
+
+/// A span in its largest unit, as people say it.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        match seconds {
+            0..120 => write!(formatter, "{seconds} s"),
+            120..7_200 => write!(formatter, "{} min", seconds / 60),
+            _ => write!(formatter, "{} h", seconds / 3_600),
+        }
+    }
+}
+
+struct Ago(Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ago", Span(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_prints_for_people() {
+        let key = |id: &str, left: Option<u64>| KeyStatus {
+            id: KeyId::new(id).unwrap(),
+            first_seen_ago: Duration::from_secs(90_000),
+            last_seen_ago: Duration::from_secs(119),
+            time_to_live: left.map(Duration::from_secs),
+        };
+        let mut status = Status {
+            issuers: vec![IssuerStatus {
+                source: "login.microsoftonline.com".to_owned(),
+                is_ready: true,
+                keys: vec![key("a", None), key("b", Some(72_000))],
+                last_success_ago: Some(Duration::from_secs(720)),
+                last_failure: None,
+                failures_in_a_row: 0,
+                next_attempt_in: Duration::from_secs(2_880),
+            }],
+            token_cache: Some(TokenCacheStatus {
+                tokens: 3,
+                bytes: 12_000,
+                capacity: 32 * 1024 * 1024,
+            }),
+        };
+        assert_eq!(
+            status.to_string(),
+            "ready: 2 keys of login.microsoftonline.com\n  \
+               key        a, seen 119 s ago\n  \
+               key        b, seen 119 s ago, no longer published, trusted for 20 h\n  \
+               fetched    12 min ago\n  \
+               next       in 48 min\n  \
+               tokens     3 remembered, 11 of 32768 KiB"
+        );
+        status.token_cache = None;
+        status.issuers[0] = IssuerStatus {
+            is_ready: false,
+            keys: Vec::new(),
+            last_success_ago: None,
+            last_failure: Some(FailureStatus {
+                ago: Duration::from_secs(3),
+                cause: Unavailable::Dns {
+                    host: "login.microsoftonline.com".to_owned(),
+                },
+            }),
+            ..status.issuers[0].clone()
+        };
+        let text = status.to_string();
+        assert!(text.starts_with("not ready: 0 keys of"), "{text}");
+        assert!(
+            text.contains("\n  fetched    never\n  failed     3 s ago: "),
+            "{text}"
+        );
+        assert!(
+            text.contains("(dns)\n             check the name resolution"),
+            "{text}"
+        );
+    }
+}

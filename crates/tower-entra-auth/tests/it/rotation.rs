@@ -1,0 +1,298 @@
+//! Keys that rotate under load: no valid token is refused that could be judged, no key outlives
+//! its time; on paused time, over real sockets.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::support::{ACCEPTED, Scene, UNTRUSTED};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// When the bucket may give its next token, by the times at which it gave the others: two at once,
+/// then one every 30 s, refilled continuously.
+#[derive(Debug, Default)]
+struct Allowance {
+    spent: Vec<Instant>,
+}
+
+impl Allowance {
+    /// How many tokens are left at this moment.
+    fn left(&self, now: Instant) -> f64 {
+        let mut left = 2.0;
+        let mut before: Option<Instant> = None;
+        for at in self.spent.iter().copied().chain([now]) {
+            let gained = before.map_or(0.0, |before| (at - before).as_secs_f64() / 30.0);
+            left = f64::min(2.0, left + gained) - 1.0;
+            before = Some(at);
+        }
+        // Nothing is spent at this moment.
+        left + 1.0
+    }
+
+    fn spend(&mut self, at: Instant) {
+        assert!(self.left(at) >= 0.999, "a fetch that the bucket forbids");
+        self.spent.push(at);
+    }
+}
+
+/// What each document after a rotation holds: always the newest key, now with all older ones, now
+/// with none, now without some of them.
+fn flap(scene: &Scene, round: usize, older: &[String]) {
+    let tenant = &scene.tenant;
+    let everything = tenant.published_keys();
+    if round % 3 == 2 {
+        tenant.withdraw_old_keys();
+    }
+    let fewer = tenant.published_keys();
+    tenant.flaps_between(match round % 4 {
+        0 => vec![everything, fewer],
+        1 => vec![fewer.clone(), fewer, everything],
+        2 => vec![fewer],
+        _ => vec![everything],
+    });
+    for (index, kid) in older.iter().enumerate() {
+        if (round + index) % 3 == 0 {
+            tenant.key_vanishes_for(kid, 1 + (round * 7 + index) % 4);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
+    let scene = Scene::start().await;
+    let start = Instant::now();
+    let mut kids = vec![scene.tenant.key_id()];
+    // Of each key: one token that is asked with again and again, and some that were never seen.
+    let mut known = vec![scene.token()];
+    let mut unseen: Vec<String> = scene.tokens::<20>().into();
+    let mut answers = 0;
+    for round in 0..20 {
+        scene.tenant.rotate_keys();
+        flap(&scene, round, &kids);
+        kids.push(scene.tenant.key_id());
+        known.push(scene.token());
+        unseen.extend(scene.tokens::<20>());
+
+        // At once several requests with the new key, in the middle of those with older ones.
+        let [one, other, third] = scene.tokens();
+        let answered = tokio::join!(
+            scene.answer(&one),
+            scene.answer(&known[round]),
+            scene.answer(&other),
+            scene.answer(&known[0]),
+            scene.answer(&third),
+        );
+        assert_eq!(
+            answered,
+            (
+                ACCEPTED.into(),
+                ACCEPTED.into(),
+                ACCEPTED.into(),
+                ACCEPTED.into(),
+                ACCEPTED.into()
+            ),
+            "{round}"
+        );
+        // From half a minute to 9 minutes until the next.
+        let pause = (30 + (round as u32 * 97) % 510) * SECOND;
+        for part in 1..=3 {
+            for token in &known {
+                assert_eq!(scene.answer(token).await, ACCEPTED, "{round}.{part}");
+            }
+            for _ in 0..5 {
+                let token = unseen.swap_remove((round * 31 + part * 17) % unseen.len());
+                assert_eq!(scene.answer(&token).await, ACCEPTED, "{round}.{part}");
+            }
+            answers += known.len() + 5;
+            sleep(pause / 3).await;
+        }
+    }
+    assert!(answers > 900, "{answers}");
+
+    // Each rotation cost one fetch, unless the schedule came first; each hour less a twentieth one.
+    let scheduled = start.elapsed().as_secs() / (57 * 60);
+    assert!(scheduled >= 1, "{:?}", start.elapsed());
+    let hits = scene.tenant.keys().hits();
+    let most = 1 + 20 + usize::try_from(scheduled).unwrap() + 1;
+    assert!((1 + 20 - 2..=most).contains(&hits), "{hits} of {most}");
+    assert_eq!(scene.issuer().failures_in_a_row, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_first_answers_lag_tokens_are_refused_only_while_the_bucket_is_empty() {
+    let scene = Scene::start().await;
+    let start = Instant::now();
+    let mut allowance = Allowance::default();
+    let mut known = vec![scene.token()];
+    let mut refusals = 0;
+    for round in 0..20 {
+        scene.tenant.rotate_keys();
+        scene.tenant.answers_lag(1 + round % 2);
+        let rotated = Instant::now();
+        let mut has_been_accepted = false;
+        // 20 times 40 s are less than the hour of the schedule: all fetches are the bucket's.
+        for _ in 0..40 {
+            let before = scene.tenant.keys().hits();
+            let answer = scene.answer(&scene.token()).await;
+            let now = Instant::now();
+            for _ in before..scene.tenant.keys().hits() {
+                allowance.spend(now);
+            }
+            if answer == ACCEPTED {
+                has_been_accepted = true;
+            } else {
+                assert_eq!(answer, UNTRUSTED);
+                assert!(!has_been_accepted, "{round}: accepted before");
+                assert!(allowance.left(now) < 1.0, "{round}: {allowance:?}");
+                refusals += 1;
+            }
+            for token in &known {
+                assert_eq!(scene.answer(token).await, ACCEPTED, "{round}");
+            }
+            sleep(SECOND).await;
+        }
+        // At most two fetches in vain, so that the bucket has one for it within a minute.
+        while !has_been_accepted {
+            assert!(rotated.elapsed() <= 91 * SECOND, "never accepted");
+            let before = scene.tenant.keys().hits();
+            has_been_accepted = scene.answer(&scene.token()).await == ACCEPTED;
+            for _ in before..scene.tenant.keys().hits() {
+                allowance.spend(Instant::now());
+            }
+            sleep(SECOND).await;
+        }
+        known.push(scene.token());
+    }
+    assert!(refusals > 0, "the bucket was never empty");
+    assert!(start.elapsed() < 57 * MINUTE);
+    assert_eq!(scene.tenant.keys().hits(), 1 + allowance.spent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_remembered_ones_too() {
+    // Remembered for as long as can be set, so that it is the key that ends it.
+    let scene = Scene::with(|settings| settings.token_cache_ttl(24 * HOUR)).await;
+    let [remembered, unseen, other] = scene.tokens();
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    sleep(30 * MINUTE).await;
+    scene.tenant.rotate_keys();
+    scene.tenant.withdraw_old_keys();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+
+    let absent_since = Instant::now();
+    for _ in 0..23 {
+        sleep(HOUR).await;
+        assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    }
+    sleep(HOUR - SECOND).await;
+    assert_eq!(absent_since.elapsed(), 24 * HOUR - SECOND);
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    assert_eq!(scene.answer(&unseen).await, ACCEPTED);
+    sleep(SECOND).await;
+    let before = scene.tenant.keys().hits();
+    for token in [&remembered, &unseen, &other] {
+        assert_eq!(scene.answer(token).await, UNTRUSTED);
+    }
+    // Asked again, as for any unknown key; the third finds the bucket empty.
+    assert_eq!(scene.tenant.keys().hits(), before + 2);
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
+    let scene = Scene::start().await;
+    let old = scene.token();
+    let with_both = {
+        scene.tenant.rotate_keys();
+        let both = scene.tenant.published_keys();
+        scene.tenant.withdraw_old_keys();
+        both
+    };
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+
+    // 20 hours, then a front end that has it still: the day begins anew when it is gone again.
+    sleep(20 * HOUR).await;
+    let hits = scene.tenant.keys().hits();
+    scene.tenant.flaps_between(vec![with_both]);
+    sleep(61 * MINUTE).await;
+    scene.tenant.stops_flapping();
+    assert!(scene.tenant.keys().hits() > hits);
+    assert_eq!(scene.issuer().keys.len(), 2);
+    assert!(
+        scene
+            .issuer()
+            .keys
+            .iter()
+            .all(|key| key.time_to_live.is_none())
+    );
+    sleep(61 * MINUTE).await;
+    let left = scene.issuer().keys.iter().find_map(|key| key.time_to_live);
+    assert!(left.unwrap() > 22 * HOUR, "{left:?}");
+
+    // Failures neither hold the day up nor begin another.
+    scene.tenant.keys().fails_with(500);
+    sleep(left.unwrap() - SECOND).await;
+    assert_eq!(scene.answer(&old).await, ACCEPTED);
+    sleep(SECOND).await;
+    // The last refresh failed, so that nobody can say whether the key is back.
+    assert_eq!(scene.answer(&old).await, "503 keys_unavailable");
+    scene.tenant.keys().recovers();
+    sleep(6 * MINUTE).await;
+    assert_eq!(scene.answer(&old).await, UNTRUSTED);
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_vanishes_from_some_documents_and_returns_is_never_missed() {
+    let scene = Scene::start().await;
+    let old = scene.tenant.key_id();
+    let tokens = scene.tokens::<8>();
+    scene.tenant.rotate_keys();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+    // Gone for 10 scheduled documents, back for one or more, and gone again.
+    for token in &tokens {
+        scene.tenant.key_vanishes_for(&old, 10);
+        sleep(10 * HOUR).await;
+        assert_eq!(scene.answer(token).await, ACCEPTED);
+        sleep(2 * HOUR).await;
+    }
+    let fetches = scene.tenant.keys().hits();
+    assert!(
+        (97..=103).contains(&fetches),
+        "hourly, and no more: {fetches}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_replacement_is_accepted_with_its_first_request_and_ends_the_old_in_a_day() {
+    let scene = Scene::start().await;
+    let [remembered, unseen, late] = scene.tokens();
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    scene.tenant.replaces_keys_in_an_emergency();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+    assert_eq!(scene.tenant.keys().hits(), 2);
+    // Merged, not replaced: the old one has its day.
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    assert_eq!(scene.answer(&unseen).await, ACCEPTED);
+    let live: Vec<_> = scene
+        .issuer()
+        .keys
+        .iter()
+        .map(|key| key.time_to_live)
+        .collect();
+    assert_eq!(live.len(), 2);
+    assert!(
+        live.contains(&None) && live.contains(&Some(24 * HOUR)),
+        "{live:?}"
+    );
+
+    sleep(24 * HOUR).await;
+    for token in [&remembered, &unseen, &late] {
+        assert_eq!(scene.answer(token).await, UNTRUSTED);
+    }
+    assert_eq!(scene.issuer().keys.len(), 1);
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+}

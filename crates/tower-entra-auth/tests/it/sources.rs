@@ -1,0 +1,730 @@
+//! Keys that come from elsewhere than Entra's discovery document: a file, a fixed set, a source or
+//! an HTTP client of one's own, and the documents of an application with its own key.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_dev_tenant::DevTenant;
+use http::{Request, Response};
+use tokio::time::{Instant, sleep};
+use tower::service_fn;
+use tower_entra_auth::{
+    BoxError, EntraAuth, EntraAuthBuilder, JwksFile, KeySet, KeySource, PublishedKeys,
+};
+
+use crate::support::{
+    ACCEPTED, API, CLIENT, OTHER_TENANT, Scene, UNAVAILABLE, UNTRUSTED, client, settings, tenant,
+    until,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Settings for an API in the tenant, without a metadata endpoint.
+fn of_source(tenant: &DevTenant, source: impl KeySource) -> EntraAuthBuilder {
+    EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .clock(tenant.clock())
+        .key_source(source)
+}
+
+async fn scene_with(tenant: DevTenant, source: impl KeySource) -> Scene {
+    let auth = of_source(&tenant, source).build().unwrap();
+    Scene::of(tenant, auth).await
+}
+
+/// A directory of one test, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tower-entra-auth-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("jwks.json")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// As whoever mounts it should: another name first.
+fn publish(file: &Path, document: &str) {
+    let part = file.with_extension("part");
+    fs::write(&part, document).unwrap();
+    fs::rename(part, file).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_in_the_file_is_picked_up_by_the_first_token_that_needs_it() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    let old = scene.token();
+    let (answer, took) = scene.timed(&old).await;
+    assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
+    assert_eq!(
+        scene.issuer().source,
+        directory.file().display().to_string()
+    );
+
+    scene.tenant.rotate_keys();
+    scene.tenant.withdraw_old_keys();
+    let new = scene.token();
+    publish(&directory.file(), &scene.tenant.jwks());
+    let (answer, took) = scene.timed(&new).await;
+    assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
+    assert_eq!(scene.answer(&old).await, ACCEPTED, "for a day more");
+    assert_eq!(
+        (scene.tenant.discovery().hits(), scene.tenant.keys().hits()),
+        (0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_every_minute_without_any_request() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    scene.auth.ready().await.unwrap();
+    scene.tenant.rotate_keys();
+    publish(&directory.file(), &scene.tenant.jwks());
+    sleep(61 * SECOND).await;
+    assert_eq!(scene.issuer().keys.len(), 2);
+    fs::remove_file(directory.file()).unwrap();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "held already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_key_document_is_unavailable_and_held_keys_go_on_serving() {
+    type Spoil = fn(&Path);
+    let spoilt: [(&str, Spoil, &str); 6] = [
+        (
+            "key_source",
+            |file| fs::remove_file(file).unwrap(),
+            "missing",
+        ),
+        (
+            "key_source",
+            |file| {
+                fs::remove_file(file).unwrap();
+                fs::create_dir(file).unwrap();
+            },
+            "a directory",
+        ),
+        (
+            "key_source",
+            |file| {
+                let mut document = fs::read_to_string(file).unwrap();
+                let more = 512 * 1024 + 1 - document.len();
+                document.push_str(&" ".repeat(more));
+                publish(file, &document);
+            },
+            "too long",
+        ),
+        ("key_source", |file| publish(file, "garbage"), "garbage"),
+        ("key_source", |file| publish(file, ""), "empty"),
+        (
+            "no_usable_key",
+            |file| publish(file, r#"{"keys":[]}"#),
+            "no key",
+        ),
+    ];
+    for (code, spoil, name) in spoilt {
+        let tenant = tenant().await;
+        let directory = Directory::new();
+        let file = directory.file();
+        publish(&file, &tenant.jwks());
+        let scene = scene_with(tenant, JwksFile::new(&file)).await;
+        let [remembered, unseen, later] = scene.tokens();
+        assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+
+        spoil(&file);
+        scene.tenant.rotate_keys();
+        let new = scene.token();
+        assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{name}");
+        assert_eq!(scene.last_failure(), code, "{name}");
+        assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{name}");
+        assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{name}");
+
+        // One who has never had any.
+        let fresh = of_source(&scene.tenant, JwksFile::new(&file))
+            .build()
+            .unwrap();
+        assert_eq!(fresh.ready().await.unwrap_err().code(), code, "{name}");
+
+        // Mended, it is read again by itself.
+        if file.is_dir() {
+            fs::remove_dir(&file).unwrap();
+        }
+        publish(&file, &scene.tenant.jwks());
+        sleep(5 * SECOND).await;
+        assert_eq!(scene.issuer().keys.len(), 2, "{name}");
+        for token in [&new, &later, &remembered] {
+            assert_eq!(scene.answer(token).await, ACCEPTED, "{name}");
+        }
+        fresh.ready().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_exactly_512_kib_is_read() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    let mut document = tenant.jwks();
+    let more = 512 * 1024 - document.len();
+    document.push_str(&" ".repeat(more));
+    publish(&directory.file(), &document);
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_file_that_is_gone_serve_for_max_staleness() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let auth = of_source(&tenant, JwksFile::new(directory.file()))
+        .max_staleness(2 * HOUR)
+        .build()
+        .unwrap();
+    let scene = Scene::of(tenant, auth).await;
+    let [one, other] = scene.tokens();
+    assert_eq!(scene.answer(&one).await, ACCEPTED);
+    fs::remove_file(directory.file()).unwrap();
+    sleep(2 * HOUR - SECOND).await;
+    assert_eq!(scene.answer(&one).await, ACCEPTED);
+    sleep(SECOND).await;
+    assert_eq!(scene.answer(&one).await, UNAVAILABLE);
+    assert_eq!(scene.answer(&other).await, UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_key_set_needs_no_network_and_never_goes_stale() {
+    let tenant = tenant().await;
+    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let scene = scene_with(tenant, keys).await;
+    let [remembered, unseen] = scene.tokens();
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    sleep(100 * HOUR).await;
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    assert_eq!(scene.answer(&unseen).await, ACCEPTED);
+    // It has every key that there is: another one is no key.
+    scene.tenant.rotate_keys();
+    assert_eq!(scene.answer(&scene.token()).await, UNTRUSTED);
+    assert_eq!(
+        (scene.tenant.discovery().hits(), scene.tenant.keys().hits()),
+        (0, 0)
+    );
+
+    let nothing = KeySet::from_jwks(br#"{"keys":[]}"#).unwrap();
+    let auth = of_source(&scene.tenant, nothing).build().unwrap();
+    assert_eq!(auth.ready().await.unwrap_err().code(), "no_usable_key");
+}
+
+/// What a source does when it is asked.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    Fail,
+    Panic,
+    PanicBeforeTheFirstPoll,
+    Hang,
+    Nothing,
+    AskAgainAfter(Duration),
+}
+
+/// A source that does what it was told, and otherwise brings this document.
+#[derive(Clone, Default)]
+struct Scripted {
+    document: Arc<Mutex<String>>,
+    script: Arc<Mutex<VecDeque<Doing>>>,
+    asked: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Scripted {
+    fn of(tenant: &DevTenant) -> Self {
+        let source = Self::default();
+        source.publishes(&tenant.jwks());
+        source
+    }
+
+    fn publishes(&self, document: &str) {
+        document.clone_into(&mut self.document.lock().unwrap());
+    }
+
+    fn does(&self, doing: Doing) {
+        self.script.lock().unwrap().push_back(doing);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl KeySource for Scripted {
+    fn fetch(&self) -> impl Future<Output = Result<PublishedKeys, BoxError>> + Send {
+        self.asked.lock().unwrap().push(Instant::now());
+        let doing = self.script.lock().unwrap().pop_front();
+        assert!(
+            !matches!(doing, Some(Doing::PanicBeforeTheFirstPoll)),
+            "on purpose"
+        );
+        let document = self.document.lock().unwrap().clone();
+        async move {
+            match doing {
+                Some(Doing::Fail) => return Err("the vault\nis sealed".into()),
+                Some(Doing::Panic) => panic!("on purpose"),
+                Some(Doing::Hang) => std::future::pending().await,
+                Some(Doing::Nothing) => return Ok(PublishedKeys::from_jwks(br#"{"keys":[]}"#)?),
+                Some(Doing::AskAgainAfter(span)) => {
+                    let keys = PublishedKeys::from_jwks(document.as_bytes())?;
+                    return Ok(keys.check_again_after(span));
+                }
+                Some(Doing::PanicBeforeTheFirstPoll) | None => {}
+            }
+            Ok(PublishedKeys::from_jwks(document.as_bytes())?)
+        }
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        "vault".into()
+    }
+}
+
+/// A source that fails so: held keys serve, a missing key is unavailable, and then it is asked
+/// again by itself.
+async fn is_a_failed_fetch(doing: Doing, seconds: u64, code: &str) {
+    let tenant = tenant().await;
+    let source = Scripted::of(&tenant);
+    let scene = scene_with(tenant, source.clone()).await;
+    let [remembered, unseen, later] = scene.tokens();
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+    assert_eq!(scene.issuer().source, "vault");
+    scene.tenant.rotate_keys();
+    source.publishes(&scene.tenant.jwks());
+    let new = scene.token();
+
+    source.does(doing);
+    let (answer, took) = scene.timed(&new).await;
+    assert_eq!(
+        (&*answer, took.as_secs()),
+        (UNAVAILABLE, seconds.min(3)),
+        "{doing:?}"
+    );
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{doing:?}");
+    assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{doing:?}");
+    // Shorter than any back-off.
+    sleep(Duration::from_secs(seconds.saturating_sub(3)) + SECOND / 10).await;
+    assert_eq!(source.asked(), 2, "{doing:?}");
+    let issuer = scene.issuer();
+    assert_eq!(
+        (scene.last_failure(), issuer.failures_in_a_row),
+        (code, 1),
+        "{doing:?}"
+    );
+    assert!(issuer.next_attempt_in <= SECOND, "{doing:?}");
+
+    sleep(SECOND).await;
+    assert_eq!(source.asked(), 3, "{doing:?}");
+    for token in [&new, &later, &remembered] {
+        assert_eq!(scene.answer(token).await, ACCEPTED, "{doing:?}");
+    }
+    assert_eq!(source.asked(), 3, "{doing:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_is_asked_again_while_held_keys_serve() {
+    is_a_failed_fetch(Doing::Fail, 0, "key_source").await;
+    is_a_failed_fetch(Doing::Nothing, 0, "no_usable_key").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_is_asked_again_while_held_keys_serve() {
+    is_a_failed_fetch(Doing::Panic, 0, "interrupted").await;
+    is_a_failed_fetch(Doing::PanicBeforeTheFirstPoll, 0, "interrupted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_given_five_seconds_while_held_keys_serve() {
+    is_a_failed_fetch(Doing::Hang, 5, "timeout").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_fetch_that_panics_does_not_end_the_schedule() {
+    let tenant = tenant().await;
+    let source = Scripted::of(&tenant);
+    let scene = scene_with(tenant, source.clone()).await;
+    scene.auth.ready().await.unwrap();
+    for _ in 0..5 {
+        source.does(Doing::Panic);
+    }
+    sleep(HOUR + MINUTE).await;
+    assert_eq!(source.asked(), 1 + 5 + 1);
+    scene.tenant.rotate_keys();
+    source.publishes(&scene.tenant.jwks());
+    sleep(HOUR).await;
+    let asked = source.asked();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+    assert_eq!(source.asked(), asked, "the schedule has brought it");
+    assert_eq!(scene.issuer().failures_in_a_row, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_source_fails_with_is_told_in_its_own_words_and_on_one_line() {
+    let tenant = tenant().await;
+    let source = Scripted::of(&tenant);
+    source.does(Doing::Fail);
+    let auth = of_source(&tenant, source).build().unwrap();
+    let failure = auth.ready().await.unwrap_err();
+    assert_eq!(failure.code(), "key_source");
+    assert_eq!(failure.public_code(), "keys_unavailable");
+    assert_eq!(
+        failure.to_string(),
+        "the key source vault failed: the vault\\nis sealed"
+    );
+    assert!(failure.remedy().contains("key_source(..)"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_says_when_to_ask_again_from_ten_seconds_to_the_refresh_interval() {
+    for (span, expected) in [
+        (Duration::ZERO, 9..=10),
+        (10 * MINUTE, 570..=600),
+        (100 * HOUR, 3_420..=3_600),
+    ] {
+        let tenant = tenant().await;
+        let source = Scripted::of(&tenant);
+        for _ in 0..4 {
+            source.does(Doing::AskAgainAfter(span));
+        }
+        let auth = of_source(&tenant, source.clone()).build().unwrap();
+        auth.ready().await.unwrap();
+        until(4 * HOUR, SECOND, || source.asked() == 4).await;
+        let asked = source.asked.lock().unwrap();
+        for pair in asked.windows(2) {
+            let seconds = (pair[1] - pair[0]).as_secs();
+            assert!(expected.contains(&seconds), "{span:?}: {seconds}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_asked_within_the_bucket_too() {
+    let tenant = tenant().await;
+    let stranger = DevTenant::start().await.unwrap();
+    let source = Scripted::of(&tenant);
+    let scene = scene_with(tenant, source.clone()).await;
+    scene.auth.ready().await.unwrap();
+    for _ in 0..50 {
+        let token = crate::support::user(&stranger).mint();
+        assert_eq!(scene.answer(&token).await, UNTRUSTED);
+    }
+    assert_eq!(source.asked(), 1 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limits() {
+    let tenant = tenant().await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let http = client();
+    let own = service_fn({
+        let sent = Arc::clone(&sent);
+        move |mut request: Request<Bytes>| {
+            sent.fetch_add(1, Ordering::Relaxed);
+            request
+                .headers_mut()
+                .insert("x-own-client", "1".parse().unwrap());
+            let http = http.clone();
+            async move {
+                let response = http.execute(request.try_into()?).await?;
+                Ok::<_, BoxError>(Response::from(response))
+            }
+        }
+    });
+    let auth = settings(&tenant).http_client(own).build().unwrap();
+    let scene = Scene::of(tenant, auth).await;
+    let held = scene.token();
+    assert_eq!(scene.answer(&held).await, ACCEPTED);
+    scene.tenant.rotate_keys();
+    let new = scene.token();
+    assert_eq!(scene.answer(&new).await, ACCEPTED);
+    assert_eq!(sent.load(Ordering::Relaxed), 4);
+    for endpoint in [scene.tenant.discovery(), scene.tenant.keys()] {
+        let requests = endpoint.requests();
+        assert_eq!(requests.len(), 2);
+        for request in requests {
+            assert_eq!(request.header("x-own-client"), Some("1"));
+            assert_eq!(request.header("accept"), Some("application/json"));
+        }
+    }
+
+    // Time and size are limited here, whatever the client permits.
+    scene.tenant.rotate_keys();
+    scene.tenant.keys().trickles();
+    let new = scene.token();
+    let (answer, took) = scene.timed(&new).await;
+    assert_eq!((&*answer, took.as_secs()), (UNAVAILABLE, 3));
+    sleep(2 * SECOND + SECOND / 10).await;
+    assert_eq!(scene.last_failure(), "timeout");
+    scene.tenant.keys().answers_oversized(512 * 1024 + 1);
+    sleep(2 * SECOND).await;
+    assert_eq!(scene.last_failure(), "document_too_large");
+    assert_eq!(scene.answer(&held).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_signed_with_the_applications_own_key_need_the_setting() {
+    let tenant = DevTenant::builder()
+        .custom_signing_key(API)
+        .start()
+        .await
+        .unwrap();
+    let without = settings(&tenant).build().unwrap();
+    let with = settings(&tenant).custom_signing_key().build().unwrap();
+    let scene = Scene::of(tenant, without).await;
+    assert_eq!(scene.answer(&scene.token()).await, UNTRUSTED);
+    let of = |endpoint: &entra_dev_tenant::Endpoint| -> Vec<String> {
+        let requests = endpoint.requests();
+        requests
+            .into_iter()
+            .map(|request| request.path_and_query)
+            .collect()
+    };
+    let appid = format!("?appid={API}");
+    let (discovery, keys) = (scene.tenant.discovery(), scene.tenant.keys());
+    let has_appid = |path: &String| path.ends_with(&appid);
+    assert!(!of(discovery).iter().any(has_appid) && !of(keys).iter().any(has_appid));
+
+    let asked = (discovery.hits(), keys.hits());
+    let scene = Scene::of(scene.tenant, with).await;
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+    let (discovery, keys) = (of(scene.tenant.discovery()), of(scene.tenant.keys()));
+    assert_eq!((discovery.len(), keys.len()), (asked.0 + 1, asked.1 + 1));
+    let id = scene.tenant.id();
+    let path = format!("/{id}/v2.0/.well-known/openid-configuration{appid}");
+    assert_eq!(discovery.last(), Some(&path));
+    assert!(keys.last().is_some_and(has_appid), "{keys:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_is_added_to_the_full_address_of_a_document() {
+    let tenant = DevTenant::builder()
+        .custom_signing_key(API)
+        .start()
+        .await
+        .unwrap();
+    for query in ["", "?x=1"] {
+        let address = format!(
+            "{}/{}/v2.0/.well-known/openid-configuration{query}",
+            tenant.url(),
+            tenant.id()
+        );
+        let auth = settings(&tenant)
+            .metadata_endpoint(address)
+            .custom_signing_key()
+            .build()
+            .unwrap();
+        auth.ready().await.unwrap();
+        let last = tenant.discovery().requests().pop().unwrap().path_and_query;
+        let separator = if query.is_empty() { '?' } else { '&' };
+        assert!(
+            last.ends_with(&format!("{query}{separator}appid={API}")),
+            "{last}"
+        );
+    }
+}
+
+fn good() -> EntraAuthBuilder {
+    EntraAuth::builder().tenant(OTHER_TENANT).client_id(API)
+}
+
+fn problems(builder: EntraAuthBuilder) -> Vec<(String, String)> {
+    let error = builder.build().unwrap_err();
+    let problems = error.problems();
+    problems
+        .map(|(setting, text)| (setting.to_owned(), text.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_setting_out_of_bounds_is_refused_with_the_bound() {
+    const KIB: usize = 1_024;
+    const GIB: usize = 1_024 * 1_024 * KIB;
+    let milli = Duration::from_millis(1);
+    let nano = Duration::from_nanos(1);
+    for (builder, setting, bound) in [
+        (
+            good().refresh_interval(5 * MINUTE - milli),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(12 * HOUR + milli),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(Duration::ZERO),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(Duration::MAX),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().max_staleness(24 * HOUR + nano),
+            "max_staleness",
+            "at most 86400 s",
+        ),
+        (
+            good().max_staleness(HOUR),
+            "max_staleness",
+            "more than refresh_interval (3600 s)",
+        ),
+        (
+            good().max_staleness(Duration::ZERO),
+            "max_staleness",
+            "(3600 s)",
+        ),
+        (
+            good().max_staleness(Duration::MAX),
+            "max_staleness",
+            "at most 86400 s",
+        ),
+        (
+            good().refresh_interval(12 * HOUR).max_staleness(6 * HOUR),
+            "max_staleness",
+            "more than refresh_interval (43200 s)",
+        ),
+        (
+            good().token_cache_bytes(64 * KIB - 1),
+            "token_cache_bytes",
+            "65536 to 4294967296",
+        ),
+        (
+            good().token_cache_bytes(4 * GIB + 1),
+            "token_cache_bytes",
+            "65536 to 4294967296",
+        ),
+        (
+            good().token_cache_bytes(0),
+            "token_cache_bytes",
+            "without_token_cache()",
+        ),
+        (
+            good().token_cache_ttl(SECOND - nano),
+            "token_cache_ttl",
+            "1 to 86400 s",
+        ),
+        (
+            good().token_cache_ttl(24 * HOUR + nano),
+            "token_cache_ttl",
+            "1 to 86400 s",
+        ),
+        (
+            good().token_cache_ttl(Duration::ZERO),
+            "token_cache_ttl",
+            "without_token_cache()",
+        ),
+    ] {
+        let problems = problems(builder);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].0, setting, "{problems:?}");
+        assert!(problems[0].1.contains(bound), "{bound} in {problems:?}");
+    }
+    for builder in [
+        good().refresh_interval(5 * MINUTE),
+        good().refresh_interval(12 * HOUR),
+        good().max_staleness(24 * HOUR),
+        good().max_staleness(HOUR + nano),
+        good()
+            .refresh_interval(5 * MINUTE)
+            .max_staleness(5 * MINUTE + SECOND),
+        good().token_cache_bytes(64 * KIB),
+        good().token_cache_bytes(4 * GIB),
+        good().token_cache_ttl(SECOND),
+        good().token_cache_ttl(24 * HOUR),
+        // The last word counts.
+        good().token_cache_bytes(1).without_token_cache(),
+    ] {
+        builder.build().unwrap();
+    }
+    let both = good()
+        .refresh_interval(MINUTE)
+        .token_cache_ttl(Duration::ZERO)
+        .token_cache_bytes(1);
+    assert_eq!(problems(both).len(), 3, "all at once");
+}
+
+#[test]
+fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
+    struct Nowhere;
+
+    impl KeySource for Nowhere {
+        async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+            Err("nowhere".into())
+        }
+    }
+
+    let own = service_fn(async |_: Request<Bytes>| {
+        Err::<Response<http_body_util::Full<Bytes>>, _>(std::io::Error::other("no network here"))
+    });
+    for (builder, setting) in [
+        (good().http_client(own), "http_client"),
+        (good().custom_signing_key(), "custom_signing_key"),
+        (
+            good().metadata_endpoint("https://login.microsoftonline.com"),
+            "metadata_endpoint",
+        ),
+        (good().metadata_endpoint("nonsense"), "metadata_endpoint"),
+    ] {
+        let problems = problems(builder.key_source(Nowhere));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].0, setting);
+        assert!(problems[0].1.contains("key_source(..)"), "{problems:?}");
+    }
+    let all = good()
+        .http_client(own)
+        .custom_signing_key()
+        .metadata_endpoint("https://login.microsoftonline.com")
+        .key_source(Nowhere);
+    assert_eq!(problems(all).len(), 3);
+
+    // One of the environment is of a deployment that knows nothing of the code.
+    let environment = |name: &str| {
+        let value = "https://login.microsoftonline.com";
+        (name == "ENTRA_METADATA_ENDPOINT").then(|| value.to_owned())
+    };
+    good()
+        .key_source(Nowhere)
+        .variables(environment)
+        .build()
+        .unwrap();
+    good()
+        .key_source(Nowhere)
+        .allowed_clients([CLIENT])
+        .build()
+        .unwrap();
+}
