@@ -399,7 +399,7 @@ impl EntraAuthBuilder {
     }
 
     /// How much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB holds
-    /// about 270 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
+    /// about 290 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
     ///
     /// A token is remembered by its whole bytes, once it was accepted. With every request its
     /// lifetime, its key and the [`tenant_rule`](Self::tenant_rule) are checked again; the
