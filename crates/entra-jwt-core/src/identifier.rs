@@ -3,56 +3,31 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 /// A GUID in the one spelling that Entra writes: 36 lower-case characters with four hyphens.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Guid(u128);
+pub(crate) struct Guid(Uuid);
 
 impl Guid {
     /// Reads the exact spelling that Entra writes into tokens; upper case, braces and the form
     /// without hyphens are refused, so that one identifier has one spelling.
     pub(crate) fn from_token(text: &str) -> Option<Self> {
-        Self::read(text, false)
+        Self::from_setting(text).filter(|_| !text.bytes().any(|byte| byte.is_ascii_uppercase()))
     }
 
     /// Reads what a person configures, and where the case does not matter: as [`from_token`](Self::from_token), but in any case.
     pub(crate) fn from_setting(text: &str) -> Option<Self> {
-        Self::read(text, true)
-    }
-
-    fn read(text: &str, upper_case: bool) -> Option<Self> {
-        if text.len() != 36 {
-            return None;
-        }
-        let mut value = 0_u128;
-        for (position, character) in text.bytes().enumerate() {
-            if matches!(position, 8 | 13 | 18 | 23) {
-                if character != b'-' {
-                    return None;
-                }
-                continue;
-            }
-            if character.is_ascii_uppercase() && !upper_case {
-                return None;
-            }
-            let digit = char::from(character).to_digit(16)?;
-            value = value << 4 | u128::from(digit);
-        }
-        Some(Self(value))
+        // The other forms that the library reads have other lengths.
+        let has_hyphens = text.len() == 36;
+        let guid = has_hyphens.then(|| Uuid::try_parse(text).ok());
+        guid.flatten().map(Self)
     }
 }
 
 impl fmt::Display for Guid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |bits: u32, mask: u128| (self.0 >> bits) & mask;
-        write!(
-            formatter,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            part(96, 0xffff_ffff),
-            part(80, 0xffff),
-            part(64, 0xffff),
-            part(48, 0xffff),
-            part(0, 0xffff_ffff_ffff),
-        )
+        fmt::Display::fmt(&self.0, formatter)
     }
 }
 
@@ -99,7 +74,9 @@ guid_type! {
 impl TenantId {
     /// The tenant of all personal Microsoft accounts,
     /// `9188040d-6c67-4c5b-b112-36a304b66dad`.
-    pub const CONSUMERS: Self = Self(Guid(0x9188_040d_6c67_4c5b_b112_36a3_04b6_6dad));
+    pub const CONSUMERS: Self = Self(Guid(Uuid::from_u128(
+        0x9188_040d_6c67_4c5b_b112_36a3_04b6_6dad,
+    )));
 }
 
 guid_type! {
@@ -135,7 +112,16 @@ impl KeyId {
     /// A key id, or `None` if the text is empty or longer than [`MAX_LENGTH`](Self::MAX_LENGTH).
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        (!text.is_empty() && text.len() <= Self::MAX_LENGTH).then(|| Self(text.into()))
+        Self::is_bounded(text).then(|| Self(text.into()))
+    }
+
+    /// The same of a text that is owned already.
+    pub(crate) fn from_box(text: Box<str>) -> Option<Self> {
+        Self::is_bounded(&text).then(|| Self(text))
+    }
+
+    fn is_bounded(text: &str) -> bool {
+        !text.is_empty() && text.len() <= Self::MAX_LENGTH
     }
 
     /// The key id as it stands in the token. It comes from outside: escape it before you print it.

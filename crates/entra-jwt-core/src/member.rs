@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::identifier::{ClientId, ObjectId};
+use crate::identifier::{ClientId, KeyId, ObjectId};
 use crate::json_text;
 use crate::object::MemberType;
 
@@ -282,7 +282,7 @@ fn text(value: &str) -> Option<Box<str>> {
 }
 
 /// The key id in the header: 1 to 256 bytes.
-pub(crate) struct HeaderKeyId(pub(crate) crate::identifier::KeyId);
+pub(crate) struct HeaderKeyId(pub(crate) KeyId);
 
 impl MemberType for HeaderKeyId {
     const EXPECTED: &'static str = "a string of 1 to 256 bytes";
@@ -290,8 +290,7 @@ impl MemberType for HeaderKeyId {
 
 impl<'de> Deserialize<'de> for HeaderKeyId {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let text = Text::deserialize(value)?;
-        crate::identifier::KeyId::new(&text)
+        KeyId::from_box(Text::deserialize(value)?)
             .map(Self)
             .ok_or_else(|| D::Error::custom(Self::EXPECTED))
     }

@@ -156,17 +156,14 @@ pub(crate) struct Unknown<'a> {
 
 impl<'a> Unknown<'a> {
     fn new(name: Cow<'a, str>) -> Self {
-        let mut beginning = [0; 8];
-        let length = name.len().to_le_bytes()[0];
-        let letters = name.bytes().chain(std::iter::repeat(0));
-        for (into, from) in beginning
-            .iter_mut()
-            .zip(std::iter::once(length).chain(letters))
-        {
-            *into = from;
-        }
+        let [length, ..] = name.len().to_le_bytes();
+        let letters = match name.as_bytes() {
+            [a, b, c, d, e, f, g, ..] => [length, *a, *b, *c, *d, *e, *f, *g],
+            [a, b, c, ..] => [length, *a, *b, *c, 0, 0, 0, 0],
+            _ => [length, 0, 0, 0, 0, 0, 0, 0],
+        };
         Self {
-            beginning: u64::from_le_bytes(beginning),
+            beginning: u64::from_le_bytes(letters),
             name,
         }
     }
@@ -186,12 +183,15 @@ impl<'de, T: Members<'de>> Visitor<'de> for ObjectVisitor<'_, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut unknown = Vec::with_capacity(USUAL_UNKNOWN);
+        let mut unknown = Vec::new();
         while let Some(name) = object.next_key_seed(Name)? {
             match self.members.read(&name, &mut object, self.known)? {
                 Reading::Done => {}
                 Reading::Unknown => {
                     object.next_value::<IgnoredAny>()?;
+                    if unknown.is_empty() {
+                        unknown.reserve(USUAL_UNKNOWN);
+                    }
                     unknown.push(Unknown::new(name));
                 }
                 Reading::Duplicate => {

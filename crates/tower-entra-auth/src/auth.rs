@@ -246,7 +246,7 @@ impl EntraAuth {
         if let Some(key) = issuer.keys.find(unverified.key_ref().key_id, now) {
             // A key that is held serves even where none could be fetched.
             let _ = issuer.keys.keep_running(now);
-            let caller = self.finish(index, unverified, key)?;
+            let caller = self.finish(index, unverified, key, now)?;
             return Ok(self.accepted(caller, false));
         }
         // The reason is the token's own if it has a fault: then no key could help, and none is
@@ -261,7 +261,7 @@ impl EntraAuth {
         let keep_running = issuer.keys.keep_running(now);
         keep_running.map_err(|cause| issuer.keys.refusal(cause))?;
         if let Some(found) = issuer.keys.final_word(unverified.key_ref().key_id, now) {
-            let caller = self.finish_with(index, unverified, found)?;
+            let caller = self.finish_with(index, unverified, found, now)?;
             return Ok(self.accepted(caller, false));
         }
         Ok(self.wait_for(Unknown::Key {
@@ -350,10 +350,10 @@ impl EntraAuth {
         issuer: usize,
         token: Unverified<'_>,
         key: Arc<TrustedKey>,
+        now: Instant,
     ) -> Result<Caller, Refusal> {
-        let now = (self.inner.parts.clock)();
         let validator = &self.inner.parts.issuers[issuer].validator;
-        let token = validator.finish(token, Some(key.key()), now)?;
+        let token = validator.finish(token, Some(key.key()), (self.inner.parts.clock)())?;
         validator
             .default_permission(&token)
             .map_err(Refusal::Denied)?;
@@ -361,7 +361,7 @@ impl EntraAuth {
             verified_by: self.inner.id,
             issuer,
             key,
-            verified_at: Instant::now(),
+            verified_at: now,
         };
         Ok(Caller::new(token, proof))
     }
@@ -399,7 +399,7 @@ impl EntraAuth {
             unverified.key_ref().key_id.clone()
         };
         let found = issuer.keys.wait_for(&key_id).await;
-        self.finish_with(index, self.parse(&token)?, found)
+        self.finish_with(index, self.parse(&token)?, found, Instant::now())
     }
 
     /// Judges a token whose key was missing by what became of it.
@@ -408,13 +408,14 @@ impl EntraAuth {
         index: usize,
         token: Unverified<'_>,
         found: Result<Arc<TrustedKey>, Missing>,
+        now: Instant,
     ) -> Result<Caller, Refusal> {
         let issuer = &self.inner.parts.issuers[index];
         let source = issuer.keys.source_name();
         match found {
             Ok(key) => {
                 metrics::missing_key(source, "found");
-                self.finish(index, token, key)
+                self.finish(index, token, key, now)
             }
             Err(Missing::Unknown) => {
                 metrics::missing_key(source, "unknown");

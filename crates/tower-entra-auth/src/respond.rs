@@ -1,5 +1,6 @@
 //! The one place that turns refusals into responses.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -58,38 +59,44 @@ pub(crate) fn response(
     let mut response = match protocol {
         Protocol::Http => {
             let body = match &description {
-                Some(text) => format!("{text}\n"),
-                None => String::new(),
+                Some(text) => Full::from([text, "\n"].concat()),
+                None => Full::default(),
             };
-            let mut response = Response::new(Full::from(body));
+            let mut response = Response::new(body);
             *response.status_mut() = kind.status;
             if description.is_some() {
-                insert(&mut response, CONTENT_TYPE, "text/plain; charset=utf-8");
+                insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
             }
             response
         }
         // Trailers only: the status is in the headers, and no body follows.
         Protocol::Grpc => {
             let mut response = Response::new(Full::default());
-            insert(&mut response, CONTENT_TYPE, "application/grpc");
-            insert(&mut response, GRPC_STATUS, kind.grpc_status);
+            insert(&mut response, CONTENT_TYPE, GRPC);
+            insert(
+                &mut response,
+                GRPC_STATUS,
+                HeaderValue::from_static(kind.grpc_status),
+            );
             if let Some(text) = &description {
-                insert(&mut response, GRPC_MESSAGE, &grpc_message(text));
+                insert_text(&mut response, GRPC_MESSAGE, grpc_message(text));
             }
             response
         }
     };
     if let Some(error) = kind.challenge {
         let challenge = challenge(error, description.as_deref());
-        insert(&mut response, WWW_AUTHENTICATE, &challenge);
+        insert_text(&mut response, WWW_AUTHENTICATE, challenge);
     }
     if let Refusal::Unavailable { retry_after, .. } = refusal {
         let seconds = retry_after.as_secs_f64().ceil().max(1.0);
-        insert(&mut response, RETRY_AFTER, &format!("{seconds}"));
+        insert_text(&mut response, RETRY_AFTER, format!("{seconds}"));
     }
     response
 }
 
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -134,12 +141,14 @@ impl Kind {
     }
 }
 
-fn description(refusal: &Refusal, detail: RefusalDetail) -> Option<String> {
+fn description(refusal: &Refusal, detail: RefusalDetail) -> Option<Cow<'static, str>> {
     match (detail, refusal.public_code()) {
         (RefusalDetail::None, _) | (RefusalDetail::Code, None) => None,
-        (RefusalDetail::Code, Some(code)) => Some(code.to_owned()),
-        (RefusalDetail::Full, None) => Some(refusal.public_remedy().into_owned()),
-        (RefusalDetail::Full, Some(code)) => Some(format!("{code}: {}", refusal.public_remedy())),
+        (RefusalDetail::Code, Some(code)) => Some(code.into()),
+        (RefusalDetail::Full, None) => Some(refusal.public_remedy()),
+        (RefusalDetail::Full, Some(code)) => {
+            Some(format!("{code}: {}", refusal.public_remedy()).into())
+        }
     }
 }
 
@@ -149,20 +158,25 @@ fn challenge(error: Option<&str>, description: Option<&str>) -> String {
     let Some(error) = error else {
         return "Bearer".to_owned();
     };
-    let mut challenge = format!("Bearer error=\"{error}\"");
-    if let Some(description) = description {
-        let _ = write!(
-            challenge,
-            ", error_description=\"{}\"",
-            quotable(description)
-        );
+    match description {
+        None => ["Bearer error=\"", error, "\""].concat(),
+        Some(description) => [
+            "Bearer error=\"",
+            error,
+            "\", error_description=\"",
+            &quotable(description),
+            "\"",
+        ]
+        .concat(),
     }
-    challenge
 }
 
 /// Only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients
 /// search the whole header for `scope=`.
-fn quotable(text: &str) -> String {
+fn quotable(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(is_quotable) {
+        return text.into();
+    }
     text.chars()
         .map(|character| match character {
             '"' => '\'',
@@ -172,6 +186,10 @@ fn quotable(text: &str) -> String {
             _ => '?',
         })
         .collect()
+}
+
+fn is_quotable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'=')
 }
 
 /// Percent-encoded as the gRPC protocol over HTTP/2 demands.
@@ -187,10 +205,14 @@ fn grpc_message(text: &str) -> String {
     message
 }
 
-fn insert(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &str) {
+fn insert(response: &mut Response<Full<Bytes>>, name: HeaderName, value: HeaderValue) {
+    response.headers_mut().insert(name, value);
+}
+
+fn insert_text(response: &mut Response<Full<Bytes>>, name: HeaderName, value: String) {
     // Every value above is printable ASCII; one that were not would be left out, not panic.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
+    if let Ok(value) = HeaderValue::try_from(value) {
+        insert(response, name, value);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::unavailable::Unavailable;
 /// Where the keys of one authority come from.
 pub(crate) struct Discovery {
     endpoint: MetadataEndpoint,
+    host: Box<str>,
     authority: Authority,
     http: HttpClient,
     last_discovery: Slot<DiscoveryDocument>,
@@ -60,7 +61,7 @@ struct Document<T> {
 
 impl Source for Discovery {
     fn name(&self) -> &str {
-        self.host()
+        &self.host
     }
 
     fn fetch(&self, reason: Reason) -> Fetching<'_> {
@@ -77,16 +78,13 @@ impl Discovery {
 
     pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
         Self {
+            host: endpoint.host().into(),
             endpoint,
             authority,
             http,
             last_discovery: Mutex::default(),
             last_keys: Mutex::default(),
         }
-    }
-
-    fn host(&self) -> &str {
-        self.endpoint.host()
     }
 
     /// The keys that are published now.
@@ -196,7 +194,7 @@ impl Discovery {
     }
 
     fn read_discovery(&self, answer: &Answer) -> Result<DiscoveryDocument, Unavailable> {
-        let host = || self.host().to_owned();
+        let host = || self.host.to_string();
         if answer.status != StatusCode::OK {
             let error: EntraError = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(

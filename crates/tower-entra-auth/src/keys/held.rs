@@ -4,7 +4,6 @@
 //! document says little. It counts as absent from the first successful fetch that lacks it until
 //! one that has it, and is no longer trusted once it was absent for [`TrustedKey::ABSENT_FOR`].
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
@@ -27,8 +26,11 @@ pub(crate) struct Held {
 /// What requests look keys up in: which keys are held since the last document.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    keys: HashMap<KeyId, Arc<TrustedKey>>,
+    /// In the order of their ids: a few comparisons cost less than a hash.
+    keys: Box<[Entry]>,
 }
+
+type Entry = (KeyId, Arc<TrustedKey>);
 
 impl Held {
     /// Twice what one document may have, so that a whole new document never pushes out itself.
@@ -79,13 +81,12 @@ impl Held {
         }
         self.record.run_pending_tasks();
 
-        let after = Snapshot {
-            keys: self
-                .record
+        let after = Snapshot::new(
+            self.record
                 .iter()
                 .map(|(id, held)| ((*id).clone(), held))
                 .collect(),
-        };
+        );
         // Tokens that were verified by a key are remembered with it: a key that was dropped,
         // replaced or pushed out must not be trusted there any longer.
         for held in before {
@@ -109,14 +110,25 @@ fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
 }
 
 impl Snapshot {
+    fn new(mut keys: Box<[Entry]>) -> Self {
+        keys.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Self { keys }
+    }
+
+    fn get(&self, id: &KeyId) -> Option<&Arc<TrustedKey>> {
+        let at = self.keys.binary_search_by(|(held, _)| held.cmp(id)).ok()?;
+        self.keys.get(at).map(|(_, held)| held)
+    }
+
     /// The key, if it may be trusted at this moment.
     pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
-        self.keys.get(id).filter(|held| held.is_trusted(now))
+        self.get(id).filter(|held| held.is_trusted(now))
     }
 
     /// Every key that may be trusted at this moment.
     pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
-        self.keys.values().filter(move |held| held.is_trusted(now))
+        let keys = self.keys.iter().map(|(_, held)| held);
+        keys.filter(move |held| held.is_trusted(now))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -124,7 +136,7 @@ impl Snapshot {
     }
 
     fn holds(&self, key: &Arc<TrustedKey>) -> bool {
-        let held = self.keys.get(key.id());
+        let held = self.get(key.id());
         held.is_some_and(|held| Arc::ptr_eq(held, key))
     }
 }
@@ -237,7 +249,7 @@ mod tests {
         let first = held.merge(&document(&[("a", 1)]), now);
         let same = held.merge(&document(&[("a", 1)]), now);
         let other = held.merge(&document(&[("a", 2)]), now);
-        let key = |snapshot: &Snapshot| Arc::clone(&snapshot.keys[&id("a")]);
+        let key = |snapshot: &Snapshot| Arc::clone(snapshot.get(&id("a")).unwrap());
         assert!(Arc::ptr_eq(&key(&first), &key(&same)));
         assert!(!key(&first).key().has_same_material(key(&other).key()));
         assert!(!key(&first).is_trusted(now), "whoever still has it");
