@@ -1,13 +1,14 @@
-//! Rows that are measured in turn, and the median of each.
+//! Rows that are measured in turn, and compared round by round.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a row runs in each round.
-const BATCH: Duration = Duration::from_millis(20);
+const BATCH: Duration = Duration::from_millis(5);
 
 /// Rows to be measured.
 pub struct Table<'w> {
@@ -33,6 +34,9 @@ pub struct Measured {
     pub section: Option<String>,
     /// The median of all rounds.
     pub time: Duration,
+    /// How much of the first row's time that is: the median of each round's own ratio, so that a
+    /// machine that is slow for a while is so for both.
+    pub ratio: f64,
 }
 
 impl<'w> Table<'w> {
@@ -80,17 +84,28 @@ impl<'w> Table<'w> {
                 row.times.push(start.elapsed() / row.batch);
             }
         }
+        let first: Vec<Duration> = self
+            .rows
+            .first()
+            .map_or(Vec::new(), |row| row.times.clone());
         let rows = self.rows.into_iter();
-        rows.map(|mut row| {
-            row.times.sort_unstable();
+        rows.map(|row| {
+            let ratios = row.times.iter().zip(&first);
+            let ratios = ratios.map(|(time, first)| time.as_secs_f64() / first.as_secs_f64());
             Measured {
-                time: row.times[row.times.len() / 2],
+                ratio: median(ratios.collect(), f64::total_cmp),
+                time: median(row.times, Duration::cmp),
                 name: row.name,
                 section: row.section,
             }
         })
         .collect()
     }
+}
+
+fn median<T: Copy>(mut values: Vec<T>, order: impl FnMut(&T, &T) -> Ordering) -> T {
+    values.sort_unstable_by(order);
+    values[values.len() / 2]
 }
 
 impl Row<'_> {
@@ -119,7 +134,7 @@ pub type Work<'w> = Box<dyn Fn() -> Box<dyn FnMut() + Send + 'w> + Sync + 'w>;
 /// seven rounds, in turn.
 #[must_use]
 pub fn scaling(work: &Work<'_>, span: Duration) -> (f64, f64) {
-    let (mut one, mut two): (Vec<f64>, Vec<f64>) = (0..7)
+    let (one, two): (Vec<f64>, Vec<f64>) = (0..7)
         .map(|_| {
             (
                 calls_per_second(work, 1, span / 7),
@@ -127,9 +142,7 @@ pub fn scaling(work: &Work<'_>, span: Duration) -> (f64, f64) {
             )
         })
         .unzip();
-    one.sort_unstable_by(f64::total_cmp);
-    two.sort_unstable_by(f64::total_cmp);
-    (one[3], two[3])
+    (median(one, f64::total_cmp), median(two, f64::total_cmp))
 }
 
 fn calls_per_second(work: &Work<'_>, threads: usize, span: Duration) -> f64 {
@@ -143,7 +156,7 @@ fn calls_per_second(work: &Work<'_>, threads: usize, span: Duration) -> f64 {
                     let mut calls = 0_u32;
                     barrier.wait();
                     let start = Instant::now();
-                    while !is_over.load(Ordering::Relaxed) {
+                    while !is_over.load(Relaxed) {
                         for _ in 0..16 {
                             work();
                         }
@@ -155,7 +168,7 @@ fn calls_per_second(work: &Work<'_>, threads: usize, span: Duration) -> f64 {
             .collect();
         barrier.wait();
         std::thread::sleep(span);
-        is_over.store(true, Ordering::Relaxed);
+        is_over.store(true, Relaxed);
         let counted = counting.into_iter().map(ScopedJoinHandle::join);
         counted.map(|calls| calls.expect("no panic")).sum()
     })
