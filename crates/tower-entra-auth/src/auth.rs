@@ -442,14 +442,6 @@ impl fmt::Debug for EntraAuth {
 
 #[cfg(test)]
 impl EntraAuth {
-    /// The status once moka has done what is pending.
-    pub(crate) fn settled_status(&self) -> Status {
-        if let Some(cache) = &self.inner.parts.token_cache {
-            cache.settle();
-        }
-        self.status()
-    }
-
     /// With the issuers of another one, too.
     pub(crate) fn and_trusting(&self, other: &Self) -> Self {
         let both = [&self.inner, &other.inner];

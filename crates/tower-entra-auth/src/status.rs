@@ -74,7 +74,7 @@ pub struct FailureStatus {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TokenCacheStatus {
-    /// About how many.
+    /// How many.
     pub tokens: u64,
     /// About how many bytes they take.
     pub bytes: u64,

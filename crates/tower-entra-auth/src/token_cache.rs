@@ -77,17 +77,13 @@ impl TokenCache {
     }
 
     pub(crate) fn status(&self) -> TokenCacheStatus {
+        // moka counts what came and went with later requests; so that the counts are of now.
+        self.tokens.run_pending_tasks();
         TokenCacheStatus {
             tokens: self.tokens.entry_count(),
             bytes: self.tokens.weighted_size(),
             capacity: self.capacity,
         }
-    }
-
-    /// Lets moka do at once what it would do with the next requests.
-    #[cfg(test)]
-    pub(crate) fn settle(&self) {
-        self.tokens.run_pending_tasks();
     }
 }
 
