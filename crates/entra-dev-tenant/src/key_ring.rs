@@ -32,6 +32,7 @@ impl KeyRing {
 
     pub(crate) fn signing(&self) -> Arc<SigningKey> {
         let state = self.lock();
+        // One is there from the beginning, and keys are only ever added or replaced.
         Arc::clone(state.keys.last().expect("a ring always has a key"))
     }
 

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -70,10 +70,11 @@ fn tower_service(
             let mut answer = answer
                 .await
                 .unwrap_or_else(|never: Infallible| match never {});
+            // An HTTP date is letters, digits, spaces, commas and colons.
             let date = HeaderValue::from_str(&http_date(tenant.clock.now()));
             answer
                 .headers_mut()
-                .insert(header::DATE, date.expect("letters and digits"));
+                .insert(header::DATE, date.expect("a date"));
             if answer.status() == StatusCode::NOT_MODIFIED {
                 // It would be the length of what is not modified, which is not 0.
                 answer.headers_mut().remove(header::CONTENT_LENGTH);
@@ -84,61 +85,40 @@ fn tower_service(
 }
 
 fn router(tenant: Arc<Inner>) -> Router {
+    let discovery = |make| published(|tenant| &tenant.discovery, make);
+    let keys = |make| published(|tenant| &tenant.key_document, make);
     Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
-            get(v2_discovery),
+            discovery(documents::v2_discovery),
         )
         .route(
             "/{tenant}/.well-known/openid-configuration",
-            get(v1_discovery),
+            discovery(documents::v1_discovery),
         )
-        .route("/{tenant}/discovery/v2.0/keys", get(v2_keys))
-        .route("/{tenant}/discovery/keys", get(v1_keys))
+        .route("/{tenant}/discovery/v2.0/keys", keys(v2_keys))
+        .route("/{tenant}/discovery/keys", keys(v1_keys))
         .route("/{tenant}/oauth2/v2.0/token", post(token))
         .with_state(tenant)
 }
 
-async fn v2_discovery(
-    State(tenant): State<Arc<Inner>>,
-    Path(authority): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    let make = documents::v2_discovery;
-    document(&tenant, &tenant.discovery, &authority, request, make).await
+/// A document, as `make` makes it, from the endpoint whose faults are its own.
+fn published(endpoint: fn(&Inner) -> &Endpoint, make: Make) -> MethodRouter<Arc<Inner>> {
+    get(
+        move |State(tenant): State<Arc<Inner>>, Path(authority): Path<String>, request| async move {
+            document(&tenant, endpoint(&tenant), &authority, request, make).await
+        },
+    )
 }
 
-async fn v1_discovery(
-    State(tenant): State<Arc<Inner>>,
-    Path(authority): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    let make = documents::v1_discovery;
-    document(&tenant, &tenant.discovery, &authority, request, make).await
+fn v2_keys(tenant: &Inner, authority: Authority<'_>, custom: Option<&CustomKey>) -> Value {
+    let edition = tenant.key_script.next(&tenant.keys);
+    key_document::v2(tenant, authority, custom, &edition)
 }
 
-async fn v2_keys(
-    State(tenant): State<Arc<Inner>>,
-    Path(authority): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    let make: Make = |tenant, authority, custom| {
-        let edition = tenant.key_script.next(&tenant.keys);
-        key_document::v2(tenant, authority, custom, &edition)
-    };
-    document(&tenant, &tenant.key_document, &authority, request, make).await
-}
-
-async fn v1_keys(
-    State(tenant): State<Arc<Inner>>,
-    Path(authority): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    let make: Make = |tenant, authority, custom| {
-        let edition = tenant.key_script.next(&tenant.keys);
-        key_document::v1(tenant, authority, custom, &edition)
-    };
-    document(&tenant, &tenant.key_document, &authority, request, make).await
+fn v1_keys(tenant: &Inner, authority: Authority<'_>, custom: Option<&CustomKey>) -> Value {
+    let edition = tenant.key_script.next(&tenant.keys);
+    key_document::v1(tenant, authority, custom, &edition)
 }
 
 async fn token(

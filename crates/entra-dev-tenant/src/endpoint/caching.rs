@@ -49,7 +49,8 @@ impl Caching {
         }
         if self.serves_etags && matches!(*method, Method::GET | Method::HEAD) {
             let tag = format!("\"{}\"", base64url(digest(&SHA256, answer.body()).as_ref()));
-            let tag = HeaderValue::from_str(&tag).expect("base64url in quotes");
+            // Base64url and two quotes.
+            let tag = HeaderValue::from_str(&tag).expect("visible characters");
             answer.headers_mut().insert(header::ETAG, tag);
         }
     }

@@ -55,6 +55,7 @@ impl Endpoint {
     async fn whole(&self, method: &Method, answer: Response<Body>) -> Response<Bytes> {
         let (parts, body) = answer.into_parts();
         let body = to_bytes(body, usize::MAX).await;
+        // The tenant's own answers are made whole, and never fail half-way.
         let mut answer = Response::from_parts(parts, body.expect("a body in memory"));
         let caching = self.lock().caching.clone();
         caching.stamp(method, &mut answer);
