@@ -117,7 +117,7 @@ impl KeyId {
 
     /// The same of a text that is owned already.
     pub(crate) fn from_box(text: Box<str>) -> Option<Self> {
-        Self::is_bounded(&text).then(|| Self(text))
+        Self::is_bounded(&text).then_some(Self(text))
     }
 
     fn is_bounded(text: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::{
     us_government, user, verdict,
 };
 
-const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+pub(crate) const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
 const LONG_TENANT_CLAIM: &str = "http://schemas.microsoft.com/identity/claims/tenantid";
 
 const NO_B2C: &str = "Azure AD B2C is not supported: its issuer does not say by which policy, and \
@@ -20,11 +20,11 @@ const V1_IS_A_DECISION: &str = "v1 and v2 tokens have other audiences and claims
 const NO_V11: &str = "no endpoint of Entra has issued version 1.1 for years";
 const NO_SUCH_CLOUD: &str = "closed, or Microsoft's own";
 const TID_IS_REQUIRED: &str = "Entra always writes tid; tokens without are of Azure AD B2C";
-const ONE_SPELLING: &str = "Entra writes lower-case GUIDs; one tenant has one spelling";
+pub(crate) const ONE_SPELLING: &str = "Entra writes lower-case GUIDs; one tenant has one spelling";
 const CONSTANT: &str = "issuers are constants of the cloud, so that no document changes which are \
                         right";
 
-fn issued_by(issuer: &str) -> TokenBuilder<'static> {
+pub(crate) fn issued_by(issuer: &str) -> TokenBuilder<'static> {
     user().claim("iss", issuer.replace("{}", tenant().id()))
 }
 
@@ -462,144 +462,6 @@ pub(crate) fn algorithm() -> Vec<Row> {
     ]
 }
 
-/// `matches(template, tid, iss)`.
-pub(crate) fn templates() -> Vec<Row> {
-    let mut rows = templates_of_versions();
-    rows.extend(spellings());
-    rows
-}
-
-fn templates_of_versions() -> Vec<Row> {
-    vec![
-        Row::same("the v2 template and its issuer", Accepts, ACCEPTED, || {
-            by(rules_of_organizations(), user())
-        }),
-        Row::same("the v1 template and its issuer", Accepts, ACCEPTED, || {
-            by(rules_of_organizations().accept_v1_tokens(), user().v1())
-        }),
-        Row::same("an exact issuer", Accepts, ACCEPTED, || by(rules(), user())),
-        Row::same(
-            "the v2 template and a v1 issuer",
-            Refuses("false"),
-            "v1_token",
-            || by(rules_of_organizations(), user().v1()),
-        ),
-        Row::same(
-            "the v2 template and a v1 issuer on the host of v2",
-            Refuses("false"),
-            "wrong_issuer",
-            || {
-                by(
-                    rules_of_organizations(),
-                    issued_by("https://login.microsoftonline.com/{}/"),
-                )
-            },
-        ),
-        Row::same(
-            "the v1 template and a v2 issuer on the host of v1",
-            Refuses("false"),
-            "wrong_issuer",
-            || {
-                let token = issued_by("https://sts.windows.net/{}/v2.0");
-                by(rules_of_organizations().accept_v1_tokens(), token)
-            },
-        ),
-        Row::same("an empty issuer", Refuses("false"), "wrong_issuer", || {
-            by(rules_of_organizations(), issued_by(""))
-        }),
-        Row::same(
-            "an empty tid, in both",
-            Refuses("false"),
-            "invalid_tenant",
-            || {
-                let token = user().claim("iss", "https://login.microsoftonline.com//v2.0");
-                by(rules_of_organizations(), token.claim("tid", ""))
-            },
-        ),
-        Row::same(
-            "the template of production and an issuer of PPE",
-            Refuses("false"),
-            "wrong_issuer",
-            || {
-                by(
-                    rules_of_organizations(),
-                    issued_by("https://sts.windows-ppe.net/{}/"),
-                )
-            },
-        ),
-        Row::same(
-            "an issuer with the literal {tenantid}",
-            Refuses("false"),
-            "wrong_issuer",
-            || {
-                by(
-                    rules_of_organizations(),
-                    user().flaw(Flaw::IssuerTemplateLiteral),
-                )
-            },
-        ),
-        Row::differs(
-            "{tenantid} in the issuer and as the tid",
-            Accepts,
-            "invalid_tenant",
-            ONE_SPELLING,
-            || {
-                let token = user().flaw(Flaw::IssuerTemplateLiteral);
-                by(rules_of_organizations(), token.claim("tid", "{tenantid}"))
-            },
-        ),
-        Row::same(
-            "no template, and another issuer",
-            Refuses("false"),
-            "tenant_not_allowed",
-            || by(rules(), user().of_tenant(OTHER_TENANT)),
-        ),
-    ]
-}
-
-/// Case-sensitive throughout, no look at what a GUID is, no aliases of hosts.
-fn spellings() -> Vec<Row> {
-    vec![
-        Row::same(
-            "the host in upper case",
-            Refuses("false"),
-            "wrong_issuer",
-            || {
-                by(
-                    rules(),
-                    issued_by("https://LOGIN.microsoftonline.com/{}/v2.0"),
-                )
-            },
-        ),
-        Row::same(
-            "tid in upper case, the issuer not",
-            Refuses("false"),
-            "invalid_tenant",
-            || by(rules(), user().claim("tid", tenant().id().to_uppercase())),
-        ),
-        Row::differs(
-            "tid and issuer in upper case",
-            Accepts,
-            "invalid_tenant",
-            ONE_SPELLING,
-            || by(rules_of_organizations(), user().flaw(Flaw::UpperCaseTid)),
-        ),
-        Row::differs(
-            "tid and issuer name the tenant by a domain",
-            Accepts,
-            "invalid_tenant",
-            ONE_SPELLING,
-            || by(rules_of_organizations(), user().flaw(Flaw::TidNoGuid)),
-        ),
-        Row::same(
-            "the host is an alias of the issuer's",
-            Refuses("false"),
-            "wrong_issuer",
-            || by(rules(), user().flaw(Flaw::IssuerAliasHost)),
-        ),
-    ]
-}
-
-fn rules_of_organizations() -> ValidatorBuilder {
+pub(crate) fn rules_of_organizations() -> ValidatorBuilder {
     Validator::entra(Tenancy::organizations(), API.parse().unwrap())
 }

@@ -11,6 +11,7 @@ mod key;
 mod lookup;
 #[path = "../support/mod.rs"]
 mod support;
+mod template;
 mod token;
 
 use std::collections::HashSet;
@@ -133,7 +134,7 @@ fn tables() -> [(&'static str, Vec<Row>); 8] {
             issuer::tests(),
         ),
         ("issuers, as the algorithm goes", issuer::algorithm()),
-        ("the issuer's template", issuer::templates()),
+        ("the issuer's template", template::tests()),
         ("the issuer of the key", key::issuer()),
         ("the cloud of the key", key::cloud()),
         (
@@ -163,7 +164,7 @@ fn issuers_are_decided_as_by_microsofts_algorithm() {
 
 #[test]
 fn templates_match_as_microsofts_do() {
-    check(issuer::templates());
+    check(template::tests());
 }
 
 #[test]

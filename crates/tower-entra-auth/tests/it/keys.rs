@@ -1,7 +1,6 @@
 //! Keys that rotate, are late, or cannot be had; on paused time, over real sockets.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -15,10 +14,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::{Service, ServiceBuilder, ServiceExt as _};
 use tower_entra_auth::{Caller, EntraAuth};
 
-use crate::support::{app, ask, auth, client, header, serve, status, tenant, user};
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
+use crate::support::{HOUR, SECOND, app, ask, auth, client, header, serve, status, tenant, user};
 
 #[tokio::test(start_paused = true)]
 async fn a_rotated_key_is_accepted_with_its_first_request() {

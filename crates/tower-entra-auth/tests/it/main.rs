@@ -4,6 +4,8 @@ mod answers;
 mod faults;
 mod frameworks;
 mod http_clients;
+mod key_files;
+mod key_settings;
 mod keys;
 mod lifetime;
 mod logs;

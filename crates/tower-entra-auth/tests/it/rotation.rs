@@ -1,15 +1,9 @@
 //! Keys that rotate under load: no valid token is refused that could be judged, no key outlives
 //! its time; on paused time, over real sockets.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, sleep};
 
-use crate::support::{ACCEPTED, Scene, UNTRUSTED};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
+use crate::support::{ACCEPTED, HOUR, MINUTE, SECOND, Scene, UNTRUSTED};
 
 /// When the bucket may give its next token, by the times at which it gave the others: two at once,
 /// then one every 30 s, refilled continuously.

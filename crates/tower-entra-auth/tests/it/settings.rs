@@ -9,7 +9,7 @@ use crate::support::{API, CLIENT, OTHER_TENANT, app, serve, status, tenant, user
 
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 
-fn good() -> EntraAuthBuilder {
+pub(crate) fn good() -> EntraAuthBuilder {
     EntraAuth::builder().tenant(TENANT).client_id(API)
 }
 

@@ -13,12 +13,9 @@ use tokio::time::{Instant, sleep};
 use tower_entra_auth::EntraAuth;
 
 use crate::support::{
-    ACCEPTED, OTHER_TENANT, Scene, Server, UNAVAILABLE, UNTRUSTED, ask_without_token,
+    ACCEPTED, HOUR, OTHER_TENANT, SECOND, Scene, Server, UNAVAILABLE, UNTRUSTED, ask_without_token,
     at_once_until, auth, header, retry_after, serve, settings, tenant, until, user,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
 
 fn hits(tenant: &DevTenant) -> (usize, usize) {
     (tenant.discovery().hits(), tenant.keys().hits())

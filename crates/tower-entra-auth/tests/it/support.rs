@@ -9,11 +9,15 @@ use entra_dev_tenant::{DevTenant, TokenBuilder};
 use reqwest::Response;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, IssuerStatus};
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, IssuerStatus, KeySource};
 
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 pub(crate) const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
 pub(crate) async fn tenant() -> DevTenant {
     DevTenant::start().await.unwrap()
@@ -26,6 +30,15 @@ pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
         .client_id(API)
         .metadata_endpoint(tenant.url())
         .clock(tenant.clock())
+}
+
+/// Settings for an API in the tenant, without a metadata endpoint.
+pub(crate) fn of_source(tenant: &DevTenant, source: impl KeySource) -> EntraAuthBuilder {
+    EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .clock(tenant.clock())
+        .key_source(source)
 }
 
 pub(crate) fn auth(tenant: &DevTenant) -> EntraAuth {
@@ -249,4 +262,9 @@ pub(crate) async fn at_once_until(mut is_so: impl FnMut() -> bool) {
         tokio::task::yield_now().await;
     }
     panic!("not at once");
+}
+
+pub(crate) async fn scene_with(tenant: DevTenant, source: impl KeySource) -> Scene {
+    let auth = of_source(&tenant, source).build().unwrap();
+    Scene::of(tenant, auth).await
 }

@@ -11,11 +11,9 @@ use tokio::time::advance;
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, Tenancy, TenantId};
 
 use crate::support::{
-    API, CLIENT, OTHER_TENANT, Server, app, ask, header, serve, settings, status, tenant, user,
+    API, CLIENT, MINUTE, OTHER_TENANT, SECOND, Server, app, ask, header, serve, settings, status,
+    tenant, user,
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 
 async fn serving(builder: EntraAuthBuilder) -> Server {
     serve(app(&builder.build().unwrap())).await

@@ -1,0 +1,189 @@
+//! Keys that come from a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tower_entra_auth::JwksFile;
+
+use crate::support::{ACCEPTED, HOUR, SECOND, Scene, UNAVAILABLE, of_source, scene_with, tenant};
+
+/// A directory of one test, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tower-entra-auth-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("jwks.json")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// As whoever mounts it should: another name first.
+fn publish(file: &Path, document: &str) {
+    let part = file.with_extension("part");
+    fs::write(&part, document).unwrap();
+    fs::rename(part, file).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_in_the_file_is_picked_up_by_the_first_token_that_needs_it() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    let old = scene.token();
+    let (answer, took) = scene.timed(&old).await;
+    assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
+    assert_eq!(
+        scene.issuer().source,
+        directory.file().display().to_string()
+    );
+
+    scene.tenant.rotate_keys();
+    scene.tenant.withdraw_old_keys();
+    let new = scene.token();
+    publish(&directory.file(), &scene.tenant.jwks());
+    let (answer, took) = scene.timed(&new).await;
+    assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
+    assert_eq!(scene.answer(&old).await, ACCEPTED, "for a day more");
+    assert_eq!(
+        (scene.tenant.discovery().hits(), scene.tenant.keys().hits()),
+        (0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_every_minute_without_any_request() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    scene.auth.ready().await.unwrap();
+    scene.tenant.rotate_keys();
+    publish(&directory.file(), &scene.tenant.jwks());
+    sleep(61 * SECOND).await;
+    assert_eq!(scene.issuer().keys.len(), 2);
+    fs::remove_file(directory.file()).unwrap();
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "held already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_no_key_document_is_unavailable_and_held_keys_go_on_serving() {
+    type Spoil = fn(&Path);
+    let spoilt: [(&str, Spoil, &str); 6] = [
+        (
+            "key_source",
+            |file| fs::remove_file(file).unwrap(),
+            "missing",
+        ),
+        (
+            "key_source",
+            |file| {
+                fs::remove_file(file).unwrap();
+                fs::create_dir(file).unwrap();
+            },
+            "a directory",
+        ),
+        (
+            "key_source",
+            |file| {
+                let mut document = fs::read_to_string(file).unwrap();
+                let more = 512 * 1024 + 1 - document.len();
+                document.push_str(&" ".repeat(more));
+                publish(file, &document);
+            },
+            "too long",
+        ),
+        ("key_source", |file| publish(file, "garbage"), "garbage"),
+        ("key_source", |file| publish(file, ""), "empty"),
+        (
+            "no_usable_key",
+            |file| publish(file, r#"{"keys":[]}"#),
+            "no key",
+        ),
+    ];
+    for (code, spoil, name) in spoilt {
+        let tenant = tenant().await;
+        let directory = Directory::new();
+        let file = directory.file();
+        publish(&file, &tenant.jwks());
+        let scene = scene_with(tenant, JwksFile::new(&file)).await;
+        let [remembered, unseen, later] = scene.tokens();
+        assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+
+        spoil(&file);
+        scene.tenant.rotate_keys();
+        let new = scene.token();
+        assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{name}");
+        assert_eq!(scene.last_failure(), code, "{name}");
+        assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{name}");
+        assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{name}");
+
+        // One who has never had any.
+        let fresh = of_source(&scene.tenant, JwksFile::new(&file))
+            .build()
+            .unwrap();
+        assert_eq!(fresh.ready().await.unwrap_err().code(), code, "{name}");
+
+        // Mended, it is read again by itself.
+        if file.is_dir() {
+            fs::remove_dir(&file).unwrap();
+        }
+        publish(&file, &scene.tenant.jwks());
+        sleep(5 * SECOND).await;
+        assert_eq!(scene.issuer().keys.len(), 2, "{name}");
+        for token in [&new, &later, &remembered] {
+            assert_eq!(scene.answer(token).await, ACCEPTED, "{name}");
+        }
+        fresh.ready().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_of_exactly_512_kib_is_read() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    let mut document = tenant.jwks();
+    let more = 512 * 1024 - document.len();
+    document.push_str(&" ".repeat(more));
+    publish(&directory.file(), &document);
+    let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
+    assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_file_that_is_gone_serve_for_max_staleness() {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    publish(&directory.file(), &tenant.jwks());
+    let auth = of_source(&tenant, JwksFile::new(directory.file()))
+        .max_staleness(2 * HOUR)
+        .build()
+        .unwrap();
+    let scene = Scene::of(tenant, auth).await;
+    let [one, other] = scene.tokens();
+    assert_eq!(scene.answer(&one).await, ACCEPTED);
+    fs::remove_file(directory.file()).unwrap();
+    sleep(2 * HOUR - SECOND).await;
+    assert_eq!(scene.answer(&one).await, ACCEPTED);
+    sleep(SECOND).await;
+    assert_eq!(scene.answer(&one).await, UNAVAILABLE);
+    assert_eq!(scene.answer(&other).await, UNAVAILABLE);
+}

@@ -1,0 +1,182 @@
+//! Settings of keys and of remembered tokens: their bounds, and what goes with what.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::service_fn;
+use tower_entra_auth::{BoxError, EntraAuthBuilder, KeySource, PublishedKeys};
+
+use crate::settings::good;
+use crate::support::{CLIENT, HOUR, MINUTE, SECOND};
+
+fn problems(builder: EntraAuthBuilder) -> Vec<(String, String)> {
+    let error = builder.build().unwrap_err();
+    let problems = error.problems();
+    problems
+        .map(|(setting, text)| (setting.to_owned(), text.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_setting_out_of_bounds_is_refused_with_the_bound() {
+    const KIB: usize = 1_024;
+    const GIB: usize = 1_024 * 1_024 * KIB;
+    let milli = Duration::from_millis(1);
+    let nano = Duration::from_nanos(1);
+    for (builder, setting, bound) in [
+        (
+            good().refresh_interval(5 * MINUTE - milli),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(12 * HOUR + milli),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(Duration::ZERO),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().refresh_interval(Duration::MAX),
+            "refresh_interval",
+            "300 to 43200 s",
+        ),
+        (
+            good().max_staleness(24 * HOUR + nano),
+            "max_staleness",
+            "at most 86400 s",
+        ),
+        (
+            good().max_staleness(HOUR),
+            "max_staleness",
+            "more than refresh_interval (3600 s)",
+        ),
+        (
+            good().max_staleness(Duration::ZERO),
+            "max_staleness",
+            "(3600 s)",
+        ),
+        (
+            good().max_staleness(Duration::MAX),
+            "max_staleness",
+            "at most 86400 s",
+        ),
+        (
+            good().refresh_interval(12 * HOUR).max_staleness(6 * HOUR),
+            "max_staleness",
+            "more than refresh_interval (43200 s)",
+        ),
+        (
+            good().token_cache_bytes(64 * KIB - 1),
+            "token_cache_bytes",
+            "65536 to 4294967296",
+        ),
+        (
+            good().token_cache_bytes(4 * GIB + 1),
+            "token_cache_bytes",
+            "65536 to 4294967296",
+        ),
+        (
+            good().token_cache_bytes(0),
+            "token_cache_bytes",
+            "without_token_cache()",
+        ),
+        (
+            good().token_cache_ttl(SECOND - nano),
+            "token_cache_ttl",
+            "1 to 86400 s",
+        ),
+        (
+            good().token_cache_ttl(24 * HOUR + nano),
+            "token_cache_ttl",
+            "1 to 86400 s",
+        ),
+        (
+            good().token_cache_ttl(Duration::ZERO),
+            "token_cache_ttl",
+            "without_token_cache()",
+        ),
+    ] {
+        let problems = problems(builder);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].0, setting, "{problems:?}");
+        assert!(problems[0].1.contains(bound), "{bound} in {problems:?}");
+    }
+    for builder in [
+        good().refresh_interval(5 * MINUTE),
+        good().refresh_interval(12 * HOUR),
+        good().max_staleness(24 * HOUR),
+        good().max_staleness(HOUR + nano),
+        good()
+            .refresh_interval(5 * MINUTE)
+            .max_staleness(5 * MINUTE + SECOND),
+        good().token_cache_bytes(64 * KIB),
+        good().token_cache_bytes(4 * GIB),
+        good().token_cache_ttl(SECOND),
+        good().token_cache_ttl(24 * HOUR),
+        // The last word counts.
+        good().token_cache_bytes(1).without_token_cache(),
+    ] {
+        builder.build().unwrap();
+    }
+    let both = good()
+        .refresh_interval(MINUTE)
+        .token_cache_ttl(Duration::ZERO)
+        .token_cache_bytes(1);
+    assert_eq!(problems(both).len(), 3, "all at once");
+}
+
+#[test]
+fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
+    struct Nowhere;
+
+    impl KeySource for Nowhere {
+        async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+            Err("nowhere".into())
+        }
+    }
+
+    let own = service_fn(async |_: Request<Bytes>| {
+        Err::<Response<http_body_util::Full<Bytes>>, _>(std::io::Error::other("no network here"))
+    });
+    for (builder, setting) in [
+        (good().http_client(own), "http_client"),
+        (good().custom_signing_key(), "custom_signing_key"),
+        (
+            good().metadata_endpoint("https://login.microsoftonline.com"),
+            "metadata_endpoint",
+        ),
+        (good().metadata_endpoint("nonsense"), "metadata_endpoint"),
+    ] {
+        let problems = problems(builder.key_source(Nowhere));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].0, setting);
+        assert!(problems[0].1.contains("key_source(..)"), "{problems:?}");
+    }
+    let all = good()
+        .http_client(own)
+        .custom_signing_key()
+        .metadata_endpoint("https://login.microsoftonline.com")
+        .key_source(Nowhere);
+    assert_eq!(problems(all).len(), 3);
+
+    // One of the environment is of a deployment that knows nothing of the code.
+    let environment = |name: &str| {
+        let value = "https://login.microsoftonline.com";
+        (name == "ENTRA_METADATA_ENDPOINT").then(|| value.to_owned())
+    };
+    good()
+        .key_source(Nowhere)
+        .variables(environment)
+        .build()
+        .unwrap();
+    good()
+        .key_source(Nowhere)
+        .allowed_clients([CLIENT])
+        .build()
+        .unwrap();
+}
