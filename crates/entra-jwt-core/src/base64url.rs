@@ -19,7 +19,7 @@ static ENGINE: base64::engine::general_purpose::GeneralPurpose =
     base64::engine::general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, STRICT);
 
 /// Decodes `text`, or `None` if it is not the one spelling of its bytes.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     ENGINE.decode(text).ok()
 }
 

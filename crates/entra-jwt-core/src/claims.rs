@@ -5,7 +5,7 @@
 
 use crate::groups::{ClaimNames, GroupList, Groups};
 use crate::identifier::{ClientId, ObjectId};
-use crate::member::{Flag, Number, NumericDate, Present, Text, TextList};
+use crate::member::{Flag, Number, NumericDate, Present, Text, TextList, Word};
 use crate::object::members;
 
 members! {
@@ -25,7 +25,7 @@ members! {
         "sub" => subject: Text,
         "azp" => authorized_party: ClientId,
         "appid" => application_id: ClientId,
-        "idtyp" => token_type: Text,
+        "idtyp" => token_type: Word,
         "idp" => identity_provider: Text,
         "acct" => account_status: Number,
         "xms_idrel" => identity_relations: Text,

@@ -183,10 +183,8 @@ impl Key {
         jsonwebtoken::DecodingKey::from_rsa_raw_components(&self.modulus, &self.exponent)
     }
 
-    pub(crate) fn verifies(&self, message: &str, signature: &[u8]) -> bool {
-        self.prepared
-            .verify_sig(message.as_bytes(), signature)
-            .is_ok()
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.prepared.verify_sig(message, signature).is_ok()
     }
 }
 

@@ -1,6 +1,8 @@
 //! The types of the members that a token's header and claims have.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -29,6 +31,54 @@ impl MemberType for TextList {
     fn heap_size(&self) -> usize {
         let texts: usize = self.iter().map(MemberType::heap_size).sum();
         texts.saturating_add(allocation(size_of_val::<[Text]>(self)))
+    }
+}
+
+/// A string that has one of a few values in most tokens, and is not allocated then.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Word(Cow<'static, str>);
+
+impl Deref for Word {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MemberType for Word {
+    const EXPECTED: &'static str = Text::EXPECTED;
+
+    fn heap_size(&self) -> usize {
+        match &self.0 {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => allocation(text.len()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+        value.deserialize_str(WordVisitor)
+    }
+}
+
+struct WordVisitor;
+
+impl Visitor<'_> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(Word::EXPECTED)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Word, E> {
+        let usual = ["RS256", "JWT", "user", "app"];
+        let usual = usual.into_iter().find(|usual| *usual == text);
+        Ok(Word(match usual {
+            Some(usual) => Cow::Borrowed(usual),
+            None => Cow::Owned(text.to_owned()),
+        }))
     }
 }
 
@@ -293,5 +343,22 @@ impl<'de> Deserialize<'de> for HeaderKeyId {
         KeyId::from_box(Text::deserialize(value)?)
             .map(Self)
             .ok_or_else(|| D::Error::custom(Self::EXPECTED))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_what_it_says_whether_it_is_usual_or_not() {
+        for text in ["RS256", "JWT", "user", "app", "jwt", "rs256", "", "HS256"] {
+            let word: Word = serde_json::from_str(&format!("\"{text}\"")).unwrap();
+            assert_eq!(&*word, text);
+        }
+        let word: Word = serde_json::from_str("\"\\u004aWT\"").unwrap();
+        assert_eq!((&*word, word.heap_size()), ("JWT", 0));
+        assert!(serde_json::from_str::<Word>("5").is_err());
+        assert!(serde_json::from_str::<Word>("null").is_err());
     }
 }

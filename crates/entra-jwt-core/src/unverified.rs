@@ -5,7 +5,7 @@ use std::fmt;
 use crate::base64url;
 use crate::claims::{Claims, IssuerClaims};
 use crate::identifier::KeyId;
-use crate::member::{HeaderKeyId, Present, Text};
+use crate::member::{HeaderKeyId, Present, Word};
 use crate::object::{self, Unknown, members};
 use crate::rejection::{Part, Rejection};
 
@@ -13,9 +13,9 @@ members! {
     /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
     /// `x5u`, `x5c`, `x5t`) are not among them: they come from the sender and are never looked at.
     struct Header {
-        "alg" => algorithm: Text,
+        "alg" => algorithm: Word,
         "kid" => key_id: HeaderKeyId,
-        "typ" => token_type: Text,
+        "typ" => token_type: Word,
         "nonce" => nonce: Present,
         "crit" => critical: Present,
         "b64" => base64_payload: Present,
@@ -30,12 +30,12 @@ members! {
 /// base64url, JSON objects without twin members, a key id, and no header member that would change
 /// how the token is read. Whether to believe it is for a [`Validator`](crate::Validator) to say.
 pub struct Unverified<'a> {
-    compact: &'a str,
-    signing_input: &'a str,
+    compact: &'a [u8],
+    signing_input: &'a [u8],
     signature: Vec<u8>,
     pub(crate) payload_text: String,
-    pub(crate) algorithm: Option<Text>,
-    pub(crate) token_type: Option<Text>,
+    pub(crate) algorithm: Option<Word>,
+    pub(crate) token_type: Option<Word>,
     pub(crate) has_nonce: bool,
     pub(crate) key_id: KeyId,
     pub(crate) claims: Claims,
@@ -72,6 +72,15 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// The first fault that is found.
     pub fn parse_up_to(token: &'a str, limit: usize) -> Result<Self, Rejection> {
+        Self::parse_bytes(token.as_bytes(), limit)
+    }
+
+    /// Parses a token of at most `limit` bytes, as a header of a request has it: what is no text is
+    /// no token either, and need not be looked for before.
+    ///
+    /// # Errors
+    /// The first fault that is found.
+    pub fn parse_bytes(token: &'a [u8], limit: usize) -> Result<Self, Rejection> {
         if token.len() > limit {
             return Err(Rejection::TooLarge {
                 length: token.len(),
@@ -116,11 +125,12 @@ impl<'a> Unverified<'a> {
         }
     }
 
+    /// The whole token. Each of its segments was decoded, so all of it is ASCII.
     pub(crate) fn compact(&self) -> &str {
-        self.compact
+        std::str::from_utf8(self.compact).unwrap_or_default()
     }
 
-    pub(crate) fn signing_input(&self) -> &str {
+    pub(crate) fn signing_input(&self) -> &[u8] {
         self.signing_input
     }
 
@@ -157,8 +167,8 @@ impl fmt::Debug for Unverified<'_> {
 
 /// The three segments of the compact form (RFC 7515 §3.1) and the first two with their dot, without
 /// reading past the sixth dot.
-fn segments(token: &str) -> Result<([&str; 3], &str), Rejection> {
-    let mut dots = memchr::memchr_iter(b'.', token.as_bytes()).take(6);
+fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), Rejection> {
+    let mut dots = memchr::memchr_iter(b'.', token).take(6);
     let (first, second) = (dots.next(), dots.next());
     if let (Some(first), Some(second)) = (first, second) {
         match dots.count() {
@@ -181,9 +191,9 @@ fn segments(token: &str) -> Result<([&str; 3], &str), Rejection> {
 }
 
 /// What stands before the dot at this place, and what behind it.
-fn split_at_dot(text: &str, dot: usize) -> (&str, &str) {
+fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
     let (before, behind) = text.split_at(dot);
-    (before, behind.strip_prefix('.').unwrap_or(behind))
+    (before, behind.strip_prefix(b".").unwrap_or(behind))
 }
 
 /// What the payload says.
@@ -221,7 +231,7 @@ impl Payload {
 }
 
 /// A segment as the text that it encodes.
-pub(crate) fn decode(segment: &str, part: Part) -> Result<String, Rejection> {
+pub(crate) fn decode(segment: impl AsRef<[u8]>, part: Part) -> Result<String, Rejection> {
     let bytes = base64url::decode(segment).ok_or(Rejection::InvalidBase64 { part })?;
     String::from_utf8(bytes).map_err(|_| Rejection::InvalidJson { part })
 }

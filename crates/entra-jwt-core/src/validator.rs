@@ -11,7 +11,7 @@ use crate::checks::{self, Facts};
 use crate::cloud::Cloud;
 use crate::danger::DangerousValidatorBuilder;
 use crate::denied::Denied;
-use crate::identifier::ClientId;
+use crate::identifier::{ClientId, KeyId};
 use crate::key::Key;
 use crate::key_set::KeySet;
 use crate::member::NumericDate;
@@ -46,9 +46,9 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    pub(crate) fn unknown_key(&self, token: &Unverified<'_>) -> Rejection {
+    pub(crate) fn unknown_key(&self, key_id: KeyId) -> Rejection {
         Rejection::UnknownKey {
-            key_id: token.key_id.clone(),
+            key_id,
             api: self.audiences.client_id(),
         }
     }
@@ -338,8 +338,8 @@ impl Validator {
     /// out not to be there: what [`finish`](Self::finish) without a key comes to, without running
     /// the checks again.
     #[must_use]
-    pub fn unknown_key(&self, token: &Unverified<'_>) -> Rejection {
-        self.rules.unknown_key(token)
+    pub fn unknown_key(&self, token: Unverified<'_>) -> Rejection {
+        self.rules.unknown_key(token.key_id)
     }
 
     /// Whether a token that was verified before is valid at this moment, too.

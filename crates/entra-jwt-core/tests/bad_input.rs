@@ -72,6 +72,20 @@ fn the_length_is_bounded_before_anything_is_decoded() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_no_token() {
+    let good = token(HEADER, "{}");
+    let limit = good.len() + 2;
+    assert!(Unverified::parse_bytes(good.as_bytes(), limit).is_ok());
+    for place in 0..=good.len() {
+        for foreign in [&b"\xff"[..], b"\xc3\xa9", b"\0", b" "] {
+            let (before, behind) = good.as_bytes().split_at(place);
+            let bytes = [before, foreign, behind].concat();
+            assert!(Unverified::parse_bytes(&bytes, limit).is_err(), "{place}");
+        }
+    }
+}
+
+#[test]
 fn base64url_is_strict_in_every_segment() {
     let good = token(HEADER, r#"{"a":1}"#);
     let segments: Vec<&str> = good.split('.').collect();

@@ -86,7 +86,7 @@ pub(crate) struct Waiting {
 
 enum Unknown {
     /// The token could be valid, if its key turns up.
-    Key { token: Arc<str>, issuer: usize },
+    Key { token: Arc<[u8]>, issuer: usize },
     /// The token is valid; what the tenant rule says is not remembered.
     TenantRule(Caller),
 }
@@ -189,7 +189,7 @@ impl EntraAuth {
     #[must_use]
     pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
         let issuers = &self.inner.parts.issuers;
-        let issuer = match self.parse(token) {
+        let issuer = match self.parse(token.as_bytes()) {
             Ok(unverified) => self.issuer_of(&unverified).1,
             Err(_) => &issuers[0],
         };
@@ -234,12 +234,11 @@ impl EntraAuth {
         if let Some(caller) = self.remembered(sent, now) {
             return Ok(self.accepted(caller, true));
         }
-        let token = bearer::text(sent)?;
         // What parses has the characters of a token; only what does not need be looked at twice.
-        let unverified = match self.parse(token) {
+        let unverified = match self.parse(sent) {
             Ok(unverified) => unverified,
-            Err(fault) if token.len() > self.inner.parts.max_token_length => return Err(fault),
-            Err(fault) => return Err(bearer::check_characters(token).err().unwrap_or(fault)),
+            Err(fault) if sent.len() > self.inner.parts.max_token_length => return Err(fault),
+            Err(fault) => return Err(bearer::check_characters(sent).err().unwrap_or(fault)),
         };
         let (index, issuer) = self.issuer_of(&unverified);
 
@@ -265,7 +264,7 @@ impl EntraAuth {
             return Ok(self.accepted(caller, false));
         }
         Ok(self.wait_for(Unknown::Key {
-            token: token.into(),
+            token: sent.into(),
             issuer: index,
         }))
     }
@@ -325,8 +324,8 @@ impl EntraAuth {
         rule.filter(|rule| !rule.remembers(caller))
     }
 
-    fn parse<'t>(&self, token: &'t str) -> Result<Unverified<'t>, Refusal> {
-        Ok(Unverified::parse_up_to(
+    fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
+        Ok(Unverified::parse_bytes(
             token,
             self.inner.parts.max_token_length,
         )?)
@@ -391,7 +390,7 @@ impl Waiting {
 }
 
 impl EntraAuth {
-    async fn decide_with_key(&self, token: Arc<str>, index: usize) -> Result<Caller, Refusal> {
+    async fn decide_with_key(&self, token: Arc<[u8]>, index: usize) -> Result<Caller, Refusal> {
         let issuer = &self.inner.parts.issuers[index];
         let key_id = {
             // Parsed again rather than kept: what was parsed borrows from the request.
@@ -419,7 +418,7 @@ impl EntraAuth {
             }
             Err(Missing::Unknown) => {
                 metrics::missing_key(source, "unknown");
-                Err(issuer.validator.unknown_key(&token).into())
+                Err(issuer.validator.unknown_key(token).into())
             }
             Err(Missing::Unavailable(cause)) => {
                 metrics::missing_key(source, "unavailable");

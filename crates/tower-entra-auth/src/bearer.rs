@@ -37,14 +37,9 @@ pub(crate) fn sent(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     Ok(token)
 }
 
-/// The same as text.
-pub(crate) fn text(sent: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(sent).map_err(|_| AuthorizationFault::Malformed.into())
-}
-
 /// Whether it has only the characters of `token68`.
-pub(crate) fn check_characters(token: &str) -> Result<(), Refusal> {
-    if is_token68(token.as_bytes()) {
+pub(crate) fn check_characters(token: &[u8]) -> Result<(), Refusal> {
+    if is_token68(token) {
         Ok(())
     } else {
         Err(AuthorizationFault::Malformed.into())
@@ -95,9 +90,8 @@ mod tests {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
         sent(&headers)
-            .and_then(text)
             .and_then(|token| check_characters(token).map(|()| token))
-            .map(str::to_owned)
+            .map(|token| String::from_utf8(token.to_vec()).unwrap())
             .map_err(|refusal| refusal.code())
     }
 

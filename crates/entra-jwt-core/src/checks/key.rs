@@ -10,7 +10,7 @@ pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     if facts.key_is_known() {
         Ok(())
     } else {
-        Err(facts.rules.unknown_key(facts.token))
+        Err(facts.rules.unknown_key(facts.token.key_id.clone()))
     }
 }
 

@@ -23,11 +23,13 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
     let token = facts.token;
     let claims = &token.claims;
     let issued_by = facts.issued_by().ok();
-    let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+    let owned = |text: Option<&str>| text.map(str::to_owned);
     match check {
         CheckName::Nonce => Some("none".to_owned()),
-        CheckName::Algorithm => owned(&token.algorithm),
-        CheckName::Type => Some(owned(&token.token_type).unwrap_or_else(|| "none".to_owned())),
+        CheckName::Algorithm => owned(token.algorithm.as_deref()),
+        CheckName::Type => {
+            Some(owned(token.token_type.as_deref()).unwrap_or_else(|| "none".to_owned()))
+        }
         CheckName::Key => facts.key.map(|key| key.id().as_str().to_owned()),
         CheckName::Signature => Some("verified with that key".to_owned()),
         CheckName::Claims => Some("each of its type".to_owned()),
@@ -47,7 +49,7 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
                 )
             })
         }
-        CheckName::Issuer => owned(&claims.issuer),
+        CheckName::Issuer => owned(claims.issuer.as_deref()),
         CheckName::Tenant => issued_by.map(|(tenant, _)| tenant.to_string()),
         CheckName::Version => issued_by.map(|(_, version)| {
             match version {
@@ -58,7 +60,7 @@ pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
         }),
         CheckName::KeyIssuer => known_or_any(facts.key, Key::issuer),
         CheckName::KeyCloud => known_or_any(facts.key, Key::cloud_instance_name),
-        CheckName::Audience => owned(&claims.audience),
+        CheckName::Audience => owned(claims.audience.as_deref()),
         CheckName::Binding => Some("none, a bearer token".to_owned()),
         CheckName::Kind => Some(match (CallerKind::of(claims), Grant::of(claims)) {
             (CallerKind::Agent, Grant::AppOnly) => "access token of an agent".to_owned(),
