@@ -2,7 +2,8 @@
 //!
 //! All rows are measured in turn, round after round, so that whatever slows the machine slows all
 //! of them; the table shows each row's median, and the median of its ratio to the bare check of the
-//! same round. Ratios can be compared between machines, times cannot. `cargo bench -- --quick` takes a minute less and holds 20,000 tokens at most.
+//! same round. Ratios can be compared between machines, times cannot. `cargo bench -- --quick`
+//! takes a minute less and holds 20,000 tokens at most.
 
 use std::hint::black_box;
 use std::time::Duration;

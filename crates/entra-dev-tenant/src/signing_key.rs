@@ -25,17 +25,20 @@ impl SigningKey {
     /// A new key; takes about 90 ms. Nothing here depends on input: it can fail only where
     /// aws-lc-rs can make no RSA key at all.
     pub(crate) fn generate(certificate_name: &str) -> Self {
+        // aws-lc-rs has the algorithm, so that only a want of memory or randomness is left.
         let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("an RSA key");
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params
             .distinguished_name
             .push(DnType::CommonName, certificate_name);
+        // The name is a constant of this crate.
         let certificate = params
             .self_signed(&pair)
             .expect("a self-signed certificate");
         let der = certificate.der();
 
+        // Written by the same library a line before.
         let pair = RsaKeyPair::from_pkcs8(&pair.serialize_der()).expect("the key just made");
         let public = pair.public_key();
         Self {

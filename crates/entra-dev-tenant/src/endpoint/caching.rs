@@ -29,6 +29,7 @@ impl Endpoint {
     /// # Panics
     /// If it cannot be the value of a header.
     pub fn cache_control(&self, value: &str) {
+        // The documented panic: a mistake of the test that sets it.
         let value = HeaderValue::from_str(value).expect("a value of Cache-Control");
         self.lock().caching.cache_control = Some(value);
     }

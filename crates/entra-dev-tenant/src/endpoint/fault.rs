@@ -151,6 +151,7 @@ impl Endpoint {
         self.lock().fault = None;
     }
 
+    /// Panics for a status or a header that is none, as each of its callers documents.
     fn reply<const N: usize>(
         &self,
         status: u16,

@@ -36,7 +36,8 @@ pub(super) fn around(json: &[u8]) -> Vec<u8> {
 
 fn deflate(bytes: &[u8], flush: FlushCompress) -> Vec<u8> {
     let mut compressed = Vec::with_capacity(bytes.len() + 1_024);
-    // Deflate adds a few bytes at most to what it cannot compress, and there is no dictionary.
+    // No state can be wrong in a compressor that is new, and there is room: deflate adds a few
+    // bytes at most to what it cannot compress.
     Compress::new(Compression::best(), false)
         .compress_vec(bytes, &mut compressed, flush)
         .expect("room for it uncompressed");
