@@ -192,6 +192,6 @@ fn has_role(claims: &Claims) -> bool {
         .contains(&"Orders.Read.All".to_owned())
 }
 
-fn required(condition: impl Into<entra_jwt_core::Condition>) -> Requirement {
+fn required(condition: impl entra_jwt_core::IntoCondition) -> Requirement {
     Requirement::new(condition).expect("a requirement that makes sense")
 }

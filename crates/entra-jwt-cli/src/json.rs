@@ -1,6 +1,5 @@
 //! The report for programs.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use entra_jwt_core::{Finding, Outcome, Report, Verdict};
@@ -24,7 +23,7 @@ struct Check<'a> {
     reason: Option<String>,
     found: Option<&'a str>,
     expected: Option<&'a str>,
-    remedy: Option<Cow<'static, str>>,
+    remedy: Option<&'a str>,
 }
 
 /// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a

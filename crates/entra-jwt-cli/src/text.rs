@@ -50,7 +50,7 @@ fn write_finding(text: &mut String, finding: &Finding) {
             write_labelled(text, label, &Shown(value).to_string());
         }
     }
-    write_labelled(text, "fix", &remedy);
+    write_labelled(text, "fix", remedy);
 }
 
 fn write_labelled(text: &mut String, label: &str, words: &str) {

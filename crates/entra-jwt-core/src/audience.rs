@@ -109,6 +109,17 @@ impl Audiences {
         self.client_id
     }
 
+    /// By which clients request scopes of this API: the first App ID URI that was configured, else
+    /// the one that Entra proposes.
+    pub(crate) fn app_id_uri(&self) -> String {
+        let is_uri = |audience: &&Audience| audience.0.contains("://");
+        let configured = self.all.iter().skip(2).find(is_uri);
+        match configured {
+            Some(uri) => uri.0.trim_end_matches('/').to_owned(),
+            None => format!("api://{}", self.client_id),
+        }
+    }
+
     pub(crate) fn accept(&self, audience: &str) -> bool {
         self.all.iter().any(|accepted| accepted.accepts(audience))
     }
@@ -138,6 +149,19 @@ mod tests {
             "https://api.contoso.com/orders",
         ] {
             assert!(audiences.accept(audience), "{audience}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_requested_by_the_first_configured_uri_or_the_usual_one() {
+        let usual = format!("api://{CLIENT}");
+        for (configured, expected) in [
+            (&[][..], &*usual),
+            (&[&*usual], &usual),
+            (&["not-a-uri"], &usual),
+            (&["x", "api://orders/", "api://other"], "api://orders"),
+        ] {
+            assert_eq!(audiences(configured).app_id_uri(), expected);
         }
     }
 

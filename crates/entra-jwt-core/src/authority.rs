@@ -91,6 +91,19 @@ impl Authority {
         }
     }
 
+    /// Where clients sign in, as claims challenges name it: that of any tenant (v1 endpoint), as
+    /// Microsoft's services do, or of the one tenant of External ID.
+    #[must_use]
+    pub fn authorization_uri(&self) -> String {
+        if let (true, Some(tenant)) = (self.is_external_id, self.tenancy.single()) {
+            let issuer = self.v2_issuer(tenant);
+            let base = issuer.trim_end_matches("/v2.0");
+            return format!("{base}/oauth2/v2.0/authorize");
+        }
+        let prefix = self.cloud.v2_template().prefix();
+        format!("{prefix}common/oauth2/authorize")
+    }
+
     /// `cloud_instance_name` that the keys must have, if they have one. `None` for External ID,
     /// where the one counts that was discovered with the keys.
     #[must_use]

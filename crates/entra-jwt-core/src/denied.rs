@@ -122,16 +122,25 @@ impl Denied {
         }
     }
 
-    /// What to change, and where, so that the next request is permitted.
+    /// What to change, and where, so that the next request is permitted: with a placeholder for the
+    /// API's name in scopes.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
+        self.remedy_for("api://<client id>")
+    }
+
+    /// The same with the API's App ID URI, such as [`Validator::app_id_uri`] tells.
+    ///
+    /// [`Validator::app_id_uri`]: crate::Validator::app_id_uri
+    #[must_use]
+    pub fn remedy_for(&self, app_id_uri: &str) -> Cow<'static, str> {
         match self {
             Self::NoPermission => "grant the client a scope (for users) or an app role (for \
                 applications) of this API: App registrations, the client, API permissions, then \
                 Grant admin consent; or name an application in exempt_clients(..)"
                 .into(),
             Self::MissingScope { any_of, .. } => format!(
-                "have the client request the scope api://<client id>/{}; it is defined on this \
+                "have the client request the scope {app_id_uri}/{}; it is defined on this \
                  API's page Expose an API, and granted on the client's page API permissions \
                  (Delegated permissions)",
                 first(any_of),
@@ -151,15 +160,18 @@ impl Denied {
                 any_of_text(any_of),
             )
             .into(),
-            Self::UserRequired => "have the client sign a user in and request the scope \
-                api://<client id>/<name> (its API permissions, Delegated permissions) instead of \
-                client credentials; or require an AppPermission as an alternative"
-                .into(),
-            Self::AppRequired => "grant the client an app role of this API (its API permissions, \
-                Application permissions, then Grant admin consent) and have it request \
-                api://<client id>/.default by client credentials; or require a Scope as an \
-                alternative"
-                .into(),
+            Self::UserRequired => format!(
+                "have the client sign a user in and request the scope {app_id_uri}/<name> (its API \
+                 permissions, Delegated permissions) instead of client credentials; or require an \
+                 AppPermission as an alternative"
+            )
+            .into(),
+            Self::AppRequired => format!(
+                "grant the client an app role of this API (its API permissions, Application \
+                 permissions, then Grant admin consent) and have it request {app_id_uri}/.default \
+                 by client credentials; or require a Scope as an alternative"
+            )
+            .into(),
             Self::MissingGroup { any_of } => format!(
                 "add the user to the group {}: Entra admin center, Groups, the group, Members",
                 any_of_text(any_of),

@@ -113,8 +113,8 @@ pub use crate::key_set::{InvalidKeySet, KeySet};
 pub use crate::rejection::{GraphMark, Part, Rejection, Shown};
 pub use crate::report::{CheckName, Explain, Finding, Outcome, Report, Verdict};
 pub use crate::requirement::{
-    AppPermission, AuthenticationContext, Claim, Condition, Group, InvalidRequirement, NotInGroup,
-    Requirement, RequirementProblem, Scope, UserRole, all, any,
+    AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
+    InvalidRequirement, NotInGroup, Requirement, RequirementProblem, Scope, UserRole, all, any,
 };
 pub use crate::tenancy::{InvalidTenancy, Tenancy};
 pub use crate::unverified::{KeyRef, Unverified};

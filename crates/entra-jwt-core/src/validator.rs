@@ -393,6 +393,14 @@ impl Validator {
         self.rules.audiences.iter()
     }
 
+    /// By which clients request scopes of this API, as `{app_id_uri}/Reports.Read`: the first
+    /// [audience](ValidatorBuilder::audience) with a scheme that was added, else
+    /// `api://{client id}`. Without a slash at its end.
+    #[must_use]
+    pub fn app_id_uri(&self) -> String {
+        self.rules.audiences.app_id_uri()
+    }
+
     /// Whether v1 tokens are accepted beside v2 tokens.
     #[must_use]
     pub fn accepts_v1_tokens(&self) -> bool {

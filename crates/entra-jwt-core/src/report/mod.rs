@@ -76,6 +76,7 @@ pub struct Finding {
     pub found: Option<String>,
     /// What would have passed there, if it failed.
     pub expected: Option<String>,
+    remedy: Option<Cow<'static, str>>,
 }
 
 /// What became of a check.
@@ -264,12 +265,8 @@ impl Report {
 impl Finding {
     /// What to change, and where, if it failed.
     #[must_use]
-    pub fn remedy(&self) -> Option<Cow<'static, str>> {
-        match &self.outcome {
-            Outcome::Rejected(rejection) => Some(rejection.remedy()),
-            Outcome::Denied(denied) => Some(denied.remedy()),
-            Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
-        }
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
     /// The machine code of the refusal, if it failed.
@@ -288,6 +285,7 @@ impl Finding {
             outcome,
             found: None,
             expected: None,
+            remedy: None,
         }
     }
 
@@ -303,14 +301,16 @@ impl Finding {
         Self {
             found: owned(rejection.found()),
             expected: owned(rejection.expected()),
+            remedy: Some(rejection.remedy()),
             ..Self::new(check, Outcome::Rejected(rejection))
         }
     }
 
-    fn denied(check: CheckName, denied: Denied, expected: String) -> Self {
+    fn denied(check: CheckName, denied: Denied, expected: String, app_id_uri: &str) -> Self {
         Self {
             found: denied.found(),
             expected: Some(expected),
+            remedy: Some(denied.remedy_for(app_id_uri)),
             ..Self::new(check, Outcome::Denied(denied))
         }
     }
@@ -394,11 +394,12 @@ impl Examination<'_> {
             claims: &self.facts.token.claims,
             payload: Payload::Text(&self.facts.token.payload_text),
         };
+        let app_id_uri = self.facts.rules.audiences.app_id_uri();
         let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
             self.findings.push(match judgement {
                 _ if !can_be_read => Finding::not_reached(check),
                 Ok(()) => Finding::passed(check, found::permission(&permissions)),
-                Err(denied) => Finding::denied(check, denied, expected),
+                Err(denied) => Finding::denied(check, denied, expected, &app_id_uri),
             });
         };
         judge(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Condition, Node};
+use super::{Condition, IntoCondition, Node};
 
 macro_rules! atoms {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
@@ -24,16 +24,22 @@ macro_rules! atoms {
 
 macro_rules! combinators {
     ($type:ty, $($bounds:tt)*) => {
+        impl<$($bounds)*> IntoCondition for $type {
+            fn into_condition(self) -> Condition {
+                self.into()
+            }
+        }
+
         impl<$($bounds)*> $type {
             /// Either will do.
             #[must_use]
-            pub fn or(self, other: impl Into<Condition>) -> Condition {
+            pub fn or(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).or(other)
             }
 
             /// Both are required.
             #[must_use]
-            pub fn and(self, other: impl Into<Condition>) -> Condition {
+            pub fn and(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).and(other)
             }
         }
@@ -84,19 +90,19 @@ combinators!(Claim<N, V>, N: Into<String>, V: Into<Value>);
 
 /// Any one of them will do: `any([Scope("a"), Scope("b")])`.
 #[must_use]
-pub fn any(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Condition {
+pub fn any(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
     Condition(Node::Any(nodes(conditions)))
 }
 
 /// All of them are required: `all([Scope("a"), Scope("b")])`.
 #[must_use]
-pub fn all(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Condition {
+pub fn all(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
     Condition(Node::All(nodes(conditions)))
 }
 
-fn nodes(conditions: impl IntoIterator<Item = impl Into<Condition>>) -> Vec<Node> {
+fn nodes(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Vec<Node> {
     conditions
         .into_iter()
-        .map(|condition| condition.into().0)
+        .map(|condition| condition.into_condition().0)
         .collect()
 }

@@ -209,8 +209,13 @@ fn merged(mut before: Denied, other: Denied) -> Denied {
     before
 }
 
-pub(super) fn scopes<'n>(node: &'n Node, permissions: Option<&Permissions<'_>>) -> Vec<&'n str> {
-    Request::of(node, permissions).scopes
+/// The scopes of the closest way to meet a condition, and whether they are enough for it.
+pub(super) fn scopes<'n>(
+    node: &'n Node,
+    permissions: Option<&Permissions<'_>>,
+) -> (Vec<&'n str>, bool) {
+    let way = Request::of(node, permissions);
+    (way.scopes, way.beyond_scopes == 0)
 }
 
 /// One way to meet a condition by requesting scopes.

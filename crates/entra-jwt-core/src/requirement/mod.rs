@@ -40,15 +40,34 @@ enum Node {
     All(Vec<Node>),
 }
 
+/// What can stand where a condition is wanted: an atom such as [`Scope`], or atoms joined by `and`
+/// and `or`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a condition on a token",
+    label = "not a condition",
+    note = "say which permission it is: `Scope(\"Reports.Read\")` of users, `AppPermission(\"Reports.Read.All\")` of applications, `UserRole(\"Admin\")`",
+    note = "join conditions by `.or(..)` and `.and(..)`, or a list of them by `any(..)` and `all(..)`"
+)]
+pub trait IntoCondition {
+    /// The condition.
+    fn into_condition(self) -> Condition;
+}
+
+impl IntoCondition for Condition {
+    fn into_condition(self) -> Condition {
+        self
+    }
+}
+
 impl Condition {
     /// Either will do.
     #[must_use]
-    pub fn or(self, other: impl Into<Self>) -> Self {
+    pub fn or(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
             Node::Any(nodes) => nodes,
             node => vec![node],
         };
-        match other.into().0 {
+        match other.into_condition().0 {
             Node::Any(more) => nodes.extend(more),
             node => nodes.push(node),
         }
@@ -57,12 +76,12 @@ impl Condition {
 
     /// Both are required.
     #[must_use]
-    pub fn and(self, other: impl Into<Self>) -> Self {
+    pub fn and(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
             Node::All(nodes) => nodes,
             node => vec![node],
         };
-        match other.into().0 {
+        match other.into_condition().0 {
             Node::All(more) => nodes.extend(more),
             node => nodes.push(node),
         }
@@ -98,8 +117,8 @@ impl Requirement {
     ///
     /// # Errors
     /// Every problem with it, each with the correction.
-    pub fn new(condition: impl Into<Condition>) -> Result<Self, InvalidRequirement> {
-        let node = condition.into().0;
+    pub fn new(condition: impl IntoCondition) -> Result<Self, InvalidRequirement> {
+        let node = condition.into_condition().0;
         invalid::check(&node)?;
         Ok(Self(Arc::new(node)))
     }
@@ -123,7 +142,26 @@ impl Requirement {
     /// the first with the fewest. Empty if no scope is required.
     #[must_use]
     pub fn scopes(&self, token: Option<&AccessToken>) -> Vec<&str> {
-        evaluate::scopes(&self.0, token.map(AccessToken::permissions).as_ref())
+        evaluate::scopes(&self.0, token.map(AccessToken::permissions).as_ref()).0
+    }
+}
+
+impl Requirement {
+    /// The scopes that the client should request after a refusal, by their short names: those of
+    /// the closest alternative, if they would be enough, or if a scope or a user is what the refusal
+    /// says is missing. Empty if requesting scopes does not help.
+    #[must_use]
+    pub fn scopes_after<'r>(&'r self, denied: &'r Denied, token: &AccessToken) -> Vec<&'r str> {
+        let (scopes, are_enough) = evaluate::scopes(&self.0, Some(&token.permissions()));
+        match denied {
+            // An application as itself has no scopes, whatever it requests.
+            _ if are_enough && !token.is_app_only() => scopes,
+            Denied::MissingScope { any_of, .. } if scopes.is_empty() => {
+                any_of.iter().map(String::as_str).collect()
+            }
+            Denied::MissingScope { .. } | Denied::UserRequired => scopes,
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use entra_dev_tenant::TokenBuilder;
 use entra_jwt_core::{
-    AppPermission, AuthenticationContext, Claim, Condition, Denied, Group, NotInGroup, Requirement,
-    RequirementProblem, Scope, UserRole, all, any,
+    AppPermission, AuthenticationContext, Claim, Condition, Denied, Group, IntoCondition,
+    NotInGroup, Requirement, RequirementProblem, Scope, UserRole, all, any,
 };
 use serde_json::json;
 
@@ -12,12 +12,12 @@ use crate::Setup;
 const SALES: &str = "5d0c5f51-3c1e-4c0a-9d0f-2b8f4f7b1c11";
 const AUDIT: &str = "7e1d6a62-4d2f-4d1b-8e1a-3c9a5a8c2d22";
 
-fn requirement(condition: impl Into<Condition>) -> Requirement {
+fn requirement(condition: impl IntoCondition) -> Requirement {
     Requirement::new(condition).unwrap()
 }
 
 /// The code of the denial, or `met`.
-fn check(setup: &Setup, condition: impl Into<Condition>, token: TokenBuilder<'_>) -> &'static str {
+fn check(setup: &Setup, condition: impl IntoCondition, token: TokenBuilder<'_>) -> &'static str {
     let token = setup.validate(token).unwrap();
     match requirement(condition).check(&token) {
         Ok(()) => "met",
@@ -328,6 +328,35 @@ async fn the_scopes_to_request_are_those_of_the_closest_way() {
         let requirement = requirement(condition);
         assert_eq!(requirement.scopes(None), without, "{requirement}");
         assert_eq!(requirement.scopes(Some(&token)), with, "{requirement}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_refusal_those_scopes_are_named_that_would_do() {
+    let setup = Setup::new().await;
+    let user = setup.validate(setup.user()).unwrap();
+    let app = setup.app().role("Other");
+    let app = setup.validate(app).unwrap();
+    let write = || Scope("Reports.Write");
+    for (token, condition, scopes) in [
+        (&user, write().into(), &["Reports.Write"][..]),
+        (&user, UserRole("Admin").or(write()), &["Reports.Write"]),
+        (&user, UserRole("Admin").and(write()), &[]),
+        (&user, write().and(UserRole("Admin")), &["Reports.Write"]),
+        // The closest way is the role alone, but what is said to be missing is the scope.
+        (
+            &user,
+            write().and(UserRole("Editor")).or(UserRole("Admin")),
+            &["Reports.Write"],
+        ),
+        // An application that signs no user in cannot have one.
+        (&app, write().into(), &["Reports.Write"]),
+        (&app, AppPermission("A").or(write()), &[]),
+    ] {
+        let requirement = requirement(condition);
+        let denied = requirement.check(token).unwrap_err();
+        let found = requirement.scopes_after(&denied, token);
+        assert_eq!(found, scopes, "{requirement}: {denied:?}");
     }
 }
 
