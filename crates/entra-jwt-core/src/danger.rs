@@ -1,5 +1,11 @@
 //! Settings that weaken the protection. Each needs a reason; reviewers search for `dangerous()`.
 
+#[cfg(feature = "testing")]
+use crate::access_token::{AccessToken, TokenVersion};
+#[cfg(feature = "testing")]
+use crate::rejection::{Part, Rejection};
+#[cfg(feature = "testing")]
+use crate::unverified::Unverified;
 use crate::validator::ValidatorBuilder;
 
 /// The weakening settings of a [`ValidatorBuilder`]; see [`ValidatorBuilder::dangerous`].
@@ -16,5 +22,109 @@ impl DangerousValidatorBuilder {
     pub fn accept_keys_of_other_clouds(mut self) -> ValidatorBuilder {
         self.0.accepts_keys_of_other_clouds = true;
         self.0
+    }
+}
+
+/// An access token of these claims, which nobody signed: for tests of what is done with one.
+///
+/// `claims` is a JSON object. What every token has and it lacks is filled in: `tid`, `iss`, `aud`,
+/// `azp`, `sub`, `iat`, `nbf`, and an `exp` in the year 2100. Nothing of it is checked.
+///
+/// ```
+/// let claims = serde_json::json!({ "oid": "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "scp": "Read" });
+/// let token = entra_jwt_core::danger::trusted_token(claims)?;
+/// assert!(token.is_delegated());
+/// # Ok::<(), entra_jwt_core::Rejection>(())
+/// ```
+///
+/// # Errors
+/// If it is no object, or if a claim has another type than in tokens of Entra.
+#[cfg(feature = "testing")]
+pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
+
+    const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+    const CLIENT: &str = "22222222-2222-4222-8222-222222222222";
+    const API: &str = "33333333-3333-4333-8333-333333333333";
+
+    let Value::Object(mut claims) = claims else {
+        return Err(Rejection::InvalidJson {
+            part: Part::Payload,
+        });
+    };
+    let tenant = claims.entry("tid").or_insert_with(|| TENANT.into());
+    let issuer = format!(
+        "https://login.microsoftonline.com/{}/v2.0",
+        tenant.as_str().unwrap_or_default()
+    );
+    for (claim, value) in [
+        ("iss", json!(issuer)),
+        ("aud", json!(API)),
+        ("azp", json!(CLIENT)),
+        ("sub", json!("subject")),
+        ("iat", json!(1_577_836_800)),
+        ("nbf", json!(1_577_836_800)),
+        ("exp", json!(4_102_444_800_u64)),
+    ] {
+        claims.entry(claim).or_insert(value);
+    }
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = encode(&json!({ "alg": "none", "kid": "trusted in tests" }));
+    let compact = format!("{header}.{}.", encode(&Value::Object(claims)));
+
+    let token = Unverified::parse_up_to(&compact, usize::MAX)?;
+    if let Some(fault) = token.type_fault {
+        return Err(fault);
+    }
+    let tenant = token.claims.tenant.as_deref();
+    let tenant = tenant.and_then(|tenant| tenant.parse().ok());
+    let tenant = tenant.ok_or(Rejection::MissingClaim { claim: "tid" })?;
+    let issuer = token.claims.issuer.as_deref().unwrap_or_default();
+    let version = if issuer.ends_with("/v2.0") {
+        TokenVersion::V2
+    } else {
+        TokenVersion::V1
+    };
+    Ok(AccessToken::new(
+        tenant,
+        version,
+        token.compact().into(),
+        token.key_id,
+        token.claims,
+    ))
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_of_json_has_what_it_says_and_what_every_token_has() {
+        let token = trusted_token(json!({ "roles": ["Reader"], "idtyp": "app" })).unwrap();
+        assert!(token.is_app_only());
+        assert_eq!(token.roles().collect::<Vec<_>>(), ["Reader"]);
+        assert_eq!(token.version(), TokenVersion::V2);
+        assert!(token.issuer().contains(&token.tenant_id().to_string()));
+        assert_eq!(token.claim("idtyp"), Some(json!("app")));
+        let v1 = trusted_token(json!({ "iss": "https://sts.windows.net/x/" })).unwrap();
+        assert_eq!(v1.version(), TokenVersion::V1);
+    }
+
+    #[test]
+    fn what_no_token_could_be_is_none() {
+        for claims in [
+            json!(null),
+            json!([]),
+            json!({ "exp": "4102444800" }),
+            json!({ "scp": ["a"] }),
+            json!({ "tid": "contoso.com" }),
+            json!({ "tid": 5 }),
+        ] {
+            assert!(trusted_token(claims.clone()).is_err(), "{claims}");
+        }
     }
 }
