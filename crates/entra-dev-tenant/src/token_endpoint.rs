@@ -9,7 +9,7 @@ use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::documents::Authority;
 use crate::entra_error::EntraError;
@@ -39,6 +39,7 @@ struct TokenRequest {
     client_id: Option<String>,
     client_secret: Option<String>,
     scope: Option<String>,
+    claims: Option<String>,
 }
 
 pub(crate) async fn answer(tenant: &Inner, authority: &str, request: Request<Body>) -> Response {
@@ -98,7 +99,38 @@ fn grant(tenant: &Inner, authority: &str, request: TokenRequest) -> Result<Strin
         .roles
         .iter()
         .fold(token, |token, role| token.role(role));
-    Ok(token.mint())
+    Ok(asked_for(token, request.claims.as_deref())?.mint())
+}
+
+/// The token with what a claims request asks for: whatever authentication context that is, it
+/// counts as satisfied.
+fn asked_for<'t>(
+    mut token: TokenBuilder<'t>,
+    claims: Option<&str>,
+) -> Result<TokenBuilder<'t>, EntraError> {
+    let claims: Value = match claims {
+        None => return Ok(token),
+        Some(text) => serde_json::from_str(text).map_err(|_| EntraError {
+            error: "invalid_request",
+            code: 9_002_313,
+            message: "Invalid request. Request is malformed or invalid.".to_owned(),
+        })?,
+    };
+    let asked = &claims["access_token"];
+    for capability in values(&asked["xms_cc"]) {
+        token = token.capability(capability);
+    }
+    for context in values(&asked["acrs"]) {
+        token = token.authentication_context(context);
+    }
+    Ok(token)
+}
+
+/// What a claim is asked to have: one `value`, or any of `values` (OpenID Connect Core §5.5.1).
+fn values(claim: &Value) -> impl Iterator<Item = &str> {
+    let one = claim["value"].as_str();
+    let several = claim["values"].as_array().into_iter().flatten();
+    one.into_iter().chain(several.filter_map(Value::as_str))
 }
 
 fn required(parameter: Option<String>, name: &str) -> Result<String, EntraError> {

@@ -78,6 +78,53 @@ async fn client_credentials_are_granted_or_refused_as_entra_does() {
     assert_eq!(tenant.token_endpoint().hits(), 9);
 }
 
+#[tokio::test]
+async fn a_claims_request_is_granted_as_if_its_sign_in_had_succeeded() {
+    let tenant = DevTenant::builder()
+        .client(CLIENT, "s3cret", ["Reports.Read.All"])
+        .start()
+        .await
+        .unwrap();
+    let url = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
+    let ask = async |claims: &str| {
+        let scope = format!("api://{API}/.default");
+        let request = client().post(&url).form(&[
+            ("grant_type", "client_credentials"),
+            ("client_id", CLIENT),
+            ("client_secret", "s3cret"),
+            ("scope", &scope),
+            ("claims", claims),
+        ]);
+        let response = request.send().await.unwrap();
+        response.json::<Value>().await.unwrap()
+    };
+    for (claims, capabilities, contexts) in [
+        (json!({}), json!(null), json!(null)),
+        (json!({ "access_token": null }), json!(null), json!(null)),
+        (
+            json!({ "access_token": { "acrs": { "essential": true, "value": "c1" } } }),
+            json!(null),
+            json!(["c1"]),
+        ),
+        (
+            json!({ "access_token": {
+                "xms_cc": { "values": ["cp1"] },
+                "acrs": { "values": ["c1", "c2"] },
+            } }),
+            json!(["cp1"]),
+            json!(["c1", "c2"]),
+        ),
+    ] {
+        let answer = ask(&claims.to_string()).await;
+        let token = decoded(answer["access_token"].as_str().unwrap(), 1);
+        assert_eq!(
+            (&token["xms_cc"], &token["acrs"]),
+            (&capabilities, &contexts)
+        );
+    }
+    assert_eq!(ask("{").await["error"], "invalid_request");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_can_hang_fail_and_recover_and_the_tenant_can_be_down() {
     let tenant = DevTenant::start().await.unwrap();
