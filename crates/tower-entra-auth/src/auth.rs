@@ -7,25 +7,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_jwt_core::{Explain, Report, Requirement, Unverified, Validator};
-use http::{HeaderMap, Response};
+#[cfg(feature = "testing")]
+use entra_jwt_core::AccessToken;
+use entra_jwt_core::{
+    Explain, IntoCondition, InvalidRequirement, Report, Requirement, Unverified, Validator,
+};
+use http::{Extensions, HeaderMap, HeaderName, Request, Response, Uri};
 use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::after_check::Remembering;
+use crate::answers::{Answers, Hook};
 use crate::bearer;
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
-use crate::caller::{AuthId, Caller, Proof};
+use crate::caller::{Anonymous, AuthId, Caller, Proof};
 use crate::keys::{KeyStore, Missing, TrustedKey};
 use crate::layer::EntraLayer;
-use crate::log::RefusalLog;
 use crate::metrics::{self, Lookup};
 use crate::refusal::Refusal;
-use crate::respond::RefusalDetail;
+use crate::require::RequireLayer;
+use crate::respond::Words;
 use crate::status::Status;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
+use crate::token_source::TokenPlace;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -47,7 +53,10 @@ pub(crate) struct Parts {
     pub(crate) token_cache: Option<TokenCache>,
     pub(crate) clock: Clock,
     pub(crate) max_token_length: usize,
-    pub(crate) refusal_detail: RefusalDetail,
+    pub(crate) token_place: TokenPlace,
+    /// The header that is nothing but the token, if there is such a one.
+    pub(crate) token_header: Option<HeaderName>,
+    pub(crate) removes_token: bool,
 }
 
 /// One authority with its rules and its keys, however many tenants it admits.
@@ -57,9 +66,8 @@ pub(crate) struct TrustedIssuer {
 }
 
 struct Inner {
-    id: AuthId,
     parts: Parts,
-    log: RefusalLog,
+    answers: Arc<Answers>,
 }
 
 impl Drop for Inner {
@@ -69,6 +77,11 @@ impl Drop for Inner {
         }
     }
 }
+
+/// Says in a request's extensions that its token was taken away: who finds none must not think that
+/// none was sent.
+#[derive(Clone)]
+struct TokenRemoved;
 
 /// What is to happen to a request.
 pub(crate) enum Decision {
@@ -106,22 +119,51 @@ impl EntraAuth {
         Self::builder().environment().build()
     }
 
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, words: Words, hook: Option<Hook>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
 
+        let id = AuthId(NEXT.fetch_add(1, Ordering::Relaxed));
         Self {
             inner: Arc::new(Inner {
-                id: AuthId(NEXT.fetch_add(1, Ordering::Relaxed)),
                 parts,
-                log: RefusalLog::default(),
+                answers: Arc::new(Answers::new(id, words, hook)),
             }),
         }
     }
 
     /// The Layer that protects a service.
-    #[must_use]
     pub fn layer(&self) -> EntraLayer {
         EntraLayer::new(self.clone())
+    }
+
+    /// A Layer that lets only callers pass that meet the condition, for a route behind
+    /// [`layer`](Self::layer): 403, or the challenge to step up, for the others.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, routing::get};
+    /// use tower_entra_auth::{AppPermission, EntraAuth, InvalidRequirement, Scope};
+    ///
+    /// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+    ///     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
+    ///     Ok(Router::new()
+    ///         .route("/reports", get(|| async { "…" }).layer(readers))
+    ///         .layer(auth.layer()))
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If no token of Entra could meet the condition, or every one would: every problem with it,
+    /// each with the correction.
+    pub fn require(
+        &self,
+        condition: impl IntoCondition,
+    ) -> Result<RequireLayer, InvalidRequirement> {
+        Ok(RequireLayer::new(
+            self.clone(),
+            Requirement::new(condition)?,
+        ))
     }
 
     /// Waits for the first keys; returns at once if they are there. Optional: without it they are
@@ -217,19 +259,19 @@ impl EntraAuth {
     /// Whether this `EntraAuth`, or a clone of it, verified the caller.
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
-        caller.verified_by() == self.inner.id
+        caller.verified_by() == self.inner.answers.id()
     }
 
     /// Decides about a request by its headers, without awaiting anything.
-    pub(crate) fn decide(&self, headers: &HeaderMap) -> Decision {
-        match self.try_decide(headers) {
+    pub(crate) fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
+        match self.try_decide(headers, uri) {
             Ok(decision) => decision,
             Err(refusal) => Decision::Refuse(refusal),
         }
     }
 
-    fn try_decide(&self, headers: &HeaderMap) -> Result<Decision, Refusal> {
-        let sent = bearer::sent(headers)?;
+    fn try_decide(&self, headers: &HeaderMap, uri: &Uri) -> Result<Decision, Refusal> {
+        let sent = self.inner.parts.token_place.find(headers, uri)?;
         let now = Instant::now();
         if let Some(caller) = self.remembered(sent, now) {
             return Ok(self.accepted(caller, true));
@@ -276,7 +318,7 @@ impl EntraAuth {
             metrics::token_lookup(Lookup::Miss);
             return None;
         };
-        let proof = caller.proof();
+        let proof = caller.proof()?;
         let issuer = &self.inner.parts.issuers[proof.issuer];
         let _ = issuer.keys.keep_running(now);
         let still_holds = issuer.keys.trusts(&proof.key, now)
@@ -355,22 +397,126 @@ impl EntraAuth {
         let token = validator.finish(token, Some(key.key()), (self.inner.parts.clock)())?;
         validator
             .default_permission(&token)
-            .map_err(Refusal::Denied)?;
+            .map_err(Refusal::denied)?;
         let proof = Proof {
-            verified_by: self.inner.id,
             issuer,
             key,
             verified_at: now,
         };
-        Ok(Caller::new(token, proof))
+        Ok(Caller::new(token, &self.inner.answers, proof))
     }
 
-    pub(crate) fn refusal_detail(&self) -> RefusalDetail {
-        self.inner.parts.refusal_detail
+    /// Whether a requirement is met by the caller of a request.
+    pub(crate) fn check(
+        &self,
+        requirement: &Requirement,
+        request: &Extensions,
+    ) -> Result<(), Refusal> {
+        let Some(caller) = request.get::<Caller>() else {
+            let anonymous = request.get::<Anonymous>();
+            return Err(match anonymous {
+                Some(Anonymous(by)) if by.id() == self.inner.answers.id() => Refusal::NoCredentials,
+                Some(_) => Refusal::WrongLayer { of_another: true },
+                None => Refusal::WrongLayer { of_another: false },
+            });
+        };
+        self.check_caller(requirement, caller)
     }
 
-    pub(crate) fn log(&self) -> &RefusalLog {
-        &self.inner.log
+    pub(crate) fn check_caller(
+        &self,
+        requirement: &Requirement,
+        caller: &Caller,
+    ) -> Result<(), Refusal> {
+        if !self.has_verified(caller) {
+            return Err(Refusal::WrongLayer { of_another: true });
+        }
+        requirement.check(caller).map_err(|denied| {
+            let scopes = requirement.scopes_after(&denied, caller);
+            Refusal::Denied {
+                scopes: scopes.into_iter().map(str::to_owned).collect(),
+                denied,
+            }
+        })
+    }
+
+    /// Marks the header that has the token as sensitive, so that whoever prints headers leaves its
+    /// value out.
+    pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
+        let name = self.inner.parts.token_header.as_ref();
+        if let Some(value) = name.and_then(|name| request.get_mut(name)) {
+            value.set_sensitive(true);
+        }
+    }
+
+    /// The same for a request whose headers nobody looked at: there may be several.
+    fn hide_tokens(&self, request: &mut HeaderMap) {
+        let token_header = self.inner.parts.token_header.as_ref();
+        for (name, value) in request.iter_mut() {
+            if Some(name) == token_header {
+                value.set_sensitive(true);
+            }
+        }
+    }
+
+    /// Hands a verified caller on with the request.
+    pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
+        request.extensions_mut().insert(caller);
+        self.remove_token(request);
+    }
+
+    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
+    /// verified is not this one's.
+    pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
+        let anonymous = Anonymous(Arc::clone(&self.inner.answers));
+        let extensions = request.extensions_mut();
+        extensions.remove::<Caller>();
+        extensions.insert(anonymous);
+        self.hide_tokens(request.headers_mut());
+        self.remove_token(request);
+    }
+
+    fn remove_token<B>(&self, request: &mut Request<B>) {
+        let parts = &self.inner.parts;
+        let Some(name) = parts.token_header.as_ref().filter(|_| parts.removes_token) else {
+            return;
+        };
+        if request.headers_mut().remove(name).is_some() {
+            request.extensions_mut().insert(TokenRemoved);
+        }
+    }
+
+    /// Whether a Layer further out removed the token of a request.
+    pub(crate) fn was_removed(request: &Extensions) -> bool {
+        request.get::<TokenRemoved>().is_some()
+    }
+
+    /// A caller whom nobody verified.
+    #[cfg(feature = "testing")]
+    pub(crate) fn trusted(&self, token: AccessToken) -> Caller {
+        Caller::trusted(token, &self.inner.answers)
+    }
+
+    /// The answer to a request that is refused.
+    pub(crate) fn answer<B>(
+        &self,
+        refusal: &Refusal,
+        request: &Request<B>,
+    ) -> Response<Full<Bytes>> {
+        let caller = match refusal {
+            // Who is calling is known from a Layer further out, but not by this token.
+            Refusal::Denied { .. } | Refusal::Challenged { .. } => {
+                let caller = request.extensions().get::<Caller>();
+                caller.filter(|caller| self.has_verified(caller))
+            }
+            _ => None,
+        };
+        let answers = &self.inner.answers;
+        answers.answer(refusal, caller, request.method(), request.headers())
+    }
+
+    pub(crate) fn answers(&self) -> &Arc<Answers> {
+        &self.inner.answers
     }
 }
 
@@ -433,7 +579,7 @@ impl fmt::Debug for EntraAuth {
         let issuers = &self.inner.parts.issuers;
         formatter
             .debug_struct("EntraAuth")
-            .field("id", &self.inner.id.0)
+            .field("id", &self.inner.answers.id().0)
             .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
     }
@@ -446,21 +592,27 @@ impl EntraAuth {
         let both = [&self.inner, &other.inner];
         let issuers = both.into_iter().flat_map(|inner| &inner.parts.issuers);
         let parts = &self.inner.parts;
-        Self::new(Parts {
-            issuers: issuers
-                .map(|issuer| TrustedIssuer {
-                    validator: issuer.validator.clone(),
-                    keys: Arc::clone(&issuer.keys),
-                })
-                .collect(),
-            tenant_rule: None,
-            token_cache: Some(TokenCache::new(
-                TokenCache::DEFAULT_BYTES,
-                TokenCache::DEFAULT_TTL,
-            )),
-            clock: Arc::clone(&parts.clock),
-            max_token_length: parts.max_token_length,
-            refusal_detail: parts.refusal_detail,
-        })
+        Self::new(
+            Parts {
+                issuers: issuers
+                    .map(|issuer| TrustedIssuer {
+                        validator: issuer.validator.clone(),
+                        keys: Arc::clone(&issuer.keys),
+                    })
+                    .collect(),
+                tenant_rule: None,
+                token_cache: Some(TokenCache::new(
+                    TokenCache::DEFAULT_BYTES,
+                    TokenCache::DEFAULT_TTL,
+                )),
+                clock: Arc::clone(&parts.clock),
+                max_token_length: parts.max_token_length,
+                token_place: TokenPlace::default(),
+                token_header: None,
+                removes_token: false,
+            },
+            Words::default(),
+            None,
+        )
     }
 }

@@ -1,34 +1,124 @@
-//! [`Caller`] as an extractor of axum.
+//! Extractors of axum: the caller, perhaps no caller, and claims as a type of one's own.
 
-use axum_core::extract::FromRequestParts;
+use std::any::type_name;
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::request::Parts;
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
 
-use crate::caller::Caller;
-use crate::log::RefusalLog;
+use crate::answers;
+use crate::caller::{Anonymous, Caller};
+use crate::handler_refusal::HandlerRefusal;
 use crate::refusal::Refusal;
-use crate::respond::{self, Protocol, RefusalDetail};
+use crate::respond::Form;
 
-/// No Layer of ours ran before the handler: the answer is 500, and the log says what to do.
+/// The answer of an extractor that did not find what the handler wants: the same that the Layer
+/// would give.
 #[derive(Debug)]
-pub struct NoCaller {
-    protocol: Protocol,
+pub struct ExtractorRefusal(Box<http::Response<Full<Bytes>>>);
+
+/// Refuses anonymous requests by 401. Where no Layer of an `EntraAuth` ran, the answer is 500, and
+/// the log says what to do.
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ExtractorRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ExtractorRefusal> {
+        match optional(parts)? {
+            Some(caller) => Ok(caller),
+            None => Err(refused(parts, &Refusal::NoCredentials)),
+        }
+    }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = NoCaller;
+/// `None` for an anonymous request; see [`EntraLayer::optional`](crate::EntraLayer::optional).
+impl<S: Sync> OptionalFromRequestParts<S> for Caller {
+    type Rejection = ExtractorRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoCaller> {
-        parts.extensions.get().cloned().ok_or_else(|| NoCaller {
-            protocol: Protocol::of(&parts.headers),
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &S,
+    ) -> Result<Option<Self>, ExtractorRefusal> {
+        optional(parts)
+    }
+}
+
+/// The token's claims as a struct of your own, read from the payload with each request.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tower_entra_auth::CustomClaims;
+///
+/// #[derive(Deserialize)]
+/// struct Office {
+///     office: Option<String>, // an optional claim of the app registration
+/// }
+///
+/// async fn office(CustomClaims(claims): CustomClaims<Office>) -> String {
+///     claims.office.unwrap_or_default()
+/// }
+/// ```
+///
+/// A token whose claims do not fit the type is valid, but of no use here: 403 (`other_claims`).
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "taken apart by its pattern")]
+pub struct CustomClaims<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
+    type Rejection = ExtractorRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ExtractorRefusal> {
+        let caller = <Caller as FromRequestParts<S>>::from_request_parts(parts, state).await?;
+        // What serde says may quote a claim.
+        caller.claims_as().map(Self).map_err(|_| {
+            let wanted = type_name::<T>();
+            refused(parts, &Refusal::OtherClaims { wanted })
         })
     }
 }
 
-impl IntoResponse for NoCaller {
+/// The caller, or nobody: by what the nearest Layer put into the request.
+fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
+    match parts.extensions.get::<Caller>() {
+        Some(caller) => Ok(Some(
+            caller
+                .clone()
+                .answered_in(Form::of(&parts.method, &parts.headers)),
+        )),
+        None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
+        None => {
+            let refusal = Refusal::WrongLayer { of_another: false };
+            Err(refused(parts, &refusal))
+        }
+    }
+}
+
+/// Answered as the nearest Layer answers.
+fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
+    let caller = parts.extensions.get::<Caller>();
+    let anonymous = parts.extensions.get::<Anonymous>();
+    let answers = caller
+        .map(Caller::answers)
+        .or(anonymous.map(|Anonymous(answers)| answers));
+    let answer = match answers {
+        Some(answers) => answers.answer(refusal, caller, &parts.method, &parts.headers),
+        None => answers::wrong_layer(refusal, &parts.method, &parts.headers),
+    };
+    ExtractorRefusal(Box::new(answer))
+}
+
+impl IntoResponse for ExtractorRefusal {
     fn into_response(self) -> Response {
-        // A fault of the program, not of a request: each one is written.
-        RefusalLog::default().refused(&Refusal::WrongLayer);
-        respond::response(&Refusal::WrongLayer, RefusalDetail::Code, self.protocol).into_response()
+        (*self.0).into_response()
+    }
+}
+
+/// In the form that the request asked for when the caller was extracted; in text if the caller was
+/// taken from the extensions.
+impl IntoResponse for HandlerRefusal {
+    fn into_response(self) -> Response {
+        self.response().into_response()
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn sent(headers: &HeaderMap) -> Result<&[u8], Refusal> {
         .unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end_of_scheme);
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Err(Refusal::NoCredentials);
+        return Err(Refusal::OtherScheme);
     }
     let token = match rest {
         [b' ', rest @ ..] => rest.trim_ascii_start(),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_or_another_scheme_is_no_credentials() {
+    fn no_header_and_another_scheme_are_told_apart() {
         assert_eq!(read(&[]), Err("no_credentials"));
         for value in [
             &b""[..],
@@ -119,7 +119,7 @@ mod tests {
             b"a.b.c",
             b"\xc3\xa9",
         ] {
-            assert_eq!(read(&[value]), Err("no_credentials"), "{value:?}");
+            assert_eq!(read(&[value]), Err("other_scheme"), "{value:?}");
         }
     }
 

@@ -14,8 +14,10 @@ use crate::keys::KeyStore;
 use crate::keys::discovery::Discovery;
 use crate::keys::source::Source;
 use crate::metrics;
+use crate::respond::Words;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
+use crate::token_source::TokenPlace;
 
 /// What templates have where an id belongs.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
@@ -48,6 +50,7 @@ impl EntraAuthBuilder {
         let audiences = self.checked_audiences(&mut problems);
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
+        self.check_token_place(&mut problems);
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
 
         let rules = match (cloud, tenancy, client_id) {
@@ -73,11 +76,12 @@ impl EntraAuthBuilder {
         metrics::describe();
         self.announce(&validator, source.name());
         let keys = KeyStore::new(source, self.keeping);
+        let words = self.words(&validator);
         let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
         let tenant_rule = self
             .tenant_rule
             .map(|rule| Remembering::new(rule.with_ttl(ttl)));
-        Ok(EntraAuth::new(Parts {
+        let parts = Parts {
             issuers: vec![TrustedIssuer { validator, keys }],
             tenant_rule,
             token_cache: self
@@ -85,8 +89,20 @@ impl EntraAuthBuilder {
                 .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
             clock: self.clock,
             max_token_length: self.max_token_length,
-            refusal_detail: self.refusal_detail,
-        }))
+            token_header: self.token_place.header(),
+            token_place: self.token_place,
+            removes_token: self.removes_token,
+        };
+        Ok(EntraAuth::new(parts, words, self.hook))
+    }
+
+    /// What answers say of this API and its authority.
+    fn words(&self, validator: &Validator) -> Words {
+        Words {
+            detail: self.refusal_detail,
+            app_id_uri: validator.app_id_uri(),
+            authorization_uri: validator.authority().authorization_uri(),
+        }
     }
 
     /// The rules, of settings that are good each by itself.
@@ -228,6 +244,30 @@ impl EntraAuthBuilder {
                 });
                 None
             }
+        }
+    }
+
+    fn check_token_place(&self, problems: &mut Vec<Problem>) {
+        if self.removes_token && self.token_place.header().is_none() {
+            problems.push(Problem {
+                setting: "remove_token_header".to_owned(),
+                text: "the token source names no header to remove; return it from \
+                    TokenSource::header"
+                    .to_owned(),
+            });
+        }
+        let parameter = match &self.token_place {
+            TokenPlace::HeaderOrQuery(parameter) => &**parameter,
+            TokenPlace::Header | TokenPlace::Brought(_) => return,
+        };
+        if parameter.is_empty() || !parameter.bytes().all(is_unreserved) {
+            problems.push(Problem {
+                setting: "token_in_query".to_owned(),
+                text: format!(
+                    "\"{}\" is not the name of a parameter, such as access_token",
+                    printable(parameter)
+                ),
+            });
         }
     }
 
@@ -447,4 +487,9 @@ fn cloud_by_host(authority: &str) -> Option<Cloud> {
     let host = authority.strip_prefix("https://").unwrap_or(authority);
     let host = host.strip_suffix('/').unwrap_or(host);
     Cloud::ALL.into_iter().find(|cloud| cloud.is_host(host))
+}
+
+/// What a query never has to escape (RFC 3986 §2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use entra_jwt_core::{Cloud, Tenancy, TenantId, Unverified, Validator};
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::Full;
 use tower_service::Service;
 
+use crate::answers::{Hook, Refused};
 use crate::danger::DangerousBuilder;
 use crate::endpoint::printable;
 use crate::environment;
@@ -20,6 +22,7 @@ use crate::keys::source::{Brought, KeySource, Source};
 use crate::respond::RefusalDetail;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
+use crate::token_source::{TokenPlace, TokenSource};
 
 /// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
 ///
@@ -48,6 +51,9 @@ use crate::token_cache::TokenCache;
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
+/// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
+/// | [`token_source`](Self::token_source) | the `Authorization` header |
+/// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[must_use = "nothing is protected before build()"]
@@ -69,6 +75,9 @@ pub struct EntraAuthBuilder {
     pub(crate) clock_skew: Duration,
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
+    pub(crate) hook: Option<Hook>,
+    pub(crate) token_place: TokenPlace,
+    pub(crate) removes_token: bool,
     pub(crate) clock: Clock,
     pub(crate) http_client: Option<HttpClient>,
     pub(crate) has_custom_signing_key: bool,
@@ -170,6 +179,9 @@ impl EntraAuthBuilder {
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
+            hook: None,
+            token_place: TokenPlace::default(),
+            removes_token: false,
             clock: Arc::new(SystemTime::now),
             http_client: None,
             has_custom_signing_key: false,
@@ -330,6 +342,45 @@ impl EntraAuthBuilder {
     /// How much a refused caller learns.
     pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
         self.refusal_detail = detail;
+        self
+    }
+
+    /// Makes the answers to refused requests, each from the one that it would get: for a body or
+    /// headers of your own, or for a challenge that only the service knows of. The inner service
+    /// is not called, whatever the answer is. If the function panics the answer is 500.
+    ///
+    /// ```
+    /// use tower_entra_auth::EntraAuth;
+    ///
+    /// let settings = EntraAuth::builder().on_refusal(|refused, mut answer| {
+    ///     let code = refused.code().unwrap_or("no_token");
+    ///     answer.headers_mut().insert("x-refused", http::HeaderValue::from_static(code));
+    ///     answer
+    /// });
+    /// ```
+    pub fn on_refusal<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Where the token is, if not in the `Authorization` header, which is then not looked at.
+    pub fn token_source(mut self, source: impl TokenSource) -> Self {
+        self.token_place = TokenPlace::Brought(Box::new(source));
+        self
+    }
+
+    /// Removes the `Authorization` header, or the one that the
+    /// [token source](TokenSource::header) names, before the inner service is called, so that
+    /// nobody there hands the token on or writes it down.
+    /// [`Caller::bearer_token`](crate::Caller::bearer_token) still has it.
+    ///
+    /// Of several Layers around one service only the innermost should do so: those inside of one
+    /// that does find no token, and refuse.
+    pub fn remove_token_header(mut self) -> Self {
+        self.removes_token = true;
         self
     }
 

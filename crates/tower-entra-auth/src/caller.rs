@@ -7,7 +7,13 @@ use std::sync::Arc;
 use entra_jwt_core::AccessToken;
 use tokio::time::Instant;
 
+use crate::answers::Answers;
+use crate::claims_challenge::ClaimsChallenge;
+use crate::handler_refusal::HandlerRefusal;
 use crate::keys::TrustedKey;
+use crate::refusal::Refusal;
+#[cfg(feature = "axum")]
+use crate::respond::Form;
 
 /// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
 ///
@@ -15,54 +21,115 @@ use crate::keys::TrustedKey;
 /// Cloning costs one reference count. Its `Debug` shows neither the token nor a claim about a
 /// person.
 #[derive(Clone)]
-pub struct Caller(Arc<Verified>);
+pub struct Caller {
+    verified: Arc<Verified>,
+    /// How this request wants to be answered, as far as that was looked at.
+    #[cfg(feature = "axum")]
+    form: Form,
+}
 
 struct Verified {
     token: AccessToken,
-    proof: Proof,
+    /// Of whom verified the token.
+    answers: Arc<Answers>,
+    /// `None` only of callers that are made up for tests.
+    proof: Option<Proof>,
 }
 
 /// How it is known who is calling.
 pub(crate) struct Proof {
-    pub(crate) verified_by: AuthId,
-    /// Which of its issuers.
+    /// Which of its issuers it is.
     pub(crate) issuer: usize,
     /// The key that signed.
     pub(crate) key: Arc<TrustedKey>,
     pub(crate) verified_at: Instant,
 }
 
+/// A request that passed the Layer of this `EntraAuth` without a token: it may, or its path is
+/// open. A `Caller` beside it in the request's extensions is of a Layer further in.
+#[derive(Clone)]
+pub(crate) struct Anonymous(pub(crate) Arc<Answers>);
+
 /// Which `EntraAuth` verified a caller.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct AuthId(pub(crate) u64);
 
 impl Caller {
-    pub(crate) fn new(token: AccessToken, proof: Proof) -> Self {
-        Self(Arc::new(Verified { token, proof }))
+    pub(crate) fn new(token: AccessToken, answers: &Arc<Answers>, proof: Proof) -> Self {
+        Self::of(Verified {
+            token,
+            answers: Arc::clone(answers),
+            proof: Some(proof),
+        })
+    }
+
+    /// Whom nobody verified.
+    #[cfg(feature = "testing")]
+    pub(crate) fn trusted(token: AccessToken, answers: &Arc<Answers>) -> Self {
+        Self::of(Verified {
+            token,
+            answers: Arc::clone(answers),
+            proof: None,
+        })
+    }
+
+    fn of(verified: Verified) -> Self {
+        Self {
+            verified: Arc::new(verified),
+            #[cfg(feature = "axum")]
+            form: Form::Text,
+        }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn answered_in(self, form: Form) -> Self {
+        Self { form, ..self }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// The token as the client sent it: a secret. Never log it, and never forward it to another
     /// service; exchange it for a token of that service instead (on-behalf-of).
     #[must_use]
     pub fn bearer_token(&self) -> &str {
-        self.0.token.compact()
+        self.verified.token.compact()
+    }
+
+    /// The refusal that asks the client for a token with more claims, for a handler to return:
+    /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403.
+    ///
+    /// For an authentication context, require it: `auth.require(AuthenticationContext("c1"))?` is
+    /// the Layer of a route, and [`RequireLayer::check`](crate::RequireLayer::check) asks for it in
+    /// a handler.
+    pub fn challenge(&self, claims: ClaimsChallenge) -> HandlerRefusal {
+        let refusal = Refusal::challenged(claims, Some(self));
+        HandlerRefusal::new(self.answers(), self, refusal)
+    }
+
+    /// Whether the client declares that it understands claims challenges.
+    pub(crate) fn understands_challenges(&self) -> bool {
+        let mut capabilities = self.client_capabilities();
+        capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))
     }
 
     pub(crate) fn verified_by(&self) -> AuthId {
-        self.0.proof.verified_by
+        self.verified.answers.id()
     }
 
-    pub(crate) fn proof(&self) -> &Proof {
-        &self.0.proof
+    pub(crate) fn answers(&self) -> &Arc<Answers> {
+        &self.verified.answers
     }
 
-    pub(crate) fn verified_at(&self) -> Instant {
-        self.0.proof.verified_at
+    pub(crate) fn proof(&self) -> Option<&Proof> {
+        self.verified.proof.as_ref()
     }
 
     /// About how many bytes of memory it takes, once for all its clones.
     pub(crate) fn memory_size(&self) -> usize {
-        self.0.token.memory_size() + size_of::<Proof>()
+        self.verified.token.memory_size() + size_of::<Verified>() - size_of::<AccessToken>()
     }
 }
 
@@ -70,7 +137,7 @@ impl Deref for Caller {
     type Target = AccessToken;
 
     fn deref(&self) -> &AccessToken {
-        &self.0.token
+        &self.verified.token
     }
 }
 
@@ -78,7 +145,7 @@ impl fmt::Debug for Caller {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("Caller")
-            .field(&self.0.token)
+            .field(&self.verified.token)
             .finish()
     }
 }
@@ -87,7 +154,7 @@ impl fmt::Debug for Caller {
 impl Caller {
     /// Whether both are clones of one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.verified, &other.verified)
     }
 }
 
@@ -100,6 +167,7 @@ pub(crate) mod testing {
 
     use super::*;
     use crate::keys::Timeline;
+    use crate::respond::Words;
 
     /// A caller of a tenant that is made for it.
     pub(crate) async fn caller() -> Caller {
@@ -113,11 +181,11 @@ pub(crate) mod testing {
         let key = keys.iter().next().unwrap();
         let now = Instant::now();
         let proof = Proof {
-            verified_by: AuthId(0),
             issuer: 0,
             key: Arc::new(TrustedKey::new(Arc::clone(key), Timeline::new(now), now)),
             verified_at: now,
         };
-        Caller::new(token, proof)
+        let answers = Arc::new(Answers::new(AuthId(0), Words::default(), None));
+        Caller::new(token, &answers, proof)
     }
 }

@@ -1,6 +1,9 @@
 //! Settings that weaken the protection. Each needs a reason; reviewers search for `dangerous()`.
 
 use crate::builder::EntraAuthBuilder;
+use crate::token_source::TokenPlace;
+#[cfg(feature = "testing")]
+pub use crate::trusting::{TrustingLayer, TrustingService, trusted_caller};
 
 /// The weakening settings of an [`EntraAuthBuilder`]; see [`EntraAuthBuilder::dangerous`].
 #[derive(Debug)]
@@ -14,6 +17,17 @@ impl DangerousBuilder {
     /// Whoever can change that traffic can then make tokens that this service accepts.
     pub fn allow_plain_http_metadata(mut self) -> EntraAuthBuilder {
         self.0.allow_plain_http = true;
+        self.0
+    }
+
+    /// Takes the token from this parameter of the query where there is no `Authorization` header:
+    /// for clients that cannot set one, such as a browser's `EventSource` or `WebSocket`.
+    ///
+    /// Addresses are written into logs, histories and `Referer` headers, and tokens with them;
+    /// [`remove_token_header`](EntraAuthBuilder::remove_token_header) does not take them out. Answer
+    /// such requests with `Cache-Control: no-store` (RFC 6750 §2.3).
+    pub fn token_in_query(mut self, parameter: impl Into<String>) -> EntraAuthBuilder {
+        self.0.token_place = TokenPlace::HeaderOrQuery(parameter.into());
         self.0
     }
 

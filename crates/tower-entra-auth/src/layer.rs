@@ -15,18 +15,70 @@ use tower_service::Service;
 use crate::auth::{Decision, EntraAuth};
 use crate::body::ResponseBody;
 use crate::caller::Caller;
+use crate::open::{InvalidPath, Open};
 use crate::refusal::Refusal;
-use crate::respond::{self, Protocol};
 
 /// Protects a service; made by [`EntraAuth::layer`].
+///
+/// Without further settings every request needs a good token.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is protected before it is a Layer around a service"]
 pub struct EntraLayer {
     auth: EntraAuth,
+    open: Open,
+    is_optional: bool,
 }
 
 impl EntraLayer {
     pub(crate) fn new(auth: EntraAuth) -> Self {
-        Self { auth }
+        Self {
+            auth,
+            open: Open::default(),
+            is_optional: false,
+        }
+    }
+
+    /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
+    /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
+    /// route](EntraAuth::require) answers an anonymous request with 401.
+    pub fn optional(mut self) -> Self {
+        self.is_optional = true;
+        self
+    }
+
+    /// Lets every request to this path pass as an anonymous one, without a look at its token.
+    /// Better, where the router allows it: add the route after the Layer, outside of it.
+    ///
+    /// The path is the one that the Layer sees: inside [`axum::Router::nest`] without what stands
+    /// before. It is compared byte for byte, without the query.
+    ///
+    /// # Errors
+    /// If there could be another spelling of the path: if it has escapes, parameters, dots as
+    /// segments or empty ones.
+    ///
+    /// [`axum::Router::nest`]: https://docs.rs/axum/latest/axum/struct.Router.html#method.nest
+    pub fn open_path(mut self, path: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.path(path)?;
+        Ok(self)
+    }
+
+    /// Lets every request to this path and to all below pass; see [`open_path`](Self::open_path).
+    /// A request whose path has another spelling than its normal one needs a token.
+    ///
+    /// # Errors
+    /// As [`open_path`](Self::open_path), and for `/`, which would be everything.
+    pub fn open_prefix(mut self, path: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.prefix(path)?;
+        Ok(self)
+    }
+
+    /// Lets CORS preflights pass, for a CORS layer that is inside this one: `OPTIONS` with `Origin`
+    /// and `Access-Control-Request-Method` and without `Authorization`. Whatever else answers
+    /// `OPTIONS` inside is open with it. Better: put the CORS layer outside, so that refusals have
+    /// its headers too and no preflight comes here.
+    pub fn open_preflights(mut self) -> Self {
+        self.open = self.open.preflights();
+        self
     }
 }
 
@@ -36,7 +88,7 @@ impl<S> Layer<S> for EntraLayer {
     fn layer(&self, inner: S) -> Self::Service {
         EntraService {
             inner,
-            auth: self.auth.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -45,7 +97,7 @@ impl<S> Layer<S> for EntraLayer {
 #[derive(Clone, Debug)]
 pub struct EntraService<S> {
     inner: S,
-    auth: EntraAuth,
+    layer: EntraLayer,
 }
 
 impl<S> EntraService<S> {
@@ -78,34 +130,52 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let state = match self.auth.decide(request.headers()) {
+        let EntraLayer {
+            auth,
+            open,
+            is_optional,
+        } = &self.layer;
+        auth.hide_token(request.headers_mut());
+        if open.lets_pass(&request) {
+            return self.pass_anonymous(request);
+        }
+        match auth.decide(request.headers(), request.uri()) {
             Decision::Accept(caller) => {
-                request.extensions_mut().insert(caller);
-                State::Inner {
-                    future: self.inner.call(request),
-                }
+                auth.admit(&mut request, caller);
+                ResponseFuture::inner(self.inner.call(request))
+            }
+            Decision::Refuse(Refusal::NoCredentials)
+                if *is_optional && !EntraAuth::was_removed(request.extensions()) =>
+            {
+                self.pass_anonymous(request)
             }
             Decision::Refuse(refusal) => {
+                let answer = auth.answer(&refusal, &request);
                 self.give_back_readied();
-                let protocol = Protocol::of(request.headers());
-                State::Refused {
-                    response: Some(refused(&self.auth, &refusal, protocol)),
-                }
+                ResponseFuture::refused(answer)
             }
             Decision::Wait(waiting) => {
+                let parked = Parked {
+                    decision: Box::pin(waiting.decide()),
+                    accepted: false,
+                    service: self.inner.clone(),
+                    request,
+                    auth: auth.clone(),
+                };
                 self.give_back_readied();
-                State::Waiting {
-                    parked: Some(Box::new(Parked {
-                        decision: Box::pin(waiting.decide()),
-                        accepted: false,
-                        service: self.inner.clone(),
-                        request,
-                        auth: self.auth.clone(),
-                    })),
-                }
+                ResponseFuture::waiting(parked)
             }
-        };
-        ResponseFuture { state }
+        }
+    }
+}
+
+impl<S> EntraService<S> {
+    fn pass_anonymous<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        self.layer.auth.admit_anonymous(&mut request);
+        ResponseFuture::inner(self.inner.call(request))
     }
 }
 
@@ -117,13 +187,8 @@ impl<S: Clone> EntraService<S> {
     }
 }
 
-fn refused(auth: &EntraAuth, refusal: &Refusal, protocol: Protocol) -> Response<Full<Bytes>> {
-    auth.log().refused(refusal);
-    respond::response(refusal, auth.refusal_detail(), protocol)
-}
-
 pin_project! {
-    /// The response of an [`EntraService`].
+    /// The response of an [`EntraService`] or a [`RequireService`](crate::RequireService).
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -149,6 +214,33 @@ pin_project! {
         Waiting {
             parked: Option<Box<Parked<S, B>>>,
         },
+    }
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(crate) fn inner(future: S::Future) -> Self {
+        Self {
+            state: State::Inner { future },
+        }
+    }
+
+    pub(crate) fn refused(response: Response<Full<Bytes>>) -> Self {
+        Self {
+            state: State::Refused {
+                response: Some(response),
+            },
+        }
+    }
+
+    fn waiting(parked: Parked<S, B>) -> Self {
+        Self {
+            state: State::Waiting {
+                parked: Some(Box::new(parked)),
+            },
+        }
     }
 }
 
@@ -218,12 +310,11 @@ where
         if !self.accepted {
             match ready!(self.decision.as_mut().poll(context)) {
                 Ok(caller) => {
-                    self.request.extensions_mut().insert(caller);
+                    self.auth.admit(&mut self.request, caller);
                     self.accepted = true;
                 }
                 Err(refusal) => {
-                    let protocol = Protocol::of(self.request.headers());
-                    let response = refused(&self.auth, &refusal, protocol);
+                    let response = self.auth.answer(&refusal, &self.request);
                     return Poll::Ready(Ok(Next::Refuse(response)));
                 }
             }

@@ -4,18 +4,20 @@
 //! ```
 //! # #[cfg(feature = "axum")] {
 //! use axum::{Router, routing::get};
-//! use tower_entra_auth::{BuildError, Caller, EntraAuth};
+//! use tower_entra_auth::{AppPermission, Caller, EntraAuth, Scope};
 //!
-//! fn app() -> Result<Router, BuildError> {
+//! fn app() -> Result<Router, Box<dyn std::error::Error>> {
 //!     let auth = EntraAuth::builder()
 //!         .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 //!         .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
 //!         .build()?;                                      // or EntraAuth::from_env()?
 //!
+//!     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
 //!     Ok(Router::new()
 //!         .route("/me", get(me))
-//!         .layer(auth.layer())
-//!         .route("/healthz", get(|| async { "ok" })))     // outside the Layer: open
+//!         .route("/reports", get(|| async { "…" }).layer(readers))
+//!         .layer(auth.layer())                            // around everything above
+//!         .route("/healthz", get(|| async { "ok" })))     // added after it, so outside: open
 //! }
 //!
 //! async fn me(caller: Caller) -> String {
@@ -24,12 +26,16 @@
 //! # app().unwrap(); }
 //! ```
 //!
+//! What a route requires, who is calling, step-up, tests: [how do I …?](tasks)
+//!
 //! More than one tenant, External ID, v1 tokens, clients, guests: [which setting do I
 //! need?](which_setting)
 //!
 //! # The way of a request
 //!
-//! 1. The bearer token is read from the one `Authorization` header.
+//! 1. The bearer token is read from the one `Authorization` header, or where [a source of your
+//!    own](EntraAuthBuilder::token_source) finds it. Without one the request goes on only if that
+//!    [is wanted](EntraLayer::optional), as an anonymous one.
 //! 2. If exactly this token was accepted before, and its time, its key and the tenant rule still
 //!    hold, that is remembered: go on with 7.
 //! 3. It is parsed strictly, and its header must be that of an Entra token. What fails here is
@@ -41,7 +47,8 @@
 //!    permits anything: a scope or a role.
 //! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
 //!    one and its yes is not remembered.
-//! 7. The [`Caller`] goes into the request's extensions, and the inner service is called.
+//! 7. The [`Caller`] goes into the request's extensions, and the inner service is called: there a
+//!    [requirement](EntraAuth::require) of the route may refuse it yet.
 //!
 //! # Answers
 //!
@@ -50,13 +57,23 @@
 //! | no credentials, or another scheme than `Bearer` | 401, bare challenge | 16 | |
 //! | a malformed or second `Authorization` header, any bad token | 401 `invalid_token` | 16 | the rule's own |
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
+//! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
+//! | an authentication context is required, and the client declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same, and it does not | 403 `insufficient_scope` | 7 | `step_up` |
+//! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
+//! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
+//! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
 //! | an unknown key that a refresh did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
-//! | [`Caller`] extracted where no Layer put one | 500 | 13 | `wrong_layer` |
+//! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
+//! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! A request is gRPC if its content type is `application/grpc` or begins with `application/grpc+`.
+//! The body is the code in plain text, or problem details (RFC 9457) with the member `code` if
+//! `Accept` names JSON and prefers no text. A request is gRPC if its content type is
+//! `application/grpc` or begins with `application/grpc+`, and its method POST; its answer is 200 with
+//! the status in `grpc-status`, as gRPC demands.
 //! [`RefusalDetail`] says how much a refused caller learns. The log has everything: a WARN for
 //! the first refusal of a kind, then at most one a minute with a count.
 //!
@@ -76,7 +93,10 @@
 //!
 //! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without
 //!   it, bring an HTTP client: [`EntraAuthBuilder::http_client`].
-//! - `axum`: [`Caller`] as an extractor.
+//! - `axum`: [`Caller`], `Option<Caller>` and claims of your own as extractors, and refusals that
+//!   handlers return. If a handler is not accepted, `#[axum::debug_handler]` names the argument.
+//! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
+//!   [`danger`]. As a dev-dependency only.
 //! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade.
 
 #![cfg_attr(
@@ -85,6 +105,7 @@
 )]
 
 mod after_check;
+mod answers;
 mod auth;
 #[cfg(feature = "axum")]
 mod axum;
@@ -95,27 +116,46 @@ mod build;
 mod build_error;
 mod builder;
 mod caller;
+mod claims_challenge;
 pub mod danger;
 mod endpoint;
 mod environment;
+mod handler_refusal;
 mod http_client;
 mod keys;
 mod layer;
 mod log;
 mod metrics;
+mod open;
 mod refusal;
 #[cfg(test)]
 mod remembered_tests;
+mod require;
 mod respond;
 mod runtime;
 mod status;
 mod tenant_rule;
 mod token_cache;
+mod token_source;
+#[cfg(feature = "testing")]
+mod trusting;
 mod unavailable;
 mod waiting;
 
 #[doc = include_str!("../docs/which-setting.md")]
 pub mod which_setting {}
+
+/// How do I …?
+///
+#[cfg_attr(
+    all(feature = "axum", feature = "testing"),
+    doc = include_str!("../docs/tasks.md")
+)]
+#[cfg_attr(
+    not(all(feature = "axum", feature = "testing")),
+    doc = "Documented with the features `axum` and `testing`, which the answers need."
+)]
+pub mod tasks {}
 
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
@@ -123,23 +163,30 @@ pub mod operations {}
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
 pub use entra_jwt_core::{
-    AccessToken, CallerId, CallerKind, ClientId, Cloud, Groups, KeySet, ObjectId, Tenancy,
-    TenantId, TokenVersion,
+    AccessToken, AppPermission, AuthenticationContext, CallerId, CallerKind, Claim, ClientId,
+    Cloud, Condition, Denied, Group, Groups, IntoCondition, InvalidRequirement, KeySet, NotInGroup,
+    ObjectId, Rejection, Requirement, Scope, Tenancy, TenantId, TokenVersion, UserRole, all, any,
 };
 
+pub use crate::answers::Refused;
 pub use crate::auth::EntraAuth;
 #[cfg(feature = "axum")]
-pub use crate::axum::NoCaller;
+pub use crate::axum::{CustomClaims, ExtractorRefusal};
 pub use crate::body::ResponseBody;
 pub use crate::build_error::BuildError;
 pub use crate::builder::EntraAuthBuilder;
 pub use crate::caller::Caller;
+pub use crate::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
+pub use crate::handler_refusal::HandlerRefusal;
 pub use crate::http_client::BoxError;
 pub use crate::keys::file::JwksFile;
 pub use crate::keys::source::{KeySource, PublishedKeys};
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
+pub use crate::open::InvalidPath;
+pub use crate::require::{RequireLayer, RequireService};
 pub use crate::respond::RefusalDetail;
 pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
+pub use crate::token_source::{SentToken, TokenSource};
 pub use crate::unavailable::Unavailable;
 
 /// The README's snippet, compiled.

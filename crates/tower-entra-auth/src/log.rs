@@ -10,10 +10,13 @@ use tokio::time::Instant;
 
 use crate::refusal::Refusal;
 
-/// Decides which refusals are written. Codes are a closed set, so the map stays small.
+/// See [`Refusal::log_key`].
+type Key = (&'static str, &'static str);
+
+/// Decides which refusals are written. Keys are a closed set, so the map stays small.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
-    written: Mutex<HashMap<&'static str, Written>>,
+    written: Mutex<HashMap<Key, Written>>,
 }
 
 #[derive(Debug)]
@@ -27,21 +30,22 @@ impl RefusalLog {
     /// The least time between two lines of one kind.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    pub(crate) fn refused(&self, refusal: &Refusal) {
+    pub(crate) fn refused(&self, refusal: &Refusal, app_id_uri: &str) {
         let code = refusal.code();
-        if matches!(refusal, Refusal::NoCredentials) {
+        if matches!(refusal, Refusal::NoCredentials | Refusal::OtherScheme) {
             tracing::debug!(code, "request without a bearer token");
             return;
         }
-        if let Some(count) = self.due(code, Instant::now()) {
-            write(refusal, code, count);
+        if let Some(count) = self.due(refusal.log_key(), Instant::now()) {
+            let remedy = refusal.remedy(app_id_uri);
+            write(refusal, code, &remedy, count);
         }
     }
 
     /// How many refusals the line stands for, if one is due.
-    fn due(&self, code: &'static str, now: Instant) -> Option<u64> {
+    fn due(&self, key: Key, now: Instant) -> Option<u64> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.get_mut(code) {
+        match written.get_mut(&key) {
             Some(last) if now.duration_since(last.at) < Self::INTERVAL => {
                 last.since += 1;
                 None
@@ -52,15 +56,14 @@ impl RefusalLog {
                 Some(count)
             }
             None => {
-                written.insert(code, Written { at: now, since: 0 });
+                written.insert(key, Written { at: now, since: 0 });
                 Some(1)
             }
         }
     }
 }
 
-fn write(refusal: &Refusal, code: &'static str, count: u64) {
-    let remedy = &*refusal.remedy();
+fn write(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
     match refusal {
         Refusal::Rejected {
             rejection,
@@ -85,7 +88,7 @@ fn write(refusal: &Refusal, code: &'static str, count: u64) {
             let cause: &dyn fmt::Display = cause;
             tracing::warn!(code, %cause, remedy, count, "cannot tell whether a token is valid");
         }
-        Refusal::Denied(denied) => {
+        Refusal::Denied { denied, .. } => {
             let reason = denied.to_string();
             let reason = tracing::field::display(Shown(&reason));
             tracing::warn!(
@@ -96,11 +99,32 @@ fn write(refusal: &Refusal, code: &'static str, count: u64) {
                 "valid token without permission"
             );
         }
-        Refusal::NoCredentials | Refusal::Authorization(_) => {
+        Refusal::NoCredentials | Refusal::OtherScheme | Refusal::Authorization(_) => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
+        // What a claims request asks for may be about a person.
+        Refusal::Challenged { .. } => {
+            tracing::warn!(code, remedy, count, "more claims are needed");
+        }
         #[cfg(feature = "axum")]
-        Refusal::WrongLayer => tracing::error!(code, remedy, count, "no caller in the request"),
+        Refusal::OtherClaims { wanted } => {
+            tracing::warn!(
+                code,
+                wanted,
+                remedy,
+                count,
+                "valid token without the claims that the handler wants"
+            );
+        }
+        Refusal::WrongLayer { of_another: false } => {
+            tracing::error!(code, remedy, count, "no caller in the request");
+        }
+        Refusal::WrongLayer { of_another: true } => {
+            tracing::error!(code, remedy, count, "the caller is of another EntraAuth");
+        }
+        Refusal::HookPanicked => {
+            tracing::error!(code, remedy, count, "no answer from the response hook");
+        }
     }
 }
 
@@ -113,11 +137,11 @@ mod tests {
         let log = RefusalLog::default();
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(log.due("expired", start), Some(1));
-        assert_eq!(log.due("expired", after(1)), None);
-        assert_eq!(log.due("expired", after(59)), None);
-        assert_eq!(log.due("v1_token", after(59)), Some(1));
-        assert_eq!(log.due("expired", after(60)), Some(3));
-        assert_eq!(log.due("expired", after(61)), None);
+        assert_eq!(log.due(("expired", ""), start), Some(1));
+        assert_eq!(log.due(("expired", ""), after(1)), None);
+        assert_eq!(log.due(("expired", ""), after(59)), None);
+        assert_eq!(log.due(("v1_token", ""), after(59)), Some(1));
+        assert_eq!(log.due(("expired", ""), after(60)), Some(3));
+        assert_eq!(log.due(("expired", ""), after(61)), None);
     }
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use entra_jwt_core::{Denied, Rejection};
 
+use crate::caller::Caller;
+use crate::claims_challenge::ClaimsChallenge;
 use crate::unavailable::Unavailable;
 
 /// Why a request does not reach the inner service.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
-    /// No `Authorization` header, or one of another scheme.
+    /// No `Authorization` header.
     NoCredentials,
+    /// An `Authorization` header of another scheme than `Bearer`.
+    OtherScheme,
     /// The `Authorization` header is not one bearer token.
     Authorization(AuthorizationFault),
     /// The token is not valid.
@@ -20,17 +24,32 @@ pub(crate) enum Refusal {
         /// Whether its claims were judged without its signature.
         unsigned: bool,
     },
-    /// The token is valid and permits nothing.
-    Denied(Denied),
+    /// The token is valid and does not permit what was asked.
+    Denied {
+        denied: Denied,
+        /// What to request, by short names; empty if no scope would do.
+        scopes: Vec<String>,
+    },
+    /// The handler asks for a token with more claims.
+    Challenged {
+        claims: ClaimsChallenge,
+        /// Whether the client declares that it understands that.
+        is_understood: bool,
+    },
+    /// The handler wants claims as a type that the token's do not fit.
+    #[cfg(feature = "axum")]
+    OtherClaims { wanted: &'static str },
     /// Whether the token is valid cannot be told now.
     Unavailable {
         cause: Unavailable,
         /// When to ask again.
         retry_after: Duration,
     },
-    /// A handler asks for the caller, and no Layer of ours ran.
-    #[cfg(feature = "axum")]
-    WrongLayer,
+    /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
+    /// or that of another `EntraAuth`.
+    WrongLayer { of_another: bool },
+    /// The hook that makes answers did not.
+    HookPanicked,
 }
 
 /// A header that begins with `Bearer` and is no credentials.
@@ -56,51 +75,99 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
+    /// The valid token of a caller permits nothing.
+    pub(crate) fn denied(denied: Denied) -> Self {
+        Self::Denied {
+            denied,
+            scopes: Vec::new(),
+        }
+    }
+
+    /// A token with more claims is needed of this caller.
+    pub(crate) fn challenged(claims: ClaimsChallenge, caller: Option<&Caller>) -> Self {
+        Self::Challenged {
+            claims,
+            is_understood: caller.is_some_and(Caller::understands_challenges),
+        }
+    }
+
     /// The exact code, for the log.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NoCredentials => "no_credentials",
+            Self::OtherScheme => "other_scheme",
             Self::Authorization(AuthorizationFault::Malformed) => "malformed_authorization",
             Self::Authorization(AuthorizationFault::Several) => "several_authorizations",
             Self::Rejected { rejection, .. } => rejection.code(),
-            Self::Denied(denied) => denied.code(),
-            Self::Unavailable { cause, .. } => cause.code(),
+            Self::Denied { denied, .. } => denied.code(),
+            Self::Challenged { .. } => "claims_challenge",
             #[cfg(feature = "axum")]
-            Self::WrongLayer => "wrong_layer",
+            Self::OtherClaims { .. } => "other_claims",
+            Self::Unavailable { cause, .. } => cause.code(),
+            Self::WrongLayer { .. } => "wrong_layer",
+            Self::HookPanicked => "response_hook_panicked",
         }
+    }
+
+    /// What is written into the log at most once a minute: the code, and what tells one mistake of
+    /// the program from another.
+    pub(crate) fn log_key(&self) -> (&'static str, &'static str) {
+        let which = match self {
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { wanted } => wanted,
+            Self::WrongLayer { of_another: true } => "of another",
+            _ => "",
+        };
+        (self.code(), which)
     }
 
     /// The code for the caller, if one is told.
     pub(crate) fn public_code(&self) -> Option<&'static str> {
         match self {
-            Self::NoCredentials => None,
+            Self::NoCredentials | Self::OtherScheme => None,
             Self::Rejected { rejection, .. } => Some(rejection.public_code()),
             Self::Unavailable { cause, .. } => Some(cause.public_code()),
             other => Some(other.code()),
         }
     }
 
-    /// What to change, for the log.
-    pub(crate) fn remedy(&self) -> Cow<'static, str> {
+    /// What to change, for the log. Scopes are named by the API's App ID URI.
+    pub(crate) fn remedy(&self, app_id_uri: &str) -> Cow<'static, str> {
         match self {
-            Self::NoCredentials | Self::Authorization(_) => {
+            Self::NoCredentials | Self::OtherScheme | Self::Authorization(_) => {
                 "send one header Authorization: Bearer <access token>".into()
             }
             Self::Rejected { rejection, .. } => rejection.remedy(),
-            Self::Denied(denied) => denied.remedy(),
-            Self::Unavailable { cause, .. } => cause.remedy(),
-            #[cfg(feature = "axum")]
-            Self::WrongLayer => "add the Layer of EntraAuth to this route: .layer(auth.layer()) \
-                comes after .route(..)"
+            Self::Denied { denied, .. } => denied.remedy_for(app_id_uri),
+            Self::Challenged {
+                is_understood: true,
+                ..
+            } => "sign in again with the claims of the challenge".into(),
+            Self::Challenged { .. } => "declare the client capability cp1 in the client (xms_cc), \
+                so that it can be challenged for more claims"
                 .into(),
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { wanted } => format!(
+                "have Entra emit the claims that {wanted} needs (App registrations, this API, Token \
+                 configuration), or make its fields optional"
+            )
+            .into(),
+            Self::Unavailable { cause, .. } => cause.remedy(),
+            Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
+                .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
+                .into(),
+            Self::WrongLayer { of_another: true } => "the Layer nearest to this route is of another \
+                EntraAuth than the requirement: make both from the same one, or clones of it"
+                .into(),
+            Self::HookPanicked => "see why the function of on_refusal(..) panicked".into(),
         }
     }
 
     /// What to change, for the caller.
-    pub(crate) fn public_remedy(&self) -> Cow<'static, str> {
+    pub(crate) fn public_remedy(&self, app_id_uri: &str) -> Cow<'static, str> {
         match self {
             Self::Rejected { rejection, .. } => rejection.public_remedy(),
-            other => other.remedy(),
+            other => other.remedy(app_id_uri),
         }
     }
 }

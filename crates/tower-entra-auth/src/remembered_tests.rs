@@ -44,7 +44,7 @@ fn user(tenant: &DevTenant) -> TokenBuilder<'_> {
 async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-    let decided = match auth.decide(&headers) {
+    let decided = match auth.decide(&headers, &http::Uri::default()) {
         Decision::Accept(caller) => Ok(caller),
         Decision::Refuse(refusal) => Err(refusal),
         Decision::Wait(waiting) => waiting.decide().await,

@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::Full;
+use serde::Serialize;
 
+use crate::claims_challenge::ClaimsChallenge;
 use crate::refusal::Refusal;
 
 /// How much a refused caller learns. The log always has everything.
@@ -23,69 +26,125 @@ pub enum RefusalDetail {
     None,
 }
 
-/// Which protocol the answer must speak.
+/// What the answers of one `EntraAuth` have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words {
+    pub(crate) detail: RefusalDetail,
+    /// What stands before the short name of a scope when it is requested, but for a slash.
+    pub(crate) app_id_uri: String,
+    /// Where a client may turn to with a claims challenge.
+    pub(crate) authorization_uri: String,
+}
+
+/// How the client wants to be answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Protocol {
-    Http,
+pub(crate) enum Form {
+    Text,
+    /// Problem details (RFC 9457).
+    Json,
     Grpc,
 }
 
-impl Protocol {
-    /// gRPC, if the content type is `application/grpc` or `application/grpc+…`.
-    pub(crate) fn of(request: &HeaderMap) -> Self {
-        const GRPC: &[u8] = b"application/grpc";
-
-        let content_type = request
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], HeaderValue::as_bytes);
-        match content_type.split_at_checked(GRPC.len()) {
-            Some((start, [] | [b'+' | b';' | b' ', ..])) if start.eq_ignore_ascii_case(GRPC) => {
-                Self::Grpc
-            }
-            _ => Self::Http,
+impl Form {
+    /// gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`; JSON,
+    /// if `Accept` names it and prefers no plain text; else text.
+    ///
+    /// No other method is gRPC, because a refusal in gRPC is 200: a proxy that asks with the headers
+    /// of a client's request whether it may pass must not be told so.
+    pub(crate) fn of(method: &Method, request: &HeaderMap) -> Self {
+        if method == Method::POST && is_grpc(request) {
+            Self::Grpc
+        } else if prefers_json(request) {
+            Self::Json
+        } else {
+            Self::Text
         }
     }
 }
 
-/// The answer to a refused request.
-pub(crate) fn response(
-    refusal: &Refusal,
-    detail: RefusalDetail,
-    protocol: Protocol,
-) -> Response<Full<Bytes>> {
-    let kind = Kind::of(refusal);
-    let description = description(refusal, detail);
+fn is_grpc(request: &HeaderMap) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
 
-    let mut response = match protocol {
-        Protocol::Http => {
+    let content_type = request
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    match content_type.split_at_checked(GRPC.len()) {
+        Some((start, [] | [b'+' | b';' | b' ', ..])) => start.eq_ignore_ascii_case(GRPC),
+        _ => false,
+    }
+}
+
+/// By the media ranges that name a type (RFC 9110 §12.5.1): `*/*` is for those that do not care,
+/// and whoever reads a terminal is among them. What is no media range is as if it were not there.
+fn prefers_json(request: &HeaderMap) -> bool {
+    let (mut json, mut text) = (0.0_f32, 0.0_f32);
+    let values = request.get_all(ACCEPT).iter();
+    let ranges = values.filter_map(|value| value.to_str().ok());
+    for range in ranges.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        let quality = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.eq_ignore_ascii_case("q").then_some(value)
+        });
+        let quality = quality.map_or(Some(1.0), |value| value.parse().ok());
+        let Some(quality) = quality.filter(|quality| (0.0..=1.0).contains(quality)) else {
+            continue;
+        };
+        let is_one_of = |types: &[&str]| types.iter().any(|t| media_type.eq_ignore_ascii_case(t));
+        if is_one_of(&[
+            "application/json",
+            "application/problem+json",
+            "application/*",
+        ]) {
+            json = json.max(quality);
+        } else if is_one_of(&["text/plain", "text/*"]) {
+            text = text.max(quality);
+        }
+    }
+    json > 0.0 && json >= text
+}
+
+/// The answer to a refused request.
+pub(crate) fn response(refusal: &Refusal, words: &Words, form: Form) -> Response<Full<Bytes>> {
+    let kind = Kind::of(refusal);
+    let told = Told::about(refusal, words);
+    let description = told.description();
+
+    let mut response = match form {
+        Form::Text => {
             let body = match &description {
                 Some(text) => Full::from([text, "\n"].concat()),
                 None => Full::default(),
             };
             let mut response = Response::new(body);
-            *response.status_mut() = kind.status;
             if description.is_some() {
                 insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
             }
             response
         }
+        Form::Json => {
+            let mut response = Response::new(Full::from(told.problem(kind.status)));
+            insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
+            response
+        }
         // Trailers only: the status is in the headers, and no body follows.
-        Protocol::Grpc => {
+        Form::Grpc => {
             let mut response = Response::new(Full::default());
             insert(&mut response, CONTENT_TYPE, GRPC);
-            insert(
-                &mut response,
-                GRPC_STATUS,
-                HeaderValue::from_static(kind.grpc_status),
-            );
+            let status = HeaderValue::from_static(kind.grpc_status);
+            insert(&mut response, GRPC_STATUS, status);
             if let Some(text) = &description {
                 insert_text(&mut response, GRPC_MESSAGE, grpc_message(text));
             }
             response
         }
     };
-    if let Some(error) = kind.challenge {
-        let challenge = challenge(error, description.as_deref());
+    if form != Form::Grpc {
+        *response.status_mut() = kind.status;
+    }
+    if let Some(challenge) = kind.challenge {
+        let challenge = challenge.text(words, description.as_deref());
         insert_text(&mut response, WWW_AUTHENTICATE, challenge);
     }
     if let Refusal::Unavailable { retry_after, .. } = refusal {
@@ -95,79 +154,189 @@ pub(crate) fn response(
     response
 }
 
+/// What HEAD gets (RFC 9110 §9.3.2): no body, and the length that it would have. Over HTTP/2 hyper
+/// sends a body where there is one, and clients take that for a fault of the protocol.
+pub(crate) fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let length = response.body().size_hint().exact();
+    if let Some(length) = length.filter(|length| *length > 0) {
+        insert(&mut response, CONTENT_LENGTH, length.into());
+    }
+    response.map(|_| Full::default())
+}
+
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// One row of the table of answers.
-struct Kind {
+struct Kind<'r> {
     status: StatusCode,
     grpc_status: &'static str,
-    /// RFC 6750's `error` (§3.1); the inner `None` is the bare challenge.
-    challenge: Option<Option<&'static str>>,
+    challenge: Option<Challenge<'r>>,
 }
 
-impl Kind {
-    fn of(refusal: &Refusal) -> Self {
+/// What `WWW-Authenticate` says.
+enum Challenge<'r> {
+    /// That a bearer token is needed.
+    Bare,
+    /// RFC 6750's `error` (§3.1), with the scopes to request, by their short names.
+    Error(&'static str, &'r [String]),
+    /// That a token with more claims is needed.
+    Claims(Cow<'r, ClaimsChallenge>),
+}
+
+impl<'r> Kind<'r> {
+    fn of(refusal: &'r Refusal) -> Self {
         match refusal {
-            Refusal::NoCredentials => Self {
-                status: StatusCode::UNAUTHORIZED,
-                grpc_status: "16",
-                challenge: Some(None),
+            Refusal::NoCredentials | Refusal::OtherScheme => Self::unauthorized(Challenge::Bare),
+            Refusal::Authorization(_) | Refusal::Rejected { .. } => {
+                Self::unauthorized(Challenge::Error("invalid_token", &[]))
+            }
+            Refusal::Denied { denied, scopes } => match ClaimsChallenge::that_cures(denied) {
+                Some(claims) => Self::unauthorized(Challenge::Claims(Cow::Owned(claims))),
+                None => Self::forbidden(scopes),
             },
-            Refusal::Authorization(_) | Refusal::Rejected { .. } => Self {
-                status: StatusCode::UNAUTHORIZED,
-                grpc_status: "16",
-                challenge: Some(Some("invalid_token")),
-            },
-            Refusal::Denied(_) => Self {
-                status: StatusCode::FORBIDDEN,
-                grpc_status: "7",
-                challenge: Some(Some("insufficient_scope")),
-            },
+            Refusal::Challenged {
+                claims,
+                is_understood: true,
+            } => Self::unauthorized(Challenge::Claims(Cow::Borrowed(claims))),
+            Refusal::Challenged { .. } => Self::forbidden(&[]),
+            #[cfg(feature = "axum")]
+            Refusal::OtherClaims { .. } => Self::forbidden(&[]),
             Refusal::Unavailable { .. } => Self {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 grpc_status: "14",
                 challenge: None,
             },
-            #[cfg(feature = "axum")]
-            Refusal::WrongLayer => Self {
+            Refusal::WrongLayer { .. } | Refusal::HookPanicked => Self {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 grpc_status: "13",
                 challenge: None,
             },
         }
     }
-}
 
-fn description(refusal: &Refusal, detail: RefusalDetail) -> Option<Cow<'static, str>> {
-    match (detail, refusal.public_code()) {
-        (RefusalDetail::None, _) | (RefusalDetail::Code, None) => None,
-        (RefusalDetail::Code, Some(code)) => Some(code.into()),
-        (RefusalDetail::Full, None) => Some(refusal.public_remedy()),
-        (RefusalDetail::Full, Some(code)) => {
-            Some(format!("{code}: {}", refusal.public_remedy()).into())
+    fn unauthorized(challenge: Challenge<'r>) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            grpc_status: "16",
+            challenge: Some(challenge),
+        }
+    }
+
+    fn forbidden(scopes: &'r [String]) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            grpc_status: "7",
+            challenge: Some(Challenge::Error("insufficient_scope", scopes)),
         }
     }
 }
 
-/// One header line in the one form that all known clients parse: the scheme literally `Bearer`,
-/// every value quoted, `error` first and `error_description` last.
-fn challenge(error: Option<&str>, description: Option<&str>) -> String {
-    let Some(error) = error else {
-        return "Bearer".to_owned();
-    };
-    match description {
-        None => ["Bearer error=\"", error, "\""].concat(),
-        Some(description) => [
+impl Challenge<'_> {
+    /// One header line in the one form that all known clients parse: the scheme literally
+    /// `Bearer`, every value quoted, `error` first and `error_description` last.
+    fn text(&self, words: &Words, description: Option<&str>) -> String {
+        let (error, parameter) = match self {
+            Self::Bare => return "Bearer".to_owned(),
+            Self::Error(error, scopes) => {
+                let scopes: Vec<String> = scopes
+                    .iter()
+                    .map(|name| format!("{}/{name}", words.app_id_uri))
+                    .filter(|scope| is_scope(scope))
+                    .collect();
+                let parameter = match &*scopes {
+                    [] => String::new(),
+                    scopes => format!(", scope=\"{}\"", scopes.join(" ")),
+                };
+                (*error, parameter)
+            }
+            Self::Claims(claims) => (
+                "insufficient_claims",
+                format!(
+                    ", claims=\"{}\", authorization_uri=\"{}\"",
+                    claims.encoded(),
+                    words.authorization_uri
+                ),
+            ),
+        };
+        let (before, description, after) = match description {
+            None => ("", "".into(), ""),
+            Some(text) => (", error_description=\"", quotable(text), "\""),
+        };
+        [
             "Bearer error=\"",
             error,
-            "\", error_description=\"",
-            &quotable(description),
             "\"",
+            &parameter,
+            before,
+            &description,
+            after,
         ]
-        .concat(),
+        .concat()
+    }
+}
+
+/// The characters of RFC 6749 §3.3.
+fn is_scope(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
+}
+
+/// What the caller is told in words.
+struct Told {
+    code: Option<&'static str>,
+    remedy: Option<Cow<'static, str>>,
+}
+
+impl Told {
+    fn about(refusal: &Refusal, words: &Words) -> Self {
+        Self {
+            code: match words.detail {
+                RefusalDetail::None => None,
+                RefusalDetail::Code | RefusalDetail::Full => refusal.public_code(),
+            },
+            remedy: match words.detail {
+                RefusalDetail::None | RefusalDetail::Code => None,
+                RefusalDetail::Full => Some(refusal.public_remedy(&words.app_id_uri)),
+            },
+        }
+    }
+
+    fn description(&self) -> Option<Cow<'_, str>> {
+        match (self.code, &self.remedy) {
+            (None, None) => None,
+            (Some(code), None) => Some(code.into()),
+            (None, Some(remedy)) => Some(Cow::Borrowed(remedy)),
+            (Some(code), Some(remedy)) => Some(format!("{code}: {remedy}").into()),
+        }
+    }
+
+    /// Without a `type` of its own a problem is its status (RFC 9457 §4.2.1); the code is a member
+    /// beside.
+    fn problem(&self, status: StatusCode) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Problem<'t> {
+            #[serde(rename = "type")]
+            kind: &'static str,
+            title: &'t str,
+            status: u16,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            code: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            detail: Option<&'t str>,
+        }
+
+        let problem = Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code: self.code,
+            detail: self.remedy.as_deref(),
+        };
+        serde_json::to_vec(&problem).unwrap_or_default()
     }
 }
 
@@ -230,6 +399,26 @@ mod tests {
         Some(value.to_str().unwrap().to_owned())
     }
 
+    fn answer(refusal: &Refusal, detail: RefusalDetail, form: Form) -> Response<Full<Bytes>> {
+        let words = Words {
+            detail,
+            app_id_uri: "api://orders".to_owned(),
+            authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
+        };
+        response(refusal, &words, form)
+    }
+
+    async fn body(response: Response<Full<Bytes>>) -> Vec<u8> {
+        use http_body_util::BodyExt as _;
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec()
+    }
+
     fn expired() -> Refusal {
         Rejection::Expired {
             seconds_ago: 400,
@@ -240,20 +429,63 @@ mod tests {
 
     #[test]
     fn the_challenge_has_the_one_form_that_clients_parse() {
+        let missing_scope = |scopes: &[&str]| Refusal::Denied {
+            denied: Denied::MissingScope {
+                any_of: vec!["Reports.Read".to_owned()],
+                found: Vec::new(),
+            },
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+        };
+        let step_up = |understands_challenges| {
+            Refusal::denied(Denied::StepUp {
+                context: "c1".to_owned(),
+                understands_challenges,
+            })
+        };
+        // {"access_token":{"acrs":{"essential":true,"value":"c1"}}}
+        let claims = "eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19";
         for (refusal, status, expected) in [
             (Refusal::NoCredentials, 401, "Bearer"),
+            (Refusal::OtherScheme, 401, "Bearer"),
             (
                 expired(),
                 401,
                 "Bearer error=\"invalid_token\", error_description=\"expired\"",
             ),
             (
-                Refusal::Denied(Denied::NoPermission),
+                Refusal::denied(Denied::NoPermission),
                 403,
                 "Bearer error=\"insufficient_scope\", error_description=\"no_permission\"",
             ),
+            (
+                missing_scope(&["Reports.Read"]),
+                403,
+                "Bearer error=\"insufficient_scope\", scope=\"api://orders/Reports.Read\", \
+                 error_description=\"missing_scope\"",
+            ),
+            (
+                missing_scope(&["Reports.Read", "a\"b", "Files.Read"]),
+                403,
+                "Bearer error=\"insufficient_scope\", \
+                 scope=\"api://orders/Reports.Read api://orders/Files.Read\", \
+                 error_description=\"missing_scope\"",
+            ),
+            (
+                step_up(true),
+                401,
+                &format!(
+                    "Bearer error=\"insufficient_claims\", claims=\"{claims}\", \
+                     authorization_uri=\"https://login.example/common/oauth2/authorize\", \
+                     error_description=\"step_up\""
+                ),
+            ),
+            (
+                step_up(false),
+                403,
+                "Bearer error=\"insufficient_scope\", error_description=\"step_up\"",
+            ),
         ] {
-            let response = response(&refusal, RefusalDetail::Code, Protocol::Http);
+            let response = answer(&refusal, RefusalDetail::Code, Form::Text);
             assert_eq!(response.status(), status);
             assert_eq!(
                 header(&response, "www-authenticate").as_deref(),
@@ -262,10 +494,84 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn json_is_problem_details_with_the_code_beside() {
+        for (refusal, detail, expected) in [
+            (
+                expired(),
+                RefusalDetail::Code,
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"expired"}"#,
+            ),
+            (
+                expired(),
+                RefusalDetail::None,
+                r#"{"type":"about:blank","title":"Unauthorized","status":401}"#,
+            ),
+            (
+                Refusal::NoCredentials,
+                RefusalDetail::Full,
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one header Authorization: Bearer <access token>"}"#,
+            ),
+            (
+                Refusal::HookPanicked,
+                RefusalDetail::Code,
+                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_hook_panicked"}"#,
+            ),
+        ] {
+            let response = answer(&refusal, detail, Form::Json);
+            assert_eq!(
+                header(&response, "content-type").unwrap(),
+                "application/problem+json"
+            );
+            assert_eq!(String::from_utf8(body(response).await).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn json_is_for_whoever_names_it_and_prefers_no_text() {
+        let form = |values: &[&[u8]]| {
+            let mut request = HeaderMap::new();
+            for value in values {
+                request.append(ACCEPT, HeaderValue::from_bytes(value).unwrap());
+            }
+            Form::of(&Method::GET, &request)
+        };
+        for accepts in [
+            &[&b"application/json"[..]][..],
+            &[b"Application/Problem+JSON"],
+            &[b"application/*"],
+            &[b"application/json, text/plain, */*"],
+            &[b"text/plain;q=0.5, application/json;q=0.9"],
+            &[b"text/html", b"application/json"],
+            &[b"application/json; charset=utf-8; q=0.001"],
+            &[b"nonsense;;;, ,application/json;Q=1.000,q=2"],
+        ] {
+            assert_eq!(form(accepts), Form::Json, "{accepts:?}");
+        }
+        for accepts in [
+            &[][..],
+            &[&b""[..]],
+            &[b"*/*"],
+            &[b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"],
+            &[b"text/plain, application/json;q=0.9"],
+            &[b"application/json;q=0"],
+            &[b"application/json;q=x"],
+            &[b"application/json;q=NaN"],
+            &[b"application/json;q=-1"],
+            &[b"application/json;q=1e9"],
+            &[b"application/jsonx"],
+            &[b"xapplication/json"],
+            &[b"\xff application/json"],
+            &[b",,,;;;===\"\"\""],
+        ] {
+            assert_eq!(form(accepts), Form::Text, "{accepts:?}");
+        }
+    }
+
     #[test]
     fn the_detail_decides_what_a_caller_learns() {
         let challenge = |detail| {
-            let response = response(&expired(), detail, Protocol::Http);
+            let response = answer(&expired(), detail, Form::Text);
             header(&response, "www-authenticate").unwrap()
         };
         assert_eq!(
@@ -278,8 +584,8 @@ mod tests {
 
     #[test]
     fn no_description_can_look_like_another_parameter() {
-        let text = challenge(
-            Some("invalid_token"),
+        let text = Challenge::Error("invalid_token", &[]).text(
+            &Words::default(),
             Some("a \"b\" \\ scope=x\r\nresource_metadata=é"),
         );
         assert_eq!(
@@ -298,13 +604,13 @@ mod tests {
             (Refusal::NoCredentials, "16", None),
             (expired(), "16", Some("expired")),
             (
-                Refusal::Denied(Denied::NoPermission),
+                Refusal::denied(Denied::NoPermission),
                 "7",
                 Some("no_permission"),
             ),
             (unavailable, "14", Some("keys_unavailable")),
         ] {
-            let response = response(&refusal, RefusalDetail::Code, Protocol::Grpc);
+            let response = answer(&refusal, RefusalDetail::Code, Form::Grpc);
             assert_eq!(response.status(), 200);
             assert_eq!(
                 header(&response, "content-type").unwrap(),
@@ -324,7 +630,7 @@ mod tests {
                 cause: Unavailable::TimedOut,
                 retry_after: Duration::from_millis(retry_after),
             };
-            let response = response(&refusal, RefusalDetail::Code, Protocol::Http);
+            let response = answer(&refusal, RefusalDetail::Code, Form::Text);
             assert_eq!(response.status(), 503);
             assert_eq!(header(&response, "retry-after").unwrap(), seconds);
             assert_eq!(header(&response, "www-authenticate"), None);
@@ -334,18 +640,27 @@ mod tests {
     #[test]
     fn grpc_is_known_by_its_content_type() {
         for (content_type, protocol) in [
-            ("application/grpc", Protocol::Grpc),
-            ("application/grpc+proto", Protocol::Grpc),
-            ("Application/GRPC; charset=x", Protocol::Grpc),
-            ("application/grpc-web+proto", Protocol::Http),
-            ("application/grpcx", Protocol::Http),
-            ("application/json", Protocol::Http),
-            ("", Protocol::Http),
+            ("application/grpc", Form::Grpc),
+            ("application/grpc+proto", Form::Grpc),
+            ("Application/GRPC; charset=x", Form::Grpc),
+            ("application/grpc-web+proto", Form::Text),
+            ("application/grpcx", Form::Text),
+            ("application/json", Form::Text),
+            ("", Form::Text),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-            assert_eq!(Protocol::of(&headers), protocol, "{content_type}");
+            assert_eq!(
+                Form::of(&Method::POST, &headers),
+                protocol,
+                "{content_type}"
+            );
+            assert_eq!(
+                Form::of(&Method::GET, &headers),
+                Form::Text,
+                "{content_type}"
+            );
         }
-        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Http);
+        assert_eq!(Form::of(&Method::POST, &HeaderMap::new()), Form::Text);
     }
 }

@@ -63,8 +63,8 @@ impl TokenCache {
     /// Who was verified with exactly this token, if that is remembered and not too long ago.
     pub(crate) fn get(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let caller = self.tokens.get(&Sent(token))?;
-        let is_recent = now.saturating_duration_since(caller.verified_at()) < self.ttl;
-        is_recent.then_some(caller)
+        let age = now.saturating_duration_since(caller.proof()?.verified_at);
+        (age < self.ttl).then_some(caller)
     }
 
     pub(crate) fn remember(&self, caller: &Caller) {

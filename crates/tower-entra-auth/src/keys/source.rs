@@ -42,6 +42,10 @@ use crate::unavailable::Unavailable;
 /// # Ok(())
 /// # }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of signing keys",
+    note = "a `KeySet` is one, a `JwksFile` is one; or implement `KeySource` for a type of your own: `async fn fetch(&self) -> Result<PublishedKeys, BoxError>`"
+)]
 pub trait KeySource: Send + Sync + 'static {
     /// Brings the keys that are published now.
     ///

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,8 +17,8 @@ use tower::{Layer as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
 
 use crate::support::{
-    Server, app, ask, ask_without_token, auth, client, each_kind, header, serve, settings, tenant,
-    user,
+    API, CLIENT, Server, app, ask, ask_without_token, auth, client, each_kind, header, serve,
+    settings, tenant, user,
 };
 
 /// What the API answers to each kind of token, over HTTP.
@@ -82,6 +82,65 @@ async fn serve_hyper(auth: &EntraAuth) -> Server {
 }
 
 #[tokio::test]
+async fn http2_gets_the_answers_of_http1_whatever_the_method_and_the_body() {
+    let tenant = tenant().await;
+    let server = serve_hyper(&auth(&tenant)).await;
+    let stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://"));
+    let stream = TokioIo::new(stream.await.unwrap());
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut http2, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    let http1 = client();
+    let large = vec![b'x'; 1 << 20];
+    for (token, status) in [
+        (user(&tenant).expired().mint(), 401),
+        (tenant.app(CLIENT).for_api(API).mint(), 403),
+    ] {
+        for (method, body) in [
+            (Method::GET, &b""[..]),
+            (Method::HEAD, b""),
+            (Method::POST, b""),
+            (Method::POST, b"small"),
+            (Method::PUT, &large),
+        ] {
+            let authorization = format!("Bearer {token}");
+            let request = Request::builder()
+                .method(&method)
+                .uri(&server.url)
+                .header("authorization", &authorization)
+                .body(Full::new(Bytes::copy_from_slice(body)))
+                .unwrap();
+            let two = http2.send_request(request).await.unwrap();
+            assert_eq!(two.version(), http::Version::HTTP_2);
+            let two = two.map(http_body_util::BodyExt::collect);
+
+            let one = http1
+                .request(method.clone(), &server.url)
+                .body(body.to_vec());
+            let one = one
+                .header("authorization", authorization)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(
+                (one.status(), two.status().as_u16()),
+                (two.status(), status)
+            );
+            for name in ["www-authenticate", "content-type", "content-length"] {
+                assert_eq!(
+                    one.headers().get(name),
+                    two.headers().get(name),
+                    "{method} {name}"
+                );
+            }
+            let two = two.into_body().await.unwrap().to_bytes();
+            assert_eq!(one.bytes().await.unwrap(), two);
+            assert_eq!(two.is_empty(), method == Method::HEAD, "{method}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn tonic_answers_each_kind_of_request() {
     let tenant = tenant().await;
     let server = serve_tonic(&auth(&tenant)).await;
@@ -125,13 +184,13 @@ async fn the_extractor_without_a_layer_is_a_fault_of_the_program() {
     let layered = app(&auth);
     let bare = axum::Router::new().route(
         "/bare",
-        axum::routing::get(async |caller: Caller| caller.id().to_string()),
+        axum::routing::any(async |caller: Caller| caller.id().to_string()),
     );
     let server = serve(layered.merge(bare)).await;
     let client = client();
     let request = || {
         client
-            .get(format!("{}/bare", server.url))
+            .post(format!("{}/bare", server.url))
             .bearer_auth(user(&tenant).mint())
     };
     let response = request().send().await.unwrap();

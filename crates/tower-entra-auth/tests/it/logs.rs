@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, Once};
 
+use axum::Router;
+use axum::routing::get;
 use http::Request;
 use tower::ServiceExt as _;
+use tower_entra_auth::{Caller, ClaimsChallenge, HandlerRefusal, Scope};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -181,6 +184,75 @@ async fn one_line_at_the_start_says_what_is_trusted_and_where_it_was_set() {
     ] {
         assert!(lines[0].contains(part), "{part} in {}", lines[0]);
     }
+}
+
+#[tokio::test]
+async fn mistakes_of_the_program_are_errors_each_with_what_to_do() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let other = settings(&tenant).build().unwrap();
+    let panicking = settings(&tenant)
+        .on_refusal(|_, _| panic!("a fault"))
+        .build()
+        .unwrap();
+    let (log, _guard) = Log::capture();
+    let required = Router::new()
+        .route("/", get(async || "ok"))
+        .layer(auth.require(Scope("Reports.Read")).unwrap());
+    for app in [
+        required.clone(),
+        required.layer(other.layer()),
+        Router::new()
+            .route("/", get(async || "ok"))
+            .layer(panicking.layer()),
+    ] {
+        for _ in 0..2 {
+            let request = Request::builder().header(
+                "authorization",
+                format!("Bearer {}", user(&tenant).expired().mint()),
+            );
+            let good = Request::builder()
+                .header("authorization", format!("Bearer {}", user(&tenant).mint()));
+            for request in [request, good] {
+                let request = request.body(axum::body::Body::empty()).unwrap();
+                app.clone().oneshot(request).await.unwrap();
+            }
+        }
+    }
+    let errors = log.lines_with("ERROR");
+    for (line, (message, remedy)) in errors.iter().zip([
+        ("no caller in the request", ".layer(auth.layer())"),
+        (
+            "the caller is of another EntraAuth",
+            "make both from the same one",
+        ),
+        ("no answer from the response hook", "on_refusal(..)"),
+    ]) {
+        assert!(line.contains(message) && line.contains(remedy), "{line}");
+        assert!(line.contains("count=1"), "{line}");
+    }
+    assert_eq!(errors.len(), 3, "{errors:?}");
+}
+
+#[tokio::test]
+async fn what_a_challenge_asks_for_is_not_logged() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let (log, _guard) = Log::capture();
+    let app = Router::new().route(
+        "/",
+        get(async |caller: Caller| -> Result<(), HandlerRefusal> {
+            let request = r#"{"id_token":{"login_hint":{"value":"ada@example.com"}}}"#;
+            Err(caller.challenge(ClaimsChallenge::from_request(request).unwrap()))
+        }),
+    );
+    let token = user(&tenant).capability("cp1").mint();
+    let request = Request::builder().header("authorization", format!("Bearer {token}"));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = app.layer(auth.layer()).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(log.lines_with("claims_challenge").len(), 1);
+    assert!(!log.text().contains("ada@example.com"));
 }
 
 #[tokio::test]

@@ -1,18 +1,23 @@
 //! The Layer as its users have it: over real sockets, in real frameworks, against a tenant.
 
+mod anonymous;
 mod answers;
+mod extractors;
 mod faults;
 mod frameworks;
+mod hooks;
 mod http_clients;
 mod key_files;
 mod key_settings;
 mod keys;
 mod lifetime;
 mod logs;
+mod requirements;
 mod rotation;
 mod settings;
 mod sources;
 mod status;
 mod support;
 mod tenants;
+mod trusted;
 mod unavailable;

@@ -1,0 +1,169 @@
+//! How one `EntraAuth` answers what it refuses: its log, its words, its hook.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "axum")]
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use http_body_util::Full;
+
+use crate::caller::{AuthId, Caller};
+use crate::claims_challenge::ClaimsChallenge;
+use crate::log::RefusalLog;
+use crate::refusal::Refusal;
+use crate::respond::{self, Form, Words};
+
+/// Shared by an `EntraAuth`, its callers and its anonymous requests, so that whoever refuses later
+/// than the Layer answers as it does.
+pub(crate) struct Answers {
+    id: AuthId,
+    words: Words,
+    log: RefusalLog,
+    hook: Option<Hook>,
+}
+
+/// Makes the answer to a refused request, from the one that it would get.
+pub(crate) type Hook = Box<
+    dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+>;
+
+/// A request that is refused, as the hook of
+/// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
+pub struct Refused<'r> {
+    refusal: &'r Refusal,
+    caller: Option<&'r Caller>,
+    request: &'r HeaderMap,
+    form: Form,
+    words: &'r Words,
+}
+
+impl Answers {
+    pub(crate) fn new(id: AuthId, words: Words, hook: Option<Hook>) -> Self {
+        Self {
+            id,
+            words,
+            log: RefusalLog::default(),
+            hook,
+        }
+    }
+
+    pub(crate) fn id(&self) -> AuthId {
+        self.id
+    }
+
+    /// Writes the refusal into the log and makes the answer to the request.
+    pub(crate) fn answer(
+        &self,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        let form = Form::of(method, headers);
+        let answer = self.answer_in(form, refusal, caller, headers);
+        match *method {
+            Method::HEAD => respond::without_body(answer),
+            _ => answer,
+        }
+    }
+
+    /// The same, where the form is known already, and the framework sees to HEAD.
+    pub(crate) fn answer_in(
+        &self,
+        form: Form,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        self.log.refused(refusal, &self.words.app_id_uri);
+        let answer = respond::response(refusal, &self.words, form);
+        let Some(hook) = &self.hook else {
+            return answer;
+        };
+        let refused = Refused {
+            refusal,
+            caller,
+            request: headers,
+            form,
+            words: &self.words,
+        };
+        // A hook has no state of ours to leave half changed.
+        match catch_unwind(AssertUnwindSafe(|| hook(&refused, answer))) {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.log.refused(&Refusal::HookPanicked, "");
+                respond::response(&Refusal::HookPanicked, &self.words, form)
+            }
+        }
+    }
+}
+
+impl Refused<'_> {
+    /// The machine code that the caller may learn; none where no token was sent.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        self.refusal.public_code()
+    }
+
+    /// The exact code, for logs and metrics of your own: it may tell an attacker how far a forgery
+    /// got.
+    #[must_use]
+    pub fn exact_code(&self) -> &'static str {
+        self.refusal.code()
+    }
+
+    /// What to change, in words that the caller may learn.
+    #[must_use]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        self.refusal.public_remedy(&self.words.app_id_uri)
+    }
+
+    /// Who is calling, where that is known: of a valid token that does not permit what was asked.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller
+    }
+
+    /// The headers of the request; none of them where a handler refuses after it was called
+    /// ([`HandlerRefusal`](crate::HandlerRefusal)).
+    #[must_use]
+    pub fn request(&self) -> &HeaderMap {
+        self.request
+    }
+
+    /// The answer that asks the client for more claims, if it understands that, else the 403 that
+    /// it gets otherwise: for a request whose [`caller`](Self::caller) is known. Without a valid
+    /// token a 403 is all that it makes.
+    #[must_use]
+    pub fn challenge(&self, claims: ClaimsChallenge) -> Response<Full<Bytes>> {
+        let refusal = Refusal::challenged(claims, self.caller);
+        respond::response(&refusal, self.words, self.form)
+    }
+}
+
+impl fmt::Debug for Refused<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Refused")
+            .field("code", &self.refusal.code())
+            .field("caller", &self.caller)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer where no Layer of ours ran, which is a fault of the program, not of a request.
+#[cfg(feature = "axum")]
+pub(crate) fn wrong_layer(
+    refusal: &Refusal,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response<Full<Bytes>> {
+    /// Of the whole process, as there is no `EntraAuth` that it could be of.
+    static LOG: LazyLock<RefusalLog> = LazyLock::new(RefusalLog::default);
+
+    LOG.refused(refusal, "");
+    respond::response(refusal, &Words::default(), Form::of(method, headers))
+}

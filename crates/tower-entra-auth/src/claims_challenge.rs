@@ -1,0 +1,104 @@
+//! Challenges for a token with more claims: step-up, and continuous access evaluation.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use entra_jwt_core::{AuthenticationContext, Denied, InvalidRequirement, Requirement};
+use serde_json::{Value, json};
+
+/// Asks the client for a token with more claims than it sent: a `claims` request of OpenID Connect
+/// (Core §5.5), which the client hands to Entra.
+///
+/// A client understands it if it declares the capability `cp1`; sent to another one, it would make
+/// it loop. [`Caller::challenge`](crate::Caller::challenge) looks after that. Source: "Claims
+/// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ClaimsChallenge {
+    request: String,
+}
+
+/// The text is no claims request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "a claims request is a JSON object of at most 4 KiB, such as \
+     {{\"access_token\":{{\"acrs\":{{\"essential\":true,\"value\":\"c1\"}}}}}}"
+)]
+pub struct InvalidClaimsRequest;
+
+/// How many bytes a claims request may have.
+const MAX_LENGTH: usize = 4 << 10;
+
+impl ClaimsChallenge {
+    /// For a sign-in that satisfies this authentication context of Conditional Access.
+    ///
+    /// # Errors
+    /// If it is not one of `c1` to `c99`.
+    pub fn authentication_context(id: &str) -> Result<Self, InvalidRequirement> {
+        Requirement::new(AuthenticationContext(id)).map(|_| Self::of_context(id))
+    }
+
+    /// For a token that was issued after this moment: the session before it is revoked.
+    #[must_use]
+    pub fn issued_after(moment: SystemTime) -> Self {
+        let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let not_before = seconds.as_secs().to_string();
+        Self::of(&json!({ "nbf": { "essential": true, "value": not_before } }))
+    }
+
+    /// For whatever the claims request asks.
+    ///
+    /// # Errors
+    /// If it is no JSON object, or of more than 4 KiB: it becomes a header.
+    pub fn from_request(request: &str) -> Result<Self, InvalidClaimsRequest> {
+        match serde_json::from_str(request) {
+            Ok(Value::Object(_)) if request.len() <= MAX_LENGTH => Ok(Self {
+                request: request.to_owned(),
+            }),
+            _ => Err(InvalidClaimsRequest),
+        }
+    }
+
+    /// The claims request, as JSON.
+    #[must_use]
+    pub fn request(&self) -> &str {
+        &self.request
+    }
+
+    /// The challenge for what was denied, if a challenge can cure it and the client understands
+    /// challenges.
+    pub(crate) fn that_cures(denied: &Denied) -> Option<Self> {
+        match denied {
+            Denied::StepUp {
+                context,
+                understands_challenges: true,
+            } => Some(Self::of_context(context)),
+            _ => None,
+        }
+    }
+
+    /// In standard base64, as MSAL reads it.
+    pub(crate) fn encoded(&self) -> String {
+        STANDARD.encode(&self.request)
+    }
+
+    fn of_context(id: &str) -> Self {
+        Self::of(&json!({ "acrs": { "essential": true, "value": id } }))
+    }
+
+    fn of(access_token: &Value) -> Self {
+        Self {
+            request: json!({ "access_token": access_token }).to_string(),
+        }
+    }
+}
+
+/// Without the request, which may be about a person.
+impl fmt::Debug for ClaimsChallenge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ClaimsChallenge")
+            .finish_non_exhaustive()
+    }
+}

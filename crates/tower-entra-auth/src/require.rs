@@ -1,0 +1,131 @@
+//! What a route requires, as a Layer behind the one that verifies tokens.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use entra_jwt_core::Requirement;
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::auth::EntraAuth;
+use crate::body::ResponseBody;
+use crate::caller::Caller;
+use crate::handler_refusal::HandlerRefusal;
+use crate::layer::ResponseFuture;
+
+/// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
+///
+/// It belongs inside [`EntraAuth::layer`] of the same `EntraAuth`, on a route, on a nested router
+/// or around any tower service. Without a caller of that one it answers 500 (`wrong_layer`) and
+/// says so in the log; a request that the Layer let pass without a token gets 401.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is required before it is a Layer around a service"]
+pub struct RequireLayer {
+    auth: EntraAuth,
+    requirement: Requirement,
+}
+
+impl RequireLayer {
+    pub(crate) fn new(auth: EntraAuth, requirement: Requirement) -> Self {
+        Self { auth, requirement }
+    }
+
+    /// The same in a handler, where it depends on the request whether it is required.
+    ///
+    /// ```
+    /// use tower_entra_auth::{Caller, HandlerRefusal, RequireLayer};
+    ///
+    /// async fn transfer(caller: Caller, amount: u64, strong: &RequireLayer) -> Result<(), HandlerRefusal> {
+    ///     if amount > 1000 {
+    ///         strong.check(&caller)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The refusal, for the handler to return, if the caller does not meet the requirement.
+    pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
+        let checked = self.auth.check_caller(&self.requirement, caller);
+        checked.map_err(|refusal| HandlerRefusal::new(self.auth.answers(), caller, refusal))
+    }
+
+    /// What is required.
+    #[must_use]
+    pub fn requirement(&self) -> &Requirement {
+        &self.requirement
+    }
+}
+
+impl<S> Layer<S> for RequireLayer {
+    type Service = RequireService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequireService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service that a [`RequireLayer`] makes.
+#[derive(Clone)]
+pub struct RequireService<S> {
+    inner: S,
+    layer: RequireLayer,
+}
+
+impl<S> RequireService<S> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for RequireService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let RequireLayer { auth, requirement } = &self.layer;
+        match auth.check(requirement, request.extensions()) {
+            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
+            Err(refusal) => {
+                let answer = auth.answer(&refusal, &request);
+                // An unready clone takes the place of the one that was polled ready: a request that
+                // does not use it must not hold a place in a concurrency limit.
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(answer)
+            }
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for RequireService<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RequireService")
+            .field("inner", &self.inner)
+            .field("requirement", &self.layer.requirement)
+            .finish()
+    }
+}
