@@ -1,0 +1,157 @@
+//! A product that companies buy: whose tokens count is in a store, and each sees its own data.
+//!
+//! `cargo run -p multi_tenant_saas` shows a company before and after it signs up; it serves until
+//! Ctrl-C, and with `--once` it exits, and fails if an answer is not the expected one.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::{Router, routing::get, routing::post};
+use entra_dev_tenant::DevTenant;
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, Tenancy, TenantId, UserRole};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+const OTHER: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+
+/// Who has signed up, and what belongs to whom. A database in earnest.
+#[derive(Clone, Default)]
+struct Store(Arc<Mutex<HashMap<TenantId, Vec<String>>>>);
+
+impl Store {
+    fn is_customer(&self, tenant: TenantId) -> bool {
+        self.lock().contains_key(&tenant)
+    }
+
+    fn sign_up(&self, tenant: TenantId) {
+        self.lock().entry(tenant).or_default();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Vec<String>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn app(settings: impl Fn() -> EntraAuthBuilder, store: &Store) -> Result<Router, Box<dyn Error>> {
+    // Tokens of any company are verified; only those of customers are let in.
+    let customers = store.clone();
+    let is_customer = move |tenant| {
+        let customers = customers.clone();
+        async move { Ok::<_, Infallible>(customers.is_customer(tenant)) }
+    };
+    let product = settings().tenant_rule(is_customer).build()?;
+    // To sign up, one cannot be a customer yet, but must speak for the company.
+    let sign_up = settings().build()?;
+    let administrators = sign_up.require(UserRole("Company.Administrator"))?;
+
+    let product = Router::new()
+        .route("/orders", get(orders).post(order))
+        .layer(product.layer());
+    let sign_up = Router::new()
+        .route("/sign-up", post(sign_up_company))
+        .layer(administrators)
+        .layer(sign_up.layer());
+    Ok(product.merge(sign_up).with_state(store.clone()))
+}
+
+/// Always by the caller's tenant: nothing in the request says whose data is meant.
+async fn orders(caller: Caller, State(store): State<Store>) -> String {
+    let store = store.lock();
+    let orders = store.get(&caller.tenant_id()).map_or(0, Vec::len);
+    format!("orders: {orders}")
+}
+
+async fn order(caller: Caller, State(store): State<Store>) -> &'static str {
+    if let Some(orders) = store.lock().get_mut(&caller.tenant_id()) {
+        orders.push(format!("by {}", caller.id()));
+    }
+    "ordered"
+}
+
+async fn sign_up_company(caller: Caller, State(store): State<Store>) -> &'static str {
+    store.sign_up(caller.tenant_id());
+    "welcome"
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let entra = DevTenant::start().await?;
+    let settings = || {
+        EntraAuth::builder()
+            .tenancy(Tenancy::organizations())
+            .client_id(API)
+            .metadata_endpoint(entra.url())
+            .clock(entra.clock())
+    };
+    let store = Store::default();
+    let app = app(settings, &store)?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let user = |name| entra.user(name).scope("Orders").for_api(API);
+    let employee = user("ada").mint();
+    let administrator = user("grace").role("Company.Administrator").mint();
+    let stranger = user("eve").of_tenant(OTHER).mint();
+    let mut all_as_expected = true;
+    println!("{:<17}  {:<13}  answer", "who", "asks");
+    for (who, token, request, expected) in [
+        (
+            "an employee",
+            &employee,
+            "GET /orders",
+            "401 tenant_not_allowed",
+        ),
+        (
+            "an employee",
+            &employee,
+            "POST /sign-up",
+            "403 missing_role",
+        ),
+        (
+            "the administrator",
+            &administrator,
+            "POST /sign-up",
+            "200 welcome",
+        ),
+        ("an employee", &employee, "POST /orders", "200 ordered"),
+        ("an employee", &employee, "GET /orders", "200 orders: 1"),
+        (
+            "another company",
+            &stranger,
+            "GET /orders",
+            "401 tenant_not_allowed",
+        ),
+    ] {
+        let answer = ask(&url, request, token).await?;
+        println!("{who:<17}  {request:<13}  {answer}");
+        all_as_expected &= answer == expected;
+    }
+
+    if std::env::args().any(|argument| argument == "--once") {
+        return all_as_expected
+            .then_some(())
+            .ok_or_else(|| "an answer is not the expected one".into());
+    }
+    println!("\nServing {url}, Ctrl-C ends it.");
+    tokio::select! {
+        served = server => served??,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+async fn ask(url: &str, request: &str, token: &str) -> Result<String, Box<dyn Error>> {
+    // Straight to loopback, whatever proxies and certificates this machine has.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()?;
+    let (method, path) = request.split_once(' ').ok_or("no request")?;
+    let request = client.request(method.parse()?, format!("{url}{path}"));
+    let response = request.bearer_auth(token).send().await?;
+    let status = response.status().as_u16();
+    Ok(format!("{status} {}", response.text().await?.trim()))
+}

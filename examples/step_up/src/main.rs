@@ -1,0 +1,99 @@
+//! A stronger sign-in for what matters: the claims challenge, and how a client answers it.
+//!
+//! `cargo run -p step_up` plays a client through it and serves until Ctrl-C; with `--once` it exits
+//! after that, and fails if an answer is not the expected one.
+
+use std::error::Error;
+
+use axum::{Router, routing::get, routing::post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use entra_dev_tenant::DevTenant;
+use serde_json::Value;
+use tower_entra_auth::{AuthenticationContext, EntraAuth, InvalidRequirement};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+/// Looking needs any sign-in, moving money one that satisfies the authentication context c1, which
+/// Conditional Access ties to a second factor, say.
+fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+    let strong = auth.require(AuthenticationContext("c1"))?;
+    Ok(Router::new()
+        .route("/balance", get(|| async { "1000" }))
+        .route("/transfer", post(|| async { "moved" }).layer(strong))
+        .layer(auth.layer()))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+    let auth = EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+        .build()?;
+    let app = app(&auth)?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    play(&tenant, &url).await?;
+    if std::env::args().any(|argument| argument == "--once") {
+        return Ok(());
+    }
+    println!("\nServing {url}, Ctrl-C ends it.");
+    tokio::select! {
+        served = server => served??,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
+    // Straight to loopback, whatever proxies and certificates this machine has.
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()?;
+    let transfer = format!("{url}/transfer");
+    let user = || tenant.user("ada").scope("Money").for_api(API);
+
+    // A client that declares cp1 is challenged ...
+    let weak = user().capability("cp1").mint();
+    let response = client.post(&transfer).bearer_auth(weak).send().await?;
+    println!("weak sign-in                {}", response.status());
+    expect(response.status() == 401)?;
+    let challenge = response.headers().get("www-authenticate");
+    let challenge = challenge.ok_or("no challenge")?.to_str()?;
+    let claims = claims_of(challenge).ok_or("no claims in the challenge")?;
+    println!("the challenge asks for      {claims}");
+
+    // ... and hands the claims to Entra (MSAL: `claims_challenge`), which has the user sign in again.
+    let context = claims["access_token"]["acrs"]["value"].as_str();
+    let strong = user().authentication_context(context.ok_or("no context")?);
+    let response = client.post(&transfer).bearer_auth(strong.mint());
+    let response = response.send().await?;
+    println!("stronger sign-in            {}", response.status());
+    expect(response.status() == 200)?;
+
+    // A client that does not declare it would loop: it gets a plain 403.
+    let response = client.post(&transfer).bearer_auth(user().mint());
+    let response = response.send().await?;
+    println!("a client without cp1        {}", response.status());
+    expect(response.status() == 403 && response.text().await? == "step_up\n")
+}
+
+/// What the challenge asks for: `claims="<base64 of JSON>"`.
+fn claims_of(challenge: &str) -> Option<Value> {
+    let (_, behind) = challenge.split_once("claims=\"")?;
+    let (encoded, _) = behind.split_once('"')?;
+    serde_json::from_slice(&STANDARD.decode(encoded).ok()?).ok()
+}
+
+fn expect(is_so: bool) -> Result<(), Box<dyn Error>> {
+    match is_so {
+        true => Ok(()),
+        false => Err("an answer is not the expected one".into()),
+    }
+}
