@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs clients that others wrote against a protected API: curl, and Microsoft's own for Python.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+work=$(mktemp -d)
+trap 'exec {hold}>&- || true; rm -rf "$work"' EXIT
+
+cargo build --locked -q -p interop-clients
+target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+
+# The server ends when its input does, so with this script.
+mkfifo "$work/input"
+"$target/debug/interop-clients" <"$work/input" >"$work/settings" &
+exec {hold}>"$work/input"
+until grep -q '^EXPIRED_TOKEN=' "$work/settings"; do
+  kill -0 $! 2>/dev/null || { echo "the server did not start" >&2; exit 1; }
+  sleep 0.1
+done
+set -a
+. "$work/settings"
+set +a
+
+./curl.sh
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+"$work/venv/bin/python" claims_challenge.py

@@ -1,0 +1,12 @@
+//! What is required is a scope or a role, not a text.
+//~ error[E0277]: `&str` is not a condition on a token
+//~ not a condition
+//~ say which permission it is: `Scope("Reports.Read")` of users
+//~ join conditions by `.or(..)` and `.and(..)`
+
+use tower_entra_auth::EntraAuth;
+
+fn main() {
+    let auth = EntraAuth::from_env().unwrap();
+    let _ = auth.require("Reports.Read");
+}

@@ -1,0 +1,9 @@
+//! A key source is not an address.
+//~ error[E0277]: `&str` is not a source of signing keys
+//~ a `KeySet` is one, a `JwksFile` is one
+
+use tower_entra_auth::EntraAuth;
+
+fn main() {
+    let _ = EntraAuth::builder().key_source("https://login.microsoftonline.com/common/keys");
+}
