@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -173,7 +173,14 @@ async fn pay(caller: Caller, State(strong): State<RequireLayer>) -> Result<Strin
 async fn a_requirement_is_checked_in_a_handler_as_on_a_route() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    let of_another = settings(&tenant).build().unwrap();
+    let of_another = settings(&tenant)
+        .on_refusal(|_, mut answer| {
+            let mark = HeaderValue::from_static("of another");
+            answer.headers_mut().insert("x-mark", mark);
+            answer
+        })
+        .build()
+        .unwrap();
     let required = |auth: &EntraAuth| auth.require(Scope("Pay")).unwrap();
     let app = Router::new()
         .route("/route", get(async || "paid").layer(required(&auth)))
@@ -201,6 +208,9 @@ async fn a_requirement_is_checked_in_a_handler_as_on_a_route() {
                 let is_problem =
                     header(&response, "content-type") == Some("application/problem+json");
                 assert_eq!(is_problem, status != 200 && accept == "application/json");
+                // Whose requirement it is answers, not whose caller.
+                let mark = header(&response, "x-mark");
+                assert_eq!(mark.is_some(), at == "/other", "{path}");
                 answers.push((
                     header(&response, "www-authenticate").map(str::to_owned),
                     response.text().await.unwrap(),
