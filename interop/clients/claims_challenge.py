@@ -1,4 +1,4 @@
-"""A client of Microsoft's own is challenged for more claims, and comes back with them.
+"""A client of Microsoft's own, whose token was revoked, is challenged for a later one.
 
 MSAL for Python gets the tokens, azure-core's bearer policy reads our challenge and asks MSAL again
 with the claims that are in it. Both come from PyPI, and neither knows of this project.

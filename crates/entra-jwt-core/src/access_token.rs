@@ -94,7 +94,8 @@ impl AccessToken {
         self.claims.subject.as_deref()
     }
 
-    /// The client application that asked for the token: `azp` in v2, `appid` in v1.
+    /// The client application that asked for the token: `azp` in v2, `appid` in v1. Not this API, which
+    /// is the audience.
     #[must_use]
     pub fn client_id(&self) -> Option<ClientId> {
         self.claims.client()

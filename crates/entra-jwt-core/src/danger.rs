@@ -1,4 +1,5 @@
-//! Settings that weaken the protection. Each needs a reason; reviewers search for `dangerous()`.
+//! Settings that weaken the protection and, with the feature `testing`, tokens that nobody signed.
+//! Each needs a reason; reviewers search for `danger`.
 
 #[cfg(feature = "testing")]
 use crate::access_token::{AccessToken, TokenVersion};

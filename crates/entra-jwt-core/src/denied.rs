@@ -204,9 +204,10 @@ impl Denied {
             )
             .into(),
             Self::StepUp { context, .. } => format!(
-                "declare the client capability cp1 in the client (xms_cc), so that it can be \
-                 challenged for {context}; contexts are defined under Conditional Access, \
-                 Authentication contexts"
+                "declare the client capability cp1 in the client, and have this API's app \
+                 registration request the optional claim xms_cc for access tokens (manifest, \
+                 optionalClaims), so that the client can be challenged for {context}; contexts are \
+                 defined under Conditional Access, Authentication contexts"
             )
             .into(),
             Self::ClaimRequired { claim, .. } => format!(

@@ -78,7 +78,7 @@ impl Answers {
         caller: Option<&Caller>,
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
-        self.log.refused(refusal, &self.words.app_id_uri);
+        self.log.refused(refusal, &self.words);
         let answer = respond::response(refusal, &self.words, form);
         let Some(hook) = &self.hook else {
             return answer;
@@ -94,7 +94,7 @@ impl Answers {
         match catch_unwind(AssertUnwindSafe(|| hook(&refused, answer))) {
             Ok(answer) => answer,
             Err(_) => {
-                self.log.refused(&Refusal::HookPanicked, "");
+                self.log.refused(&Refusal::HookPanicked, &self.words);
                 respond::response(&Refusal::HookPanicked, &self.words, form)
             }
         }
@@ -102,7 +102,8 @@ impl Answers {
 }
 
 impl Refused<'_> {
-    /// The machine code that the caller may learn; none where no token was sent.
+    /// The machine code that the caller may learn, whatever
+    /// [`RefusalDetail`](crate::RefusalDetail) is set; none where no token was sent.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         self.refusal.public_code()
@@ -115,13 +116,15 @@ impl Refused<'_> {
         self.refusal.code()
     }
 
-    /// What to change, in words that the caller may learn.
+    /// What to change, in words that the caller may learn, whatever
+    /// [`RefusalDetail`](crate::RefusalDetail) is set.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
-        self.refusal.public_remedy(&self.words.app_id_uri)
+        self.refusal.public_remedy(self.words)
     }
 
-    /// Who is calling, where that is known: of a valid token that does not permit what was asked.
+    /// Who is calling, where a requirement, an extractor or a handler refuses. `None` where the
+    /// Layer itself does, also for `no_permission`.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.caller
@@ -130,7 +133,7 @@ impl Refused<'_> {
     /// The headers of the request; none of them where a handler refuses after it was called
     /// ([`HandlerRefusal`](crate::HandlerRefusal)).
     #[must_use]
-    pub fn request(&self) -> &HeaderMap {
+    pub fn request_headers(&self) -> &HeaderMap {
         self.request
     }
 
@@ -164,6 +167,7 @@ pub(crate) fn wrong_layer(
     /// Of the whole process, as there is no `EntraAuth` that it could be of.
     static LOG: LazyLock<RefusalLog> = LazyLock::new(RefusalLog::default);
 
-    LOG.refused(refusal, "");
-    respond::response(refusal, &Words::default(), Form::of(method, headers))
+    let words = Words::default();
+    LOG.refused(refusal, &words);
+    respond::response(refusal, &words, Form::of(method, headers))
 }

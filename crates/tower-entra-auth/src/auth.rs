@@ -154,8 +154,8 @@ impl EntraAuth {
     /// ```
     ///
     /// # Errors
-    /// If no token of Entra could meet the condition, or every one would: every problem with it,
-    /// each with the correction.
+    /// If no token of Entra could meet the condition, or every one would, or if it decides by a claim
+    /// that people can change: every problem with it, each with the correction.
     pub fn require(
         &self,
         condition: impl IntoCondition,

@@ -52,16 +52,19 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 /// use tower_entra_auth::CustomClaims;
 ///
 /// #[derive(Deserialize)]
-/// struct Office {
-///     office: Option<String>, // an optional claim of the app registration
+/// struct Staff {
+///     #[serde(rename = "extn.employeeId")] // a directory extension, as an optional claim
+///     employee_id: Option<String>,
 /// }
 ///
-/// async fn office(CustomClaims(claims): CustomClaims<Office>) -> String {
-///     claims.office.unwrap_or_default()
+/// async fn staff(CustomClaims(staff): CustomClaims<Staff>) -> String {
+///     staff.employee_id.unwrap_or_default()
 /// }
 /// ```
 ///
-/// A token whose claims do not fit the type is valid, but of no use here: 403 (`other_claims`).
+/// A token whose claims do not fit the type is valid, but of no use here: 403 (`other_claims`). Where
+/// there may be no caller, take `Option<Caller>` and its
+/// [`claims_as`](crate::AccessToken::claims_as).
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "taken apart by its pattern")]
 pub struct CustomClaims<T>(pub T);

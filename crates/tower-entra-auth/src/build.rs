@@ -101,6 +101,7 @@ impl EntraAuthBuilder {
         Words {
             detail: self.refusal_detail,
             app_id_uri: validator.app_id_uri(),
+            how_to_send: self.token_place.how_to_send(),
             authorization_uri: validator.authority().authorization_uri(),
         }
     }

@@ -289,8 +289,8 @@ impl EntraAuthBuilder {
     }
 
     /// Lets these client applications call as themselves without any role: what Microsoft calls
-    /// authorization by access control list. It exempts their app-only tokens from the default
-    /// permission, and from nothing else.
+    /// authorization by access control list. It exempts their app-only tokens from needing a scope
+    /// or a role, and from nothing else.
     pub fn exempt_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         self.exempt_clients.extend(ids.into_iter().map(Into::into));
         self
@@ -377,8 +377,8 @@ impl EntraAuthBuilder {
     /// nobody there hands the token on or writes it down.
     /// [`Caller::bearer_token`](crate::Caller::bearer_token) still has it.
     ///
-    /// Of several Layers around one service only the innermost should do so: those inside of one
-    /// that does find no token, and refuse.
+    /// Where one `EntraAuth` is inside another, only the innermost may do so: a Layer inside of one
+    /// that removed the token finds none, and refuses.
     pub fn remove_token_header(mut self) -> Self {
         self.removes_token = true;
         self

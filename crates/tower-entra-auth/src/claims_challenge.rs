@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 /// Asks the client for a token with more claims than it sent: a `claims` request of OpenID Connect
 /// (Core §5.5), which the client hands to Entra.
 ///
-/// A client understands it if it declares the capability `cp1`; sent to another one, it would make
-/// it loop. [`Caller::challenge`](crate::Caller::challenge) looks after that. Source: "Claims
+/// Only a client that declares the capability `cp1` understands it; another one would loop. The
+/// declaration is in the token (`xms_cc`) only if the API's app registration requests that optional
+/// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. Source: "Claims
 /// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClaimsChallenge {
@@ -39,7 +40,9 @@ impl ClaimsChallenge {
         Requirement::new(AuthenticationContext(id)).map(|_| Self::of_context(id))
     }
 
-    /// For a token that was issued after this moment: the session before it is revoked.
+    /// For a token that was issued after this moment, of a user whose sessions before it you consider
+    /// revoked. It revokes nothing itself: compare it with
+    /// [`issued_at`](crate::AccessToken::issued_at).
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
         let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -51,7 +54,7 @@ impl ClaimsChallenge {
     ///
     /// # Errors
     /// If it is no JSON object, or of more than 4 KiB: it becomes a header.
-    pub fn from_request(request: &str) -> Result<Self, InvalidClaimsRequest> {
+    pub fn from_json(request: &str) -> Result<Self, InvalidClaimsRequest> {
         match serde_json::from_str(request) {
             Ok(Value::Object(_)) if request.len() <= MAX_LENGTH => Ok(Self {
                 request: request.to_owned(),
@@ -62,7 +65,7 @@ impl ClaimsChallenge {
 
     /// The claims request, as JSON.
     #[must_use]
-    pub fn request(&self) -> &str {
+    pub fn json(&self) -> &str {
         &self.request
     }
 
@@ -78,7 +81,7 @@ impl ClaimsChallenge {
         }
     }
 
-    /// In standard base64, as MSAL reads it.
+    /// In standard base64, as Microsoft's clients read it.
     pub(crate) fn encoded(&self) -> String {
         STANDARD.encode(&self.request)
     }

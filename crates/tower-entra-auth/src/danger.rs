@@ -1,4 +1,5 @@
-//! Settings that weaken the protection. Each needs a reason; reviewers search for `dangerous()`.
+//! Settings that weaken the protection and, with the feature `testing`, callers whom nobody verified.
+//! Each needs a reason; reviewers search for `danger`.
 
 use crate::builder::EntraAuthBuilder;
 use crate::token_source::TokenPlace;
@@ -21,7 +22,8 @@ impl DangerousBuilder {
     }
 
     /// Takes the token from this parameter of the query where there is no `Authorization` header:
-    /// for clients that cannot set one, such as a browser's `EventSource` or `WebSocket`.
+    /// for clients that cannot set one, such as a browser's `EventSource` or `WebSocket`. A request
+    /// with both is refused (`malformed_authorization`).
     ///
     /// Addresses are written into logs, histories and `Referer` headers, and tokens with them;
     /// [`remove_token_header`](EntraAuthBuilder::remove_token_header) does not take them out. Answer

@@ -18,7 +18,8 @@ use crate::refusal::Refusal;
 /// [`RequireLayer::check`](crate::RequireLayer::check).
 ///
 /// It is answered as the Layer answers. With the feature `axum`, handlers return it as an error;
-/// elsewhere [`response_to`](Self::response_to) makes the response.
+/// elsewhere [`response_to`](Self::response_to) makes the response. An error type of your own needs a
+/// variant for it that is answered by it: a blanket conversion of every error would make it a 500.
 #[must_use = "nothing is refused unless it is returned"]
 pub struct HandlerRefusal(Box<Refused>);
 

@@ -53,7 +53,7 @@ impl EntraLayer {
     /// before. It is compared byte for byte, without the query.
     ///
     /// # Errors
-    /// If there could be another spelling of the path: if it has escapes, parameters, dots as
+    /// If there could be another spelling of the path: if it has escapes, parameters (`;x`), dots as
     /// segments or empty ones.
     ///
     /// [`axum::Router::nest`]: https://docs.rs/axum/latest/axum/struct.Router.html#method.nest
@@ -63,7 +63,7 @@ impl EntraLayer {
     }
 
     /// Lets every request to this path and to all below pass; see [`open_path`](Self::open_path).
-    /// A request whose path has another spelling than its normal one needs a token.
+    /// A path below that has an escape (`%20`), a `;`, an empty segment or one of dots needs a token.
     ///
     /// # Errors
     /// As [`open_path`](Self::open_path), and for `/`, which would be everything.

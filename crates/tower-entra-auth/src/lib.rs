@@ -36,15 +36,15 @@
 //! 1. The bearer token is read from the one `Authorization` header, or where [a source of your
 //!    own](EntraAuthBuilder::token_source) finds it. Without one the request goes on only if that
 //!    [is wanted](EntraLayer::optional), as an anonymous one.
-//! 2. If exactly this token was accepted before, and its time, its key and the tenant rule still
-//!    hold, that is remembered: go on with 7.
+//! 2. If exactly this token was accepted before, and its time and its key still hold, that is
+//!    remembered: go on with 6.
 //! 3. It is parsed strictly, and its header must be that of an Entra token. What fails here is
 //!    refused without a look at any key.
 //! 4. Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits
 //!    nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled
 //!    refresh runs, and the request waits for it for at most 3 s.
 //! 5. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
-//!    permits anything: a scope or a role.
+//!    permits anything: a scope or a role, unless its client is exempt.
 //! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
 //!    one and its yes is not remembered.
 //! 7. The [`Caller`] goes into the request's extensions, and the inner service is called: there a
@@ -58,8 +58,8 @@
 //! | a malformed or second `Authorization` header, any bad token | 401 `invalid_token` | 16 | the rule's own |
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
-//! | an authentication context is required, and the client declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
-//! | the same, and it does not | 403 `insufficient_scope` | 7 | `step_up` |
+//! | one without the authentication context that is required, of a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
 //! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
@@ -70,7 +70,7 @@
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! The body is the code in plain text, or problem details (RFC 9457) with the member `code` if
+//! Every code: [`Rejection::code`], [`Denied::code`]. The body is the code in plain text, or problem details (RFC 9457) with the member `code` if
 //! `Accept` names JSON and prefers no text. A request is gRPC if its content type is
 //! `application/grpc` or begins with `application/grpc+`, and its method POST; its answer is 200 with
 //! the status in `grpc-status`, as gRPC demands.
@@ -83,8 +83,8 @@
 //! two attempts that refills by one every 30 s. What was fetched is merged with what is held,
 //! because Entra's servers disagree from minute to minute: a key that is no longer published stays
 //! trusted for 24 h. While Entra cannot be reached, the keys that are held serve for 24 h. The
-//! refresher starts with the first request or with [`EntraAuth::ready`], and ends with the last
-//! handle.
+//! refresher starts with the first request, readiness probe or [`EntraAuth::ready`], and ends with
+//! the last handle.
 //!
 //! [In production](operations): every fault of a key server and what happens then, what remembered
 //! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`] and the metrics.
@@ -94,7 +94,8 @@
 //! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without
 //!   it, bring an HTTP client: [`EntraAuthBuilder::http_client`].
 //! - `axum`: [`Caller`], `Option<Caller>` and claims of your own as extractors, and refusals that
-//!   handlers return. If a handler is not accepted, `#[axum::debug_handler]` names the argument.
+//!   handlers return. If a handler is not accepted, `#[axum::debug_handler]` (axum's feature `macros`)
+//!   names the argument.
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
 //!   [`danger`]. As a dev-dependency only.
 //! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade.

@@ -9,6 +9,7 @@ use entra_jwt_core::Shown;
 use tokio::time::Instant;
 
 use crate::refusal::Refusal;
+use crate::respond::Words;
 
 /// See [`Refusal::log_key`].
 type Key = (&'static str, &'static str);
@@ -30,14 +31,14 @@ impl RefusalLog {
     /// The least time between two lines of one kind.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    pub(crate) fn refused(&self, refusal: &Refusal, app_id_uri: &str) {
+    pub(crate) fn refused(&self, refusal: &Refusal, words: &Words) {
         let code = refusal.code();
         if matches!(refusal, Refusal::NoCredentials | Refusal::OtherScheme) {
             tracing::debug!(code, "request without a bearer token");
             return;
         }
         if let Some(count) = self.due(refusal.log_key(), Instant::now()) {
-            let remedy = refusal.remedy(app_id_uri);
+            let remedy = refusal.remedy(words);
             write(refusal, code, &remedy, count);
         }
     }

@@ -7,6 +7,7 @@ use entra_jwt_core::{Denied, Rejection};
 
 use crate::caller::Caller;
 use crate::claims_challenge::ClaimsChallenge;
+use crate::respond::Words;
 use crate::unavailable::Unavailable;
 
 /// Why a request does not reach the inner service.
@@ -131,20 +132,21 @@ impl Refusal {
         }
     }
 
-    /// What to change, for the log. Scopes are named by the API's App ID URI.
-    pub(crate) fn remedy(&self, app_id_uri: &str) -> Cow<'static, str> {
+    /// What to change, for the log.
+    pub(crate) fn remedy(&self, words: &Words) -> Cow<'static, str> {
         match self {
             Self::NoCredentials | Self::OtherScheme | Self::Authorization(_) => {
-                "send one header Authorization: Bearer <access token>".into()
+                words.how_to_send.into()
             }
             Self::Rejected { rejection, .. } => rejection.remedy(),
-            Self::Denied { denied, .. } => denied.remedy_for(app_id_uri),
+            Self::Denied { denied, .. } => denied.remedy_for(&words.app_id_uri),
             Self::Challenged {
                 is_understood: true,
                 ..
             } => "sign in again with the claims of the challenge".into(),
-            Self::Challenged { .. } => "declare the client capability cp1 in the client (xms_cc), \
-                so that it can be challenged for more claims"
+            Self::Challenged { .. } => "declare the client capability cp1 in the client, and have \
+                this API's app registration request the optional claim xms_cc for access tokens \
+                (manifest, optionalClaims), so that the client can be challenged for more claims"
                 .into(),
             #[cfg(feature = "axum")]
             Self::OtherClaims { wanted } => format!(
@@ -164,10 +166,10 @@ impl Refusal {
     }
 
     /// What to change, for the caller.
-    pub(crate) fn public_remedy(&self, app_id_uri: &str) -> Cow<'static, str> {
+    pub(crate) fn public_remedy(&self, words: &Words) -> Cow<'static, str> {
         match self {
             Self::Rejected { rejection, .. } => rejection.public_remedy(),
-            other => other.remedy(app_id_uri),
+            other => other.remedy(words),
         }
     }
 }

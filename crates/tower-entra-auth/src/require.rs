@@ -45,7 +45,8 @@ impl RequireLayer {
     /// ```
     ///
     /// # Errors
-    /// The refusal, for the handler to return, if the caller does not meet the requirement.
+    /// The refusal, for the handler to return, if the caller does not meet the requirement, or if
+    /// another `EntraAuth` verified it (500, `wrong_layer`).
     pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
         checked.map_err(|refusal| HandlerRefusal::new(self.auth.answers(), caller, refusal))

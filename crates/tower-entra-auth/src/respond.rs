@@ -22,7 +22,8 @@ pub enum RefusalDetail {
     Code,
     /// The code and what to do about it: for development.
     Full,
-    /// Nothing beyond the status and RFC 6750's `error`.
+    /// Neither: the status, and of the challenge `error` and what a client needs to get a better
+    /// token (`scope`, `claims`, `authorization_uri`).
     None,
 }
 
@@ -34,6 +35,8 @@ pub(crate) struct Words {
     pub(crate) app_id_uri: String,
     /// Where a client may turn to with a claims challenge.
     pub(crate) authorization_uri: String,
+    /// How a token is to be sent.
+    pub(crate) how_to_send: &'static str,
 }
 
 /// How the client wants to be answered.
@@ -300,7 +303,7 @@ impl Told {
             },
             remedy: match words.detail {
                 RefusalDetail::None | RefusalDetail::Code => None,
-                RefusalDetail::Full => Some(refusal.public_remedy(&words.app_id_uri)),
+                RefusalDetail::Full => Some(refusal.public_remedy(words)),
             },
         }
     }
@@ -404,6 +407,7 @@ mod tests {
             detail,
             app_id_uri: "api://orders".to_owned(),
             authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
+            how_to_send: "send one",
         };
         response(refusal, &words, form)
     }
@@ -510,7 +514,7 @@ mod tests {
             (
                 Refusal::NoCredentials,
                 RefusalDetail::Full,
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one header Authorization: Bearer <access token>"}"#,
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one"}"#,
             ),
             (
                 Refusal::HookPanicked,

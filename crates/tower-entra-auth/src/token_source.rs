@@ -115,6 +115,21 @@ impl TokenPlace {
         }
     }
 
+    /// How to send a token so that it is found.
+    pub(crate) fn how_to_send(&self) -> &'static str {
+        match self {
+            Self::Header => "send one header Authorization: Bearer <access token>",
+            Self::HeaderOrQuery(_) => {
+                "send the access token once: in a header Authorization: \
+                Bearer <access token>, or in the query"
+            }
+            Self::Brought(_) => {
+                "send one access token where the token source of this service \
+                looks for it"
+            }
+        }
+    }
+
     /// The header that holds the token and nothing else.
     pub(crate) fn header(&self) -> Option<HeaderName> {
         match self {

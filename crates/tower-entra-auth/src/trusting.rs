@@ -13,7 +13,8 @@ use crate::caller::Caller;
 
 /// A caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
 /// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
-/// filled in; see [`entra_jwt_core::danger::trusted_token`].
+/// filled in, `tid` and `aud` with placeholders that are not those of `auth`; see
+/// [`entra_jwt_core::danger::trusted_token`].
 ///
 /// ```
 /// use tower_entra_auth::{Caller, EntraAuth, danger};
@@ -38,8 +39,8 @@ pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Rejecti
     danger::trusted_token(claims).map(|token| auth.trusted(token))
 }
 
-/// Stands in tests where the Layer of an `EntraAuth` stands otherwise, and lets every request pass:
-/// as the caller that it brings in its extensions, else as the one of the Layer.
+/// Takes the place of `auth.layer()` in tests, and lets every request pass: as the caller given to
+/// [`new`](Self::new), or as the one that it already has in its extensions.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {

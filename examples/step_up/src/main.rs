@@ -1,4 +1,7 @@
-//! A stronger sign-in for what matters: the claims challenge, and how a client answers it.
+//! A stronger sign-in for what matters: the claims challenge, and what a client does with it.
+//!
+//! In Entra the API's manifest must request the optional claim `xms_cc`, so that its tokens say which
+//! clients can be challenged.
 //!
 //! `cargo run -p step_up` plays a client through it and serves until Ctrl-C; with `--once` it exits
 //! after that, and fails if an answer is not the expected one.
@@ -69,7 +72,8 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     let claims = claims_of(challenge).ok_or("no claims in the challenge")?;
     println!("the challenge asks for      {claims}");
 
-    // ... and hands the claims to Entra (MSAL: `claims_challenge`), which has the user sign in again.
+    // ... and would hand the claims to Entra (MSAL: `claims_challenge`), which has the user sign in
+    // again. What it would issue then is minted here.
     let context = claims["access_token"]["acrs"]["value"].as_str();
     let strong = user().authentication_context(context.ok_or("no context")?);
     let response = client.post(&transfer).bearer_auth(strong.mint());

@@ -31,13 +31,13 @@ macro_rules! combinators {
         }
 
         impl<$($bounds)*> $type {
-            /// Either will do.
+            /// Either will do. Read from left to right: `a.or(b).and(c)` is (a or b) and c.
             #[must_use]
             pub fn or(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).or(other)
             }
 
-            /// Both are required.
+            /// Both are required. Read from left to right: `a.and(b).or(c)` is (a and b) or c.
             #[must_use]
             pub fn and(self, other: impl IntoCondition) -> Condition {
                 Condition::from(self).and(other)
@@ -71,7 +71,8 @@ atoms! {
 /// Any claim that has this value, or an array with it. The value is a text, a number or a boolean.
 ///
 /// Claims that users or other tenants can set, such as `email`, `upn`, `preferred_username` and
-/// `name`, are refused when the requirement is built.
+/// `name`, are refused when the requirement is built. With several tenants, the administrators of each
+/// decide what the other claims of its users are: require a tenant as well.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "nothing is required by an atom alone"]
 #[expect(
@@ -88,13 +89,14 @@ impl<N: Into<String>, V: Into<Value>> From<Claim<N, V>> for Condition {
 
 combinators!(Claim<N, V>, N: Into<String>, V: Into<Value>);
 
-/// Any one of them will do: `any([Scope("a"), Scope("b")])`.
+/// Any one of them will do: `any([Scope("a"), Scope("b")])`. They have one type; different atoms are
+/// joined by `or`, or as `any([Condition::from(Scope("a")), UserRole("b").into()])`.
 #[must_use]
 pub fn any(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
     Condition(Node::Any(nodes(conditions)))
 }
 
-/// All of them are required: `all([Scope("a"), Scope("b")])`.
+/// All of them are required: `all([Scope("a"), Scope("b")])`. They have one type; see [`any`].
 #[must_use]
 pub fn all(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
     Condition(Node::All(nodes(conditions)))

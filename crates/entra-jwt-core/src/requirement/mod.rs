@@ -46,7 +46,7 @@ enum Node {
     message = "`{Self}` is not a condition on a token",
     label = "not a condition",
     note = "say which permission it is: `Scope(\"Reports.Read\")` of users, `AppPermission(\"Reports.Read.All\")` of applications, `UserRole(\"Admin\")`",
-    note = "join conditions by `.or(..)` and `.and(..)`, or a list of them by `any(..)` and `all(..)`"
+    note = "join conditions by `.or(..)` and `.and(..)`, or several of one kind by `any(..)` and `all(..)`"
 )]
 pub trait IntoCondition {
     /// The condition.
@@ -60,7 +60,7 @@ impl IntoCondition for Condition {
 }
 
 impl Condition {
-    /// Either will do.
+    /// Either will do. Read from left to right: `a.or(b).and(c)` is (a or b) and c.
     #[must_use]
     pub fn or(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
@@ -74,7 +74,7 @@ impl Condition {
         Self(Node::Any(nodes))
     }
 
-    /// Both are required.
+    /// Both are required. Read from left to right: `a.and(b).or(c)` is (a and b) or c.
     #[must_use]
     pub fn and(self, other: impl IntoCondition) -> Self {
         let mut nodes = match self.0 {
@@ -113,7 +113,8 @@ impl Condition {
 pub struct Requirement(Arc<Node>);
 
 impl Requirement {
-    /// Takes a condition, if some token of Entra could meet it and not every one would.
+    /// Takes a condition, if some token of Entra could meet it and not every one would, and if it does
+    /// not decide by a claim that people can change.
     ///
     /// # Errors
     /// Every problem with it, each with the correction.

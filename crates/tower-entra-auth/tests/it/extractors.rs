@@ -262,23 +262,20 @@ async fn a_handler_refusal_is_answered_as_the_request_wants_it() {
 fn a_claims_challenge_is_a_claims_request() {
     let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     assert_eq!(
-        ClaimsChallenge::issued_after(moment).request(),
+        ClaimsChallenge::issued_after(moment).json(),
         r#"{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}"#
     );
     for id in ["", "c0", "c100", "C1", "c1 "] {
         assert!(ClaimsChallenge::authentication_context(id).is_err(), "{id}");
     }
     let request = r#"{"id_token":{"auth_time":{"essential":true}}}"#;
-    assert_eq!(
-        ClaimsChallenge::from_request(request).unwrap().request(),
-        request
-    );
+    assert_eq!(ClaimsChallenge::from_json(request).unwrap().json(), request);
     let long = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
-    assert!(ClaimsChallenge::from_request(&long(4096)).is_ok());
+    assert!(ClaimsChallenge::from_json(&long(4096)).is_ok());
     for text in ["", "null", "[]", "{", "{} {}", &long(4097)] {
-        assert!(ClaimsChallenge::from_request(text).is_err(), "{text}");
+        assert!(ClaimsChallenge::from_json(text).is_err(), "{text}");
     }
     let hint = r#"{"id_token":{"login_hint":{"value":"ada@example.com"}}}"#;
-    let challenge = ClaimsChallenge::from_request(hint).unwrap();
+    let challenge = ClaimsChallenge::from_json(hint).unwrap();
     assert!(!format!("{challenge:?}").contains("ada"));
 }

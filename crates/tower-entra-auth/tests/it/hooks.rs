@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::Full;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, SentToken, TokenSource,
+    AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, RefusalDetail, SentToken,
+    TokenSource,
 };
 
 use crate::support::{API, ask_without_token, client, header, serve, settings, tenant, user};
@@ -39,7 +40,7 @@ async fn the_hook_makes_the_answer_and_knows_why() {
         .on_refusal(|refused, answer| {
             let text = format!(
                 "{} {} {:?} {} {}",
-                refused.request().contains_key("x-asked"),
+                refused.request_headers().contains_key("x-asked"),
                 refused.exact_code(),
                 refused.code(),
                 refused.caller().is_some(),
@@ -135,7 +136,7 @@ async fn a_hook_challenges_whoever_understands_it() {
     let auth = settings(&tenant)
         .on_refusal(|refused, answer| match refused.exact_code() {
             "step_up" => answer,
-            _ => refused.challenge(ClaimsChallenge::from_request("{}").unwrap()),
+            _ => refused.challenge(ClaimsChallenge::from_json("{}").unwrap()),
         })
         .build()
         .unwrap();
@@ -314,6 +315,25 @@ fn a_place_for_tokens_that_makes_no_sense_is_a_build_error() {
     let error = unnamed.build().unwrap_err().to_string();
     assert!(error.contains("remove_token_header"), "{error}");
     assert!(settings().token_source(Unnamed).build().is_ok());
+}
+
+/// The remedy is to send the token where it is looked for.
+#[tokio::test]
+async fn the_remedy_names_the_place_of_the_token() {
+    let tenant = tenant().await;
+    let full = || settings(&tenant).refusal_detail(RefusalDetail::Full);
+    for (settings, place) in [
+        (full(), "one header Authorization"),
+        (full().token_source(Forwarded), "token source"),
+        (full().dangerous().token_in_query("access_token"), "query"),
+    ] {
+        let auth = settings.build().unwrap();
+        let app = Router::new().fallback(async || "ok").layer(auth.layer());
+        let server = serve(app).await;
+        let response = ask_without_token(&server, "/").await;
+        let body = response.text().await.unwrap();
+        assert!(body.contains(place), "{body}");
+    }
 }
 
 /// Finds nothing, and says nowhere where.

@@ -243,7 +243,7 @@ async fn what_a_challenge_asks_for_is_not_logged() {
         "/",
         get(async |caller: Caller| -> Result<(), HandlerRefusal> {
             let request = r#"{"id_token":{"login_hint":{"value":"ada@example.com"}}}"#;
-            Err(caller.challenge(ClaimsChallenge::from_request(request).unwrap()))
+            Err(caller.challenge(ClaimsChallenge::from_json(request).unwrap()))
         }),
     );
     let token = user(&tenant).capability("cp1").mint();
