@@ -12,9 +12,10 @@ use http_body_util::Full;
 
 use crate::caller::{AuthId, Caller};
 use crate::claims_challenge::ClaimsChallenge;
+use crate::form::Form;
 use crate::log::RefusalLog;
 use crate::refusal::Refusal;
-use crate::respond::{self, Form, Words};
+use crate::respond::{self, Words};
 
 /// Shared by an `EntraAuth`, its callers and its anonymous requests, so that whoever refuses later
 /// than the Layer answers as it does.

@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::answers;
 use crate::caller::{Anonymous, Caller};
+use crate::form::Form;
 use crate::handler_refusal::HandlerRefusal;
 use crate::refusal::Refusal;
-use crate::respond::Form;
 
 /// The answer of an extractor that did not find what the handler wants: the same that the Layer
 /// would give.

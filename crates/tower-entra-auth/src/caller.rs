@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::answers::Answers;
 use crate::claims_challenge::ClaimsChallenge;
+#[cfg(feature = "axum")]
+use crate::form::Form;
 use crate::handler_refusal::HandlerRefusal;
 use crate::keys::TrustedKey;
 use crate::refusal::Refusal;
-#[cfg(feature = "axum")]
-use crate::respond::Form;
 
 /// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
 ///

@@ -121,6 +121,7 @@ mod claims_challenge;
 pub mod danger;
 mod endpoint;
 mod environment;
+mod form;
 mod handler_refusal;
 mod http_client;
 mod keys;

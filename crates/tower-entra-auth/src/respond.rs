@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
 use serde::Serialize;
 
 use crate::claims_challenge::ClaimsChallenge;
+use crate::form::Form;
 use crate::refusal::Refusal;
 
 /// How much a refused caller learns. The log always has everything.
@@ -37,75 +38,6 @@ pub(crate) struct Words {
     pub(crate) authorization_uri: String,
     /// How a token is to be sent.
     pub(crate) how_to_send: &'static str,
-}
-
-/// How the client wants to be answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
-    Text,
-    /// Problem details (RFC 9457).
-    Json,
-    Grpc,
-}
-
-impl Form {
-    /// gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`; JSON,
-    /// if `Accept` names it and prefers no plain text; else text.
-    ///
-    /// No other method is gRPC, because a refusal in gRPC is 200: a proxy that asks with the headers
-    /// of a client's request whether it may pass must not be told so.
-    pub(crate) fn of(method: &Method, request: &HeaderMap) -> Self {
-        if method == Method::POST && is_grpc(request) {
-            Self::Grpc
-        } else if prefers_json(request) {
-            Self::Json
-        } else {
-            Self::Text
-        }
-    }
-}
-
-fn is_grpc(request: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-
-    let content_type = request
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
-    match content_type.split_at_checked(GRPC.len()) {
-        Some((start, [] | [b'+' | b';' | b' ', ..])) => start.eq_ignore_ascii_case(GRPC),
-        _ => false,
-    }
-}
-
-/// By the media ranges that name a type (RFC 9110 §12.5.1): `*/*` is for those that do not care,
-/// and whoever reads a terminal is among them. What is no media range is as if it were not there.
-fn prefers_json(request: &HeaderMap) -> bool {
-    let (mut json, mut text) = (0.0_f32, 0.0_f32);
-    let values = request.get_all(ACCEPT).iter();
-    let ranges = values.filter_map(|value| value.to_str().ok());
-    for range in ranges.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default();
-        let quality = parts.find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.eq_ignore_ascii_case("q").then_some(value)
-        });
-        let quality = quality.map_or(Some(1.0), |value| value.parse().ok());
-        let Some(quality) = quality.filter(|quality| (0.0..=1.0).contains(quality)) else {
-            continue;
-        };
-        let is_one_of = |types: &[&str]| types.iter().any(|t| media_type.eq_ignore_ascii_case(t));
-        if is_one_of(&[
-            "application/json",
-            "application/problem+json",
-            "application/*",
-        ]) {
-            json = json.max(quality);
-        } else if is_one_of(&["text/plain", "text/*"]) {
-            text = text.max(quality);
-        }
-    }
-    json > 0.0 && json >= text
 }
 
 /// The answer to a refused request.
@@ -532,47 +464,6 @@ mod tests {
     }
 
     #[test]
-    fn json_is_for_whoever_names_it_and_prefers_no_text() {
-        let form = |values: &[&[u8]]| {
-            let mut request = HeaderMap::new();
-            for value in values {
-                request.append(ACCEPT, HeaderValue::from_bytes(value).unwrap());
-            }
-            Form::of(&Method::GET, &request)
-        };
-        for accepts in [
-            &[&b"application/json"[..]][..],
-            &[b"Application/Problem+JSON"],
-            &[b"application/*"],
-            &[b"application/json, text/plain, */*"],
-            &[b"text/plain;q=0.5, application/json;q=0.9"],
-            &[b"text/html", b"application/json"],
-            &[b"application/json; charset=utf-8; q=0.001"],
-            &[b"nonsense;;;, ,application/json;Q=1.000,q=2"],
-        ] {
-            assert_eq!(form(accepts), Form::Json, "{accepts:?}");
-        }
-        for accepts in [
-            &[][..],
-            &[&b""[..]],
-            &[b"*/*"],
-            &[b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"],
-            &[b"text/plain, application/json;q=0.9"],
-            &[b"application/json;q=0"],
-            &[b"application/json;q=x"],
-            &[b"application/json;q=NaN"],
-            &[b"application/json;q=-1"],
-            &[b"application/json;q=1e9"],
-            &[b"application/jsonx"],
-            &[b"xapplication/json"],
-            &[b"\xff application/json"],
-            &[b",,,;;;===\"\"\""],
-        ] {
-            assert_eq!(form(accepts), Form::Text, "{accepts:?}");
-        }
-    }
-
-    #[test]
     fn the_detail_decides_what_a_caller_learns() {
         let challenge = |detail| {
             let response = answer(&expired(), detail, Form::Text);
@@ -639,32 +530,5 @@ mod tests {
             assert_eq!(header(&response, "retry-after").unwrap(), seconds);
             assert_eq!(header(&response, "www-authenticate"), None);
         }
-    }
-
-    #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (content_type, protocol) in [
-            ("application/grpc", Form::Grpc),
-            ("application/grpc+proto", Form::Grpc),
-            ("Application/GRPC; charset=x", Form::Grpc),
-            ("application/grpc-web+proto", Form::Text),
-            ("application/grpcx", Form::Text),
-            ("application/json", Form::Text),
-            ("", Form::Text),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-            assert_eq!(
-                Form::of(&Method::POST, &headers),
-                protocol,
-                "{content_type}"
-            );
-            assert_eq!(
-                Form::of(&Method::GET, &headers),
-                Form::Text,
-                "{content_type}"
-            );
-        }
-        assert_eq!(Form::of(&Method::POST, &HeaderMap::new()), Form::Text);
     }
 }
