@@ -35,7 +35,9 @@
 //!
 //! 1. The bearer token is read from the one `Authorization` header, or where [a source of your
 //!    own](EntraAuthBuilder::token_source) finds it. Without one the request goes on only if that
-//!    [is wanted](EntraLayer::optional), as an anonymous one.
+//!    [is wanted](EntraLayer::optional), as an anonymous one; so do, whatever they carry, requests
+//!    to an [open path](EntraLayer::open_path), and [preflights](EntraLayer::open_preflights) if
+//!    asked for.
 //! 2. If exactly this token was accepted before, and its time and its key still hold, that is
 //!    remembered: go on with 6.
 //! 3. It is parsed strictly, and its header must be that of an Entra token. What fails here is
@@ -70,10 +72,10 @@
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! Every code: [`Rejection::code`], [`Denied::code`]. The body is the code in plain text, or problem details (RFC 9457) with the member `code` if
-//! `Accept` names JSON and prefers no text. A request is gRPC if its content type is
-//! `application/grpc` or begins with `application/grpc+`, and its method POST; its answer is 200 with
-//! the status in `grpc-status`, as gRPC demands.
+//! Every code: [`Rejection::code`], [`Denied::code`]. The body is the code in plain text, or problem
+//! details (RFC 9457) with the member `code` if `Accept` names JSON and prefers no text. A request is
+//! gRPC if its method is POST and its content type `application/grpc` or one that begins with
+//! `application/grpc+`; its answer is 200 with the status in `grpc-status`, as gRPC demands.
 //! [`RefusalDetail`] says how much a refused caller learns. The log has everything: a WARN for
 //! the first refusal of a kind, then at most one a minute with a count.
 //!
