@@ -25,7 +25,9 @@
 //!
 //! # The parts
 //!
-//! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped.
+//! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped. What is under test
+//!   is set to its [`id`](DevTenant::id), to its [`url`](DevTenant::url) as the place of the metadata,
+//!   and to its [`clock`](DevTenant::clock).
 //! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
 //!   ([`DevTenant::app`]), of personal accounts and of B2C, v1 or v2, id tokens and tokens for
 //!   Graph; with groups, agents' facets and whatever else Entra writes when asked.
@@ -81,7 +83,8 @@
 //! Time is tokio's: with it paused (`start_paused = true`) and the client on the same
 //! current-thread runtime, a trickle of half an hour takes no time.
 //!
-//! The same as a program: `cargo run -p entra-dev-tenant` prints its addresses and tokens to try.
+//! The same as a program: `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses
+//! and tokens to try.
 //!
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
