@@ -102,6 +102,16 @@ impl Tenancy {
         }
     }
 
+    /// The tenants that are named by their ids, in the order of these; none where many are admitted
+    /// by one of Entra's words.
+    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> {
+        let listed = match &self.0 {
+            Admitted::Tenants(ids) => &**ids,
+            _ => &[],
+        };
+        self.single().into_iter().chain(listed.iter().copied())
+    }
+
     /// The first segment of the path of Entra's documents: the tenant's id, or the word for many.
     #[must_use]
     pub fn path_segment(&self) -> String {

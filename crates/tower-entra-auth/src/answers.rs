@@ -5,15 +5,19 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "axum")]
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use http_body_util::Full;
 
+use crate::builder::Clock;
 use crate::caller::{AuthId, Caller};
 use crate::claims_challenge::ClaimsChallenge;
 use crate::form::Form;
 use crate::log::RefusalLog;
+use crate::metrics;
+use crate::observe::Decided;
 use crate::refusal::Refusal;
 use crate::respond::{self, Words};
 
@@ -23,7 +27,16 @@ pub(crate) struct Answers {
     id: AuthId,
     words: Words,
     log: RefusalLog,
+    time: Time,
     hook: Option<Hook>,
+}
+
+/// By which tokens expire.
+pub(crate) struct Time {
+    /// The wall clock.
+    pub(crate) clock: Clock,
+    /// For how long after it an expired token is accepted yet.
+    pub(crate) skew: Duration,
 }
 
 /// Makes the answer to a refused request, from the one that it would get.
@@ -42,11 +55,12 @@ pub struct Refused<'r> {
 }
 
 impl Answers {
-    pub(crate) fn new(id: AuthId, words: Words, hook: Option<Hook>) -> Self {
+    pub(crate) fn new(id: AuthId, words: Words, time: Time, hook: Option<Hook>) -> Self {
         Self {
             id,
             words,
             log: RefusalLog::default(),
+            time,
             hook,
         }
     }
@@ -55,7 +69,17 @@ impl Answers {
         self.id
     }
 
-    /// Writes the refusal into the log and makes the answer to the request.
+    pub(crate) fn time(&self) -> &Time {
+        &self.time
+    }
+
+    /// Writes a refusal into the log and counts it, where there is nobody left to answer.
+    pub(crate) fn note(&self, refusal: &Refusal) {
+        self.log.refused(refusal, &self.words);
+        metrics::decision(Decided::of(refusal));
+    }
+
+    /// Writes the refusal into the log, counts it and makes the answer to the request.
     pub(crate) fn answer(
         &self,
         refusal: &Refusal,
@@ -64,11 +88,7 @@ impl Answers {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         let form = Form::of(method, headers);
-        let answer = self.answer_in(form, refusal, caller, headers);
-        match *method {
-            Method::HEAD => respond::without_body(answer),
-            _ => answer,
-        }
+        for_method(method, self.answer_in(form, refusal, caller, headers))
     }
 
     /// The same, where the form is known already, and the framework sees to HEAD.
@@ -80,6 +100,19 @@ impl Answers {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         self.log.refused(refusal, &self.words);
+        let mut answer = self.made(refusal, caller, headers, form);
+        Decided::of(refusal).mark(&mut answer);
+        answer
+    }
+
+    /// The answer, by the hook if there is one.
+    fn made(
+        &self,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+        form: Form,
+    ) -> Response<Full<Bytes>> {
         let answer = respond::response(refusal, &self.words, form);
         let Some(hook) = &self.hook else {
             return answer;
@@ -95,7 +128,7 @@ impl Answers {
         match catch_unwind(AssertUnwindSafe(|| hook(&refused, answer))) {
             Ok(answer) => answer,
             Err(_) => {
-                self.log.refused(&Refusal::HookPanicked, &self.words);
+                self.note(&Refusal::HookPanicked);
                 respond::response(&Refusal::HookPanicked, &self.words, form)
             }
         }
@@ -158,6 +191,14 @@ impl fmt::Debug for Refused<'_> {
     }
 }
 
+/// The answer as the method wants it.
+pub(crate) fn for_method(method: &Method, answer: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    match *method {
+        Method::HEAD => respond::without_body(answer),
+        _ => answer,
+    }
+}
+
 /// The answer where no Layer of ours ran, which is a fault of the program, not of a request.
 #[cfg(feature = "axum")]
 pub(crate) fn wrong_layer(
@@ -170,5 +211,7 @@ pub(crate) fn wrong_layer(
 
     let words = Words::default();
     LOG.refused(refusal, &words);
-    respond::response(refusal, &words, Form::of(method, headers))
+    let mut answer = respond::response(refusal, &words, Form::of(method, headers));
+    Decided::of(refusal).mark(&mut answer);
+    answer
 }

@@ -1,5 +1,7 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
+use std::sync::Arc;
+
 use entra_jwt_core::{
     Audience, Authority, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
 };
@@ -14,6 +16,7 @@ use crate::keys::KeyStore;
 use crate::keys::discovery::Discovery;
 use crate::keys::source::Source;
 use crate::metrics;
+use crate::protected_resource::Published;
 use crate::respond::Words;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
@@ -50,6 +53,9 @@ impl EntraAuthBuilder {
         let audiences = self.checked_audiences(&mut problems);
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
+        if let Some(resource) = &self.protected_resource {
+            problems.extend(resource.problems(tenancy.as_ref()));
+        }
         self.check_token_place(&mut problems);
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
 
@@ -76,7 +82,12 @@ impl EntraAuthBuilder {
         metrics::describe();
         self.announce(&validator, source.name());
         let keys = KeyStore::new(source, self.keeping);
-        let words = self.words(&validator);
+        let resource = self.protected_resource.as_ref().map(|resource| {
+            let published = resource.published(&validator, &self.token_place);
+            published.map_err(|problem| BuildError::new(vec![problem]))
+        });
+        let resource = resource.transpose()?;
+        let words = self.words(&validator, resource.as_ref());
         let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
         let tenant_rule = self
             .tenant_rule
@@ -88,19 +99,22 @@ impl EntraAuthBuilder {
                 .token_cache
                 .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
             clock: self.clock,
+            clock_skew: self.clock_skew,
             max_token_length: self.max_token_length,
             token_header: self.token_place.header(),
             token_place: self.token_place,
             removes_token: self.removes_token,
+            resource: resource.map(Arc::new),
         };
         Ok(EntraAuth::new(parts, words, self.hook))
     }
 
     /// What answers say of this API and its authority.
-    fn words(&self, validator: &Validator) -> Words {
+    fn words(&self, validator: &Validator, resource: Option<&Published>) -> Words {
         Words {
             detail: self.refusal_detail,
             app_id_uri: validator.app_id_uri(),
+            pointer: resource.map(|resource| resource.pointer.clone()),
             how_to_send: self.token_place.how_to_send(),
             authorization_uri: validator.authority().authorization_uri(),
         }

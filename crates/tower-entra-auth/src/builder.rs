@@ -19,6 +19,7 @@ use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
 use crate::keys::Keeping;
 use crate::keys::source::{Brought, KeySource, Source};
+use crate::protected_resource::ProtectedResource;
 use crate::respond::RefusalDetail;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
@@ -52,6 +53,7 @@ use crate::token_source::{TokenPlace, TokenSource};
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
 /// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
+/// | [`protected_resource`](Self::protected_resource) | none: challenges name no metadata |
 /// | [`token_source`](Self::token_source) | the `Authorization` header |
 /// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
 /// | [`clock`](Self::clock) | the system's |
@@ -76,6 +78,7 @@ pub struct EntraAuthBuilder {
     pub(crate) max_token_length: usize,
     pub(crate) refusal_detail: RefusalDetail,
     pub(crate) hook: Option<Hook>,
+    pub(crate) protected_resource: Option<ProtectedResource>,
     pub(crate) token_place: TokenPlace,
     pub(crate) removes_token: bool,
     pub(crate) clock: Clock,
@@ -180,6 +183,7 @@ impl EntraAuthBuilder {
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
             hook: None,
+            protected_resource: None,
             token_place: TokenPlace::default(),
             removes_token: false,
             clock: Arc::new(SystemTime::now),
@@ -363,6 +367,15 @@ impl EntraAuthBuilder {
         F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     {
         self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Says where this API is and how clients get tokens for it (RFC 9728): every challenge then
+    /// names the metadata document and the scopes to request, which MCP clients need to find out
+    /// where to sign in. The document is served by
+    /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
+    pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
+        self.protected_resource = Some(resource);
         self
     }
 

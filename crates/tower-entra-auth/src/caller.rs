@@ -3,12 +3,14 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use entra_jwt_core::AccessToken;
 use tokio::time::Instant;
 
 use crate::answers::Answers;
 use crate::claims_challenge::ClaimsChallenge;
+use crate::expiry::Expiry;
 #[cfg(feature = "axum")]
 use crate::form::Form;
 use crate::handler_refusal::HandlerRefusal;
@@ -106,7 +108,39 @@ impl Caller {
     /// a handler.
     pub fn challenge(&self, claims: ClaimsChallenge) -> HandlerRefusal {
         let refusal = Refusal::challenged(claims, Some(self));
-        HandlerRefusal::new(self.answers(), self, refusal)
+        HandlerRefusal::new(self.answers(), Some(self), refusal)
+    }
+
+    /// Waits until the token has expired, and the grace after that is over: to end what lasts
+    /// longer than a request, such as a WebSocket. Any time after, it is ready at once.
+    ///
+    /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
+    /// default: until then the same token would be let in again.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_entra_auth::Caller;
+    ///
+    /// async fn serve(caller: Caller, socket: impl Future<Output = ()>) {
+    ///     tokio::select! {
+    ///         () = socket => {}
+    ///         () = caller.expiry(Duration::from_secs(300)) => {} // close it: the client comes again
+    ///     }
+    /// }
+    /// # use std::future::Future;
+    /// ```
+    ///
+    /// Responses that stream are ended by a Layer: [`EntraAuth::end_at_expiry`].
+    ///
+    /// [`EntraAuth::end_at_expiry`]: crate::EntraAuth::end_at_expiry
+    pub fn expiry(&self, grace: Duration) -> Expiry {
+        let time = self.answers().time();
+        let grace = grace.max(time.skew);
+        let expired = self.expires_at();
+        // Beyond the end of time there is no grace.
+        let ends = expired.checked_add(grace);
+        let ends = ends.or_else(|| expired.checked_add(time.skew));
+        Expiry::new(ends.unwrap_or(expired), Arc::clone(&time.clock))
     }
 
     /// Whether the client declares that it understands claims challenges.
@@ -166,6 +200,7 @@ pub(crate) mod testing {
     use entra_jwt_core::{KeySet, TenantId, Validator};
 
     use super::*;
+    use crate::answers::Time;
     use crate::keys::Timeline;
     use crate::respond::Words;
 
@@ -185,7 +220,11 @@ pub(crate) mod testing {
             key: Arc::new(TrustedKey::new(Arc::clone(key), Timeline::new(now), now)),
             verified_at: now,
         };
-        let answers = Arc::new(Answers::new(AuthId(0), Words::default(), None));
+        let time = Time {
+            clock: Arc::new(SystemTime::now),
+            skew: Duration::ZERO,
+        };
+        let answers = Arc::new(Answers::new(AuthId(0), Words::default(), time, None));
         Caller::new(token, &answers, proof)
     }
 }

@@ -66,17 +66,7 @@ impl MetadataBase {
     /// address of a discovery document. The error completes the sentence "the URL …".
     pub(crate) fn configured(text: &str, allow_plain_http: bool) -> Result<Self, &'static str> {
         let text = text.trim().trim_end_matches('/');
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| "is no URL of the form https://host")?;
-        let host = plain_host(&uri)?;
-        match uri.scheme_str() {
-            Some("https") => {}
-            Some("http") if allow_plain_http || is_loopback(host) => {}
-            Some("http") => return Err("is http, which only loopback may be"),
-            _ => return Err("is neither https nor http"),
-        }
-
+        let uri = secure_url(text, allow_plain_http)?;
         let path = uri.path().trim_end_matches('/');
         let is_document = path.contains("/.well-known/");
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -165,6 +155,20 @@ impl MetadataEndpoint {
         };
         let is_plain = uri.scheme_str() == Some("https") && uri.port().is_none();
         (same_origin || is_plain && is_alias).then_some(uri)
+    }
+}
+
+/// A URL of `https`, or of `http` on loopback. The error completes the sentence "the URL …".
+pub(crate) fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static str> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|_| "is no URL of the form https://host")?;
+    let host = plain_host(&uri)?;
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if allow_plain_http || is_loopback(host) => Ok(uri),
+        Some("http") => Err("is http, which only loopback may be"),
+        _ => Err("is neither https nor http"),
     }
 }
 

@@ -29,10 +29,11 @@ impl Form {
     }
 }
 
-fn is_grpc(request: &HeaderMap) -> bool {
+/// Whether the content is of gRPC, of a request or of a response.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
 
-    let content_type = request
+    let content_type = headers
         .get(CONTENT_TYPE)
         .map_or(&b""[..], HeaderValue::as_bytes);
     match content_type.split_at_checked(GRPC.len()) {

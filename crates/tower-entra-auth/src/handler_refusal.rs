@@ -4,36 +4,39 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-#[cfg(feature = "axum")]
-use http::HeaderMap;
-use http::Response;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use http_body_util::Full;
 
 use crate::answers::Answers;
 use crate::caller::Caller;
+use crate::form::Form;
 use crate::refusal::Refusal;
+use crate::respond::{GRPC_STATUS, grpc_status};
 
-/// Why a handler does not serve a caller: of [`Caller::challenge`](crate::Caller::challenge) or
-/// [`RequireLayer::check`](crate::RequireLayer::check).
+/// Why a handler does not serve a caller: of [`Caller::challenge`](crate::Caller::challenge),
+/// [`RequireLayer::check`](crate::RequireLayer::check) or
+/// [`RequireLayer::authorize`](crate::RequireLayer::authorize).
 ///
 /// It is answered as the Layer answers. With the feature `axum`, handlers return it as an error;
-/// elsewhere [`response_to`](Self::response_to) makes the response. An error type of your own needs a
+/// elsewhere [`response_to`](Self::response_to) makes the response, and
+/// [`grpc_metadata`](Self::grpc_metadata) the status of gRPC. An error type of your own needs a
 /// variant for it that is answered by it: a blanket conversion of every error would make it a 500.
 #[must_use = "nothing is refused unless it is returned"]
 pub struct HandlerRefusal(Box<Refused>);
 
 struct Refused {
     answers: Arc<Answers>,
-    caller: Caller,
+    caller: Option<Caller>,
     refusal: Refusal,
 }
 
 impl HandlerRefusal {
-    pub(crate) fn new(answers: &Arc<Answers>, caller: &Caller, refusal: Refusal) -> Self {
+    pub(crate) fn new(answers: &Arc<Answers>, caller: Option<&Caller>, refusal: Refusal) -> Self {
         Self(Box::new(Refused {
             answers: Arc::clone(answers),
-            caller: caller.clone(),
+            caller: caller.cloned(),
             refusal,
         }))
     }
@@ -45,7 +48,7 @@ impl HandlerRefusal {
     }
 
     /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
-    /// and whether it has a body.
+    /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
         let Refused {
@@ -53,19 +56,44 @@ impl HandlerRefusal {
             caller,
             refusal,
         } = &*self.0;
-        answers.answer(refusal, Some(caller), &request.method, &request.headers)
+        let caller = caller.as_ref();
+        answers.answer(refusal, caller, &request.method, &request.headers)
+    }
+
+    /// The answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
+    /// `grpc-message`, and the challenge as a HTTP client gets it. Of tonic's `Status`,
+    /// `from_header_map` takes it. Each call makes an answer, which is logged and counted.
+    #[must_use]
+    pub fn grpc_metadata(&self) -> HeaderMap {
+        grpc_metadata(&self.0.refusal, self.answer_in(Form::Grpc))
     }
 
     /// The answer in the form that was seen when the caller was extracted.
     #[cfg(feature = "axum")]
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let caller = self.0.caller.as_ref();
+        self.answer_in(caller.map_or(Form::Text, Caller::form))
+    }
+
+    fn answer_in(&self, form: Form) -> Response<Full<Bytes>> {
         let Refused {
             answers,
             caller,
             refusal,
         } = &*self.0;
-        answers.answer_in(caller.form(), refusal, Some(caller), &HeaderMap::new())
+        answers.answer_in(form, refusal, caller.as_ref(), &HeaderMap::new())
     }
+}
+
+/// What gRPC says of an answer, in headers or trailers.
+pub(crate) fn grpc_metadata(refusal: &Refusal, answer: Response<Full<Bytes>>) -> HeaderMap {
+    let mut headers = answer.into_parts().0.headers;
+    headers.remove(CONTENT_TYPE);
+    // Whatever the function of `on_refusal` made of it, it is a refusal.
+    if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
+        headers.insert(GRPC_STATUS, grpc_status(refusal));
+    }
+    headers
 }
 
 impl fmt::Debug for HandlerRefusal {

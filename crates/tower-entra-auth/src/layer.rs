@@ -12,9 +12,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::accessors::inner_service_accessors;
 use crate::auth::{Decision, EntraAuth};
 use crate::body::ResponseBody;
 use crate::caller::Caller;
+use crate::observe::RequestSpan;
 use crate::open::{InvalidPath, Open};
 use crate::refusal::Refusal;
 
@@ -72,6 +74,23 @@ impl EntraLayer {
         Ok(self)
     }
 
+    /// Lets every method of a gRPC service pass as [`open_path`](Self::open_path) does, by the full name
+    /// of the service, such as `grpc.health.v1.Health`, which probes ask without a token, or
+    /// `grpc.reflection.v1.ServerReflection`.
+    ///
+    /// ```
+    /// # fn layer(auth: &tower_entra_auth::EntraAuth) -> Result<tower_entra_auth::EntraLayer, tower_entra_auth::InvalidPath> {
+    /// auth.layer().open_grpc_service("grpc.health.v1.Health")
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not the name of a service: names of letters, digits and `_`, separated by dots.
+    pub fn open_grpc_service(mut self, name: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.grpc_service(name)?;
+        Ok(self)
+    }
+
     /// Lets CORS preflights pass, for a CORS layer that is inside this one: `OPTIONS` with `Origin`
     /// and `Access-Control-Request-Method` and without `Authorization`. Whatever else answers
     /// `OPTIONS` inside is open with it. Better: put the CORS layer outside, so that refusals have
@@ -101,20 +120,7 @@ pub struct EntraService<S> {
 }
 
 impl<S> EntraService<S> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for EntraService<S>
@@ -141,8 +147,9 @@ where
         }
         match auth.decide(request.headers(), request.uri()) {
             Decision::Accept(caller) => {
+                let span = RequestSpan::of(&caller);
                 auth.admit(&mut request, caller);
-                ResponseFuture::inner(self.inner.call(request))
+                self.call_inner(request, span)
             }
             Decision::Refuse(Refusal::NoCredentials)
                 if *is_optional && !EntraAuth::was_removed(request.extensions()) =>
@@ -152,7 +159,8 @@ where
             Decision::Refuse(refusal) => {
                 let answer = auth.answer(&refusal, &request);
                 self.give_back_readied();
-                ResponseFuture::refused(answer)
+                RequestSpan::begin().end(&answer);
+                ResponseFuture::answered(answer)
             }
             Decision::Wait(waiting) => {
                 let parked = Parked {
@@ -163,7 +171,7 @@ where
                     auth: auth.clone(),
                 };
                 self.give_back_readied();
-                ResponseFuture::waiting(parked)
+                ResponseFuture::waiting(parked, RequestSpan::begin())
             }
         }
     }
@@ -175,7 +183,24 @@ impl<S> EntraService<S> {
         S: Service<Request<B>, Response = Response<R>>,
     {
         self.layer.auth.admit_anonymous(&mut request);
-        ResponseFuture::inner(self.inner.call(request))
+        self.call_inner(request, RequestSpan::anonymous())
+    }
+
+    fn call_inner<B, R>(
+        &mut self,
+        mut request: Request<B>,
+        mut span: RequestSpan,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        span.hand_on(&mut request);
+        ResponseFuture {
+            state: State::Inner {
+                future: span.in_scope(|| self.inner.call(request)),
+            },
+            span,
+        }
     }
 }
 
@@ -188,13 +213,15 @@ impl<S: Clone> EntraService<S> {
 }
 
 pin_project! {
-    /// The response of an [`EntraService`] or a [`RequireService`](crate::RequireService).
+    /// The response of an [`EntraService`], a [`RequireService`](crate::RequireService) or a
+    /// [`ResourceMetadataService`](crate::ResourceMetadataService).
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
     {
         #[pin]
         state: State<S, B>,
+        span: RequestSpan,
     }
 }
 
@@ -208,7 +235,7 @@ pin_project! {
             #[pin]
             future: S::Future,
         },
-        Refused {
+        Answered {
             response: Option<Response<Full<Bytes>>>,
         },
         Waiting {
@@ -221,25 +248,30 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<B>>,
 {
+    /// The inner service's.
     pub(crate) fn inner(future: S::Future) -> Self {
         Self {
             state: State::Inner { future },
+            span: RequestSpan::none(),
         }
     }
 
-    pub(crate) fn refused(response: Response<Full<Bytes>>) -> Self {
+    /// One of ours, that is there.
+    pub(crate) fn answered(response: Response<Full<Bytes>>) -> Self {
         Self {
-            state: State::Refused {
+            state: State::Answered {
                 response: Some(response),
             },
+            span: RequestSpan::none(),
         }
     }
 
-    fn waiting(parked: Parked<S, B>) -> Self {
+    fn waiting(parked: Parked<S, B>, span: RequestSpan) -> Self {
         Self {
             state: State::Waiting {
                 parked: Some(Box::new(parked)),
             },
+            span,
         }
     }
 }
@@ -260,14 +292,16 @@ where
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let (mut state, span) = (this.state, this.span);
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Inner { future } => {
-                    let response = ready!(future.poll(context))?;
+                    let response = ready!(span.in_scope(|| future.poll(context)))?;
+                    span.end(&response);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                StateProjection::Refused { response } => match response.take() {
+                StateProjection::Answered { response } => match response.take() {
                     Some(response) => {
                         let response = response.map(ResponseBody::refusal);
                         return Poll::Ready(Ok(response));
@@ -279,14 +313,20 @@ where
                     let Some(waiting) = parked.as_mut() else {
                         return Poll::Pending;
                     };
-                    let next = ready!(waiting.poll(context))?;
+                    let next = ready!(waiting.poll(context, span))?;
                     match (next, parked.take()) {
-                        (Next::Refuse(response), _) => State::Refused {
-                            response: Some(response),
-                        },
-                        (Next::Call, Some(mut parked)) => State::Inner {
-                            future: parked.service.call(parked.request),
-                        },
+                        (Next::Refuse(response), _) => {
+                            span.end(&response);
+                            State::Answered {
+                                response: Some(response),
+                            }
+                        }
+                        (Next::Call, Some(mut parked)) => {
+                            span.hand_on(&mut parked.request);
+                            State::Inner {
+                                future: span.in_scope(|| parked.service.call(parked.request)),
+                            }
+                        }
                         (Next::Call, None) => return Poll::Pending,
                     }
                 }
@@ -306,10 +346,16 @@ impl<S, B> Parked<S, B>
 where
     S: Service<Request<B>>,
 {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Next, S::Error>> {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        span: &RequestSpan,
+    ) -> Poll<Result<Next, S::Error>> {
         if !self.accepted {
-            match ready!(self.decision.as_mut().poll(context)) {
+            let decision = self.decision.as_mut();
+            match ready!(span.in_scope(|| decision.poll(context))) {
                 Ok(caller) => {
+                    span.accept(&caller);
                     self.auth.admit(&mut self.request, caller);
                     self.accepted = true;
                 }

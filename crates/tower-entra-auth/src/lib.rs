@@ -31,6 +31,12 @@
 //! More than one tenant, External ID, v1 tokens, clients, guests: [which setting do I
 //! need?](which_setting)
 //!
+//! App registrations, scopes, roles, consent, a first token: [setting up Entra](setup_entra)
+//!
+//! A tenant inside the test, rotation, Entra down, handlers alone: [testing](testing_services)
+//!
+//! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
+//!
 //! # The way of a request
 //!
 //! 1. The bearer token is read from the one `Authorization` header, or where [a source of your
@@ -51,6 +57,11 @@
 //!    one and its yes is not remembered.
 //! 7. The [`Caller`] goes into the request's extensions, and the inner service is called: there a
 //!    [requirement](EntraAuth::require) of the route may refuse it yet.
+//! 8. A response that lasts can be [ended when the token has
+//!    expired](EntraAuth::end_at_expiry).
+//!
+//! Before all that, clients may ask where to get a token: [protected resource
+//! metadata](EntraAuth::resource_metadata).
 //!
 //! # Answers
 //!
@@ -65,6 +76,7 @@
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
 //! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
+//! | the token [expires](EntraAuth::end_at_expiry) before the response begins | 401 `invalid_token` | 16 | `expired` |
 //! | an unknown key that a refresh did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
@@ -89,7 +101,7 @@
 //! the last handle.
 //!
 //! [In production](operations): every fault of a key server and what happens then, what remembered
-//! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`] and the metrics.
+//! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`], metrics, alerts and spans.
 //!
 //! # Features
 //!
@@ -100,13 +112,15 @@
 //!   names the argument.
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
 //!   [`danger`]. As a dev-dependency only.
-//! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade.
+//! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade,
+//!   with [alerts and a dashboard](operations#alerts-and-a-dashboard) to begin with.
 
 #![cfg_attr(
     not(test),
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
+mod accessors;
 mod after_check;
 mod answers;
 mod auth;
@@ -123,6 +137,9 @@ mod claims_challenge;
 pub mod danger;
 mod endpoint;
 mod environment;
+mod expiry;
+mod expiry_body;
+mod expiry_layer;
 mod form;
 mod handler_refusal;
 mod http_client;
@@ -130,11 +147,14 @@ mod keys;
 mod layer;
 mod log;
 mod metrics;
+mod observe;
 mod open;
+mod protected_resource;
 mod refusal;
 #[cfg(test)]
 mod remembered_tests;
 mod require;
+mod resource_metadata;
 mod respond;
 mod runtime;
 mod status;
@@ -161,6 +181,24 @@ pub mod which_setting {}
 )]
 pub mod tasks {}
 
+#[doc = include_str!("../docs/setup-entra.md")]
+pub mod setup_entra {}
+
+/// Testing a protected service.
+///
+#[cfg_attr(
+    all(feature = "axum", feature = "testing"),
+    doc = include_str!("../docs/testing.md")
+)]
+#[cfg_attr(
+    not(all(feature = "axum", feature = "testing")),
+    doc = "Documented with the features `axum` and `testing`, which the examples need."
+)]
+pub mod testing_services {}
+
+#[doc = include_str!("../docs/threat-model.md")]
+pub mod threat_model {}
+
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
@@ -181,13 +219,20 @@ pub use crate::build_error::BuildError;
 pub use crate::builder::EntraAuthBuilder;
 pub use crate::caller::Caller;
 pub use crate::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
+pub use crate::expiry::Expiry;
+pub use crate::expiry_body::{ExpiryBody, Outlived};
+pub use crate::expiry_layer::{ExpiryFuture, ExpiryLayer, ExpiryService};
 pub use crate::handler_refusal::HandlerRefusal;
 pub use crate::http_client::BoxError;
 pub use crate::keys::file::JwksFile;
 pub use crate::keys::source::{KeySource, PublishedKeys};
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
 pub use crate::open::InvalidPath;
+pub use crate::protected_resource::ProtectedResource;
 pub use crate::require::{RequireLayer, RequireService};
+pub use crate::resource_metadata::{
+    NoProtectedResource, ResourceMetadata, ResourceMetadataService,
+};
 pub use crate::respond::RefusalDetail;
 pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
 pub use crate::token_source::{SentToken, TokenSource};

@@ -37,6 +37,11 @@ impl RefusalLog {
             tracing::debug!(code, "request without a bearer token");
             return;
         }
+        // The ordinary end of a stream.
+        if matches!(refusal, Refusal::Outlived) {
+            tracing::debug!(code, "the token expired while its request was served");
+            return;
+        }
         if let Some(count) = self.due(refusal.log_key(), Instant::now()) {
             let remedy = refusal.remedy(words);
             write(refusal, code, &remedy, count);
@@ -100,7 +105,10 @@ fn write(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
                 "valid token without permission"
             );
         }
-        Refusal::NoCredentials | Refusal::OtherScheme | Refusal::Authorization(_) => {
+        Refusal::NoCredentials
+        | Refusal::OtherScheme
+        | Refusal::Outlived
+        | Refusal::Authorization(_) => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
         // What a claims request asks for may be about a person.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::observe::Decided;
+
 /// How an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
 pub(crate) fn key_fetch(source: &str, outcome: &'static str, took: Duration) {
     #[cfg(feature = "metrics")]
@@ -81,12 +83,50 @@ pub(crate) fn token_lookup(outcome: Lookup) {
     let _ = outcome;
 }
 
+/// A decision about a request, or the refusal of one that was accepted before.
+pub(crate) fn decision(decided: Decided) {
+    // Each that is no refusal with its literals, which makes a key that is not allocated.
+    #[cfg(feature = "metrics")]
+    match decided {
+        Decided {
+            outcome: _,
+            code: Some(code),
+        } => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => decided.outcome,
+            "code" => code
+        ),
+        Decided::ANONYMOUS => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => "anonymous",
+            "code" => "none"
+        ),
+        Decided { .. } => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => "accepted",
+            "code" => "none"
+        ),
+    }
+    .increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = decided;
+}
+
 /// What the metrics are, for whoever collects them.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
     {
         use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+        describe_counter!(
+            "entra_auth_decisions_total",
+            "Decisions about requests, and refusals of accepted ones, by outcome and code"
+        );
+        // There from the beginning: the first one would otherwise be no increase.
+        for code in ["wrong_layer", "response_hook_panicked"] {
+            ::metrics::counter!("entra_auth_decisions_total", "outcome" => "fault", "code" => code)
+                .increment(0);
+        }
         describe_counter!(
             "entra_auth_key_fetches_total",
             "Attempts to fetch signing keys, by how they ended"

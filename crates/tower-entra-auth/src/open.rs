@@ -18,6 +18,8 @@ enum OpenPath {
     Exactly(String),
     /// And everything below.
     Under(String),
+    /// The methods of the gRPC service of this name: `/name/Method`.
+    GrpcService(String),
 }
 
 /// The text is no path that can be open.
@@ -41,6 +43,16 @@ impl Open {
                 reason: "everything would be; leave out the Layer where nothing is protected",
             }),
             trimmed => Ok(self.with(OpenPath::Under(trimmed.to_owned()))),
+        }
+    }
+
+    pub(crate) fn grpc_service(self, name: &str) -> Result<Self, InvalidPath> {
+        match name.split('.').all(is_grpc_name) {
+            true => Ok(self.with(OpenPath::GrpcService(name.to_owned()))),
+            false => Err(InvalidPath {
+                path: name.to_owned(),
+                reason: "the full name of a gRPC service is needed, such as grpc.health.v1.Health",
+            }),
         }
     }
 
@@ -71,8 +83,25 @@ impl OpenPath {
                 below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
                     && abnormality(path).is_none()
             }
+            Self::GrpcService(open) => {
+                let method = path
+                    .strip_prefix('/')
+                    .and_then(|path| path.strip_prefix(open.as_str()))
+                    .and_then(|path| path.strip_prefix('/'));
+                method.is_some_and(is_grpc_name)
+            }
         }
     }
+}
+
+/// One part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
+fn is_grpc_name(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit())
 }
 
 fn checked(path: &str) -> Result<String, InvalidPath> {

@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// The token has expired while the request was served.
+    Outlived,
     /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
     /// or that of another `EntraAuth`.
     WrongLayer { of_another: bool },
@@ -105,8 +107,25 @@ impl Refusal {
             #[cfg(feature = "axum")]
             Self::OtherClaims { .. } => "other_claims",
             Self::Unavailable { cause, .. } => cause.code(),
+            Self::Outlived => "expired",
             Self::WrongLayer { .. } => "wrong_layer",
             Self::HookPanicked => "response_hook_panicked",
+        }
+    }
+
+    /// What it is called where decisions are counted.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self {
+            Self::NoCredentials
+            | Self::OtherScheme
+            | Self::Authorization(_)
+            | Self::Rejected { .. } => "refused",
+            Self::Denied { .. } | Self::Challenged { .. } => "denied",
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { .. } => "denied",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Outlived => "ended",
+            Self::WrongLayer { .. } | Self::HookPanicked => "fault",
         }
     }
 
@@ -155,6 +174,7 @@ impl Refusal {
             )
             .into(),
             Self::Unavailable { cause, .. } => cause.remedy(),
+            Self::Outlived => "get a new token and ask again".into(),
             Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
                 .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
                 .into(),

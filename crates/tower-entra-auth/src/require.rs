@@ -4,15 +4,17 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use entra_jwt_core::Requirement;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::accessors::inner_service_accessors;
 use crate::auth::EntraAuth;
 use crate::body::ResponseBody;
 use crate::caller::Caller;
 use crate::handler_refusal::HandlerRefusal;
 use crate::layer::ResponseFuture;
+use crate::observe::RefusedWithin;
 
 /// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
 ///
@@ -49,7 +51,37 @@ impl RequireLayer {
     /// another `EntraAuth` verified it (500, `wrong_layer`).
     pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
-        checked.map_err(|refusal| HandlerRefusal::new(self.auth.answers(), caller, refusal))
+        checked.map_err(|refusal| HandlerRefusal::new(self.auth.answers(), Some(caller), refusal))
+    }
+
+    /// The caller of a request, by its extensions, if the requirement is met: for frameworks whose
+    /// methods get the request itself, such as tonic.
+    ///
+    /// ```
+    /// use tonic::{Request, Response, Status};
+    /// use tower_entra_auth::RequireLayer;
+    ///
+    /// async fn list(readers: &RequireLayer, request: Request<()>) -> Result<Response<String>, Status> {
+    ///     let caller = readers.authorize(request.extensions()).map_err(|refusal| {
+    ///         let status = Status::from_header_map(&refusal.grpc_metadata());
+    ///         status.unwrap_or_else(|| Status::internal(refusal.code()))
+    ///     })?;
+    ///     Ok(Response::new(caller.id().to_string()))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The refusal: as [`check`](Self::check), and if there is no caller: 401 for an anonymous
+    /// request, 500 (`wrong_layer`) where no Layer ran.
+    pub fn authorize(&self, request: &Extensions) -> Result<Caller, HandlerRefusal> {
+        let checked = self.auth.check(&self.requirement, request);
+        checked.cloned().map_err(|refusal| {
+            RefusedWithin::tell(request, &refusal);
+            // Of another `EntraAuth` it is not the caller that this one answers.
+            let caller = request.get::<Caller>();
+            let caller = caller.filter(|caller| self.auth.has_verified(caller));
+            HandlerRefusal::new(self.auth.answers(), caller, refusal)
+        })
     }
 
     /// What is required.
@@ -78,20 +110,7 @@ pub struct RequireService<S> {
 }
 
 impl<S> RequireService<S> {
-    /// The inner service.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, B, R> Service<Request<B>> for RequireService<S>
@@ -109,13 +128,13 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RequireLayer { auth, requirement } = &self.layer;
         match auth.check(requirement, request.extensions()) {
-            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
+            Ok(_) => ResponseFuture::inner(self.inner.call(request)),
             Err(refusal) => {
                 let answer = auth.answer(&refusal, &request);
                 // An unready clone takes the place of the one that was polled ready: a request that
                 // does not use it must not hold a place in a concurrency limit.
                 self.inner = self.inner.clone();
-                ResponseFuture::refused(answer)
+                ResponseFuture::answered(answer)
             }
         }
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use entra_jwt_core::Denied;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::claims_challenge::ClaimsChallenge;
 use crate::form::Form;
+use crate::protected_resource::Pointer;
 use crate::refusal::Refusal;
 
 /// How much a refused caller learns. The log always has everything.
@@ -32,8 +34,11 @@ pub enum RefusalDetail {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
     pub(crate) detail: RefusalDetail,
-    /// What stands before the short name of a scope when it is requested, but for a slash.
+    /// What stands before the short name of a scope when it is requested from Entra, but for a
+    /// slash.
     pub(crate) app_id_uri: String,
+    /// Where a client learns how to get a token, if that is published.
+    pub(crate) pointer: Option<Pointer>,
     /// Where a client may turn to with a claims challenge.
     pub(crate) authorization_uri: String,
     /// How a token is to be sent.
@@ -102,8 +107,8 @@ pub(crate) fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// One row of the table of answers.
 struct Kind<'r> {
@@ -116,30 +121,41 @@ struct Kind<'r> {
 enum Challenge<'r> {
     /// That a bearer token is needed.
     Bare,
-    /// RFC 6750's `error` (§3.1), with the scopes to request, by their short names.
-    Error(&'static str, &'r [String]),
+    /// RFC 6750's `error` (§3.1), with the scopes to request.
+    Error(&'static str, Wanted<'r>),
     /// That a token with more claims is needed.
     Claims(Cow<'r, ClaimsChallenge>),
+}
+
+/// Which scopes would do.
+enum Wanted<'r> {
+    /// None that is known.
+    Unknown,
+    /// Those to begin with, if they are published.
+    First,
+    /// These, by their short names.
+    Named(&'r [String]),
 }
 
 impl<'r> Kind<'r> {
     fn of(refusal: &'r Refusal) -> Self {
         match refusal {
             Refusal::NoCredentials | Refusal::OtherScheme => Self::unauthorized(Challenge::Bare),
-            Refusal::Authorization(_) | Refusal::Rejected { .. } => {
-                Self::unauthorized(Challenge::Error("invalid_token", &[]))
+            Refusal::Authorization(_) | Refusal::Rejected { .. } | Refusal::Outlived => {
+                Self::unauthorized(Challenge::Error("invalid_token", Wanted::First))
             }
             Refusal::Denied { denied, scopes } => match ClaimsChallenge::that_cures(denied) {
                 Some(claims) => Self::unauthorized(Challenge::Claims(Cow::Owned(claims))),
-                None => Self::forbidden(scopes),
+                None if *denied == Denied::NoPermission => Self::forbidden(Wanted::First),
+                None => Self::forbidden(Wanted::Named(scopes)),
             },
             Refusal::Challenged {
                 claims,
                 is_understood: true,
             } => Self::unauthorized(Challenge::Claims(Cow::Borrowed(claims))),
-            Refusal::Challenged { .. } => Self::forbidden(&[]),
+            Refusal::Challenged { .. } => Self::forbidden(Wanted::Unknown),
             #[cfg(feature = "axum")]
-            Refusal::OtherClaims { .. } => Self::forbidden(&[]),
+            Refusal::OtherClaims { .. } => Self::forbidden(Wanted::Unknown),
             Refusal::Unavailable { .. } => Self {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 grpc_status: "14",
@@ -161,7 +177,7 @@ impl<'r> Kind<'r> {
         }
     }
 
-    fn forbidden(scopes: &'r [String]) -> Self {
+    fn forbidden(scopes: Wanted<'r>) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             grpc_status: "7",
@@ -174,48 +190,84 @@ impl Challenge<'_> {
     /// One header line in the one form that all known clients parse: the scheme literally
     /// `Bearer`, every value quoted, `error` first and `error_description` last.
     fn text(&self, words: &Words, description: Option<&str>) -> String {
-        let (error, parameter) = match self {
-            Self::Bare => return "Bearer".to_owned(),
+        let mut line = Line::new();
+        match self {
+            Self::Bare => line.add("scope", &Wanted::First.requestable(words)),
             Self::Error(error, scopes) => {
-                let scopes: Vec<String> = scopes
-                    .iter()
-                    .map(|name| format!("{}/{name}", words.app_id_uri))
-                    .filter(|scope| is_scope(scope))
-                    .collect();
-                let parameter = match &*scopes {
-                    [] => String::new(),
-                    scopes => format!(", scope=\"{}\"", scopes.join(" ")),
-                };
-                (*error, parameter)
+                line.add("error", error);
+                line.add("scope", &scopes.requestable(words));
             }
-            Self::Claims(claims) => (
-                "insufficient_claims",
-                format!(
-                    ", claims=\"{}\", authorization_uri=\"{}\"",
-                    claims.encoded(),
-                    words.authorization_uri
-                ),
-            ),
-        };
-        let (before, description, after) = match description {
-            None => ("", "".into(), ""),
-            Some(text) => (", error_description=\"", quotable(text), "\""),
-        };
-        [
-            "Bearer error=\"",
-            error,
-            "\"",
-            &parameter,
-            before,
-            &description,
-            after,
-        ]
-        .concat()
+            Self::Claims(claims) => {
+                line.add("error", "insufficient_claims");
+                line.add("claims", &claims.encoded());
+                line.add("authorization_uri", &words.authorization_uri);
+            }
+        }
+        if let Some(pointer) = &words.pointer {
+            line.add("resource_metadata", &pointer.metadata_url);
+        }
+        if let (Some(text), false) = (description, matches!(self, Self::Bare)) {
+            line.add("error_description", &quotable(text));
+        }
+        line.text
     }
 }
 
+/// The parameters of a challenge, one after the other.
+struct Line {
+    text: String,
+    separator: &'static str,
+}
+
+impl Line {
+    /// What most challenges fit into.
+    const CAPACITY: usize = 128;
+
+    fn new() -> Self {
+        let mut text = String::with_capacity(Self::CAPACITY);
+        text.push_str("Bearer");
+        Self {
+            text,
+            separator: " ",
+        }
+    }
+
+    /// A parameter whose value has neither quotes nor backslashes; none, if it is empty.
+    fn add(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            for part in [self.separator, name, "=\"", value, "\""] {
+                self.text.push_str(part);
+            }
+            self.separator = ", ";
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// As they are requested from the authorization server that is published, else from Entra.
+    fn requestable<'w>(&self, words: &'w Words) -> Cow<'w, str> {
+        let pointer = words.pointer.as_ref();
+        let names = match self {
+            Self::Unknown => return "".into(),
+            Self::First => return pointer.map_or("", |pointer| &pointer.scopes).into(),
+            Self::Named(names) => names.iter(),
+        };
+        let scopes = names.map(|name| match pointer {
+            Some(pointer) => format!("{}{name}", pointer.scope_prefix),
+            None => format!("{}/{name}", words.app_id_uri),
+        });
+        let scopes: Vec<String> = scopes.filter(|scope| is_scope(scope)).collect();
+        scopes.join(" ").into()
+    }
+}
+
+/// The gRPC status of a refusal.
+pub(crate) fn grpc_status(refusal: &Refusal) -> HeaderValue {
+    HeaderValue::from_static(Kind::of(refusal).grpc_status)
+}
+
 /// The characters of RFC 6749 §3.3.
-fn is_scope(text: &str) -> bool {
+pub(crate) fn is_scope(text: &str) -> bool {
     text.bytes()
         .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
 }
@@ -338,6 +390,7 @@ mod tests {
         let words = Words {
             detail,
             app_id_uri: "api://orders".to_owned(),
+            pointer: None,
             authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
             how_to_send: "send one",
         };
@@ -479,7 +532,7 @@ mod tests {
 
     #[test]
     fn no_description_can_look_like_another_parameter() {
-        let text = Challenge::Error("invalid_token", &[]).text(
+        let text = Challenge::Error("invalid_token", Wanted::Unknown).text(
             &Words::default(),
             Some("a \"b\" \\ scope=x\r\nresource_metadata=é"),
         );

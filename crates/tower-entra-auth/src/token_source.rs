@@ -130,6 +130,16 @@ impl TokenPlace {
         }
     }
 
+    /// The methods of RFC 6750 §2, by which tokens are found; none where a source of the service's own
+    /// looks for them.
+    pub(crate) fn bearer_methods(&self) -> &'static [&'static str] {
+        match self {
+            Self::Header => &["header"],
+            Self::HeaderOrQuery(_) => &["header", "query"],
+            Self::Brought(_) => &[],
+        }
+    }
+
     /// The header that holds the token and nothing else.
     pub(crate) fn header(&self) -> Option<HeaderName> {
         match self {

@@ -18,14 +18,19 @@ use tokio::time::Instant;
 
 pub(crate) use self::decide::Decision;
 use crate::after_check::Remembering;
-use crate::answers::{Answers, Hook};
+use crate::answers::{Answers, Hook, Time};
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
 use crate::caller::{Anonymous, AuthId, Caller};
+use crate::expiry_layer::ExpiryLayer;
 use crate::keys::KeyStore;
 use crate::layer::EntraLayer;
+use crate::metrics;
+use crate::observe::Decided;
+use crate::protected_resource::Published;
 use crate::refusal::Refusal;
 use crate::require::RequireLayer;
+use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Words;
 use crate::status::Status;
 use crate::tenant_rule::TenantRule;
@@ -51,11 +56,14 @@ pub(crate) struct Parts {
     /// `None` if every token is verified every time.
     pub(crate) token_cache: Option<TokenCache>,
     pub(crate) clock: Clock,
+    pub(crate) clock_skew: Duration,
     pub(crate) max_token_length: usize,
     pub(crate) token_place: TokenPlace,
     /// The header that is nothing but the token, if there is such a one.
     pub(crate) token_header: Option<HeaderName>,
     pub(crate) removes_token: bool,
+    /// What is published about this API, if anything is.
+    pub(crate) resource: Option<Arc<Published>>,
 }
 
 /// One authority with its rules and its keys, however many tenants it admits.
@@ -101,10 +109,14 @@ impl EntraAuth {
         static NEXT: AtomicU64 = AtomicU64::new(0);
 
         let id = AuthId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let time = Time {
+            clock: Arc::clone(&parts.clock),
+            skew: parts.clock_skew,
+        };
         Self {
             inner: Arc::new(Inner {
                 parts,
-                answers: Arc::new(Answers::new(id, words, hook)),
+                answers: Arc::new(Answers::new(id, words, time, hook)),
             }),
         }
     }
@@ -142,6 +154,40 @@ impl EntraAuth {
             self.clone(),
             Requirement::new(condition)?,
         ))
+    }
+
+    /// A Layer that ends what lasts longer than the token of its caller and the grace after that:
+    /// for routes behind [`layer`](Self::layer) that stream. See [`ExpiryLayer`].
+    ///
+    /// The grace is at least the [clock skew](EntraAuthBuilder::clock_skew), 5 minutes by default:
+    /// until then the same token would open the next stream.
+    pub fn end_at_expiry(&self, grace: Duration) -> ExpiryLayer {
+        ExpiryLayer::new(self.clone(), grace)
+    }
+
+    /// Serves the metadata of the
+    /// [protected resource](EntraAuthBuilder::protected_resource) that was set, as a Layer around
+    /// everything or as a service in a router:
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")]
+    /// # fn app(auth: &tower_entra_auth::EntraAuth) -> Result<axum::Router, Box<dyn std::error::Error>> {
+    /// use axum::{Router, routing::post};
+    ///
+    /// Ok(Router::new()
+    ///     .route("/mcp", post(|| async { "…" }))
+    ///     .layer(auth.layer())
+    ///     .layer(auth.resource_metadata()?)) // after it, so outside: open
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If no protected resource was set.
+    pub fn resource_metadata(&self) -> Result<ResourceMetadata, NoProtectedResource> {
+        let published = self.inner.parts.resource.clone();
+        published
+            .map(ResourceMetadata::new)
+            .ok_or(NoProtectedResource)
     }
 
     /// Waits for the first keys; returns at once if they are there. Optional: without it they are
@@ -241,20 +287,31 @@ impl EntraAuth {
     }
 
     /// Whether a requirement is met by the caller of a request.
-    pub(crate) fn check(
+    pub(crate) fn check<'r>(
         &self,
         requirement: &Requirement,
-        request: &Extensions,
-    ) -> Result<(), Refusal> {
-        let Some(caller) = request.get::<Caller>() else {
-            let anonymous = request.get::<Anonymous>();
-            return Err(match anonymous {
-                Some(Anonymous(by)) if by.id() == self.inner.answers.id() => Refusal::NoCredentials,
-                Some(_) => Refusal::WrongLayer { of_another: true },
-                None => Refusal::WrongLayer { of_another: false },
-            });
+        request: &'r Extensions,
+    ) -> Result<&'r Caller, Refusal> {
+        let caller = self.caller_in(request)?.ok_or(Refusal::NoCredentials)?;
+        self.check_caller(requirement, caller)?;
+        Ok(caller)
+    }
+
+    /// Who is calling, if it is known here; `None` if the request passed as an anonymous one.
+    pub(crate) fn caller_in<'r>(
+        &self,
+        request: &'r Extensions,
+    ) -> Result<Option<&'r Caller>, Refusal> {
+        let anonymous = request.get::<Anonymous>();
+        let (caller, by) = match (request.get::<Caller>(), anonymous) {
+            (Some(caller), _) => (Some(caller), caller.verified_by()),
+            (None, Some(Anonymous(by))) => (None, by.id()),
+            (None, None) => return Err(Refusal::WrongLayer { of_another: false }),
         };
-        self.check_caller(requirement, caller)
+        match by == self.inner.answers.id() {
+            true => Ok(caller),
+            false => Err(Refusal::WrongLayer { of_another: true }),
+        }
     }
 
     pub(crate) fn check_caller(
@@ -295,6 +352,7 @@ impl EntraAuth {
 
     /// Hands a verified caller on with the request.
     pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
+        metrics::decision(Decided::ACCEPTED);
         request.extensions_mut().insert(caller);
         self.remove_token(request);
     }
@@ -302,6 +360,7 @@ impl EntraAuth {
     /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
     /// verified is not this one's.
     pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
+        metrics::decision(Decided::ANONYMOUS);
         let anonymous = Anonymous(Arc::clone(&self.inner.answers));
         let extensions = request.extensions_mut();
         extensions.remove::<Caller>();
@@ -386,10 +445,12 @@ impl EntraAuth {
                     TokenCache::DEFAULT_TTL,
                 )),
                 clock: Arc::clone(&parts.clock),
+                clock_skew: parts.clock_skew,
                 max_token_length: parts.max_token_length,
                 token_place: TokenPlace::default(),
                 token_header: None,
                 removes_token: false,
+                resource: None,
             },
             Words::default(),
             None,

@@ -21,11 +21,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Everything that this thread logs from now on, at every level.
     fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        // Without one for all threads, a test on another thread that is the first to come to a line
-        // of the log can switch that line off for all.
-        static FOR_ALL: Once = Once::new();
-        FOR_ALL.call_once(|| tracing::subscriber::set_global_default(Undecided).unwrap());
-
+        for_all_threads();
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
@@ -47,6 +43,13 @@ impl Log {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// Without a subscriber for all threads, a test on another thread that is the first to come to a
+/// line of the log can switch that line off for all.
+pub(crate) fn for_all_threads() {
+    static FOR_ALL: Once = Once::new();
+    FOR_ALL.call_once(|| tracing::subscriber::set_global_default(Undecided).unwrap());
 }
 
 /// Is asked about every line, and wants none.

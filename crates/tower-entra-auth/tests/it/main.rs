@@ -2,9 +2,11 @@
 
 mod anonymous;
 mod answers;
+mod expiry;
 mod extractors;
 mod faults;
 mod frameworks;
+mod grpc;
 mod hooks;
 mod http_clients;
 mod key_files;
@@ -12,7 +14,9 @@ mod key_settings;
 mod keys;
 mod lifetime;
 mod logs;
+mod observability;
 mod requirements;
+mod resource_metadata;
 mod rotation;
 mod settings;
 mod sources;

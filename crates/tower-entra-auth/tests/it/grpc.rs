@@ -1,0 +1,581 @@
+//! What a gRPC client sees: tonic's, of a service whose code tonic-health brings.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::Router;
+use http::{HeaderMap, HeaderValue};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::codec::CompressionEncoding;
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tower::Layer as _;
+use tower_entra_auth::{
+    AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, EntraLayer, Group, InvalidPath,
+    RequireLayer, Scope, UserRole,
+};
+
+use crate::support::{
+    API, CLIENT, MINUTE, OTHER_TENANT, SECOND, Scene, Server, auth, settings, tenant, user,
+};
+
+/// A unary method (`Check`) and a streaming one (`Watch`).
+#[derive(Clone, Default)]
+pub(crate) struct Api {
+    /// What both methods require.
+    pub(crate) required: Option<RequireLayer>,
+    /// Both ask for more claims.
+    pub(crate) challenges: bool,
+    /// How many messages a stream has; without end, if `None`, one a second.
+    pub(crate) messages: Option<u32>,
+    /// No answer ever begins.
+    pub(crate) hangs: bool,
+}
+
+impl Api {
+    async fn answer<T>(&self, request: &Request<T>) -> Result<HealthCheckResponse, Status> {
+        let status =
+            |headers: HeaderMap| Status::from_header_map(&headers).expect("the status of gRPC");
+        if let Some(required) = &self.required {
+            let authorized = required.authorize(request.extensions());
+            authorized.map_err(|refusal| status(refusal.grpc_metadata()))?;
+        }
+        if self.challenges {
+            let caller = request.extensions().get::<Caller>().expect("a caller");
+            let claims = ClaimsChallenge::authentication_context("c1").unwrap();
+            return Err(status(caller.challenge(claims).grpc_metadata()));
+        }
+        if self.hangs {
+            pending::<()>().await;
+        }
+        Ok(HealthCheckResponse {
+            status: ServingStatus::Serving.into(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Api {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.answer(&request).await.map(Response::new)
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let message = self.answer(&request).await?;
+        let stream: Self::WatchStream = match self.messages {
+            Some(count) => Box::pin(tokio_stream::iter((0..count).map(move |_| Ok(message)))),
+            None => Box::pin(tokio_stream::iter(std::iter::repeat(Ok(message))).then(
+                async |message| {
+                    tokio::time::sleep(SECOND).await;
+                    message
+                },
+            )),
+        };
+        Ok(Response::new(stream))
+    }
+}
+
+/// The service, compressing its answers for whoever accepts that.
+fn service(api: Api) -> HealthServer<Api> {
+    HealthServer::new(api)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+}
+
+/// Serves the methods behind the Layer, and what stands between.
+async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tonic::transport::Server::builder()
+        .layer(layer)
+        .add_routes(Routes::from(routes))
+        .serve_with_incoming(TcpIncoming::from(listener));
+    Server::new(url, serving)
+}
+
+async fn serve(layer: EntraLayer, api: Api) -> Server {
+    let routes = Router::new().route_service("/grpc.health.v1.Health/{method}", service(api));
+    serve_routes(layer, routes).await
+}
+
+/// The same, whose streams end when the token has expired.
+pub(crate) async fn serve_until_expiry(auth: &EntraAuth, api: Api, grace: Duration) -> Server {
+    let service = auth.end_at_expiry(grace).layer(service(api));
+    let routes = Router::new().route_service("/grpc.health.v1.Health/{method}", service);
+    serve_routes(auth.layer(), routes).await
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Method {
+    Unary,
+    Streaming,
+}
+
+const BOTH: [Method; 2] = [Method::Unary, Method::Streaming];
+
+/// What a call had: how many messages, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) messages: u32,
+    pub(crate) end: Result<(), Status>,
+}
+
+/// What else a call carries.
+#[derive(Clone, Copy, Debug, Default)]
+struct With {
+    timeout: Option<Duration>,
+    compression: bool,
+}
+
+async fn call(server: &Server, method: Method, authorization: &[&str], with: With) -> Seen {
+    let endpoint = tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    if with.compression {
+        client = client
+            .send_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Gzip);
+    }
+    let mut request = Request::new(HealthCheckRequest::default());
+    if let Some(timeout) = with.timeout {
+        request.set_timeout(timeout);
+    }
+    for value in authorization {
+        let metadata = request.metadata_mut();
+        metadata.append("authorization", value.parse().unwrap());
+    }
+    let mut messages = 0;
+    let end = match method {
+        Method::Unary => client.check(request).await.map(|_| messages = 1),
+        Method::Streaming => match client.watch(request).await {
+            Err(status) => Err(status),
+            Ok(response) => {
+                let mut stream = response.into_inner();
+                loop {
+                    match stream.message().await {
+                        Ok(Some(_)) => messages += 1,
+                        Ok(None) => break Ok(()),
+                        Err(status) => break Err(status),
+                    }
+                }
+            }
+        },
+    };
+    Seen { messages, end }
+}
+
+pub(crate) async fn call_with(server: &Server, method: Method, token: &str) -> Seen {
+    call(server, method, &[&bearer(token)], With::default()).await
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn error(message: &str, error: &str) -> String {
+    format!("Bearer error=\"{error}\", error_description=\"{message}\"")
+}
+
+/// Calls both methods, in each way of calling, and compares the refusal.
+async fn expect(
+    server: &Server,
+    authorization: &[&str],
+    (code, message): (Code, &str),
+    challenge: Option<&str>,
+) {
+    let timeout = Some(MINUTE);
+    for method in BOTH {
+        for with in [
+            With::default(),
+            With {
+                timeout,
+                compression: false,
+            },
+            With {
+                timeout,
+                compression: true,
+            },
+        ] {
+            let Seen { messages, end } = call(server, method, authorization, with).await;
+            let status = end.unwrap_err();
+            let told = (status.code(), status.message());
+            assert_eq!(told, (code, message), "{method:?} {with:?}");
+            let found = status.metadata().get("www-authenticate");
+            let found = found.map(|value| value.to_str().unwrap());
+            assert_eq!(found, challenge, "{method:?} {with:?} {message}");
+            assert_eq!(messages, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_call_passes_unary_and_streaming_with_timeout_and_compression() {
+    let scene = Scene::start().await;
+    let three = Api {
+        messages: Some(3),
+        ..Api::default()
+    };
+    let server = serve(scene.auth.layer(), three).await;
+    for compression in [false, true] {
+        for (method, expected) in [(Method::Unary, 1), (Method::Streaming, 3)] {
+            let with = With {
+                timeout: Some(MINUTE),
+                compression,
+            };
+            let seen = call(&server, method, &[&bearer(&scene.token())], with).await;
+            assert!(seen.end.is_ok(), "{seen:?}");
+            assert_eq!(seen.messages, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_credentials_and_bad_ones_are_unauthenticated() {
+    let scene = Scene::start().await;
+    let server = serve(scene.auth.layer(), Api::default()).await;
+    let tenant = &scene.tenant;
+    let bare = Some("Bearer");
+    let unauthenticated = |message| (Code::Unauthenticated, message);
+    expect(&server, &[], unauthenticated(""), bare).await;
+    expect(&server, &["Basic YTpi"], unauthenticated(""), bare).await;
+    let good = bearer(&user(tenant).mint());
+    let expired = bearer(&user(tenant).expired().mint());
+    let of_another = bearer(&user(tenant).of_tenant(OTHER_TENANT).mint());
+    let forged = bearer(&user(tenant).bad_signature().mint());
+    let unknown = bearer(&user(tenant).header("kid", "unknown").mint());
+    for (authorization, message) in [
+        (&[&*good, &*good][..], "several_authorizations"),
+        (&["Bearer"], "malformed_authorization"),
+        (&["Bearer a b"], "malformed_authorization"),
+        (&["Bearer garbage"], "not_a_token"),
+        (&[&expired], "expired"),
+        (&[&of_another], "tenant_not_allowed"),
+        (&[&forged], "untrusted_signature"),
+        // The latest refresh succeeded without this key.
+        (&[&unknown], "untrusted_signature"),
+    ] {
+        let challenge = error(message, "invalid_token");
+        expect(
+            &server,
+            authorization,
+            unauthenticated(message),
+            Some(&challenge),
+        )
+        .await;
+    }
+}
+
+/// The requirement as a Layer around a method's route, and in the methods themselves.
+async fn requiring(layer: EntraLayer, required: RequireLayer) -> [Server; 2] {
+    let around = required.layer(service(Api::default()));
+    let routes = Router::new().route_service("/grpc.health.v1.Health/{method}", around);
+    let within = Api {
+        required: Some(required),
+        ..Api::default()
+    };
+    [
+        serve_routes(layer.clone(), routes).await,
+        serve(layer, within).await,
+    ]
+}
+
+#[tokio::test]
+async fn a_token_without_the_permission_is_denied() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let denied = |message| (Code::PermissionDenied, message);
+    let insufficient = |message| error(message, "insufficient_scope");
+
+    let server = serve(auth.layer(), Api::default()).await;
+    let nothing = bearer(&tenant.app(CLIENT).for_api(API).mint());
+    let challenge = insufficient("no_permission");
+    expect(
+        &server,
+        &[&nothing],
+        denied("no_permission"),
+        Some(&challenge),
+    )
+    .await;
+
+    let plain = bearer(&user(&tenant).mint());
+    let overage = bearer(&user(&tenant).groups_overage().mint());
+    let group = "11111111-2222-4333-8444-555555555555";
+    let scoped = format!(
+        "Bearer error=\"insufficient_scope\", scope=\"api://{API}/Reports.Write\", \
+         error_description=\"missing_scope\""
+    );
+    for (required, token, message, challenge) in [
+        (
+            auth.require(Scope("Reports.Write")).unwrap(),
+            &plain,
+            "missing_scope",
+            scoped,
+        ),
+        (
+            auth.require(UserRole("Admin")).unwrap(),
+            &plain,
+            "missing_role",
+            insufficient("missing_role"),
+        ),
+        (
+            auth.require(Group(group)).unwrap(),
+            &overage,
+            "groups_overage",
+            insufficient("groups_overage"),
+        ),
+        (
+            auth.require(AuthenticationContext("c1")).unwrap(),
+            &plain,
+            "step_up",
+            insufficient("step_up"),
+        ),
+    ] {
+        for server in requiring(auth.layer(), required).await {
+            expect(&server, &[token], denied(message), Some(&challenge)).await;
+        }
+    }
+}
+
+const STEP_UP: &str = "Bearer error=\"insufficient_claims\", \
+    claims=\"eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19\", \
+    authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
+
+#[tokio::test]
+async fn step_up_is_unauthenticated_with_the_claims_for_who_understands_them() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let capable = bearer(&user(&tenant).capability("cp1").mint());
+    let challenge = |code| format!("{STEP_UP}, error_description=\"{code}\"");
+    let required = auth.require(AuthenticationContext("c1")).unwrap();
+    for server in requiring(auth.layer(), required).await {
+        let status = (Code::Unauthenticated, "step_up");
+        expect(&server, &[&capable], status, Some(&challenge("step_up"))).await;
+    }
+
+    let challenging = Api {
+        challenges: true,
+        ..Api::default()
+    };
+    let server = serve(auth.layer(), challenging).await;
+    let status = (Code::Unauthenticated, "claims_challenge");
+    let expected = challenge("claims_challenge");
+    expect(&server, &[&capable], status, Some(&expected)).await;
+    let plain = bearer(&user(&tenant).mint());
+    let expected = error("claims_challenge", "insufficient_scope");
+    let status = (Code::PermissionDenied, "claims_challenge");
+    expect(&server, &[&plain], status, Some(&expected)).await;
+}
+
+#[tokio::test]
+async fn an_anonymous_call_is_unauthenticated_where_something_is_required() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let required = auth.require(Scope("Reports.Read")).unwrap();
+    for server in requiring(auth.layer().optional(), required).await {
+        expect(&server, &[], (Code::Unauthenticated, ""), Some("Bearer")).await;
+        let token = user(&tenant).mint();
+        assert!(call_with(&server, Method::Unary, &token).await.end.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_layer_is_an_internal_error() {
+    let tenant = tenant().await;
+    let (auth, other) = (auth(&tenant), auth(&tenant));
+    let token = bearer(&user(&tenant).mint());
+    let required = other.require(Scope("Reports.Read")).unwrap();
+    for server in requiring(auth.layer(), required).await {
+        expect(&server, &[&token], (Code::Internal, "wrong_layer"), None).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_told_now_is_unavailable_with_retry_after() {
+    let tenant = tenant().await;
+    let rule = |_| async { Err::<bool, _>("the database is away") };
+    let of_rule = settings(&tenant).tenant_rule(rule).build().unwrap();
+    let by_rule = serve(of_rule.layer(), Api::default()).await;
+    let token = user(&tenant).mint();
+    expect_unavailable(&by_rule, &token, "tenant_rule_unavailable").await;
+
+    tenant.goes_down();
+    let of_keys = auth(&tenant);
+    let by_keys = serve(of_keys.layer(), Api::default()).await;
+    expect_unavailable(&by_keys, &token, "keys_unavailable").await;
+}
+
+async fn expect_unavailable(server: &Server, token: &str, message: &str) {
+    for method in BOTH {
+        let status = call_with(server, method, token).await.end.unwrap_err();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unavailable, message)
+        );
+        let after = status.metadata().get("retry-after").unwrap();
+        assert!(after.to_str().unwrap().parse::<u64>().unwrap() >= 1);
+        assert_eq!(status.metadata().get("www-authenticate"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_open_by_name_needs_no_token_and_no_other_path_is() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let open = auth.layer().open_grpc_service("grpc.health.v1.Health");
+    let server = serve(
+        open.unwrap(),
+        Api {
+            messages: Some(1),
+            ..Api::default()
+        },
+    )
+    .await;
+    for method in BOTH {
+        let seen = call(&server, method, &[], With::default()).await;
+        assert!(seen.end.is_ok(), "{seen:?}");
+        // Its token is not looked at.
+        let bad = call(&server, method, &["Bearer garbage"], With::default()).await;
+        assert!(bad.end.is_ok(), "{bad:?}");
+    }
+
+    let layer = auth.layer().open_grpc_service("grpc.health.v1.Health");
+    let closed = auth.layer().open_grpc_service("health.v1.Health").unwrap();
+    let protected = serve(closed, Api::default()).await;
+    expect(&protected, &[], (Code::Unauthenticated, ""), Some("Bearer")).await;
+
+    let anything = Router::new().fallback(async || "reached");
+    let server = crate::support::serve(anything.layer(layer.unwrap())).await;
+    for path in [
+        "/grpc.health.v1.Health",
+        "/grpc.health.v1.Health/",
+        "/grpc.health.v1.Health/Check/more",
+        "/grpc.health.v1.Health/Check/",
+        "/grpc.health.v1.Health//Check",
+        "/grpc.health.v1.Health/%43heck",
+        "/grpc.health.v1.Health/..%2fadmin",
+        "/grpc.health.v1.Health/Check;x",
+        "/grpc.health.v1.Health/1",
+        "/grpc.health.v1.Healthy/Check",
+        "/GRPC.health.v1.Health/Check",
+        "/x/grpc.health.v1.Health/Check",
+        "//grpc.health.v1.Health/Check",
+    ] {
+        let response = crate::support::ask_without_token(&server, path).await;
+        assert_eq!(response.status(), 401, "{path}");
+    }
+    let response = crate::support::ask_without_token(&server, "/grpc.health.v1.Health/Check?x=1");
+    assert_eq!(response.await.status(), 200);
+}
+
+#[test]
+fn only_the_full_name_of_a_service_can_be_open() {
+    let auth = EntraAuth::builder()
+        .tenant(OTHER_TENANT)
+        .client_id(API)
+        .build()
+        .unwrap();
+    let open = |name: &str| auth.layer().open_grpc_service(name).map(drop);
+    for good in ["grpc.health.v1.Health", "Health", "a_b._c.D2"] {
+        assert!(open(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        ".",
+        "grpc..Health",
+        "/grpc.health.v1.Health",
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/",
+        "*",
+        "2a",
+        "é",
+        "a b",
+    ] {
+        let error: InvalidPath = open(bad).unwrap_err();
+        assert!(
+            error.to_string().contains("grpc.health.v1.Health"),
+            "{error}"
+        );
+    }
+}
+
+/// What is no gRPC by its content type is refused as any request is, with the status in the open.
+#[tokio::test]
+async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
+    let scene = Scene::start().await;
+    let server = serve(scene.auth.layer(), Api::default()).await;
+    let url = format!("{}/grpc.health.v1.Health/Check", server.url);
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+    let client = client.http2_prior_knowledge().build().unwrap();
+    for values in [
+        &[&b""[..]][..],
+        &[b"application/grpcx"],
+        &[b"application/grpc-web+proto"],
+        &[b"application/ grpc"],
+        &[b"\xff\xfe"],
+        &[b"application/json", b"application/grpc"],
+        &[b"application/grpc\xff"],
+        &[],
+    ] {
+        for token in [
+            None,
+            Some("garbage".to_owned()),
+            Some(user(&scene.tenant).expired().mint()),
+        ] {
+            let mut request = client.post(&url).body("");
+            for value in values {
+                request = request.header("content-type", HeaderValue::from_bytes(value).unwrap());
+            }
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 401, "{values:?}");
+            assert!(!response.headers().contains_key("grpc-status"));
+        }
+    }
+    // And one that is gRPC is refused in gRPC, whatever stands behind it.
+    for value in [
+        "application/grpc;",
+        "application/grpc+",
+        "APPLICATION/GRPC+x;y",
+    ] {
+        let request = client.post(&url).header("content-type", value).body("");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "16");
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+    }
+}
+
+/// Whatever a function of `on_refusal` makes of it, the status stays.
+#[tokio::test]
+async fn a_refusal_in_a_method_keeps_its_status_whatever_the_hook_returns() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant)
+        .on_refusal(|_, _| http::Response::new("teapot".into()))
+        .build()
+        .unwrap();
+    let required = auth.require(Scope("Reports.Write")).unwrap();
+    let api = Api {
+        required: Some(required),
+        ..Api::default()
+    };
+    let server = serve(auth.layer(), api).await;
+    let token = user(&tenant).mint();
+    let status = call_with(&server, Method::Unary, &token).await.end;
+    assert_eq!(status.unwrap_err().code(), Code::PermissionDenied);
+}
