@@ -1,22 +1,96 @@
-//! A gRPC service behind the Layer: the standard health service, whose code tonic-health brings,
-//! so that no `protoc` is needed.
+//! A gRPC service behind the Layer: what each method requires, streams that would end with the token
+//! of their caller, and the health service, which is open.
 //!
-//! `cargo run -p tonic_service` serves until Ctrl-C; with `--once` it calls itself with and
-//! without a token, and fails if a status is not the expected one.
+//! `cargo run -p tonic_service` calls itself as each kind of caller and serves until Ctrl-C; with
+//! `--once` it exits after that, and fails if a status is not the expected one.
 
 use std::error::Error;
+use std::pin::Pin;
+use std::time::Duration;
 
 use entra_dev_tenant::DevTenant;
 use tokio::net::TcpListener;
+use tokio_stream::Stream;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::health_reporter;
-use tower_entra_auth::EntraAuth;
+use tower_entra_auth::{AppPermission, Caller, EntraAuth, InvalidRequirement, RequireLayer, Scope};
+
+use self::grpc::reports_client::ReportsClient;
+use self::grpc::reports_server::{Reports, ReportsServer};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+
+/// What `build.rs` makes.
+#[allow(warnings, reason = "generated")]
+mod grpc {
+    include!(concat!(env!("OUT_DIR"), "/reports.v1.Reports.rs"));
+}
+
+/// No message.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Empty {}
+
+/// A report.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Report {
+    /// Its text.
+    #[prost(string, tag = "1")]
+    pub text: String,
+}
+
+/// The service, and what its methods require.
+struct Service {
+    readers: RequireLayer,
+    writers: RequireLayer,
+}
+
+impl Service {
+    fn new(auth: &EntraAuth) -> Result<Self, InvalidRequirement> {
+        Ok(Self {
+            readers: auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?,
+            writers: auth.require(Scope("Reports.Write"))?,
+        })
+    }
+}
+
+/// The caller, if what the method requires is met; else the status that says what is missing.
+fn authorize<T>(required: &RequireLayer, request: &Request<T>) -> Result<Caller, Status> {
+    let authorized = required.authorize(request.extensions());
+    authorized.map_err(|refusal| {
+        let status = Status::from_header_map(&refusal.grpc_metadata());
+        status.unwrap_or_else(|| Status::internal(refusal.code()))
+    })
+}
+
+#[tonic::async_trait]
+impl Reports for Service {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<Report, Status>> + Send>>;
+
+    async fn list(&self, request: Request<Empty>) -> Result<Response<Report>, Status> {
+        let caller = authorize(&self.readers, &request)?;
+        let text = format!(
+            "the reports that a caller of kind {} may see",
+            caller.kind()
+        );
+        Ok(Response::new(Report { text }))
+    }
+
+    async fn publish(&self, request: Request<Report>) -> Result<Response<Empty>, Status> {
+        authorize(&self.writers, &request)?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn watch(&self, request: Request<Empty>) -> Result<Response<Self::WatchStream>, Status> {
+        authorize(&self.readers, &request)?;
+        let reports = ["first", "second"].map(|text| Ok(Report { text: text.into() }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(reports))))
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -28,28 +102,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .clock(tenant.clock())
         .build()?;
 
-    let (_reporter, health) = health_reporter();
+    let (reporter, health) = health_reporter();
+    reporter.set_serving::<ReportsServer<Service>>().await;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let server = tokio::spawn(
         Server::builder()
-            .layer(auth.layer())
+            .layer(auth.layer().open_grpc_service("grpc.health.v1.Health")?)
+            .layer(auth.end_at_expiry(Duration::from_secs(300)))
+            .add_service(ReportsServer::new(Service::new(&auth)?))
             .add_service(health)
             .serve_with_incoming(TcpIncoming::from(listener)),
     );
 
-    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+    play(&tenant, &url).await?;
     if std::env::args().any(|argument| argument == "--once") {
-        let expired = tenant
-            .user("ada")
-            .scope("Reports.Read")
-            .for_api(API)
-            .expired()
-            .mint();
-        return try_it(&url, &token, &expired).await;
+        return Ok(());
     }
-    println!("TOKEN={token}\n");
-    println!("Serving {url}, a method is /grpc.health.v1.Health/Check. Ctrl-C ends it.");
+    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
+    println!("\nTOKEN={token}\n");
+    println!("Serving {url}, a method is /reports.v1.Reports/List. Ctrl-C ends it.");
     tokio::select! {
         served = server => served??,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -57,38 +129,94 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn try_it(url: &str, token: &str, expired: &str) -> Result<(), Box<dyn Error>> {
+/// Calls each method as each kind of caller.
+async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
+    use Code::{Ok as Fine, PermissionDenied as Denied, Unauthenticated as Unknown};
+
     let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
+    let ada = || tenant.user("ada").for_api(API);
+    let application = tenant.app(CLIENT).for_api(API).role("Reports.Read.All");
+    let expired = ada().scope("Reports.Read").expired();
+
+    println!(
+        "{:<14}{:<25}{:<30}{:<25}health",
+        "caller", "List", "Publish", "Watch"
+    );
     let mut all_as_expected = true;
-    for (sent, token, expected) in [
-        ("user token", Some(token), Code::Ok),
-        ("expired", Some(expired), Code::Unauthenticated),
-        ("no token", None, Code::Unauthenticated),
+    for (who, token, expected) in [
+        (
+            "reader",
+            ada().scope("Reports.Read").mint(),
+            [Fine, Denied, Fine, Fine],
+        ),
+        (
+            "writer",
+            ada().scope("Reports.Write").mint(),
+            [Denied, Fine, Denied, Fine],
+        ),
+        (
+            "application",
+            application.mint(),
+            [Fine, Denied, Fine, Fine],
+        ),
+        ("expired", expired.mint(), [Unknown, Unknown, Unknown, Fine]),
+        ("no token", String::new(), [Unknown, Unknown, Unknown, Fine]),
     ] {
-        let status = check(channel.clone(), token).await?;
-        all_as_expected &= status.code() == expected;
-        println!(
-            "{sent:<12}  {:<16}  {}",
-            format!("{:?}", status.code()),
-            status.message()
-        );
+        let statuses = statuses(&channel, &token).await?;
+        let [list, publish, watch, health] = statuses.each_ref().map(shown);
+        println!("{who:<14}{list:<25}{publish:<30}{watch:<25}{health}");
+        all_as_expected &= statuses.map(|status| status.code()) == expected;
     }
-    if all_as_expected {
-        Ok(())
-    } else {
-        Err("a status is not the expected one".into())
+    match all_as_expected {
+        true => Ok(()),
+        false => Err("a status is not the expected one".into()),
     }
 }
 
-/// Calls the health service, as any gRPC client calls a method: the token goes into metadata.
-async fn check(channel: Channel, token: Option<&str>) -> Result<Status, Box<dyn Error>> {
-    let mut request = Request::new(HealthCheckRequest::default());
-    if let Some(token) = token {
+/// How List, Publish, Watch and the health check end.
+async fn statuses(channel: &Channel, token: &str) -> Result<[Status; 4], Box<dyn Error>> {
+    let mut reports = ReportsClient::new(channel.clone());
+    let mut health = HealthClient::new(channel.clone());
+    let list = reports.list(with(token, Empty {})?).await;
+    let report = Report { text: "new".into() };
+    let publish = reports.publish(with(token, report)?).await;
+    let watch = match reports.watch(with(token, Empty {})?).await {
+        Ok(stream) => {
+            let mut stream = stream.into_inner();
+            while stream.message().await?.is_some() {}
+            Ok(())
+        }
+        Err(status) => Err(status),
+    };
+    let check = health
+        .check(with(token, HealthCheckRequest::default())?)
+        .await;
+    Ok([
+        status(list.map(drop)),
+        status(publish.map(drop)),
+        status(watch),
+        status(check.map(drop)),
+    ])
+}
+
+/// As any gRPC client sends a token: in the metadata.
+fn with<T>(token: &str, message: T) -> Result<Request<T>, Box<dyn Error>> {
+    let mut request = Request::new(message);
+    if !token.is_empty() {
         let metadata = request.metadata_mut();
         metadata.insert("authorization", format!("Bearer {token}").parse()?);
     }
-    Ok(match HealthClient::new(channel).check(request).await {
-        Ok(_) => Status::ok(""),
-        Err(status) => status,
-    })
+    Ok(request)
+}
+
+fn status(result: Result<(), Status>) -> Status {
+    result.err().unwrap_or_else(|| Status::ok(""))
+}
+
+/// The number that gRPC gives it, and the message.
+fn shown(status: &Status) -> String {
+    match status.code() {
+        Code::Ok => "ok".to_owned(),
+        code => format!("{} {}", i32::from(code), status.message()),
+    }
 }

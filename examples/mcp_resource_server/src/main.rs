@@ -1,0 +1,204 @@
+//! An MCP server of rmcp behind the Layer, with the metadata (RFC 9728) by which clients find out
+//! where to sign in: Entra itself. For clients that have a client id of that tenant; those that
+//! register themselves need an authorization server in front of it.
+//!
+//! `cargo run -p mcp_resource_server` plays a client and serves until Ctrl-C; with `--once` it exits
+//! after that, and fails if an answer is not the expected one.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use entra_dev_tenant::DevTenant;
+use http::request::Parts;
+use rmcp::handler::server::tool::Extension;
+use rmcp::model::CallToolRequestParams;
+use rmcp::transport::auth::{OAuthHttpClient, OAuthHttpClientFuture, OAuthHttpRequest};
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::{
+    AuthorizationManager, StreamableHttpClientTransport, StreamableHttpServerConfig,
+    StreamableHttpService,
+};
+use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
+use tokio::net::TcpListener;
+use tower_entra_auth::{Caller, EntraAuth, ProtectedResource, Scope};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+/// The MCP server: one tool, that knows who calls it. It keeps nothing of a caller between requests:
+/// what does must keep it by the caller's tenant and id, not by the session's.
+#[derive(Clone)]
+struct Tools;
+
+#[tool_router]
+impl Tools {
+    #[tool(description = "Says who you are")]
+    async fn whoami(&self, Extension(request): Extension<Parts>) -> Result<String, ErrorData> {
+        let caller = request.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| ErrorData::internal_error("no caller", None))?;
+        let scopes: Vec<&str> = caller.scopes().collect();
+        let (kind, tenant) = (caller.kind(), caller.tenant_id());
+        Ok(format!(
+            "{kind} of tenant {tenant} with {}",
+            scopes.join(" ")
+        ))
+    }
+}
+
+#[tool_handler]
+impl ServerHandler for Tools {}
+
+fn app(auth: &EntraAuth) -> Result<Router, Box<dyn Error>> {
+    let mcp = StreamableHttpService::new(
+        || Ok(Tools),
+        Arc::new(LocalSessionManager::default()),
+        StreamableHttpServerConfig::default(), // lets loopback hosts in: name your own
+    );
+    Ok(Router::new()
+        .nest_service("/mcp", mcp)
+        .layer(auth.end_at_expiry(Duration::from_secs(300))) // its streams of events
+        .layer(auth.require(Scope("Mcp.Access"))?)
+        .layer(auth.layer())
+        .layer(auth.resource_metadata()?)) // outermost, so open
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/mcp", listener.local_addr()?);
+    let auth = EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .protected_resource(ProtectedResource::at(&url).scopes(["Mcp.Access"]))
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+        .build()?;
+    let app = app(&auth)?;
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    play(&tenant, &url).await?;
+    if std::env::args().any(|argument| argument == "--once") {
+        return Ok(());
+    }
+    let token = token(&tenant, "Mcp.Access");
+    println!("\nTOKEN={token}\n\nServing {url}, Ctrl-C ends it.");
+    tokio::select! {
+        served = server => served??,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+/// What Entra would issue after a sign-in.
+fn token(tenant: &DevTenant, scope: &str) -> String {
+    tenant.user("ada").scope(scope).for_api(API).mint()
+}
+
+/// A client that nobody told anything but the URL.
+async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
+    // It is refused, and the challenge says where to look.
+    let challenge = refused(url, None).await?;
+    println!("without a token   {challenge}");
+
+    let internet = Internet {
+        client: local_client()?,
+        login: tenant.url().to_owned(),
+    };
+    let client = AuthorizationManager::new_with_oauth_http_client(url, Arc::new(internet)).await?;
+    let found = client
+        .resolve_metadata_from_challenge(Some(&challenge))
+        .await?;
+    let issuer = found.metadata.issuer.unwrap_or_default();
+    println!("\nsign in at        {issuer}");
+    println!(
+        "                  {}",
+        found.metadata.authorization_endpoint
+    );
+    let scopes = client.select_initial_scopes(&[]).await;
+    println!("for the scope     {}", scopes.join(" "));
+    let of_tenant = format!("https://login.microsoftonline.com/{}/v2.0", tenant.id());
+    expect(issuer == of_tenant && scopes == [format!("api://{API}/Mcp.Access")])?;
+
+    // The sign-in is Entra's; a tool then knows who it was.
+    let said = call(url, &token(tenant, "Mcp.Access")).await?;
+    println!("\nwhoami            {said}");
+    expect(said == format!("user of tenant {} with Mcp.Access", tenant.id()))?;
+
+    // Another scope is not enough, and the challenge names the one that is.
+    let other = token(tenant, "Reports.Read");
+    let challenge = refused(url, Some(&other)).await?;
+    println!("\nanother scope     {challenge}");
+    expect(challenge.contains("insufficient_scope"))
+}
+
+/// The challenge that rmcp's client gets.
+async fn refused(url: &str, token: Option<&str>) -> Result<String, Box<dyn Error>> {
+    let Err(error) = ().serve(transport(url, token)?).await else {
+        return Err("the server let it in".into());
+    };
+    let challenge = error.auth_challenge().ok_or("no challenge")?;
+    Ok(challenge.to_owned())
+}
+
+async fn call(url: &str, token: &str) -> Result<String, Box<dyn Error>> {
+    let client = ().serve(transport(url, Some(token))?).await?;
+    let result = client
+        .call_tool(CallToolRequestParams::new("whoami"))
+        .await?;
+    client.cancel().await?;
+    let text = result.content.first().and_then(|content| content.as_text());
+    Ok(text.ok_or("no text")?.text.clone())
+}
+
+fn transport(
+    url: &str,
+    token: Option<&str>,
+) -> Result<StreamableHttpClientTransport<reqwest::Client>, Box<dyn Error>> {
+    let mut config = StreamableHttpClientTransportConfig::with_uri(url);
+    if let Some(token) = token {
+        config = config.auth_header(token);
+    }
+    let client = local_client()?;
+    Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+/// Straight to loopback, whatever proxies and certificates this machine has.
+fn local_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+}
+
+/// The internet as this example needs it: what is Entra's host is the local tenant.
+struct Internet {
+    client: reqwest::Client,
+    login: String,
+}
+
+impl OAuthHttpClient for Internet {
+    fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
+        Box::pin(async move {
+            let (parts, body) = request.request.into_parts();
+            let uri = parts.uri.to_string();
+            let uri = uri.replacen("https://login.microsoftonline.com", &self.login, 1);
+            let request = self.client.request(parts.method, uri);
+            let response = request.headers(parts.headers).body(body).send().await?;
+            let mut answer = http::Response::builder().status(response.status());
+            if let Some(headers) = answer.headers_mut() {
+                headers.clone_from(response.headers());
+            }
+            Ok(answer.body(response.bytes().await?.to_vec())?)
+        })
+    }
+}
+
+fn expect(is_so: bool) -> Result<(), Box<dyn Error>> {
+    match is_so {
+        true => Ok(()),
+        false => Err("an answer is not the expected one".into()),
+    }
+}
