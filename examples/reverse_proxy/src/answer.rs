@@ -1,0 +1,78 @@
+//! The answers of the proxy itself.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use tower_entra_auth::BoxError;
+
+/// The upstream's body, the Layer's or our own.
+pub(crate) type Body = BoxBody<Bytes, BoxError>;
+
+/// How a request wants to be answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    Text,
+    /// `HEAD`: over HTTP/2 hyper would send a body that the client takes for a fault.
+    NoBody,
+    Grpc,
+}
+
+impl Form {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        match *request.method() {
+            Method::HEAD => Self::NoBody,
+            Method::POST if is_grpc(request.headers()) => Self::Grpc,
+            _ => Self::Text,
+        }
+    }
+
+    /// The answer where the upstream gave none.
+    pub(crate) fn unavailable(self, status: StatusCode, text: &'static str) -> Response<Body> {
+        if self != Self::Grpc {
+            return self.refusal(status, text);
+        }
+        // Trailers only: gRPC wants 200, and the status in the headers.
+        let mut response = Response::new(text_body(""));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static("14"));
+        headers.insert("grpc-message", HeaderValue::from_static(text));
+        response
+    }
+
+    /// The answer to what is no proper request.
+    pub(crate) fn refusal(self, status: StatusCode, text: &str) -> Response<Body> {
+        let body = match self {
+            Self::NoBody => text_body(""),
+            Self::Text | Self::Grpc => text_body([text, "\n"].concat()),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(CONTENT_TYPE, plain);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            headers.insert(ALLOW, allowed);
+        }
+        response
+    }
+}
+
+/// As the Layer tells it.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return false;
+    };
+    let value = value.as_bytes().split(|byte| *byte == b';').next();
+    let media_type = value.unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    media_type == b"application/grpc" || media_type.starts_with(b"application/grpc+")
+}
+
+pub(crate) fn text_body(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed()
+}

@@ -1,0 +1,86 @@
+//! The way of a request: checked, protected, forwarded.
+
+use std::convert::Infallible;
+
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+use tower_entra_auth::{Caller, EntraAuth};
+
+use crate::answer::{Body, Form};
+use crate::headers::{clean_request, remove_hop_by_hop, say_forwarded};
+use crate::identity::say_who_calls;
+use crate::server::Peer;
+use crate::target::{Asked, asked};
+use crate::upstream::Upstream;
+
+/// The proxy as a service, for every connection.
+pub(crate) fn service(
+    auth: &EntraAuth,
+    upstream: Upstream,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    let protected = auth.layer().layer(service_fn(move |request| {
+        let upstream = upstream.clone();
+        async move { Ok::<_, Infallible>(forward(&upstream, request).await) }
+    }));
+
+    // Before the Layer: what is no proper request gets 400 whoever sends it (RFC 9112 §3.2), and
+    // costs no look at a token.
+    service_fn(move |mut request: Request<Incoming>| {
+        let protected = protected.clone();
+        async move {
+            match asked(&request) {
+                Ok(asked) => request.extensions_mut().insert(asked),
+                Err((status, text)) => return Ok(Form::of(&request).refusal(status, text)),
+            };
+            let response = protected.oneshot(request).await?;
+            Ok(response.map(|body| body.map_err(Into::into).boxed()))
+        }
+    })
+}
+
+/// Behind the Layer: whoever gets here has a good token, which is already removed.
+async fn forward(upstream: &Upstream, request: Request<Incoming>) -> Response<Body> {
+    let form = Form::of(&request);
+    let request = match for_upstream(upstream, request) {
+        Ok(request) => request,
+        Err((status, text)) => return form.refusal(status, text),
+    };
+    match upstream.send(request).await {
+        Ok(mut response) => {
+            remove_hop_by_hop(response.headers_mut());
+            // Not that of the other connection.
+            *response.version_mut() = Version::HTTP_11;
+            response.map(|body| body.map_err(Into::into).boxed())
+        }
+        Err(failure) => form.unavailable(failure.status(), failure.text()),
+    }
+}
+
+/// The request as the upstream gets it, its body not yet read.
+fn for_upstream(
+    upstream: &Upstream,
+    request: Request<Incoming>,
+) -> Result<Request<Incoming>, (StatusCode, &'static str)> {
+    let (mut parts, body) = request.into_parts();
+    let uri = upstream.uri(&parts.uri);
+    parts.uri = uri.ok_or((StatusCode::URI_TOO_LONG, "the path is too long"))?;
+    parts.version = upstream.version();
+
+    clean_request(&mut parts.headers, upstream.version());
+    let known = std::mem::take(&mut parts.extensions);
+    say_forwarded(
+        &mut parts.headers,
+        known.get::<Peer>(),
+        known.get::<Asked>(),
+    );
+    // The Layer has put it there. Should it ever be gone, nobody passes as nobody.
+    let nobody = (StatusCode::INTERNAL_SERVER_ERROR, "nobody is calling");
+    say_who_calls(&mut parts.headers, known.get::<Caller>().ok_or(nobody)?);
+
+    Ok(Request::from_parts(parts, body))
+}

@@ -1,0 +1,109 @@
+//! A reverse proxy that lets only verified callers through and tells the upstream who they are: for
+//! a service that cannot check tokens itself.
+//!
+//! `cargo run -p reverse_proxy` starts a local tenant, an upstream that says what it saw and the
+//! proxy before it, prints `curl` lines to try and serves until Ctrl-C; with `--once` it sends
+//! itself one request of each kind, and fails if anything is not as expected. With settings it is
+//! the proxy alone:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `LISTEN` | the address to serve on, by default `127.0.0.1:8080` |
+//! | `UPSTREAM` | `http://host:port[/base]` for HTTP/1.1, `h2c://host:port` for HTTP/2 without TLS, as gRPC needs |
+//! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, … | as [`EntraAuthBuilder::environment`] reads them |
+//!
+//! Clients use HTTP/1.1 or HTTP/2 (prior knowledge) on the one port. Bodies stream both ways, with
+//! their trailers, and are never held as a whole.
+//!
+//! # What the upstream can rely on
+//!
+//! | header | from the token |
+//! |---|---|
+//! | `x-auth-oid`, `x-auth-tenant` | the object id, the tenant |
+//! | `x-auth-name` | the name, for display only |
+//! | `x-auth-scopes`, `x-auth-roles` | lists, separated by one space |
+//! | `x-auth-client` | the client application |
+//!
+//! What the token does not have is no header. Whatever is not visible ASCII, and `%`, is
+//! percent-encoded, each element of a list by itself. A client's own `x-auth-*`, `Forwarded` and
+//! `X-Forwarded-*` never arrive, in no spelling that some framework reads as the same (`x_auth_oid`),
+//! nor as trailers; `x-forwarded-for`, `-proto` and `-host` say what this proxy saw. The token does
+//! not arrive either.
+//!
+//! All of this holds only if nobody but the proxy reaches the upstream: bind that to loopback, or
+//! fence it in.
+//!
+//! # What clients get
+//!
+//! | case | HTTP | gRPC |
+//! |---|---|---|
+//! | a request that the Layer refuses | its answer, unchanged | likewise |
+//! | no Host, several, an invalid one or another than the target's; a target without a path | 400 | 400 |
+//! | `CONNECT` | 405 | |
+//! | more than 64 KiB of headers | 431 | 431 |
+//! | the upstream refuses the connection, or answers with something else than HTTP | 502 | 14 |
+//! | it does not connect within 5 s, or sends no response headers for 30 s after the last piece of the request that it took | 504 | 14 |
+//! | it breaks off within the body | the response breaks off | likewise |
+//!
+//! # What it does not do
+//!
+//! - TLS: put it behind what terminates it, which `x-forwarded-for` then names, and on one machine or
+//!   network with its upstream.
+//! - WebSocket and every other `Upgrade`: the header is removed, so the upstream answers as if the
+//!   client had not asked.
+//! - Paths of its own such as `/healthz`: everything needs a token.
+//! - Rewriting: the path is appended to the base as it came, with `..` if it has such segments. A
+//!   base is a prefix, not a wall.
+//! - Time limits on a response's body, because a stream may be quiet for long.
+//! - Limits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
+//!   (SIGINT) ends it gracefully, within 10 s.
+//!
+//! [`EntraAuthBuilder::environment`]: tower_entra_auth::EntraAuthBuilder::environment
+
+mod answer;
+mod demo;
+mod forward;
+mod headers;
+mod identity;
+mod server;
+mod settings;
+mod target;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::error::Error;
+use std::io;
+
+use tokio::net::TcpListener;
+
+use crate::settings::Settings;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().any(|argument| argument == "--once") {
+        return demo::play().await;
+    }
+    let variable =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    if !Settings::are_given(variable) {
+        return demo::serve_until(interrupted()).await;
+    }
+
+    // The Layer logs why a token is refused.
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let settings = Settings::read(variable)?;
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener =
+        listener.map_err(|error| format!("LISTEN: cannot serve {}: {error}", settings.listen))?;
+    println!("Serving http://{}, Ctrl-C ends it.", listener.local_addr()?);
+    let service = forward::service(&settings.auth, settings.upstream);
+    server::serve(listener, service, interrupted()).await;
+    Ok(())
+}
+
+async fn interrupted() {
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::error!("cannot wait for Ctrl-C: {error}");
+    }
+}

@@ -1,0 +1,104 @@
+//! What the environment says.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tower_entra_auth::{BuildError, EntraAuth, EntraAuthBuilder};
+
+use crate::upstream::Upstream;
+
+/// Settings that fit together.
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) upstream: Upstream,
+    pub(crate) auth: EntraAuth,
+}
+
+impl Settings {
+    /// Whether anybody wants more than the demonstration. `AZURE_*` says nothing: those may stand
+    /// in any developer's environment.
+    pub(crate) fn are_given(variable: impl Fn(&str) -> Option<String>) -> bool {
+        NAMES.iter().any(|name| variable(name).is_some())
+    }
+
+    /// Reads them all, so that every problem is told at once.
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, WrongSettings> {
+        // An empty variable counts as unset, as it does for the Layer.
+        let given = |name: &str| {
+            let value = variable(name)?.trim().to_owned();
+            Some(value).filter(|value| !value.is_empty())
+        };
+        let listen = listen(given("LISTEN"));
+        let upstream = upstream(given("UPSTREAM"));
+        let auth = protection(EntraAuth::builder().variables(&variable));
+        match (listen, upstream, auth) {
+            (Ok(listen), Ok(upstream), Ok(auth)) => Ok(Self {
+                listen,
+                upstream,
+                auth,
+            }),
+            (listen, upstream, auth) => {
+                let mut problems: Vec<String> = [listen.err(), upstream.err()]
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                if let Err(error) = auth {
+                    let told = error.problems();
+                    problems.extend(told.map(|(setting, text)| format!("{setting}: {text}")));
+                }
+                Err(WrongSettings(problems))
+            }
+        }
+    }
+}
+
+/// What every proxy has in common: the upstream must not be able to act as the caller.
+pub(crate) fn protection(settings: EntraAuthBuilder) -> Result<EntraAuth, BuildError> {
+    settings.remove_token_header().build()
+}
+
+const NAMES: [&str; 6] = [
+    "LISTEN",
+    "UPSTREAM",
+    "ENTRA_TENANT_ID",
+    "ENTRA_CLIENT_ID",
+    "ENTRA_CLOUD",
+    "ENTRA_METADATA_ENDPOINT",
+];
+
+fn listen(given: Option<String>) -> Result<SocketAddr, String> {
+    let text = given.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let parsed = text.parse();
+    parsed.map_err(|_| format!("LISTEN: {text:?} is no address with a port, such as 0.0.0.0:8080"))
+}
+
+fn upstream(given: Option<String>) -> Result<Upstream, String> {
+    let text = given.ok_or("UPSTREAM: not set; http://127.0.0.1:3000, say")?;
+    Upstream::new(&text).map_err(|problem| {
+        // There may be a password in it.
+        let shown = text.rsplit('@').next().unwrap_or_default();
+        format!("UPSTREAM: {shown:?} {problem}")
+    })
+}
+
+/// Every problem, each with the name of its setting.
+pub(crate) struct WrongSettings(Vec<String>);
+
+impl fmt::Display for WrongSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("cannot run this proxy:")?;
+        for problem in &self.0 {
+            write!(formatter, "\n  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The same, as that is what `fn main() -> Result<..>` prints.
+impl fmt::Debug for WrongSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for WrongSettings {}

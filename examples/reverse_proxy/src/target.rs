@@ -1,0 +1,79 @@
+//! What is asked for, and of whom: requests that two readers could understand differently are
+//! refused.
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+
+/// Why a request is refused.
+pub(crate) type Malformed = (StatusCode, &'static str);
+
+/// The authority that the client asked, in the request's extensions. HTTP/1.0 may not name one.
+#[derive(Clone)]
+pub(crate) struct Asked(pub(crate) Option<HeaderValue>);
+
+/// Source: RFC 9112 §3.2 and §3.2.2, for HTTP/2 RFC 9113 §8.3.1.
+pub(crate) fn asked<B>(request: &Request<B>) -> Result<Asked, Malformed> {
+    if request.method() == Method::CONNECT {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Err((status, "CONNECT is not supported"));
+    }
+    // `*` asks about this proxy, not about something of the upstream.
+    if !request.uri().path().starts_with('/') {
+        return Err(bad("the target of the request is no path"));
+    }
+    let host = host(request)?;
+    let target = request.uri().authority();
+    match (host, target) {
+        (None, _) if request.version() == Version::HTTP_11 => Err(bad("no Host header")),
+        (None, None) if request.version() == Version::HTTP_2 => Err(bad("no authority")),
+        (host, target) => {
+            let default_port = default_port(request);
+            let named = |text| named(text, default_port).ok_or(bad("an invalid authority"));
+            let by_host = host.map(named).transpose()?;
+            let by_target = target.map(Authority::as_str).map(named).transpose()?;
+            if by_host.is_some() && by_target.is_some() && by_host != by_target {
+                return Err(bad("the Host header is not the target's"));
+            }
+            let asked = target.map(Authority::as_str).or(host);
+            // What is an authority is a header value.
+            Ok(Asked(asked.and_then(|text| text.parse().ok())))
+        }
+    }
+}
+
+fn host<B>(request: &Request<B>) -> Result<Option<&str>, Malformed> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err(bad("several Host headers")),
+        (Some(host), None) => match host.to_str() {
+            Ok(host) => Ok(Some(host)),
+            Err(_) => Err(bad("an invalid Host header")),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn default_port<B>(request: &Request<B>) -> u16 {
+    match request.uri().scheme_str() {
+        // What terminates TLS before us may leave the scheme as it was.
+        Some("https") => 443,
+        _ => 80,
+    }
+}
+
+/// The host in lower case and the port: what has to be compared.
+fn named(text: &str, default_port: u16) -> Option<(String, u16)> {
+    let authority: Authority = text.parse().ok()?;
+    let host = authority.host();
+    // Neither a user before the host nor anything else than a port behind it.
+    let port = match text.strip_prefix(host)? {
+        "" | ":" => default_port,
+        _ => authority.port_u16()?,
+    };
+    (!host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
+}
+
+fn bad(what: &'static str) -> Malformed {
+    (StatusCode::BAD_REQUEST, what)
+}

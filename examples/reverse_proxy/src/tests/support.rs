@@ -1,0 +1,325 @@
+//! What the tests share: a tenant, a proxy before some upstream, and real clients.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_dev_tenant::{DevTenant, TokenBuilder};
+use http::request::{self, Parts};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tower_entra_auth::{BoxError, EntraAuth};
+
+use crate::answer::{Body, text_body};
+use crate::settings::protection;
+use crate::upstream::Upstream;
+use crate::{forward, server};
+
+pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// Which HTTP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Http {
+    One,
+    Two,
+}
+
+pub(crate) const BOTH: [Http; 2] = [Http::One, Http::Two];
+
+impl Http {
+    /// `UPSTREAM` for it.
+    pub(crate) fn upstream(self, address: SocketAddr) -> String {
+        match self {
+            Self::One => format!("http://{address}"),
+            Self::Two => format!("h2c://{address}"),
+        }
+    }
+}
+
+/// A tenant and a proxy that trusts it.
+pub(crate) struct Proxy {
+    pub(crate) tenant: DevTenant,
+    pub(crate) address: SocketAddr,
+    /// Ends it, gracefully.
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) task: tokio::task::JoinHandle<()>,
+    clients: [Client<HttpConnector, Body>; 2],
+}
+
+impl Proxy {
+    /// With the keys fetched.
+    pub(crate) async fn before(upstream: &str) -> Self {
+        let tenant = DevTenant::start().await.unwrap();
+        let settings = EntraAuth::builder()
+            .tenant(tenant.id())
+            .client_id(API)
+            .metadata_endpoint(tenant.url())
+            .clock(tenant.clock());
+        let auth = protection(settings).unwrap();
+        auth.ready().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = forward::service(&auth, Upstream::new(upstream).unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server::serve(listener, service, async {
+            if stopped.await.is_err() {
+                pending::<()>().await;
+            }
+        }));
+        Self {
+            tenant,
+            address,
+            stop,
+            task,
+            clients: [client(false), client(true)],
+        }
+    }
+
+    /// The settings of a good token.
+    pub(crate) fn user(&self) -> TokenBuilder<'_> {
+        let user = self.tenant.user("lovelace").scope("Reports.Read");
+        user.for_api(API).expires_in(1_000_000)
+    }
+
+    /// A request with a good token.
+    pub(crate) fn get(&self, path: &str) -> request::Builder {
+        self.get_with(path, &self.user().mint())
+    }
+
+    pub(crate) fn get_with(&self, path: &str, token: &str) -> request::Builder {
+        self.anonymous(path)
+            .header("authorization", format!("Bearer {token}"))
+    }
+
+    pub(crate) fn anonymous(&self, path: &str) -> request::Builder {
+        Request::get(format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) async fn send(&self, http: Http, request: Request<Body>) -> Response<Incoming> {
+        let response = self.clients[http as usize].request(request);
+        response.await.unwrap()
+    }
+
+    /// The status and the text of what a request without a body gets.
+    pub(crate) async fn ask(&self, http: Http, request: request::Builder) -> (u16, String) {
+        let request = request.body(text_body("")).unwrap();
+        let response = self.send(http, request).await;
+        (response.status().as_u16(), text(response).await)
+    }
+
+    /// What the client reads until the connection ends, having sent just this.
+    pub(crate) async fn raw(&self, sent: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await
+    }
+}
+
+/// What comes until the end, clean or not.
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut received = Vec::new();
+    let _ = stream.read_to_end(&mut received).await;
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+pub(crate) async fn text(response: Response<Incoming>) -> String {
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn client(is_http2: bool) -> Client<HttpConnector, Body> {
+    Client::builder(TokioExecutor::new())
+        .http2_only(is_http2)
+        .http2_initial_stream_window_size(64 * 1024)
+        .http2_initial_connection_window_size(16 * 1024 * 1024)
+        .build_http()
+}
+
+/// An upstream that speaks both HTTP/1.1 and HTTP/2, and admits larger headers than any proxy.
+pub(crate) async fn upstream<F, A>(answer: F) -> SocketAddr
+where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            let service = service_fn(move |request| {
+                let answered = answer(request);
+                async { Ok::<_, Infallible>(answered.await) }
+            });
+            tokio::spawn(async move {
+                let mut protocol = auto::Builder::new(TokioExecutor::new());
+                protocol.http2().max_header_list_size(1024 * 1024);
+                let _ = protocol
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+/// What an upstream was asked, with the trailers, once the body was read.
+pub(crate) struct Recorded {
+    requests: mpsc::UnboundedReceiver<(Parts, Option<HeaderMap>)>,
+}
+
+impl Recorded {
+    /// An upstream that says `ok` to everything.
+    pub(crate) async fn start() -> (Self, SocketAddr) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let address = upstream(move |request: Request<Incoming>| {
+            let sender = sender.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.unwrap();
+                sender.send((parts, body.trailers().cloned())).unwrap();
+                Response::new(text_body("ok"))
+            }
+        })
+        .await;
+        (Self { requests }, address)
+    }
+
+    /// The one request since the last call.
+    pub(crate) fn one(&mut self) -> (Parts, Option<HeaderMap>) {
+        let one = self.requests.try_recv().expect("a request arrived");
+        assert!(self.requests.try_recv().is_err(), "only one");
+        one
+    }
+
+    pub(crate) fn headers(&mut self) -> HeaderMap {
+        self.one().0.headers
+    }
+
+    pub(crate) fn assert_none(&mut self) {
+        assert!(self.requests.try_recv().is_err(), "a request arrived");
+    }
+}
+
+/// A request at an upstream that the test itself answers.
+pub(crate) type Asked = (Request<Incoming>, oneshot::Sender<Response<Body>>);
+
+/// An upstream that the test plays.
+pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let address = upstream(move |request: Request<Incoming>| {
+        let (answer, answered) = oneshot::channel();
+        sender.send((request, answer)).unwrap();
+        async {
+            match answered.await {
+                Ok(response) => response,
+                // The test wants no answer.
+                Err(_) => pending().await,
+            }
+        }
+    })
+    .await;
+    (requests, address)
+}
+
+/// An upstream that reads a request's headers, sends this and ends the connection.
+pub(crate) async fn breaking_off(sent: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut received = Vec::new();
+            while !received.ends_with(b"\r\n\r\n") {
+                received.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(sent.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+/// A body that the test sends piece by piece.
+pub(crate) fn stream() -> (Sender<Bytes, BoxError>, Body) {
+    let (sender, body) = Channel::new(1);
+    (sender, body.boxed())
+}
+
+/// The next piece of a body.
+pub(crate) async fn piece(body: &mut Incoming) -> Bytes {
+    let frame = body.frame().await.expect("not at its end").unwrap();
+    frame.into_data().expect("not the trailers")
+}
+
+pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().unwrap();
+    assert!(values.next().is_none(), "{name} twice");
+    Some(value)
+}
+
+/// What comes of it without any time passing. While time is paused, tokio lets it jump to the next
+/// timer whenever it has to wait for a socket; not while some task still has something to do.
+pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
+    tokio::select! {
+        biased;
+        result = future => result,
+        () = settled(1_000_000) => panic!("not at once"),
+    }
+}
+
+/// The same, or `None` if it does not come.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        result = future => Some(result),
+        () = settled(5_000) => None,
+    }
+}
+
+/// Fails if it does not come after just this time.
+pub(crate) async fn after<T>(time: Duration, future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    tokio::select! {
+        biased;
+        _ = &mut future => panic!("at once"),
+        () = settled(5_000) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = &mut future => panic!("too early"),
+        () = sleep(time - SECOND) => {}
+    }
+    tokio::select! {
+        biased;
+        result = &mut future => return result,
+        () = sleep(2 * SECOND) => {}
+    }
+    at_once(future).await
+}
+
+async fn settled(rounds: usize) {
+    for _ in 0..rounds {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An address where nobody listens.
+pub(super) async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}

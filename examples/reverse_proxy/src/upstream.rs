@@ -1,0 +1,198 @@
+//! The service behind the proxy.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode, Uri, Version};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::MapFrame;
+use hyper::body::{Frame, Incoming};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::headers::clean_trailers;
+use crate::server::{CONNECTION_WINDOW, MAX_HEADER_BYTES, STREAM_WINDOW};
+
+/// Until a connection stands.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the headers of the response, counted from the last piece of the request that the upstream
+/// took: a long upload is no silence.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often TCP asks on a quiet connection whether the other end is still there. HTTP/2 pings
+/// would tell more, but gRPC servers end connections that send them every minute.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// For how long a connection is kept for the next request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The client's body, its trailers cleaned, and its progress told.
+type Upload = MapFrame<Incoming, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>>;
+
+/// Where requests go, with the connections to it.
+#[derive(Clone)]
+pub(crate) struct Upstream {
+    authority: Authority,
+    /// What is put before each path: nothing, or a path without a slash at its end.
+    base: String,
+    version: Version,
+    client: Client<HttpConnector, Upload>,
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Failure {
+    Unreachable,
+    Late,
+}
+
+impl Upstream {
+    /// Of `http://host:port[/base]` or `h2c://host:port`; the error says what is wrong with it.
+    pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
+        let (version, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Version::HTTP_11, rest),
+            Some(("h2c", rest)) => (Version::HTTP_2, rest),
+            Some(("https", _)) => return Err("is https, and TLS to the upstream is not supported"),
+            _ => return Err("is neither http://host:port[/base] nor h2c://host:port"),
+        };
+        if rest.contains(['?', '#', '@']) {
+            return Err("has a query, a fragment or a user, which an upstream has not");
+        }
+        let uri: Uri = ["http://", rest]
+            .concat()
+            .parse()
+            .map_err(|_| "is no address")?;
+        let authority = uri.authority().ok_or("has no host")?;
+        if authority.host().is_empty() {
+            return Err("has no host");
+        }
+        let has_port = authority.as_str() != authority.host();
+        if has_port && matches!(authority.port_u16(), None | Some(0)) {
+            return Err("has a port that is none of 1 to 65535");
+        }
+        Ok(Self {
+            authority: authority.clone(),
+            base: uri.path().trim_end_matches('/').to_owned(),
+            version,
+            client: client(version),
+        })
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The address of what the client asked for; `None` if that would be too long.
+    pub(crate) fn uri(&self, asked: &Uri) -> Option<Uri> {
+        let path = match asked.path_and_query() {
+            // As it is displayed: with a slash before a query that stands alone.
+            Some(path) => format!("{}{path}", self.base),
+            None => format!("{}/", self.base),
+        };
+        Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+            .ok()
+    }
+
+    /// The response, as soon as its headers are there.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (progress, taken) = watch::channel(());
+        let request = request.map(|body| upload(body, progress));
+        let response = tokio::select! {
+            response = self.client.request(request) => response,
+            () = silence(taken) => {
+                let authority = &self.authority;
+                tracing::warn!("upstream {authority}: no answer within {RESPONSE_TIMEOUT:?}");
+                return Err(Failure::Late);
+            }
+        };
+        match response {
+            // To switch protocols was not asked for: that header was removed.
+            Ok(response) if response.status().is_informational() => Err(Failure::Unreachable),
+            Ok(response) => Ok(response),
+            Err(error) => {
+                tracing::warn!("upstream {}: {}", self.authority, chain(&error));
+                match is_timeout(&error) {
+                    true => Err(Failure::Late),
+                    false => Err(Failure::Unreachable),
+                }
+            }
+        }
+    }
+}
+
+fn upload(body: Incoming, progress: watch::Sender<()>) -> Upload {
+    body.map_frame(Box::new(move |frame| {
+        progress.send_replace(());
+        clean_trailers(frame)
+    }))
+}
+
+/// Ends when the upstream has taken nothing of the request for too long.
+async fn silence(mut taken: watch::Receiver<()>) {
+    loop {
+        match timeout(RESPONSE_TIMEOUT, taken.changed()).await {
+            Ok(Ok(())) => {}
+            // It has all of it.
+            Ok(Err(_)) => return sleep(RESPONSE_TIMEOUT).await,
+            Err(_) => return,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "the upstream is not available",
+            Self::Late => "the upstream did not answer in time",
+        }
+    }
+}
+
+fn client(version: Version) -> Client<HttpConnector, Upload> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new())
+        .http2_only(version == Version::HTTP_2)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    causes(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+/// For the log: hyper's own words say little without their causes.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
