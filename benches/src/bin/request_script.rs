@@ -1,0 +1,129 @@
+//! A fixed script of requests through hyper, for callgrind to count instructions: run by
+//! `benches/instructions`.
+//!
+//! `request_script WHAT COUNT` sends so many requests, one after the other, over one connection of
+//! HTTP/1.1 in memory: `plain` and `bare` to the service without the Layer, with a token and without
+//! one; `remembered`, `new` and `none` to the same behind it, with one token, another one each time,
+//! and without any.
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use bytes::Bytes;
+use entra_dev_tenant::DevTenant;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::runtime::Runtime;
+use tower::{Layer as _, service_fn};
+use tower_entra_auth::{EntraAuth, KeySet};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+/// How many requests come before those that are counted: the first ones make connection and cache.
+const WARM_UP: usize = 20;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().ok_or("which requests?")?;
+    let count: usize = arguments.next().ok_or("how many?")?.parse()?;
+    let count = count + WARM_UP;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tenant = runtime.block_on(DevTenant::start())?;
+    let token = |number: usize| {
+        let user = tenant.user(&format!("ada.{number}"));
+        user.scope("Reports.Read").for_api(API).mint()
+    };
+    let (tokens, status): (Vec<Option<String>>, _) = match &*what {
+        "plain" | "remembered" => (vec![Some(token(0)); count], "200"),
+        "new" => (
+            (0..count).map(|number| Some(token(number))).collect(),
+            "200",
+        ),
+        "bare" => (vec![None; count], "200"),
+        "none" => (vec![None; count], "401"),
+        _ => return Err("plain, bare, remembered, new or none".into()),
+    };
+    let requests: Vec<Vec<u8>> = tokens.iter().map(Option::as_deref).map(request).collect();
+
+    let (mut client, server) = duplex(64 << 10);
+    runtime.block_on(serve(server, &tenant, matches!(&*what, "plain" | "bare")))?;
+    let (before, counted) = requests.split_at(WARM_UP);
+    runtime.block_on(send(&mut client, before, status))?;
+    measured(&runtime, &mut client, counted, status)
+}
+
+/// What callgrind counts, by this name.
+#[inline(never)]
+fn measured(
+    runtime: &Runtime,
+    client: &mut DuplexStream,
+    requests: &[Vec<u8>],
+    status: &str,
+) -> Result<(), Box<dyn Error>> {
+    runtime.block_on(send(client, requests, status))
+}
+
+/// Serves the connection in the background.
+async fn serve(
+    stream: DuplexStream,
+    tenant: &DevTenant,
+    is_plain: bool,
+) -> Result<(), Box<dyn Error>> {
+    let auth = EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .key_source(KeySet::from_jwks(tenant.jwks().as_bytes())?)
+        .build()?;
+    auth.ready().await?;
+    let inner = service_fn(async |_: Request<Incoming>| {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+    });
+    let http = hyper::server::conn::http1::Builder::new();
+    let stream = TokioIo::new(stream);
+    if is_plain {
+        tokio::spawn(http.serve_connection(stream, TowerToHyperService::new(inner)));
+    } else {
+        let service = TowerToHyperService::new(auth.layer().layer(inner));
+        tokio::spawn(http.serve_connection(stream, service));
+    }
+    Ok(())
+}
+
+fn request(token: Option<&str>) -> Vec<u8> {
+    let mut request = b"GET /reports HTTP/1.1\r\nhost: localhost\r\n".to_vec();
+    if let Some(token) = token {
+        request.extend_from_slice(b"authorization: Bearer ");
+        request.extend_from_slice(token.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"\r\n");
+    request
+}
+
+async fn send(
+    client: &mut DuplexStream,
+    requests: &[Vec<u8>],
+    status: &str,
+) -> Result<(), Box<dyn Error>> {
+    let mut response = vec![0; 4 << 10];
+    for request in requests {
+        client.write_all(request).await?;
+        // A response is small enough to come as one piece.
+        let length = client.read(&mut response).await?;
+        let text = response.get(..length).unwrap_or_default();
+        let (_, found) = text
+            .split_at_checked(b"HTTP/1.1 ".len())
+            .unwrap_or_default();
+        if !found.starts_with(status.as_bytes()) {
+            return Err(String::from_utf8_lossy(text).into());
+        }
+    }
+    Ok(())
+}
