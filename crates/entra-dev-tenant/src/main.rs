@@ -11,9 +11,11 @@ use lexopt::prelude::{Long, Short, ValueExt as _};
 const USAGE: &str = "\
 A local Microsoft Entra ID tenant for tests and first steps.
 
-usage: entra-dev-tenant [--listen ADDRESS] [--tenant ID] [--api ID]
+usage: entra-dev-tenant [--listen ADDRESS] [--url URL] [--tenant ID] [--api ID]
 
   --listen ADDRESS   where to serve; default 127.0.0.1:7580
+  --url URL          by which others reach it, such as http://tenant:7580 between containers;
+                     default http://ADDRESS
   --tenant ID        the tenant's id
   --api ID           the client id of the API that the printed tokens are for
 ";
@@ -23,6 +25,7 @@ const SECRET: &str = "dev-secret";
 
 struct Arguments {
     listen: SocketAddr,
+    url: Option<String>,
     tenant: Option<String>,
     api: String,
 }
@@ -48,6 +51,9 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         DevTenant::builder()
             .listen(arguments.listen)
             .client(CLIENT, SECRET, ["Reports.Read.All"]);
+    if let Some(url) = arguments.url {
+        builder = builder.url(&url);
+    }
     if let Some(id) = arguments.tenant {
         builder = builder.id(&id);
     }
@@ -91,6 +97,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut arguments = Arguments {
         listen: ([127, 0, 0, 1], 7580).into(),
+        url: None,
         tenant: None,
         api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".to_owned(),
     };
@@ -102,6 +109,7 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
                     |_| "--listen: an address and a port are expected, such as 127.0.0.1:7580",
                 )?;
             }
+            Long("url") => arguments.url = Some(parser.value()?.parse()?),
             Long("tenant") => arguments.tenant = Some(parser.value()?.parse()?),
             Long("api") => arguments.api = parser.value()?.parse()?,
             Short('h') | Long("help") => return Ok(None),

@@ -27,6 +27,7 @@ pub struct DevTenantBuilder {
     cloud: DevCloud,
     is_external_id: bool,
     listen: SocketAddr,
+    url: Option<String>,
     clients: Vec<Client>,
     custom_keys: Vec<String>,
 }
@@ -38,6 +39,7 @@ impl DevTenantBuilder {
             cloud: DevCloud::default(),
             is_external_id: false,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            url: None,
             clients: Vec::new(),
             custom_keys: Vec::new(),
         }
@@ -66,6 +68,14 @@ impl DevTenantBuilder {
     /// Where it listens. Default: a free port of 127.0.0.1.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// The URL by which others reach it, such as `http://tenant:7580` in a network of containers:
+    /// its documents name their addresses by it. Default: `http://` and the address where it
+    /// listens, or loopback where that is any address.
+    pub fn url(mut self, url: &str) -> Self {
+        self.url = Some(url.trim_end_matches('/').to_owned());
         self
     }
 
@@ -131,7 +141,8 @@ impl DevTenantBuilder {
             key: Arc::new(SigningKey::generate(certificate_name)),
         });
         let inner = Arc::new(Inner {
-            url: format!("http://{address}"),
+            address,
+            url: self.url.unwrap_or_else(|| format!("http://{address}")),
             id: self.id,
             cloud: self.cloud,
             is_external_id: self.is_external_id,

@@ -6,6 +6,7 @@ mod keys;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,6 +36,7 @@ pub struct DevTenant {
 /// What the handles, the token builders and the server share.
 pub(crate) struct Inner {
     pub(crate) id: String,
+    pub(crate) address: SocketAddr,
     pub(crate) url: String,
     pub(crate) cloud: DevCloud,
     pub(crate) is_external_id: bool,
@@ -110,6 +112,13 @@ impl DevTenant {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.inner.url
+    }
+
+    /// Where it listens, or loopback where that is any address: its [`url`](Self::url) too, unless
+    /// another one [was given](DevTenantBuilder::url).
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.inner.address
     }
 
     /// An access token of a user, whose object id follows from the name.

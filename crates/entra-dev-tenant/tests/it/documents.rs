@@ -9,6 +9,27 @@ use crate::support::{API, decoded, get, keys, verifies};
 
 const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
 
+/// Keys from elsewhere than the document are not trusted: so it must name them as it was reached.
+#[tokio::test]
+async fn documents_name_the_url_by_which_others_reach_it() {
+    let tenant = DevTenant::builder();
+    let tenant = tenant.url("http://tenant:7580/").start().await.unwrap();
+    assert_eq!(tenant.url(), "http://tenant:7580");
+    let (address, id) = (tenant.address(), tenant.id());
+    let url = format!("http://{address}/{id}/v2.0/.well-known/openid-configuration");
+    let (_, document) = get(&url).await;
+    for endpoint in ["jwks_uri", "token_endpoint", "authorization_endpoint"] {
+        let endpoint = document[endpoint].as_str().unwrap();
+        assert!(endpoint.starts_with("http://tenant:7580/"), "{endpoint}");
+    }
+    assert!(
+        document["issuer"]
+            .as_str()
+            .unwrap()
+            .starts_with("https://login")
+    );
+}
+
 #[tokio::test]
 async fn discovery_leads_to_keys_that_verify_its_tokens() {
     let tenant = DevTenant::start().await.unwrap();
