@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use http::{HeaderMap, HeaderValue};
+use serde_json::json;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
@@ -18,7 +19,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::Layer as _;
 use tower_entra_auth::{
     AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, EntraLayer, Group, InvalidPath,
-    RequireLayer, Scope, UserRole,
+    RequireLayer, Scope, UserRole, danger,
 };
 
 use crate::support::{
@@ -559,6 +560,20 @@ async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
         assert_eq!(response.headers()["grpc-status"], "16");
         assert_eq!(response.headers()["content-type"], "application/grpc");
     }
+}
+
+/// Nothing of a whole response: it may become the trailers of one.
+#[test]
+fn the_metadata_of_a_refusal_is_status_message_and_challenge() {
+    let auth = EntraAuth::builder().tenant(OTHER_TENANT).client_id(API);
+    let auth = auth.build().unwrap();
+    let caller = danger::trusted_caller(&auth, json!({ "scp": "Reports.Read" })).unwrap();
+    let required = auth.require(Scope("Reports.Write")).unwrap();
+    let metadata = required.check(&caller).unwrap_err().grpc_metadata();
+    let mut names: Vec<&str> = metadata.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["grpc-message", "grpc-status", "www-authenticate"]);
+    assert_eq!(metadata["grpc-status"], "7");
 }
 
 /// Whatever a function of `on_refusal` makes of it, the status stays.
