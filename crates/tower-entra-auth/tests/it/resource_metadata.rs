@@ -360,6 +360,11 @@ async fn it_is_a_service_for_a_router_too() {
     for path in [OWN, ROOT] {
         assert_eq!(ask(&server, Method::GET, path).await.status(), 200);
     }
+    // hyper leaves out the body of HEAD; other servers may not.
+    let head = Request::head(OWN).body(()).unwrap();
+    let head = metadata.clone().oneshot(head).await.unwrap();
+    assert!(head.headers().contains_key("content-length"));
+    assert_eq!(http_body::Body::size_hint(head.body()).exact(), Some(0));
     let elsewhere = Request::get("/elsewhere").body(()).unwrap();
     assert_eq!(metadata.oneshot(elsewhere).await.unwrap().status(), 404);
 }
@@ -460,6 +465,39 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         assert!(text.contains(expected), "{url}: {text}");
         assert!(!text.contains("secret"), "{text}");
     }
+    for path in ["/:x", "/{x}", "/*x"] {
+        let url = format!("https://mcp.example.com{path}");
+        let text = problem(ProtectedResource::at(url));
+        assert!(
+            text.contains("has a character or a segment") || text.contains("is no URL"),
+            "{text}"
+        );
+    }
+    for url in [
+        "https://MCP.Example.com/mcp",
+        "HTTPS://mcp.example.com/mcp",
+        "https://mcp.example.com:443/mcp",
+        "http://localhost:80/mcp",
+        "https://mcp.example.com:0/mcp",
+        "https://mcp.example.com:08080/mcp",
+        "https://mcp.example.com:99999/mcp",
+        "https://mcp.example.com:/mcp",
+        "https://mcp.example.com./mcp",
+        "https://mcp..example.com/mcp",
+        "https://a,b/mcp",
+        "https://*/mcp",
+        "https://0x7f.1/mcp",
+        "https://0x7f/mcp",
+        "https://2130706433/mcp",
+        "https://[0:0:0:0:0:0:0:1]/mcp",
+        "https://[::1]x/mcp",
+    ] {
+        let text = problem(at(url));
+        assert!(
+            text.contains("has a host or port") || text.contains("is no URL"),
+            "{url}: {text}"
+        );
+    }
     let long = format!("https://mcp.example.com/{}", "a".repeat(500));
     assert!(problem(at(&long)).contains("is longer than 512"));
     for url in [
@@ -497,6 +535,12 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         "auth.example.com",
         "http://auth.example.com",
         "https://a.example?x",
+        "https://a.example/\u{e4}",
+        "https://a.example/{tenantid}",
+        "https://login.microsoftonline.com/common/v2.0",
+        "https://Login.MicrosoftOnline.com/organizations/v2.0",
+        "https://login.microsoftonline.com/{tenantid}/v2.0",
+        "https://login.microsoftonline.us/contoso.com/v2.0",
     ] {
         let text = problem(at(RESOURCE).authorization_server(server));
         assert!(text.contains("the authorization server \""), "{text}");
