@@ -12,6 +12,7 @@ use http_body_util::Full;
 use crate::answers::Answers;
 use crate::caller::Caller;
 use crate::form::Form;
+use crate::observe::RefusedWithin;
 use crate::refusal::Refusal;
 use crate::respond::{GRPC_STATUS, grpc_status};
 
@@ -30,6 +31,8 @@ struct Refused {
     answers: Arc<Answers>,
     caller: Option<Caller>,
     refusal: Refusal,
+    /// Whom to tell, where the response will not say that it is a refusal.
+    within: Option<RefusedWithin>,
 }
 
 impl HandlerRefusal {
@@ -38,7 +41,14 @@ impl HandlerRefusal {
             answers: Arc::clone(answers),
             caller: caller.cloned(),
             refusal,
+            within: None,
         }))
+    }
+
+    /// The span around the request is told when this is answered.
+    pub(crate) fn told(mut self, within: Option<&RefusedWithin>) -> Self {
+        self.0.within = within.cloned();
+        self
     }
 
     /// The machine code that the caller may learn.
@@ -55,6 +65,7 @@ impl HandlerRefusal {
             answers,
             caller,
             refusal,
+            ..
         } = &*self.0;
         let caller = caller.as_ref();
         answers.answer(refusal, caller, &request.method, &request.headers)
@@ -65,6 +76,9 @@ impl HandlerRefusal {
     /// `from_header_map` takes it. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn grpc_metadata(&self) -> HeaderMap {
+        if let Some(within) = &self.0.within {
+            within.tell(&self.0.refusal);
+        }
         grpc_metadata(&self.0.refusal, self.answer_in(Form::Grpc))
     }
 
@@ -80,6 +94,7 @@ impl HandlerRefusal {
             answers,
             caller,
             refusal,
+            ..
         } = &*self.0;
         answers.answer_in(form, refusal, caller.as_ref(), &HeaderMap::new())
     }

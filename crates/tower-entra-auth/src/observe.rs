@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
@@ -51,12 +51,9 @@ impl Decided {
 pub(crate) struct RefusedWithin(Arc<OnceLock<Decided>>);
 
 impl RefusedWithin {
-    /// Says so to the span around the request, if there is one.
-    pub(crate) fn tell(request: &Extensions, refusal: &Refusal) {
-        if let Some(Self(within)) = request.get() {
-            // The first one counts.
-            let _ = within.set(Decided::of(refusal));
-        }
+    /// Says so to the span around the request: the first one counts.
+    pub(crate) fn tell(&self, refusal: &Refusal) {
+        let _ = self.0.set(Decided::of(refusal));
     }
 }
 

@@ -76,11 +76,11 @@ impl RequireLayer {
     pub fn authorize(&self, request: &Extensions) -> Result<Caller, HandlerRefusal> {
         let checked = self.auth.check(&self.requirement, request);
         checked.cloned().map_err(|refusal| {
-            RefusedWithin::tell(request, &refusal);
             // Of another `EntraAuth` it is not the caller that this one answers.
             let caller = request.get::<Caller>();
             let caller = caller.filter(|caller| self.auth.has_verified(caller));
-            HandlerRefusal::new(self.auth.answers(), caller, refusal)
+            let within = request.get::<RefusedWithin>();
+            HandlerRefusal::new(self.auth.answers(), caller, refusal).told(within)
         })
     }
 

@@ -31,7 +31,14 @@ fn app(auth: &EntraAuth) -> Router {
     Router::new()
         .route("/me", get(async |caller: Caller| caller.id().to_string()))
         .route("/strong", get(async || "ok").layer(strong))
-        .route("/write", post(async || "ok").layer(write))
+        .route("/write", post(async || "ok").layer(write.clone()))
+        .route(
+            "/tolerant",
+            get(async move |request: axum::extract::Request| {
+                let may_write = write.authorize(request.extensions()).is_ok();
+                format!("may write: {may_write}")
+            }),
+        )
         .route("/open", get(async || "ok"))
         .layer(layer)
         .route("/bare", get(async |_: Caller| "never"))
@@ -436,6 +443,8 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
             Some(ada().header("kid", "none").mint()),
             refused("unknown_key"),
         ),
+        // Looked at, and not refused.
+        ("/tolerant", Some(ada().mint()), of_ada("accepted", None)),
         (
             "/open",
             Some(ada().mint()),
