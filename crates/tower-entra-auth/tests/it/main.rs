@@ -17,6 +17,7 @@ mod logs;
 mod observability;
 mod requirements;
 mod resource_metadata;
+mod resource_settings;
 mod rotation;
 mod settings;
 mod sources;
