@@ -26,7 +26,12 @@ const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
 /// What `build.rs` makes.
-#[allow(warnings, reason = "generated")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated"
+)]
 mod grpc {
     include!(concat!(env!("OUT_DIR"), "/reports.v1.Reports.rs"));
 }
