@@ -332,7 +332,7 @@ impl AccessToken {
 const COUNTS: usize = 16;
 
 /// One member of an object; the others are skipped, whatever they are.
-fn member(object: &str, name: &str) -> Option<Value> {
+pub(crate) fn member(object: &str, name: &str) -> Option<Value> {
     struct Wanted<'a>(&'a str);
 
     impl<'de> Visitor<'de> for Wanted<'_> {

@@ -84,7 +84,7 @@ pub(crate) fn without_slash(audience: &str) -> &str {
     }
 }
 
-/// The audiences of one API: `{client id}`, `api://{client id}` and those configured.
+/// The audiences of one API: `{client id}`, `api://{client id}` and those configured; or one alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Audiences {
     client_id: ClientId,
@@ -103,6 +103,14 @@ impl Audiences {
             }
         }
         Self { client_id, all }
+    }
+
+    /// Nothing but this one: of tokens that are not Entra's.
+    pub(crate) fn only(client_id: ClientId, audience: Audience) -> Self {
+        Self {
+            client_id,
+            all: vec![audience],
+        }
     }
 
     pub(crate) fn client_id(&self) -> ClientId {

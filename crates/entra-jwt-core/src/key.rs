@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
-use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 
 use crate::base64url;
 use crate::identifier::KeyId;
@@ -14,9 +14,13 @@ use crate::jwk::{Jwk, text};
 /// never taken from a token.
 pub(crate) const RS256: &str = "RS256";
 
-/// A public key that can verify RS256 signatures, with what the issuer published beside it.
+/// What an authorization server in front of Entra signs with: see [`Key::es256`].
+pub(crate) const ES256: &str = "ES256";
+
+/// A public key that can verify signatures, with what the issuer published beside it.
 ///
-/// Opaque and bound to its algorithm. Made by [`KeySet::from_jwks`](crate::KeySet::from_jwks).
+/// Opaque and bound to its algorithm: RS256 if it is one of Entra's, made by
+/// [`KeySet::from_jwks`](crate::KeySet::from_jwks), else [ES256](Self::es256).
 #[derive(Clone)]
 pub struct Key {
     id: KeyId,
@@ -24,9 +28,19 @@ pub struct Key {
     cloud_instance_name: Option<Box<str>>,
     /// The cloud name in the discovery document that led to this key.
     discovered_cloud: Option<Box<str>>,
-    modulus: Box<[u8]>,
-    exponent: Box<[u8]>,
+    material: Material,
     prepared: ParsedPublicKey,
+}
+
+/// What a key is, whatever it is called.
+#[derive(Clone, Eq, PartialEq)]
+enum Material {
+    Rsa {
+        modulus: Box<[u8]>,
+        exponent: Box<[u8]>,
+    },
+    /// A point of P-256, uncompressed (SEC 1 §2.3.3).
+    P256(Box<[u8]>),
 }
 
 /// Why an entry of a key set cannot be used; the other entries can.
@@ -118,8 +132,32 @@ impl Key {
             issuer: not_blank(text(jwk.issuer)?.as_deref()),
             cloud_instance_name: not_blank(text(jwk.cloud_instance_name)?.as_deref()),
             discovered_cloud: None,
-            modulus,
-            exponent,
+            material: Material::Rsa { modulus, exponent },
+            prepared,
+        })
+    }
+
+    /// A key for ES256 (ECDSA on P-256 with SHA-256, RFC 7518 §3.4): of an authorization server in
+    /// front of Entra, whose tokens [`Validator::reissued`](crate::Validator::reissued) accepts.
+    /// Entra has none such, and none is read from a key document.
+    ///
+    /// The public key is a point of 65 bytes, uncompressed: 4, then its two coordinates.
+    ///
+    /// # Errors
+    /// [`UnusableKey::Strength`] if that is no point of P-256.
+    pub fn es256(id: KeyId, public_key: &[u8]) -> Result<Self, UnusableKey> {
+        // Compressed ones would verify as well, but would not compare.
+        if public_key.len() != 65 {
+            return Err(UnusableKey::Strength);
+        }
+        let prepared = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_key)
+            .map_err(|_| UnusableKey::Strength)?;
+        Ok(Self {
+            id,
+            issuer: None,
+            cloud_instance_name: None,
+            discovered_cloud: None,
+            material: Material::P256(public_key.into()),
             prepared,
         })
     }
@@ -165,14 +203,19 @@ impl Key {
     /// Whether both are the same number, whatever is published beside it.
     #[must_use]
     pub fn has_same_material(&self, other: &Self) -> bool {
-        self.modulus == other.modulus && self.exponent == other.exponent
+        self.material == other.material
     }
 
-    /// Whether both have the same modulus: whoever knows the private half of the one can sign with
-    /// the other, whatever its exponent.
+    /// Whether both have the same modulus, or are the same point: whoever knows the private half of
+    /// the one can sign with the other, whatever its exponent.
     #[must_use]
     pub fn has_same_modulus(&self, other: &Self) -> bool {
-        self.modulus == other.modulus
+        match (&self.material, &other.material) {
+            (Material::Rsa { modulus, .. }, Material::Rsa { modulus: other, .. }) => {
+                modulus == other
+            }
+            (one, other) => one == other,
+        }
     }
 
     /// This key for code that decodes with `jsonwebtoken`. Decoding that way checks none of the
@@ -180,7 +223,20 @@ impl Key {
     #[cfg(feature = "jsonwebtoken")]
     #[must_use]
     pub fn to_decoding_key(&self) -> jsonwebtoken::DecodingKey {
-        jsonwebtoken::DecodingKey::from_rsa_raw_components(&self.modulus, &self.exponent)
+        match &self.material {
+            Material::Rsa { modulus, exponent } => {
+                jsonwebtoken::DecodingKey::from_rsa_raw_components(modulus, exponent)
+            }
+            Material::P256(point) => jsonwebtoken::DecodingKey::from_ec_der(point),
+        }
+    }
+
+    /// The one algorithm that it verifies (RFC 7518 §3.1).
+    pub(crate) fn algorithm(&self) -> &'static str {
+        match self.material {
+            Material::Rsa { .. } => RS256,
+            Material::P256(_) => ES256,
+        }
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
@@ -431,6 +487,27 @@ mod tests {
         assert!(!is_strong(&modulus(255, 0xff), &[1, 0, 1]));
         assert!(!is_strong(&modulus(1025, 0x01), &[1, 0, 1]));
         assert!(!is_strong(&[0xfe; 256], &[1, 0, 1]));
+    }
+
+    #[test]
+    fn a_key_for_es256_is_a_point_of_its_curve() {
+        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let id = || KeyId::new("k").unwrap();
+        let point = pair.public_key().as_ref();
+        let key = Key::es256(id(), point).unwrap();
+        let other = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let other = Key::es256(id(), other.public_key().as_ref()).unwrap();
+        assert!(key.has_same_material(&key) && key.has_same_modulus(&key));
+        assert!(!key.has_same_material(&other) && !key.has_same_modulus(&other));
+        assert!(!key.has_same_modulus(&read(&jwk()).unwrap()));
+
+        let mut elsewhere = point.to_vec();
+        elsewhere[64] ^= 1;
+        for wrong in [&[][..], &point[1..], &point[..33], &elsewhere] {
+            let reason = Key::es256(id(), wrong).map(|key| key.id).unwrap_err();
+            assert_eq!(reason, UnusableKey::Strength);
+        }
     }
 
     #[test]

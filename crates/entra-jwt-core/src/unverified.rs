@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
+use crate::access_token::member;
 use crate::base64url;
 use crate::claims::{Claims, IssuerClaims};
 use crate::identifier::KeyId;
@@ -128,6 +131,14 @@ impl<'a> Unverified<'a> {
     /// The whole token. Each of its segments was decoded, so all of it is ASCII.
     pub(crate) fn compact(&self) -> &str {
         std::str::from_utf8(self.compact).unwrap_or_default()
+    }
+
+    /// A claim that is no member of [`Claims`], if it is there and a string.
+    pub(crate) fn text(&self, claim: &str) -> Option<Box<str>> {
+        match member(&self.payload_text, claim)? {
+            Value::String(text) => Some(text.into()),
+            _ => None,
+        }
     }
 
     pub(crate) fn signing_input(&self) -> &[u8] {

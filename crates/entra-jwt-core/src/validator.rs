@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::access_token::AccessToken;
-use crate::audience::{Audience, Audiences};
+use crate::audience::{Audience, Audiences, InvalidAudience};
 use crate::authority::Authority;
 use crate::caller::Grant;
 use crate::checks::{self, Facts};
@@ -12,7 +12,7 @@ use crate::cloud::Cloud;
 use crate::danger::DangerousValidatorBuilder;
 use crate::denied::Denied;
 use crate::identifier::{ClientId, KeyId};
-use crate::key::Key;
+use crate::key::{ES256, Key, RS256};
 use crate::key_set::KeySet;
 use crate::member::NumericDate;
 use crate::rejection::Rejection;
@@ -34,6 +34,7 @@ pub struct Validator {
 /// What the checks compare with.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
+    pub(crate) profile: Profile,
     pub(crate) authority: Authority,
     pub(crate) audiences: Audiences,
     pub(crate) accepts_v1: bool,
@@ -45,11 +46,40 @@ pub(crate) struct Rules {
     clock_skew: Duration,
 }
 
+/// Whose tokens these are: where that makes a difference.
+#[derive(Clone, Debug)]
+pub(crate) enum Profile {
+    /// Entra's own.
+    Entra,
+    /// Those of an authorization server in front of Entra (RFC 9068), which has one issuer.
+    Reissued { issuer: Box<str> },
+}
+
+impl Profile {
+    pub(crate) const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Entra => RS256,
+            Self::Reissued { .. } => ES256,
+        }
+    }
+}
+
 impl Rules {
     pub(crate) fn unknown_key(&self, key_id: KeyId) -> Rejection {
         Rejection::UnknownKey {
             key_id,
-            api: self.audiences.client_id(),
+            api: match self.profile {
+                Profile::Entra => Some(self.audiences.client_id()),
+                Profile::Reissued { .. } => None,
+            },
+        }
+    }
+
+    /// Reads what this profile has under another name than Entra: the scopes of a reissued token
+    /// stand in `scope` (RFC 9068 §2.2.3).
+    pub(crate) fn adapt(&self, token: &mut Unverified<'_>) {
+        if let Profile::Reissued { .. } = self.profile {
+            token.claims.scopes = token.text("scope");
         }
     }
 
@@ -238,6 +268,7 @@ impl ValidatorBuilder {
                 accepts_keys_of_other_clouds: self.accepts_keys_of_other_clouds,
                 exempt_clients: self.exempt_clients,
                 clock_skew: self.clock_skew,
+                profile: Profile::Entra,
             },
         })
     }
@@ -265,6 +296,27 @@ impl Validator {
             accepts_keys_of_other_clouds: false,
             clock_skew: Self::DEFAULT_CLOCK_SKEW,
         }
+    }
+
+    /// The rules for tokens of an authorization server in front of Entra, which it issues in place
+    /// of the tokens that these rules admit (RFC 9068): signed with [ES256](Key::es256), of the type
+    /// `at+jwt`, of exactly this issuer and for exactly this audience. Their `tid`, `oid`, `azp` and
+    /// what else they have of Entra's claims is judged by the same rules, and read by the same
+    /// accessors; their scopes stand in `scope`.
+    ///
+    /// # Errors
+    /// If the audience cannot be one.
+    pub fn reissued(&self, issuer: &str, audience: &str) -> Result<Self, InvalidAudience> {
+        let audience = Audience::new(audience)?;
+        let mut rules = self.rules.clone();
+        rules.audiences = Audiences::only(rules.audiences.client_id(), audience);
+        rules.accepts_v1 = false;
+        // Of Entra's clients, and for tokens without a scope.
+        rules.exempt_clients.clear();
+        rules.profile = Profile::Reissued {
+            issuer: issuer.into(),
+        };
+        Ok(Self { rules })
     }
 
     /// Parses and verifies a token in one call, for whoever has all keys at hand.
@@ -310,10 +362,11 @@ impl Validator {
     /// could make the token valid, and the fault explains more.
     pub fn finish(
         &self,
-        token: Unverified<'_>,
+        mut token: Unverified<'_>,
         key: Option<&Key>,
         now: SystemTime,
     ) -> Result<AccessToken, Rejection> {
+        self.rules.adapt(&mut token);
         let facts = Facts::new(&self.rules, &token, key, now);
         checks::run(&checks::HEADER, &facts)?;
         if facts.key_is_known() {
@@ -381,11 +434,15 @@ impl Validator {
     /// tokens, and of v1 tokens where they are accepted.
     pub fn issuers(&self) -> impl Iterator<Item = String> {
         let authority = &self.rules.authority;
+        let v2 = match &self.rules.profile {
+            Profile::Entra => authority.v2_issuer_template(),
+            Profile::Reissued { issuer } => issuer.to_string(),
+        };
         let v1 = self
             .rules
             .accepts_v1
             .then(|| authority.v1_issuer_templates());
-        std::iter::once(authority.v2_issuer_template()).chain(v1.into_iter().flatten())
+        std::iter::once(v2).chain(v1.into_iter().flatten())
     }
 
     /// The audiences that are accepted, the client id first.

@@ -1,8 +1,8 @@
 //! Checks of the header.
 
 use super::Facts;
-use crate::key::RS256;
 use crate::rejection::{GraphMark, Rejection};
+use crate::validator::Profile;
 
 /// A header `nonce` marks tokens for Microsoft Graph: the signature was made over its hash, so
 /// the token as sent can never verify. Before the algorithm, as it explains more.
@@ -16,23 +16,32 @@ pub(super) fn nonce(facts: &Facts<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Exactly RS256: every discovery document of Entra announces only that.
+/// Exactly RS256: every discovery document of Entra announces only that. Exactly ES256 in reissued
+/// tokens.
 pub(super) fn algorithm(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let expected = facts.rules.profile.algorithm();
     match facts.token.algorithm.as_deref() {
-        Some(RS256) => Ok(()),
+        Some(found) if found == expected => Ok(()),
         found => Err(Rejection::WrongAlgorithm {
             found: found.map(str::to_owned),
-            expected: RS256,
+            expected,
         }),
     }
 }
 
-/// `JWT` in any case, or absent. Entra never writes `at+jwt`.
+/// `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never absent, in reissued
+/// tokens (RFC 9068 §4).
 pub(super) fn token_type(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (expected, may_lack) = match facts.rules.profile {
+        Profile::Entra => ("JWT", true),
+        Profile::Reissued { .. } => ("at+jwt", false),
+    };
     match facts.token.token_type.as_deref() {
-        Some(found) if !found.eq_ignore_ascii_case("JWT") => Err(Rejection::WrongTokenType {
-            found: found.to_owned(),
+        None if may_lack => Ok(()),
+        Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
+        found => Err(Rejection::WrongTokenType {
+            found: found.unwrap_or("no typ").to_owned(),
+            expected,
         }),
-        _ => Ok(()),
     }
 }

@@ -14,11 +14,15 @@ pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
+/// By the key, whose algorithm is that of these tokens: what the header says was compared with that,
+/// too.
 pub(super) fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let verifies = facts
-        .key
-        .is_some_and(|key| key.verifies(facts.token.signing_input(), facts.token.signature()));
-    if verifies {
+    let token = facts.token;
+    let verifies = |key: &Key| {
+        key.algorithm() == facts.rules.profile.algorithm()
+            && key.verifies(token.signing_input(), token.signature())
+    };
+    if facts.key.is_some_and(verifies) {
         Ok(())
     } else {
         Err(Rejection::BadSignature {

@@ -19,7 +19,7 @@ use crate::member::NumericDate;
 use crate::rejection::Rejection;
 use crate::report::CheckName;
 use crate::unverified::Unverified;
-use crate::validator::Rules;
+use crate::validator::{Profile, Rules};
 use crate::{Cloud, TokenVersion};
 
 /// What a check may look at.
@@ -66,7 +66,8 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1.
+/// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
+/// token has the one issuer, and stands for a v2 token.
 fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVersion), Rejection> {
     let claims = &token.claims;
     if token.tenant_is_ambiguous {
@@ -85,6 +86,15 @@ fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVe
         .issuer
         .as_deref()
         .ok_or(Rejection::MissingClaim { claim: "iss" })?;
+    if let Profile::Reissued { issuer: expected } = &rules.profile {
+        return match issuer == &**expected {
+            true => Ok((tenant, TokenVersion::V2)),
+            false => Err(Rejection::WrongIssuer {
+                found: issuer.to_owned(),
+                expected: expected.to_string(),
+            }),
+        };
+    }
     match rules.authority.version_of(issuer, tid) {
         Some(version) => Ok((tenant, version)),
         None => {

@@ -117,11 +117,13 @@ pub enum Rejection {
         expected: &'static str,
     },
 
-    /// The header's `typ` is neither absent nor `JWT`.
-    #[error("of the type {}, JWT expected", Shown(.found))]
+    /// The header's `typ` is neither absent nor `JWT`; or not `at+jwt`, in a reissued token.
+    #[error("of the type {}, {expected} expected", Shown(.found))]
     WrongTokenType {
         /// The header's `typ`.
         found: String,
+        /// The only type accepted.
+        expected: &'static str,
     },
 
     /// The token is meant for Microsoft Graph, which alone can verify it.
@@ -138,8 +140,9 @@ pub enum Rejection {
     UnknownKey {
         /// The header's `kid`.
         key_id: KeyId,
-        /// The application (client) id of this API.
-        api: ClientId,
+        /// The application (client) id of this API; `None` if the token says that it is not
+        /// Entra's, but [reissued](crate::Validator::reissued).
+        api: Option<ClientId>,
     },
 
     /// The signature does not verify with the key that the token names.
@@ -304,6 +307,10 @@ pub enum Rejection {
         /// The token's tenant.
         tenant: TenantId,
     },
+
+    /// A reissued token of a sign-in that was ended since.
+    #[error("of a sign-in that was ended")]
+    GrantEnded,
 }
 
 /// What shows that a token is for Microsoft Graph.
@@ -367,6 +374,7 @@ impl Rejection {
             Self::IdToken { .. } => "id_token",
             Self::ClientNotAllowed { .. } => "client_not_allowed",
             Self::GuestNotAllowed { .. } => "guest_not_allowed",
+            Self::GrantEnded => "grant_ended",
         }
     }
 
@@ -408,7 +416,7 @@ mod tests {
         let key_id = KeyId::new("k").unwrap();
         let unknown = Rejection::UnknownKey {
             key_id: key_id.clone(),
-            api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().unwrap(),
+            api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().ok(),
         };
         let bad = Rejection::BadSignature { key_id };
         assert_ne!(unknown.code(), bad.code());

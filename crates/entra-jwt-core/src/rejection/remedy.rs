@@ -39,7 +39,11 @@ impl Rejection {
                 scope_of(*api),
             )
             .into(),
-            Self::UnknownKey { api, .. } => format!(
+            Self::UnknownKey { api: None, .. } => "sign in again; if this happens at every restart, \
+                give the authorization server keys that outlast it, and keep the old ones in the \
+                list for as long as their tokens live"
+                .into(),
+            Self::UnknownKey { api: Some(api), .. } => format!(
                 "check that the token is of the configured tenant and cloud; if this API has \
                  custom signing keys (claims mapping), set metadata_endpoint to the tenant's \
                  /v2.0/.well-known/openid-configuration?appid={api}",
@@ -114,6 +118,7 @@ impl Rejection {
                  (client) ID on the client's Overview page)",
             )
             .into(),
+            Self::GrantEnded => "sign in again".into(),
             Self::GuestNotAllowed { tenant } => format!(
                 "sign in with an account of the tenant {tenant} itself; if this one counts as a \
                  member (Users, the user, Properties, User type), emit the optional claim acct \

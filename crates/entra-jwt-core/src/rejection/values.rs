@@ -40,7 +40,7 @@ impl Rejection {
             Self::GraphToken { mark, .. } => mark.to_string().into(),
             Self::ClientNotAllowed { found } => found.to_string().into(),
             Self::GuestNotAllowed { .. } => "a guest".into(),
-            Self::WrongTokenType { found }
+            Self::WrongTokenType { found, .. }
             | Self::InvalidTenant { found }
             | Self::WrongIssuer { found, .. }
             | Self::V1Token { found, .. }
@@ -54,6 +54,7 @@ impl Rejection {
             | Self::ImpossibleLifetime
             | Self::AmbiguousTenant
             | Self::ProofOfPossession
+            | Self::GrantEnded
             | Self::IdToken { .. } => return None,
         })
     }
@@ -64,10 +65,9 @@ impl Rejection {
         Some(match self {
             Self::TooLarge { limit, .. } => format!("at most {limit} bytes").into(),
             Self::NotAToken { .. } => "3 segments".into(),
-            Self::WrongType { expected, .. } | Self::WrongAlgorithm { expected, .. } => {
-                (*expected).into()
-            }
-            Self::WrongTokenType { .. } => "JWT".into(),
+            Self::WrongType { expected, .. }
+            | Self::WrongAlgorithm { expected, .. }
+            | Self::WrongTokenType { expected, .. } => (*expected).into(),
             Self::Expired { skew, .. } | Self::NotYetValid { skew, .. } => {
                 format!("within a clock skew of {skew} s").into()
             }
@@ -98,7 +98,8 @@ impl Rejection {
             | Self::BadSignature { .. }
             | Self::MissingClaim { .. }
             | Self::ImpossibleLifetime
-            | Self::AmbiguousTenant => return None,
+            | Self::AmbiguousTenant
+            | Self::GrantEnded => return None,
         })
     }
 }

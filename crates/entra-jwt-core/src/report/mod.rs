@@ -193,7 +193,8 @@ pub enum Verdict<'a> {
 impl Report {
     pub(crate) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
         match Unverified::parse_up_to(token, with.max_length) {
-            Ok(unverified) => {
+            Ok(mut unverified) => {
+                rules.adapt(&mut unverified);
                 let key_id = unverified.key_ref().key_id;
                 let key = with.keys.and_then(|keys| keys.key(key_id));
                 Examination {

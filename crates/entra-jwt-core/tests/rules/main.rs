@@ -6,6 +6,7 @@ mod header_and_key;
 mod issuer_and_audience;
 mod lifetime;
 mod order;
+mod reissued;
 mod remedies;
 mod requirements;
 mod table;

@@ -1,0 +1,237 @@
+//! Tokens that an authorization server in front of Entra reissues (RFC 9068).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entra_jwt_core::{
+    AccessToken, AppPermission, CheckName, Explain, Key, KeyId, KeySet, Rejection, Requirement,
+    Scope, UserRole, Validator, Verdict,
+};
+use serde_json::{Value, json};
+
+use super::{API, OTHER_TENANT, Setup};
+
+const ISSUER: &str = "https://mcp.example.com";
+const RESOURCE: &str = "https://mcp.example.com/mcp";
+const OBJECT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-000000000001";
+
+/// An authorization server with one key, and the rules for its tokens.
+struct Server {
+    key: EcdsaKeyPair,
+    keys: KeySet,
+    rules: Validator,
+    tenant: String,
+}
+
+impl Server {
+    async fn new() -> (Setup, Self) {
+        let setup = Setup::new().await;
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let public = Key::es256(KeyId::new("own").unwrap(), key.public_key().as_ref()).unwrap();
+        let entra = setup.rules().build().unwrap();
+        let server = Self {
+            key,
+            keys: KeySet::from_iter([Arc::new(public)]),
+            rules: entra.reissued(ISSUER, RESOURCE).unwrap(),
+            tenant: setup.tenant.id().to_owned(),
+        };
+        (setup, server)
+    }
+
+    fn claims(&self) -> Value {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        json!({
+            "iss": ISSUER, "aud": RESOURCE, "sub": "pairwise", "client_id": "opaque",
+            "scope": "Mcp.Read Mcp.Write", "iat": now, "exp": now + 3_600, "jti": "1",
+            "tid": self.tenant, "oid": OBJECT, "azp": API, "idtyp": "user", "gid": "grant",
+            "roles": ["Reader"],
+        })
+    }
+
+    fn header() -> Value {
+        json!({ "alg": "ES256", "typ": "at+jwt", "kid": "own" })
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let input = format!("{}.{}", part(header), part(claims));
+        let signature = self.key.sign(&SystemRandom::new(), input.as_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(signature.unwrap());
+        format!("{input}.{signature}")
+    }
+
+    fn validate(&self, token: &str) -> Result<AccessToken, Rejection> {
+        self.rules.validate(token, &self.keys, SystemTime::now())
+    }
+
+    /// The code of the refusal of a token that has another value there.
+    fn refusal_of(&self, claim: &str, value: Value) -> &'static str {
+        let mut claims = self.claims();
+        claims[claim] = value;
+        let token = self.sign(&Self::header(), &claims);
+        self.validate(&token).unwrap_err().code()
+    }
+
+    fn refusal_of_header(&self, member: &str, value: Value) -> &'static str {
+        let mut header = Self::header();
+        header[member] = value;
+        let token = self.sign(&header, &self.claims());
+        self.validate(&token).unwrap_err().code()
+    }
+}
+
+#[tokio::test]
+async fn a_reissued_token_is_read_like_one_of_entra() {
+    let (_, server) = Server::new().await;
+    let token = server.sign(&Server::header(), &server.claims());
+    let token = server.validate(&token).unwrap();
+    assert_eq!(token.tenant_id().to_string(), server.tenant);
+    assert_eq!(token.object_id().unwrap().to_string(), OBJECT);
+    assert_eq!(
+        token.scopes().collect::<Vec<_>>(),
+        ["Mcp.Read", "Mcp.Write"]
+    );
+    assert_eq!(token.client_id().unwrap().to_string(), API);
+    assert!(token.is_delegated());
+    assert_eq!(token.issuer(), ISSUER);
+    assert_eq!(token.claim("gid"), Some(json!("grant")));
+    assert!(server.rules.default_permission(&token).is_ok());
+    let passes = |requirement: Requirement| requirement.check(&token).is_ok();
+    assert!(passes(Requirement::new(Scope("Mcp.Write")).unwrap()));
+    assert!(passes(Requirement::new(UserRole("Reader")).unwrap()));
+    assert!(!passes(Requirement::new(AppPermission("Reader")).unwrap()));
+}
+
+#[tokio::test]
+async fn what_a_reissued_token_must_be_is_exact() {
+    let (_, server) = Server::new().await;
+    for (member, value, code) in [
+        ("alg", json!("RS256"), "wrong_algorithm"),
+        ("alg", json!("none"), "wrong_algorithm"),
+        ("typ", json!("JWT"), "wrong_token_type"),
+        ("kid", json!("other"), "unknown_key"),
+    ] {
+        assert_eq!(server.refusal_of_header(member, value), code, "{member}");
+    }
+    for (claim, value, code) in [
+        ("iss", json!("https://mcp.example.com/"), "wrong_issuer"),
+        ("iss", json!("https://evil.example.com"), "wrong_issuer"),
+        (
+            "aud",
+            json!("https://mcp.example.com/other"),
+            "wrong_audience",
+        ),
+        ("aud", json!(API), "wrong_audience"),
+        ("aud", json!(format!("api://{API}")), "wrong_audience"),
+        ("aud", json!([RESOURCE]), "wrong_type"),
+        ("exp", json!(1), "expired"),
+        ("tid", json!(OTHER_TENANT), "tenant_not_allowed"),
+        ("cnf", json!({}), "proof_of_possession"),
+        ("nonce", json!("n"), "id_token"),
+    ] {
+        assert_eq!(server.refusal_of(claim, value), code, "{claim}");
+    }
+    let mut header = Server::header();
+    header.as_object_mut().unwrap().remove("typ");
+    let token = server.sign(&header, &server.claims());
+    assert_eq!(
+        server.validate(&token).unwrap_err().code(),
+        "wrong_token_type"
+    );
+    let mut claims = server.claims();
+    claims.as_object_mut().unwrap().remove("tid");
+    let token = server.sign(&Server::header(), &claims);
+    assert_eq!(server.validate(&token).unwrap_err().code(), "missing_claim");
+}
+
+#[tokio::test]
+async fn only_the_claim_scope_has_the_scopes_of_a_reissued_token() {
+    let (_, server) = Server::new().await;
+    let mut claims = server.claims();
+    claims["scp"] = json!("Mcp.Admin");
+    let token = server.sign(&Server::header(), &claims);
+    let token = server.validate(&token).unwrap();
+    assert_eq!(
+        token.scopes().collect::<Vec<_>>(),
+        ["Mcp.Read", "Mcp.Write"]
+    );
+
+    for scope in [json!(null), json!(["Mcp.Read"]), json!("")] {
+        claims["scope"] = scope;
+        claims["roles"] = json!([]);
+        let token = server.sign(&Server::header(), &claims);
+        let token = server.validate(&token).unwrap();
+        assert_eq!(token.scopes().count(), 0);
+        assert!(server.rules.default_permission(&token).is_err());
+    }
+}
+
+#[tokio::test]
+async fn neither_kind_of_token_passes_for_the_other() {
+    let (setup, server) = Server::new().await;
+    let own = server.sign(&Server::header(), &server.claims());
+    let entra = setup.rules().build().unwrap();
+    let refused = entra.validate(&own, &setup.keys, SystemTime::now());
+    assert_eq!(refused.unwrap_err().code(), "wrong_algorithm");
+    let refused = entra.validate(&own, &server.keys, SystemTime::now());
+    assert_eq!(refused.unwrap_err().code(), "wrong_algorithm");
+    let entras = setup.user().mint();
+    assert_eq!(
+        server.validate(&entras).unwrap_err().code(),
+        "wrong_algorithm"
+    );
+
+    // Entra's own key does not sign for the server, nor the server's for Entra.
+    let posing = setup.user().header("alg", "ES256").header("typ", "at+jwt");
+    let posing = posing.claim("iss", ISSUER).claim("aud", RESOURCE).mint();
+    let refused = server
+        .rules
+        .validate(&posing, &setup.keys, SystemTime::now());
+    assert_eq!(refused.unwrap_err().code(), "bad_signature");
+    let mut claims = server.claims();
+    claims["iss"] = json!(entra.issuers().next().unwrap());
+    claims["aud"] = json!(API);
+    let posing = server.sign(&json!({ "alg": "RS256", "kid": "own" }), &claims);
+    let refused = entra.validate(&posing, &server.keys, SystemTime::now());
+    assert_eq!(refused.unwrap_err().code(), "bad_signature");
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_is_explained_by_what_makes_it_go() {
+    let (_, server) = Server::new().await;
+    let mut header = Server::header();
+    header["kid"] = json!("before the restart");
+    let token = server.sign(&header, &server.claims());
+    let refused = server.validate(&token).unwrap_err();
+    assert!(refused.remedy().contains("outlast"), "{}", refused.remedy());
+    assert!(!refused.public_remedy().contains("outlast"));
+}
+
+#[tokio::test]
+async fn a_report_reads_the_scopes_too() {
+    let (_, server) = Server::new().await;
+    let token = server.sign(&Server::header(), &server.claims());
+    let with = Explain::at(SystemTime::now()).keys(&server.keys);
+    let report = server.rules.explain(&token, &with);
+    assert_eq!(report.verdict(), Verdict::Accepted);
+    let found = report.finding(CheckName::Permission).unwrap().found.clone();
+    assert!(found.unwrap().contains("Mcp.Read"));
+}
+
+#[tokio::test]
+async fn an_audience_that_no_token_can_have_is_refused_at_once() {
+    let (setup, server) = Server::new().await;
+    let entra = setup.rules().build().unwrap();
+    assert!(
+        entra
+            .reissued(ISSUER, "https://graph.microsoft.com")
+            .is_err()
+    );
+    assert_eq!(server.rules.issuers().collect::<Vec<_>>(), [ISSUER]);
+    let audiences: Vec<String> = server.rules.audiences().map(ToString::to_string).collect();
+    assert_eq!(audiences, [RESOURCE]);
+}
