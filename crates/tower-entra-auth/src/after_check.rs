@@ -17,9 +17,47 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::caller::Caller;
 use crate::refusal::Refusal;
+use crate::reissued::GrantRule;
 use crate::runtime::usable_runtime;
+use crate::tenant_rule::TenantRule;
 use crate::unavailable::Unavailable;
 use crate::waiting::Place;
+
+/// The questions that are asked about verified tokens.
+#[derive(Default)]
+pub(crate) struct AfterChecks {
+    pub(crate) tenant_rule: Option<Arc<Remembering<TenantRule>>>,
+    /// Of tokens that have a grant.
+    pub(crate) grant_rule: Option<Arc<Remembering<GrantRule>>>,
+}
+
+impl AfterChecks {
+    /// Whether every answer is a yes that is still good. Never waits.
+    pub(crate) fn remember(&self, caller: &Caller) -> bool {
+        let of_tenant = self.tenant_rule.as_ref();
+        let of_grant = self.grant_rule_about(caller);
+        of_tenant.is_none_or(|rule| rule.remembers(caller))
+            && of_grant.is_none_or(|rule| rule.remembers(caller))
+    }
+
+    /// Asks what is not remembered, one after the other.
+    pub(crate) async fn ask(&self, caller: &Caller) -> Outcome {
+        let of_tenant = self.tenant_rule.as_ref();
+        if let Some(rule) = of_tenant.filter(|rule| !rule.remembers(caller)) {
+            Arc::clone(rule).ask(caller.clone()).await?;
+        }
+        let of_grant = self.grant_rule_about(caller);
+        if let Some(rule) = of_grant.filter(|rule| !rule.remembers(caller)) {
+            Arc::clone(rule).ask(caller.clone()).await?;
+        }
+        Ok(())
+    }
+
+    fn grant_rule_about(&self, caller: &Caller) -> Option<&Arc<Remembering<GrantRule>>> {
+        let rule = self.grant_rule.as_ref();
+        rule.filter(|_| caller.grant().is_some())
+    }
+}
 
 /// A question about a verified token.
 pub(crate) trait AfterCheck: Send + Sync + 'static {
@@ -47,7 +85,7 @@ pub(crate) enum Answer {
 }
 
 /// What those learn who wait for the same answer.
-type Outcome = Result<(), Refusal>;
+pub(crate) type Outcome = Result<(), Refusal>;
 
 /// Asks each question once at a time, and remembers each yes for as long as it is good.
 pub(crate) struct Remembering<C: AfterCheck> {

@@ -73,6 +73,11 @@ impl Answers {
         &self.time
     }
 
+    /// What to change, for the log.
+    pub(crate) fn remedy(&self, refusal: &Refusal) -> String {
+        refusal.remedy(&self.words).into_owned()
+    }
+
     /// Writes a refusal into the log and counts it, where there is nobody left to answer.
     pub(crate) fn note(&self, refusal: &Refusal) {
         self.log.refused(refusal, &self.words);

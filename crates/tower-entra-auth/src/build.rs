@@ -6,7 +6,7 @@ use entra_jwt_core::{
     Audience, Authority, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
 };
 
-use crate::after_check::Remembering;
+use crate::after_check::{AfterChecks, Remembering};
 use crate::auth::{EntraAuth, Parts, TrustedIssuer};
 use crate::build_error::{BuildError, Problem};
 use crate::builder::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
@@ -56,7 +56,11 @@ impl EntraAuthBuilder {
         if let Some(resource) = &self.protected_resource {
             problems.extend(resource.problems(tenancy.as_ref()));
         }
+        if let Some(reissued) = &self.reissued {
+            problems.extend(reissued.problems());
+        }
         self.check_token_place(&mut problems);
+        let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
 
         let rules = match (cloud, tenancy, client_id) {
@@ -92,9 +96,24 @@ impl EntraAuthBuilder {
         let tenant_rule = self
             .tenant_rule
             .map(|rule| Remembering::new(rule.with_ttl(ttl)));
+        let authority_url = authority_base.authority_url(validator.authority());
+        let reissued = self.reissued.take();
+        let reissued = reissued.and_then(|tokens| tokens.trusted(&validator, self.keeping));
+        let (reissued, grant_rule) =
+            reissued.map_or((None, None), |(issuer, rule)| (Some(issuer), rule));
+        let mut issuers = vec![TrustedIssuer {
+            validator,
+            keys,
+            has_grants: false,
+        }];
+        issuers.extend(reissued);
         let parts = Parts {
-            issuers: vec![TrustedIssuer { validator, keys }],
-            tenant_rule,
+            issuers,
+            after_checks: AfterChecks {
+                tenant_rule,
+                grant_rule,
+            },
+            authority_url,
             token_cache: self
                 .token_cache
                 .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
@@ -389,6 +408,17 @@ impl EntraAuthBuilder {
                 });
             })
             .ok()
+    }
+
+    /// Where the authority is, whatever the keys come from. What is wrong with it is told elsewhere.
+    fn authority_base(&self, cloud: Cloud) -> MetadataBase {
+        let external_id = self.external_id.as_deref();
+        let configured = self.metadata_endpoint.as_ref().and_then(|setting| {
+            MetadataBase::configured(&setting.value, self.allow_plain_http).ok()
+        });
+        configured
+            .or_else(|| external_id.and_then(|host| MetadataBase::of_external_id(host).ok()))
+            .unwrap_or_else(|| MetadataBase::of_cloud(cloud))
     }
 
     fn checked_http_client(

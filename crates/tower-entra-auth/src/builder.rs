@@ -20,6 +20,7 @@ use crate::http_client::{BoxError, HttpClient};
 use crate::keys::Keeping;
 use crate::keys::source::{Brought, KeySource, Source};
 use crate::protected_resource::ProtectedResource;
+use crate::reissued::ReissuedTokens;
 use crate::respond::RefusalDetail;
 use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
@@ -54,6 +55,7 @@ use crate::token_source::{TokenPlace, TokenSource};
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
 /// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
 /// | [`protected_resource`](Self::protected_resource) | none: challenges name no metadata |
+/// | [`reissued_tokens`](Self::reissued_tokens) | none: Entra's own alone |
 /// | [`token_source`](Self::token_source) | the `Authorization` header |
 /// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
 /// | [`clock`](Self::clock) | the system's |
@@ -79,6 +81,7 @@ pub struct EntraAuthBuilder {
     pub(crate) refusal_detail: RefusalDetail,
     pub(crate) hook: Option<Hook>,
     pub(crate) protected_resource: Option<ProtectedResource>,
+    pub(crate) reissued: Option<ReissuedTokens>,
     pub(crate) token_place: TokenPlace,
     pub(crate) removes_token: bool,
     pub(crate) clock: Clock,
@@ -184,6 +187,7 @@ impl EntraAuthBuilder {
             refusal_detail: RefusalDetail::default(),
             hook: None,
             protected_resource: None,
+            reissued: None,
             token_place: TokenPlace::default(),
             removes_token: false,
             clock: Arc::new(SystemTime::now),
@@ -376,6 +380,13 @@ impl EntraAuthBuilder {
     /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
     pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
         self.protected_resource = Some(resource);
+        self
+    }
+
+    /// Accepts the tokens of an authorization server in front of Entra, too. Default: none but
+    /// Entra's.
+    pub fn reissued_tokens(mut self, tokens: ReissuedTokens) -> Self {
+        self.reissued = Some(tokens);
         self
     }
 

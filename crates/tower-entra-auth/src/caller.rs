@@ -45,6 +45,8 @@ pub(crate) struct Proof {
     /// The key that signed.
     pub(crate) key: Arc<TrustedKey>,
     pub(crate) verified_at: Instant,
+    /// Of which grant it is, if an authorization server in front of Entra reissued it.
+    pub(crate) grant: Option<Arc<str>>,
 }
 
 /// A request that passed the Layer of this `EntraAuth` without a token: it may, or its path is
@@ -98,6 +100,17 @@ impl Caller {
     #[must_use]
     pub fn bearer_token(&self) -> &str {
         self.verified.token.compact()
+    }
+
+    /// The grant that the token is of, if it is none of Entra's, but one of the
+    /// [reissued tokens](crate::ReissuedTokens).
+    #[must_use]
+    pub fn grant_id(&self) -> Option<&str> {
+        self.grant().map(|grant| &**grant)
+    }
+
+    pub(crate) fn grant(&self) -> Option<&Arc<str>> {
+        self.proof()?.grant.as_ref()
     }
 
     /// The refusal that asks the client for a token with more claims, for a handler to return:
@@ -164,6 +177,7 @@ impl Caller {
     /// About how many bytes of memory it takes, once for all its clones.
     pub(crate) fn memory_size(&self) -> usize {
         self.verified.token.memory_size() + size_of::<Verified>() - size_of::<AccessToken>()
+            + self.grant_id().map_or(0, str::len)
     }
 }
 
@@ -219,6 +233,7 @@ pub(crate) mod testing {
             issuer: 0,
             key: Arc::new(TrustedKey::new(Arc::clone(key), Timeline::new(now), now)),
             verified_at: now,
+            grant: None,
         };
         let time = Time {
             clock: Arc::new(SystemTime::now),

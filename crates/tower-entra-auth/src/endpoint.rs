@@ -91,6 +91,14 @@ impl MetadataBase {
         self.text.starts_with("http://")
     }
 
+    /// The URL under which the authority's endpoints are.
+    pub(crate) fn authority_url(&self, authority: &Authority) -> String {
+        match self.text.split_once(Self::DOCUMENT) {
+            Some((before, _)) => before.to_owned(),
+            None => format!("{}/{}", self.text, authority.tenancy().path_segment()),
+        }
+    }
+
     /// With the id of an application, the address is that of the documents with its own keys.
     pub(crate) fn of_authority(
         &self,

@@ -57,6 +57,18 @@ impl HandlerRefusal {
         self.0.refusal.code()
     }
 
+    /// Whether it says nothing about the token: what is needed to judge it cannot be had now.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.0.refusal, Refusal::Unavailable { .. })
+    }
+
+    /// What to change, and where: for the service's own log, not for the caller.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        self.0.answers.remedy(&self.0.refusal)
+    }
+
     /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
     /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]

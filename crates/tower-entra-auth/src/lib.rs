@@ -54,7 +54,8 @@
 //! 5. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
 //!    permits anything: a scope or a role, unless its client is exempt.
 //! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
-//!    one and its yes is not remembered.
+//!    one and its yes is not remembered; likewise whether the grant of a [reissued
+//!    token](ReissuedTokens) is still good.
 //! 7. The [`Caller`] goes into the request's extensions, and the inner service is called: there a
 //!    [requirement](EntraAuth::require) of the route may refuse it yet.
 //! 8. A response that lasts can be [ended when the token has
@@ -81,6 +82,8 @@
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
+//! | the grant of a [reissued token](ReissuedTokens) was ended | 401 `invalid_token` | 16 | `grant_ended` |
+//! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
@@ -151,6 +154,7 @@ mod observe;
 mod open;
 mod protected_resource;
 mod refusal;
+mod reissued;
 #[cfg(test)]
 mod remembered_tests;
 mod require;
@@ -229,6 +233,7 @@ pub use crate::keys::source::{KeySource, PublishedKeys};
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
 pub use crate::open::InvalidPath;
 pub use crate::protected_resource::ProtectedResource;
+pub use crate::reissued::ReissuedTokens;
 pub use crate::require::{RequireLayer, RequireService};
 pub use crate::resource_metadata::{
     NoProtectedResource, ResourceMetadata, ResourceMetadataService,

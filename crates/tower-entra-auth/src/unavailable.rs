@@ -135,6 +135,12 @@ pub enum Unavailable {
         /// What it failed with: the error's own words.
         reason: String,
     },
+    /// Whether a grant is still good could not be found out.
+    #[error("the grant could not be looked up: {}", Shown(.reason))]
+    GrantRule {
+        /// What it failed with: the error's own words.
+        reason: String,
+    },
 }
 
 impl fmt::Debug for Unavailable {
@@ -144,12 +150,12 @@ impl fmt::Debug for Unavailable {
 }
 
 impl Unavailable {
-    /// The code that callers see: `keys_unavailable`, whatever is the matter with the keys, or
-    /// `tenant_rule_unavailable`.
+    /// The code that callers see: `keys_unavailable`, whatever is the matter with the keys,
+    /// `tenant_rule_unavailable`, or `grant_rule_unavailable`.
     #[must_use]
     pub const fn public_code(&self) -> &'static str {
         match self {
-            Self::TenantRule { .. } => self.code(),
+            Self::TenantRule { .. } | Self::GrantRule { .. } => self.code(),
             _ => "keys_unavailable",
         }
     }
@@ -177,6 +183,7 @@ impl Unavailable {
             Self::Interrupted => "interrupted",
             Self::NoRuntime => "no_runtime",
             Self::TenantRule { .. } => "tenant_rule_unavailable",
+            Self::GrantRule { .. } => "grant_rule_unavailable",
         }
     }
 
@@ -226,6 +233,9 @@ impl Unavailable {
             Self::TenantRule { .. } => {
                 "mend what tenant_rule(..) asks; it must answer within 5 s".into()
             }
+            Self::GrantRule { .. } => "mend where grants are kept: the store of the authorization \
+                server must answer within 5 s"
+                .into(),
         }
     }
 }

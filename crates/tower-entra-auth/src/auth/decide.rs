@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use entra_jwt_core::Unverified;
+use entra_jwt_core::{AccessToken, Rejection, Unverified};
 use http::{HeaderMap, Uri};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{EntraAuth, TrustedIssuer};
-use crate::after_check::Remembering;
 use crate::bearer;
 use crate::caller::{Caller, Proof};
 use crate::keys::{Missing, TrustedKey};
 use crate::metrics::{self, Lookup};
 use crate::refusal::Refusal;
-use crate::tenant_rule::TenantRule;
 
 /// What is to happen to a request.
 pub(crate) enum Decision {
@@ -32,8 +31,8 @@ pub(crate) struct Waiting {
 enum Unknown {
     /// The token could be valid, if its key turns up.
     Key { token: Arc<[u8]>, issuer: usize },
-    /// The token is valid; what the tenant rule says is not remembered.
-    TenantRule(Caller),
+    /// The token is valid; what is asked after that is not remembered.
+    AfterChecks(Caller),
 }
 
 impl EntraAuth {
@@ -46,7 +45,11 @@ impl EntraAuth {
     }
 
     fn try_decide(&self, headers: &HeaderMap, uri: &Uri) -> Result<Decision, Refusal> {
-        let sent = self.inner.parts.token_place.find(headers, uri)?;
+        self.decide_about(self.inner.parts.token_place.find(headers, uri)?)
+    }
+
+    /// Decides about a token, wherever it comes from.
+    pub(super) fn decide_about(&self, sent: &[u8]) -> Result<Decision, Refusal> {
         let now = Instant::now();
         if let Some(caller) = self.remembered(sent, now) {
             return Ok(self.accepted(caller, true));
@@ -113,8 +116,8 @@ impl EntraAuth {
 
     /// What is to happen to a request whose token is valid.
     fn accepted(&self, caller: Caller, is_remembered: bool) -> Decision {
-        if self.unanswered_rule(&caller).is_some() {
-            return self.wait_for(Unknown::TenantRule(caller));
+        if !self.inner.parts.after_checks.remember(&caller) {
+            return self.wait_for(Unknown::AfterChecks(caller));
         }
         if !is_remembered {
             self.remember(&caller);
@@ -133,12 +136,6 @@ impl EntraAuth {
             auth: self.clone(),
             unknown,
         })
-    }
-
-    /// The tenant rule, if there is one and it must be asked about the caller.
-    fn unanswered_rule(&self, caller: &Caller) -> Option<&Arc<Remembering<TenantRule>>> {
-        let rule = self.inner.parts.tenant_rule.as_ref();
-        rule.filter(|rule| !rule.remembers(caller))
     }
 
     pub(super) fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
@@ -168,7 +165,11 @@ impl EntraAuth {
         key: Arc<TrustedKey>,
         now: Instant,
     ) -> Result<Caller, Refusal> {
-        let validator = &self.inner.parts.issuers[issuer].validator;
+        let TrustedIssuer {
+            validator,
+            has_grants,
+            ..
+        } = &self.inner.parts.issuers[issuer];
         let token = validator.finish(token, Some(key.key()), (self.inner.parts.clock)())?;
         validator
             .default_permission(&token)
@@ -177,8 +178,20 @@ impl EntraAuth {
             issuer,
             key,
             verified_at: now,
+            grant: match *has_grants {
+                true => Some(grant_of(&token)?),
+                false => None,
+            },
         };
         Ok(Caller::new(token, &self.inner.answers, proof))
+    }
+}
+
+/// The grant that a reissued token is of.
+fn grant_of(token: &AccessToken) -> Result<Arc<str>, Rejection> {
+    match token.claim("gid") {
+        Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
+        _ => Err(Rejection::MissingClaim { claim: "gid" }),
     }
 }
 
@@ -187,11 +200,9 @@ impl Waiting {
     pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
         let caller = match self.unknown {
             Unknown::Key { token, issuer } => self.auth.decide_with_key(token, issuer).await?,
-            Unknown::TenantRule(caller) => caller,
+            Unknown::AfterChecks(caller) => caller,
         };
-        if let Some(rule) = self.auth.unanswered_rule(&caller) {
-            Arc::clone(rule).ask(caller.clone()).await?;
-        }
+        self.auth.inner.parts.after_checks.ask(&caller).await?;
         self.auth.remember(&caller);
         Ok(caller)
     }

@@ -17,12 +17,13 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 pub(crate) use self::decide::Decision;
-use crate::after_check::Remembering;
+use crate::after_check::AfterChecks;
 use crate::answers::{Answers, Hook, Time};
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
 use crate::caller::{Anonymous, AuthId, Caller};
 use crate::expiry_layer::ExpiryLayer;
+use crate::handler_refusal::HandlerRefusal;
 use crate::keys::KeyStore;
 use crate::layer::EntraLayer;
 use crate::metrics;
@@ -33,7 +34,6 @@ use crate::require::RequireLayer;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Words;
 use crate::status::Status;
-use crate::tenant_rule::TenantRule;
 use crate::token_cache::TokenCache;
 use crate::token_source::TokenPlace;
 use crate::unavailable::Unavailable;
@@ -49,10 +49,10 @@ pub struct EntraAuth {
 
 /// What an [`EntraAuth`] is made of.
 pub(crate) struct Parts {
-    /// At least one.
+    /// At least one: Entra, then an authorization server in front of it, if there is one.
     pub(crate) issuers: Vec<TrustedIssuer>,
     /// Asked after every other check.
-    pub(crate) tenant_rule: Option<Arc<Remembering<TenantRule>>>,
+    pub(crate) after_checks: AfterChecks,
     /// `None` if every token is verified every time.
     pub(crate) token_cache: Option<TokenCache>,
     pub(crate) clock: Clock,
@@ -64,12 +64,16 @@ pub(crate) struct Parts {
     pub(crate) removes_token: bool,
     /// What is published about this API, if anything is.
     pub(crate) resource: Option<Arc<Published>>,
+    /// Where Entra's endpoints are.
+    pub(crate) authority_url: String,
 }
 
 /// One authority with its rules and its keys, however many tenants it admits.
 pub(crate) struct TrustedIssuer {
     pub(crate) validator: Validator,
     pub(crate) keys: Arc<KeyStore>,
+    /// Whether each of its tokens is of a grant.
+    pub(crate) has_grants: bool,
 }
 
 struct Inner {
@@ -246,6 +250,30 @@ impl EntraAuth {
             }
             ready(auth.status().readiness(retry_after))
         }
+    }
+
+    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
+    /// by every rule, [the tenant rule](EntraAuthBuilder::tenant_rule) included, waiting for keys
+    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
+        let decided = match self.decide_about(token.as_bytes()) {
+            Ok(Decision::Accept(caller)) => Ok(caller),
+            Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
+            Ok(Decision::Wait(waiting)) => waiting.decide().await,
+        };
+        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.answers, None, refusal))
+    }
+
+    /// The URL under which the endpoints of the authority are, without a slash at its end:
+    /// `https://login.microsoftonline.com/{tenant}`, to which `/oauth2/v2.0/authorize` and
+    /// `/oauth2/v2.0/token` are added. It follows the
+    /// [metadata endpoint](EntraAuthBuilder::metadata_endpoint).
+    #[must_use]
+    pub fn authority_url(&self) -> &str {
+        &self.inner.parts.authority_url
     }
 
     /// Runs every check of a token to its end, with the keys that are held now, and reports on
@@ -437,9 +465,10 @@ impl EntraAuth {
                     .map(|issuer| TrustedIssuer {
                         validator: issuer.validator.clone(),
                         keys: Arc::clone(&issuer.keys),
+                        has_grants: issuer.has_grants,
                     })
                     .collect(),
-                tenant_rule: None,
+                after_checks: AfterChecks::default(),
                 token_cache: Some(TokenCache::new(
                     TokenCache::DEFAULT_BYTES,
                     TokenCache::DEFAULT_TTL,
@@ -451,6 +480,7 @@ impl EntraAuth {
                 token_header: None,
                 removes_token: false,
                 resource: None,
+                authority_url: String::new(),
             },
             Words::default(),
             None,

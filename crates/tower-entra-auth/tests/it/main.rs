@@ -15,6 +15,7 @@ mod keys;
 mod lifetime;
 mod logs;
 mod observability;
+mod reissued;
 mod requirements;
 mod resource_metadata;
 mod resource_settings;

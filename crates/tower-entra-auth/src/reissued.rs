@@ -1,0 +1,161 @@
+//! Tokens of an authorization server in front of Entra, beside Entra's own.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_jwt_core::{Audience, KeySet, Rejection, Shown, Validator};
+
+use crate::after_check::{AfterCheck, Answer, Asking, Remembering};
+use crate::auth::TrustedIssuer;
+use crate::build_error::Problem;
+use crate::caller::Caller;
+use crate::endpoint::{printable, secure_url};
+use crate::keys::source::Brought;
+use crate::keys::{Keeping, KeyStore};
+use crate::unavailable::Unavailable;
+
+/// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
+/// as those of `entra-oauth-proxy`: given to
+/// [`EntraAuthBuilder::reissued_tokens`](crate::EntraAuthBuilder::reissued_tokens), they are accepted
+/// beside Entra's own.
+///
+/// They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
+/// `scope`, and the id of their grant in `gid`. Of Entra's claims they have `tid`, `oid` and whatever
+/// else the server copies, and are judged by the same rules:
+/// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
+#[must_use = "it does nothing before it is given to the builder"]
+pub struct ReissuedTokens {
+    issuer: String,
+    audience: String,
+    keys: KeySet,
+    grant_rule: Option<GrantRule>,
+}
+
+impl ReissuedTokens {
+    /// How long a yes of the [`grant_rule`](Self::grant_rule) is kept at most.
+    pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
+
+    /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared
+    /// byte for byte, but for a slash at the end of the audience.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, keys: KeySet) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            keys,
+            grant_rule: None,
+        }
+    }
+
+    /// Asks whether the grant of a token (`gid`) is still good, after every other check: whether it
+    /// was not revoked. `Ok(false)` refuses the token (`grant_ended`), an error or no answer within
+    /// 5 s is 503 (`grant_rule_unavailable`). A yes is kept for `ttl`, at most
+    /// [5 minutes](Self::MAX_GRANT_TTL), a no is not. Default: every grant is good while its tokens
+    /// live.
+    pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
+    where
+        F: Fn(Arc<str>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.grant_rule = Some(GrantRule {
+            rule: Box::new(move |grant| {
+                let asked = rule(grant);
+                Box::pin(async move { asked.await.map_err(|error| error.to_string()) })
+            }),
+            ttl: ttl.min(Self::MAX_GRANT_TTL),
+        });
+        self
+    }
+
+    /// Everything that is wrong with it.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |text: String| {
+            problems.push(Problem {
+                setting: "reissued_tokens".to_owned(),
+                text,
+            });
+        };
+        if let Err(fault) = secure_url(&self.issuer, false) {
+            problem(format!(
+                "the issuer \"{}\" {fault}; good is https://mcp.example.com",
+                Shown(printable(&self.issuer))
+            ));
+        }
+        if let Err(fault) = Audience::new(&self.audience) {
+            problem(format!(
+                "the audience \"{}\": {fault}",
+                Shown(&self.audience)
+            ));
+        }
+        if self.keys.is_empty() {
+            problem("there is no key to verify them with".to_owned());
+        }
+        problems
+    }
+
+    /// What the settings come to, beside the rules for Entra's own tokens; `None` if they are not
+    /// good.
+    pub(crate) fn trusted(
+        self,
+        entra: &Validator,
+        keeping: Keeping,
+    ) -> Option<(TrustedIssuer, Option<Arc<Remembering<GrantRule>>>)> {
+        let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
+        let keys = KeyStore::new(Box::new(Brought::new(self.keys)), keeping);
+        let rule = self.grant_rule.map(Remembering::new);
+        let issuer = TrustedIssuer {
+            validator,
+            keys,
+            has_grants: true,
+        };
+        Some((issuer, rule))
+    }
+}
+
+impl fmt::Debug for ReissuedTokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ReissuedTokens")
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a grant is still good, as it was set, and how long its yes is kept.
+pub(crate) struct GrantRule {
+    rule: Box<dyn Fn(Arc<str>) -> Asked + Send + Sync>,
+    ttl: Duration,
+}
+
+type Asked = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
+
+impl AfterCheck for GrantRule {
+    type Key = Arc<str>;
+
+    fn key(&self, caller: &Caller) -> Arc<str> {
+        caller.grant().cloned().unwrap_or_default()
+    }
+
+    fn ask(&self, caller: Caller) -> Asking {
+        let asked = (self.rule)(self.key(&caller));
+        let keep_for = self.ttl;
+        Box::pin(async move {
+            match asked.await {
+                Ok(true) => Ok(Answer::Yes { keep_for }),
+                Ok(false) => Ok(Answer::No(Rejection::GrantEnded)),
+                Err(reason) => Err(Unavailable::GrantRule { reason }),
+            }
+        })
+    }
+
+    fn no_answer(&self, reason: &str) -> Unavailable {
+        Unavailable::GrantRule {
+            reason: reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Tokens of an authorization server in front of Entra, beside Entra's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entra_dev_tenant::DevTenant;
+use serde_json::{Value, json};
+use tower_entra_auth::entra_jwt_core::{Key, KeyId};
+use tower_entra_auth::{EntraAuth, KeySet, ReissuedTokens};
+
+use crate::support::{API, OTHER_TENANT, SECOND, settings, tenant, user};
+
+const ISSUER: &str = "https://mcp.example.com";
+const RESOURCE: &str = "https://mcp.example.com/mcp";
+
+struct Server {
+    key: EcdsaKeyPair,
+    tenant: DevTenant,
+}
+
+impl Server {
+    async fn new() -> Self {
+        Self {
+            key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
+            tenant: tenant().await,
+        }
+    }
+
+    fn tokens(&self) -> ReissuedTokens {
+        let id = KeyId::new("own").unwrap();
+        let key = Key::es256(id, self.key.public_key().as_ref()).unwrap();
+        ReissuedTokens::new(ISSUER, RESOURCE, KeySet::from_iter([Arc::new(key)]))
+    }
+
+    fn auth(&self, tokens: ReissuedTokens) -> EntraAuth {
+        settings(&self.tenant)
+            .reissued_tokens(tokens)
+            .build()
+            .unwrap()
+    }
+
+    fn claims(&self) -> Value {
+        let now = (self.tenant.clock())();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        json!({
+            "iss": ISSUER, "aud": RESOURCE, "sub": "s", "client_id": "opaque", "scope": "Mcp.Read",
+            "iat": now, "exp": now + 3_600, "jti": "1", "tid": self.tenant.id(),
+            "oid": "0a1b2c3d-4e5f-4a6b-8c7d-000000000001", "azp": API, "idtyp": "user",
+            "gid": "grant 1",
+        })
+    }
+
+    fn mint(&self, claims: &Value) -> String {
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "own" });
+        let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let input = format!("{}.{}", part(&header), part(claims));
+        let signature = self.key.sign(&SystemRandom::new(), input.as_bytes());
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature.unwrap()))
+    }
+}
+
+async fn code(auth: &EntraAuth, token: &str) -> &'static str {
+    match auth.verify(token).await {
+        Ok(_) => "accepted",
+        Err(refusal) => refusal.code(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_kinds_of_token_are_accepted_and_told_apart() {
+    let server = Server::new().await;
+    let auth = server.auth(server.tokens());
+    let own = auth.verify(&server.mint(&server.claims())).await.unwrap();
+    assert_eq!(own.grant_id(), Some("grant 1"));
+    assert_eq!(own.scopes().collect::<Vec<_>>(), ["Mcp.Read"]);
+    let entras = auth.verify(&user(&server.tenant).mint()).await.unwrap();
+    assert_eq!(entras.grant_id(), None);
+    assert!(auth.has_verified(&own) && auth.has_verified(&entras));
+    assert_eq!(auth.status().issuers.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_setting_they_are_strangers() {
+    let server = Server::new().await;
+    let auth = settings(&server.tenant).build().unwrap();
+    assert_eq!(
+        code(&auth, &server.mint(&server.claims())).await,
+        "wrong_algorithm"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_names_no_grant_is_refused() {
+    let server = Server::new().await;
+    let auth = server.auth(server.tokens());
+    for grant in [json!(null), json!(""), json!(5)] {
+        let mut claims = server.claims();
+        claims["gid"] = grant;
+        assert_eq!(code(&auth, &server.mint(&claims)).await, "missing_claim");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_tenant_is_refused_whoever_issued_it() {
+    let server = Server::new().await;
+    let auth = server.auth(server.tokens());
+    let mut claims = server.claims();
+    claims["tid"] = json!(OTHER_TENANT);
+    // Its issuer is the first one's to judge, as for any token that is nobody's.
+    assert_eq!(code(&auth, &server.mint(&claims)).await, "wrong_algorithm");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_has_ended_ends_its_tokens_once_the_last_yes_has_run_out() {
+    let server = Server::new().await;
+    let (active, asked) = (
+        Arc::new(AtomicBool::new(true)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let auth = server.auth(server.tokens().grant_rule(30 * SECOND, {
+        let (active, asked) = (Arc::clone(&active), Arc::clone(&asked));
+        move |grant| {
+            assert_eq!(&*grant, "grant 1");
+            asked.fetch_add(1, Ordering::SeqCst);
+            let is_active = active.load(Ordering::SeqCst);
+            async move { Ok::<_, String>(is_active) }
+        }
+    }));
+    let token = server.mint(&server.claims());
+    for _ in 0..3 {
+        assert_eq!(code(&auth, &token).await, "accepted");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    active.store(false, Ordering::SeqCst);
+    tokio::time::advance(29 * SECOND).await;
+    assert_eq!(code(&auth, &token).await, "accepted");
+    tokio::time::advance(SECOND).await;
+    assert_eq!(code(&auth, &token).await, "grant_ended");
+    assert_eq!(code(&auth, &token).await, "grant_ended");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    // Nobody asks about a token of Entra's.
+    assert_eq!(code(&auth, &user(&server.tenant).mint()).await, "accepted");
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_gives_no_answer_is_no_refusal_of_the_token() {
+    let server = Server::new().await;
+    let tokens = server
+        .tokens()
+        .grant_rule(30 * SECOND, |_| async { Err("the store is down") });
+    let auth = server.auth(tokens);
+    let refusal = auth
+        .verify(&server.mint(&server.claims()))
+        .await
+        .unwrap_err();
+    assert_eq!(refusal.code(), "grant_rule_unavailable");
+    assert!(refusal.is_unavailable());
+    assert!(refusal.remedy().contains("store"));
+    let refusal = auth.verify("x").await.unwrap_err();
+    assert!(!refusal.is_unavailable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_of_the_tenant_rule_holds_for_reissued_tokens_too() {
+    let server = Server::new().await;
+    let auth = settings(&server.tenant)
+        .reissued_tokens(server.tokens())
+        .tenant_rule(|_| async { Ok::<_, String>(false) })
+        .build()
+        .unwrap();
+    let token = server.mint(&server.claims());
+    assert_eq!(code(&auth, &token).await, "tenant_not_allowed");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_told_together() {
+    let server = Server::new().await;
+    let wrong = ReissuedTokens::new("http://mcp.example.com", "two words", KeySet::default());
+    let error = settings(&server.tenant)
+        .reissued_tokens(wrong)
+        .build()
+        .unwrap_err();
+    let problems: Vec<_> = error.problems().collect();
+    assert_eq!(problems.len(), 3, "{error}");
+    assert!(
+        problems
+            .iter()
+            .all(|(setting, _)| *setting == "reissued_tokens")
+    );
+}
+
+#[tokio::test]
+async fn the_authority_is_where_its_metadata_is() {
+    let server = Server::new().await;
+    let id = server.tenant.id();
+    let url = |settings: tower_entra_auth::EntraAuthBuilder| {
+        settings.build().unwrap().authority_url().to_owned()
+    };
+    let base = || EntraAuth::builder().tenant(id).client_id(API);
+    assert_eq!(
+        url(base()),
+        format!("https://login.microsoftonline.com/{id}")
+    );
+    assert_eq!(
+        url(settings(&server.tenant)),
+        format!("{}/{id}", server.tenant.url())
+    );
+    let document = format!(
+        "https://gateway.example.com/x/{id}/v2.0/.well-known/openid-configuration?appid={API}"
+    );
+    assert_eq!(
+        url(base().metadata_endpoint(document)),
+        format!("https://gateway.example.com/x/{id}")
+    );
+    let custom = base().external_id("contoso.ciamlogin.com");
+    assert_eq!(url(custom), format!("https://contoso.ciamlogin.com/{id}"));
+    let brought = base().key_source(KeySet::from_jwks(server.tenant.jwks().as_bytes()).unwrap());
+    assert_eq!(
+        url(brought),
+        format!("https://login.microsoftonline.com/{id}")
+    );
+}
