@@ -1,0 +1,182 @@
+//! Settings.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::build_error::BuildError;
+use crate::client::{Clock, ConfidentialClient, Inner};
+use crate::credential::Credential;
+use crate::endpoint::{TokenEndpoint, printable_url};
+use crate::http_client::{BoxError, HttpClient};
+use crate::text::printable;
+
+/// Settings of a [`ConfidentialClient`].
+///
+/// # Defaults
+///
+/// - `token_endpoint`, `client_id`, `credential`: required
+/// - `http_client`: reqwest with rustls, without redirects, retries and a pool
+/// - `clock`: the system's
+/// - `timeout`: 10 s
+#[must_use = "nothing happens before build()"]
+pub struct ConfidentialClientBuilder {
+    token_endpoint: Option<String>,
+    client_id: Option<String>,
+    credential: Option<Credential>,
+    http_client: Option<HttpClient>,
+    clock: Clock,
+    timeout: Duration,
+}
+
+impl ConfidentialClientBuilder {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const MOST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+    pub(crate) fn new() -> Self {
+        Self {
+            token_endpoint: None,
+            client_id: None,
+            credential: None,
+            http_client: None,
+            clock: Arc::new(SystemTime::now),
+            timeout: Self::TIMEOUT,
+        }
+    }
+
+    /// The token endpoint, as the discovery document names it:
+    /// `https://login.microsoftonline.com/{tenant id}/oauth2/v2.0/token`. `http` on loopback only.
+    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.token_endpoint = Some(url.into());
+        self
+    }
+
+    /// "Application (client) ID" of the app registration.
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = Some(id.into());
+        self
+    }
+
+    /// How the application proves that it is itself: a [`Secret`](crate::Secret), a
+    /// [`Certificate`](crate::Certificate) or a
+    /// [`FederatedAssertion`](crate::FederatedAssertion).
+    pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
+        self.credential = Some(credential.into());
+        self
+    }
+
+    /// The HTTP client: any tower service from `Request<Bytes>` to a response with a streaming
+    /// body. It must not follow redirects, which would hand the credential to whoever is named
+    /// there, and it must not repeat requests. Size and time are limited around it. Its errors'
+    /// texts go into the log, unless something secret of the request is in them.
+    pub fn http_client<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.http_client = Some(HttpClient::new(service));
+        self
+    }
+
+    /// The wall clock, by which assertions are dated. For tests.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How long a request may take in all, with the reading of the credential, a repetition and
+    /// the reading of the answer; 5 min at most. A connection of the standard client is given 5 s
+    /// of it.
+    pub fn timeout(mut self, span: Duration) -> Self {
+        self.timeout = span;
+        self
+    }
+
+    /// Makes the client. Sends nothing, and needs no runtime.
+    ///
+    /// # Errors
+    /// If a setting is missing or wrong: all of them at once.
+    pub fn build(self) -> Result<ConfidentialClient, BuildError> {
+        let mut problems: Vec<(&'static str, String)> = Vec::new();
+        let endpoint = self
+            .endpoint()
+            .map_err(|text| problems.push(("token_endpoint", text)));
+        let client_id = self.id().map_err(|text| problems.push(("client_id", text)));
+        let credential = match self.credential {
+            None => Err("not set; Secret::from_env(..), a Certificate or a FederatedAssertion"),
+            Some(credential) => credential.problem().map_or(Ok(credential), Err),
+        };
+        let credential = credential.map_err(|text| problems.push(("credential", text.to_owned())));
+        if self.timeout.is_zero() || self.timeout > Self::MOST_TIMEOUT {
+            let text = format!(
+                "{:?}; more than nothing and at most 5 min, such as 10 s",
+                self.timeout
+            );
+            problems.push(("timeout", text));
+        }
+        let is_plain_http = endpoint.as_ref().is_ok_and(TokenEndpoint::is_plain_http);
+        let http = self
+            .http_client
+            .map_or_else(|| HttpClient::standard(is_plain_http), Ok)
+            .map_err(|text| problems.push(("http_client", text)));
+        match (endpoint, client_id, credential, http) {
+            (Ok(endpoint), Ok(client_id), Ok(credential), Ok(http)) if problems.is_empty() => {
+                credential.warn_if_expired((self.clock)());
+                Ok(ConfidentialClient::new(Inner {
+                    endpoint,
+                    client_id,
+                    credential,
+                    http,
+                    clock: self.clock,
+                    timeout: self.timeout,
+                }))
+            }
+            _ => Err(BuildError::new(problems)),
+        }
+    }
+
+    fn endpoint(&self) -> Result<TokenEndpoint, String> {
+        let example = "such as https://login.microsoftonline.com/<tenant id>/oauth2/v2.0/token";
+        match self.token_endpoint.as_deref() {
+            None => Err(format!("not set; {example}")),
+            Some(url) => TokenEndpoint::parse(url)
+                .map_err(|why| format!("the URL {:?} {why}; {example}", printable_url(url))),
+        }
+    }
+
+    fn id(&self) -> Result<String, String> {
+        let source = "copy \"Application (client) ID\" from the app registration's Overview page";
+        let id = self.client_id.as_deref().unwrap_or_default().trim();
+        if id.is_empty() {
+            return Err(format!("not set; {source}"));
+        }
+        // Without braces and other notations that Entra does not take.
+        match id.parse::<uuid::Uuid>() {
+            Ok(parsed) if id.len() == 36 => Ok(parsed.to_string()),
+            _ => Err(format!("\"{}\" is no GUID; {source}", printable(id))),
+        }
+    }
+}
+
+impl fmt::Debug for ConfidentialClientBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ConfidentialClientBuilder")
+            .field(
+                "token_endpoint",
+                &self.token_endpoint.as_deref().map(printable_url),
+            )
+            .field("client_id", &self.client_id)
+            .field("credential", &self.credential)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

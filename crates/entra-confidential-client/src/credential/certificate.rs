@@ -1,0 +1,268 @@
+//! A certificate with its private key, from memory or from files that may be replaced.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rsa;
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::{InvalidCredential, file, x509};
+
+/// A certificate that the app registration knows (Certificates & secrets > Certificates) and its
+/// RSA private key, in PEM. The key signs an assertion for each request (`PS256`, `x5t#S256`) and
+/// never leaves the process.
+///
+/// From a file it is read again with every request, so that a renewed certificate is used without
+/// a restart. While the file cannot be read or used, the certificate that is held serves, and the
+/// log says so once. Write it to another name and rename that, so that it is never seen
+/// half-written.
+///
+/// A PKCS #12 file (`.pfx`) becomes PEM by `openssl pkcs12 -in client.pfx -nodes -out client.pem`.
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
+struct Inner {
+    files: Vec<PathBuf>,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    key: Arc<SigningKey>,
+    /// What was read last, usable or not: files, or the reason why there were none.
+    seen: Result<[u8; 32], String>,
+}
+
+/// What signs.
+pub(super) struct SigningKey {
+    pair: rsa::KeyPair,
+    thumbprint: String,
+    not_after: Option<SystemTime>,
+}
+
+impl Certificate {
+    /// The certificate and its private key, in one PEM text, in any order. A chain may be with
+    /// them; the certificate is the one of the key.
+    ///
+    /// # Errors
+    /// If there is no certificate, not exactly one private key, the key is not RSA (PKCS #8 or
+    /// PKCS #1, unencrypted) of 2048 bits or more, or no certificate is that key's. That it has
+    /// expired is none: the log gets a warning, and Entra decides.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, InvalidCredential> {
+        let pem = pem.as_ref();
+        Ok(Self::new(Vec::new(), pem, SigningKey::parse(pem)?))
+    }
+
+    /// The same from a file, which is watched.
+    ///
+    /// # Errors
+    /// As [`from_pem`](Self::from_pem), and if the file cannot be read now.
+    pub fn from_pem_file(path: impl Into<PathBuf>) -> Result<Self, InvalidCredential> {
+        Self::from_files(vec![path.into()])
+    }
+
+    /// The same from two files, which are watched: the certificate (`tls.crt`), and its private
+    /// key (`tls.key`).
+    ///
+    /// # Errors
+    /// As [`from_pem_file`](Self::from_pem_file).
+    pub fn from_pem_files(
+        certificate: impl Into<PathBuf>,
+        private_key: impl Into<PathBuf>,
+    ) -> Result<Self, InvalidCredential> {
+        Self::from_files(vec![certificate.into(), private_key.into()])
+    }
+
+    fn from_files(files: Vec<PathBuf>) -> Result<Self, InvalidCredential> {
+        let named = |error: String| InvalidCredential::new(error);
+        let pem = read(&files).map_err(named)?;
+        let key = SigningKey::parse(&pem)
+            .map_err(|error| named(format!("{}: {error}", display(&files))))?;
+        Ok(Self::new(files, &pem, key))
+    }
+
+    fn new(files: Vec<PathBuf>, pem: &[u8], key: SigningKey) -> Self {
+        Self(Arc::new(Inner {
+            files,
+            held: Mutex::new(Held {
+                key: Arc::new(key),
+                seen: Ok(sha256(pem)),
+            }),
+        }))
+    }
+
+    /// What signs now, after a look at the files.
+    pub(super) async fn signing_key(&self, now: SystemTime) -> Arc<SigningKey> {
+        let inner = Arc::clone(&self.0);
+        if inner.files.is_empty() {
+            return inner.held().key.clone();
+        }
+        let looking = tokio::task::spawn_blocking(move || inner.look(now));
+        // The runtime is ending.
+        looking.await.unwrap_or_else(|_| self.0.held().key.clone())
+    }
+
+    pub(super) fn warn_if_expired(&self, now: SystemTime) {
+        self.0.held().key.warn_if_expired(now);
+    }
+}
+
+impl Inner {
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, now: SystemTime) -> Arc<SigningKey> {
+        let read = read(&self.files);
+        let mut held = self.held();
+        let seen = read.as_deref().map(sha256).map_err(Clone::clone);
+        if held.seen == seen {
+            return held.key.clone();
+        }
+        held.seen = seen;
+        let key = read.and_then(|pem| SigningKey::parse(&pem).map_err(|error| error.to_string()));
+        let files = display(&self.files);
+        match key {
+            Ok(key) if key.thumbprint == held.key.thumbprint => {}
+            Ok(key) => {
+                tracing::info!(%files, thumbprint = key.thumbprint, "client certificate renewed");
+                key.warn_if_expired(now);
+                held.key = Arc::new(key);
+            }
+            Err(error) => tracing::warn!(
+                %files,
+                error,
+                remedy = "put a certificate and its RSA private key there, in PEM",
+                "the client certificate cannot be read again, the one that is held serves on"
+            ),
+        }
+        held.key.clone()
+    }
+}
+
+impl SigningKey {
+    const LEAST_BITS: usize = 2048;
+
+    fn parse(pem: &[u8]) -> Result<Self, InvalidCredential> {
+        let problem = |text: &str| InvalidCredential::new(text.to_owned());
+        let unreadable = |_| problem("not PEM; a .pfx file becomes PEM by openssl pkcs12 -nodes");
+        let keys: Vec<PrivateKeyDer<'_>> = PrivateKeyDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(unreadable)?;
+        let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(unreadable)?;
+        if certificates.is_empty() {
+            return Err(problem(
+                "no certificate; a block -----BEGIN CERTIFICATE----- is missing",
+            ));
+        }
+        let pair = match keys.as_slice() {
+            [] if contains(pem, b"ENCRYPTED PRIVATE KEY") => {
+                return Err(problem(
+                    "the private key is encrypted; decrypt it with openssl pkey, and protect the \
+                     file instead",
+                ));
+            }
+            [] => {
+                return Err(problem(
+                    "no private key; a block -----BEGIN PRIVATE KEY----- is missing",
+                ));
+            }
+            [PrivateKeyDer::Pkcs8(key)] => rsa::KeyPair::from_pkcs8(key.secret_pkcs8_der()),
+            [PrivateKeyDer::Pkcs1(key)] => rsa::KeyPair::from_der(key.secret_pkcs1_der()),
+            [_] => return Err(problem("the private key is not RSA, which Entra requires")),
+            _ => return Err(problem("more than one private key")),
+        };
+        // Its reasons are for programmers: InvalidEncoding, TooSmall, …
+        let pair = pair.map_err(|error| {
+            InvalidCredential::new(format!(
+                "the private key is no RSA key of at least {} bits ({error})",
+                Self::LEAST_BITS
+            ))
+        })?;
+        let public_key = pair.public_key().as_ref();
+        if x509::modulus_bits(public_key).is_none_or(|bits| bits < Self::LEAST_BITS) {
+            return Err(problem(
+                "the RSA key has less than 2048 bits; make a longer one",
+            ));
+        }
+        let found = certificates.iter().find_map(|der| {
+            let parsed = x509::parse(der)?;
+            (parsed.public_key == public_key).then_some((der, parsed.not_after))
+        });
+        let Some((der, not_after)) = found else {
+            return Err(problem("the private key is not that of the certificate"));
+        };
+        let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(sha256(der));
+        let not_after = not_after.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        Ok(Self {
+            pair,
+            thumbprint,
+            not_after,
+        })
+    }
+
+    pub(super) fn pair(&self) -> &rsa::KeyPair {
+        &self.pair
+    }
+
+    /// `x5t#S256` (RFC 7515 §4.1.8).
+    pub(super) fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    fn warn_if_expired(&self, now: SystemTime) {
+        if self.not_after.is_some_and(|not_after| not_after < now) {
+            tracing::warn!(
+                thumbprint = self.thumbprint,
+                remedy = "make a new certificate and add it to the app registration",
+                "the client certificate has expired"
+            );
+        }
+    }
+}
+
+/// The files one after another.
+fn read(files: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let mut all = Vec::new();
+    for path in files {
+        all.extend(file::read(path)?);
+        all.push(b'\n');
+    }
+    Ok(all)
+}
+
+fn display(files: &[PathBuf]) -> String {
+    let names = files
+        .iter()
+        .map(|path: &PathBuf| Path::display(path).to_string());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    sum
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Certificate")
+            .field("thumbprint", &self.0.held().key.thumbprint)
+            .field("files", &self.0.files)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! A token of another identity provider instead of a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::InvalidCredential;
+use super::file;
+use crate::http_client::BoxError;
+use crate::secret::Secret;
+use crate::text::printable;
+
+/// A token of an identity provider that the app registration trusts (Certificates & secrets >
+/// Federated credentials), sent as the client assertion: workload identity on Kubernetes, another
+/// cloud, a CI system, or a managed identity.
+///
+/// It is read, or asked for, with every request: whoever rotates it needs to tell nobody.
+///
+/// ```
+/// use entra_confidential_client::FederatedAssertion;
+///
+/// # async fn token_of_the_managed_identity() -> Result<String, std::io::Error> {
+/// #     Ok(String::new())
+/// # }
+/// let projected = FederatedAssertion::from_file("/var/run/secrets/azure/tokens/azure-identity-token");
+///
+/// // For a managed identity: its token for the audience `api://AzureADTokenExchange`.
+/// let managed = FederatedAssertion::from_fn(|| async { Ok(token_of_the_managed_identity().await?) });
+/// ```
+#[derive(Clone)]
+pub struct FederatedAssertion(Source);
+
+type Function =
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, BoxError>> + Send>> + Send + Sync;
+
+#[derive(Clone)]
+enum Source {
+    File(PathBuf),
+    Function(Arc<Function>),
+}
+
+impl FederatedAssertion {
+    const VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
+
+    /// The token in this file, which need not be there yet.
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self(Source::File(path.into()))
+    }
+
+    /// The token in the file that `AZURE_FEDERATED_TOKEN_FILE` names, as the workload identity
+    /// webhook of AKS sets it.
+    ///
+    /// # Errors
+    /// If the variable is not set or empty.
+    pub fn from_env() -> Result<Self, InvalidCredential> {
+        match std::env::var_os(Self::VARIABLE) {
+            Some(path) if !path.is_empty() => Ok(Self::from_file(path)),
+            _ => Err(InvalidCredential::new(format!(
+                "{}: not set; on AKS, label the pod azure.workload.identity/use: \"true\", or name \
+                 the file with from_file(..)",
+                Self::VARIABLE
+            ))),
+        }
+    }
+
+    /// The token that a function gets. If it fails, its error's text goes into the log: it must
+    /// not have a token in it.
+    pub fn from_fn<F, T>(function: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<String, BoxError>> + Send + 'static,
+    {
+        Self(Source::Function(Arc::new(move || Box::pin(function()))))
+    }
+
+    pub(super) async fn obtain(&self) -> Result<Secret, String> {
+        let (token, origin) = match &self.0 {
+            Source::File(path) => {
+                let path = path.clone();
+                let origin = path.display().to_string();
+                let read = tokio::task::spawn_blocking(move || file::read(&path));
+                let bytes = read
+                    .await
+                    .map_err(|_| "the runtime is ending".to_owned())??;
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| format!("{origin}: not text, so no token"))?;
+                (text, origin)
+            }
+            Source::Function(function) => {
+                let token = function().await;
+                let token = token.map_err(|error| {
+                    format!(
+                        "the federated assertion's function: {}",
+                        printable(&error.to_string())
+                    )
+                })?;
+                (token, "the federated assertion's function".to_owned())
+            }
+        };
+        match token.trim() {
+            "" => Err(format!("{origin}: empty")),
+            token => Ok(Secret::new(token)),
+        }
+    }
+}
+
+impl fmt::Debug for FederatedAssertion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_tuple("FederatedAssertion");
+        match &self.0 {
+            Source::File(path) => debug.field(path),
+            Source::Function(_) => debug.field(&format_args!("function")),
+        };
+        debug.finish()
+    }
+}

@@ -1,0 +1,93 @@
+//! How a server gets tokens from Microsoft Entra ID: it proves who it is by a client secret, a
+//! certificate or a federated assertion, sends one token request, and learns from the error what
+//! can be done.
+//!
+//! ```no_run
+//! use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, TokenRequest};
+//!
+//! # async fn example(refresh_token: Secret) -> Result<(), Box<dyn std::error::Error>> {
+//! let entra = ConfidentialClient::builder()
+//!     .token_endpoint(
+//!         "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token",
+//!     )
+//!     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+//!     .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?)
+//!     .build()?;
+//!
+//! let scopes = ["api://6e74172b-be56-4843-9ff4-e66a39bb12e3/Reports.Read", "offline_access"];
+//! let request = TokenRequest::refresh_token(&refresh_token, scopes);
+//! match entra.send(request).await {
+//!     Ok(tokens) => println!("good for {:?}", tokens.expires_in),
+//!     Err(error) if error.kind() == TokenErrorKind::InvalidGrant => println!("sign in again"),
+//!     Err(error) if error.is_transient() => println!("try again in {:?}", error.retry_after()),
+//!     Err(error) => println!("{error}; {}", error.remedy()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Instead of a secret, a [`Certificate`] or a [`FederatedAssertion`]; both are read again when
+//! their files change.
+//!
+//! # The way of a request
+//!
+//! 1. A [`TokenRequest`] says what is asked for: an authorization code, a refresh token, the
+//!    application's own token, or one on behalf of a user. Its scopes are always said. Without any,
+//!    nothing is sent.
+//! 2. The [`Credential`] gives the proof: the secret itself, a fresh assertion signed with the
+//!    certificate's key (`PS256`), or the other identity provider's token as it is now.
+//! 3. It is posted to the token endpoint, over `https` or on loopback. Redirects are not followed.
+//!    10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send).
+//! 4. The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its
+//!    lifetime: a [`TokenResponse`].
+//! 5. Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its
+//!    [remedy](TokenError::remedy) tells the operator, and the log has one line at WARN.
+//!
+//! # What is printed
+//!
+//! No secret, code, verifier, token or assertion, in no `Debug`, `Display`, error or log line, at no
+//! level; see [`Secret`]. Nor Entra's `error_description`, which names users: its AADSTS numbers and
+//! the ids by which the sign-in log finds the rest are kept.
+//!
+//! # Features
+//!
+//! - `reqwest` (default): sends requests with reqwest and rustls; honours `HTTPS_PROXY`. Without it,
+//!   bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
+//!
+#![doc = include_str!("../docs/azure-identity.md")]
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
+
+mod answer;
+mod build_error;
+mod builder;
+mod classify;
+mod client;
+mod credential;
+mod endpoint;
+mod error;
+mod guid;
+mod http_client;
+mod remedy;
+mod request;
+mod response;
+mod retry_after;
+mod secret;
+mod text;
+
+pub use crate::build_error::BuildError;
+pub use crate::builder::ConfidentialClientBuilder;
+pub use crate::client::ConfidentialClient;
+pub use crate::credential::{Certificate, Credential, FederatedAssertion, InvalidCredential};
+pub use crate::error::{TokenError, TokenErrorKind};
+pub use crate::http_client::BoxError;
+pub use crate::request::{AuthorizationCode, TokenRequest};
+pub use crate::response::TokenResponse;
+pub use crate::secret::Secret;
+
+/// The README's snippet, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,184 @@
+//! What is sent for each grant, and what comes of a good answer.
+
+use std::time::Duration;
+
+use entra_confidential_client::{AuthorizationCode, TokenErrorKind, TokenRequest};
+use serde_json::json;
+
+use crate::support::{
+    CLIENT, CLIENT_SECRET, CODE, ENDPOINT, REFRESH_TOKEN, SCOPES, Script, Sent, USER_TOKEN,
+    VERIFIER, error_of, json, refresh, tokens,
+};
+
+async fn sent(request: TokenRequest) -> Sent {
+    let script = Script::new([json(200, &tokens())]);
+    script.client().send(request).await.unwrap();
+    script.sent().remove(0)
+}
+
+fn code() -> TokenRequest {
+    let code = AuthorizationCode {
+        code: CODE,
+        redirect_uri: "https://app.contoso.com/callback",
+        code_verifier: VERIFIER,
+    };
+    TokenRequest::authorization_code(code, SCOPES)
+}
+
+#[track_caller]
+fn assert_form(sent: &Sent, expected: &[(&str, &str)]) {
+    let form: Vec<_> = sent.form.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let mut expected = expected.to_vec();
+    expected.extend([("client_id", CLIENT), ("client_secret", CLIENT_SECRET)]);
+    expected.sort_unstable();
+    assert_eq!(form, expected);
+}
+
+#[tokio::test]
+async fn a_code_is_redeemed_with_its_verifier_and_the_scopes() {
+    let sent = sent(code()).await;
+    assert_form(
+        &sent,
+        &[
+            ("grant_type", "authorization_code"),
+            ("code", CODE),
+            ("code_verifier", VERIFIER),
+            ("redirect_uri", "https://app.contoso.com/callback"),
+            ("scope", "api://6e74172b/Reports.Read offline_access"),
+        ],
+    );
+    assert_eq!(sent.uri, ENDPOINT);
+    let header = |name| sent.headers[name].to_str().unwrap();
+    assert_eq!(header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(header("accept"), "application/json");
+    assert_eq!(header("client-request-id").len(), 36);
+    assert!(!sent.headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_refresh_says_its_scopes_and_its_claims_unchanged() {
+    let claims = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
+    let sent = sent(refresh().claims(claims)).await;
+    assert_form(
+        &sent,
+        &[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", REFRESH_TOKEN),
+            ("scope", "api://6e74172b/Reports.Read offline_access"),
+            ("claims", claims),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn the_application_asks_for_itself() {
+    let scope = ["https://graph.microsoft.com/.default"];
+    let sent = sent(TokenRequest::client_credentials(scope)).await;
+    assert_form(
+        &sent,
+        &[("grant_type", "client_credentials"), ("scope", scope[0])],
+    );
+}
+
+#[tokio::test]
+async fn a_users_token_is_exchanged_for_one_to_a_downstream_api() {
+    let scope = ["https://graph.microsoft.com/User.Read"];
+    let sent = sent(TokenRequest::on_behalf_of(USER_TOKEN, scope)).await;
+    assert_form(
+        &sent,
+        &[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            ("assertion", USER_TOKEN),
+            ("requested_token_use", "on_behalf_of"),
+            ("scope", scope[0]),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn every_token_of_the_answer_is_returned() {
+    let script = Script::new([json(200, &tokens())]);
+    let tokens = script.client().send(code()).await.unwrap();
+    assert_eq!(tokens.access_token.expose(), "eyJ0eXAi.new-access-token");
+    let expose = |token: Option<entra_confidential_client::Secret>| {
+        token.map(|token| token.expose().to_owned())
+    };
+    assert_eq!(
+        expose(tokens.refresh_token).unwrap(),
+        "0.AXkA-new-refresh-token"
+    );
+    assert_eq!(expose(tokens.id_token).unwrap(), "eyJ0eXAi.new-id-token");
+    assert_eq!(tokens.expires_in, Duration::from_secs(3_599));
+    assert_eq!(tokens.scope.unwrap(), "api://6e74172b/Reports.Read");
+}
+
+#[tokio::test]
+async fn only_the_access_token_and_its_lifetime_are_required() {
+    for expires_in in [json!(60), json!("60")] {
+        let document = json!({
+            "token_type": "bearer",
+            "expires_in": expires_in,
+            "access_token": "token",
+        });
+        let script = Script::new([json(200, &document)]);
+        let tokens = script.client().send(refresh()).await.unwrap();
+        assert_eq!(tokens.expires_in, Duration::from_secs(60));
+        assert!(tokens.refresh_token.is_none() && tokens.id_token.is_none());
+        assert!(tokens.scope.is_none());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_good_token_is_none() {
+    for (member, value) in [
+        ("access_token", json!(null)),
+        ("access_token", json!("")),
+        ("access_token", json!(1)),
+        ("token_type", json!(null)),
+        ("token_type", json!("mac")),
+        ("expires_in", json!(null)),
+        ("expires_in", json!(0)),
+        ("expires_in", json!("0")),
+        ("expires_in", json!(-60)),
+        ("expires_in", json!(1.5)),
+        ("expires_in", json!("soon")),
+    ] {
+        let mut document = tokens();
+        document[member] = value.clone();
+        let error = error_of(json(200, &document)).await;
+        assert_eq!(error.kind(), TokenErrorKind::BadAnswer, "{member} {value}");
+        assert!(error.to_string().contains(member), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_lifetime_beyond_reason_is_cut_so_that_times_can_be_added() {
+    let mut document = tokens();
+    document["expires_in"] = json!(u64::MAX);
+    let script = Script::new([json(200, &document)]);
+    let tokens = script.client().send(refresh()).await.unwrap();
+    assert!(
+        std::time::SystemTime::now()
+            .checked_add(tokens.expires_in)
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_granted_is_not_sent() {
+    let none: [&str; 0] = [];
+    for request in [
+        TokenRequest::refresh_token(REFRESH_TOKEN, none),
+        TokenRequest::refresh_token(REFRESH_TOKEN, [""]),
+        TokenRequest::refresh_token(REFRESH_TOKEN, ["openid profile"]),
+        TokenRequest::refresh_token(REFRESH_TOKEN, ["a\"b"]),
+        TokenRequest::refresh_token("", SCOPES),
+        TokenRequest::on_behalf_of("", SCOPES),
+        TokenRequest::client_credentials(none),
+    ] {
+        let script = Script::default();
+        let error = script.client().send(request.clone()).await.unwrap_err();
+        assert_eq!(error.kind(), TokenErrorKind::Misconfigured, "{request:?}");
+        assert!(script.sent().is_empty() && error.correlation_id().is_none());
+    }
+}

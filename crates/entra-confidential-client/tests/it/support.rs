@@ -1,0 +1,196 @@
+//! A token endpoint in the test itself: it answers by script and remembers what it was sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_confidential_client::{
+    BoxError, ConfidentialClient, ConfidentialClientBuilder, Credential, Secret, TokenError,
+    TokenRequest,
+};
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tower::Service;
+
+pub(crate) const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const ENDPOINT: &str =
+    "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token";
+pub(crate) const SCOPES: [&str; 2] = ["api://6e74172b/Reports.Read", "offline_access"];
+/// None of these may ever be printed.
+pub(crate) const CLIENT_SECRET: &str = "s3cr3t~of-the+client%";
+pub(crate) const CODE: &str = "0.AXkA-the-authorization-code";
+pub(crate) const VERIFIER: &str = "the-code-verifier-dBjftJeZ4CVP";
+pub(crate) const REFRESH_TOKEN: &str = "0.AXkA-the-refresh-token";
+pub(crate) const USER_TOKEN: &str = "eyJ0eXAi.the-users-access-token";
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// What the endpoint does with one request.
+pub(crate) enum Step {
+    Answer(Response<Body>),
+    /// After this long.
+    Slow(Duration, Box<Step>),
+    Fail(BoxError),
+    /// With everything that was sent, in every member.
+    Echo(u16),
+}
+
+/// The endpoint: an HTTP client of the user's own, as far as the crate knows.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) uri: String,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) form: BTreeMap<String, String>,
+}
+
+impl Script {
+    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        let script = Self::default();
+        script.steps.lock().unwrap().extend(steps);
+        script
+    }
+
+    /// What was sent so far.
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    pub(crate) fn settings(&self, credential: impl Into<Credential>) -> ConfidentialClientBuilder {
+        ConfidentialClient::builder()
+            .token_endpoint(ENDPOINT)
+            .client_id(CLIENT)
+            .credential(credential)
+            .http_client(self.clone())
+    }
+
+    pub(crate) fn client(&self) -> ConfidentialClient {
+        self.settings(Secret::new(CLIENT_SECRET)).build().unwrap()
+    }
+}
+
+impl Service<Request<Bytes>> for Script {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let body = request.body().clone();
+        let pairs = form_urlencoded::parse(&body);
+        let form: Vec<(String, String)> = pairs.into_owned().collect();
+        let count = form.len();
+        let form: BTreeMap<_, _> = form.into_iter().collect();
+        assert_eq!(form.len(), count, "a parameter was sent twice");
+        self.sent.lock().unwrap().push(Sent {
+            uri: request.uri().to_string(),
+            headers: request.headers().clone(),
+            form: form.clone(),
+        });
+        let step = self.steps.lock().unwrap().pop_front();
+        let step = step.expect("one request more than the script has answers");
+        Box::pin(act(step, body))
+    }
+}
+
+async fn act(mut step: Step, sent: Bytes) -> Result<Response<Body>, BoxError> {
+    loop {
+        match step {
+            Step::Answer(response) => return Ok(response),
+            Step::Slow(span, then) => {
+                sleep(span).await;
+                step = *then;
+            }
+            Step::Fail(error) => return Err(error),
+            Step::Echo(status) => return Ok(echo(status, &sent)),
+        }
+    }
+}
+
+fn echo(status: u16, sent: &Bytes) -> Response<Body> {
+    let values = form_urlencoded::parse(sent).map(|(_, value)| value.into_owned());
+    let all = String::from_utf8_lossy(sent).into_owned();
+    let secret = values.max_by_key(String::len).unwrap_or_default();
+    let members = [
+        "error",
+        "suberror",
+        "correlation_id",
+        "trace_id",
+        "timestamp",
+    ];
+    let mut document = serde_json::Map::new();
+    for member in members {
+        document.insert(member.to_owned(), json!(secret));
+    }
+    document.insert("error_description".to_owned(), json!(all));
+    answer(status, Value::Object(document).to_string())
+}
+
+/// A response with this body.
+pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(body.into()).map_err(|never: Infallible| match never {});
+    Response::builder()
+        .status(status)
+        .body(body.boxed_unsync())
+        .unwrap()
+}
+
+pub(crate) fn json(status: u16, body: &Value) -> Step {
+    Step::Answer(answer(status, body.to_string()))
+}
+
+/// A refusal as Entra words it.
+pub(crate) fn refusal(status: u16, error: &str, code: u64) -> Value {
+    json!({
+        "error": error,
+        "error_description": format!(
+            "AADSTS{code}: The user ada@contoso.com did something. Trace ID: … Correlation ID: …"
+        ),
+        "error_codes": [code],
+        "timestamp": "2026-11-26 13:00:00Z",
+        "trace_id": "11111111-2222-3333-4444-555555555555",
+        "correlation_id": "66666666-7777-8888-9999-aaaaaaaaaaaa",
+        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+        "status": status,
+    })
+}
+
+/// Tokens as Entra gives them.
+pub(crate) fn tokens() -> Value {
+    json!({
+        "token_type": "Bearer",
+        "scope": "api://6e74172b/Reports.Read",
+        "expires_in": 3_599,
+        "ext_expires_in": 3_599,
+        "access_token": "eyJ0eXAi.new-access-token",
+        "refresh_token": "0.AXkA-new-refresh-token",
+        "id_token": "eyJ0eXAi.new-id-token",
+    })
+}
+
+pub(crate) fn refresh() -> TokenRequest {
+    TokenRequest::refresh_token(REFRESH_TOKEN, SCOPES)
+}
+
+/// The error of one refresh that is answered so.
+pub(crate) async fn error_of(step: Step) -> TokenError {
+    let script = Script::new([step]);
+    script.client().send(refresh()).await.unwrap_err()
+}
