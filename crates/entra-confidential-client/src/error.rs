@@ -74,8 +74,7 @@ impl TokenError {
     }
 
     /// Whether the same request may succeed later although nobody changes anything. An
-    /// authorization code is lost all the same, unless the kind is
-    /// [`NoCredential`](TokenErrorKind::NoCredential) or [`Throttled`](TokenErrorKind::Throttled).
+    /// authorization code may be used up all the same.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {

@@ -3,5 +3,7 @@
 
 #![allow(missing_docs)]
 
+mod errors;
 mod grants;
 mod support;
+mod time;

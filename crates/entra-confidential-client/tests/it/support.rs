@@ -12,7 +12,7 @@ use entra_confidential_client::{
 };
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tower::Service;
@@ -36,6 +36,8 @@ pub(crate) enum Step {
     /// After this long.
     Slow(Duration, Box<Step>),
     Fail(BoxError),
+    /// The head of an answer, and never its body.
+    Drip,
     /// With everything that was sent, in every member.
     Echo(u16),
 }
@@ -119,6 +121,10 @@ async fn act(mut step: Step, sent: Bytes) -> Result<Response<Body>, BoxError> {
                 step = *then;
             }
             Step::Fail(error) => return Err(error),
+            Step::Drip => {
+                let body = StreamBody::new(futures_util::stream::pending::<Result<_, BoxError>>());
+                return Ok(Response::new(body.boxed_unsync()));
+            }
             Step::Echo(status) => return Ok(echo(status, &sent)),
         }
     }

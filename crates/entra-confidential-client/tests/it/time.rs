@@ -1,0 +1,113 @@
+//! The time limit, and the one repetition, on paused time.
+
+use std::time::Duration;
+
+use entra_confidential_client::{AuthorizationCode, Secret, TokenErrorKind, TokenRequest};
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use crate::support::{
+    CLIENT_SECRET, CODE, SCOPES, Script, Step, USER_TOKEN, VERIFIER, answer, json, refresh, tokens,
+};
+
+fn busy(status: u16, retry_after: &'static str) -> Step {
+    let mut response = answer(status, "{}");
+    let headers = response.headers_mut();
+    headers.insert("retry-after", HeaderValue::from_static(retry_after));
+    Step::Answer(response)
+}
+
+fn slow(seconds: u64, step: Step) -> Step {
+    Step::Slow(Duration::from_secs(seconds), Box::new(step))
+}
+
+fn code() -> TokenRequest {
+    let code = AuthorizationCode {
+        code: CODE,
+        redirect_uri: "https://app.contoso.com/callback",
+        code_verifier: VERIFIER,
+    };
+    TokenRequest::authorization_code(code, SCOPES)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_takes_ten_seconds_at_most() {
+    let started = Instant::now();
+    let script = Script::new([slow(3_600, json(200, &tokens()))]);
+    let error = script.client().send(refresh()).await.unwrap_err();
+    assert_eq!(started.elapsed().as_secs(), 10);
+    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert!(error.to_string().contains("within 10s"), "{error}");
+    assert!(error.correlation_id().is_some());
+
+    let script = Script::new([slow(9, json(200, &tokens()))]);
+    script.client().send(refresh()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_is_a_setting_and_holds_for_the_answers_body_too() {
+    let started = Instant::now();
+    let script = Script::new([Step::Drip]);
+    let settings = script.settings(Secret::new(CLIENT_SECRET));
+    let entra = settings.timeout(Duration::from_secs(3)).build().unwrap();
+    let error = entra.send(refresh()).await.unwrap_err();
+    assert_eq!(started.elapsed().as_secs(), 3);
+    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_once_more_if_it_says_soon() {
+    for request in [
+        refresh(),
+        TokenRequest::client_credentials(["https://graph.microsoft.com/.default"]),
+        TokenRequest::on_behalf_of(USER_TOKEN, SCOPES),
+    ] {
+        for status in [429, 503] {
+            let started = Instant::now();
+            let script = Script::new([busy(status, "2"), json(200, &tokens())]);
+            script.client().send(request.clone()).await.unwrap();
+            assert_eq!(started.elapsed().as_secs(), 2);
+            assert_eq!(script.sent().len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_not_asked_a_third_time() {
+    let script = Script::new([busy(503, "1"), busy(429, "1")]);
+    let error = script.client().send(refresh()).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::Throttled);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
+    assert_eq!(script.sent().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_repeated_that_a_wait_would_not_help() {
+    for step in [
+        busy(503, "3"),
+        busy(400, "1"),
+        busy(302, "1"),
+        Step::Answer(answer(503, "{}")),
+        Step::Answer(answer(429, "{}")),
+        Step::Fail("reset".into()),
+        slow(4, busy(503, "2")),
+    ] {
+        let script = Script::new([step]);
+        script.client().send(refresh()).await.unwrap_err();
+        assert_eq!(script.sent().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_sent_once_whatever_happens() {
+    for step in [
+        busy(503, "0"),
+        busy(429, "0"),
+        Step::Fail("reset".into()),
+        slow(60, json(200, &tokens())),
+    ] {
+        let script = Script::new([step]);
+        script.client().send(code()).await.unwrap_err();
+        assert_eq!(script.sent().len(), 1);
+    }
+}
