@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -100,13 +100,15 @@ impl Certificate {
 
     /// What signs now, after a look at the files.
     pub(super) async fn signing_key(&self, now: SystemTime) -> Arc<SigningKey> {
-        let inner = Arc::clone(&self.0);
-        if inner.files.is_empty() {
-            return inner.held().key.clone();
+        if self.0.files.is_empty() {
+            return self.0.held().key.clone();
         }
-        let looking = tokio::task::spawn_blocking(move || inner.look(now));
-        // The runtime is ending.
-        looking.await.unwrap_or_else(|_| self.0.held().key.clone())
+        let inner = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || read(&inner.files)).await {
+            Ok(read) => self.0.accept(read, now),
+            // The runtime is ending.
+            Err(_) => self.0.held().key.clone(),
+        }
     }
 
     pub(super) fn warn_if_expired(&self, now: SystemTime) {
@@ -115,12 +117,12 @@ impl Certificate {
 }
 
 impl Inner {
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look(&self, now: SystemTime) -> Arc<SigningKey> {
-        let read = read(&self.files);
+    /// Here rather than where files are read, so that the log has the request's span.
+    fn accept(&self, read: Result<Vec<u8>, String>, now: SystemTime) -> Arc<SigningKey> {
         let mut held = self.held();
         let seen = read.as_deref().map(sha256).map_err(Clone::clone);
         if held.seen == seen {

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use entra_confidential_client::{
     BoxError, ConfidentialClient, ConfidentialClientBuilder, Credential, Secret, TokenError,
@@ -13,9 +16,11 @@ use entra_confidential_client::{
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, date_time_ymd};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tower::Service;
+use tracing::subscriber::DefaultGuard;
 
 pub(crate) const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const ENDPOINT: &str =
@@ -38,6 +43,10 @@ pub(crate) enum Step {
     Fail(BoxError),
     /// The head of an answer, and never its body.
     Drip,
+    /// With everything that was sent in the error, as the form has it or as it was meant.
+    FailEcho {
+        decoded: bool,
+    },
     /// With everything that was sent, in every member.
     Echo(u16),
 }
@@ -125,6 +134,16 @@ async fn act(mut step: Step, sent: Bytes) -> Result<Response<Body>, BoxError> {
                 let body = StreamBody::new(futures_util::stream::pending::<Result<_, BoxError>>());
                 return Ok(Response::new(body.boxed_unsync()));
             }
+            Step::FailEcho { decoded } => {
+                let form = String::from_utf8_lossy(&sent);
+                let values = form_urlencoded::parse(&sent).map(|(_, value)| value.into_owned());
+                let text = if decoded {
+                    values.collect()
+                } else {
+                    form.into_owned()
+                };
+                return Err(format!("cannot send {text}").into());
+            }
             Step::Echo(status) => return Ok(echo(status, &sent)),
         }
     }
@@ -199,4 +218,124 @@ pub(crate) fn refresh() -> TokenRequest {
 pub(crate) async fn error_of(step: Step) -> TokenError {
     let script = Script::new([step]);
     script.client().send(refresh()).await.unwrap_err()
+}
+
+/// A certificate with its key.
+pub(crate) struct Issued {
+    pub(crate) der: Vec<u8>,
+    pub(crate) certificate_pem: String,
+    pub(crate) key_pem: String,
+    /// `RSAPublicKey`, as rcgen says.
+    pub(crate) public_key: Vec<u8>,
+    pkcs8: Vec<u8>,
+}
+
+/// One of two, made once: RSA keys take a while.
+pub(crate) fn issued(index: usize) -> &'static Issued {
+    static ISSUED: [LazyLock<Issued>; 2] = [LazyLock::new(Issued::new), LazyLock::new(Issued::new)];
+    &ISSUED[index]
+}
+
+impl Issued {
+    fn new() -> Self {
+        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.not_after = date_time_ymd(2036, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            der: certificate.der().to_vec(),
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            public_key: key.der_bytes().to_vec(),
+            pkcs8: key.serialize_der(),
+        }
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        format!("{}{}", self.certificate_pem, self.key_pem)
+    }
+
+    /// The key as OpenSSL wrote it for long. PKCS #8 ends with it: a sequence with a length of two
+    /// bytes, after 22 bytes of version and algorithm and 4 of the octet string around it.
+    pub(crate) fn pkcs1_pem(&self) -> String {
+        let text = BASE64_STANDARD.encode(&self.pkcs8[26..]);
+        let lines: Vec<_> = text
+            .as_bytes()
+            .chunks(64)
+            .map(String::from_utf8_lossy)
+            .collect();
+        let body = lines.join("\n");
+        format!("-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\n")
+    }
+}
+
+/// A folder that goes with the test.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("entra-confidential-client-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The log of this thread, at every level and of every crate, while the value lives.
+pub(crate) struct Logs {
+    written: Arc<Mutex<Vec<u8>>>,
+    _guard: DefaultGuard,
+}
+
+impl Logs {
+    pub(crate) fn capture() -> Self {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = Writer(Arc::clone(&written));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self {
+            written,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many lines are of this level.
+    pub(crate) fn count(&self, level: &str) -> usize {
+        let level = format!(" {level} ");
+        self.text()
+            .lines()
+            .filter(|line| line.contains(&level))
+            .count()
+    }
+}
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
