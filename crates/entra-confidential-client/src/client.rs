@@ -196,3 +196,58 @@ impl fmt::Debug for ConfidentialClient {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Response;
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::request::AuthorizationCode;
+    use crate::secret::Secret;
+
+    const TOKENS: &str = r#"{"token_type":"Bearer","expires_in":60,"access_token":"token"}"#;
+
+    /// A client to which no connection comes about so many times, and how often it was asked.
+    fn unconnected(times: usize) -> (ConfidentialClient, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_| {
+            let is_refused = count.fetch_add(1, Ordering::Relaxed) < times;
+            async move {
+                if is_refused {
+                    return Err(Failure::unconnected());
+                }
+                Ok(Response::new(Full::<bytes::Bytes>::from(TOKENS)))
+            }
+        });
+        let entra = ConfidentialClient::builder()
+            .token_endpoint("https://login.microsoftonline.com/t/oauth2/v2.0/token")
+            .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+            .credential(Secret::new("secret"))
+            .http_client(service)
+            .build()
+            .unwrap();
+        (entra, asked)
+    }
+
+    #[tokio::test]
+    async fn what_never_left_is_sent_again_once_even_a_code() {
+        let code = AuthorizationCode {
+            code: "code",
+            redirect_uri: "https://app.contoso.com/callback",
+            code_verifier: "verifier",
+        };
+        let request = TokenRequest::authorization_code(code, ["api://api/read"]);
+        let (entra, asked) = unconnected(1);
+        entra.send(request.clone()).await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+
+        let (entra, asked) = unconnected(3);
+        let error = entra.send(request).await.unwrap_err();
+        assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+}

@@ -92,6 +92,19 @@ impl Failure {
         classified.map_or(Self::UNKNOWN, |classified| classified.failure)
     }
 
+    /// An error as the standard client has it when it cannot connect.
+    #[cfg(test)]
+    pub(crate) fn unconnected() -> BoxError {
+        let failure = Self {
+            what: "no connection",
+            was_not_sent: true,
+        };
+        Box::new(Classified {
+            failure,
+            source: "connection refused".into(),
+        })
+    }
+
     const UNKNOWN: Self = Self {
         what: "the HTTP client failed",
         was_not_sent: false,

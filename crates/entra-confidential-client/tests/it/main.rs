@@ -3,7 +3,12 @@
 
 #![allow(missing_docs)]
 
+mod credentials;
 mod errors;
 mod grants;
+mod redaction;
+mod settings;
+#[cfg(feature = "reqwest")]
+mod standard_client;
 mod support;
 mod time;

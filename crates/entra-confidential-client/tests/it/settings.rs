@@ -1,0 +1,165 @@
+//! Settings that cannot make a client, and what the environment says.
+
+use std::process::Command;
+use std::time::Duration;
+
+use entra_confidential_client::{
+    ConfidentialClient, ConfidentialClientBuilder, FederatedAssertion, Secret,
+};
+
+use crate::support::{CLIENT, ENDPOINT, Script};
+
+fn problem(settings: ConfidentialClientBuilder) -> (String, String) {
+    let error = settings.build().unwrap_err();
+    let problems: Vec<_> = error.problems().collect();
+    let [(setting, text)] = problems[..] else {
+        panic!("one problem: {error}");
+    };
+    (setting.to_owned(), text.to_owned())
+}
+
+#[test]
+fn all_problems_are_told_at_once_with_what_would_be_good() {
+    let error = ConfidentialClient::builder()
+        .token_endpoint("http://login.microsoftonline.com/t/oauth2/v2.0/token")
+        .credential(Secret::new(""))
+        .timeout(Duration::ZERO)
+        .build()
+        .unwrap_err();
+    let expected = "cannot get tokens from Entra:\
+        \n  - token_endpoint: the URL \"http://login.microsoftonline.com/t/oauth2/v2.0/token\" is \
+        http, which only loopback may be; such as \
+        https://login.microsoftonline.com/<tenant id>/oauth2/v2.0/token\
+        \n  - client_id: not set; copy \"Application (client) ID\" from the app registration's \
+        Overview page\
+        \n  - credential: the secret is empty; it is the Value of a client secret from the app \
+        registration's Certificates & secrets page\
+        \n  - timeout: 0ns; more than nothing and at most 5 min, such as 10 s";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(format!("{error:?}"), expected);
+
+    let error = ConfidentialClient::builder().build().unwrap_err();
+    let missing: Vec<_> = error.problems().map(|(setting, _)| setting).collect();
+    assert_eq!(missing, ["token_endpoint", "client_id", "credential"]);
+}
+
+#[test]
+fn each_wrong_setting_is_named() {
+    let script = Script::default();
+    let good = || script.settings(Secret::new("secret"));
+    assert!(good().build().is_ok());
+    for (settings, setting, text) in [
+        (
+            good().client_id("reports"),
+            "client_id",
+            "\"reports\" is no GUID",
+        ),
+        (
+            good().client_id(format!("{{{CLIENT}}}")),
+            "client_id",
+            "no GUID",
+        ),
+        (
+            good().client_id(CLIENT.replace('-', "")),
+            "client_id",
+            "no GUID",
+        ),
+        (good().client_id(" "), "client_id", "not set"),
+        (
+            good().token_endpoint(format!("{ENDPOINT}?secret=x")),
+            "token_endpoint",
+            "query",
+        ),
+        (
+            good().timeout(Duration::from_secs(301)),
+            "timeout",
+            "at most 5 min",
+        ),
+    ] {
+        let (found, why) = problem(settings);
+        assert_eq!(found, setting);
+        assert!(why.contains(text) && !why.contains("secret"), "{why}");
+    }
+}
+
+#[test]
+fn a_client_id_is_taken_in_any_case_and_sent_in_lower() {
+    let script = Script::default();
+    let settings = script.settings(Secret::new("secret"));
+    let settings = settings.client_id(format!(" {} ", CLIENT.to_uppercase()));
+    let entra = settings.build().unwrap();
+    assert_eq!(
+        (entra.client_id(), entra.token_endpoint()),
+        (CLIENT, ENDPOINT)
+    );
+}
+
+#[test]
+fn the_client_is_a_handle_for_every_task() {
+    fn assert<T: Clone + Send + Sync + 'static>(_: &T) {}
+    let entra = Script::default().client();
+    assert(&entra);
+    let future = entra.send(crate::support::refresh());
+    assert!(size_of_val(&future) < 512, "{}", size_of_val(&future));
+}
+
+/// Environment variables are of the whole process, so what reads them runs in one of its own.
+fn child(test: &str, variables: &[(&str, &str)]) -> String {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program)
+        .args([
+            &format!("settings::{test}"),
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env_remove("AZURE_FEDERATED_TOKEN_FILE")
+        .env_remove("ENTRA_CLIENT_SECRET")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_environment_has_the_secret_and_the_place_of_the_federated_token() {
+    let child = |variables: &[_]| child("child_that_reads_the_environment", variables);
+    let none = child(&[]);
+    assert!(none.contains("ENTRA_CLIENT_SECRET: not set"), "{none}");
+    assert!(
+        none.contains("AZURE_FEDERATED_TOKEN_FILE: not set"),
+        "{none}"
+    );
+    let empty = child(&[
+        ("ENTRA_CLIENT_SECRET", " "),
+        ("AZURE_FEDERATED_TOKEN_FILE", ""),
+    ]);
+    assert!(empty.contains("ENTRA_CLIENT_SECRET: empty"), "{empty}");
+    assert!(
+        empty.contains("AZURE_FEDERATED_TOKEN_FILE: not set"),
+        "{empty}"
+    );
+    let both = child(&[
+        ("ENTRA_CLIENT_SECRET", "secret\n"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/var/token"),
+    ]);
+    assert!(both.contains("<secret>"), "{both}");
+    assert!(
+        both.contains("FederatedAssertion(\"/var/token\")"),
+        "{both}"
+    );
+}
+
+#[test]
+#[ignore = "a child process of another test"]
+fn child_that_reads_the_environment() {
+    match Secret::from_env("ENTRA_CLIENT_SECRET") {
+        Ok(secret) => println!("<{}>", secret.expose()),
+        Err(error) => println!("{error:?}"),
+    }
+    match FederatedAssertion::from_env() {
+        Ok(assertion) => println!("{assertion:?}"),
+        Err(error) => println!("{error}"),
+    }
+}
