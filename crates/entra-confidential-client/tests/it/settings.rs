@@ -24,6 +24,7 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
         .token_endpoint("http://login.microsoftonline.com/t/oauth2/v2.0/token")
         .credential(Secret::new(""))
         .timeout(Duration::ZERO)
+        .http_client(Script::default())
         .build()
         .unwrap_err();
     let expected = "cannot get tokens from Entra:\
@@ -40,7 +41,14 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
 
     let error = ConfidentialClient::builder().build().unwrap_err();
     let missing: Vec<_> = error.problems().map(|(setting, _)| setting).collect();
-    assert_eq!(missing, ["token_endpoint", "client_id", "credential"]);
+    assert_eq!(missing[..3], ["token_endpoint", "client_id", "credential"]);
+    // Without the standard client there must be another.
+    let others: &[&str] = if cfg!(feature = "reqwest") {
+        &[]
+    } else {
+        &["http_client"]
+    };
+    assert_eq!(missing[3..], *others);
 }
 
 #[test]
