@@ -89,16 +89,26 @@
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
 
+mod authorize;
+mod claims_request;
+mod client_authentication;
 mod clock;
 mod cloud;
+mod consent;
 mod custom_key;
+mod directory;
 mod documents;
 mod endpoint;
 mod entra_error;
+mod grants;
+mod html;
 mod key_document;
 mod key_ring;
 mod key_script;
 mod odd_keys;
+mod parameters;
+mod registration;
+mod scope;
 mod server;
 mod shared_keys;
 mod signing_key;
@@ -110,6 +120,7 @@ mod token_endpoint;
 pub use crate::cloud::DevCloud;
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
 pub use crate::key_script::PublishedKeys;
+pub use crate::registration::AppRegistration;
 pub use crate::tenant::{DevTenant, DevTenantBuilder};
 pub use crate::token::{B2cPolicy, Flaw, TokenBuilder};
 

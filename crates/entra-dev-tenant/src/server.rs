@@ -1,4 +1,4 @@
-//! Serves the tenant's documents and its token endpoint over HTTP/1.1.
+//! Serves the tenant's documents, its sign-in page and its token endpoint over HTTP/1.1.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::authorize::{self, Choice};
 use crate::clock::http_date;
 use crate::custom_key::CustomKey;
 use crate::documents::Authority;
@@ -98,6 +99,10 @@ fn router(tenant: Arc<Inner>) -> Router {
         )
         .route("/{tenant}/discovery/v2.0/keys", keys(v2_keys))
         .route("/{tenant}/discovery/keys", keys(v1_keys))
+        .route(
+            "/{tenant}/oauth2/v2.0/authorize",
+            get(authorize).post(authorize),
+        )
         .route("/{tenant}/oauth2/v2.0/token", post(token))
         .with_state(tenant)
 }
@@ -121,13 +126,27 @@ fn v1_keys(tenant: &Inner, authority: Authority<'_>, custom: Option<&CustomKey>)
     key_document::v1(tenant, authority, custom, &edition)
 }
 
+async fn authorize(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let recorded = RecordedRequest::with_form(request).await;
+    let (mut parameters, mut form) = (recorded.query().clone(), recorded.form().clone());
+    let choice = Choice::take(&mut form);
+    parameters.extend(form);
+    let right = async { authorize::answer(&tenant, &authority, &parameters, &choice) };
+    tenant.authorize_endpoint.answer(recorded, right).await
+}
+
 async fn token(
     State(tenant): State<Arc<Inner>>,
     Path(authority): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    let recorded = RecordedRequest::of(&request);
-    let right = token_endpoint::answer(&tenant, &authority, request);
+    let recorded = RecordedRequest::with_form(request).await;
+    let (headers, form) = (recorded.headers.clone(), recorded.form().clone());
+    let right = async { token_endpoint::answer(&tenant, &authority, &headers, &form) };
     tenant.token_endpoint.answer(recorded, right).await
 }
 

@@ -54,15 +54,15 @@ impl Endpoint {
         self.lock().requests.iter().cloned().collect()
     }
 
+    /// Records a request that no fault touches.
+    pub(crate) fn record(&self, request: RecordedRequest) {
+        self.lock().record(request);
+    }
+
     /// Records a request and says what to do instead of the work, if anything.
     fn hit(&self, request: RecordedRequest) -> Option<Answer> {
         let mut state = self.lock();
-        state.hits += 1;
-        if state.requests.len() == Self::RECORDED {
-            state.requests.pop_front();
-        }
-        state.requests.push_back(request);
-
+        state.record(request);
         let active = state.fault.as_mut()?;
         let answer = active.answer.clone();
         match &mut active.remaining {
@@ -78,6 +78,16 @@ impl Endpoint {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn record(&mut self, request: RecordedRequest) {
+        self.hits += 1;
+        if self.requests.len() == Endpoint::RECORDED {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, header};
 use tokio::time::Instant;
 
-/// A request as it arrived; its body is not kept.
+use crate::parameters::Parameters;
+
+/// A request as it arrived; of its body the [parameters](Self::parameter) are kept, where that is
+/// a form.
 ///
 /// Its `Debug` shows neither credentials (`Authorization`, `Proxy-Authorization`, `Cookie`) nor
-/// the values of query parameters, other than `appid`.
+/// the values of parameters, other than `appid` in the query.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RecordedRequest {
@@ -20,6 +24,8 @@ pub struct RecordedRequest {
     pub headers: HeaderMap,
     /// When it arrived, by tokio's clock.
     pub at: Instant,
+    query: Parameters,
+    form: Parameters,
 }
 
 impl RecordedRequest {
@@ -43,13 +49,56 @@ impl RecordedRequest {
             },
             headers,
             at: Instant::now(),
+            query: Parameters::parse(uri.query().unwrap_or_default().as_bytes()),
+            form: Parameters::default(),
         }
+    }
+
+    /// With its form, which is empty if there is none, or one of more than 1 MiB.
+    pub(crate) async fn with_form(request: Request<Body>) -> Self {
+        const LONGEST: usize = 1 << 20;
+        let mut recorded = Self::of(&request);
+        let content_type = recorded.header(header::CONTENT_TYPE.as_str());
+        let media_type = content_type.and_then(|value| value.split(';').next());
+        if media_type.is_some_and(|media_type| {
+            media_type
+                .trim()
+                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        }) && let Ok(body) = to_bytes(request.into_body(), LONGEST).await
+        {
+            recorded.form = Parameters::parse(&body);
+        }
+        recorded
     }
 
     /// The header's value, the first if there are several; `None` as well if it is no text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The value of a parameter of its form, or else of its query, decoded; the first if there
+    /// are several.
+    ///
+    /// ```
+    /// # async fn check(tenant: entra_dev_tenant::DevTenant) {
+    /// let requests = tenant.token_endpoint().requests();
+    /// let refresh = requests.last().unwrap();
+    /// assert_eq!(refresh.parameter("grant_type"), Some("refresh_token"));
+    /// assert_eq!(refresh.parameter("resource"), None);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.form.raw(name).or_else(|| self.query.raw(name))
+    }
+
+    pub(crate) fn form(&self) -> &Parameters {
+        &self.form
+    }
+
+    pub(crate) fn query(&self) -> &Parameters {
+        &self.query
     }
 
     /// What `If-None-Match` says, where it means anything.
@@ -67,8 +116,9 @@ impl fmt::Debug for RecordedRequest {
             .field("method", &self.method)
             .field("path_and_query", &without_values(&self.path_and_query))
             .field("headers", &self.headers)
+            .field("form", &self.form.names().collect::<Vec<_>>())
             .field("at", &self.at)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

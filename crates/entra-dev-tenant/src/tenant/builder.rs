@@ -11,13 +11,15 @@ use super::{DevTenant, Inner};
 use crate::clock::Clock;
 use crate::cloud::DevCloud;
 use crate::custom_key::CustomKey;
+use crate::directory::Directory;
 use crate::endpoint::Endpoint;
+use crate::grants::Grants;
 use crate::key_ring::KeyRing;
 use crate::key_script::KeyScript;
+use crate::registration::AppRegistration;
 use crate::server;
 use crate::signing_key::SigningKey;
 use crate::text::is_guid;
-use crate::token_endpoint::Client;
 
 /// Settings of a [`DevTenant`]; begin with [`DevTenant::builder`].
 #[derive(Debug)]
@@ -28,7 +30,9 @@ pub struct DevTenantBuilder {
     is_external_id: bool,
     listen: SocketAddr,
     url: Option<String>,
-    clients: Vec<Client>,
+    applications: Vec<AppRegistration>,
+    users: Vec<String>,
+    refuses_resource_parameter: bool,
     custom_keys: Vec<String>,
 }
 
@@ -40,7 +44,9 @@ impl DevTenantBuilder {
             is_external_id: false,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             url: None,
-            clients: Vec::new(),
+            applications: Vec::new(),
+            users: vec!["ada".to_owned(), "grace".to_owned()],
+            refuses_resource_parameter: false,
             custom_keys: Vec::new(),
         }
     }
@@ -79,19 +85,69 @@ impl DevTenantBuilder {
         self
     }
 
+    /// Registers an application; one that is registered already has both then.
+    pub fn register(mut self, application: AppRegistration) -> Self {
+        let known = self.applications.iter_mut();
+        match known.into_iter().find(|known| known.id == application.id) {
+            Some(known) => known.extend(application),
+            None => self.applications.push(application),
+        }
+        self
+    }
+
     /// Registers an application that may have tokens by `client_credentials`, with the
     /// application permissions (`roles`) that it was granted.
     pub fn client<'r>(
-        mut self,
+        self,
         client_id: &str,
         secret: &str,
         roles: impl IntoIterator<Item = &'r str>,
     ) -> Self {
-        self.clients.push(Client {
-            id: client_id.to_ascii_lowercase(),
-            secret: secret.to_owned(),
-            roles: roles.into_iter().map(str::to_owned).collect(),
-        });
+        let application = AppRegistration::new(client_id).secret(secret);
+        let application = roles
+            .into_iter()
+            .fold(application, |application, role| application.role(role));
+        self.register(application)
+    }
+
+    /// Registers an application that users sign in to, with a secret of its own.
+    pub fn web_client<'u>(
+        self,
+        client_id: &str,
+        secret: &str,
+        redirect_uris: impl IntoIterator<Item = &'u str>,
+    ) -> Self {
+        let application = AppRegistration::new(client_id).secret(secret);
+        let application = redirect_uris
+            .into_iter()
+            .fold(application, |application, uri| {
+                application.redirect_uri(uri)
+            });
+        self.register(application)
+    }
+
+    /// Registers an API that exposes these scopes and no others, with the App ID URI `api://` and
+    /// its id.
+    pub fn api<'s>(self, client_id: &str, scopes: impl IntoIterator<Item = &'s str>) -> Self {
+        let application = AppRegistration::new(client_id);
+        let application = scopes
+            .into_iter()
+            .fold(application, |application, scope| application.scope(scope));
+        self.register(application)
+    }
+
+    /// Who can sign in. Default: `ada` and `grace`. Each is the user that
+    /// [`DevTenant::user`] makes tokens of.
+    pub fn users<'u>(mut self, names: impl IntoIterator<Item = &'u str>) -> Self {
+        self.users = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The parameter `resource` (RFC 8707) is refused whatever it says, with AADSTS901002, as Entra
+    /// did until 2026. Default: only where it is not to the letter the App ID URI of the one API
+    /// whose scopes are asked for, with AADSTS9010010.
+    pub fn refuses_resource_parameter(mut self) -> Self {
+        self.refuses_resource_parameter = true;
         self
     }
 
@@ -110,15 +166,17 @@ impl DevTenantBuilder {
     /// Makes its keys (about 90 ms each) and starts to serve on the current tokio runtime.
     ///
     /// # Errors
-    /// If the address cannot be listened on, or if the tenant's or an application's id is no
-    /// GUID.
+    /// If the address cannot be listened on, if the tenant's or an application's id is no GUID, or
+    /// if something else that was registered cannot be.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(self) -> io::Result<DevTenant> {
-        let clients = self.clients.iter().map(|client| ("client", &*client.id));
+        if let Some(problem) = self.applications.iter().find_map(AppRegistration::problem) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let custom_keys = self.custom_keys.iter().map(|id| ("application", &**id));
-        for (setting, id) in clients.chain(custom_keys).chain([("tenant", &*self.id)]) {
+        for (setting, id) in custom_keys.chain([("tenant", &*self.id)]) {
             if !is_guid(id) {
                 let problem = format!(
                     "{setting} id: {id:?} is no GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -150,9 +208,13 @@ impl DevTenantBuilder {
             keys: KeyRing::new(certificate_name),
             key_script: KeyScript::default(),
             custom_keys: custom_keys.collect(),
-            clients: self.clients,
+            applications: self.applications,
+            refuses_resource_parameter: self.refuses_resource_parameter,
+            directory: Directory::new(self.users),
+            grants: Grants::default(),
             discovery: Endpoint::default(),
             key_document: Endpoint::default(),
+            authorize_endpoint: Endpoint::default(),
             token_endpoint: Endpoint::default(),
             is_down: AtomicBool::new(false),
         });

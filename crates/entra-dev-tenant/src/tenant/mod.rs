@@ -1,8 +1,10 @@
-//! The tenant itself: its tokens and endpoints here, its [`keys`] and its [`clock`] apart.
+//! The tenant itself: its tokens and endpoints here; its [`keys`], its [`users`] and its
+//! [`clock`] apart.
 
 mod builder;
 mod clock;
 mod keys;
+mod users;
 
 use std::fmt;
 use std::io;
@@ -17,13 +19,15 @@ pub use self::builder::DevTenantBuilder;
 use crate::clock::Clock;
 use crate::cloud::DevCloud;
 use crate::custom_key::CustomKey;
+use crate::directory::Directory;
 use crate::documents::Authority;
 use crate::endpoint::Endpoint;
 use crate::entra_error::EntraError;
+use crate::grants::Grants;
 use crate::key_ring::KeyRing;
 use crate::key_script::KeyScript;
+use crate::registration::AppRegistration;
 use crate::token::{B2cPolicy, TokenBuilder, compact};
-use crate::token_endpoint::Client;
 
 /// A local tenant that serves on loopback; it ends when it is dropped.
 ///
@@ -44,9 +48,13 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyRing,
     pub(crate) key_script: KeyScript,
     pub(crate) custom_keys: Vec<CustomKey>,
-    pub(crate) clients: Vec<Client>,
+    pub(crate) applications: Vec<AppRegistration>,
+    pub(crate) refuses_resource_parameter: bool,
+    pub(crate) directory: Directory,
+    pub(crate) grants: Grants,
     pub(crate) discovery: Endpoint,
     pub(crate) key_document: Endpoint,
+    pub(crate) authorize_endpoint: Endpoint,
     pub(crate) token_endpoint: Endpoint,
     pub(crate) is_down: AtomicBool,
 }
@@ -59,6 +67,12 @@ impl Inner {
             Some(shared) if !self.is_external_id => Ok(shared),
             _ => Err(EntraError::tenant_not_found(segment)),
         }
+    }
+
+    /// The application that is registered with this id.
+    pub(crate) fn application(&self, id: &str) -> Option<&AppRegistration> {
+        let mut applications = self.applications.iter();
+        applications.find(|app| app.id.eq_ignore_ascii_case(id))
     }
 
     pub(crate) fn v2_issuer(&self, tenant: &str) -> String {
@@ -169,6 +183,12 @@ impl DevTenant {
     #[must_use]
     pub fn keys(&self) -> &Endpoint {
         &self.inner.key_document
+    }
+
+    /// The authorization endpoint: the sign-in page, and the forms that are sent from it.
+    #[must_use]
+    pub fn authorize_endpoint(&self) -> &Endpoint {
+        &self.inner.authorize_endpoint
     }
 
     /// The token endpoint.

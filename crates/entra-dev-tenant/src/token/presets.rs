@@ -47,11 +47,15 @@ impl<'a> TokenBuilder<'a> {
     }
 
     pub(crate) fn graph(tenant: &'a Inner, name: &str) -> Self {
+        Self::graph_without_scope(tenant, name).scope("User.Read")
+    }
+
+    pub(crate) fn graph_without_scope(tenant: &'a Inner, name: &str) -> Self {
         let name = name.to_owned();
         let mut token = Self::new(tenant, Kind::Graph { name }, some_client());
         token.version = Version::V1;
         token.audience = Some(format!("https://{}", tenant.cloud.graph_host()));
-        token.header("nonce", json!(random_id())).scope("User.Read")
+        token.header("nonce", json!(random_id()))
     }
 
     fn new(tenant: &'a Inner, kind: Kind, client_id: String) -> Self {

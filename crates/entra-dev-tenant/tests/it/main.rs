@@ -1,7 +1,10 @@
 //! The tenant serves what Entra serves, and fails on demand.
 
+mod authorize;
+mod browser;
 mod caching;
 mod clock;
+mod code;
 mod custom_keys;
 mod documents;
 mod endpoints;
