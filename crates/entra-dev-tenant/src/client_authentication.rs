@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::assertion;
 use crate::entra_error::EntraError;
 use crate::parameters::Parameters;
 use crate::registration::AppRegistration;
@@ -21,6 +22,7 @@ pub(crate) struct Authenticated<'t> {
 pub(crate) enum Method {
     Public,
     Secret,
+    Assertion,
 }
 
 impl Method {
@@ -29,6 +31,7 @@ impl Method {
         match self {
             Self::Public => "0",
             Self::Secret => "1",
+            Self::Assertion => "2",
         }
     }
 }
@@ -46,13 +49,24 @@ pub(crate) fn authenticate<'t>(
 ) -> Result<Authenticated<'t>, EntraError> {
     let presented = Presented::read(headers, form)?;
     let application = registered(tenant, &presented.client_id)?;
-    let method = match presented.secret {
-        Some(secret) => {
+    let method = match (presented.secret, form.get("client_assertion")) {
+        (Some(secret), None) => {
             check_secret(application, &secret)?;
             Method::Secret
         }
-        None if application.is_public() => Method::Public,
-        None => {
+        (None, Some(text)) => {
+            let assertion_type = form.get("client_assertion_type");
+            assertion::check(tenant, application, assertion_type, text)?;
+            Method::Assertion
+        }
+        (Some(_), Some(_)) => return Err(EntraError::malformed()),
+        (None, None) if form.get("grant_type") == Some("client_credentials") => {
+            let message = "'client_assertion', 'client_secret' or 'request' is required for the \
+                'client_credentials' grant type.";
+            return Err(EntraError::new("invalid_request", 7_000_216, message));
+        }
+        (None, None) if application.is_public() => Method::Public,
+        (None, None) => {
             let message = "The request body must contain the following parameter: \
                 'client_assertion' or 'client_secret'.";
             return Err(EntraError::new("invalid_client", 7_000_218, message));
@@ -124,9 +138,7 @@ fn form_decoded(text: &str) -> String {
 
 fn check_secret(app: &AppRegistration, presented: &str) -> Result<(), EntraError> {
     if app.is_public() {
-        let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
-            be presented.";
-        return Err(EntraError::new("invalid_client", 700_025, message));
+        return Err(EntraError::public_client());
     }
     let is_same =
         |value: &str| verify_slices_are_equal(value.as_bytes(), presented.as_bytes()).is_ok();

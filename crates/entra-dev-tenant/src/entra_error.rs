@@ -37,6 +37,12 @@ impl EntraError {
         self
     }
 
+    pub(crate) fn public_client() -> Self {
+        let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
+            be presented.";
+        Self::new("invalid_client", 700_025, message)
+    }
+
     pub(crate) fn malformed() -> Self {
         let message = "Invalid request. Request is malformed or invalid.";
         Self::new("invalid_request", 9_002_313, message)

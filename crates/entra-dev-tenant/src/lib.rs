@@ -89,7 +89,9 @@
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
 
+mod assertion;
 mod authorize;
+mod certificate;
 mod claims_request;
 mod client_authentication;
 mod clock;
@@ -100,6 +102,7 @@ mod directory;
 mod documents;
 mod endpoint;
 mod entra_error;
+mod external_issuer;
 mod grants;
 mod html;
 mod key_document;
@@ -119,6 +122,7 @@ mod token_endpoint;
 
 pub use crate::cloud::DevCloud;
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
+pub use crate::external_issuer::{ExternalIssuer, ExternalToken};
 pub use crate::key_script::PublishedKeys;
 pub use crate::registration::AppRegistration;
 pub use crate::tenant::{DevTenant, DevTenantBuilder};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::certificate::Certificate;
+use crate::external_issuer::{ExternalIssuer, FederatedCredential, TOKEN_EXCHANGE};
 use crate::text::is_guid;
 
 /// An application that is registered in the tenant: as a client that asks for tokens, as an API
@@ -29,11 +31,15 @@ pub struct AppRegistration {
     pub(crate) id: String,
     pub(crate) name: Option<String>,
     pub(crate) secrets: Vec<Secret>,
+    pub(crate) certificates: Vec<Certificate>,
+    pub(crate) federated: Vec<FederatedCredential>,
     pub(crate) redirect_uris: Vec<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) app_id_uri: Option<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) has_v1_tokens: bool,
+    /// Something that was given as a certificate is none.
+    has_unreadable_certificate: bool,
 }
 
 #[derive(Clone)]
@@ -49,11 +55,14 @@ impl AppRegistration {
             id: client_id.to_ascii_lowercase(),
             name: None,
             secrets: Vec::new(),
+            certificates: Vec::new(),
+            federated: Vec::new(),
             redirect_uris: Vec::new(),
             roles: Vec::new(),
             app_id_uri: None,
             scopes: Vec::new(),
             has_v1_tokens: false,
+            has_unreadable_certificate: false,
         }
     }
 
@@ -71,6 +80,38 @@ impl AppRegistration {
     /// With one more client secret, which has expired: AADSTS7000222 for whoever uses it.
     pub fn expired_secret(self, value: &str) -> Self {
         self.with_secret(value, true)
+    }
+
+    /// With one more certificate, as PEM, of an RSA key of 2048 bits or more: its key signs client
+    /// assertions (`private_key_jwt`), PS256 or RS256, which name it by `x5t#S256` or `x5t`.
+    pub fn certificate(self, pem: &str) -> Self {
+        self.with_certificate(Certificate::from_pem(pem))
+    }
+
+    /// The same, as DER.
+    pub fn certificate_der(self, der: &[u8]) -> Self {
+        self.with_certificate(Certificate::from_der(der))
+    }
+
+    /// With one more federated credential: a token of this issuer for this subject, with the
+    /// audience `api://AzureADTokenExchange`, is as good as a certificate's assertion.
+    pub fn trusts(self, issuer: &ExternalIssuer, subject: &str) -> Self {
+        self.trusts_for_audience(issuer, subject, TOKEN_EXCHANGE)
+    }
+
+    /// The same, with another audience.
+    pub fn trusts_for_audience(
+        mut self,
+        issuer: &ExternalIssuer,
+        subject: &str,
+        audience: &str,
+    ) -> Self {
+        self.federated.push(FederatedCredential {
+            issuer: issuer.clone(),
+            subject: subject.to_owned(),
+            audience: audience.to_owned(),
+        });
+        self
     }
 
     /// With one more redirect URI.
@@ -117,29 +158,45 @@ impl AppRegistration {
         self
     }
 
+    fn with_certificate(mut self, certificate: Option<Certificate>) -> Self {
+        self.has_unreadable_certificate |= certificate.is_none();
+        self.certificates.extend(certificate);
+        self
+    }
+
     /// Registered again: what is said adds to what was said.
     pub(crate) fn extend(&mut self, more: Self) {
         self.name = more.name.or(self.name.take());
         self.secrets.extend(more.secrets);
+        self.certificates.extend(more.certificates);
+        self.federated.extend(more.federated);
         self.redirect_uris.extend(more.redirect_uris);
         self.roles.extend(more.roles);
         self.app_id_uri = more.app_id_uri.or(self.app_id_uri.take());
         self.scopes.extend(more.scopes);
         self.has_v1_tokens |= more.has_v1_tokens;
+        self.has_unreadable_certificate |= more.has_unreadable_certificate;
     }
 
     /// Why it cannot be registered.
     pub(crate) fn problem(&self) -> Option<String> {
-        (!is_guid(&self.id)).then(|| {
-            format!(
+        if !is_guid(&self.id) {
+            return Some(format!(
                 "application id: {:?} is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3",
+                self.id
+            ));
+        }
+        self.has_unreadable_certificate.then(|| {
+            format!(
+                "certificate of {}: an X.509 certificate of an RSA key of 2048 bits or more is \
+                 expected, as PEM that begins with -----BEGIN CERTIFICATE-----, or as DER",
                 self.id
             )
         })
     }
 
     pub(crate) fn is_public(&self) -> bool {
-        self.secrets.is_empty()
+        self.secrets.is_empty() && self.certificates.is_empty() && self.federated.is_empty()
     }
 
     pub(crate) fn display_name(&self) -> &str {

@@ -78,9 +78,7 @@ pub(crate) fn outcome(
     let request = match AuthorizationRequest::parse(tenant, authority, parameters) {
         Ok(request) => request,
         Err(request::Refusal::ToUser(error)) => return Outcome::Failed(error),
-        Err(request::Refusal::ToClient(redirect, error)) => {
-            return Outcome::Redirected(redirect.with_error(tenant, &error));
-        }
+        Err(request::Refusal::ToClient(redirect)) => return Outcome::Redirected(redirect),
     };
     match choice {
         Choice::Declines => Outcome::Redirected(request.declined(tenant)),

@@ -28,7 +28,7 @@ pub(super) struct AuthorizationRequest<'t> {
 pub(super) enum Refusal {
     /// Until the client and its redirect URI are known to be registered.
     ToUser(EntraError),
-    ToClient(Redirect, EntraError),
+    ToClient(Redirect),
 }
 
 impl<'t> AuthorizationRequest<'t> {
@@ -40,7 +40,7 @@ impl<'t> AuthorizationRequest<'t> {
         let (client, redirect) =
             recipient(tenant, authority, parameters).map_err(Refusal::ToUser)?;
         Self::of(tenant, client, redirect.clone(), parameters)
-            .map_err(|error| Refusal::ToClient(redirect, error))
+            .map_err(|error| Refusal::ToClient(redirect.with_error(tenant, &error)))
     }
 
     fn of(

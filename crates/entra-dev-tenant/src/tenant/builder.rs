@@ -104,9 +104,7 @@ impl DevTenantBuilder {
         roles: impl IntoIterator<Item = &'r str>,
     ) -> Self {
         let application = AppRegistration::new(client_id).secret(secret);
-        let application = roles
-            .into_iter()
-            .fold(application, |application, role| application.role(role));
+        let application = roles.into_iter().fold(application, AppRegistration::role);
         self.register(application)
     }
 
@@ -130,9 +128,7 @@ impl DevTenantBuilder {
     /// its id.
     pub fn api<'s>(self, client_id: &str, scopes: impl IntoIterator<Item = &'s str>) -> Self {
         let application = AppRegistration::new(client_id);
-        let application = scopes
-            .into_iter()
-            .fold(application, |application, scope| application.scope(scope));
+        let application = scopes.into_iter().fold(application, AppRegistration::scope);
         self.register(application)
     }
 

@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::documents::Authority;
 use crate::endpoint::Endpoint;
 use crate::entra_error::EntraError;
+use crate::external_issuer::{ExternalIssuer, ExternalToken};
 use crate::grants::Grants;
 use crate::key_ring::KeyRing;
 use crate::key_script::KeyScript;
@@ -164,6 +165,15 @@ impl DevTenant {
     /// `ver` 1.0, the policy in a claim, no `tid`.
     pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
         TokenBuilder::b2c(&self.inner, name, policy)
+    }
+
+    /// A token of an issuer outside the tenant for this subject, for use as `client_assertion`.
+    pub fn external_token<'a>(
+        &'a self,
+        issuer: &'a ExternalIssuer,
+        subject: &str,
+    ) -> ExternalToken<'a> {
+        issuer.token(&self.inner.clock, subject)
     }
 
     /// Signs any two texts as header and payload with the current key: for tokens that no

@@ -1,10 +1,12 @@
 //! The tenant serves what Entra serves, and fails on demand.
 
 mod authorize;
+mod authorize_refusals;
 mod browser;
 mod caching;
 mod clock;
 mod code;
+mod credentials;
 mod custom_keys;
 mod documents;
 mod endpoints;
@@ -15,4 +17,6 @@ mod modifiers;
 mod presets;
 mod raw;
 mod recorded;
+mod refresh;
+mod scopes;
 mod support;
