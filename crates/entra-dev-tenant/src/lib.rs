@@ -42,14 +42,108 @@
 //! - [`DevTenantBuilder::custom_signing_key`] gives an application a key of its own (`?appid=`).
 //! - [`DevTenant::advance`] lets time pass, [`DevTenant::clock_jumps_forward`] moves the wall clock
 //!   alone.
-//! - `POST /{tenant}/oauth2/v2.0/token` grants `client_credentials` to the applications that
-//!   [`DevTenantBuilder::client`] registers, with Entra's refusals in Entra's shape.
+//! - [`AppRegistration`] says what an application is: a client with secrets, certificates,
+//!   federated credentials ([`ExternalIssuer`]) and redirect URIs, an API with scopes, or both.
+//! - `/{tenant}/oauth2/v2.0/authorize` signs users in, `/{tenant}/oauth2/v2.0/token` grants
+//!   `authorization_code`, `refresh_token` and `client_credentials`, both with
+//!   [Entra's refusals](#refusals).
+//!
+//! # Signing in
+//!
+//! The authorization endpoint shows a page with one form: a button named `user` for each of the
+//! tenant's [users](DevTenantBuilder::users), and one named `decline`. Whoever has no browser sends
+//! the form straight to the URL of the request, `user=ada` or `decline=1`; a test need not even
+//! do that:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! use entra_dev_tenant::DevTenant;
+//!
+//! const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3"; // client and API at once
+//!
+//! let tenant = DevTenant::builder()
+//!     .web_client(APP, "dev-secret", ["http://localhost/callback"])
+//!     .api(APP, ["Reports.Read"])
+//!     .start()
+//!     .await?;
+//! let request = format!(
+//!     "{}/{}/oauth2/v2.0/authorize?client_id={APP}&response_type=code&state=s&scope=openid\
+//!      %20api://{APP}/Reports.Read&redirect_uri=http://localhost:8080/callback",
+//!     tenant.url(),
+//!     tenant.id(),
+//! );
+//! let callback = tenant.signs_in("ada", &request);
+//! assert!(callback.starts_with("http://localhost:8080/callback?code="));
+//! assert_eq!(tenant.authorize_endpoint().requests()[0].parameter("resource"), None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The user who signs in is the one that [`DevTenant::user`] makes tokens of, and so consents to
+//! what the request asks for. As Entra's, a token then has every scope of its API that this user
+//! ever consented to for this client; a refresh token is good for 90 days and stays good when it
+//! was used; a redirect has no `iss`; PKCE is checked where it is used and not required; requests
+//! for several APIs may be authorized at once, and are granted one by one.
+//!
+//! # Refusals
+//!
+//! Of the authorization endpoint, the user reads the first group on a page (400), the client the
+//! second by redirect:
+//!
+//! | AADSTS | `error` | how to provoke it |
+//! |---|---|---|
+//! | 90002 | | another tenant in the path |
+//! | 9000411 | | a parameter twice |
+//! | 700016, 700038 | | an application that is not registered; an id that is no GUID |
+//! | 50011, 500113, 900971 | | a redirect URI that is not registered; none that is; none, and several are |
+//! | 50034, 50057 | | a user who is not there; [`disable_user`](DevTenant::disable_user) |
+//! | 65004 | `access_denied` | `decline=1`, [`declines`](DevTenant::declines) |
+//! | 90094 | `access_denied` | [`requires_admin_approval`](DevTenant::requires_admin_approval), and `prompt=consent` after [`admin_approves`](DevTenant::admin_approves) |
+//! | 50058 | `login_required` | `prompt=none` before [`has_signed_in`](DevTenant::has_signed_in) |
+//! | 65001 | `consent_required` | `prompt=none` before a sign-in, after [`withdraws_consent`](DevTenant::withdraws_consent) |
+//! | 50076 | `interaction_required` | `prompt=none` after [`requires_interaction`](DevTenant::requires_interaction) |
+//! | 70011 | `invalid_scope` | a malformed scope; `.default` beside another |
+//! | 650053 | `invalid_client` | a scope that its API does not expose; one without API is Graph's |
+//! | 500011 | `invalid_resource` | an API that is not there |
+//! | 9010010 | `invalid_target` | `resource`, unless it is the App ID URI of the scopes |
+//! | 901002 | `invalid_request` | any `resource` after [`refuses_resource_parameter`](DevTenantBuilder::refuses_resource_parameter) |
+//! | 700051 | `unsupported_response_type` | anything but `code` |
+//! | 70007, 90023, 50149, 900144 | `invalid_request` | a response mode, a prompt or a challenge method that there is not; no scope |
+//!
+//! Of the token endpoint, as JSON, 401 for `invalid_client` and 400 for the others; 70011, 500011,
+//! 9010010 and 901002 as above:
+//!
+//! | AADSTS | `error` | how to provoke it |
+//! |---|---|---|
+//! | 7000215, 7000222 | `invalid_client` | a wrong secret; an [expired](AppRegistration::expired_secret) one |
+//! | 7000218, 7000216 | `invalid_client`, `invalid_request` | no credential; none for `client_credentials` |
+//! | 700025 | `invalid_client` | a credential of a client that has none |
+//! | 700027, 5002723 | `invalid_client` | an assertion by another certificate or key; without thumbprint |
+//! | 700021, 700023, 700024 | `invalid_client` | an assertion with another subject or audience; one that is over |
+//! | 700211, 700212, 700213, 50013 | `invalid_client` | an external token of another issuer, audience or subject; [`bad_signature`](ExternalToken::bad_signature) |
+//! | 50027 | `invalid_client` | an assertion that is no JWT, or has no `jti` |
+//! | 500112 | `invalid_client` | a redirect URI other than the request's |
+//! | 54005, 70008 | `invalid_grant` | a code a second time; after 10 minutes |
+//! | 501481 | `invalid_grant` | another verifier than the challenge's; one without the other |
+//! | 70000 | `invalid_grant` | a code or refresh token that is unknown, or another client's |
+//! | 28003, 28000 | `invalid_request` | a code without `scope`; scopes of two APIs |
+//! | 65001 | `invalid_grant` | a scope that the user did not consent to; one without API is Graph's |
+//! | 90009 | `invalid_request` | a refresh without `scope` by a client that is the API itself |
+//! | 700082 | `invalid_grant` | a refresh token after 90 days |
+//! | 50173 | `invalid_grant` | [`revoke_sessions`](DevTenant::revoke_sessions) |
+//! | 50057 | `invalid_grant` | [`disable_user`](DevTenant::disable_user) |
+//! | 50076 | `interaction_required` | [`requires_interaction`](DevTenant::requires_interaction), with `claims` |
+//! | 1002012, 9001023 | `invalid_scope`, `invalid_request` | `client_credentials` for anything but `.default`; at `common` |
+//! | 70003, 900144, 9002313 | | another grant; a missing parameter; two ways of authentication, broken claims |
 //!
 //! # Faults on demand
 //!
-//! Of [`discovery`](DevTenant::discovery), [`keys`](DevTenant::keys) and
+//! Of [`discovery`](DevTenant::discovery), [`keys`](DevTenant::keys),
+//! [`authorize_endpoint`](DevTenant::authorize_endpoint) and
 //! [`token_endpoint`](DevTenant::token_endpoint) alike; each lasts until
-//! [`recovers`](Endpoint::recovers) or for [`for_next(n)`](Fault::for_next) requests:
+//! [`recovers`](Endpoint::recovers) or for [`for_next(n)`](Fault::for_next) requests, and no fault
+//! costs a code:
 //!
 //! | fault | what is sent |
 //! |---|---|

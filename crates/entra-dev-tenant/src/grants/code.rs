@@ -1,5 +1,7 @@
 //! `authorization_code`: a code for tokens, once.
 
+use std::mem;
+
 use serde_json::Value;
 
 use super::issue::{Issue, check_scope};
@@ -48,8 +50,13 @@ pub(crate) fn redeem_code(
     code.sign_in.check(tenant, client, &requested, &resource)?;
     let claims = ClaimsRequest::parse(form.get("claims"))?;
 
-    if let Some(code) = tenant.grants.lock().codes.get_mut(text) {
-        code.is_redeemed = true;
+    // Of two requests at once, one is the second.
+    let was_redeemed = match tenant.grants.lock().codes.get_mut(text) {
+        Some(code) => mem::replace(&mut code.is_redeemed, true),
+        None => true,
+    };
+    if was_redeemed {
+        return Err(redeemed());
     }
     let issue = Issue {
         tenant,
@@ -70,12 +77,7 @@ fn find(tenant: &Inner, client: &Authenticated<'_>, text: &str) -> Result<Code, 
         .filter(|code| code.sign_in.client_id == client.application.id)
         .ok_or_else(unknown_grant)?;
     if code.is_redeemed {
-        return Err(EntraError::new(
-            "invalid_grant",
-            54_005,
-            "OAuth2 Authorization code was already redeemed, please retry with a new valid code \
-             or use an existing refresh token.",
-        ));
+        return Err(redeemed());
     }
     if tenant.clock.unix_seconds() - code.sign_in.at > LIFETIME_SECONDS {
         return Err(EntraError::new(
@@ -86,6 +88,12 @@ fn find(tenant: &Inner, client: &Authenticated<'_>, text: &str) -> Result<Code, 
         ));
     }
     Ok(code)
+}
+
+fn redeemed() -> EntraError {
+    let message = "OAuth2 Authorization code was already redeemed, please retry with a new valid \
+        code or use an existing refresh token.";
+    EntraError::new("invalid_grant", 54_005, message)
 }
 
 /// A verifier without a challenge is as wrong as the other way round.

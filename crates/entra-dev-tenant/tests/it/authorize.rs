@@ -93,6 +93,19 @@ async fn a_request_may_come_as_a_form() {
 }
 
 #[tokio::test]
+async fn shared_authorities_sign_the_tenants_users_in_and_that_of_personal_accounts_nobody() {
+    let tenant = tenant().await;
+    let at = |authority: &str| authorize_url(&tenant, &[]).replace(tenant.id(), authority);
+    for authority in ["common", "organizations"] {
+        let answer = submit(&at(authority), &[("user", "ada")]).await;
+        let code = parameters(&answer.location())["code"].clone();
+        assert_eq!(redeem(&tenant, &code, &[]).await.0, 200, "{authority}");
+    }
+    let answer = submit(&at("consumers"), &[("user", "ada")]).await;
+    assert_eq!((answer.status, answer.shown_code()), (400, 90_002));
+}
+
+#[tokio::test]
 async fn a_login_hint_puts_its_user_first() {
     let tenant = tenant().await;
     for hint in ["grace", "Grace@contoso.onmicrosoft.com"] {
