@@ -150,17 +150,19 @@ impl Inner {
 }
 
 impl SigningKey {
-    const LEAST_BITS: usize = 2048;
-
     fn parse(pem: &[u8]) -> Result<Self, InvalidCredential> {
         let problem = |text: &str| InvalidCredential::new(text.to_owned());
-        let unreadable = |_| problem("not PEM; a .pfx file becomes PEM by openssl pkcs12 -nodes");
+        let not_pem =
+            || problem("not PEM; a .pfx file becomes PEM by openssl pkcs12 -in client.pfx -nodes");
+        if !contains(pem, b"-----BEGIN ") {
+            return Err(not_pem());
+        }
         let keys: Vec<PrivateKeyDer<'_>> = PrivateKeyDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
-            .map_err(unreadable)?;
+            .map_err(|_| not_pem())?;
         let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<_, _>>()
-            .map_err(unreadable)?;
+            .map_err(|_| not_pem())?;
         if certificates.is_empty() {
             return Err(problem(
                 "no certificate; a block -----BEGIN CERTIFICATE----- is missing",
@@ -184,18 +186,12 @@ impl SigningKey {
             _ => return Err(problem("more than one private key")),
         };
         // Its reasons are for programmers: InvalidEncoding, TooSmall, …
-        let pair = pair.map_err(|error| {
+        let pair = pair.map_err(|reason| {
             InvalidCredential::new(format!(
-                "the private key is no RSA key of at least {} bits ({error})",
-                Self::LEAST_BITS
+                "the private key is no RSA key of 2048 to 8192 bits ({reason})"
             ))
         })?;
         let public_key = pair.public_key().as_ref();
-        if x509::modulus_bits(public_key).is_none_or(|bits| bits < Self::LEAST_BITS) {
-            return Err(problem(
-                "the RSA key has less than 2048 bits; make a longer one",
-            ));
-        }
         let found = certificates.iter().find_map(|der| {
             let parsed = x509::parse(der)?;
             (parsed.public_key == public_key).then_some((der, parsed.not_after))

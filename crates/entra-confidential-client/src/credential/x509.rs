@@ -40,15 +40,6 @@ pub(super) fn parse(der: &[u8]) -> Option<Parsed<'_>> {
     })
 }
 
-/// How many bits the modulus of an `RSAPublicKey` has.
-pub(super) fn modulus_bits(public_key: &[u8]) -> Option<usize> {
-    let mut key = Reader(Reader(public_key).read(SEQUENCE)?);
-    let modulus = key.read(INTEGER)?;
-    let start = modulus.iter().position(|byte| *byte != 0)?;
-    let significant = modulus.get(start..)?;
-    Some(significant.len() * 8 - significant.first()?.leading_zeros() as usize)
-}
-
 fn not_after(validity: &[u8]) -> Option<u64> {
     let mut validity = Reader(validity);
     let _not_before = validity.read_any()?;
@@ -162,30 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_a_certificate_is_found_and_measured() {
+    fn the_key_of_a_certificate_is_found() {
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
         let der = CertificateParams::default().self_signed(&key).unwrap();
         let parsed = parse(der.der()).unwrap();
         assert_eq!(parsed.public_key, rcgen::PublicKeyData::der_bytes(&key));
-        assert_eq!(modulus_bits(parsed.public_key), Some(2048));
-    }
-
-    #[test]
-    fn a_modulus_is_measured_without_its_leading_zeros() {
-        let mut key = vec![0x30, 0x81, 0x88, 0x02, 0x81, 0x81, 0x00];
-        key.extend([0xff; 128]);
-        key.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
-        key[2] = u8::try_from(key.len() - 3).unwrap();
-        assert_eq!(modulus_bits(&key), Some(1024));
-        key[7] = 0x01;
-        assert_eq!(modulus_bits(&key), Some(1017));
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, place: prop::sample::Index, byte: u8) {
             let _ = parse(&bytes);
-            let _ = modulus_bits(&bytes);
             let mut der = certificate(2030, 1, 1);
             *place.get_mut(&mut der) = byte;
             let _ = parse(&der);

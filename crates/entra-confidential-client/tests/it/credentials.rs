@@ -98,7 +98,8 @@ fn a_certificate_that_cannot_sign_is_refused_with_the_reason() {
     let (certificate, key) = (&issued.certificate_pem, &issued.key_pem);
     let elliptic = rcgen::KeyPair::generate().unwrap().serialize_pem();
     for (pem, reason) in [
-        (String::new(), "no certificate"),
+        (String::new(), "not PEM"),
+        ("0\u{82}\u{9}".to_owned(), "a .pfx file becomes PEM"),
         (key.clone(), "no certificate"),
         (certificate.clone(), "no private key"),
         (
@@ -220,6 +221,21 @@ async fn a_federated_token_is_read_from_its_file_with_every_request() {
         let sent = script.sent().pop().unwrap();
         assert_eq!(sent.form["client_assertion"], token);
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_credential_by_its_length_is_not_read_to_its_end() {
+    let folder = TempDir::new("long");
+    let path = folder.path("long");
+    let pem = issued(0).pem();
+    std::fs::write(&path, format!("{pem}{}", "\n".repeat(256 * 1024))).unwrap();
+    let error = Certificate::from_pem_file(&path).unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
+
+    let credential = FederatedAssertion::from_file(&path);
+    let entra = Script::default().settings(credential).build().unwrap();
+    let error = entra.send(refresh()).await.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, Toke
 use entra_dev_tenant::DevTenant;
 use tokio::net::TcpListener;
 
-use crate::support::{CLIENT, CLIENT_SECRET, refresh};
+use crate::support::{CLIENT, CLIENT_SECRET, Logs, refresh};
 
 fn client(endpoint: String) -> ConfidentialClient {
     ConfidentialClient::builder()
@@ -29,6 +29,7 @@ async fn the_local_tenant_gives_the_application_its_token() {
         .await
         .unwrap();
     let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
+    let logs = Logs::capture();
     let entra = client(endpoint);
     let scope = format!("api://{CLIENT}/.default");
     let request = TokenRequest::client_credentials([&scope]);
@@ -39,6 +40,10 @@ async fn the_local_tenant_gives_the_application_its_token() {
     let request = TokenRequest::client_credentials(["https://nobody.example/.default"]);
     let error = entra.send(request).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::Misconfigured, "{error}");
+    assert_eq!(logs.count("WARN"), 1);
+    for secret in [CLIENT_SECRET, "s3cr3t", tokens.access_token.expose()] {
+        assert!(!logs.text().contains(secret), "{}", logs.text());
+    }
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) enum Step {
     FailEcho {
         decoded: bool,
     },
-    /// With everything that was sent, in every member.
+    /// With a secret that was sent in every member, and everything in the description.
     Echo(u16),
 }
 
@@ -150,9 +150,16 @@ async fn act(mut step: Step, sent: Bytes) -> Result<Response<Body>, BoxError> {
 }
 
 fn echo(status: u16, sent: &Bytes) -> Response<Body> {
-    let values = form_urlencoded::parse(sent).map(|(_, value)| value.into_owned());
+    let secrets = [
+        "code",
+        "refresh_token",
+        "assertion",
+        "client_assertion",
+        "client_secret",
+    ];
     let all = String::from_utf8_lossy(sent).into_owned();
-    let secret = values.max_by_key(String::len).unwrap_or_default();
+    let form: BTreeMap<_, _> = form_urlencoded::parse(sent).collect();
+    let secret = secrets.iter().find_map(|name| form.get(*name)).unwrap();
     let members = [
         "error",
         "suberror",
