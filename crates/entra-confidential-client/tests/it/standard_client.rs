@@ -8,7 +8,7 @@ use axum::response::Redirect;
 use axum::routing::post;
 use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, TokenRequest};
 use entra_dev_tenant::DevTenant;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::support::{CLIENT, CLIENT_SECRET, Logs, refresh};
 
@@ -90,12 +90,13 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn a_closed_port_is_no_answer() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else gets it, and not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let endpoint = format!(
         "http://{}/t/oauth2/v2.0/token",
-        listener.local_addr().unwrap()
+        socket.local_addr().unwrap()
     );
-    drop(listener);
     let error = client(endpoint).send(refresh()).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
     let text = error.to_string();
