@@ -1,11 +1,13 @@
 //! What the token endpoint answered: read within bounds, and told as tokens or as an error.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
-use http_body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use crate::classify::classify;
@@ -27,14 +29,19 @@ pub(crate) struct Answer {
     body: Option<Bytes>,
 }
 
+/// Not an `async fn`: inside one, the compiler forgets that the error's conversion is into itself, and
+/// the futures of callers would not be known to be `Send`.
+fn read_to_end(body: AnswerBody) -> Pin<Box<dyn Future<Output = ReadBody> + Send>> {
+    Box::pin(Limited::new(body, MOST_BYTES).collect())
+}
+
+type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+type ReadBody = Result<Collected<Bytes>, BoxError>;
+
 impl Answer {
-    pub(crate) async fn read<B>(response: Response<B>) -> Result<Self, BoxError>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
+    pub(crate) async fn read(response: Response<AnswerBody>) -> Result<Self, BoxError> {
         let (head, body) = response.into_parts();
-        let body = match Limited::new(body, MOST_BYTES).collect().await {
+        let body = match read_to_end(body).await {
             Ok(body) => Some(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => None,
             Err(error) => return Err(error),

@@ -142,7 +142,8 @@ impl ConfidentialClient {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, form);
             headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            if let Some(Ok(request_id)) = request_id.map(str::parse) {
+            let request_id = request_id.and_then(|id| HeaderValue::from_str(id).ok());
+            if let Some(request_id) = request_id {
                 headers.insert("client-request-id", request_id);
             }
         }
