@@ -1,0 +1,106 @@
+//! Answers over HTTP.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE,
+    HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::error::{Code, OAuthError};
+
+/// An answer, whole.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+pub(crate) fn of_status(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// JSON that nobody keeps (RFC 6749 §5.1).
+pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
+    let mut answer = of_status(status);
+    *answer.body_mut() = Full::new(value.to_string().into());
+    set(&mut answer, CONTENT_TYPE, "application/json");
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    set(&mut answer, PRAGMA, "no-cache");
+    answer
+}
+
+/// RFC 6749 §5.2.
+pub(crate) fn oauth_error(error: &OAuthError) -> Answer {
+    let body = json!({
+        "error": error.code.as_str(),
+        "error_description": error.description,
+    });
+    let mut answer = json(error.code.status(), &body);
+    if error.code == Code::InvalidClient {
+        set(
+            &mut answer,
+            WWW_AUTHENTICATE,
+            "Basic realm=\"token endpoint\"",
+        );
+    }
+    if let Some(wait) = error.retry_after {
+        set(&mut answer, RETRY_AFTER, &wait.as_secs().max(1).to_string());
+    }
+    answer
+}
+
+/// Sends a browser elsewhere by GET, whatever it came with: never 307 or 308, which would repeat a
+/// form there.
+pub(crate) fn see_other(location: &str) -> Answer {
+    let mut answer = of_status(StatusCode::SEE_OTHER);
+    set(&mut answer, LOCATION, location);
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    set(&mut answer, REFERRER_POLICY, "no-referrer");
+    answer
+}
+
+pub(crate) fn add_cookie(answer: &mut Answer, cookie: &str) {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        answer.headers_mut().append(SET_COOKIE, value);
+    }
+}
+
+/// The method is none of the endpoint's.
+pub(crate) fn method_not_allowed(methods: &str) -> Answer {
+    let mut answer = of_status(StatusCode::METHOD_NOT_ALLOWED);
+    set(&mut answer, ALLOW, methods);
+    answer
+}
+
+/// The answer to a preflight: scripts of any origin may ask, as no cookie counts here.
+pub(crate) fn preflight(methods: &str) -> Answer {
+    let mut answer = of_status(StatusCode::NO_CONTENT);
+    set(&mut answer, ALLOW, methods);
+    set(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, methods);
+    set(
+        &mut answer,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        "authorization, content-type, mcp-protocol-version",
+    );
+    set(&mut answer, ACCESS_CONTROL_MAX_AGE, "86400");
+    for_scripts(answer)
+}
+
+/// Lets scripts of any origin read the answer.
+pub(crate) fn for_scripts(mut answer: Answer) -> Answer {
+    set(&mut answer, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(
+        &mut answer,
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        "www-authenticate, retry-after",
+    );
+    answer
+}

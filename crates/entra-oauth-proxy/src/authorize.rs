@@ -1,0 +1,171 @@
+//! `GET /authorize`: a client asks for a sign-in, and a person is asked whether to agree. Nothing is
+//! stored.
+
+use http::StatusCode;
+
+use crate::answer::{Answer, see_other};
+use crate::client::Client;
+use crate::consent::Asked;
+use crate::cookie::Cookies;
+use crate::engine::{Engine, Return};
+use crate::error::{Code, OAuthError};
+use crate::page::{Obstacle, error_page};
+use crate::params::Params;
+use crate::redirect_uri::RedirectUri;
+
+/// The longest `state` of a client, in bytes: it comes along in a cookie.
+const MOST_STATE: usize = 1_024;
+
+/// The longest `claims` of a client, likewise.
+const MOST_CLAIMS: usize = 512;
+
+/// Why a request is not one.
+enum Fault {
+    /// The client, or where to answer it, cannot be trusted: a person is told, nobody else.
+    Page(&'static str),
+    /// The client is told.
+    Told(Box<(Return, OAuthError)>),
+}
+
+impl Engine {
+    pub(crate) fn authorize(&self, query: &str, cookies: &Cookies, now: u64) -> Answer {
+        match self.asked(query, now) {
+            Ok((client, to, asked)) => self.consent_page(&client, &to, asked, cookies),
+            Err(Fault::Page(title)) => error_page(&Obstacle {
+                status: StatusCode::BAD_REQUEST,
+                title,
+                what_to_do: "Go back to the application and connect it again; if this happens \
+                    again, remove this server from the application and add it anew.",
+            }),
+            Err(Fault::Told(told)) => {
+                let (to, error) = *told;
+                tracing::info!(
+                    error = error.code.as_str(),
+                    "an authorization request was refused"
+                );
+                see_other(&self.with_error(&to, &error))
+            }
+        }
+    }
+
+    fn asked(&self, query: &str, now: u64) -> Result<(Client, Return, Asked), Fault> {
+        let unreadable = |_| Fault::Page("The application's request cannot be read");
+        let params = Params::parse(query).map_err(unreadable)?;
+        let id = params.one("client_id").map_err(unreadable)?;
+        let client = id.and_then(|id| self.clients.find(id, &self.keys));
+        let client = client.ok_or(Fault::Page("The application is not registered here"))?;
+        let uri = params.one("redirect_uri").map_err(unreadable)?;
+        let redirect_uri =
+            uri.and_then(|uri| self.redirect_uri(uri, &client))
+                .ok_or(Fault::Page(
+                    "The application wants the answer at an address that it did not register",
+                ))?;
+        // From here on the client is told, by its own address.
+        let state = params.one("state");
+        let to = Return {
+            redirect_uri,
+            state: state.as_ref().ok().copied().flatten().map(str::to_owned),
+        };
+        let asked = state
+            .map(|_| ())
+            .and_then(|()| self.asked_of(&client, &to, &params, now));
+        match asked {
+            Ok(asked) => Ok((client, to, asked)),
+            Err(error) => Err(Fault::Told(Box::new((to, error)))),
+        }
+    }
+
+    /// The URI, if it is one that the client registered and that is allowed today.
+    pub(crate) fn redirect_uri(&self, uri: &str, client: &Client) -> Option<RedirectUri> {
+        let uri = RedirectUri::parse(uri, &self.allow_list).ok()?;
+        let mut registered = client.redirect_uris.iter();
+        registered
+            .any(|registered| uri.is(registered))
+            .then_some(uri)
+    }
+
+    fn asked_of(
+        &self,
+        client: &Client,
+        to: &Return,
+        params: &Params,
+        now: u64,
+    ) -> Result<Asked, OAuthError> {
+        let invalid = |text| OAuthError::new(Code::InvalidRequest, text);
+        if to
+            .state
+            .as_ref()
+            .is_some_and(|state| state.len() > MOST_STATE)
+        {
+            return Err(invalid("state is longer than 1024 bytes"));
+        }
+        if params.one("request")?.is_some() {
+            return Err(OAuthError::new(
+                Code::RequestNotSupported,
+                "request objects are not supported",
+            ));
+        }
+        if params.one("request_uri")?.is_some() {
+            return Err(OAuthError::new(
+                Code::RequestUriNotSupported,
+                "request_uri is not supported",
+            ));
+        }
+        if params.required("response_type")? != "code" {
+            return Err(OAuthError::new(
+                Code::UnsupportedResponseType,
+                "response_type must be code",
+            ));
+        }
+        if params
+            .one("response_mode")?
+            .is_some_and(|mode| mode != "query")
+        {
+            return Err(invalid("response_mode must be query"));
+        }
+        let challenge = params.required("code_challenge")?;
+        // Left out, it is plain (RFC 7636 §4.3).
+        if params.one("code_challenge_method")? != Some("S256") {
+            return Err(invalid("code_challenge_method must be S256"));
+        }
+        if !is_s256(challenge) {
+            return Err(invalid("code_challenge is no SHA-256 in base64url"));
+        }
+        self.resource.check(params)?;
+        let granted = self.scopes.grant(params.one("scope")?)?;
+        Ok(Asked {
+            client: client.hash.clone(),
+            may_refresh: client.may_refresh,
+            redirect_uri: to.redirect_uri.as_str().to_owned(),
+            state: to.state.clone(),
+            challenge: challenge.to_owned(),
+            names: granted.names,
+            shown: granted.shown,
+            claims: claims(params)?,
+            at: now,
+            cookie: String::new(),
+        })
+    }
+}
+
+/// A claims request (OpenID Connect Core §5.5): what a claims challenge said.
+fn claims(params: &Params) -> Result<Option<String>, OAuthError> {
+    let Some(text) = params.one("claims")? else {
+        return Ok(None);
+    };
+    let is_object = |text: &str| {
+        serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object())
+    };
+    match text.len() <= MOST_CLAIMS && is_object(text) {
+        true => Ok(Some(text.to_owned())),
+        false => Err(OAuthError::new(
+            Code::InvalidRequest,
+            "claims is no JSON object of at most 512 bytes",
+        )),
+    }
+}
+
+/// 32 bytes in base64url.
+fn is_s256(challenge: &str) -> bool {
+    crate::keys::from_base64url(challenge).is_some_and(|bytes| bytes.len() == 32)
+}

@@ -1,0 +1,387 @@
+//! The settings of a proxy.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, Credential};
+use http::{Request, Response};
+use http_body::Body;
+use tower_entra_auth::{BoxError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
+use tower_service::Service;
+
+use crate::client::FixedClient;
+use crate::engine::Lifetimes;
+use crate::keys::ProxyKeys;
+use crate::store::{MemoryStore, Store};
+
+/// Settings of an [`EntraOAuthProxy`](crate::EntraOAuthProxy); begin with
+/// [`EntraOAuthProxy::builder`](crate::EntraOAuthProxy::builder).
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`tenant`](Self::tenant), [`tenancy`](Self::tenancy) | none: required |
+/// | [`client_id`](Self::client_id) | none: required |
+/// | [`credential`](Self::credential) | none: required |
+/// | [`public_url`](Self::public_url) | none: required |
+/// | [`resource`](Self::resource) | none: required |
+/// | [`required_scopes`](Self::required_scopes) | none: at least one is required |
+/// | [`optional_scopes`](Self::optional_scopes) | none |
+/// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
+/// | [`identifier_uri`](Self::identifier_uri) | `api://{client id}` |
+/// | [`resource_name`](Self::resource_name) | the resource's host |
+/// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
+/// | [`store`](Self::store) | [`MemoryStore`]: likewise |
+/// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe |
+/// | [`without_registration`](Self::without_registration) | off: clients register themselves |
+/// | [`fixed_client`](Self::fixed_client) | none |
+/// | [`prompt`](Self::prompt) | none: Entra decides |
+/// | [`access_token_lifetime`](Self::access_token_lifetime) | 1 hour |
+/// | [`idle_lifetime`](Self::idle_lifetime) | 30 days |
+/// | [`session_lifetime`](Self::session_lifetime) | 90 days |
+/// | [`rotation_grace`](Self::rotation_grace) | 60 s |
+/// | [`grant_check_interval`](Self::grant_check_interval) | 30 s |
+/// | [`pass_through`](Self::pass_through) | off: tokens of this server's own |
+/// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
+/// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
+/// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
+/// | [`clock`](Self::clock) | the system's |
+/// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
+#[must_use = "nobody can sign in before build()"]
+pub struct EntraOAuthProxyBuilder {
+    pub(crate) auth: EntraAuthBuilder,
+    pub(crate) entra: ConfidentialClientBuilder,
+    pub(crate) has_credential: bool,
+    pub(crate) public_url: Option<String>,
+    pub(crate) resource: Option<String>,
+    pub(crate) resource_name: Option<String>,
+    pub(crate) identifier_uri: Option<String>,
+    pub(crate) required_scopes: Vec<String>,
+    pub(crate) optional_scopes: Vec<String>,
+    pub(crate) additional_scopes: Vec<String>,
+    pub(crate) keys: Option<ProxyKeys>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) allow_list: Option<Vec<String>>,
+    pub(crate) registration: bool,
+    pub(crate) fixed_clients: Vec<FixedClient>,
+    pub(crate) prompt: Option<Prompt>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) pass_through: bool,
+    pub(crate) requires_resource: bool,
+    pub(crate) accepts_parents: bool,
+    pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+/// What Entra is to ask of a user who is signed in already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Prompt {
+    /// Which account to take.
+    SelectAccount,
+    /// To sign in again.
+    Login,
+    /// To consent again. Where users may not consent themselves, they cannot get past this.
+    Consent,
+}
+
+impl Prompt {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::SelectAccount => "select_account",
+            Self::Login => "login",
+            Self::Consent => "consent",
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl EntraOAuthProxyBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            auth: EntraAuth::builder(),
+            entra: ConfidentialClient::builder(),
+            has_credential: false,
+            public_url: None,
+            resource: None,
+            resource_name: None,
+            identifier_uri: None,
+            required_scopes: Vec::new(),
+            optional_scopes: Vec::new(),
+            additional_scopes: Vec::new(),
+            keys: None,
+            store: Arc::new(MemoryStore::new()),
+            allow_list: None,
+            registration: true,
+            fixed_clients: Vec::new(),
+            prompt: None,
+            lifetimes: Lifetimes {
+                access_token: 60 * MINUTE,
+                idle: 30 * DAY,
+                session: 90 * DAY,
+                grace: MINUTE,
+                grant_check: MINUTE / 2,
+            },
+            pass_through: false,
+            requires_resource: false,
+            accepts_parents: false,
+            clock: Arc::new(SystemTime::now),
+        }
+    }
+
+    /// The tenant whose users sign in: its id, from the Overview page of Microsoft Entra ID. See
+    /// [`EntraAuthBuilder::tenant`].
+    pub fn tenant(self, id: impl Into<String>) -> Self {
+        self.auth(|auth| auth.tenant(id))
+    }
+
+    /// Whose users sign in, where it is more than one tenant's. See [`EntraAuthBuilder::tenancy`].
+    pub fn tenancy(self, tenancy: Tenancy) -> Self {
+        self.auth(|auth| auth.tenancy(tenancy))
+    }
+
+    /// The application (client) id of the app registration, which is client and API in one: it has the
+    /// [redirect URI](crate::EntraOAuthProxy::redirect_uri) under the platform "Web", exposes the scopes,
+    /// and issues v2 tokens (`requestedAccessTokenVersion` 2).
+    pub fn client_id(self, id: impl Into<String>) -> Self {
+        self.auth(|auth| auth.client_id(id))
+    }
+
+    /// Tenant, client id and cloud from the environment: see [`EntraAuthBuilder::environment`].
+    pub fn environment(self) -> Self {
+        self.auth(EntraAuthBuilder::environment)
+    }
+
+    /// How this server proves to Entra that it is the application: a
+    /// [`Secret`](crate::Secret), a [`Certificate`](crate::Certificate) or a
+    /// [`FederatedAssertion`](crate::FederatedAssertion).
+    pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
+        self.entra = self.entra.credential(credential);
+        self.has_credential = true;
+        self
+    }
+
+    /// The URL under which browsers and clients reach this server, which is also its issuer: `https`,
+    /// or `http` on loopback, without a slash at its end. It is never taken from a request. With a
+    /// path, such as `https://mcp.example.com/oauth`, the endpoints are under that.
+    ///
+    /// Clients keep what they registered under it: another one makes all of them register anew.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into());
+        self
+    }
+
+    /// The resource that tokens are for: the URL of the API as clients know it, such as
+    /// `https://mcp.example.com/mcp`.
+    pub fn resource(mut self, url: impl Into<String>) -> Self {
+        self.resource = Some(url.into());
+        self
+    }
+
+    /// What people read as the name of the resource, on the consent page and in its metadata.
+    pub fn resource_name(mut self, name: impl Into<String>) -> Self {
+        self.resource_name = Some(name.into());
+        self
+    }
+
+    /// The Application ID URI of the app registration, if it is not `api://{client id}`: what stands
+    /// before its scopes at Entra.
+    pub fn identifier_uri(mut self, uri: impl Into<String>) -> Self {
+        self.identifier_uri = Some(uri.into());
+        self
+    }
+
+    /// The scopes that every token needs, by their short names (`Mcp.Access`). They are asked for
+    /// whatever a client asks for, and [the Layer](crate::EntraOAuthProxy::layer) requires them.
+    /// Scopes of OpenID Connect may stand among them, and are asked of Entra only.
+    pub fn required_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.required_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Scopes that a token may have, by their short names. No metadata names them: a client learns of
+    /// one by the 403 of a route that [requires](EntraAuth::require) it, and asks for it then.
+    pub fn optional_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.optional_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Scopes that are sent to Entra's authorization endpoint as they are, such as
+    /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
+    /// Nothing is validated or advertised of them, and no token has them: to call another API in the
+    /// user's name takes the on-behalf-of exchange.
+    pub fn additional_authorize_scopes<S: Into<String>>(
+        mut self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.additional_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// The keys of this server. Set them where there is more than one instance, and where clients are
+    /// to stay signed in over a restart.
+    pub fn keys(mut self, keys: ProxyKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Where grants and codes are kept.
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Arc::new(store);
+        self
+    }
+
+    /// Answers are sent to these addresses alone: origins (`https://claude.ai`, `http://localhost` for
+    /// any port) and schemes of applications (`cursor:`). With a scheme on the list, any URI of it is
+    /// accepted.
+    pub fn redirect_allow_list<S: Into<String>>(
+        mut self,
+        entries: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let entries = entries.into_iter().map(Into::into);
+        self.allow_list.get_or_insert_default().extend(entries);
+        self
+    }
+
+    /// Clients cannot register themselves: only [fixed ones](Self::fixed_client) are known.
+    pub fn without_registration(mut self) -> Self {
+        self.registration = false;
+        self
+    }
+
+    /// A client that is known in advance. Several calls add up.
+    pub fn fixed_client(mut self, client: FixedClient) -> Self {
+        self.fixed_clients.push(client);
+        self
+    }
+
+    /// What Entra is to ask of users who are signed in already. A client's own `prompt` is never passed
+    /// on.
+    pub fn prompt(mut self, prompt: Prompt) -> Self {
+        self.prompt = Some(prompt);
+        self
+    }
+
+    /// How long an access token is good: 1 minute to 24 hours. For so long a user who has left may go
+    /// on, at most.
+    pub fn access_token_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.access_token = span;
+        self
+    }
+
+    /// How long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then.
+    pub fn idle_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.idle = span;
+        self
+    }
+
+    /// How long a sign-in lasts however often it is refreshed: 1 hour to a year.
+    pub fn session_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.session = span;
+        self
+    }
+
+    /// How long a refresh token works on after another took its place, for a client that did not get
+    /// the answer: at most 2 minutes. Used later, it ends the sign-in.
+    pub fn rotation_grace(mut self, span: Duration) -> Self {
+        self.lifetimes.grace = span;
+        self
+    }
+
+    /// How often it is looked up whether a sign-in was ended, for its access tokens: at most 5 minutes;
+    /// zero with every request.
+    pub fn grant_check_interval(mut self, span: Duration) -> Self {
+        self.lifetimes.grant_check = span;
+        self
+    }
+
+    /// Clients get Entra's own access tokens, whose audience is the app registration, instead of
+    /// tokens of this server. Then ending a sign-in does not end its access tokens, and every client of
+    /// the app registration's API holds the same kind of token.
+    pub fn pass_through(mut self) -> Self {
+        self.pass_through = true;
+        self
+    }
+
+    /// A client must name the resource (RFC 8707).
+    pub fn require_resource(mut self) -> Self {
+        self.requires_resource = true;
+        self
+    }
+
+    /// A client may name the resource by a parent path on the same origin, as some do by mistake.
+    pub fn accept_parent_resource(mut self) -> Self {
+        self.accepts_parents = true;
+        self
+    }
+
+    /// The national cloud. See [`EntraAuthBuilder::cloud`].
+    pub fn cloud(self, cloud: Cloud) -> Self {
+        self.auth(|auth| auth.cloud(cloud))
+    }
+
+    /// A tenant of External ID. See [`EntraAuthBuilder::external_id`].
+    pub fn external_id(self, host: impl Into<String>) -> Self {
+        self.auth(|auth| auth.external_id(host))
+    }
+
+    /// Where Entra is: for a development tenant. See [`EntraAuthBuilder::metadata_endpoint`].
+    pub fn metadata_endpoint(self, url: impl Into<String>) -> Self {
+        self.auth(|auth| auth.metadata_endpoint(url))
+    }
+
+    /// Any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy
+    /// sets itself (audience, protected resource, reissued tokens) it sets after this.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().auth(|auth| auth.refuse_guests());
+    /// ```
+    pub fn auth(mut self, change: impl FnOnce(EntraAuthBuilder) -> EntraAuthBuilder) -> Self {
+        self.auth = change(self.auth);
+        self
+    }
+
+    /// The wall clock.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        let clock = Arc::new(clock);
+        self.clock = clock.clone();
+        let of_auth = Arc::clone(&clock);
+        self.auth = self.auth.clock(move || of_auth());
+        self.entra = self.entra.clock(move || clock());
+        self
+    }
+
+    /// The HTTP client by which Entra is asked: any tower service. It must not follow redirects.
+    pub fn http_client<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.auth = self.auth.http_client(service.clone());
+        self.entra = self.entra.http_client(service);
+        self
+    }
+}
+
+impl fmt::Debug for EntraOAuthProxyBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("EntraOAuthProxyBuilder")
+            .field("public_url", &self.public_url)
+            .field("resource", &self.resource)
+            .field("required_scopes", &self.required_scopes)
+            .field("fixed_clients", &self.fixed_clients)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,302 @@
+//! Clients: those that registered themselves, whose registration is in their id, and those that an
+//! operator named.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
+
+use crate::error::{Code, OAuthError};
+use crate::keys::{Keyring, Purpose, base64url, from_base64url, hash, is_same};
+use crate::params::Params;
+
+/// A client that is known in advance: for products that want an id, and perhaps a secret, typed in.
+#[derive(Clone)]
+#[must_use = "it is not known before it is given to the builder"]
+pub struct FixedClient {
+    pub(crate) id: String,
+    pub(crate) secret: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) redirect_uris: Vec<String>,
+}
+
+impl FixedClient {
+    /// A client without a secret: PKCE alone tells it from others.
+    pub fn public(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            secret: None,
+            name: None,
+            redirect_uris: Vec::new(),
+        }
+    }
+
+    /// A client with a secret, which it sends by `client_secret_basic` or `client_secret_post`.
+    pub fn confidential(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self {
+            secret: Some(secret.into()),
+            ..Self::public(id)
+        }
+    }
+
+    /// Where its answers may be sent: at least one.
+    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uris.push(uri.into());
+        self
+    }
+
+    /// What people read as its name. Default: its id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+impl fmt::Debug for FixedClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("FixedClient")
+            .field("id", &self.id)
+            .field("has_secret", &self.secret.is_some())
+            .field("redirect_uris", &self.redirect_uris)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a registration says: kept in the client's id, encrypted. The names are short, as it is in
+/// every URL.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Registration {
+    #[serde(rename = "r")]
+    pub(crate) redirect_uris: Vec<String>,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(rename = "m")]
+    pub(crate) method: Method,
+    #[serde(rename = "a")]
+    pub(crate) application_type: ApplicationType,
+    /// Whether it asked for refresh tokens.
+    #[serde(rename = "g")]
+    pub(crate) may_refresh: bool,
+    #[serde(rename = "t")]
+    pub(crate) issued_at: u64,
+}
+
+/// How a client proves at the token endpoint who it is (RFC 7591 §2).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum Method {
+    #[serde(rename = "n")]
+    None,
+    #[serde(rename = "b")]
+    Basic,
+    #[serde(rename = "p")]
+    Post,
+}
+
+impl Method {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "client_secret_basic",
+            Self::Post => "client_secret_post",
+        }
+    }
+}
+
+/// OpenID Connect Dynamic Registration §2. Kept and returned; it decides nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum ApplicationType {
+    #[serde(rename = "n")]
+    Native,
+    #[serde(rename = "w")]
+    Web,
+}
+
+/// A client, however it is known.
+pub(crate) struct Client {
+    /// What is stored and logged in place of the id.
+    pub(crate) hash: String,
+    pub(crate) name: Option<String>,
+    pub(crate) redirect_uris: Vec<String>,
+    pub(crate) may_refresh: bool,
+    /// Whether an operator vouches for it.
+    pub(crate) is_fixed: bool,
+    secret: Secret,
+}
+
+enum Secret {
+    /// It has none.
+    None,
+    /// It follows from the id.
+    OfId,
+    Fixed(String),
+}
+
+/// The clients that there are.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) fixed: Vec<FixedClient>,
+    /// Whether clients may register themselves.
+    pub(crate) registration: bool,
+}
+
+/// The longest id of a client: it goes into URLs.
+pub(crate) const MOST_ID: usize = 2_048;
+
+/// The id of a registration; `None` if it would be too long.
+pub(crate) fn id_of(registration: &Registration, keys: &Keyring) -> Option<String> {
+    let text = serde_json::to_vec(registration).ok()?;
+    let id = base64url(&keys.seal(Purpose::ClientId, b"", &text)?);
+    (id.len() <= MOST_ID).then_some(id)
+}
+
+pub(crate) fn secret_of(id: &str, keys: &Keyring) -> String {
+    base64url(&keys.tag(Purpose::ClientSecret, id.as_bytes()))
+}
+
+impl Clients {
+    pub(crate) fn find(&self, id: &str, keys: &Keyring) -> Option<Client> {
+        if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.id == id) {
+            return Some(Client {
+                hash: hash(id),
+                name: Some(fixed.name.clone().unwrap_or_else(|| id.to_owned())),
+                redirect_uris: fixed.redirect_uris.clone(),
+                may_refresh: true,
+                is_fixed: true,
+                secret: fixed.secret.clone().map_or(Secret::None, Secret::Fixed),
+            });
+        }
+        if !self.registration || id.len() > MOST_ID {
+            return None;
+        }
+        let text = keys.open(Purpose::ClientId, b"", &from_base64url(id)?)?;
+        let registration: Registration = serde_json::from_slice(&text).ok()?;
+        Some(Client {
+            hash: hash(id),
+            name: registration.name,
+            redirect_uris: registration.redirect_uris,
+            may_refresh: registration.may_refresh,
+            is_fixed: false,
+            secret: match registration.method {
+                Method::None => Secret::None,
+                Method::Basic | Method::Post => Secret::OfId,
+            },
+        })
+    }
+
+    /// The client that a request to the token endpoint is of, with its id.
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        keys: &Keyring,
+    ) -> Result<(String, Client), OAuthError> {
+        let refused = || {
+            OAuthError::new(
+                Code::InvalidClient,
+                "the client is unknown, or its secret is wrong",
+            )
+        };
+        let basic = basic_credentials(headers)?;
+        let in_form = params.one("client_id")?;
+        let secret_in_form = params.one("client_secret")?;
+        let (id, secrets) = match (basic, in_form) {
+            (Some(_), _) if secret_in_form.is_some() => {
+                return Err(OAuthError::new(
+                    Code::InvalidRequest,
+                    "the client is authenticated in two ways; use one",
+                ));
+            }
+            (Some(basic), in_form) => {
+                let ids = basic.ids();
+                let id = ids
+                    .iter()
+                    .find(|id| in_form.is_none_or(|other| other == **id));
+                let id = id.ok_or_else(|| {
+                    OAuthError::new(
+                        Code::InvalidRequest,
+                        "client_id is not that of Authorization",
+                    )
+                })?;
+                (id.clone(), basic.secrets())
+            }
+            (None, Some(id)) => (
+                id.to_owned(),
+                secret_in_form.into_iter().map(str::to_owned).collect(),
+            ),
+            (None, None) => return Err(refused()),
+        };
+        let client = self.find(&id, keys).ok_or_else(refused)?;
+        let is_right = match &client.secret {
+            Secret::None => secrets.iter().all(String::is_empty),
+            Secret::OfId => secrets.iter().any(|secret| {
+                from_base64url(secret)
+                    .is_some_and(|tag| keys.has_tag(Purpose::ClientSecret, id.as_bytes(), &tag))
+            }),
+            Secret::Fixed(expected) => secrets.iter().any(|secret| is_same(secret, expected)),
+        };
+        match is_right {
+            true => Ok((id, client)),
+            false => Err(refused()),
+        }
+    }
+}
+
+/// `Authorization: Basic` (RFC 7617), as it is and as RFC 6749 §2.3.1 would have it, form-encoded:
+/// clients do either.
+struct Basic {
+    plain: (String, String),
+}
+
+impl Basic {
+    fn ids(&self) -> [String; 2] {
+        [self.plain.0.clone(), decoded(&self.plain.0)]
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![self.plain.1.clone(), decoded(&self.plain.1)]
+    }
+}
+
+fn decoded(text: &str) -> String {
+    // One value without a name: everything else would end it.
+    let text = text.replace('&', "%26").replace('=', "%3D");
+    let mut pairs = form_urlencoded::parse(text.as_bytes());
+    pairs
+        .next()
+        .map(|(value, _)| value.into_owned())
+        .unwrap_or_default()
+}
+
+fn basic_credentials(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
+    let malformed = || {
+        OAuthError::new(
+            Code::InvalidClient,
+            "Authorization is not Basic with id and secret",
+        )
+    };
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let value = value.to_str().map_err(|_| malformed())?;
+    let (scheme, credentials) = value.split_once(' ').ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return Err(malformed());
+    }
+    let text = STANDARD.decode(credentials.trim()).ok();
+    let text = text
+        .and_then(|text| String::from_utf8(text).ok())
+        .ok_or_else(malformed)?;
+    let (id, secret) = text.split_once(':').ok_or_else(malformed)?;
+    Ok(Some(Basic {
+        plain: (id.to_owned(), secret.to_owned()),
+    }))
+}

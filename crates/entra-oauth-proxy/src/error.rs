@@ -1,0 +1,86 @@
+//! Errors in the words of OAuth.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// What a client is told. The description never holds a value that came from outside, nor a word of
+/// Entra's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OAuthError {
+    pub(crate) code: Code,
+    pub(crate) description: Cow<'static, str>,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Code {
+    AccessDenied,
+    InvalidClient,
+    InvalidClientMetadata,
+    InvalidGrant,
+    InvalidRedirectUri,
+    InvalidRequest,
+    InvalidScope,
+    InvalidTarget,
+    RequestNotSupported,
+    RequestUriNotSupported,
+    ServerError,
+    TemporarilyUnavailable,
+    UnsupportedGrantType,
+    UnsupportedResponseType,
+}
+
+impl Code {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+        }
+    }
+
+    /// Where it is answered as JSON. What the server cannot do now is 503, whosever fault: clients
+    /// keep what they have, and ask again.
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::ServerError | Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl OAuthError {
+    pub(crate) fn new(code: Code, description: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            description: description.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Something that this server needs does not answer.
+    pub(crate) fn unavailable(retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after: Some(retry_after.unwrap_or(Self::RETRY_AFTER)),
+            ..Self::new(Code::TemporarilyUnavailable, "try again in a few seconds")
+        }
+    }
+
+    /// When to ask again, where nobody else says it.
+    const RETRY_AFTER: Duration = Duration::from_secs(5);
+}

@@ -1,0 +1,187 @@
+//! Grants: that a user lets a client use the resource, and the tokens that come of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::consent::Asked;
+use crate::engine::Engine;
+use crate::keys::{Purpose, base64url, from_base64url, hash, random_text};
+use crate::user::User;
+
+/// Entra's tokens of a user: never handed to anybody, unless passing them through is set.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Upstream {
+    pub(crate) access_token: String,
+    /// In seconds since 1970.
+    pub(crate) expires_at: u64,
+    pub(crate) refresh_token: Option<String>,
+}
+
+/// A grant, as it is stored (encrypted).
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct Grant {
+    pub(crate) client: String,
+    pub(crate) may_refresh: bool,
+    /// The scopes that were asked for, and how they were written.
+    pub(crate) names: Vec<String>,
+    pub(crate) shown: Vec<String>,
+    pub(crate) user: User,
+    pub(crate) upstream: Upstream,
+    /// How often the refresh token was replaced.
+    pub(crate) generation: u32,
+    /// When it was last, in seconds since 1970.
+    pub(crate) rotated_at: u64,
+    /// When it ends, whatever happens.
+    pub(crate) ends_at: u64,
+}
+
+/// An authorization code, as it is stored, by its hash.
+#[derive(Deserialize, Serialize)]
+pub(crate) enum CodeRecord {
+    /// It has not been used.
+    Fresh(Box<Fresh>),
+    /// It came to this grant.
+    Used { grant: String },
+}
+
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Fresh {
+    pub(crate) asked: Asked,
+    pub(crate) user: User,
+    pub(crate) upstream: Upstream,
+}
+
+/// A refresh token, read: nothing of it is stored anywhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RefreshToken {
+    pub(crate) grant: String,
+    pub(crate) generation: u32,
+}
+
+/// Where a grant is kept.
+pub(crate) fn grant_key(id: &str) -> String {
+    format!("grant/{id}")
+}
+
+/// Where a code is kept: whoever reads the store learns no code.
+pub(crate) fn code_key(code: &str) -> String {
+    format!("code/{}", hash(code))
+}
+
+/// Where it is kept that a browser came back with this state.
+pub(crate) fn arrival_key(nonce: &str) -> String {
+    format!("arrival/{}", hash(nonce))
+}
+
+/// Where it is kept what Entra demands of a client's next sign-in.
+pub(crate) fn claims_key(client: &str) -> String {
+    format!("claims/{client}")
+}
+
+/// How many characters of a grant's id there are in a refresh token.
+const ID_LEN: usize = 24;
+
+pub(crate) fn new_grant_id() -> String {
+    random_text::<18>()
+}
+
+impl Grant {
+    pub(crate) fn new(fresh: &Fresh, engine: &Engine, now: u64) -> Self {
+        let Fresh {
+            asked,
+            user,
+            upstream,
+        } = fresh;
+        Self {
+            client: asked.client.clone(),
+            may_refresh: asked.may_refresh,
+            names: asked.names.clone(),
+            shown: asked.shown.clone(),
+            user: user.clone(),
+            upstream: upstream.clone(),
+            generation: 0,
+            rotated_at: now,
+            ends_at: now.saturating_add(engine.lifetimes.session.as_secs()),
+        }
+    }
+
+    /// For how long it is stored after this moment, in seconds.
+    pub(crate) fn time_to_live(&self, engine: &Engine, now: u64) -> u64 {
+        let left = self.ends_at.saturating_sub(now);
+        // Without refresh tokens it lasts as long as its only access token.
+        let idle = match self.may_refresh {
+            true => engine.lifetimes.idle.as_secs(),
+            false => engine.lifetimes.access_token.as_secs() + 600,
+        };
+        left.min(idle)
+    }
+}
+
+impl Engine {
+    /// The token with its tag: it depends on nothing but the grant and its generation.
+    pub(crate) fn refresh_token(&self, token: &RefreshToken) -> String {
+        let message = message(token);
+        let tag = self.keys.tag(Purpose::RefreshToken, &message);
+        base64url(&[message, tag].concat())
+    }
+
+    /// The token, if it was made here.
+    pub(crate) fn read_refresh_token(&self, text: &str) -> Option<RefreshToken> {
+        let bytes = from_base64url(text)?;
+        let (message, tag) = bytes.split_at_checked(4 + ID_LEN)?;
+        if !self.keys.has_tag(Purpose::RefreshToken, message, tag) {
+            return None;
+        }
+        let (generation, grant) = message.split_at_checked(4)?;
+        Some(RefreshToken {
+            grant: String::from_utf8(grant.to_vec()).ok()?,
+            generation: u32::from_be_bytes(generation.try_into().ok()?),
+        })
+    }
+
+    /// An access token of our own (RFC 9068); `None` if it cannot be signed.
+    pub(crate) fn access_token(
+        &self,
+        client_id: &str,
+        grant_id: &str,
+        user: &User,
+        scopes: &[String],
+        now: u64,
+    ) -> Option<String> {
+        let mut claims = user.claims.clone();
+        let subject = claims.remove("sub");
+        let own: Map<String, Value> = [
+            ("iss", json!(self.urls.public)),
+            ("aud", json!(self.resource.url)),
+            // Entra's, which is the user's for this application.
+            (
+                "sub",
+                subject
+                    .or_else(|| claims.get("oid").cloned())
+                    .unwrap_or_default(),
+            ),
+            ("client_id", json!(client_id)),
+            ("scope", json!(scopes.join(" "))),
+            ("iat", json!(now)),
+            (
+                "exp",
+                json!(now.saturating_add(self.lifetimes.access_token.as_secs())),
+            ),
+            ("jti", json!(random_text::<18>())),
+            ("gid", json!(grant_id)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        claims.extend(own);
+        self.keys.sign(|key_id| {
+            let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": key_id });
+            let part = |value: &Value| base64url(value.to_string().as_bytes());
+            format!("{}.{}", part(&header), part(&Value::Object(claims)))
+        })
+    }
+}
+
+fn message(token: &RefreshToken) -> Vec<u8> {
+    [&token.generation.to_be_bytes()[..], token.grant.as_bytes()].concat()
+}

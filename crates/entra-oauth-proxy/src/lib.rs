@@ -1,0 +1,139 @@
+//! An OAuth authorization server in front of Microsoft Entra ID, for clients that register themselves.
+//!
+//! ```no_run
+//! use axum::{Router, routing::post};
+//! use entra_oauth_proxy::{EntraOAuthProxy, Secret};
+//!
+//! fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//!     let proxy = EntraOAuthProxy::builder()
+//!         .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+//!         .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+//!         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?)
+//!         .public_url("https://mcp.example.com")
+//!         .resource("https://mcp.example.com/mcp")
+//!         .required_scopes(["Mcp.Access"])
+//!         .build()?;
+//!
+//!     Ok(Router::new()
+//!         .route("/mcp", post(|| async { "…" }))
+//!         .layer(proxy.layer())
+//!         .merge(proxy.routes())) // after the Layer, so outside: open
+//! }
+//! ```
+//!
+//! MCP clients discover an authorization server, register themselves, name the resource that they
+//! want a token for, and expect a new refresh token with each refresh. Entra knows none of it. This
+//! server does, and is one confidential client of Entra's towards the other side. Users sign in at
+//! Entra; clients get tokens of this server (RFC 9068), which say who the user is and are good for
+//! the one resource alone; the [Layer](EntraOAuthProxy::layer) accepts them, and Entra's own beside
+//! them.
+//!
+//! # The way of a sign-in
+//!
+//! 1. `GET /.well-known/…`: the client learns where everything is.
+//! 2. `POST /register`: it gets an id that is its own registration, encrypted. Nothing is stored.
+//! 3. `GET /authorize`: client, redirect URI, resource and scopes are checked; a person reads who asks,
+//!    for what, and where the answer goes. Nothing is stored.
+//! 4. `POST /consent`: the person agreed, in this browser. It goes to Entra with a cookie that holds
+//!    what is under way, encrypted.
+//! 5. `GET /callback`: the same browser comes back. The code is redeemed, the access token verified by
+//!    the rules of the Layer, the id token's nonce compared. Only then is there a code for the
+//!    client, good for a minute.
+//! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens.
+//! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
+//!    where its own token is about to end.
+//!
+//! # What is kept, and where
+//!
+//! | what | where | for how long |
+//! |---|---|---|
+//! | a registration | in the client's id | until its key is taken off the list |
+//! | what a person is asked to agree to | in the page's form | 15 minutes |
+//! | what is under way at Entra | in the browser's cookie | 15 minutes |
+//! | that a browser came back, that a code was used | in the [`Store`] | 30 minutes |
+//! | a code, by its hash | in the store | 1 minute |
+//! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
+//! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
+//!
+//! What leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), by [keys](ProxyKeys)
+//! of its own for each purpose.
+//!
+//! # Answers
+//!
+//! A client always gets an answer in the words of OAuth, and a person always a page. What Entra says
+//! goes into the log, never to either.
+//!
+//! | situation | answer |
+//! |---|---|
+//! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
+//! | another resource than this one | `invalid_target` |
+//! | the person says no, here or at Entra | `access_denied` |
+//! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
+//! | Entra does not accept this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
+//! | Entra or the store does not answer | `temporarily_unavailable`; 503 at the token endpoint, and no token is lost |
+//! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
+//! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
+//!
+//! # Features
+//!
+//! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
+//!   service for any server.
+//! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
+//!   [`EntraOAuthProxyBuilder::http_client`].
+//! - `testing`: the conformance suite for stores. As a dev-dependency only.
+
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
+
+mod answer;
+mod authorize;
+#[cfg(feature = "axum")]
+mod axum;
+mod build;
+mod build_error;
+mod builder;
+mod client;
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod consent;
+mod cookie;
+mod engine;
+mod error;
+mod grant;
+mod keys;
+mod layer;
+mod metadata;
+mod page;
+mod params;
+mod proxy;
+mod redirect_uri;
+mod registration;
+mod scopes;
+mod service;
+mod sign_in;
+mod store;
+mod token;
+mod user;
+
+#[doc = include_str!("../docs/engine.md")]
+pub mod engine_of_our_own {}
+
+pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
+/// The Layer's own crate.
+pub use tower_entra_auth;
+
+pub use crate::build_error::BuildError;
+pub use crate::builder::{EntraOAuthProxyBuilder, Prompt};
+pub use crate::client::FixedClient;
+pub use crate::keys::{InvalidKeys, ProxyKeys};
+pub use crate::layer::ProxyLayer;
+pub use crate::proxy::EntraOAuthProxy;
+pub use crate::service::ProxyService;
+pub use crate::store::{MemoryStore, Store, StoreError, Stored};
+
+/// The README's snippet, compiled.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

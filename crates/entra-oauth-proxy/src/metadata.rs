@@ -1,0 +1,33 @@
+//! What clients learn of this server before they ask anything (RFC 8414).
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::client::Method;
+use crate::engine::Engine;
+use crate::scopes::OFFLINE_ACCESS;
+
+impl Engine {
+    /// The document of the authorization server: it names only what works.
+    pub(crate) fn metadata(&self) -> Bytes {
+        let methods = [Method::None, Method::Basic, Method::Post].map(Method::as_str);
+        let offered = self.scopes.required.iter().map(String::as_str);
+        let offered: Vec<&str> = offered.chain([OFFLINE_ACCESS]).collect();
+        let mut document = json!({
+            "issuer": self.urls.public,
+            "authorization_endpoint": self.urls.endpoint("/authorize"),
+            "token_endpoint": self.urls.endpoint("/token"),
+            "scopes_supported": offered,
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_methods_supported": methods,
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": true,
+        });
+        if self.clients.registration {
+            document["registration_endpoint"] = Value::from(self.urls.endpoint("/register"));
+        }
+        document.to_string().into()
+    }
+}

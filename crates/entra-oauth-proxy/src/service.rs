@@ -1,0 +1,337 @@
+//! The endpoints as a tower service: for any HTTP server.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full, Limited};
+use tower_service::Service;
+
+use crate::answer::{
+    Answer, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
+};
+use crate::cookie::Cookies;
+use crate::error::{Code, OAuthError};
+use crate::proxy::EntraOAuthProxy;
+use crate::registration;
+
+/// Answers the endpoints of the proxy, and 404 elsewhere; made by
+/// [`EntraOAuthProxy::service`](EntraOAuthProxy::service) and its neighbours.
+///
+/// It looks at the path, the method, cookies and the form; never at `Host` or any header of a proxy on
+/// the way.
+#[derive(Clone)]
+pub struct ProxyService {
+    proxy: EntraOAuthProxy,
+    part: Part,
+}
+
+/// Which endpoints, by which paths.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    /// All, by their whole paths.
+    All,
+    /// The documents at the root of the host.
+    WellKnown,
+    /// The others, by what follows the public URL's path.
+    Nested,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Endpoint {
+    Authorize,
+    Consent,
+    Callback,
+    Token,
+    Register,
+    Metadata,
+    ResourceMetadata,
+}
+
+impl Endpoint {
+    const NESTED: [(&'static str, Self); 6] = [
+        ("/authorize", Self::Authorize),
+        ("/consent", Self::Consent),
+        ("/callback", Self::Callback),
+        ("/token", Self::Token),
+        ("/register", Self::Register),
+        // Where some look who take the issuer for a directory.
+        ("/.well-known/openid-configuration", Self::Metadata),
+    ];
+
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Authorize | Self::Callback => "GET",
+            Self::Consent => "POST",
+            Self::Token | Self::Register => "POST, OPTIONS",
+            Self::Metadata | Self::ResourceMetadata => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    /// Whether scripts of any origin may use it.
+    const fn is_for_scripts(self) -> bool {
+        matches!(self, Self::Token | Self::Register | Self::Metadata)
+    }
+}
+
+/// The longest form, in bytes.
+const MOST_FORM: usize = 64 * 1024;
+
+impl EntraOAuthProxy {
+    /// All endpoints, by their whole paths: for a server without a router.
+    #[must_use]
+    pub fn service(&self) -> ProxyService {
+        self.part(Part::All)
+    }
+
+    /// The documents under `/.well-known/`, which clients look for at the root of the host wherever
+    /// the other endpoints are.
+    #[must_use]
+    pub fn well_known_service(&self) -> ProxyService {
+        self.part(Part::WellKnown)
+    }
+
+    /// The endpoints without the documents, for a router that takes the path of the
+    /// [public URL](crate::EntraOAuthProxyBuilder::public_url) off before.
+    #[must_use]
+    pub fn nested_service(&self) -> ProxyService {
+        self.part(Part::Nested)
+    }
+
+    fn part(&self, part: Part) -> ProxyService {
+        ProxyService {
+            proxy: self.clone(),
+            part,
+        }
+    }
+
+    /// Where the documents are.
+    pub(crate) fn well_known_paths(&self) -> Vec<String> {
+        let inner = &self.inner;
+        let mut paths: Vec<String> = inner.resource_metadata.paths().map(str::to_owned).collect();
+        paths.extend(self.metadata_paths());
+        paths
+    }
+
+    /// RFC 8414 §3.1, and OpenID Connect's name for the same.
+    fn metadata_paths(&self) -> [String; 2] {
+        let path = &self.inner.engine.urls.path;
+        ["oauth-authorization-server", "openid-configuration"]
+            .map(|name| format!("/.well-known/{name}{path}"))
+    }
+
+    /// The other endpoints, by what follows the public URL's path.
+    #[cfg(feature = "axum")]
+    pub(crate) fn nested_paths() -> impl Iterator<Item = &'static str> {
+        Endpoint::NESTED.iter().map(|(path, _)| *path)
+    }
+
+    fn endpoint(&self, part: Part, path: &str) -> Option<Endpoint> {
+        let nested = |path: &str| {
+            let mut endpoints = Endpoint::NESTED.iter();
+            endpoints
+                .find(|(of, _)| *of == path)
+                .map(|(_, endpoint)| *endpoint)
+        };
+        let well_known = || {
+            if self.metadata_paths().iter().any(|of| of == path) {
+                return Some(Endpoint::Metadata);
+            }
+            let mut paths = self.inner.resource_metadata.paths();
+            paths
+                .any(|of| of == path)
+                .then_some(Endpoint::ResourceMetadata)
+        };
+        match part {
+            Part::WellKnown => well_known(),
+            Part::Nested => nested(path),
+            Part::All => {
+                well_known().or_else(|| nested(path.strip_prefix(&*self.inner.engine.urls.path)?))
+            }
+        }
+    }
+
+    async fn answer<B>(self, part: Part, request: Request<B>) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(endpoint) = self.endpoint(part, request.uri().path()) else {
+            return of_status(StatusCode::NOT_FOUND);
+        };
+        let answer = self.answer_at(endpoint, request).await;
+        match endpoint.is_for_scripts() {
+            true => for_scripts(answer),
+            false => answer,
+        }
+    }
+
+    async fn answer_at<B>(&self, endpoint: Endpoint, request: Request<B>) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let inner = &self.inner;
+        let methods = endpoint.methods();
+        let (head, body) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        match (endpoint, &head.method) {
+            (Endpoint::ResourceMetadata, _) => {
+                let request = Request::from_parts(head, ());
+                let mut service = inner.resource_metadata.clone();
+                match Service::call(&mut service, request).await {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                }
+            }
+            (Endpoint::Authorize, &Method::GET) => {
+                inner
+                    .engine
+                    .authorize(query, &Cookies::of(&head.headers), inner.now())
+            }
+            (Endpoint::Callback, &Method::GET) => {
+                inner.callback(query, &Cookies::of(&head.headers)).await
+            }
+            (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
+                Ok(form) => inner.consent(&head.headers, &form).await,
+                Err(answer) => answer,
+            },
+            (Endpoint::Token, &Method::POST) => match form(&head.headers, body).await {
+                Ok(form) => match inner.token(&head.headers, &form).await {
+                    Ok(tokens) => json(StatusCode::OK, &tokens),
+                    Err(error) => {
+                        tracing::info!(
+                            error = error.code.as_str(),
+                            description = &*error.description,
+                            "a token request was refused"
+                        );
+                        oauth_error(&error)
+                    }
+                },
+                Err(answer) => answer,
+            },
+            (Endpoint::Register, &Method::POST) => self.register(body).await,
+            (Endpoint::Metadata, &Method::GET | &Method::HEAD) => {
+                let mut answer = of_status(StatusCode::OK);
+                set(&mut answer, CONTENT_TYPE, "application/json");
+                set(&mut answer, CACHE_CONTROL, "public, max-age=300");
+                if head.method == Method::GET {
+                    *answer.body_mut() = Full::new(inner.metadata.clone());
+                }
+                answer
+            }
+            (_, &Method::OPTIONS) if methods.contains("OPTIONS") => preflight(methods),
+            (_, &Method::OPTIONS) => {
+                let mut answer = of_status(StatusCode::NO_CONTENT);
+                set(&mut answer, ALLOW, methods);
+                answer
+            }
+            _ => method_not_allowed(methods),
+        }
+    }
+
+    async fn register<B>(&self, body: B) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let inner = &self.inner;
+        if !inner.engine.clients.registration {
+            return of_status(StatusCode::NOT_FOUND);
+        }
+        let registered = match read(body, registration::MOST_BYTES).await {
+            Some(body) => inner.engine.register(&body, inner.now()),
+            None => Err(OAuthError::new(
+                Code::InvalidClientMetadata,
+                "the metadata is longer than 8 KiB, or was not sent to its end",
+            )),
+        };
+        match registered {
+            Ok(registered) => {
+                tracing::info!("a client registered itself");
+                json(StatusCode::CREATED, &registered)
+            }
+            Err(error) => {
+                tracing::info!(
+                    error = error.code.as_str(),
+                    description = &*error.description,
+                    "a registration was refused"
+                );
+                oauth_error(&error)
+            }
+        }
+    }
+}
+
+async fn read<B>(body: B, most: usize) -> Option<Bytes>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = Box::pin(Limited::new(body, most).collect()).await.ok()?;
+    Some(body.to_bytes())
+}
+
+/// The body of a form, or why there is none.
+async fn form<B>(headers: &HeaderMap, body: B) -> Result<String, Answer>
+where
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let invalid = |text: &'static str| oauth_error(&OAuthError::new(Code::InvalidRequest, text));
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    if !media_type
+        .trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    {
+        return Err(invalid(
+            "the body must be application/x-www-form-urlencoded",
+        ));
+    }
+    let body = read(body, MOST_FORM).await;
+    let text = body.and_then(|body| String::from_utf8(body.into()).ok());
+    text.ok_or_else(|| {
+        invalid("the form is longer than 64 KiB, no text, or was not sent to its end")
+    })
+}
+
+impl<B> Service<Request<B>> for ProxyService
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (proxy, part) = (self.proxy.clone(), self.part);
+        Box::pin(async move { Ok(proxy.answer(part, request).await) })
+    }
+}
+
+impl fmt::Debug for ProxyService {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ProxyService")
+            .field("proxy", &self.proxy)
+            .field("part", &self.part)
+            .finish()
+    }
+}

@@ -1,0 +1,321 @@
+//! The leg to Entra and back: what is sent there, and what of the return is believed.
+
+use entra_confidential_client::TokenErrorKind;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tower_entra_auth::Caller;
+use url::form_urlencoded::Serializer;
+
+use crate::answer::{Answer, add_cookie, see_other};
+use crate::consent::{Asked, cookie_id};
+use crate::cookie::{self, Cookies, Kind};
+use crate::engine::{Engine, Lifetimes, Return};
+use crate::error::{Code, OAuthError};
+use crate::keys::{Purpose, base64url, from_base64url, hash, is_same, random_text};
+use crate::page::Obstacle;
+use crate::params::Params;
+use crate::user::User;
+
+/// A sign-in that is under way at Entra. It is kept in the cookie of the browser in which the person
+/// agreed, encrypted: so nobody else can end it, and nothing is stored.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct SignIn {
+    pub(crate) asked: Asked,
+    /// What Entra brings back.
+    state: String,
+    /// Our own (RFC 7636), independent of the client's.
+    pub(crate) verifier: String,
+    pub(crate) nonce: String,
+    at: u64,
+}
+
+/// How a browser came back from Entra.
+pub(crate) struct Arrived {
+    pub(crate) sign_in: SignIn,
+    pub(crate) to: Return,
+    pub(crate) outcome: Result<Returned, OAuthError>,
+    /// The cookie has served.
+    pub(crate) spent: String,
+}
+
+/// What Entra brought.
+pub(crate) struct Returned {
+    pub(crate) code: String,
+    /// Who says that it issued the code (RFC 9207), if anybody does.
+    pub(crate) issuer: Option<String>,
+}
+
+impl Engine {
+    /// Sends the browser in which the person agreed to Entra. `claims` is what Entra demanded the
+    /// last time.
+    pub(crate) fn to_entra(
+        &self,
+        asked: Asked,
+        claims: Option<String>,
+        cookies: &Cookies,
+        now: u64,
+    ) -> Result<Answer, OAuthError> {
+        let consent = cookie_id(&asked.cookie).to_owned();
+        let claims = claims.or_else(|| asked.claims.clone());
+        let sign_in = SignIn {
+            asked,
+            state: random_text::<24>(),
+            verifier: random_text::<48>(),
+            nonce: random_text::<24>(),
+            at: now,
+        };
+        let text = serde_json::to_vec(&sign_in).ok();
+        let sealed = text.and_then(|text| self.keys.seal(Purpose::SignIn, b"", &text));
+        let sealed = sealed
+            .map(|sealed| base64url(&sealed))
+            .filter(|sealed| sealed.len() <= MOST_COOKIE);
+        let sealed = sealed.ok_or_else(|| {
+            OAuthError::new(
+                Code::InvalidRequest,
+                "the request is too long for a browser's cookie",
+            )
+        })?;
+        let mut answer = see_other(&self.authorize_url(&sign_in, claims.as_deref()));
+        add_cookie(
+            &mut answer,
+            &cookie::expire(&self.urls, Kind::Consent, &consent),
+        );
+        for old in self.superfluous_sign_ins(cookies, now) {
+            add_cookie(&mut answer, &cookie::expire(&self.urls, Kind::SignIn, &old));
+        }
+        let id = hash(&sign_in.state);
+        add_cookie(
+            &mut answer,
+            &cookie::set(&self.urls, Kind::SignIn, cookie_id(&id), &sealed),
+        );
+        Ok(answer)
+    }
+
+    /// Never with `resource`, which Entra refuses, and never with a `prompt` of the client's, which
+    /// may ask for what only an administrator can give.
+    fn authorize_url(&self, sign_in: &SignIn, claims: Option<&str>) -> String {
+        let mut query = Serializer::new(String::new());
+        query
+            .append_pair("client_id", &self.entra.client_id)
+            .append_pair("response_type", "code")
+            .append_pair("redirect_uri", &self.urls.callback())
+            // A form from another site would come without the cookie.
+            .append_pair("response_mode", "query")
+            .append_pair(
+                "scope",
+                &self.scopes.to_authorize(&sign_in.asked.names).join(" "),
+            )
+            .append_pair("state", &sign_in.state)
+            .append_pair("nonce", &sign_in.nonce)
+            .append_pair("code_challenge", &hash(&sign_in.verifier))
+            .append_pair("code_challenge_method", "S256");
+        if let Some(prompt) = self.entra.prompt {
+            query.append_pair("prompt", prompt);
+        }
+        if let Some(claims) = claims {
+            query.append_pair("claims", claims);
+        }
+        format!("{}?{}", self.entra.authorize_url, query.finish())
+    }
+
+    /// The oldest sign-ins of this browser, and those that are over.
+    fn superfluous_sign_ins(&self, cookies: &Cookies, now: u64) -> Vec<String> {
+        let mut all: Vec<_> = cookies
+            .all(&self.urls, Kind::SignIn)
+            .map(|(id, value)| {
+                let sign_in = self.opened(value);
+                let is_fresh = sign_in.filter(|sign_in| !is_over(sign_in, now));
+                (is_fresh.map(|sign_in| sign_in.at), id.to_owned())
+            })
+            .collect();
+        all.sort();
+        let fresh = all.iter().filter(|(at, _)| at.is_some()).count();
+        let keep = fresh.min(Kind::SignIn.most() - 1);
+        all.truncate(all.len() - keep);
+        all.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn opened(&self, sealed: &str) -> Option<SignIn> {
+        let text = self
+            .keys
+            .open(Purpose::SignIn, b"", &from_base64url(sealed)?)?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// A browser comes back from Entra: `GET /callback`. The error is for a browser in which no
+    /// such sign-in began.
+    pub(crate) fn arrived(
+        &self,
+        query: &str,
+        cookies: &Cookies,
+        now: u64,
+    ) -> Result<Arrived, Obstacle> {
+        let stranger = || Obstacle {
+            status: StatusCode::FORBIDDEN,
+            title: "This sign-in did not begin in this browser",
+            what_to_do: "Or it took longer than 15 minutes, or cookies are switched off. Close this page, go \
+                 back to the application and connect it again.",
+        };
+        let params = Params::parse(query).map_err(|_| stranger())?;
+        let state = params.one("state").ok().flatten().ok_or_else(stranger)?;
+        let id = hash(state);
+        let id = cookie_id(&id);
+        let sealed = cookies.get(&self.urls, Kind::SignIn, id);
+        let sign_in = sealed.and_then(|sealed| self.opened(sealed));
+        let sign_in = sign_in
+            .filter(|sign_in| is_same(&sign_in.state, state) && !is_over(sign_in, now))
+            .ok_or_else(stranger)?;
+        let to = self.return_of(&sign_in.asked).ok_or_else(stranger)?;
+        Ok(Arrived {
+            outcome: returned(&params),
+            spent: cookie::expire(&self.urls, Kind::SignIn, id),
+            sign_in,
+            to,
+        })
+    }
+
+    /// Who signed in, if the tokens are those of this sign-in.
+    pub(crate) fn signed_in(
+        &self,
+        sign_in: &SignIn,
+        returned: &Returned,
+        caller: &Caller,
+        id_token: Option<&str>,
+    ) -> Result<User, OAuthError> {
+        let id_token = id_token
+            .and_then(payload)
+            .ok_or_else(|| mismatch("there is no id token"))?;
+        let says = |claim: &str| id_token[claim].as_str();
+        let is_ours = says("nonce").is_some_and(|nonce| is_same(nonce, &sign_in.nonce));
+        if !is_ours {
+            return Err(mismatch("the id token has another nonce"));
+        }
+        if says("aud") != Some(&*self.entra.client_id) {
+            return Err(mismatch("the id token is for another application"));
+        }
+        let object = caller.object_id().map(|id| id.to_string());
+        let tenant = caller.tenant_id().to_string();
+        if says("tid") != Some(&*tenant) || object.is_none() || says("oid") != object.as_deref() {
+            return Err(mismatch("id token and access token are of two users"));
+        }
+        let is_issuer = |issuer: &String| issuer == caller.issuer() || says("iss") == Some(issuer);
+        if !returned.issuer.iter().all(is_issuer) {
+            return Err(mismatch("the code is of another issuer than the tokens"));
+        }
+        self.user(&sign_in.asked.names, caller)
+    }
+
+    /// The user, with the scopes that Entra granted, of those that were asked for.
+    pub(crate) fn user(&self, asked: &[String], caller: &Caller) -> Result<User, OAuthError> {
+        if !caller.is_delegated() {
+            return Err(mismatch("the access token is not a user's"));
+        }
+        let has = |name: &&String| caller.scopes().any(|scope| scope == **name);
+        if let Some(missing) = self.scopes.required.iter().find(|name| !has(name)) {
+            tracing::warn!(
+                scope = %missing,
+                "Entra did not grant a required scope; have the API expose it, and an administrator \
+                 or the user consent to it (App registrations, API permissions)"
+            );
+            return Err(OAuthError::new(
+                Code::AccessDenied,
+                "a scope that is required was not granted",
+            ));
+        }
+        let scopes = asked.iter().filter(has).cloned().collect();
+        User::of(caller, scopes)
+            .ok_or_else(|| mismatch("the access token does not say whose it is"))
+    }
+}
+
+/// The longest value of a cookie: browsers keep 4096 bytes with its name and attributes.
+const MOST_COOKIE: usize = 3_800;
+
+fn is_over(sign_in: &SignIn, now: u64) -> bool {
+    now.saturating_sub(sign_in.at) > Lifetimes::SIGN_IN
+}
+
+fn returned(params: &Params) -> Result<Returned, OAuthError> {
+    if let Some(error) = params.one("error")? {
+        let description = params.one("error_description").ok().flatten();
+        let subcode = params.one("error_subcode").ok().flatten();
+        return Err(refused_by_entra(error, subcode, description));
+    }
+    Ok(Returned {
+        code: params.required("code")?.to_owned(),
+        issuer: params.one("iss")?.map(str::to_owned),
+    })
+}
+
+/// Entra sent the browser back with an error: what the client is told of it, and what the operator.
+fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str>) -> OAuthError {
+    let shown = tower_entra_auth::entra_jwt_core::Shown(error);
+    // Nothing but the number: the rest names users.
+    let number = description.and_then(aadsts).unwrap_or_default();
+    tracing::warn!(error = %shown, number, "Entra refused a sign-in; its sign-in log says more");
+    match (error, subcode) {
+        ("access_denied", _) | (_, Some("cancel")) => OAuthError::new(
+            Code::AccessDenied,
+            "the user did not sign in, or did not agree",
+        ),
+        ("consent_required" | "interaction_required" | "login_required", _) => OAuthError::new(
+            Code::AccessDenied,
+            "an administrator or the user has to consent first; the reason is in the server's log",
+        ),
+        ("temporarily_unavailable" | "server_error", _) => OAuthError::unavailable(None),
+        _ => misconfigured(),
+    }
+}
+
+/// The number of Entra's error, at the beginning of its description.
+fn aadsts(description: &str) -> Option<String> {
+    let digits = description.strip_prefix("AADSTS")?;
+    let number: String = digits
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .take(9)
+        .collect();
+    Some(format!("AADSTS{number}"))
+}
+
+/// What a client is told when Entra's token endpoint refuses; the operator was told already.
+pub(crate) fn refused_tokens(error: &entra_confidential_client::TokenError) -> OAuthError {
+    match error.kind() {
+        TokenErrorKind::Denied => {
+            OAuthError::new(Code::AccessDenied, "the user or a policy said no")
+        }
+        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => OAuthError::new(
+            Code::AccessDenied,
+            "Entra demands more of this sign-in; the reason is in the server's log",
+        ),
+        TokenErrorKind::InvalidGrant => OAuthError::new(
+            Code::AccessDenied,
+            "Entra did not accept this sign-in; begin again",
+        ),
+        TokenErrorKind::Throttled | TokenErrorKind::Unavailable | TokenErrorKind::NoAnswer => {
+            OAuthError::unavailable(error.retry_after())
+        }
+        _ => misconfigured(),
+    }
+}
+
+/// Never `invalid_client`, whatever Entra says of us: the client would forget its registration.
+fn misconfigured() -> OAuthError {
+    OAuthError::new(
+        Code::ServerError,
+        "this server and Entra do not agree; the reason is in the server's log",
+    )
+}
+
+/// What Entra sent is not of this sign-in, or not as it should be.
+fn mismatch(what: &'static str) -> OAuthError {
+    tracing::error!(what, "the tokens that Entra sent are refused");
+    misconfigured()
+}
+
+/// The claims of an id token. It comes from Entra itself, by TLS, so its signature tells nothing more
+/// (OpenID Connect Core §3.1.3.7).
+fn payload(id_token: &str) -> Option<Value> {
+    serde_json::from_slice(&from_base64url(id_token.split('.').nth(1)?)?).ok()
+}

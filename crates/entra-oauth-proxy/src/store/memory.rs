@@ -1,0 +1,139 @@
+//! Records in this process's memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{Store, StoreError, Stored};
+
+/// Keeps records in memory: for one instance, until it ends. The default.
+///
+/// Everybody signs in again after a restart.
+pub struct MemoryStore {
+    records: Mutex<Records>,
+    most: usize,
+}
+
+#[derive(Default)]
+struct Records {
+    by_key: HashMap<Box<str>, Record>,
+    /// How many may be there before those that are over are swept out.
+    sweep_at: usize,
+}
+
+struct Record {
+    value: Bytes,
+    until: Instant,
+}
+
+impl MemoryStore {
+    /// How many records it keeps at most, unless made [otherwise](Self::with_capacity): 100 000. A
+    /// grant has 3 to 20 KB.
+    pub const DEFAULT_CAPACITY: usize = 100_000;
+
+    /// The least number of records between two sweeps.
+    const SWEEP: usize = 1_024;
+
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_capacity(Self::DEFAULT_CAPACITY)
+    }
+
+    /// An empty store that keeps so many records at most. When it is full of records that are good,
+    /// it refuses new ones: nobody who is signed in is signed out for another.
+    #[must_use]
+    pub fn with_capacity(records: usize) -> Self {
+        Self {
+            records: Mutex::default(),
+            most: records,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Records {
+    fn get(&self, key: &str) -> Option<&Bytes> {
+        let record = self.by_key.get(key)?;
+        (Instant::now() < record.until).then_some(&record.value)
+    }
+
+    fn put(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+        most: usize,
+    ) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let is_new = !self.by_key.contains_key(key);
+        if is_new && self.by_key.len() >= self.sweep_at.min(most) {
+            self.by_key.retain(|_, record| now < record.until);
+            // Amortised: as many are written as were looked at.
+            self.sweep_at = self.by_key.len().saturating_mul(2).max(MemoryStore::SWEEP);
+        }
+        if is_new && self.by_key.len() >= most {
+            return Err(StoreError::new("it is full"));
+        }
+        let until = now.checked_add(ttl).unwrap_or(now);
+        self.by_key.insert(key.into(), Record { value, until });
+        Ok(())
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store for MemoryStore {
+    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        let found = self.lock().get(key).cloned();
+        Box::pin(ready(Ok(found)))
+    }
+
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+        let done = self.lock().put(key, value, ttl, self.most);
+        Box::pin(ready(done))
+    }
+
+    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        let mut records = self.lock();
+        let found = records.get(key).cloned();
+        records.by_key.remove(key);
+        Box::pin(ready(Ok(found)))
+    }
+
+    fn compare_and_swap<'s>(
+        &'s self,
+        key: &'s str,
+        expected: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Stored<'s, bool> {
+        let mut records = self.lock();
+        let swapped = match records.get(key) == expected.as_ref() {
+            true => records.put(key, value, ttl, self.most).map(|()| true),
+            false => Ok(false),
+        };
+        Box::pin(ready(swapped))
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MemoryStore")
+            .field("records", &self.lock().by_key.len())
+            .finish_non_exhaustive()
+    }
+}

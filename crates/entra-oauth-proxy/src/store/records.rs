@@ -1,0 +1,106 @@
+//! Records as the proxy sees them: read, and encrypted on their way to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Store, StoreError};
+use crate::keys::{Keyring, Purpose};
+
+/// A store of encrypted records.
+#[derive(Clone)]
+pub(crate) struct Records {
+    store: Arc<dyn Store>,
+    keys: Arc<Keyring>,
+}
+
+/// A record, and what the store has of it: to replace exactly that.
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    stored: Bytes,
+}
+
+impl Records {
+    pub(crate) fn new(store: Arc<dyn Store>, keys: Arc<Keyring>) -> Self {
+        Self { store, keys }
+    }
+
+    /// The record. One that cannot be read is none: it was written under a key that is gone, or
+    /// somebody changed it.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<Found<T>>, StoreError> {
+        Ok(self.store.get(key).await?.and_then(|stored| {
+            let value = self.read(key, &stored)?;
+            Some(Found { value, stored })
+        }))
+    }
+
+    pub(crate) async fn put<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        self.store.put(key, self.written(key, value)?, ttl).await
+    }
+
+    /// Takes the record away, whatever it is.
+    pub(crate) async fn take<T: DeserializeOwned>(
+        &self,
+        key: &str,
+    ) -> Result<Option<T>, StoreError> {
+        let stored = self.store.take(key).await?;
+        Ok(stored.and_then(|stored| self.read(key, &stored)))
+    }
+
+    /// Writes the record if there is none.
+    pub(crate) async fn create<T: Serialize>(
+        &self,
+        key: &str,
+        value: &T,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let value = self.written(key, value)?;
+        self.store.compare_and_swap(key, None, value, ttl).await
+    }
+
+    /// Writes the record in place of the one that was found, if nobody did so before.
+    pub(crate) async fn replace<T: Serialize, U>(
+        &self,
+        key: &str,
+        found: &Found<U>,
+        value: &T,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let value = self.written(key, value)?;
+        let expected = Some(found.stored.clone());
+        self.store.compare_and_swap(key, expected, value, ttl).await
+    }
+
+    fn written<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
+        let text = serde_json::to_vec(value).map_err(StoreError::new)?;
+        let sealed = self.keys.seal(Purpose::Record, key.as_bytes(), &text);
+        Ok(sealed
+            .ok_or_else(|| StoreError::new("a record cannot be encrypted"))?
+            .into())
+    }
+
+    fn read<T: DeserializeOwned>(&self, key: &str, stored: &[u8]) -> Option<T> {
+        let text = self.keys.open(Purpose::Record, key.as_bytes(), stored);
+        let value = text.and_then(|text| serde_json::from_slice(&text).ok());
+        if value.is_none() {
+            let kind = key.split('/').next().unwrap_or_default();
+            tracing::warn!(
+                kind,
+                "a record in the store cannot be read and counts as absent: it was changed, or \
+                 written under a key that is not in the list any more"
+            );
+        }
+        value
+    }
+}

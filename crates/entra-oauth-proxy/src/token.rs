@@ -1,0 +1,209 @@
+//! `POST /token`: what a code or a refresh token comes to.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::engine::Engine;
+use crate::error::{Code, OAuthError};
+use crate::grant::{Fresh, Grant, RefreshToken};
+use crate::keys::{hash, is_same};
+use crate::params::Params;
+
+/// A request to the token endpoint, of a client that is who it says.
+pub(crate) struct Requested {
+    pub(crate) client_id: String,
+    pub(crate) client: Client,
+    pub(crate) by: By,
+}
+
+/// What the client has.
+pub(crate) enum By {
+    Code(CodeProof),
+    Refresh {
+        token: RefreshToken,
+        /// Which scopes it wants, if not all.
+        scope: Option<String>,
+    },
+}
+
+/// A code, and what shows that it was meant for whoever sends it.
+pub(crate) struct CodeProof {
+    pub(crate) code: String,
+    redirect_uri: String,
+    verifier: String,
+}
+
+/// What is to be done with a refresh token that is of a grant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Rotation {
+    /// It is the current one: the next takes its place.
+    Next,
+    /// It was replaced a moment ago, and the answer may have been lost: the current one again.
+    Again,
+    /// It was replaced before: two have it, and one of them is not the client.
+    Stolen,
+}
+
+/// An access token of Entra's that is good for less is renewed, in seconds.
+pub(crate) const RENEW_BEFORE: u64 = 5 * 60;
+
+pub(crate) fn invalid_grant(what: &'static str) -> OAuthError {
+    OAuthError::new(Code::InvalidGrant, what)
+}
+
+impl Engine {
+    pub(crate) fn requested(
+        &self,
+        headers: &HeaderMap,
+        form: &str,
+    ) -> Result<Requested, OAuthError> {
+        let params = Params::parse(form)?;
+        let (client_id, client) = self.clients.authenticate(headers, &params, &self.keys)?;
+        let by = match params.required("grant_type")? {
+            "authorization_code" => By::Code(CodeProof {
+                code: params.required("code")?.to_owned(),
+                redirect_uri: params.required("redirect_uri")?.to_owned(),
+                verifier: params.required("code_verifier")?.to_owned(),
+            }),
+            "refresh_token" => {
+                let token = self.read_refresh_token(params.required("refresh_token")?);
+                By::Refresh {
+                    token: token.ok_or_else(|| invalid_grant("the refresh token is not known"))?,
+                    scope: params.one("scope")?.map(str::to_owned),
+                }
+            }
+            _ => {
+                return Err(OAuthError::new(
+                    Code::UnsupportedGrantType,
+                    "grant_type is authorization_code or refresh_token",
+                ));
+            }
+        };
+        // After the grant, so that a token that is good for nothing says so first.
+        self.resource.check(&params)?;
+        Ok(Requested {
+            client_id,
+            client,
+            by,
+        })
+    }
+
+    /// Whether the code was meant for this client, and is proven by it.
+    pub(crate) fn check_code(
+        &self,
+        fresh: &Fresh,
+        proof: &CodeProof,
+        client: &Client,
+    ) -> Result<(), OAuthError> {
+        let asked = &fresh.asked;
+        if !is_same(&asked.client, &client.hash) {
+            return Err(invalid_grant("the code is another client's"));
+        }
+        if asked.redirect_uri != proof.redirect_uri {
+            return Err(invalid_grant(
+                "redirect_uri is not the one that the code was sent to",
+            ));
+        }
+        match is_verifier(&proof.verifier) && is_same(&hash(&proof.verifier), &asked.challenge) {
+            true => Ok(()),
+            false => Err(invalid_grant("code_verifier does not fit the challenge")),
+        }
+    }
+
+    /// What a refresh token of this grant is good for.
+    pub(crate) fn rotation(
+        &self,
+        grant: &Grant,
+        token: &RefreshToken,
+        client: &Client,
+        now: u64,
+    ) -> Result<Rotation, OAuthError> {
+        if !is_same(&grant.client, &client.hash) {
+            return Err(invalid_grant("the refresh token is another client's"));
+        }
+        if now >= grant.ends_at {
+            return Err(invalid_grant("the sign-in is over"));
+        }
+        let is_recent = now.saturating_sub(grant.rotated_at) <= self.lifetimes.grace.as_secs();
+        Ok(match grant.generation.checked_sub(token.generation) {
+            Some(0) => Rotation::Next,
+            Some(1) if is_recent => Rotation::Again,
+            _ => Rotation::Stolen,
+        })
+    }
+
+    /// The scopes of a refreshed token: those of the grant, or fewer (RFC 6749 §6). The second is how
+    /// they are written.
+    pub(crate) fn narrowed(
+        &self,
+        grant: &Grant,
+        requested: Option<&str>,
+    ) -> Result<(Vec<String>, Vec<String>), OAuthError> {
+        let has = |name: &String| grant.user.scopes.contains(name);
+        let shown_of = |names: &[String]| -> Vec<String> {
+            let of_names = |shown: &&String| {
+                let name = self.scopes.short(shown);
+                !grant.names.iter().any(|known| known == name)
+                    || names.iter().any(|known| known == name)
+            };
+            grant.shown.iter().filter(of_names).cloned().collect()
+        };
+        let all = &grant.user.scopes;
+        let Some(requested) = requested else {
+            return Ok((all.clone(), shown_of(all)));
+        };
+        let granted = self.scopes.grant(Some(requested))?;
+        if !granted.names.iter().all(has) {
+            return Err(OAuthError::new(
+                Code::InvalidScope,
+                "the user was not asked for a scope of these; sign in again for it",
+            ));
+        }
+        Ok((granted.names, granted.shown))
+    }
+
+    /// The answer with the tokens.
+    pub(crate) fn tokens(
+        &self,
+        requested: &Requested,
+        grant_id: &str,
+        grant: &Grant,
+        (scopes, shown): (&[String], &[String]),
+        now: u64,
+    ) -> Result<Value, OAuthError> {
+        let (access_token, expires_in) = match self.pass_through {
+            true => {
+                let upstream = &grant.upstream;
+                let left = upstream.expires_at.saturating_sub(now);
+                (Some(upstream.access_token.clone()), left)
+            }
+            false => {
+                let token =
+                    self.access_token(&requested.client_id, grant_id, &grant.user, scopes, now);
+                (token, self.lifetimes.access_token.as_secs())
+            }
+        };
+        let access_token = access_token.ok_or_else(|| OAuthError::unavailable(None))?;
+        let mut answer = json!({
+            "token_type": "Bearer",
+            "access_token": access_token,
+            "expires_in": expires_in,
+            "scope": shown.join(" "),
+        });
+        if grant.may_refresh {
+            let token = RefreshToken {
+                grant: grant_id.to_owned(),
+                generation: grant.generation,
+            };
+            answer["refresh_token"] = json!(self.refresh_token(&token));
+        }
+        Ok(answer)
+    }
+}
+
+/// RFC 7636 §4.1.
+fn is_verifier(text: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (43..=128).contains(&text.len()) && text.bytes().all(is_unreserved)
+}

@@ -1,0 +1,79 @@
+//! What is kept of a user, to put it into tokens.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tower_entra_auth::Caller;
+
+/// The claims of Entra's token that go into ours: what the rules and accessors of a `Caller` read.
+/// Not `email` and `upn`, by which nothing may be decided.
+const COPIED: [&str; 17] = [
+    "_claim_names",
+    "acct",
+    "acrs",
+    "azp",
+    "groups",
+    "hasgroups",
+    "idp",
+    "name",
+    "oid",
+    "preferred_username",
+    "roles",
+    "sub",
+    "tid",
+    "wids",
+    "xms_cc",
+    "xms_idrel",
+    "xms_sub_fct",
+];
+
+/// Longer groups are left out, in bytes of JSON: with what else is in a token, it must fit into a
+/// header.
+const MOST_GROUPS: usize = 8 * 1024;
+
+/// A user who signed in.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct User {
+    pub(crate) claims: Map<String, Value>,
+    /// Short names.
+    pub(crate) scopes: Vec<String>,
+}
+
+impl User {
+    /// `None` if the token does not say whose it is.
+    pub(crate) fn of(caller: &Caller, scopes: Vec<String>) -> Option<Self> {
+        caller.object_id()?;
+        let all: Map<String, Value> = caller.claims_as().ok()?;
+        let mut claims: Map<String, Value> = all
+            .into_iter()
+            .filter(|(name, _)| COPIED.contains(&&**name))
+            .collect();
+        let groups = claims
+            .get("groups")
+            .map_or(0, |groups| groups.to_string().len());
+        if groups > MOST_GROUPS {
+            claims.remove("groups");
+            // As Entra says it of groups that it leaves out.
+            claims.insert("hasgroups".to_owned(), json!(true));
+        }
+        claims.insert("idtyp".to_owned(), json!("user"));
+        Some(Self { claims, scopes })
+    }
+
+    /// Tenant and object id, for the log.
+    pub(crate) fn tenant(&self) -> &str {
+        self.claims
+            .get("tid")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+}
+
+impl User {
+    /// Whether both are of one user: tenant and object id.
+    pub(crate) fn is_same_person(&self, other: &Self) -> bool {
+        ["tid", "oid"].iter().all(|claim| {
+            let ours = self.claims.get(*claim);
+            ours.is_some() && ours == other.claims.get(*claim)
+        })
+    }
+}

@@ -1,0 +1,418 @@
+//! What the tests share: a tenant, a proxy before it, a client and a browser.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use entra_dev_tenant::{AppRegistration, DevTenant, DevTenantBuilder};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Secret};
+use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use tower_entra_auth::Caller;
+use url::{Url, form_urlencoded};
+
+pub(crate) const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const SECRET: &str = "the application's own secret";
+pub(crate) const PUBLIC: &str = "https://mcp.example.com";
+pub(crate) const RESOURCE: &str = "https://mcp.example.com/mcp";
+pub(crate) const REDIRECT: &str = "https://client.example/callback";
+pub(crate) const VERIFIER: &str = "abcdefghijklmnopqrstuvwxyz0123456789-._~ABCDEFG";
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A proxy, and the tenant behind it.
+pub(crate) struct Stage {
+    pub(crate) tenant: DevTenant,
+    pub(crate) proxy: EntraOAuthProxy,
+}
+
+/// The application as it is registered in the tenant.
+pub(crate) fn application() -> AppRegistration {
+    AppRegistration::new(APP)
+        .secret(SECRET)
+        .redirect_uri("https://mcp.example.com/callback")
+        .scope("read")
+        .scope("write")
+}
+
+pub(crate) fn tenant() -> DevTenantBuilder {
+    DevTenant::builder().register(application())
+}
+
+/// The settings of a proxy before the tenant.
+pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
+    EntraOAuthProxy::builder()
+        .tenant(tenant.id())
+        .client_id(APP)
+        .credential(Secret::new(SECRET))
+        .metadata_endpoint(tenant.url())
+        .clock(tenant.clock())
+        .public_url(PUBLIC)
+        .resource(RESOURCE)
+        .required_scopes(["read"])
+        .optional_scopes(["write"])
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        Self::with(|settings| settings).await
+    }
+
+    pub(crate) async fn with(
+        change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
+    ) -> Self {
+        let tenant = tenant().start().await.unwrap();
+        let proxy = change(settings(&tenant)).build().unwrap();
+        Self { tenant, proxy }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
+        Reply::of(self.proxy.service().oneshot(request).await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.send(request(Method::GET, path, &[], Bytes::new()))
+            .await
+    }
+
+    pub(crate) async fn register(&self, metadata: &Value) -> Reply {
+        let headers = [("content-type", "application/json")];
+        let body = metadata.to_string().into();
+        self.send(request(Method::POST, "/register", &headers, body))
+            .await
+    }
+
+    /// A client that registered itself.
+    pub(crate) async fn client(&self) -> Client {
+        self.client_with(json!({ "redirect_uris": [REDIRECT], "client_name": "Test client" }))
+            .await
+    }
+
+    pub(crate) async fn client_with(&self, metadata: Value) -> Client {
+        let registered = self.register(&metadata).await;
+        assert_eq!(
+            registered.status,
+            StatusCode::CREATED,
+            "{}",
+            registered.text()
+        );
+        let registered = registered.json();
+        Client {
+            id: registered["client_id"].as_str().unwrap().to_owned(),
+            secret: registered["client_secret"].as_str().map(str::to_owned),
+            redirect_uri: metadata["redirect_uris"][0].as_str().unwrap().to_owned(),
+        }
+    }
+
+    pub(crate) async fn token(&self, form: &[(&str, &str)]) -> Reply {
+        self.send(post("/token", form, &[])).await
+    }
+
+    pub(crate) async fn redeem(&self, client: &Client, code: &str) -> Reply {
+        self.token(&client.redemption(code)).await
+    }
+
+    pub(crate) async fn refresh(&self, client: &Client, refresh_token: &Value) -> Reply {
+        self.token(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.as_str().unwrap()),
+            ("client_id", &client.id),
+        ])
+        .await
+    }
+
+    /// A whole sign-in, in a browser of its own: the tokens.
+    pub(crate) async fn sign_in(&self, client: &Client, user: &str) -> Value {
+        let mut browser = Browser::new(self);
+        let code = browser.code(client, user, &[]).await;
+        let tokens = self.redeem(client, &code).await;
+        assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text());
+        tokens.json()
+    }
+
+    /// Who calls with this token, or the code of the refusal.
+    pub(crate) async fn verify(&self, token: &Value) -> Result<Caller, &'static str> {
+        let token = token.as_str().unwrap();
+        self.proxy
+            .auth()
+            .verify(token)
+            .await
+            .map_err(|refusal| refusal.code())
+    }
+}
+
+/// A client of the proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) secret: Option<String>,
+    pub(crate) redirect_uri: String,
+}
+
+impl Client {
+    /// The parameters of its authorization request.
+    pub(crate) fn request(&self) -> Vec<(String, String)> {
+        [
+            ("response_type", "code"),
+            ("client_id", &self.id),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_challenge", &challenge()),
+            ("code_challenge_method", "S256"),
+            ("state", "the client's state"),
+            ("resource", RESOURCE),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// The URL of it with some of them changed; those without a value are left out.
+    pub(crate) fn authorize(&self, changes: &[(&str, &str)]) -> String {
+        let mut parameters = self.request();
+        for (name, value) in changes {
+            parameters.retain(|(other, _)| other != name);
+            if !value.is_empty() {
+                parameters.push(((*name).to_owned(), (*value).to_owned()));
+            }
+        }
+        format!("/authorize?{}", encoded(&parameters))
+    }
+
+    /// The form that redeems a code.
+    pub(crate) fn redemption<'c>(&'c self, code: &'c str) -> Vec<(&'c str, &'c str)> {
+        vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", VERIFIER),
+            ("client_id", &self.id),
+            ("resource", RESOURCE),
+        ]
+    }
+}
+
+/// A browser: it keeps cookies, and goes where it is told.
+pub(crate) struct Browser<'s> {
+    stage: &'s Stage,
+    pub(crate) cookies: Vec<(String, String)>,
+}
+
+impl<'s> Browser<'s> {
+    pub(crate) fn new(stage: &'s Stage) -> Self {
+        Self {
+            stage,
+            cookies: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], Bytes::new()).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Reply {
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("origin", "null"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        self.send(Method::POST, path, &headers, encoded(form).into())
+            .await
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Reply {
+        let cookies = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let cookies = cookies.collect::<Vec<_>>().join("; ");
+        let mut headers = headers.to_vec();
+        if !cookies.is_empty() {
+            headers.push((COOKIE.as_str(), &cookies));
+        }
+        let reply = self.stage.send(request(method, path, &headers, body)).await;
+        for cookie in reply.cookies() {
+            let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(other, _)| other != name);
+            if !cookie.contains("Max-Age=0;") {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        reply
+    }
+
+    /// Opens the client's request, agrees, and stands before Entra: the URL there.
+    pub(crate) async fn to_entra(&mut self, client: &Client, changes: &[(&str, &str)]) -> String {
+        let page = self.get(&client.authorize(changes)).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+        let answered = self.answer(&page, "approve").await;
+        assert_eq!(
+            answered.status,
+            StatusCode::SEE_OTHER,
+            "{}",
+            answered.text()
+        );
+        answered.location()
+    }
+
+    /// Answers a consent page.
+    pub(crate) async fn answer(&mut self, page: &Reply, decision: &str) -> Reply {
+        let consent = page.field("consent");
+        self.post("/consent", &[("consent", &consent), ("decision", decision)])
+            .await
+    }
+
+    /// Comes back from Entra by the URL to which it redirected.
+    pub(crate) async fn come_back(&mut self, callback: &str) -> Reply {
+        let path = callback.strip_prefix(PUBLIC).expect("a URL of the proxy's");
+        self.get(path).await
+    }
+
+    /// A whole sign-in up to where the client is answered.
+    pub(crate) async fn signed_in(
+        &mut self,
+        client: &Client,
+        user: &str,
+        changes: &[(&str, &str)],
+    ) -> Url {
+        let at_entra = self.to_entra(client, changes).await;
+        let callback = self.stage.tenant.signs_in(user, &at_entra);
+        let answered = self.come_back(&callback).await;
+        assert_eq!(
+            answered.status,
+            StatusCode::SEE_OTHER,
+            "{}",
+            answered.text()
+        );
+        answered.location().parse().unwrap()
+    }
+
+    pub(crate) async fn code(
+        &mut self,
+        client: &Client,
+        user: &str,
+        changes: &[(&str, &str)],
+    ) -> String {
+        let answered = self.signed_in(client, user, changes).await;
+        parameter(&answered, "code").unwrap_or_else(|| panic!("{answered}"))
+    }
+}
+
+/// An answer of the proxy, whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) async fn of(response: Response<Full<Bytes>>) -> Self {
+        let (head, body) = response.into_parts();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn location(&self) -> String {
+        self.header(LOCATION.as_str()).to_owned()
+    }
+
+    pub(crate) fn cookies(&self) -> Vec<String> {
+        let cookies = self.headers.get_all(SET_COOKIE).iter();
+        cookies
+            .map(|cookie| cookie.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The status and `error` of a JSON answer.
+    pub(crate) fn error(&self) -> (u16, String) {
+        let error = self.json()["error"].as_str().unwrap_or_default().to_owned();
+        (self.status.as_u16(), error)
+    }
+
+    /// The value of a hidden field of a page.
+    pub(crate) fn field(&self, name: &str) -> String {
+        let beginning = format!("name=\"{name}\" value=\"");
+        let (_, rest) = self.text().split_once(&beginning).expect("the field");
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+}
+
+/// The challenge of the client's verifier.
+pub(crate) fn challenge() -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes());
+    URL_SAFE_NO_PAD.encode(digest.as_ref())
+}
+
+/// A parameter of a URL's query.
+pub(crate) fn parameter(url: &Url, name: &str) -> Option<String> {
+    let mut pairs = url.query_pairs();
+    pairs
+        .find(|(other, _)| other == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// The claims of a JWT, unverified.
+pub(crate) fn claims(token: &Value) -> Value {
+    part(token, 1)
+}
+
+pub(crate) fn part(token: &Value, index: usize) -> Value {
+    let part = token.as_str().unwrap().split('.').nth(index).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+}
+
+pub(crate) fn encoded<N: AsRef<str>, V: AsRef<str>>(parameters: &[(N, V)]) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in parameters {
+        form.append_pair(name.as_ref(), value.as_ref());
+    }
+    form.finish()
+}
+
+pub(crate) fn post(
+    path: &str,
+    form: &[(&str, &str)],
+    headers: &[(&str, &str)],
+) -> Request<Full<Bytes>> {
+    let mut headers = headers.to_vec();
+    headers.push((CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded"));
+    request(Method::POST, path, &headers, encoded(form).into())
+}
+
+pub(crate) fn request(
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::new(body)).unwrap()
+}
