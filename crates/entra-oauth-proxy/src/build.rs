@@ -323,10 +323,10 @@ impl EntraOAuthProxyBuilder {
                 ));
             }
         }
-        if lifetimes.session < lifetimes.access_token {
+        if lifetimes.session >= HOUR && lifetimes.session < lifetimes.access_token {
             problems.push((
                 "session_lifetime".to_owned(),
-                "shorter than access_token_lifetime: no token would outlive its sign-in".to_owned(),
+                "shorter than access_token_lifetime: a token would outlive its sign-in".to_owned(),
             ));
         }
     }

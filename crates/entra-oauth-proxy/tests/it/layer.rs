@@ -1,0 +1,134 @@
+//! The Layer of the proxy: which tokens reach the resource, with which scopes.
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::Value;
+use tower::ServiceExt as _;
+use tower_entra_auth::{Caller, Scope};
+
+use crate::support::{APP, Browser, MINUTE, Reply, Stage, request};
+
+async fn ask(stage: &Stage, path: &str, token: &str) -> Reply {
+    let write = stage.proxy.auth().require(Scope("write")).unwrap();
+    let router: Router = Router::new()
+        .route(
+            "/mcp",
+            get(|caller: Caller| async move { caller.id().to_string() }),
+        )
+        .route("/mcp/write", get(|| async { "written" }).layer(write))
+        .layer(stage.proxy.layer());
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", &*authorization)];
+    let request = request(Method::GET, path, &headers, Bytes::new()).map(axum::body::Body::new);
+    let (head, body) = router.oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply::of(http::Response::from_parts(head, Full::new(body))).await
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_this_server_and_of_entra_reach_the_resource_as_one_user() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let own = ask(&stage, "/mcp", text(&tokens["access_token"])).await;
+    let entras = stage.tenant.user("ada").scope("read").for_api(APP).mint();
+    let entras = ask(&stage, "/mcp", &entras).await;
+    assert_eq!(
+        (own.status, entras.status),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    assert_eq!(own.text(), entras.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_required_scopes_are_required_of_every_token() {
+    let stage = Stage::new().await;
+    let entras = stage.tenant.user("ada").scope("other").for_api(APP).mint();
+    let app = stage
+        .tenant
+        .app("2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b")
+        .role("All")
+        .for_api(APP);
+    for token in [entras, app.mint()] {
+        let refused = ask(&stage, "/mcp", &token).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        let challenge = refused.header("www-authenticate").to_owned();
+        assert!(
+            challenge.contains("error=\"insufficient_scope\""),
+            "{challenge}"
+        );
+        assert!(challenge.contains("scope=\"read\""), "{challenge}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_asks_for_an_optional_scope_and_a_new_sign_in_brings_it() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let refused = ask(&stage, "/mcp/write", text(&tokens["access_token"])).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let challenge = refused.header("www-authenticate").to_owned();
+    assert!(challenge.contains("scope=\"write\""), "{challenge}");
+
+    let mut browser = Browser::new(&stage);
+    let code = browser.code(&client, "ada", &[("scope", "write")]).await;
+    let tokens = stage.redeem(&client, &code).await.json();
+    assert_eq!(tokens["scope"], "read write");
+    let written = ask(&stage, "/mcp/write", text(&tokens["access_token"])).await;
+    assert_eq!(written.text(), "written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_or_a_code_is_no_access_token() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let code = browser.code(&client, "ada", &[]).await;
+    assert_eq!(
+        ask(&stage, "/mcp", &code).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+    let tokens = stage.redeem(&client, &code).await.json();
+    let refused = ask(&stage, "/mcp", text(&tokens["refresh_token"])).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_token_ends_with_its_lifetime() {
+    let stage = Stage::with(|settings| settings.access_token_lifetime(10 * MINUTE)).await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    assert_eq!(tokens["expires_in"], 600);
+    stage.tenant.advance(9 * MINUTE).await;
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    // Five minutes are the clock skew.
+    stage.tenant.advance(7 * MINUTE).await;
+    assert_eq!(
+        stage.verify(&tokens["access_token"]).await.unwrap_err(),
+        "expired"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn entras_own_tokens_are_passed_on_where_that_is_set() {
+    let stage = Stage::with(|settings| settings.pass_through()).await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let caller = stage.verify(&tokens["access_token"]).await.unwrap();
+    assert_eq!(caller.grant_id(), None);
+    assert_eq!(caller.audience(), APP);
+    assert!(tokens["expires_in"].as_u64().unwrap() <= 5_400);
+    let refreshed = stage
+        .refresh(&client, &tokens["refresh_token"])
+        .await
+        .json();
+    assert!(stage.verify(&refreshed["access_token"]).await.is_ok());
+}

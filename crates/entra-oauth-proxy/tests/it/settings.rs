@@ -1,0 +1,272 @@
+//! What cannot be set, and what is said of it.
+
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, Secret};
+use std::time::Duration;
+
+use crate::support::{APP, HOUR, settings, tenant};
+
+/// The problems of settings that are good but for a change.
+async fn problems(
+    change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
+) -> Vec<(String, String)> {
+    let tenant = tenant().start().await.unwrap();
+    match change(settings(&tenant)).build() {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let problems = error.problems();
+            problems
+                .map(|(setting, text)| (setting.to_owned(), text.to_owned()))
+                .collect()
+        }
+    }
+}
+
+/// The one problem.
+async fn problem(
+    change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
+) -> (String, String) {
+    let mut problems = problems(change).await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
+}
+
+#[tokio::test]
+async fn everything_that_is_missing_is_told_at_once_each_with_an_example() {
+    let error = EntraOAuthProxy::builder().build().unwrap_err();
+    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    for setting in [
+        "public_url",
+        "resource",
+        "required_scopes",
+        "credential",
+        "tenant",
+        "client_id",
+    ] {
+        assert!(settings.contains(&setting), "{setting} in {settings:?}");
+    }
+    assert_eq!(settings.len(), 6, "{error}");
+    let text = error.to_string();
+    for example in [
+        "https://mcp.example.com/mcp",
+        "Mcp.Access",
+        "Secret::from_env",
+        "Overview",
+    ] {
+        assert!(text.contains(example), "{example}");
+    }
+    assert_eq!(format!("{error:?}"), text);
+}
+
+#[tokio::test]
+async fn a_public_url_is_https_and_written_as_everybody_writes_it() {
+    for url in [
+        "http://mcp.example.com",
+        "mcp.example.com",
+        "ftp://mcp.example.com",
+        "https://mcp.example.com/",
+        "https://mcp.example.com/oauth/",
+        "https://MCP.example.com",
+        "https://mcp.example.com:443",
+        "https://mcp.example.com?x",
+        "https://mcp.example.com#x",
+        "https://user@mcp.example.com",
+        "https://mcp.example.com/a/../b",
+    ] {
+        let (setting, text) = problem(|settings| settings.public_url(url)).await;
+        assert_eq!(setting, "public_url", "{url}: {text}");
+        assert!(text.contains("https://mcp.example.com"), "{text}");
+    }
+    for url in [
+        "https://mcp.example.com:8443/a/b",
+        "http://127.0.0.1:8080",
+        "http://localhost:1",
+    ] {
+        assert!(
+            problems(|settings| settings.public_url(url))
+                .await
+                .is_empty(),
+            "{url}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_resource_is_a_url_as_clients_compare_it() {
+    for url in [
+        "http://mcp.example.com/mcp",
+        "https://mcp.example.com/mcp/",
+        "https://mcp.example.com/mcp?x=1",
+        "https://mcp.example.com/m%20cp",
+        "api://mcp",
+    ] {
+        let problems = problems(|settings| settings.resource(url)).await;
+        assert!(!problems.is_empty(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_scope_with_its_api_is_corrected_by_name() {
+    for (scope, name) in [
+        (format!("api://{APP}/files.read"), "files.read"),
+        (
+            "https://graph.microsoft.com/User.Read".to_owned(),
+            "User.Read",
+        ),
+        (format!("{APP}/files.read"), "files.read"),
+    ] {
+        for (setting, text) in [
+            problem(|settings| settings.required_scopes([&scope])).await,
+            problem(|settings| settings.optional_scopes([&scope])).await,
+        ] {
+            assert!(setting.ends_with("_scopes"), "{setting}");
+            assert!(
+                text.contains(&format!("give its short name, \"{name}\"")),
+                "{text}"
+            );
+        }
+    }
+    for scope in ["", "two words", ".default", "a\"b", "scope=x"] {
+        assert_eq!(
+            problem(|settings| settings.required_scopes([scope]))
+                .await
+                .0,
+            "required_scopes"
+        );
+    }
+}
+
+#[tokio::test]
+async fn openid_alone_is_no_required_scope() {
+    let tenant = tenant().start().await.unwrap();
+    let builder = || {
+        EntraOAuthProxy::builder()
+            .tenant(tenant.id())
+            .client_id(APP)
+            .credential(Secret::new("sixteen characters"))
+            .metadata_endpoint(tenant.url())
+            .public_url("https://mcp.example.com")
+            .resource("https://mcp.example.com/mcp")
+    };
+    let error = builder()
+        .required_scopes(["openid", "profile"])
+        .build()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("at least one that is not of OpenID Connect"),
+        "{error}"
+    );
+    assert!(
+        builder()
+            .required_scopes(["openid", "read"])
+            .build()
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn an_allow_list_has_origins_and_schemes() {
+    for entry in [
+        "https://claude.ai/path",
+        "http://example.com",
+        "javascript:",
+        "*",
+        "",
+    ] {
+        let (setting, text) = problem(|settings| settings.redirect_allow_list([entry])).await;
+        assert_eq!(setting, "redirect_allow_list", "{text}");
+        assert!(text.contains("https://claude.ai"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_client_can_be_told_and_answered() {
+    let good = || FixedClient::public("known").redirect_uri("https://client.example/callback");
+    assert!(
+        problems(|settings| settings.fixed_client(good()))
+            .await
+            .is_empty()
+    );
+    for (client, says) in [
+        (FixedClient::public("known"), "no redirect_uri"),
+        (good().redirect_uri("http://client.example/x"), "is http"),
+        (
+            FixedClient::public("").redirect_uri("https://client.example/"),
+            "no id",
+        ),
+        (
+            FixedClient::public("a:b").redirect_uri("https://client.example/"),
+            "no id",
+        ),
+        (
+            FixedClient::confidential("known", "short").redirect_uri("https://client.example/"),
+            "less than 16",
+        ),
+    ] {
+        let (setting, text) = problem(|settings| settings.fixed_client(client)).await;
+        assert_eq!(setting, "fixed_client");
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let twice =
+        |settings: EntraOAuthProxyBuilder| settings.fixed_client(good()).fixed_client(good());
+    assert!(problem(twice).await.1.contains("two with the id"));
+    let nobody = problem(|settings| settings.without_registration()).await;
+    assert!(nobody.1.contains("nobody could sign in"), "{}", nobody.1);
+}
+
+#[tokio::test]
+async fn lifetimes_have_bounds() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let second = Duration::from_secs(1);
+    let too_short = |settings: EntraOAuthProxyBuilder| settings.access_token_lifetime(second);
+    assert_eq!(problem(too_short).await.0, "access_token_lifetime");
+    let too_long = |settings: EntraOAuthProxyBuilder| settings.access_token_lifetime(25 * HOUR);
+    assert_eq!(problem(too_long).await.0, "access_token_lifetime");
+    assert_eq!(
+        problem(|settings| settings.idle_lifetime(91 * DAY)).await.0,
+        "idle_lifetime"
+    );
+    assert_eq!(
+        problem(|settings| settings.session_lifetime(second))
+            .await
+            .0,
+        "session_lifetime"
+    );
+    assert_eq!(
+        problem(|settings| settings.rotation_grace(HOUR)).await.0,
+        "rotation_grace"
+    );
+    let outlived = |settings: EntraOAuthProxyBuilder| {
+        settings
+            .access_token_lifetime(3 * HOUR)
+            .session_lifetime(2 * HOUR)
+    };
+    assert!(problem(outlived).await.1.contains("a token would outlive"));
+    let rare = |settings: EntraOAuthProxyBuilder| settings.grant_check_interval(HOUR);
+    assert_eq!(problem(rare).await.0, "grant_check_interval");
+}
+
+#[tokio::test]
+async fn problems_of_the_layer_and_of_the_proxy_come_together() {
+    let problems = problems(|settings| {
+        settings
+            .tenant("contoso")
+            .public_url("nonsense")
+            .required_scopes(["a/b"])
+    })
+    .await;
+    let settings: Vec<&str> = problems.iter().map(|(setting, _)| &**setting).collect();
+    assert_eq!(settings, ["public_url", "required_scopes", "tenant"]);
+}
+
+#[tokio::test]
+async fn nothing_that_is_set_is_printed_that_is_secret() {
+    let tenant = tenant().start().await.unwrap();
+    let client = FixedClient::confidential("known", "a secret of the client's")
+        .redirect_uri("https://client.example/callback");
+    let builder = settings(&tenant).fixed_client(client);
+    let before = format!("{builder:?}");
+    let printed = format!("{before} {:?}", builder.build().unwrap());
+    assert!(!printed.contains("secret of the client") && !printed.contains("own secret"));
+}
