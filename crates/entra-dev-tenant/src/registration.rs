@@ -251,7 +251,8 @@ mod tests {
     fn only_the_port_of_loopback_is_ignored() {
         let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3")
             .redirect_uri("http://localhost:1/callback")
-            .redirect_uri("https://app.example/callback");
+            .redirect_uri("https://app.example/callback")
+            .redirect_uri("http://app.example/callback");
         for (uri, is_registered) in [
             ("http://localhost:1/callback", true),
             ("http://localhost/callback", true),
@@ -262,6 +263,8 @@ mod tests {
             ("http://127.0.0.1:1/callback", false),
             ("https://app.example/callback", true),
             ("https://app.example:8443/callback", false),
+            ("http://app.example/callback", true),
+            ("http://app.example:8080/callback", false),
             ("https://app.example/callback/", false),
         ] {
             assert_eq!(app.has_redirect_uri(uri), is_registered, "{uri}");

@@ -112,6 +112,7 @@ async fn a_login_hint_puts_its_user_first() {
         let page = open(&authorize_url(&tenant, &[("login_hint", Some(hint))])).await;
         let button = |name: &str| page.body.find(&format!("value=\"{name}\"")).unwrap();
         assert!(button("grace") < button("ada"), "{hint}");
+        assert_eq!(page.body.matches("value=\"grace\"").count(), 1, "{hint}");
         assert!(page.body.contains("value=\"grace\" autofocus"), "{hint}");
     }
 }

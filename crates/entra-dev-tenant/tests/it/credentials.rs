@@ -222,7 +222,10 @@ async fn a_certificate_signs_assertions_of_both_algorithms_and_thumbprints() {
 #[tokio::test]
 async fn what_is_wrong_with_an_assertion_is_told_apart() {
     let (credential, other) = (Credential::new(), Credential::new());
-    let app = AppRegistration::new(CLIENT).certificate(&credential.pem);
+    let old = Credential::new();
+    let app = AppRegistration::new(CLIENT)
+        .certificate(&old.pem)
+        .certificate(&credential.pem);
     let tenant = DevTenant::builder().register(app).start().await.unwrap();
     let now = seconds(&tenant);
     let good = claims(&tenant);

@@ -153,6 +153,10 @@ async fn withdrawn_consent_is_given_again_by_signing_in() {
     assert_eq!(refusal(&answer), (400, "invalid_grant", 65_001));
     code(&tenant, &[]).await;
     assert_eq!(refresh(&tenant, refresh_token(&tokens), &[]).await.0, 200);
+
+    tenant.requires_admin_approval(READ);
+    let answer = refresh(&tenant, refresh_token(&tokens), &[]).await;
+    assert_eq!(refusal(&answer), (400, "invalid_grant", 65_001));
 }
 
 #[tokio::test]

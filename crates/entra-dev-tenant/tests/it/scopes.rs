@@ -124,11 +124,11 @@ async fn what_claims_ask_for_counts_as_satisfied_from_then_on() {
     let code = code(&tenant, &[("claims", Some(claims))]).await;
     let (_, tokens) = redeem(&tenant, &code, &[]).await;
     let refresh_token = tokens["refresh_token"].as_str().unwrap();
-    let capable = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
+    let capable = r#"{"access_token":{"xms_cc":{"values":["cp1"]},"acrs":{"values":["c1","c2"]}}}"#;
     let (_, again) = refresh(&tenant, refresh_token, &[("claims", Some(capable))]).await;
     let claims = |tokens: &Value| decoded(tokens["access_token"].as_str().unwrap(), 1);
     assert_eq!(claims(&tokens)["acrs"], serde_json::json!(["c1"]));
     assert_eq!(claims(&tokens)["xms_cc"], Value::Null);
-    assert_eq!(claims(&again)["acrs"], serde_json::json!(["c1"]));
+    assert_eq!(claims(&again)["acrs"], serde_json::json!(["c1", "c2"]));
     assert_eq!(claims(&again)["xms_cc"], serde_json::json!(["cp1"]));
 }
