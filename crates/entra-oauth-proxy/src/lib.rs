@@ -28,6 +28,10 @@
 //! the one resource alone; the [Layer](EntraOAuthProxy::layer) accepts them, and Entra's own beside
 //! them.
 //!
+//! The app registration that it needs: [setting up Entra](setup_entra)
+//!
+//! Why it builds on no other engine: [the decision](engine_of_our_own)
+//!
 //! # The way of a sign-in
 //!
 //! 1. `GET /.well-known/…`: the client learns where everything is.
@@ -116,6 +120,9 @@ mod sign_in;
 mod store;
 mod token;
 mod user;
+
+#[doc = include_str!("../docs/setup-entra.md")]
+pub mod setup_entra {}
 
 #[doc = include_str!("../docs/engine.md")]
 pub mod engine_of_our_own {}

@@ -112,6 +112,7 @@ impl EntraOAuthProxy {
     }
 
     /// Where the documents are.
+    #[cfg(feature = "axum")]
     pub(crate) fn well_known_paths(&self) -> Vec<String> {
         let inner = &self.inner;
         let mut paths: Vec<String> = inner.resource_metadata.paths().map(str::to_owned).collect();
