@@ -303,8 +303,9 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// Clients get Entra's own access tokens, whose audience is the app registration, instead of
-    /// tokens of this server. Then ending a sign-in does not end its access tokens, and every client of
-    /// the app registration's API holds the same kind of token.
+    /// tokens of this server. Then ending a sign-in does not end its access tokens, they are good for
+    /// whatever accepts tokens of the app registration, and they have every scope of it that the user
+    /// ever consented to, whichever client asked.
     pub fn pass_through(mut self) -> Self {
         self.pass_through = true;
         self

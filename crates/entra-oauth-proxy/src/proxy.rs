@@ -339,7 +339,7 @@ impl Inner {
                 if grant.upstream.expires_at.saturating_sub(now) < RENEW_BEFORE {
                     self.renew(id, &mut grant, now).await?;
                 }
-                grant.generation = grant.generation.saturating_add(1);
+                grant.generation = grant.generation.max(token.generation).saturating_add(1);
                 grant.rotated_at = now;
                 let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
                 let replaced = self.records.replace(&key, &found, &grant, ttl).await;

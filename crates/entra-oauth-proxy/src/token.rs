@@ -127,9 +127,11 @@ impl Engine {
         }
         let is_recent = now.saturating_sub(grant.rotated_at) <= self.lifetimes.grace.as_secs();
         Ok(match grant.generation.checked_sub(token.generation) {
-            Some(0) => Rotation::Next,
+            // A later one than is known: its tag says that it was made here, so the store has lost
+            // that.
+            Some(0) | None => Rotation::Next,
             Some(1) if is_recent => Rotation::Again,
-            _ => Rotation::Stolen,
+            Some(_) => Rotation::Stolen,
         })
     }
 
@@ -140,6 +142,8 @@ impl Engine {
         grant: &Grant,
         requested: Option<&str>,
     ) -> Result<(Vec<String>, Vec<String>), OAuthError> {
+        // Entra's own token has what it has.
+        let requested = requested.filter(|_| !self.pass_through);
         let has = |name: &String| grant.user.scopes.contains(name);
         let shown_of = |names: &[String]| -> Vec<String> {
             let of_names = |shown: &&String| {

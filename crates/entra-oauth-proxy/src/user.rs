@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use tower_entra_auth::Caller;
 
 /// The claims of Entra's token that go into ours: what the rules and accessors of a `Caller` read.
-/// Not `email` and `upn`, by which nothing may be decided.
-const COPIED: [&str; 17] = [
+/// Not `email` and `upn`, by which nothing may be decided; and not `xms_cc`, which says what this server
+/// understands as a client of Entra's, not what its own clients do.
+const COPIED: [&str; 16] = [
     "_claim_names",
     "acct",
     "acrs",
@@ -21,7 +22,6 @@ const COPIED: [&str; 17] = [
     "sub",
     "tid",
     "wids",
-    "xms_cc",
     "xms_idrel",
     "xms_sub_fct",
 ];
