@@ -1,7 +1,9 @@
 //! The proxy as clients, browsers and Entra have it, against a tenant.
 
+mod conformance;
 mod discovery;
 mod layer;
+mod rotation;
 mod settings;
 mod sign_in;
 mod support;

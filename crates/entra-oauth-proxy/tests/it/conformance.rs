@@ -1,0 +1,169 @@
+//! The suite for stores: the store that comes along passes it, and a broken one does not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored, conformance};
+
+/// What a store does wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    GetFindsNothing,
+    PutKeepsTheFirst,
+    PutIsForgotten,
+    TakeLeavesIt,
+    TakeFindsNothing,
+    SwapIgnoresWhatIsExpected,
+    SwapNeverSwaps,
+    SwapSaysNoAndSwaps,
+    NothingEnds,
+    EverythingEndsSoon,
+    Fails,
+}
+
+struct Broken {
+    store: MemoryStore,
+    fault: Fault,
+}
+
+impl Broken {
+    fn ttl(&self, ttl: Duration) -> Duration {
+        match self.fault {
+            Fault::NothingEnds => Duration::from_secs(1_000_000),
+            Fault::EverythingEndsSoon => Duration::from_secs(1),
+            _ => ttl,
+        }
+    }
+}
+
+impl Store for Broken {
+    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        match self.fault {
+            Fault::GetFindsNothing => Box::pin(async { Ok(None) }),
+            Fault::Fails => Box::pin(async { Err(StoreError::new("it is broken")) }),
+            _ => self.store.get(key),
+        }
+    }
+
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+        match self.fault {
+            Fault::PutIsForgotten => Box::pin(async { Ok(()) }),
+            Fault::PutKeepsTheFirst => Box::pin(async move {
+                self.store
+                    .compare_and_swap(key, None, value, ttl)
+                    .await
+                    .map(|_| ())
+            }),
+            _ => self.store.put(key, value, self.ttl(ttl)),
+        }
+    }
+
+    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        match self.fault {
+            Fault::TakeLeavesIt => self.store.get(key),
+            Fault::TakeFindsNothing => Box::pin(async { Ok(None) }),
+            _ => self.store.take(key),
+        }
+    }
+
+    fn compare_and_swap<'s>(
+        &'s self,
+        key: &'s str,
+        expected: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Stored<'s, bool> {
+        match self.fault {
+            Fault::SwapNeverSwaps => Box::pin(async { Ok(false) }),
+            Fault::SwapIgnoresWhatIsExpected | Fault::SwapSaysNoAndSwaps => Box::pin(async move {
+                let fits = self.store.get(key).await? == expected;
+                self.store.put(key, value, ttl).await?;
+                Ok(fits || self.fault == Fault::SwapIgnoresWhatIsExpected)
+            }),
+            _ => self
+                .store
+                .compare_and_swap(key, expected, value, self.ttl(ttl)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_in_memory_conforms() {
+    conformance::check(&MemoryStore::new(), tokio::time::advance).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_any_fault_does_not() {
+    for fault in [
+        Fault::GetFindsNothing,
+        Fault::PutKeepsTheFirst,
+        Fault::PutIsForgotten,
+        Fault::TakeLeavesIt,
+        Fault::TakeFindsNothing,
+        Fault::SwapIgnoresWhatIsExpected,
+        Fault::SwapNeverSwaps,
+        Fault::SwapSaysNoAndSwaps,
+        Fault::NothingEnds,
+        Fault::EverythingEndsSoon,
+        Fault::Fails,
+    ] {
+        let checked = tokio::spawn(async move {
+            let store = Broken {
+                store: MemoryStore::new(),
+                fault,
+            };
+            conformance::check(&store, tokio::time::advance).await;
+        });
+        assert!(
+            checked.await.is_err_and(|error| error.is_panic()),
+            "{fault:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_in_memory_refuses_what_is_new_and_keeps_what_is_there() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let store = MemoryStore::with_capacity(2);
+    let value = || Bytes::from_static(b"value");
+    store.put("a", value(), MINUTE).await.unwrap();
+    store.put("b", value(), 2 * MINUTE).await.unwrap();
+    assert!(store.put("c", value(), MINUTE).await.is_err());
+    assert!(
+        store
+            .compare_and_swap("c", None, value(), MINUTE)
+            .await
+            .is_err()
+    );
+    assert!(store.put("a", value(), MINUTE).await.is_ok());
+    assert_eq!(store.get("b").await.unwrap(), Some(value()));
+    // What is over makes room.
+    tokio::time::advance(MINUTE).await;
+    assert!(store.put("c", value(), MINUTE).await.is_ok());
+    assert_eq!(store.get("b").await.unwrap(), Some(value()));
+    assert_eq!(format!("{store:?}"), "MemoryStore { records: 2, .. }");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_are_over_do_not_pile_up() {
+    let store = MemoryStore::new();
+    for round in 0..20 {
+        for index in 0..1_000 {
+            let key = format!("{round}/{index}");
+            store
+                .put(&key, Bytes::new(), Duration::from_secs(1))
+                .await
+                .unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let printed = format!("{store:?}");
+    let records: usize = printed
+        .split([':', ','])
+        .nth(1)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(records <= 3_000, "{printed}");
+}
