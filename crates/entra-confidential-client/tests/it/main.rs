@@ -11,4 +11,5 @@ mod settings;
 #[cfg(feature = "reqwest")]
 mod standard_client;
 mod support;
+mod tenant;
 mod time;
