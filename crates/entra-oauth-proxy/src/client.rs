@@ -204,7 +204,7 @@ impl Clients {
         let basic = basic_credentials(headers)?;
         let in_form = params.one("client_id")?;
         let secret_in_form = params.one("client_secret")?;
-        let (id, secrets) = match (basic, in_form) {
+        let (ids, secrets) = match (basic, in_form) {
             (Some(_), _) if secret_in_form.is_some() => {
                 return Err(OAuthError::new(
                     Code::InvalidRequest,
@@ -212,25 +212,25 @@ impl Clients {
                 ));
             }
             (Some(basic), in_form) => {
-                let ids = basic.ids();
-                let id = ids
-                    .iter()
-                    .find(|id| in_form.is_none_or(|other| other == **id));
-                let id = id.ok_or_else(|| {
-                    OAuthError::new(
+                let mut ids = basic.ids();
+                ids.retain(|id| in_form.is_none_or(|other| other == *id));
+                if ids.is_empty() {
+                    return Err(OAuthError::new(
                         Code::InvalidRequest,
                         "client_id is not that of Authorization",
-                    )
-                })?;
-                (id.clone(), basic.secrets())
+                    ));
+                }
+                (ids, basic.secrets())
             }
             (None, Some(id)) => (
-                id.to_owned(),
+                vec![id.to_owned()],
                 secret_in_form.into_iter().map(str::to_owned).collect(),
             ),
             (None, None) => return Err(refused()),
         };
-        let client = self.find(&id, keys).ok_or_else(refused)?;
+        let mut ids = ids.into_iter();
+        let found = ids.find_map(|id| self.find(&id, keys).map(|client| (id, client)));
+        let (id, client) = found.ok_or_else(refused)?;
         let is_right = match &client.secret {
             Secret::None => secrets.iter().all(String::is_empty),
             Secret::OfId => secrets.iter().any(|secret| {
@@ -253,8 +253,8 @@ struct Basic {
 }
 
 impl Basic {
-    fn ids(&self) -> [String; 2] {
-        [self.plain.0.clone(), decoded(&self.plain.0)]
+    fn ids(&self) -> Vec<String> {
+        vec![self.plain.0.clone(), decoded(&self.plain.0)]
     }
 
     fn secrets(&self) -> Vec<String> {
