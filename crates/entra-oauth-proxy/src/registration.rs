@@ -1,7 +1,7 @@
 //! `POST /register`: clients register themselves (RFC 7591), and nothing is stored.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::client::{ApplicationType, Method, Registration, id_of, secret_of};
 use crate::engine::Engine;
@@ -42,7 +42,9 @@ impl Engine {
     /// The answer to a registration; `now` in seconds since 1970.
     pub(crate) fn register(&self, body: &[u8], now: u64) -> Result<Value, OAuthError> {
         let invalid = |text| OAuthError::new(Code::InvalidClientMetadata, text);
-        let metadata: Metadata = serde_json::from_slice(body)
+        // An object, as a list of the members' values would pass for one.
+        let metadata: Metadata = serde_json::from_slice::<Map<String, Value>>(body)
+            .and_then(|metadata| serde_json::from_value(Value::Object(metadata)))
             .map_err(|_| invalid("the body is not the JSON of a client's metadata"))?;
 
         let redirect_uris = metadata.redirect_uris.unwrap_or_default();
