@@ -109,6 +109,12 @@ impl RedirectUri {
                 if host.is_empty() || written != host {
                     return Err("has a host that is not written as browsers write it");
                 }
+                // It goes into the policy of the consent page, where `;` and `,` end what is said.
+                let is_of_host =
+                    |byte: u8| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte);
+                if !host.bytes().all(is_of_host) {
+                    return Err("has a host with a character that no name has");
+                }
                 match (scheme, is_loopback(host)) {
                     ("https", _) => Kind::Https,
                     (_, true) => Kind::Loopback,
