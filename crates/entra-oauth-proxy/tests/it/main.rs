@@ -5,5 +5,6 @@ mod discovery;
 mod layer;
 mod rotation;
 mod settings;
+mod registration;
 mod sign_in;
 mod support;
