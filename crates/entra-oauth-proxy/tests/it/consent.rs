@@ -1,0 +1,394 @@
+//! The consent page: what it says, what protects it, and whose answer counts.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use entra_oauth_proxy::EntraOAuthProxyBuilder;
+use http::{Method, StatusCode};
+use serde_json::json;
+use url::Url;
+
+use crate::support::{
+    Browser, PUBLIC, REDIRECT, RESOURCE, Reply, Stage, application, encoded, parameter, settings,
+};
+use crate::watched_store::WatchedStore;
+
+/// The directives of the page's policy.
+fn policy(page: &Reply) -> Vec<(String, String)> {
+    assert_eq!(
+        page.headers
+            .get_all("content-security-policy")
+            .iter()
+            .count(),
+        1
+    );
+    let policy = page.header("content-security-policy");
+    assert!(!policy.contains(','));
+    let directives = policy.split("; ").map(|directive| {
+        let (name, value) = directive.split_once(' ').unwrap();
+        (name.to_owned(), value.to_owned())
+    });
+    directives.collect()
+}
+
+fn style_hash(page: &Reply) -> String {
+    let (_, rest) = page.text().split_once("<style>").unwrap();
+    let style = rest.split_once("</style>").unwrap().0;
+    format!(
+        "'sha256-{}'",
+        STANDARD.encode(digest(&SHA256, style.as_bytes()))
+    )
+}
+
+#[track_caller]
+fn is_protected(page: &Reply) {
+    for (name, value) in [
+        ("content-type", "text/html; charset=utf-8"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ] {
+        assert_eq!(page.header(name), value, "{name}");
+    }
+    let directives = policy(page);
+    let of = |name: &str| {
+        let mut all = directives.iter().filter(|(other, _)| other == name);
+        let value = all.next().map(|(_, value)| value.clone());
+        assert!(all.next().is_none(), "{name}");
+        value.unwrap()
+    };
+    assert_eq!(of("default-src"), "'none'");
+    assert_eq!(of("style-src"), style_hash(page));
+    assert_eq!(of("frame-ancestors"), "'none'");
+    assert_eq!(of("base-uri"), "'none'");
+    for elsewhere in ["<script", "<img", "<link", "src=", "style=", "onclick"] {
+        assert!(!page.text().contains(elsewhere), "{elsewhere}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_says_who_asks_for_what_and_where_the_answer_goes() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let page = stage.get(&client.authorize(&[("scope", "write")])).await;
+    let text = page.text();
+    for shown in [
+        "Test client",
+        "not verified",
+        "<dd class=\"host\">client.example</dd>",
+        REDIRECT,
+        RESOURCE,
+        "<dd>read</dd>",
+        "<dd>write</dd>",
+        stage.tenant.id(),
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(!text.contains("class=\"warning\""));
+    for uri in [
+        "http://localhost:1/callback",
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+    ] {
+        let client = stage.client_with(json!({ "redirect_uris": [uri] })).await;
+        let page = stage.get(&client.authorize(&[])).await;
+        assert!(page.text().contains("class=\"warning\""), "{uri}");
+        assert!(page.text().contains("An application without a name"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_has_every_header_that_protects_it_and_so_has_the_page_of_an_error() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let page = stage.get(&client.authorize(&[])).await;
+    is_protected(&page);
+    let form_action = policy(&page)
+        .into_iter()
+        .find(|(name, _)| name == "form-action");
+    let form_action = form_action.unwrap().1;
+    for source in ["'self'", "https://client.example", stage.tenant.url()] {
+        assert!(
+            form_action.split(' ').any(|other| other == source),
+            "{source}: {form_action}"
+        );
+    }
+    is_protected(&stage.get("/authorize?client_id=x").await);
+    is_protected(&stage.get("/callback?state=x&code=y").await);
+    let error = Browser::new(&stage)
+        .post("/consent", &[("consent", "x")])
+        .await;
+    assert_eq!(error.status, StatusCode::FORBIDDEN);
+    is_protected(&error);
+    let form_action = policy(&error)
+        .into_iter()
+        .find(|(name, _)| name == "form-action");
+    assert_eq!(form_action.unwrap().1, "'none'");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cookies_belong_to_this_host_alone_and_to_no_script() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let approved = browser.answer(&page, "approve").await;
+    let mut cookies = page.cookies();
+    cookies.extend(approved.cookies());
+    assert_eq!(cookies.len(), 3, "{cookies:?}");
+    for cookie in &cookies {
+        let mut parts = cookie.split("; ");
+        let (name, value) = parts.next().unwrap().split_once('=').unwrap();
+        assert!(name.starts_with("__Host-"), "{cookie}");
+        let mut attributes: Vec<_> = parts.collect();
+        attributes.sort_unstable();
+        let age = if value.is_empty() {
+            "Max-Age=0"
+        } else {
+            "Max-Age=900"
+        };
+        assert_eq!(
+            attributes,
+            ["HttpOnly", age, "Path=/", "SameSite=Lax", "Secure"],
+            "{cookie}"
+        );
+        assert!(value.len() < 4_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_tls_on_this_machine_cookies_are_plain_and_a_sign_in_works() {
+    let local = "http://127.0.0.1:8080";
+    let tenant = entra_dev_tenant::DevTenant::builder()
+        .register(application().redirect_uri("http://127.0.0.1:8080/callback"))
+        .start()
+        .await
+        .unwrap();
+    let change = |settings: EntraOAuthProxyBuilder| {
+        settings
+            .public_url(local)
+            .resource("http://127.0.0.1:8080/mcp")
+    };
+    let proxy = change(settings(&tenant)).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let client = stage.client().await;
+    let changes = [("resource", "http://127.0.0.1:8080/mcp")];
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&changes)).await;
+    let cookie = page.cookies().remove(0);
+    assert!(
+        !cookie.contains("__Host-") && !cookie.contains("Secure"),
+        "{cookie}"
+    );
+    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=900"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let at_entra = browser.answer(&page, "approve").await.location();
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let answered = browser.get(callback.strip_prefix(local).unwrap()).await;
+    let answered: Url = answered.location().parse().unwrap();
+    assert_eq!(parameter(&answered, "iss").as_deref(), Some(local));
+    assert!(parameter(&answered, "code").is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pages_in_one_browser_do_not_end_each_other() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    // A client that looks at the URL before it opens the browser fetches it twice.
+    let first = browser.get(&client.authorize(&[("state", "1")])).await;
+    let second = browser.get(&client.authorize(&[("state", "2")])).await;
+    let of_second = browser.answer(&second, "approve").await.location();
+    let of_first = browser.answer(&first, "approve").await.location();
+    for (at_entra, state) in [(of_first, "1"), (of_second, "2")] {
+        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let answered: Url = browser
+            .come_back(&callback)
+            .await
+            .location()
+            .parse()
+            .unwrap();
+        assert_eq!(parameter(&answered, "state").as_deref(), Some(state));
+        let code = parameter(&answered, "code").unwrap();
+        assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cookies_do_not_grow_without_bound() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let size = |browser: &Browser| -> usize {
+        browser
+            .cookies
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    };
+    for _ in 0..30 {
+        browser.get(&client.authorize(&[])).await;
+    }
+    assert!(browser.cookies.len() <= 8, "{}", browser.cookies.len());
+    assert!(size(&browser) < 2_000, "{}", size(&browser));
+    for n in 0..10_u64 {
+        stage
+            .tenant
+            .advance(std::time::Duration::from_secs(n))
+            .await;
+        let page = browser.get(&client.authorize(&[])).await;
+        let at_entra = browser.answer(&page, "approve").await;
+        assert_eq!(at_entra.status, StatusCode::SEE_OTHER);
+        assert!(size(&browser) < 8_000, "{}", size(&browser));
+        // The latest is never the one that has to go.
+        let callback = stage.tenant.signs_in("ada", &at_entra.location());
+        let mut copy = Browser::new(&stage);
+        copy.cookies.clone_from(&browser.cookies);
+        assert!(copy.come_back(&callback).await.location().contains("code="));
+    }
+    assert!(browser.cookies.len() <= 11, "{}", browser.cookies.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_another_site_does_not_count() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for headers in [
+        &[("origin", "https://evil.example")][..],
+        &[
+            ("origin", "https://evil.example"),
+            ("sec-fetch-site", "same-origin"),
+        ],
+        &[("origin", PUBLIC), ("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "same-site")],
+        &[("origin", "null"), ("sec-fetch-site", "cross-site")],
+        &[("origin", PUBLIC), ("origin", "https://evil.example")],
+        &[("origin", "http://mcp.example.com")],
+        &[("origin", "https://mcp.example.com.evil.example")],
+    ] {
+        for decision in ["approve", "deny"] {
+            let mut browser = Browser::new(&stage);
+            let page = browser.get(&client.authorize(&[])).await;
+            let form = encoded(&[("consent", &*page.field("consent")), ("decision", decision)]);
+            let mut headers = headers.to_vec();
+            headers.push(("content-type", "application/x-www-form-urlencoded"));
+            let reply = browser
+                .send(Method::POST, "/consent", &headers, form.into())
+                .await;
+            assert_eq!(reply.status, StatusCode::FORBIDDEN, "{headers:?}");
+            assert_eq!(reply.location(), "");
+        }
+    }
+    // What a browser says of its own page, or one that says nothing.
+    for headers in [
+        &[][..],
+        &[("origin", PUBLIC)],
+        &[("sec-fetch-site", "same-origin")],
+    ] {
+        let mut browser = Browser::new(&stage);
+        let page = browser.get(&client.authorize(&[])).await;
+        let form = encoded(&[
+            ("consent", &*page.field("consent")),
+            ("decision", "approve"),
+        ]);
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/x-www-form-urlencoded"));
+        let reply = browser
+            .send(Method::POST, "/consent", &headers, form.into())
+            .await;
+        assert_eq!(reply.status, StatusCode::SEE_OTHER, "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_the_pages_cookie_or_too_late_does_not_count() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let mut other = Browser::new(&stage);
+    assert_eq!(
+        other.answer(&page, "approve").await.status,
+        StatusCode::FORBIDDEN
+    );
+    let others_page = other.get(&client.authorize(&[])).await;
+    assert_eq!(
+        other.answer(&page, "approve").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        browser.answer(&others_page, "approve").await.status,
+        StatusCode::FORBIDDEN
+    );
+    // The cookie's value under the name that the page looks for.
+    let name = browser.cookies[0].0.clone();
+    other.cookies[0].0 = name;
+    assert_eq!(
+        other.answer(&page, "approve").await.status,
+        StatusCode::FORBIDDEN
+    );
+
+    let changed = format!("{}A", page.field("consent"));
+    for consent in ["", "x", &changed] {
+        let form = [("consent", consent), ("decision", "approve")];
+        assert_eq!(
+            browser.post("/consent", &form).await.status,
+            StatusCode::FORBIDDEN
+        );
+    }
+    let form = [
+        ("consent", &*page.field("consent")),
+        ("decision", "perhaps"),
+    ];
+    assert_eq!(
+        browser.post("/consent", &form).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    stage
+        .tenant
+        .advance(std::time::Duration::from_secs(901))
+        .await;
+    assert_eq!(
+        browser.answer(&page, "approve").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(stage.tenant.authorize_endpoint().hits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_no_is_not_sent_to_entra_and_the_client_learns_it() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let denied = browser.answer(&page, "deny").await;
+    assert_eq!(denied.status, StatusCode::SEE_OTHER);
+    let url: Url = denied.location().parse().unwrap();
+    assert!(url.as_str().starts_with(&format!("{REDIRECT}?")));
+    assert_eq!(parameter(&url, "error").as_deref(), Some("access_denied"));
+    assert_eq!(
+        parameter(&url, "state").as_deref(),
+        Some("the client's state")
+    );
+    assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
+    assert_eq!(stage.tenant.authorize_endpoint().hits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_before_a_person_has_come_back() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    assert_eq!(store.calls(), 0);
+    let at_entra = browser.answer(&page, "approve").await.location();
+    assert!(store.written().is_empty());
+    Browser::new(&stage)
+        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .await;
+    assert!(store.written().is_empty());
+}

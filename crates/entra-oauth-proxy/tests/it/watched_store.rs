@@ -1,0 +1,112 @@
+//! A store that can be down, and that shows what it was given.
+
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored};
+
+/// A cheap handle: clones are one store.
+#[derive(Clone, Default)]
+pub(crate) struct WatchedStore(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    records: MemoryStore,
+    is_down: AtomicBool,
+    is_read_only: AtomicBool,
+    /// Every key and value that was ever written.
+    written: Mutex<Vec<(String, Bytes)>>,
+    calls: AtomicUsize,
+}
+
+impl WatchedStore {
+    pub(crate) fn goes_down(&self) {
+        self.0.is_down.store(true, Ordering::SeqCst);
+    }
+
+    /// It is read, but takes nothing.
+    pub(crate) fn refuses_writes(&self) {
+        self.0.is_read_only.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn comes_back(&self) {
+        self.0.is_down.store(false, Ordering::SeqCst);
+        self.0.is_read_only.store(false, Ordering::SeqCst);
+    }
+
+    /// How often it was asked for anything.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn written(&self) -> Vec<(String, Bytes)> {
+        self.0.written.lock().unwrap().clone()
+    }
+
+    /// Somebody changes a byte of each record whose key begins so.
+    pub(crate) async fn corrupts(&self, beginning: &str) {
+        let ttl = Duration::from_secs(3_600);
+        for (key, _) in self.written() {
+            if !key.starts_with(beginning) {
+                continue;
+            }
+            if let Some(value) = self.0.records.get(&key).await.unwrap() {
+                let mut value = value.to_vec();
+                *value.last_mut().unwrap() ^= 1;
+                self.0.records.put(&key, value.into(), ttl).await.unwrap();
+            }
+        }
+    }
+
+    fn check(&self, writes: Option<(&str, &Bytes)>) -> Result<(), StoreError> {
+        self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let is_down = self.0.is_down.load(Ordering::SeqCst);
+        if is_down || writes.is_some() && self.0.is_read_only.load(Ordering::SeqCst) {
+            return Err(StoreError::new("connection refused"));
+        }
+        if let Some((key, value)) = writes {
+            let mut written = self.0.written.lock().unwrap();
+            written.push((key.to_owned(), value.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl Store for WatchedStore {
+    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        match self.check(None) {
+            Ok(()) => self.0.records.get(key),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+        match self.check(Some((key, &value))) {
+            Ok(()) => self.0.records.put(key, value, ttl),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        match self.check(None) {
+            Ok(()) => self.0.records.take(key),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn compare_and_swap<'s>(
+        &'s self,
+        key: &'s str,
+        expected: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Stored<'s, bool> {
+        match self.check(Some((key, &value))) {
+            Ok(()) => self.0.records.compare_and_swap(key, expected, value, ttl),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+}
