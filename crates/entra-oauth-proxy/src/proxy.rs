@@ -147,7 +147,16 @@ impl Inner {
         let to = &arrived.to;
         let mut answer = match outcome {
             Ok(code) => see_other(&self.engine.with_code(to, &code)),
-            Err(Failure::Told(error)) => see_other(&self.engine.with_error(to, &error)),
+            Err(Failure::Told(error)) => {
+                let asked = &arrived.sign_in.asked;
+                tracing::warn!(
+                    client = asked.client,
+                    scopes = asked.names.join(" "),
+                    error = error.code.as_str(),
+                    "a sign-in came to nothing"
+                );
+                see_other(&self.engine.with_error(to, &error))
+            }
             Err(Failure::Repeated) => {
                 return error_page(&Obstacle {
                     status: StatusCode::BAD_REQUEST,

@@ -264,7 +264,15 @@ fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str
             "an administrator or the user has to consent first; the reason is in the server's log",
         ),
         ("temporarily_unavailable" | "server_error", _) => OAuthError::unavailable(None),
-        _ => misconfigured(),
+        _ => {
+            tracing::error!(
+                error = %shown,
+                number,
+                "Entra does not take the request of this server; compare scopes, client id and \
+                 redirect URI with the app registration"
+            );
+            misconfigured()
+        }
     }
 }
 
@@ -293,10 +301,20 @@ pub(crate) fn refused_tokens(error: &entra_confidential_client::TokenError) -> O
             Code::AccessDenied,
             "Entra did not accept this sign-in; begin again",
         ),
-        TokenErrorKind::Throttled | TokenErrorKind::Unavailable | TokenErrorKind::NoAnswer => {
-            OAuthError::unavailable(error.retry_after())
+        // What does not speak as Entra does stands in between, and goes away again.
+        TokenErrorKind::Throttled
+        | TokenErrorKind::Unavailable
+        | TokenErrorKind::NoAnswer
+        | TokenErrorKind::BadAnswer => OAuthError::unavailable(error.retry_after()),
+        kind => {
+            tracing::error!(
+                class = kind.as_str(),
+                error_codes = error.error_codes(),
+                remedy = error.remedy(),
+                "Entra does not accept this server; nobody signs in until that is mended"
+            );
+            misconfigured()
         }
-        _ => misconfigured(),
     }
 }
 
