@@ -88,7 +88,7 @@ pub(crate) fn preflight(methods: &str) -> Answer {
     set(
         &mut answer,
         ACCESS_CONTROL_ALLOW_HEADERS,
-        "authorization, content-type, mcp-protocol-version",
+        "authorization, content-type, mcp-protocol-version, *",
     );
     set(&mut answer, ACCESS_CONTROL_MAX_AGE, "86400");
     for_scripts(answer)

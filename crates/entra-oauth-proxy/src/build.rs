@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::sync::Cache;
 use tower_entra_auth::entra_jwt_core::{Shown, Validator};
 use tower_entra_auth::{ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all};
 use url::Url;
@@ -10,7 +11,7 @@ use url::Url;
 use crate::build_error::BuildError;
 use crate::builder::{EntraOAuthProxyBuilder, Prompt};
 use crate::client::Clients;
-use crate::engine::{Engine, Entra, Resource, Urls};
+use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
 use crate::proxy::{EntraOAuthProxy, Inner};
@@ -144,6 +145,12 @@ impl EntraOAuthProxyBuilder {
                 required,
                 resource_metadata,
                 clock: self.clock,
+                // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
+                // code once.
+                arrivals: Cache::builder()
+                    .max_capacity(10_000)
+                    .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
+                    .build(),
             }),
         })
     }
@@ -323,11 +330,19 @@ impl EntraOAuthProxyBuilder {
                 ));
             }
         }
-        if lifetimes.session >= HOUR && lifetimes.session < lifetimes.access_token {
-            problems.push((
-                "session_lifetime".to_owned(),
-                "shorter than access_token_lifetime: a token would outlive its sign-in".to_owned(),
-            ));
+        for (setting, span) in [
+            ("idle_lifetime", lifetimes.idle),
+            ("session_lifetime", lifetimes.session),
+        ] {
+            // A client refreshes when its token ends.
+            if span >= HOUR && span < lifetimes.access_token.saturating_add(10 * MINUTE) {
+                problems.push((
+                    setting.to_owned(),
+                    "not longer than access_token_lifetime by 10 minutes: a token would outlive its \
+                     sign-in"
+                        .to_owned(),
+                ));
+            }
         }
     }
 }

@@ -214,8 +214,9 @@ impl EntraOAuthProxyBuilder {
 
     /// Scopes that are sent to Entra's authorization endpoint as they are, such as
     /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
-    /// Nothing is validated or advertised of them, and no token has them: to call another API in the
-    /// user's name takes the on-behalf-of exchange.
+    /// Nothing is validated or advertised of them, and no token has them: they spare the user a second
+    /// question where the service exchanges the user's token for one of another API (on-behalf-of).
+    /// That needs Entra's own token: so far only [passed through](Self::pass_through).
     pub fn additional_authorize_scopes<S: Into<String>>(
         mut self,
         scopes: impl IntoIterator<Item = S>,
@@ -269,14 +270,18 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How long an access token is good: 1 minute to 24 hours. For so long a user who has left may go
-    /// on, at most.
+    /// How long an access token is good: 1 minute to 24 hours.
+    ///
+    /// That a user has left is noticed when Entra's own token is renewed, with the first refresh in its
+    /// last 5 minutes or after: a user may go on for what is left of that (Entra gives 60 to 90
+    /// minutes) and then for this long.
     pub fn access_token_lifetime(mut self, span: Duration) -> Self {
         self.lifetimes.access_token = span;
         self
     }
 
-    /// How long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then.
+    /// How long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then; longer
+    /// than an access token by 10 minutes.
     pub fn idle_lifetime(mut self, span: Duration) -> Self {
         self.lifetimes.idle = span;
         self
@@ -338,7 +343,10 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.metadata_endpoint(url))
     }
 
-    /// Any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy
+    /// Any other setting of the Layer. Where it restricts clients, this very application must be among
+    /// them.
+    ///
+    /// Such as the tenant rule, the clock skew, guests and more. What the proxy
     /// sets itself (audience, protected resource, reissued tokens) it sets after this.
     ///
     /// ```

@@ -72,7 +72,7 @@ impl Engine {
         let form_action = format!(
             "'self' https: {} {}",
             self.entra.origin,
-            to.redirect_uri.source()
+            to.redirect_uri.form_source()
         );
         let title = format!("Sign in to {}", self.resource_name());
         let mut answer = page(StatusCode::OK, &title, &body, &form_action);
@@ -134,12 +134,13 @@ impl Engine {
             .map(|name| format!("<dd>{}</dd>\n", escaped(name)))
             .collect();
         format!(
-            "<h1>Let {name} use {resource} in your name?</h1>\n\
+            "<h1>Let an application use {resource} in your name?</h1>\n\
              <dl>\n\
-             <dt>Application</dt>\n<dd>{name} <small>({standing})</small></dd>\n\
+             <dt>Application</dt>\n<dd><bdi>{name}</bdi> <small>({standing})</small></dd>\n\
              <dt>The answer goes to</dt>\n<dd class=\"host\">{host}</dd>\n<dd><small>{uri}</small></dd>\n\
-             <dt>It may use</dt>\n{scopes}\
+             <dt>It may use</dt>\n{scopes}{more}\
              <dt>Of</dt>\n<dd>{resource_url}</dd>\n\
+             <dt>It learns</dt>\n<dd>who you are: your name and user name, your roles and groups here</dd>\n\
              <dt>You sign in with</dt>\n<dd>Microsoft, {tenancy}</dd>\n\
              </dl>\n{warning}\
              <form method=\"post\" action=\"{action}\">\n\
@@ -153,6 +154,10 @@ impl Engine {
             uri = escaped(to.redirect_uri.as_str()),
             resource_url = escaped(&self.resource.url),
             tenancy = escaped(&self.entra.tenancy),
+            more = match self.pass_through {
+                true => "<dd>and whatever else of it you agreed to before</dd>\n",
+                false => "",
+            },
             action = escaped(&format!("{}/consent", self.urls.path)),
         )
     }
@@ -171,6 +176,7 @@ impl Engine {
     pub(crate) fn answered(
         &self,
         headers: &HeaderMap,
+        cookies: &Cookies,
         form: &str,
         now: u64,
     ) -> Result<Answered, Obstacle> {
@@ -196,7 +202,6 @@ impl Engine {
         let text = sealed.and_then(|sealed| self.keys.open(Purpose::Consent, b"", &sealed));
         let asked: Option<Asked> = text.and_then(|text| serde_json::from_slice(&text).ok());
         let asked = asked.ok_or_else(not_ours)?;
-        let cookies = Cookies::of(headers);
         let cookie = cookies.get(&self.urls, Kind::Consent, cookie_id(&asked.cookie));
         if !cookie.is_some_and(|value| is_same(&hash(value), &asked.cookie))
             || now.saturating_sub(asked.at) > Lifetimes::SIGN_IN

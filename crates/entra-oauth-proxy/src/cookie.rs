@@ -37,7 +37,8 @@ impl Kind {
 pub(crate) struct Cookies(Vec<(String, String)>);
 
 impl Cookies {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(urls: &Urls, headers: &HeaderMap) -> Self {
+        let ours = [Kind::Consent, Kind::SignIn].map(|kind| name(urls, kind, ""));
         let values = headers
             .get_all(COOKIE)
             .iter()
@@ -45,7 +46,8 @@ impl Cookies {
         let pairs = values
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(name, _)| name.contains("entra-proxy-"))
+            // By the whole beginning: what others set by a like name does not take their place.
+            .filter(|(name, _)| ours.iter().any(|ours| name.starts_with(&**ours)))
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         Self(pairs.take(64).collect())
     }

@@ -104,13 +104,18 @@ impl Resource {
     /// Every resource that is named is this one. Another server's is refused whatever else is right:
     /// a server that names this one as its own would get tokens for ours.
     pub(crate) fn check(&self, params: &Params) -> Result<(), OAuthError> {
-        let mut named = params.all("resource").peekable();
-        if named.peek().is_none() && self.is_required {
+        if self.is_required && params.all("resource").next().is_none() {
             return Err(OAuthError::new(
                 Code::InvalidTarget,
                 "the parameter resource is missing",
             ));
         }
+        self.check_named(params)
+    }
+
+    /// The same where it may be left out in any case.
+    pub(crate) fn check_named(&self, params: &Params) -> Result<(), OAuthError> {
+        let mut named = params.all("resource");
         match named.all(|text| self.is(text)) {
             true => Ok(()),
             false => Err(OAuthError::new(

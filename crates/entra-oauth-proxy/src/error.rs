@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::keys::random_text;
+
 /// What a client is told. The description never holds a value that came from outside, nor a word of
 /// Entra's.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -71,6 +73,13 @@ impl OAuthError {
             description: description.into(),
             retry_after: None,
         }
+    }
+
+    /// With a reference that is in the log, too: for whoever asks the operator about it.
+    pub(crate) fn referring(code: Code, text: &str) -> (Self, String) {
+        let reference = random_text::<6>();
+        let told = Self::new(code, format!("{text}; reference {reference}"));
+        (told, reference)
     }
 
     /// Something that this server needs does not answer.

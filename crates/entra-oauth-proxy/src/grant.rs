@@ -1,5 +1,6 @@
 //! Grants: that a user lets a client use the resource, and the tokens that come of it.
 
+use entra_confidential_client::{TokenError, TokenResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +16,19 @@ pub(crate) struct Upstream {
     /// In seconds since 1970.
     pub(crate) expires_at: u64,
     pub(crate) refresh_token: Option<String>,
+}
+
+impl Upstream {
+    pub(crate) fn of(tokens: &TokenResponse, now: u64) -> Self {
+        Self {
+            access_token: tokens.access_token.expose().to_owned(),
+            expires_at: now.saturating_add(tokens.expires_in.as_secs()),
+            refresh_token: tokens
+                .refresh_token
+                .as_ref()
+                .map(|token| token.expose().to_owned()),
+        }
+    }
 }
 
 /// A grant, as it is stored (encrypted).
@@ -41,7 +55,38 @@ pub(crate) enum CodeRecord {
     /// It has not been used.
     Fresh(Box<Fresh>),
     /// It came to this grant.
-    Used { grant: String },
+    Used { grant: String, asked: Box<Asked> },
+}
+
+impl CodeRecord {
+    /// To whom it was given, and what proves it.
+    pub(crate) fn asked(&self) -> &Asked {
+        match self {
+            Self::Fresh(fresh) => &fresh.asked,
+            Self::Used { asked, .. } => asked,
+        }
+    }
+}
+
+/// What Entra demands of somebody's next sign-in (a claims challenge), as it is stored by client: until
+/// who it is has signed in, nobody knows who comes.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Demanded {
+    pub(crate) claims: String,
+    of: User,
+}
+
+impl Demanded {
+    pub(crate) fn by(error: &TokenError, user: &User) -> Option<Self> {
+        Some(Self {
+            claims: error.claims()?.to_owned(),
+            of: user.person(),
+        })
+    }
+
+    pub(crate) fn is_of(&self, user: &User) -> bool {
+        self.of.is_same_person(user)
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -66,11 +111,6 @@ pub(crate) fn grant_key(id: &str) -> String {
 /// Where a code is kept: whoever reads the store learns no code.
 pub(crate) fn code_key(code: &str) -> String {
     format!("code/{}", hash(code))
-}
-
-/// Where it is kept that a browser came back with this state.
-pub(crate) fn arrival_key(nonce: &str) -> String {
-    format!("arrival/{}", hash(nonce))
 }
 
 /// Where it is kept what Entra demands of a client's next sign-in.

@@ -19,9 +19,10 @@ use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 /// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
 /// derived (HKDF, RFC 5869).
 ///
-/// The first signs and encrypts, the others only verify and decrypt. To replace a key, put the new
-/// one in front, and take the old one away once what it made is over: with it go the registrations
-/// of clients that were made under it, and the sign-ins.
+/// The first signs and encrypts, the others only verify and decrypt. To replace a key where there are
+/// several instances, add the new one at the end everywhere, then move it to the front, so that none
+/// meets what it cannot read; take the old one away once what it made is over: with it go the
+/// registrations of clients that were made under it, and the sign-ins.
 ///
 /// They have nothing to do with Entra's credential: replacing that signs nobody out.
 #[derive(Clone)]

@@ -54,7 +54,8 @@
 //! | a registration | in the client's id | until its key is taken off the list |
 //! | what a person is asked to agree to | in the page's form | 15 minutes |
 //! | what is under way at Entra | in the browser's cookie | 15 minutes |
-//! | that a browser came back, that a code was used | in the [`Store`] | 30 minutes |
+//! | that a browser came back | in memory | 15 minutes |
+//! | that a code was used | in the [`Store`] | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
 //! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
@@ -74,7 +75,8 @@
 //! | the person says no, here or at Entra | `access_denied` |
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
 //! | Entra does not accept this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
-//! | Entra or the store does not answer | `temporarily_unavailable`; 503 at the token endpoint, and no token is lost |
+//! | Entra or the store does not answer | `temporarily_unavailable`; 503 at the token endpoint, and what the client has stays good. While Entra's own token is good, refreshes go on |
+//! | the store does not answer the Layer | 503 `grant_rule_unavailable`, 30 s after the last answer |
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
 //!
@@ -106,6 +108,7 @@ mod cookie;
 mod engine;
 mod error;
 mod grant;
+mod granting;
 mod keys;
 mod layer;
 mod metadata;
@@ -117,6 +120,7 @@ mod registration;
 mod scopes;
 mod service;
 mod sign_in;
+mod signing_in;
 mod store;
 mod token;
 mod user;

@@ -13,6 +13,7 @@ use http_body_util::Full;
 use crate::answer::{Answer, of_status, set};
 use crate::keys::random_text;
 
+/// The buttons wait a second: whoever is made to click twice does not agree with the second click.
 const STYLE: &str = "\
 :root{color-scheme:light dark}\
 body{font:1rem/1.5 system-ui,sans-serif;margin:0;padding:1rem}\
@@ -23,7 +24,8 @@ dd{margin:0;overflow-wrap:anywhere}\
 .host{font-size:1.2rem;font-weight:600}\
 .warning{border-left:.25rem solid #b45309;padding-left:.75rem}\
 form{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:1.5rem}\
-button{font:inherit;padding:.6rem 1.2rem}\
+button{font:inherit;padding:.6rem 1.2rem;animation:ready 1s steps(1)}\
+@keyframes ready{from{pointer-events:none}}\
 small{color:GrayText}";
 
 /// A page, with what keeps others from framing it, running anything in it or learning of it.
@@ -116,7 +118,7 @@ pub(crate) fn plain_text(text: &str) -> String {
         c.is_control()
             || matches!(
                 c,
-                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                     | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
                     | '\u{e0000}'..='\u{e007f}'
             )

@@ -42,35 +42,70 @@ enum Entry {
 const MOST_BYTES: usize = 512;
 
 /// What browsers run, or show as if it came from elsewhere.
-const DANGEROUS: [&str; 13] = [
+const DANGEROUS: [&str; 30] = [
     "about",
     "blob",
     "data",
+    "dict",
+    "facetime",
+    "feed",
     "file",
     "filesystem",
     "ftp",
+    "ftps",
+    "geo",
+    "gopher",
+    "imap",
     "intent",
+    "itms-services",
     "jar",
     "javascript",
+    "ldap",
+    "ldaps",
+    "mailto",
+    "rdp",
+    "search-ms",
+    "sftp",
+    "smb",
+    "sms",
+    "ssh",
+    "tel",
+    "telnet",
     "vbscript",
     "view-source",
-    "ws",
-    "wss",
 ];
+
+/// Whether a scheme is none of a client's: browsers or the system run it, or act upon it.
+fn is_dangerous(scheme: &str) -> bool {
+    let is_systems = |beginning: &str| scheme.starts_with(beginning);
+    DANGEROUS.contains(&scheme)
+        || ["ms-", "chrome", "moz-", "ws"].into_iter().any(is_systems)
+        || scheme.ends_with("-extension")
+}
 
 impl RedirectUri {
     /// The error completes the sentence "the redirect URI …".
     pub(crate) fn parse(text: &str, allowed: &AllowList) -> Result<Self, &'static str> {
+        let uri = Self::owned(text, allowed)?;
+        match allowed.allows(&uri) {
+            true => Ok(uri),
+            false => Err("is not among those that this server allows"),
+        }
+    }
+
+    /// Whether nothing but the list speaks against it.
+    pub(crate) fn is_safe(text: &str, allowed: &AllowList) -> bool {
+        Self::owned(text, allowed).is_ok()
+    }
+
+    fn owned(text: &str, allowed: &AllowList) -> Result<Self, &'static str> {
         let uri = Self::safe(text)?;
         if uri.kind == Kind::Custom && !allowed.names_scheme(&uri) && !uri.has_owner() {
             return Err(
                 "has a scheme that any application could claim: it needs a host, or a dot in the scheme",
             );
         }
-        match allowed.allows(&uri) {
-            true => Ok(uri),
-            false => Err("is not among those that this server allows"),
-        }
+        Ok(uri)
     }
 
     fn safe(text: &str) -> Result<Self, &'static str> {
@@ -90,7 +125,7 @@ impl RedirectUri {
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(is_scheme) {
             return Err("has no scheme in lower case");
         }
-        if DANGEROUS.contains(&scheme) {
+        if is_dangerous(scheme) {
             return Err("has a scheme that browsers run or read, not an application's");
         }
         let parsed = Url::parse(text).map_err(|_| "is no URI")?;
@@ -160,8 +195,17 @@ impl RedirectUri {
                 && without_port(&self.text) == without_port(registered)
     }
 
-    /// What a browser has to know of it to let a form end up there (CSP `form-action`).
-    pub(crate) fn source(&self) -> String {
+    /// What a browser has to know of it to let a form end up there (CSP `form-action`). An address of
+    /// IPv6 cannot be said there.
+    pub(crate) fn form_source(&self) -> String {
+        match self.host.starts_with('[') {
+            true => "http:".to_owned(),
+            false => self.source(),
+        }
+    }
+
+    /// The origin, or the scheme of an application.
+    fn source(&self) -> String {
         match self.kind {
             Kind::Custom => self.host.clone(),
             Kind::Https | Kind::Loopback => {
@@ -355,6 +399,13 @@ mod tests {
             "about:blank",
             "intent://scan/#Intent;end",
             "ws://localhost/",
+            "wss://example.com/",
+            "ms-msdt://x/y",
+            "search-ms://query",
+            "smb://host/share",
+            "chrome-extension://abc/page",
+            "moz-extension://abc/page",
+            "mailto://a.b/",
             "myapp:/callback",
             "myapp:callback",
             "urn:ietf:wg:oauth:2.0:oob",
@@ -463,7 +514,7 @@ mod tests {
 
     #[test]
     fn browsers_are_told_origins_and_schemes() {
-        let source = |text: &str| parse(text).unwrap().source();
+        let source = |text: &str| parse(text).unwrap().form_source();
         assert_eq!(
             source("https://example.com:8443/cb?x"),
             "https://example.com:8443"
@@ -472,7 +523,7 @@ mod tests {
             source("http://localhost:51234/cb"),
             "http://localhost:51234"
         );
-        assert_eq!(source("http://[::1]:1?x"), "http://[::1]:1");
+        assert_eq!(source("http://[::1]:1?x"), "http:");
         assert_eq!(source("cursor://a.b/cb"), "cursor:");
     }
 }

@@ -62,15 +62,10 @@ impl Engine {
         }
         let method = match metadata.token_endpoint_auth_method.as_deref() {
             // RFC 7591 would have client_secret_basic: a secret that nobody asked for.
-            None | Some("none") => Method::None,
             Some("client_secret_basic") => Method::Basic,
             Some("client_secret_post") => Method::Post,
-            Some(_) => {
-                return Err(invalid(
-                    "token_endpoint_auth_method is one of none, client_secret_basic and \
-                     client_secret_post",
-                ));
-            }
+            // Also where it asks for what there is not: the answer says what it gets.
+            _ => Method::None,
         };
         let registration = Registration {
             name: metadata
@@ -101,11 +96,20 @@ impl Engine {
                 "redirect_uris needs 1 to {MOST_URIS} of them"
             )));
         }
+        // Unsafe ones are refused, whatever stands beside them; of the others one must be allowed: which,
+        // is looked at again with each sign-in.
+        let mut refused = None;
         for (index, uri) in uris.iter().enumerate() {
-            RedirectUri::parse(uri, &self.allow_list)
-                .map_err(|problem| invalid(format!("the redirect URI {} {problem}", index + 1)))?;
+            let told = |problem| invalid(format!("the redirect URI {} {problem}", index + 1));
+            match RedirectUri::parse(uri, &self.allow_list) {
+                Ok(_) => refused = Some(Ok(())),
+                Err(problem) if RedirectUri::is_safe(uri, &self.allow_list) => {
+                    refused = refused.or(Some(Err(told(problem))));
+                }
+                Err(problem) => return Err(told(problem)),
+            }
         }
-        Ok(())
+        refused.unwrap_or(Ok(()))
     }
 
     fn answer(

@@ -85,6 +85,15 @@ impl Scopes {
         })
     }
 
+    /// Those that there still are.
+    pub(crate) fn known(&self, names: &[String]) -> Vec<String> {
+        let is_known =
+            |name: &&String| self.required.contains(name) || self.optional.contains(name);
+        let asked = names.iter().filter(is_known);
+        let missing = self.required.iter().filter(|name| !names.contains(name));
+        missing.chain(asked).cloned().collect()
+    }
+
     /// The name of a scope without the API in front of it.
     pub(crate) fn short<'s>(&self, written: &'s str) -> &'s str {
         let mut uris = [&self.identifier_uri, &self.usual_uri].into_iter();

@@ -182,6 +182,7 @@ impl EntraOAuthProxy {
         let methods = endpoint.methods();
         let (head, body) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
+        let cookies = || Cookies::of(&inner.engine.urls, &head.headers);
         match (endpoint, &head.method) {
             (Endpoint::ResourceMetadata, _) => {
                 let request = Request::from_parts(head, ());
@@ -192,13 +193,9 @@ impl EntraOAuthProxy {
                 }
             }
             (Endpoint::Authorize, &Method::GET) => {
-                inner
-                    .engine
-                    .authorize(query, &Cookies::of(&head.headers), inner.now())
+                inner.engine.authorize(query, &cookies(), inner.now())
             }
-            (Endpoint::Callback, &Method::GET) => {
-                inner.callback(query, &Cookies::of(&head.headers)).await
-            }
+            (Endpoint::Callback, &Method::GET) => inner.callback(query, &cookies()).await,
             (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => inner.consent(&head.headers, &form).await,
                 Err(answer) => answer,

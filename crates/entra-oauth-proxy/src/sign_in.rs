@@ -1,6 +1,6 @@
 //! The leg to Entra and back: what is sent there, and what of the return is believed.
 
-use entra_confidential_client::TokenErrorKind;
+use entra_confidential_client::{TokenError, TokenErrorKind};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,34 @@ pub(crate) struct SignIn {
     /// Our own (RFC 7636), independent of the client's.
     pub(crate) verifier: String,
     pub(crate) nonce: String,
+    pub(crate) claims: Claims,
     at: u64,
+}
+
+/// Which claims request goes along, and whose it is.
+#[derive(Deserialize, Serialize)]
+pub(crate) enum Claims {
+    None,
+    /// The client's own.
+    Asked(String),
+    /// What Entra demanded when it refused a refresh.
+    Kept(String),
+    /// What Entra demanded a moment ago, in this very sign-in.
+    Demanded(String),
+}
+
+impl Claims {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Asked(claims) | Self::Kept(claims) | Self::Demanded(claims) => Some(claims),
+        }
+    }
+
+    /// Once is enough: what did not help then does not help again.
+    pub(crate) fn is_demanded(&self) -> bool {
+        matches!(self, Self::Demanded(_))
+    }
 }
 
 /// How a browser came back from Entra.
@@ -47,22 +74,21 @@ pub(crate) struct Returned {
 }
 
 impl Engine {
-    /// Sends the browser in which the person agreed to Entra. `claims` is what Entra demanded the
-    /// last time.
+    /// Sends the browser in which the person agreed to Entra.
     pub(crate) fn to_entra(
         &self,
         asked: Asked,
-        claims: Option<String>,
+        claims: Claims,
         cookies: &Cookies,
         now: u64,
     ) -> Result<Answer, OAuthError> {
         let consent = cookie_id(&asked.cookie).to_owned();
-        let claims = claims.or_else(|| asked.claims.clone());
         let sign_in = SignIn {
             asked,
             state: random_text::<24>(),
             verifier: random_text::<48>(),
             nonce: random_text::<24>(),
+            claims,
             at: now,
         };
         let text = serde_json::to_vec(&sign_in).ok();
@@ -76,12 +102,12 @@ impl Engine {
                 "the request is too long for a browser's cookie",
             )
         })?;
-        let mut answer = see_other(&self.authorize_url(&sign_in, claims.as_deref()));
+        let mut answer = see_other(&self.authorize_url(&sign_in));
         add_cookie(
             &mut answer,
             &cookie::expire(&self.urls, Kind::Consent, &consent),
         );
-        for old in self.superfluous_sign_ins(cookies, now) {
+        for old in self.superfluous_sign_ins(cookies, sealed.len(), now) {
             add_cookie(&mut answer, &cookie::expire(&self.urls, Kind::SignIn, &old));
         }
         let id = hash(&sign_in.state);
@@ -94,7 +120,7 @@ impl Engine {
 
     /// Never with `resource`, which Entra refuses, and never with a `prompt` of the client's, which
     /// may ask for what only an administrator can give.
-    fn authorize_url(&self, sign_in: &SignIn, claims: Option<&str>) -> String {
+    fn authorize_url(&self, sign_in: &SignIn) -> String {
         let mut query = Serializer::new(String::new());
         query
             .append_pair("client_id", &self.entra.client_id)
@@ -113,27 +139,36 @@ impl Engine {
         if let Some(prompt) = self.entra.prompt {
             query.append_pair("prompt", prompt);
         }
-        if let Some(claims) = claims {
+        if let Some(claims) = sign_in.claims.text() {
             query.append_pair("claims", claims);
         }
         format!("{}?{}", self.entra.authorize_url, query.finish())
     }
 
-    /// The oldest sign-ins of this browser, and those that are over.
-    fn superfluous_sign_ins(&self, cookies: &Cookies, now: u64) -> Vec<String> {
+    /// The oldest sign-ins of this browser and those that are over, so that with another one of this
+    /// length there are not too many, nor too long ones.
+    fn superfluous_sign_ins(&self, cookies: &Cookies, length: usize, now: u64) -> Vec<String> {
         let mut all: Vec<_> = cookies
             .all(&self.urls, Kind::SignIn)
             .map(|(id, value)| {
                 let sign_in = self.opened(value);
                 let is_fresh = sign_in.filter(|sign_in| !is_over(sign_in, now));
-                (is_fresh.map(|sign_in| sign_in.at), id.to_owned())
+                (is_fresh.map(|sign_in| sign_in.at), id, value.len())
             })
             .collect();
-        all.sort();
-        let fresh = all.iter().filter(|(at, _)| at.is_some()).count();
-        let keep = fresh.min(Kind::SignIn.most() - 1);
-        all.truncate(all.len() - keep);
-        all.into_iter().map(|(_, id)| id).collect()
+        // The latest first, those that are over last.
+        all.sort_by(|one, other| other.cmp(one));
+        let mut left = MOST_COOKIES.saturating_sub(length);
+        let mut kept = 1;
+        all.retain(|(at, _, length)| {
+            let fits = at.is_some() && *length <= left && kept < Kind::SignIn.most();
+            if fits {
+                left -= length;
+                kept += 1;
+            }
+            !fits
+        });
+        all.into_iter().map(|(_, id, _)| id.to_owned()).collect()
     }
 
     fn opened(&self, sealed: &str) -> Option<SignIn> {
@@ -229,6 +264,9 @@ impl Engine {
     }
 }
 
+/// How long all of them may be together: servers on the way take headers of 8 KiB.
+const MOST_COOKIES: usize = 6_000;
+
 /// The longest value of a cookie: browsers keep 4096 bytes with its name and attributes.
 const MOST_COOKIE: usize = 3_800;
 
@@ -253,74 +291,91 @@ fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str
     let shown = tower_entra_auth::entra_jwt_core::Shown(error);
     // Nothing but the number: the rest names users.
     let number = description.and_then(aadsts).unwrap_or_default();
-    tracing::warn!(error = %shown, number, "Entra refused a sign-in; its sign-in log says more");
-    match (error, subcode) {
-        ("access_denied", _) | (_, Some("cancel")) => OAuthError::new(
+    let (told, reference) = match (error, subcode) {
+        ("access_denied", _) | (_, Some("cancel")) => OAuthError::referring(
             Code::AccessDenied,
-            "the user did not sign in, or did not agree",
+            "the user did not sign in or did not agree, or an administrator has to",
         ),
-        ("consent_required" | "interaction_required" | "login_required", _) => OAuthError::new(
-            Code::AccessDenied,
-            "an administrator or the user has to consent first; the reason is in the server's log",
-        ),
-        ("temporarily_unavailable" | "server_error", _) => OAuthError::unavailable(None),
+        ("consent_required" | "interaction_required" | "login_required", _) => {
+            OAuthError::referring(
+                Code::AccessDenied,
+                "the user or an administrator has to consent first",
+            )
+        }
+        ("temporarily_unavailable" | "server_error", _) => {
+            (OAuthError::unavailable(None), String::new())
+        }
         _ => {
+            let (told, reference) = misconfigured();
             tracing::error!(
                 error = %shown,
                 number,
+                reference,
                 "Entra does not take the request of this server; compare scopes, client id and \
                  redirect URI with the app registration"
             );
-            misconfigured()
+            (told, reference)
         }
-    }
+    };
+    tracing::warn!(
+        error = %shown,
+        number,
+        reference,
+        "Entra refused a sign-in; its sign-in log says more"
+    );
+    told
 }
 
 /// The number of Entra's error, at the beginning of its description.
 fn aadsts(description: &str) -> Option<String> {
     let digits = description.strip_prefix("AADSTS")?;
-    let number: String = digits
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .take(9)
-        .collect();
-    Some(format!("AADSTS{number}"))
+    let digits = digits.chars().take_while(char::is_ascii_digit);
+    Some(format!("AADSTS{}", digits.take(9).collect::<String>()))
 }
 
-/// What a client is told when Entra's token endpoint refuses; the operator was told already.
-pub(crate) fn refused_tokens(error: &entra_confidential_client::TokenError) -> OAuthError {
-    match error.kind() {
-        TokenErrorKind::Denied => {
-            OAuthError::new(Code::AccessDenied, "the user or a policy said no")
+/// What a client is told when Entra's token endpoint refuses; what the operator has to know was logged
+/// with the request, but for what this is about.
+pub(crate) fn refused_tokens(error: &TokenError) -> OAuthError {
+    let denied = |text| OAuthError::referring(Code::AccessDenied, text);
+    let (told, reference) = match error.kind() {
+        TokenErrorKind::Denied => denied("the user or a policy said no"),
+        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
+            denied("Entra demands more of this sign-in")
         }
-        TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => OAuthError::new(
-            Code::AccessDenied,
-            "Entra demands more of this sign-in; the reason is in the server's log",
-        ),
-        TokenErrorKind::InvalidGrant => OAuthError::new(
-            Code::AccessDenied,
-            "Entra did not accept this sign-in; begin again",
-        ),
+        TokenErrorKind::InvalidGrant => denied("Entra did not accept this sign-in; begin again"),
         // What does not speak as Entra does stands in between, and goes away again.
         TokenErrorKind::Throttled
         | TokenErrorKind::Unavailable
         | TokenErrorKind::NoAnswer
-        | TokenErrorKind::BadAnswer => OAuthError::unavailable(error.retry_after()),
+        | TokenErrorKind::BadAnswer => {
+            return OAuthError::unavailable(error.retry_after());
+        }
         kind => {
+            let (told, reference) = misconfigured();
             tracing::error!(
                 class = kind.as_str(),
                 error_codes = error.error_codes(),
+                correlation_id = error.correlation_id(),
                 remedy = error.remedy(),
+                reference,
                 "Entra does not accept this server; nobody signs in until that is mended"
             );
-            misconfigured()
+            return told;
         }
-    }
+    };
+    tracing::info!(
+        class = error.kind().as_str(),
+        error_codes = error.error_codes(),
+        correlation_id = error.correlation_id(),
+        reference,
+        "Entra refused tokens for a user"
+    );
+    told
 }
 
 /// Never `invalid_client`, whatever Entra says of us: the client would forget its registration.
-fn misconfigured() -> OAuthError {
-    OAuthError::new(
+fn misconfigured() -> (OAuthError, String) {
+    OAuthError::referring(
         Code::ServerError,
         "this server and Entra do not agree; the reason is in the server's log",
     )
@@ -328,8 +383,9 @@ fn misconfigured() -> OAuthError {
 
 /// What Entra sent is not of this sign-in, or not as it should be.
 fn mismatch(what: &'static str) -> OAuthError {
-    tracing::error!(what, "the tokens that Entra sent are refused");
-    misconfigured()
+    let (told, reference) = misconfigured();
+    tracing::error!(what, reference, "the tokens that Entra sent are refused");
+    told
 }
 
 /// The claims of an id token. It comes from Entra itself, by TLS, so its signature tells nothing more

@@ -4,11 +4,13 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::consent::Asked;
 use crate::engine::Engine;
 use crate::error::{Code, OAuthError};
-use crate::grant::{Fresh, Grant, RefreshToken};
+use crate::grant::{Grant, RefreshToken};
 use crate::keys::{hash, is_same};
 use crate::params::Params;
+use crate::scopes::OFFLINE_ACCESS;
 
 /// A request to the token endpoint, of a client that is who it says.
 pub(crate) struct Requested {
@@ -81,7 +83,10 @@ impl Engine {
             }
         };
         // After the grant, so that a token that is good for nothing says so first.
-        self.resource.check(&params)?;
+        match &by {
+            By::Code(_) => self.resource.check(&params)?,
+            By::Refresh { .. } => self.resource.check_named(&params)?,
+        }
         Ok(Requested {
             client_id,
             client,
@@ -92,11 +97,10 @@ impl Engine {
     /// Whether the code was meant for this client, and is proven by it.
     pub(crate) fn check_code(
         &self,
-        fresh: &Fresh,
+        asked: &Asked,
         proof: &CodeProof,
         client: &Client,
     ) -> Result<(), OAuthError> {
-        let asked = &fresh.asked;
         if !is_same(&asked.client, &client.hash) {
             return Err(invalid_grant("the code is another client's"));
         }
@@ -142,29 +146,37 @@ impl Engine {
         grant: &Grant,
         requested: Option<&str>,
     ) -> Result<(Vec<String>, Vec<String>), OAuthError> {
-        // Entra's own token has what it has.
-        let requested = requested.filter(|_| !self.pass_through);
-        let has = |name: &String| grant.user.scopes.contains(name);
         let shown_of = |names: &[String]| -> Vec<String> {
-            let of_names = |shown: &&String| {
-                let name = self.scopes.short(shown);
-                !grant.names.iter().any(|known| known == name)
-                    || names.iter().any(|known| known == name)
+            let written = |name: &String| {
+                let mut shown = grant.shown.iter();
+                shown
+                    .find(|shown| self.scopes.short(shown) == name)
+                    .unwrap_or(name)
+                    .clone()
             };
-            grant.shown.iter().filter(of_names).cloned().collect()
+            let offline = grant.shown.iter().filter(|shown| *shown == OFFLINE_ACCESS);
+            names.iter().map(written).chain(offline.cloned()).collect()
         };
         let all = &grant.user.scopes;
-        let Some(requested) = requested else {
+        // Entra's own token has what it has.
+        let Some(requested) = requested.filter(|_| !self.pass_through) else {
             return Ok((all.clone(), shown_of(all)));
         };
         let granted = self.scopes.grant(Some(requested))?;
-        if !granted.names.iter().all(has) {
+        if !granted.names.iter().all(|name| grant.names.contains(name)) {
             return Err(OAuthError::new(
                 Code::InvalidScope,
                 "the user was not asked for a scope of these; sign in again for it",
             ));
         }
-        Ok((granted.names, granted.shown))
+        // Entra may have taken one back meanwhile.
+        let is_there = |name: &String| all.contains(name);
+        let names: Vec<String> = granted.names.into_iter().filter(is_there).collect();
+        let of_names = |shown: &String| {
+            shown == OFFLINE_ACCESS || names.iter().any(|name| name == self.scopes.short(shown))
+        };
+        let shown = granted.shown.into_iter().filter(of_names).collect();
+        Ok((names, shown))
     }
 
     /// The answer with the tokens.

@@ -26,9 +26,12 @@ const COPIED: [&str; 16] = [
     "xms_sub_fct",
 ];
 
-/// Longer groups are left out, in bytes of JSON: with what else is in a token, it must fit into a
-/// header.
-const MOST_GROUPS: usize = 8 * 1024;
+/// What is unique about a user.
+const PERSON: [&str; 2] = ["tid", "oid"];
+
+/// The longest claims, in bytes of JSON: with the client's id, and in base64, the token must be one
+/// that the Layer reads.
+const MOST_BYTES: usize = 8 * 1024;
 
 /// A user who signed in.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -47,13 +50,13 @@ impl User {
             .into_iter()
             .filter(|(name, _)| COPIED.contains(&&**name))
             .collect();
-        let groups = claims
-            .get("groups")
-            .map_or(0, |groups| groups.to_string().len());
-        if groups > MOST_GROUPS {
-            claims.remove("groups");
+        let length = |claims: &Map<String, Value>| json!(claims).to_string().len();
+        if length(&claims) > MOST_BYTES && claims.remove("groups").is_some() {
             // As Entra says it of groups that it leaves out.
             claims.insert("hasgroups".to_owned(), json!(true));
+        }
+        if length(&claims) > MOST_BYTES {
+            claims.remove("wids");
         }
         claims.insert("idtyp".to_owned(), json!("user"));
         Some(Self { claims, scopes })
@@ -69,9 +72,20 @@ impl User {
 }
 
 impl User {
+    /// Who it is, and nothing else.
+    pub(crate) fn person(&self) -> Self {
+        let claims = self.claims.clone().into_iter();
+        Self {
+            claims: claims
+                .filter(|(name, _)| PERSON.contains(&&**name))
+                .collect(),
+            scopes: Vec::new(),
+        }
+    }
+
     /// Whether both are of one user: tenant and object id.
     pub(crate) fn is_same_person(&self, other: &Self) -> bool {
-        ["tid", "oid"].iter().all(|claim| {
+        PERSON.iter().all(|claim| {
             let ours = self.claims.get(*claim);
             ours.is_some() && ours == other.claims.get(*claim)
         })

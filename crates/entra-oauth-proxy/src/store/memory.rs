@@ -24,6 +24,8 @@ struct Records {
     by_key: HashMap<Box<str>, Record>,
     /// How many may be there before those that are over are swept out.
     sweep_at: usize,
+    /// When it was looked last, and nothing was over, while it was full.
+    full_at: Option<Instant>,
 }
 
 struct Record {
@@ -38,6 +40,9 @@ impl MemoryStore {
 
     /// The least number of records between two sweeps.
     const SWEEP: usize = 1_024;
+
+    /// How long a full store is not looked through again.
+    const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
     /// An empty store.
     #[must_use]
@@ -75,12 +80,18 @@ impl Records {
     ) -> Result<(), StoreError> {
         let now = Instant::now();
         let is_new = !self.by_key.contains_key(key);
-        if is_new && self.by_key.len() >= self.sweep_at.min(most) {
+        let was_full = self
+            .full_at
+            .is_some_and(|at| now < at + MemoryStore::LOOK_AGAIN);
+        if is_new && !was_full && self.by_key.len() >= self.sweep_at.min(most) {
             self.by_key.retain(|_, record| now < record.until);
             // Amortised: as many are written as were looked at.
             self.sweep_at = self.by_key.len().saturating_mul(2).max(MemoryStore::SWEEP);
         }
         if is_new && self.by_key.len() >= most {
+            if !was_full {
+                self.full_at = Some(now);
+            }
             return Err(StoreError::new("it is full"));
         }
         let until = now.checked_add(ttl).unwrap_or(now);

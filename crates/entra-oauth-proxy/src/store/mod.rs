@@ -16,7 +16,8 @@ pub(crate) use self::records::Records;
 /// Keeps small records, each for a limited time.
 ///
 /// Values are encrypted before they come here, and bound to their keys: whoever reads the store learns
-/// nothing, and whoever writes into it can take records away, but not make any. Keys are ASCII
+/// nothing, and whoever writes into it can take records away or put an older one back, but not make
+/// any. Keys are ASCII
 /// without spaces, of at most 128 characters.
 ///
 /// What a store promises: [`compare_and_swap`](Self::compare_and_swap) and [`take`](Self::take) are

@@ -58,17 +58,6 @@ impl Records {
         Ok(stored.and_then(|stored| self.read(key, &stored)))
     }
 
-    /// Writes the record if there is none.
-    pub(crate) async fn create<T: Serialize>(
-        &self,
-        key: &str,
-        value: &T,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        let value = self.written(key, value)?;
-        self.store.compare_and_swap(key, None, value, ttl).await
-    }
-
     /// Writes the record in place of the one that was found, if nobody did so before.
     pub(crate) async fn replace<T: Serialize, U>(
         &self,

@@ -6,7 +6,8 @@ use url::Url;
 
 use crate::logbook::Logbook;
 use crate::support::{
-    APP, Browser, PUBLIC, REDIRECT, Reply, SECRET, Stage, application, claims, parameter, settings,
+    APP, Browser, HOUR, PUBLIC, REDIRECT, Reply, SECRET, Stage, application, claims, parameter,
+    settings,
 };
 
 #[track_caller]
@@ -513,12 +514,9 @@ async fn a_user_who_declines_or_needs_an_administrator_is_denied() {
 #[tokio::test(start_paused = true)]
 async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
     type Fail = fn(&Stage);
-    let cases: [(&str, &str, Fail); 11] = [
+    let cases: [(&str, &str, Fail); 10] = [
         ("consent is gone", "access_denied", |s| {
             s.tenant.withdraws_consent(&format!("api://{APP}/read"))
-        }),
-        ("conditional access", "access_denied", |s| {
-            s.tenant.requires_interaction("ada")
         }),
         ("disabled", "access_denied", |s| {
             s.tenant.disable_user("ada")
@@ -592,34 +590,66 @@ async fn an_app_registration_with_v1_tokens_is_told_to_the_operator_with_the_rem
     assert!(said.contains("requestedAccessTokenVersion"), "{said}");
 }
 
+/// The claims that a request to Entra has.
+fn demanded(at_entra: &str) -> Option<Value> {
+    let at_entra: Url = at_entra.parse().unwrap();
+    let claims = parameter(&at_entra, "claims")?;
+    let claims: Value = serde_json::from_str(&claims).unwrap();
+    assert!(claims.is_object());
+    Some(claims)
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_conditional_access_demands_is_in_the_next_request_to_entra() {
+async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
     let stage = Stage::new().await;
     let client = stage.client().await;
-    let mut browser = Browser::new(&stage);
-    let at_entra = browser.to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    for demands_again in [false, true] {
+        let mut browser = Browser::new(&stage);
+        let first = browser.to_entra(&client, &[]).await;
+        assert_eq!(demanded(&first), None);
+        let callback = stage.tenant.signs_in("ada", &first);
+        stage.tenant.requires_interaction("ada");
+        let again = browser.come_back(&callback).await.location();
+        assert!(demanded(&again).is_some(), "{again}");
+        for secret in ["state", "nonce", "code_challenge"] {
+            let of = |url: &str| parameter(&url.parse().unwrap(), secret).unwrap();
+            assert_ne!(of(&first), of(&again), "{secret}");
+        }
+        let callback = stage.tenant.signs_in("ada", &again);
+        if demands_again {
+            stage.tenant.requires_interaction("ada");
+        }
+        let reply = browser.come_back(&callback).await;
+        match demands_again {
+            true => is_told(&reply, "access_denied", "demanded twice"),
+            false => assert!(reply.location().contains("code="), "{}", reply.location()),
+        }
+        assert!(browser.cookies.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_conditional_access_demands_at_a_refresh_is_asked_until_that_user_signs_in() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    stage.tenant.advance(HOUR).await;
     stage.tenant.requires_interaction("ada");
-    is_told(
-        &browser.come_back(&callback).await,
-        "access_denied",
-        "more is demanded",
-    );
-    let at_entra: Url = browser.to_entra(&client, &[]).await.parse().unwrap();
-    let demanded = parameter(&at_entra, "claims").unwrap();
-    assert!(
-        serde_json::from_str::<Value>(&demanded)
-            .unwrap()
-            .is_object()
-    );
-    let callback = stage.tenant.signs_in("ada", at_entra.as_str());
-    assert!(
-        browser
-            .come_back(&callback)
-            .await
-            .location()
-            .contains("code=")
-    );
-    let at_entra: Url = browser.to_entra(&client, &[]).await.parse().unwrap();
-    assert_eq!(parameter(&at_entra, "claims"), None);
+    let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refused.error(), (400, "invalid_grant".to_owned()));
+
+    let other = stage.client().await;
+    for (client, user, is_demanded) in [
+        (&other, "ada", false),
+        (&client, "grace", true),
+        (&client, "ada", true),
+        (&client, "ada", false),
+    ] {
+        let mut browser = Browser::new(&stage);
+        let at_entra = browser.to_entra(client, &[]).await;
+        assert_eq!(demanded(&at_entra).is_some(), is_demanded, "{user}");
+        let callback = stage.tenant.signs_in(user, &at_entra);
+        let reply = browser.come_back(&callback).await;
+        assert!(reply.location().contains("code="), "{}", reply.location());
+    }
 }

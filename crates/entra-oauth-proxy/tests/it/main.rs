@@ -1,15 +1,15 @@
 //! The proxy as clients, browsers and Entra have it, against a tenant.
 
-mod conformance;
-mod discovery;
-mod layer;
-mod rotation;
-mod settings;
 mod authorize;
 mod callback;
+mod conformance;
 mod consent;
+mod discovery;
+mod layer;
 mod logbook;
 mod registration;
+mod rotation;
+mod settings;
 mod sign_in;
 mod support;
 mod watched_store;

@@ -344,7 +344,6 @@ async fn what_is_no_metadata_is_said_to_be_none() {
     for metadata in [
         json!({ "redirect_uris": REDIRECT }),
         json!({ "redirect_uris": [1] }),
-        json!({ "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "private_key_jwt" }),
         json!({ "redirect_uris": [REDIRECT], "grant_types": ["client_credentials"] }),
         json!({ "redirect_uris": [REDIRECT], "response_types": ["token"] }),
     ] {

@@ -1,0 +1,246 @@
+//! Signing in: the engine's decisions about consent and the leg to Entra, carried out.
+
+use entra_confidential_client::{
+    AuthorizationCode, Secret, TokenError, TokenRequest, TokenResponse,
+};
+use http::{HeaderMap, StatusCode};
+use tower_entra_auth::{Caller, HandlerRefusal};
+
+use crate::answer::{Answer, add_cookie, see_other};
+use crate::consent::{Answered, Asked, denied};
+use crate::cookie::Cookies;
+use crate::engine::{Lifetimes, Return};
+use crate::error::{Code, OAuthError};
+use crate::grant::{CodeRecord, Demanded, Fresh, Upstream, claims_key, code_key};
+use crate::keys::{hash, random_text};
+use crate::page::{Obstacle, error_page};
+use crate::proxy::{Inner, down};
+use crate::sign_in::{Arrived, Claims, Returned, SignIn, refused_tokens};
+
+/// How a return from Entra does not come to a code.
+enum Failure {
+    /// The client is told.
+    Told(OAuthError),
+    /// Entra demands more: the same browser goes there once more, with this.
+    Demanded(String),
+    /// The browser was here before: the client was answered then.
+    Repeated,
+}
+
+impl From<OAuthError> for Failure {
+    fn from(error: OAuthError) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl Inner {
+    /// A person answered the consent page.
+    pub(crate) async fn consent(&self, headers: &HeaderMap, form: &str) -> Answer {
+        let now = self.now();
+        let cookies = Cookies::of(&self.engine.urls, headers);
+        let asked = match self.engine.answered(headers, &cookies, form, now) {
+            Ok(Answered::Approved(asked)) => asked,
+            Ok(Answered::Denied(to)) => {
+                tracing::info!("a sign-in was declined on the consent page");
+                return see_other(&self.engine.with_error(&to, &denied()));
+            }
+            Err(obstacle) => return error_page(&obstacle),
+        };
+        let Some(to) = self.engine.return_of(&asked) else {
+            return error_page(&Obstacle {
+                status: StatusCode::BAD_REQUEST,
+                title: "This sign-in cannot go on",
+                what_to_do: "Go back to the application and connect it again.",
+            });
+        };
+        match self.claims(&asked).await {
+            Ok(claims) => self.to_entra(asked, claims, &to, &cookies, now),
+            Err(error) => see_other(&self.engine.with_error(&to, &error)),
+        }
+    }
+
+    /// What Entra demanded of a sign-in by this client, else what the client itself asks for.
+    async fn claims(&self, asked: &Asked) -> Result<Claims, OAuthError> {
+        let demanded = self
+            .records
+            .get::<Demanded>(&claims_key(&asked.client))
+            .await;
+        let demanded = demanded.map_err(|error| down(&error))?;
+        Ok(match (demanded, &asked.claims) {
+            (Some(demanded), _) => Claims::Kept(demanded.value.claims),
+            (None, Some(claims)) => Claims::Asked(claims.clone()),
+            (None, None) => Claims::None,
+        })
+    }
+
+    fn to_entra(
+        &self,
+        asked: Asked,
+        claims: Claims,
+        to: &Return,
+        cookies: &Cookies,
+        now: u64,
+    ) -> Answer {
+        match self.engine.to_entra(asked, claims, cookies, now) {
+            Ok(answer) => answer,
+            Err(error) => see_other(&self.engine.with_error(to, &error)),
+        }
+    }
+
+    /// A browser came back from Entra.
+    pub(crate) async fn callback(&self, query: &str, cookies: &Cookies) -> Answer {
+        let now = self.now();
+        let arrived = match self.engine.arrived(query, cookies, now) {
+            Ok(arrived) => arrived,
+            Err(obstacle) => return error_page(&obstacle),
+        };
+        let outcome = match &arrived.outcome {
+            Ok(returned) => self.redeem(&arrived, returned, now).await,
+            Err(error) => Err(Failure::Told(error.clone())),
+        };
+        let to = &arrived.to;
+        let asked = &arrived.sign_in.asked;
+        let mut answer = match outcome {
+            Ok(code) => see_other(&self.engine.with_code(to, &code)),
+            Err(Failure::Told(error)) => {
+                tracing::warn!(
+                    client = asked.client,
+                    scopes = asked.names.join(" "),
+                    error = error.code.as_str(),
+                    "a sign-in came to nothing"
+                );
+                see_other(&self.engine.with_error(to, &error))
+            }
+            Err(Failure::Demanded(claims)) => {
+                tracing::info!(client = asked.client, "Entra demands more of a sign-in");
+                self.to_entra(asked.clone(), Claims::Demanded(claims), to, cookies, now)
+            }
+            Err(Failure::Repeated) => {
+                return error_page(&Obstacle {
+                    status: StatusCode::BAD_REQUEST,
+                    title: "This sign-in is complete already",
+                    what_to_do: "Close this page and go on in the application.",
+                });
+            }
+        };
+        add_cookie(&mut answer, &arrived.spent);
+        answer
+    }
+
+    /// The code for the client, after everything that came from Entra was checked.
+    async fn redeem(
+        &self,
+        arrived: &Arrived,
+        returned: &Returned,
+        now: u64,
+    ) -> Result<String, Failure> {
+        let sign_in = &arrived.sign_in;
+        // First of all: a code that comes to Entra twice ends what it gave. Not in the store, which
+        // nobody fills who has not signed in.
+        if !self
+            .arrivals
+            .entry(hash(&sign_in.nonce))
+            .or_insert(())
+            .is_fresh()
+        {
+            return Err(Failure::Repeated);
+        }
+        let tokens = self.tokens_of(sign_in, returned).await.map_err(|error| {
+            let demanded = error.claims().filter(|_| !sign_in.claims.is_demanded());
+            match demanded {
+                Some(claims) => Failure::Demanded(claims.to_owned()),
+                None => Failure::Told(refused_tokens(&error)),
+            }
+        })?;
+        let caller = self.verified(tokens.access_token.expose()).await?;
+        let id_token = tokens.id_token.as_ref().map(Secret::expose);
+        let user = self
+            .engine
+            .signed_in(sign_in, returned, &caller, id_token)?;
+        let fresh = Fresh {
+            asked: sign_in.asked.clone(),
+            upstream: Upstream::of(&tokens, now),
+            user,
+        };
+        let client = &fresh.asked.client;
+        tracing::info!(client, tenant = fresh.user.tenant(), "a user signed in");
+        if let Claims::Kept(_) = sign_in.claims {
+            self.forget_claims(&fresh).await?;
+        }
+        let code = random_text::<32>();
+        let record = CodeRecord::Fresh(Box::new(fresh));
+        let kept = self
+            .records
+            .put(&code_key(&code), &record, Lifetimes::CODE)
+            .await;
+        kept.map_err(|error| down(&error))?;
+        Ok(code)
+    }
+
+    async fn tokens_of(
+        &self,
+        sign_in: &SignIn,
+        returned: &Returned,
+    ) -> Result<TokenResponse, TokenError> {
+        let callback = self.engine.urls.callback();
+        let code = AuthorizationCode {
+            code: &returned.code,
+            redirect_uri: &callback,
+            code_verifier: &sign_in.verifier,
+        };
+        let scopes = self.engine.scopes.to_redeem(&sign_in.asked.names);
+        self.entra
+            .send(TokenRequest::authorization_code(code, scopes))
+            .await
+    }
+
+    /// The one of whom Entra demanded it has signed in with it.
+    async fn forget_claims(&self, fresh: &Fresh) -> Result<(), OAuthError> {
+        let key = claims_key(&fresh.asked.client);
+        let demanded = self.records.get::<Demanded>(&key).await;
+        let demanded = demanded.map_err(|error| down(&error))?;
+        if demanded.is_some_and(|demanded| demanded.value.is_of(&fresh.user)) {
+            let taken = self.records.take::<Demanded>(&key).await;
+            taken.map_err(|error| down(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Whose access token it is, by the rules of the Layer.
+    pub(crate) async fn verified(&self, access_token: &str) -> Result<Caller, OAuthError> {
+        match self.auth.verify(access_token).await {
+            Ok(caller) if caller.grant_id().is_none() => Ok(caller),
+            Ok(_) => {
+                tracing::error!("Entra sent a token of this server");
+                Err(OAuthError::new(Code::ServerError, NOT_ACCEPTED))
+            }
+            Err(refusal) => Err(refused_user(&refusal)),
+        }
+    }
+}
+
+pub(crate) const NOT_ACCEPTED: &str =
+    "the token that Entra sent is not accepted here; the reason is in the server's log";
+
+/// What a client is told of a user whose token the Layer refuses.
+fn refused_user(refusal: &HandlerRefusal) -> OAuthError {
+    let (code, remedy) = (refusal.code(), refusal.remedy());
+    if refusal.is_unavailable() {
+        tracing::error!(
+            code,
+            remedy,
+            "the token that Entra sent cannot be judged now"
+        );
+        return OAuthError::unavailable(None);
+    }
+    match code {
+        "tenant_not_allowed" | "personal_account" | "guest_not_allowed" => {
+            tracing::warn!(code, remedy, "an account is not allowed to sign in");
+            OAuthError::new(Code::AccessDenied, "this account is not allowed here")
+        }
+        _ => {
+            tracing::error!(code, remedy, "the access token that Entra sent is refused");
+            OAuthError::new(Code::ServerError, NOT_ACCEPTED)
+        }
+    }
+}
