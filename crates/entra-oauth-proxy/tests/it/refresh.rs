@@ -1,0 +1,399 @@
+//! `POST /token` with a refresh token: rotation, and what ends a sign-in.
+
+use std::time::Duration;
+
+use entra_oauth_proxy::EntraOAuthProxyBuilder;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::logbook::Logbook;
+use crate::support::{APP, Browser, Client, HOUR, REDIRECT, Reply, Stage};
+
+fn invalid_grant() -> (u16, String) {
+    (400, "invalid_grant".to_owned())
+}
+
+async fn refreshed(stage: &Stage, client: &Client, token: &Value, more: &[(&str, &str)]) -> Reply {
+    let mut form = vec![
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token.as_str().unwrap()),
+        ("client_id", &client.id),
+    ];
+    form.extend(more);
+    stage.token(&form).await
+}
+
+async fn token_of(reply: Reply) -> Value {
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+    reply.json()["refresh_token"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_refresh_replaces_the_token_and_the_one_before_works_for_a_minute() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    assert_ne!(first, second);
+    // The answer was lost, or two of its processes asked.
+    stage.tenant.advance(Duration::from_secs(59)).await;
+    let again = stage.refresh(&client, &first).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text());
+    let again = again.json();
+    assert_eq!(again["refresh_token"], second);
+    assert!(stage.verify(&again["access_token"]).await.is_ok());
+    // It is one family: the second is good, and makes the first too old.
+    let third = token_of(stage.refresh(&client, &second).await).await;
+    let log = Logbook::begin();
+    assert_eq!(
+        stage.refresh(&client, &first).await.error(),
+        invalid_grant()
+    );
+    assert_eq!(
+        stage.refresh(&client, &third).await.error(),
+        invalid_grant()
+    );
+    assert!(
+        log.lines("WARN")
+            .iter()
+            .any(|line| line.contains("had been replaced"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_replaced_a_while_ago_ends_the_whole_family() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let second = stage
+        .refresh(&client, &tokens["refresh_token"])
+        .await
+        .json();
+    stage.tenant.advance(Duration::from_secs(61)).await;
+    let reuse = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(reuse.error(), invalid_grant());
+    let thief = stage.refresh(&client, &second["refresh_token"]).await;
+    assert_eq!(thief.error(), invalid_grant());
+    stage.tenant.advance(Duration::from_secs(31)).await;
+    for token in [&tokens["access_token"], &second["access_token"]] {
+        assert!(stage.verify(token).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_grace_the_token_before_ends_the_family_at_once() {
+    let stage = Stage::with(|settings| settings.rotation_grace(Duration::ZERO)).await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    stage.tenant.advance(Duration::from_secs(1)).await;
+    assert_eq!(
+        stage.refresh(&client, &first).await.error(),
+        invalid_grant()
+    );
+    assert_eq!(
+        stage.refresh(&client, &second).await.error(),
+        invalid_grant()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_refreshes_at_once_are_one_family() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let both = tokio::join!(
+        stage.refresh(&client, &first),
+        stage.refresh(&client, &first)
+    );
+    let (one, other) = (token_of(both.0).await, token_of(both.1).await);
+    assert_eq!(one, other);
+    token_of(stage.refresh(&client, &one).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_is_its_clients_alone_and_the_other_costs_it_nothing() {
+    let stage = Stage::new().await;
+    let (client, other) = (stage.client().await, stage.client().await);
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    stage.tenant.advance(HOUR).await;
+    // Not even an old one, by which its own client would end everything.
+    assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
+    token_of(stage.refresh(&client, &second).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_or_is_no_refresh_token_is_unknown() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let elsewhere = Stage::new().await;
+    let of_elsewhere = elsewhere.sign_in(&elsewhere.client().await, "ada").await;
+    let mut candidates = vec![
+        "x".to_owned(),
+        format!("{token}A"),
+        token[1..].to_owned(),
+        token[..token.len() - 4].to_owned(),
+        of_elsewhere["refresh_token"].as_str().unwrap().to_owned(),
+        tokens["access_token"].as_str().unwrap().to_owned(),
+    ];
+    for index in 0..token.len() {
+        let other = if &token[index..=index] == "A" {
+            "B"
+        } else {
+            "A"
+        };
+        candidates.push(format!("{}{other}{}", &token[..index], &token[index + 1..]));
+    }
+    for candidate in candidates {
+        let reply = stage.refresh(&client, &json!(candidate)).await;
+        assert_eq!(reply.error(), invalid_grant(), "{candidate}");
+    }
+    assert_eq!(
+        stage
+            .refresh(&client, &tokens["refresh_token"])
+            .await
+            .status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confidential_client_proves_itself_with_each_refresh() {
+    let stage = Stage::new().await;
+    let client = stage
+        .client_with(json!({
+            "redirect_uris": [REDIRECT], "token_endpoint_auth_method": "client_secret_post",
+        }))
+        .await;
+    let secret = client.secret.clone().unwrap();
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let mut form = client.redemption(&code);
+    form.push(("client_secret", &secret));
+    let first = token_of(stage.token(&form).await).await;
+    for more in [&[][..], &[("client_secret", "x")]] {
+        let reply = refreshed(&stage, &client, &first, more).await;
+        assert_eq!(reply.error(), (401, "invalid_client".to_owned()));
+    }
+    token_of(refreshed(&stage, &client, &first, &[("client_secret", &secret)]).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_narrow_and_never_widen_and_a_refusal_costs_nothing() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage)
+        .code(&client, "ada", &[("scope", "read write")])
+        .await;
+    let tokens = stage.redeem(&client, &code).await.json();
+    assert_eq!(tokens["scope"], "read write");
+    let token = &tokens["refresh_token"];
+    let narrow = refreshed(&stage, &client, token, &[("scope", "read")])
+        .await
+        .json();
+    assert_eq!(narrow["scope"], "read");
+    let caller = stage.verify(&narrow["access_token"]).await.unwrap();
+    assert_eq!(caller.scopes().collect::<Vec<_>>(), ["read"]);
+    // The grant keeps what it has (RFC 6749 §6).
+    let token = &narrow["refresh_token"];
+    let all = refreshed(&stage, &client, token, &[]).await.json();
+    assert_eq!(all["scope"], "read write");
+
+    let narrow = stage.sign_in(&client, "ada").await;
+    let token = &narrow["refresh_token"];
+    for scope in [
+        "read write",
+        "write",
+        &format!("api://{APP}/write"),
+        "admin",
+    ] {
+        let reply = refreshed(&stage, &client, token, &[("scope", scope)]).await;
+        assert_eq!(reply.error(), (400, "invalid_scope".to_owned()), "{scope}");
+    }
+    let reply = refreshed(&stage, &client, token, &[("scope", "read offline_access")]).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_resource_is_refused_and_costs_nothing() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let reply = refreshed(
+        &stage,
+        &client,
+        &token,
+        &[("resource", "https://evil.example/mcp")],
+    )
+    .await;
+    assert_eq!(reply.error(), (400, "invalid_target".to_owned()));
+    let ours = [("resource", "https://mcp.example.com/mcp/")];
+    assert_eq!(
+        refreshed(&stage, &client, &token, &ours).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good() {
+    type Fail = fn(&Stage);
+    let cases: [(&str, Fail); 6] = [
+        ("failing", |s| {
+            s.tenant.token_endpoint().fails_with(500);
+        }),
+        ("throttled", |s| {
+            s.tenant.token_endpoint().throttles(429, "60");
+        }),
+        ("hanging", |s| {
+            s.tenant.token_endpoint().hangs();
+        }),
+        ("a page", |s| {
+            s.tenant.token_endpoint().answers_html();
+        }),
+        ("cut off", |s| {
+            s.tenant.token_endpoint().truncates();
+        }),
+        ("a wrong secret", |s| {
+            let body = r#"{"error":"invalid_client","error_codes":[7000222]}"#;
+            s.tenant
+                .token_endpoint()
+                .answers_with(401, "application/json", body);
+        }),
+    ];
+    for (case, fail) in cases {
+        let stage = Stage::new().await;
+        let client = stage.client().await;
+        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.advance(HOUR).await;
+        fail(&stage);
+        let reply = stage.refresh(&client, &token).await;
+        let expected = match case {
+            "a wrong secret" => "server_error",
+            _ => "temporarily_unavailable",
+        };
+        assert_eq!(reply.error(), (503, expected.to_owned()), "{case}");
+        if expected == "temporarily_unavailable" {
+            let wait: u64 = reply.header("retry-after").parse().unwrap();
+            assert_eq!(wait, if case == "throttled" { 60 } else { 5 }, "{case}");
+        }
+        stage.tenant.token_endpoint().recovers();
+        let next = token_of(stage.refresh(&client, &token).await).await;
+        assert_ne!(next, token, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entras_own_token_is_good_entra_is_not_needed() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.goes_down();
+    stage.tenant.advance(Duration::from_secs(54 * 60)).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    // With less than five minutes left it is.
+    stage.tenant.advance(Duration::from_secs(2 * 60)).await;
+    assert_eq!(
+        stage.refresh(&client, &token).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    stage.tenant.comes_back();
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_entra_ends_is_ended_here() {
+    type End = fn(&Stage);
+    let cases: [(&str, End); 4] = [
+        ("disabled", |s| s.tenant.disable_user("ada")),
+        ("sessions revoked", |s| s.tenant.revoke_sessions("ada")),
+        ("consent withdrawn", |s| {
+            s.tenant.withdraws_consent(&format!("api://{APP}/read"))
+        }),
+        ("conditional access", |s| {
+            s.tenant.requires_interaction("ada")
+        }),
+    ];
+    for (case, end) in cases {
+        let stage = Stage::new().await;
+        let client = stage.client().await;
+        let tokens = stage.sign_in(&client, "ada").await;
+        end(&stage);
+        stage.tenant.advance(Duration::from_secs(56 * 60)).await;
+        assert!(
+            stage.verify(&tokens["access_token"]).await.is_ok(),
+            "{case}"
+        );
+        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(reply.error(), invalid_grant(), "{case}");
+        assert!(!reply.text().contains("AADSTS"), "{case}");
+        // And with it the access tokens.
+        stage.tenant.advance(Duration::from_secs(31)).await;
+        assert!(
+            stage.verify(&tokens["access_token"]).await.is_err(),
+            "{case}"
+        );
+        stage.tenant.enable_user("ada");
+        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(reply.error(), invalid_grant(), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_another_user_do_not_renew_a_sign_in() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let others = stage
+        .tenant
+        .user("grace")
+        .scope("read")
+        .for_api(APP)
+        .client(APP)
+        .mint();
+    let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": others });
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.answers_with(200, "application/json", &body.to_string());
+    let reply = stage.refresh(&client, &token).await;
+    assert_eq!(reply.error(), (503, "server_error".to_owned()));
+    assert!(reply.json()["access_token"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
+    let short = |settings: EntraOAuthProxyBuilder| {
+        settings.idle_lifetime(2 * HOUR).session_lifetime(5 * HOUR)
+    };
+    let stage = Stage::with(short).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage
+        .tenant
+        .advance(2 * HOUR + Duration::from_secs(1))
+        .await;
+    assert_eq!(
+        stage.refresh(&client, &token).await.error(),
+        invalid_grant()
+    );
+
+    let mut tokens = stage.sign_in(&client, "ada").await;
+    for _ in 0..4 {
+        stage.tenant.advance(HOUR + Duration::from_secs(60)).await;
+        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+        tokens = reply.json();
+    }
+    stage.tenant.advance(HOUR - Duration::from_secs(200)).await;
+    assert_eq!(
+        stage
+            .refresh(&client, &tokens["refresh_token"])
+            .await
+            .error(),
+        invalid_grant()
+    );
+    assert!(stage.verify(&tokens["access_token"]).await.is_err());
+}

@@ -1,0 +1,369 @@
+//! `POST /token` with a code: who gets tokens for it, once.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{
+    Browser, Client, HOUR, REDIRECT, RESOURCE, Reply, Stage, VERIFIER, encoded, post, request,
+};
+
+const GRANT_CHECK: Duration = Duration::from_secs(31);
+
+async fn code(stage: &Stage, client: &Client) -> String {
+    Browser::new(stage).code(client, "ada", &[]).await
+}
+
+/// Redeems the code by a form in which these parameters are others; those without a value are left
+/// out.
+async fn redeemed(stage: &Stage, client: &Client, code: &str, changes: &[(&str, &str)]) -> Reply {
+    let mut form = client.redemption(code);
+    for (name, value) in changes {
+        form.retain(|(other, _)| other != name);
+        if !value.is_empty() {
+            form.push((name, value));
+        }
+    }
+    stage.token(&form).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_kept_by_nobody_in_between_and_scripts_may_read_them() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    for reply in [
+        stage.redeem(&client, &code).await,
+        stage.redeem(&client, "x").await,
+    ] {
+        assert_eq!(reply.header("cache-control"), "no-store");
+        assert_eq!(reply.header("pragma"), "no-cache");
+        assert_eq!(reply.header("content-type"), "application/json");
+        assert_eq!(reply.header("access-control-allow-origin"), "*");
+        assert!(
+            !reply
+                .headers
+                .contains_key("access-control-allow-credentials")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_none_is_answered_by_its_name() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    for (changes, status, error) in [
+        (&[("grant_type", "")][..], 400, "invalid_request"),
+        (&[("grant_type", "password")], 400, "unsupported_grant_type"),
+        (
+            &[("grant_type", "client_credentials")],
+            400,
+            "unsupported_grant_type",
+        ),
+        (&[("code", "")], 400, "invalid_request"),
+        (&[("redirect_uri", "")], 400, "invalid_request"),
+        (&[("code_verifier", "")], 400, "invalid_request"),
+        (&[("client_id", "")], 401, "invalid_client"),
+        (&[("client_id", "x")], 401, "invalid_client"),
+        (&[("code", "x")], 400, "invalid_grant"),
+        (
+            &[("resource", "https://evil.example/mcp")],
+            400,
+            "invalid_target",
+        ),
+        (
+            &[("resource", "https://mcp.example.com")],
+            400,
+            "invalid_target",
+        ),
+    ] {
+        let reply = redeemed(&stage, &client, &code, changes).await;
+        assert_eq!(reply.error(), (status, error.to_owned()), "{changes:?}");
+        let has_challenge = reply.headers.contains_key("www-authenticate");
+        assert_eq!(has_challenge, status == 401, "{changes:?}");
+    }
+    for twice in [
+        "grant_type",
+        "code",
+        "redirect_uri",
+        "code_verifier",
+        "client_id",
+    ] {
+        let mut form = client.redemption(&code);
+        form.push((twice, "x"));
+        let reply = stage.token(&form).await;
+        assert_eq!(
+            reply.error(),
+            (400, "invalid_request".to_owned()),
+            "{twice}"
+        );
+    }
+    // None of it cost the client its code.
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_form_by_post_is_read() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    let form = encoded(&client.redemption(&code));
+    for (kind, body) in [
+        (
+            "application/json",
+            json!({ "grant_type": "authorization_code" }).to_string(),
+        ),
+        ("text/plain", form.clone()),
+        ("multipart/form-data; boundary=x", form.clone()),
+        ("", form.clone()),
+    ] {
+        let headers = [("content-type", kind)];
+        let reply = stage
+            .send(request(Method::POST, "/token", &headers, body.into()))
+            .await;
+        assert_eq!(reply.error(), (400, "invalid_request".to_owned()), "{kind}");
+    }
+    let form_type = [("content-type", "application/x-www-form-urlencoded")];
+    let long = format!("{form}&x={}", "a".repeat(70_000));
+    for body in [long.into(), vec![0xff, 0xfe].into()] {
+        let reply = stage
+            .send(request(Method::POST, "/token", &form_type, body))
+            .await;
+        assert_eq!(reply.error(), (400, "invalid_request".to_owned()));
+    }
+    // In a query, it would be in the log of every proxy.
+    let path = format!("/token?{form}");
+    let reply = stage
+        .send(request(Method::POST, &path, &form_type, "".into()))
+        .await;
+    assert_ne!(reply.status, StatusCode::OK);
+    let reply = stage.get(&path).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+    let with_charset = [(
+        "content-type",
+        "Application/X-WWW-form-urlencoded; charset=UTF-8",
+    )];
+    let reply = stage
+        .send(request(Method::POST, "/token", &with_charset, form.into()))
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_good_for_a_minute() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for (seconds, is_good) in [(59, true), (61, false)] {
+        let code = code(&stage, &client).await;
+        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        let reply = stage.redeem(&client, &code).await;
+        match is_good {
+            true => assert_eq!(reply.status, StatusCode::OK),
+            false => assert_eq!(reply.error(), (400, "invalid_grant".to_owned())),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_bound_to_client_redirect_uri_and_verifier_and_a_wrong_one_costs_nothing() {
+    let stage = Stage::new().await;
+    let uris = json!({ "redirect_uris": [REDIRECT, "https://client.example/other"] });
+    let client = stage.client_with(uris.clone()).await;
+    let other = stage.client_with(uris).await;
+    let code = code(&stage, &client).await;
+    let (near, long) = (format!("{VERIFIER}x"), "a".repeat(129));
+    for changes in [
+        [("client_id", &*other.id)],
+        [("redirect_uri", "https://client.example/other")],
+        [("redirect_uri", "https://client.example/callback/")],
+        [("code_verifier", &near)],
+        [("code_verifier", &VERIFIER[1..])],
+        [("code_verifier", &VERIFIER[..42])],
+        [("code_verifier", &long)],
+        // The challenge itself, as plain would have it.
+        [("code_verifier", &crate::support::challenge())],
+    ] {
+        let reply = redeemed(&stage, &client, &code, &changes).await;
+        assert_eq!(
+            reply.error(),
+            (400, "invalid_grant".to_owned()),
+            "{changes:?}"
+        );
+    }
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_of_this_machine_belongs_to_the_code() {
+    let stage = Stage::new().await;
+    let client = stage
+        .client_with(json!({ "redirect_uris": ["http://localhost/callback"] }))
+        .await;
+    let changes = [("redirect_uri", "http://localhost:5000/callback")];
+    let code = Browser::new(&stage);
+    let code = {
+        let mut browser = code;
+        let at_entra = browser.to_entra(&client, &changes).await;
+        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let location = browser.come_back(&callback).await.location();
+        assert!(
+            location.starts_with("http://localhost:5000/callback?"),
+            "{location}"
+        );
+        crate::support::parameter(&location.parse().unwrap(), "code").unwrap()
+    };
+    for (uri, is_good) in [
+        ("http://localhost/callback", false),
+        ("http://localhost:5001/callback", false),
+        ("http://localhost:5000/callback", true),
+    ] {
+        let reply = redeemed(&stage, &client, &code, &[("redirect_uri", uri)]).await;
+        assert_eq!(reply.status == StatusCode::OK, is_good, "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_used_twice_ends_what_it_came_to() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    let tokens = stage.redeem(&client, &code).await.json();
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+
+    let again = stage.redeem(&client, &code).await;
+    assert_eq!(again.error(), (400, "invalid_grant".to_owned()));
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
+    // The Layer's yes may be 30 s old.
+    stage.tenant.advance(GRANT_CHECK).await;
+    assert!(stage.verify(&tokens["access_token"]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_remembered_as_used_for_longer_than_it_was_good() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    let tokens = stage.redeem(&client, &code).await.json();
+    stage.tenant.advance(Duration::from_secs(10 * 60)).await;
+    let again = stage.redeem(&client, &code).await;
+    assert_eq!(again.error(), (400, "invalid_grant".to_owned()));
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_used_twice_at_once_comes_to_nothing_that_lasts() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = code(&stage, &client).await;
+    let both = tokio::join!(stage.redeem(&client, &code), stage.redeem(&client, &code));
+    let mut issued = 0;
+    for reply in [both.0, both.1] {
+        if reply.status == StatusCode::OK {
+            issued += 1;
+            let refreshed = stage.refresh(&client, &reply.json()["refresh_token"]).await;
+            assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
+        }
+    }
+    assert!(issued <= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_of_entras_is_no_code_here() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let entras = crate::support::parameter(&callback.parse().unwrap(), "code").unwrap();
+    let reply = stage.redeem(&client, &entras).await;
+    assert_eq!(reply.error(), (400, "invalid_grant".to_owned()));
+    assert!(
+        browser
+            .come_back(&callback)
+            .await
+            .location()
+            .contains("code=")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() {
+    let span = Duration::from_secs(600);
+    let stage = Stage::with(|settings| settings.access_token_lifetime(span)).await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    assert_eq!(tokens["expires_in"], 600);
+    let claims = crate::support::claims(&tokens["access_token"]);
+    assert_eq!(claims["aud"], RESOURCE);
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    // Ten minutes, and the skew that the Layer allows.
+    stage.tenant.advance(Duration::from_secs(600 + 301)).await;
+    assert!(stage.verify(&tokens["access_token"]).await.is_err());
+    // A refresh token or an id is no access token.
+    assert!(stage.verify(&tokens["refresh_token"]).await.is_err());
+    assert!(stage.verify(&json!(client.id)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_tokens_are_passed_through_they_are_entras_for_this_api() {
+    let stage = Stage::with(|settings| settings.pass_through()).await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let claims = crate::support::claims(&tokens["access_token"]);
+    assert_eq!(claims["aud"], crate::support::APP);
+    assert_ne!(claims["iss"], crate::support::PUBLIC);
+    assert!(tokens["expires_in"].as_u64().unwrap() <= 3_599);
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    // Entra's refresh token stays here.
+    let entras = stage.tenant.token_endpoint().requests().pop().unwrap();
+    assert_eq!(entras.parameter("grant_type"), Some("authorization_code"));
+
+    stage.tenant.advance(HOUR).await;
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+    let refreshed = refreshed.json();
+    assert_ne!(refreshed["access_token"], tokens["access_token"]);
+    assert!(refreshed["expires_in"].as_u64().unwrap() > 3_000);
+    assert!(stage.verify(&refreshed["access_token"]).await.is_ok());
+    let asked = stage.tenant.token_endpoint().requests().pop().unwrap();
+    let entras = asked.parameter("refresh_token").unwrap();
+    assert_ne!(tokens["refresh_token"], entras);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_asks_first_and_may() {
+    let stage = Stage::new().await;
+    for path in ["/token", "/register"] {
+        let headers = [
+            ("origin", "https://inspector.example"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type"),
+        ];
+        let reply = stage
+            .send(request(Method::OPTIONS, path, &headers, "".into()))
+            .await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT, "{path}");
+        assert_eq!(reply.header("access-control-allow-origin"), "*");
+        assert!(
+            reply
+                .header("access-control-allow-methods")
+                .contains("POST")
+        );
+        assert!(
+            reply
+                .header("access-control-allow-headers")
+                .contains("authorization")
+        );
+        assert!(
+            !reply
+                .headers
+                .contains_key("access-control-allow-credentials")
+        );
+    }
+    let reply = stage.send(post("/consent", &[], &[])).await;
+    assert!(!reply.headers.contains_key("access-control-allow-origin"));
+}
