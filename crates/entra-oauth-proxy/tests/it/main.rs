@@ -8,6 +8,7 @@ mod discovery;
 mod layer;
 mod logbook;
 mod logs;
+mod properties;
 mod refresh;
 mod registration;
 mod rotation;
