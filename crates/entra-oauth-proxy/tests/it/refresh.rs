@@ -294,8 +294,11 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     stage.tenant.goes_down();
     stage.tenant.advance(Duration::from_secs(54 * 60)).await;
     let token = token_of(stage.refresh(&client, &token).await).await;
-    // With less than five minutes left it is.
+    // In its last five minutes Entra is asked, and not waited for.
     stage.tenant.advance(Duration::from_secs(2 * 60)).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    // After that it is needed.
+    stage.tenant.advance(Duration::from_secs(4 * 60)).await;
     assert_eq!(
         stage.refresh(&client, &token).await.status,
         StatusCode::SERVICE_UNAVAILABLE
