@@ -5,6 +5,7 @@ mod callback;
 mod conformance;
 mod consent;
 mod discovery;
+mod hostile;
 mod layer;
 mod logbook;
 mod logs;
