@@ -17,5 +17,6 @@ mod settings;
 mod sign_in;
 mod stores;
 mod support;
+mod threats;
 mod token;
 mod watched_store;

@@ -1,0 +1,393 @@
+//! What an attacker makes of somebody's browser.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+use url::Url;
+
+use crate::support::{Browser, PUBLIC, REDIRECT, Stage, encoded, parameter, request};
+use crate::watched_store::WatchedStore;
+
+/// GHSA-c2jp-c369-7pvx: no consent for each client. Entra knows one client alone, this server, and
+/// does not ask a user again who consented to it once; so this server asks, before anybody goes
+/// there.
+#[tokio::test(start_paused = true)]
+async fn confused_deputy_through_a_static_upstream_client() {
+    let stage = Stage::new().await;
+    let honest = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    browser.code(&honest, "ada", &[]).await;
+    stage.tenant.has_signed_in("ada");
+    let at_entra = stage.tenant.authorize_endpoint().hits();
+
+    let evil = stage
+        .client_with(json!({
+            "redirect_uris": ["https://evil.example/callback"], "client_name": "Test client",
+        }))
+        .await;
+    let page = browser.get(&evil.authorize(&[])).await;
+    assert_eq!(
+        (page.status, page.location()),
+        (StatusCode::OK, String::new())
+    );
+    assert!(page.text().contains("<dd class=\"host\">evil.example</dd>"));
+    assert!(page.text().contains("not verified"));
+    // Nor does a prompt of the client's make it silent.
+    let page = browser.get(&evil.authorize(&[("prompt", "none")])).await;
+    assert_eq!(
+        (page.status, page.location()),
+        (StatusCode::OK, String::new())
+    );
+    let denied = browser.answer(&page, "deny").await;
+    assert!(!denied.location().contains("code="));
+    assert_eq!(stage.tenant.authorize_endpoint().hits(), at_entra);
+    // What a person agreed to for one client is not for another.
+    let page = browser.get(&honest.authorize(&[])).await;
+    let consent = page.field("consent");
+    let form = [
+        ("consent", &*consent),
+        ("decision", "approve"),
+        ("client_id", &evil.id),
+        ("redirect_uri", "https://evil.example/callback"),
+    ];
+    let at_entra = browser.post("/consent", &form).await.location();
+    let answered = browser
+        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .await;
+    assert!(answered.location().starts_with(REDIRECT));
+}
+
+/// GHSA-rww4-4w9c-7733 (CVE-2026-27124): a callback that is not bound to the browser in which a
+/// person agreed. The attacker agrees, and sends the victim the link to Entra, which knows the victim
+/// and asks nothing.
+#[tokio::test(start_paused = true)]
+async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
+    let stage = Stage::new().await;
+    let evil = stage
+        .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
+        .await;
+    let mut attacker = Browser::new(&stage);
+    let link = attacker.to_entra(&evil, &[]).await;
+    let callback = stage.tenant.signs_in("ada", &link);
+
+    let mut victim = Browser::new(&stage);
+    let reply = victim.come_back(&callback).await;
+    assert_eq!(
+        (reply.status, reply.location()),
+        (StatusCode::FORBIDDEN, String::new())
+    );
+    // Nor if the victim has a sign-in of its own under way.
+    let honest = stage.client().await;
+    victim.to_entra(&honest, &[]).await;
+    let reply = victim.come_back(&callback).await;
+    assert_eq!(
+        (reply.status, reply.location()),
+        (StatusCode::FORBIDDEN, String::new())
+    );
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+}
+
+/// GHSA-6x8h-498w-gv8c: consent that is remembered, and a malicious server that names this one as its
+/// authorization server. Its clients ask for a token for it, and the person knows the client.
+#[tokio::test(start_paused = true)]
+async fn authorization_server_in_the_middle() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let evil = ("resource", "https://evil.example/mcp");
+    let reply = browser.get(&client.authorize(&[evil])).await;
+    let url: Url = reply.location().parse().unwrap();
+    assert_eq!(parameter(&url, "error").as_deref(), Some("invalid_target"));
+    assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
+
+    let code = browser.code(&client, "ada", &[]).await;
+    let mut form = client.redemption(&code);
+    form.retain(|(name, _)| *name != "resource");
+    form.push(evil);
+    assert_eq!(
+        stage.token(&form).await.error(),
+        (400, "invalid_target".to_owned())
+    );
+    let tokens = stage.redeem(&client, &code).await.json();
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", tokens["refresh_token"].as_str().unwrap()),
+        ("client_id", &client.id),
+        evil,
+    ];
+    assert_eq!(
+        stage.token(&form).await.error(),
+        (400, "invalid_target".to_owned())
+    );
+    // The person is asked each time, with the place where the answer goes.
+    for _ in 0..3 {
+        let page = browser.get(&client.authorize(&[])).await;
+        assert_eq!(
+            (page.status, page.location()),
+            (StatusCode::OK, String::new())
+        );
+        assert!(
+            page.text()
+                .contains("<dd class=\"host\">client.example</dd>")
+        );
+        let at_entra = browser.answer(&page, "approve").await.location();
+        browser
+            .come_back(&stage.tenant.signs_in("ada", &at_entra))
+            .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn mix_up_of_authorization_servers() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let document = stage
+        .get("/.well-known/oauth-authorization-server")
+        .await
+        .json();
+    let issuer = document["issuer"].as_str().unwrap();
+    assert_eq!(issuer, PUBLIC);
+    assert_eq!(
+        document["authorization_response_iss_parameter_supported"],
+        true
+    );
+    let mut browser = Browser::new(&stage);
+    let success = browser.signed_in(&client, "ada", &[]).await;
+    let page = browser.get(&client.authorize(&[])).await;
+    let denied: Url = browser
+        .answer(&page, "deny")
+        .await
+        .location()
+        .parse()
+        .unwrap();
+    let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
+    let refused: Url = refused.location().parse().unwrap();
+    let at_entra = browser.to_entra(&client, &[]).await;
+    let declined = browser.come_back(&stage.tenant.declines(&at_entra)).await;
+    for url in [
+        success,
+        denied,
+        refused,
+        declined.location().parse().unwrap(),
+    ] {
+        assert_eq!(parameter(&url, "iss").as_deref(), Some(issuer), "{url}");
+    }
+    for endpoint in [
+        "authorization_endpoint",
+        "token_endpoint",
+        "registration_endpoint",
+    ] {
+        assert!(
+            document[endpoint].as_str().unwrap().starts_with(issuer),
+            "{endpoint}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn login_csrf_on_the_callback() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut attacker = Browser::new(&stage);
+    let at_entra = attacker.to_entra(&client, &[]).await;
+    let attackers: Url = stage.tenant.signs_in("grace", &at_entra).parse().unwrap();
+
+    // The attacker's own answer of Entra's, in the victim's browser.
+    let mut victim = Browser::new(&stage);
+    let at_entra: Url = victim.to_entra(&client, &[]).await.parse().unwrap();
+    let reply = victim.come_back(attackers.as_str()).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    // The attacker's code with the victim's state: it was for another challenge, and its id token has
+    // another nonce.
+    let code = parameter(&attackers, "code").unwrap();
+    let state = parameter(&at_entra, "state").unwrap();
+    let reply = victim
+        .get(&format!("/callback?code={code}&state={state}"))
+        .await;
+    assert!(!reply.location().contains("code="), "{}", reply.location());
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_redirect() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for uri in [
+        "https://evil.example",
+        "//evil.example",
+        "https://client.example.evil.example/callback",
+        "https://client.example@evil.example/callback",
+        "https://client.example/callback/../../evil",
+        "https://client.example\\@evil.example/callback",
+        "javascript:alert(1)",
+    ] {
+        for changes in [
+            &[("redirect_uri", uri)][..],
+            &[("redirect_uri", uri), ("scope", "x")],
+        ] {
+            let reply = stage.get(&client.authorize(changes)).await;
+            assert_eq!(
+                (reply.status, reply.location()),
+                (StatusCode::BAD_REQUEST, String::new())
+            );
+        }
+    }
+    // No URL is made of what a request says of this server.
+    let headers = [
+        ("host", "evil.example"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-proto", "http"),
+        ("forwarded", "host=evil.example;proto=http"),
+    ];
+    let path = "/.well-known/oauth-authorization-server";
+    let document = stage
+        .send(request(Method::GET, path, &headers, "".into()))
+        .await;
+    assert!(!document.text().contains("evil"));
+    let path = "/.well-known/oauth-protected-resource/mcp";
+    let document = stage
+        .send(request(Method::GET, path, &headers, "".into()))
+        .await;
+    assert!(!document.text().contains("evil"));
+    let mut browser = Browser::new(&stage);
+    let path = client.authorize(&[]);
+    let page = browser.send(Method::GET, &path, &headers, "".into()).await;
+    assert!(
+        !page.text().contains("evil") && !page.header("content-security-policy").contains("evil")
+    );
+    let form = encoded(&[
+        ("consent", &*page.field("consent")),
+        ("decision", "approve"),
+    ]);
+    let mut headers = headers.to_vec();
+    headers.push(("content-type", "application/x-www-form-urlencoded"));
+    let answered = browser
+        .send(Method::POST, "/consent", &headers, form.into())
+        .await;
+    assert!(
+        !answered.location().contains("evil"),
+        "{}",
+        answered.location()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn clickjacking_and_markup_in_client_metadata() {
+    let stage = Stage::new().await;
+    let name = "\"><script>alert(1)</script><img src=x onerror=alert(1)>&'";
+    let client = stage
+        .client_with(json!({
+            "redirect_uris": ["https://client.example/callback?x='&y=(1)"],
+            "client_name": name,
+            "logo_uri": "https://evil.example/logo.png",
+        }))
+        .await;
+    let page = stage
+        .get(&client.authorize(&[("state", "\"><script>"), ("scope", "read")]))
+        .await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+    for markup in [
+        "<script",
+        "<img",
+        "onerror=alert(1)>",
+        "evil.example",
+        "x='",
+    ] {
+        assert!(!page.text().contains(markup), "{markup}: {}", page.text());
+    }
+    assert!(page.text().contains("&lt;script&gt;"));
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(page.header("x-frame-options"), "DENY");
+}
+
+#[tokio::test(start_paused = true)]
+async fn csrf_on_consent() {
+    let stage = Stage::new().await;
+    let evil = stage
+        .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
+        .await;
+    // The attacker opens the page, and has the victim's browser send its form.
+    let mut attacker = Browser::new(&stage);
+    let page = attacker.get(&evil.authorize(&[])).await;
+    let consent = page.field("consent");
+    let form = [("consent", &*consent), ("decision", "approve")];
+    let mut victim = Browser::new(&stage);
+    victim.get(&evil.authorize(&[])).await;
+    assert_eq!(
+        victim.post("/consent", &form).await.status,
+        StatusCode::FORBIDDEN
+    );
+    // Or has it send a form of the victim's own, from another site.
+    let page = victim.get(&evil.authorize(&[])).await;
+    let form = encoded(&[
+        ("consent", &*page.field("consent")),
+        ("decision", "approve"),
+    ]);
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    let reply = victim
+        .send(Method::POST, "/consent", &headers, form.clone().into())
+        .await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN);
+    // A link is no answer.
+    let reply = victim.get(&format!("/consent?{form}")).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_307_that_replays_credentials() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let approved = browser.answer(&page, "approve").await;
+    let callback = stage.tenant.signs_in("ada", &approved.location());
+    let answered = browser.come_back(&callback).await;
+    let page = browser.get(&client.authorize(&[])).await;
+    let denied = browser.answer(&page, "deny").await;
+    let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
+    for reply in [approved, answered, denied, refused] {
+        assert_eq!(reply.status, StatusCode::SEE_OTHER);
+        assert!(reply.body.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn leaks_by_referrer_and_cache() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let page = browser.get(&client.authorize(&[])).await;
+    let approved = browser.answer(&page, "approve").await;
+    let callback = stage.tenant.signs_in("ada", &approved.location());
+    let answered = browser.come_back(&callback).await;
+    let stranger = Browser::new(&stage).come_back(&callback).await;
+    for reply in [page, approved, answered, stranger] {
+        assert_eq!(reply.header("referrer-policy"), "no-referrer");
+        assert_eq!(reply.header("cache-control"), "no-store");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn denial_of_service_by_idle_flows() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    for _ in 0..50 {
+        let client = stage.client().await;
+        let mut browser = Browser::new(&stage);
+        browser.to_entra(&client, &[]).await;
+    }
+    // Whoever comes with a made-up return writes nothing either, and Entra is not asked.
+    for n in 0..50 {
+        stage.get(&format!("/callback?code={n}&state={n}")).await;
+        stage.token(&stage.client().await.redemption("x")).await;
+    }
+    assert!(store.written().is_empty());
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+}
