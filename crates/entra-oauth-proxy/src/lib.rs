@@ -30,6 +30,8 @@
 //!
 //! The app registration that it needs: [setting up Entra](setup_entra)
 //!
+//! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
+//!
 //! Why it builds on no other engine: [the decision](engine_of_our_own)
 //!
 //! # The way of a sign-in
@@ -127,6 +129,9 @@ mod user;
 
 #[doc = include_str!("../docs/setup-entra.md")]
 pub mod setup_entra {}
+
+#[doc = include_str!("../docs/threat-model.md")]
+pub mod threat_model {}
 
 #[doc = include_str!("../docs/engine.md")]
 pub mod engine_of_our_own {}
