@@ -49,6 +49,8 @@
 //! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
 //!    where its own token is about to end.
 //!
+//! The same request by request, with what is answered: [`by_hand`].
+//!
 //! # What is kept, and where
 //!
 //! | what | where | for how long |
@@ -132,6 +134,9 @@ pub mod setup_entra {}
 
 #[doc = include_str!("../docs/threat-model.md")]
 pub mod threat_model {}
+
+#[doc = include_str!("../docs/curl.md")]
+pub mod by_hand {}
 
 #[doc = include_str!("../docs/engine.md")]
 pub mod engine_of_our_own {}
