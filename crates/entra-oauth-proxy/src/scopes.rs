@@ -36,7 +36,8 @@ pub(crate) struct Scopes {
 pub(crate) struct Granted {
     /// Short names, the required ones first.
     pub(crate) names: Vec<String>,
-    /// The same as the client wrote them: some compare.
+    /// The same as the client wrote them, in its order, with `offline_access` if it asked for that: some
+    /// compare.
     pub(crate) shown: Vec<String>,
 }
 
@@ -45,44 +46,50 @@ impl Scopes {
     /// them, and the optional ones that were asked for. What is unknown is dropped, unless nothing
     /// known was asked for.
     pub(crate) fn grant(&self, requested: Option<&str>) -> Result<Granted, OAuthError> {
-        let mut asked: Vec<(&str, &str)> = Vec::new();
-        let mut offline = None;
+        let mut names: Vec<&str> = Vec::new();
+        let mut shown: Vec<&str> = Vec::new();
         let mut has_unknown = false;
         for written in requested.unwrap_or_default().split(' ') {
             let name = self.short(written);
-            let is_known = self
-                .required
-                .iter()
-                .chain(&self.optional)
-                .any(|known| known == name);
-            if is_known {
-                if !asked.iter().any(|(other, _)| *other == name) {
-                    asked.push((name, written));
+            if self.has(name) {
+                if !names.contains(&name) {
+                    names.push(name);
+                    shown.push(written);
                 }
             } else if written == OFFLINE_ACCESS {
-                offline = Some(written);
+                if !shown.contains(&written) {
+                    shown.push(written);
+                }
             } else {
                 has_unknown |= !written.is_empty() && !is_of_openid(written);
             }
         }
-        if has_unknown && asked.is_empty() {
+        if has_unknown && names.is_empty() {
             return Err(OAuthError::new(
                 Code::InvalidScope,
                 "none of these scopes is known here; leave scope out to get those that are required",
             ));
         }
         let missing = self.required.iter().map(String::as_str);
-        let missing = missing.filter(|name| !asked.iter().any(|(other, _)| other == name));
-        let missing: Vec<_> = missing.map(|name| (name, name)).collect();
-        let all = || missing.iter().chain(&asked);
+        let missing: Vec<&str> = missing.filter(|name| !names.contains(name)).collect();
+        let optional = names
+            .iter()
+            .filter(|name| !self.required.iter().any(|one| one == *name));
+        let optional: Vec<&str> = optional.copied().collect();
+        let required = self.required.iter().map(String::as_str);
+        let owned = |names: Vec<&str>, more: &[&str]| {
+            let all = names.iter().chain(more);
+            all.map(|name| (*name).to_owned()).collect()
+        };
         Ok(Granted {
-            names: all().map(|(name, _)| (*name).to_owned()).collect(),
-            shown: all()
-                .map(|(_, written)| *written)
-                .chain(offline)
-                .map(str::to_owned)
-                .collect(),
+            names: owned(required.collect(), &optional),
+            shown: owned(shown, &missing),
         })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let mut all = self.required.iter().chain(&self.optional);
+        all.any(|known| known == name)
     }
 
     /// Those that there still are.
@@ -161,22 +168,22 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_returned_as_it_was_written() {
         let (names, shown) = granted("api://orders.example.com/write offline_access read read");
-        assert_eq!(names, "list write read");
+        assert_eq!(names, "read list write");
         assert_eq!(
             shown,
-            "list api://orders.example.com/write read offline_access"
+            "api://orders.example.com/write offline_access read list"
         );
         let (names, shown) = granted("api://6e74172b-be56-4843-9ff4-e66a39bb12e3/read");
-        assert_eq!(names, "list read");
+        assert_eq!(names, "read list");
         assert_eq!(
             shown,
-            "list api://6e74172b-be56-4843-9ff4-e66a39bb12e3/read"
+            "api://6e74172b-be56-4843-9ff4-e66a39bb12e3/read list"
         );
     }
 
     #[test]
     fn what_is_unknown_is_dropped_unless_nothing_else_was_asked_for() {
-        assert_eq!(granted("read User.Read write").0, "list read write");
+        assert_eq!(granted("read User.Read write").0, "read list write");
         for requested in [
             "admin",
             "openid admin",

@@ -147,15 +147,19 @@ impl Engine {
         requested: Option<&str>,
     ) -> Result<(Vec<String>, Vec<String>), OAuthError> {
         let shown_of = |names: &[String]| -> Vec<String> {
-            let written = |name: &String| {
-                let mut shown = grant.shown.iter();
-                shown
-                    .find(|shown| self.scopes.short(shown) == name)
-                    .unwrap_or(name)
-                    .clone()
+            let of_names = |shown: &&String| {
+                *shown == OFFLINE_ACCESS
+                    || names.iter().any(|name| name == self.scopes.short(shown))
             };
-            let offline = grant.shown.iter().filter(|shown| *shown == OFFLINE_ACCESS);
-            names.iter().map(written).chain(offline.cloned()).collect()
+            let shown: Vec<String> = grant.shown.iter().filter(of_names).cloned().collect();
+            let is_there =
+                |name: &&String| shown.iter().any(|shown| self.scopes.short(shown) == **name);
+            let more: Vec<String> = names
+                .iter()
+                .filter(|name| !is_there(name))
+                .cloned()
+                .collect();
+            shown.into_iter().chain(more).collect()
         };
         let all = &grant.user.scopes;
         // Entra's own token has what it has.

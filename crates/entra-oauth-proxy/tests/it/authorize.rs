@@ -239,7 +239,7 @@ async fn scopes_are_taken_short_and_long_and_returned_as_they_were_written() {
         ("read", "read", "read"),
         ("read offline_access", "read", "read offline_access"),
         (&long, "read", &long),
-        ("write", "read write", "read write"),
+        ("write", "read write", "write read"),
         ("read unknown", "read", "read"),
     ] {
         let mut browser = Browser::new(&stage);

@@ -81,7 +81,7 @@ async fn a_route_asks_for_an_optional_scope_and_a_new_sign_in_brings_it() {
     let mut browser = Browser::new(&stage);
     let code = browser.code(&client, "ada", &[("scope", "write")]).await;
     let tokens = stage.redeem(&client, &code).await.json();
-    assert_eq!(tokens["scope"], "read write");
+    assert_eq!(tokens["scope"], "write read");
     let written = ask(&stage, "/mcp/write", text(&tokens["access_token"])).await;
     assert_eq!(written.text(), "written");
 }
