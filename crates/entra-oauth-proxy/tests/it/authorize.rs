@@ -214,11 +214,11 @@ async fn spellings_of_the_resource_are_taken_and_it_may_be_left_out() {
             .await;
         assert_eq!(page.status, StatusCode::OK, "{resource}");
     }
-    let strict = Stage::with(|settings| settings.require_resource()).await;
+    let strict = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::require_resource).await;
     let client = strict.client().await;
     let reply = strict.get(&client.authorize(&[("resource", "")])).await;
     is_told(&reply, "invalid_target", STATE, "required");
-    let lax = Stage::with(|settings| settings.accept_parent_resource()).await;
+    let lax = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::accept_parent_resource).await;
     let client = lax.client().await;
     let page = lax.get(&client.authorize(&[("resource", PUBLIC)])).await;
     assert_eq!(page.status, StatusCode::OK);
@@ -244,7 +244,7 @@ async fn scopes_are_taken_short_and_long_and_returned_as_they_were_written() {
     ] {
         let mut browser = Browser::new(&stage);
         let url: Url = browser
-            .to_entra(&client, &[("scope", asked)])
+            .goes_to_entra(&client, &[("scope", asked)])
             .await
             .parse()
             .unwrap();
@@ -285,7 +285,11 @@ async fn what_is_for_nobody_here_is_ignored_and_never_reaches_entra() {
         ("display", "touch"),
         ("x", "1"),
     ];
-    let url: Url = browser.to_entra(&client, &changes).await.parse().unwrap();
+    let url: Url = browser
+        .goes_to_entra(&client, &changes)
+        .await
+        .parse()
+        .unwrap();
     let _ = stage.tenant.signs_in("ada", url.as_str());
     let asked = stage.tenant.authorize_endpoint().requests().pop().unwrap();
     for name in [
@@ -313,7 +317,11 @@ async fn what_is_for_nobody_here_is_ignored_and_never_reaches_entra() {
     assert!(!url.as_str().contains("client%27s"));
 
     // And all three are new each time.
-    let again: Url = browser.to_entra(&client, &changes).await.parse().unwrap();
+    let again: Url = browser
+        .goes_to_entra(&client, &changes)
+        .await
+        .parse()
+        .unwrap();
     for name in ["state", "nonce", "code_challenge"] {
         assert_ne!(parameter(&url, name), parameter(&again, name), "{name}");
         assert!(parameter(&url, name).unwrap().len() >= 32, "{name}");
@@ -332,7 +340,7 @@ async fn the_operators_prompt_and_additional_scopes_reach_entra() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let url: Url = browser
-        .to_entra(&client, &[("prompt", "none")])
+        .goes_to_entra(&client, &[("prompt", "none")])
         .await
         .parse()
         .unwrap();

@@ -221,7 +221,7 @@ async fn cookies_do_not_grow_without_bound() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
-    let size = |browser: &Browser| -> usize {
+    let size = |browser: &Browser<'_>| -> usize {
         browser
             .cookies
             .iter()

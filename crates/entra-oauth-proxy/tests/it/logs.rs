@@ -164,7 +164,7 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     }
     let mut browser = Browser::new(&stage);
     let at_entra = browser
-        .to_entra(&client, &[("claims", "{\"a secret claim\":1}")])
+        .goes_to_entra(&client, &[("claims", "{\"a secret claim\":1}")])
         .await;
     secrets.add("claims", "a secret claim");
     secrets.add_cookies(&browser);
@@ -175,7 +175,7 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     stage.tenant.disable_user(USER);
     browser.come_back(&callback).await;
     stage.tenant.enable_user(USER);
-    let at_entra = browser.to_entra(&client, &[]).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
     browser.come_back(&stage.tenant.declines(&at_entra)).await;
     let page = browser.get(&client.authorize(&[])).await;
     secrets.add("a consent that is denied", &page.field("consent"));

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod callback;
+mod clients;
 mod conformance;
 mod consent;
 mod discovery;
@@ -11,6 +12,7 @@ mod logbook;
 mod logs;
 mod properties;
 mod refresh;
+mod refusals_of_entra;
 mod registration;
 mod rotation;
 mod settings;
@@ -19,4 +21,5 @@ mod stores;
 mod support;
 mod threats;
 mod token;
+mod tokens_of_entra;
 mod watched_store;

@@ -32,7 +32,7 @@ struct Under {
 impl Under {
     async fn way(stage: &Stage, client: Client, registered: Vec<&'static str>) -> Self {
         let mut browser = Browser::new(stage);
-        let at_entra = browser.to_entra(&client, &[]).await;
+        let at_entra = browser.goes_to_entra(&client, &[]).await;
         let callback: Url = stage.tenant.signs_in("ada", &at_entra).parse().unwrap();
         let page = browser.get(&client.authorize(&[])).await;
         let cookies = browser
@@ -256,7 +256,7 @@ fn check(
     runtime: &Runtime,
     stage: &Stage,
     all: &[Under],
-    sent: Sent,
+    sent: &Sent,
 ) -> Result<Led, TestCaseError> {
     let under = &all[sent.of_client];
     let mut parameters = good(sent.path, under);
@@ -309,7 +309,7 @@ fn check(
         stage.tenant.id()
     );
     let to_entra = sent.path == "/consent" && location.starts_with(&entra);
-    let to_client = may_answer(&sent, &parameters, all)
+    let to_client = may_answer(sent, &parameters, all)
         .iter()
         .any(|under| under.registered.contains(&&*place(&location)));
     prop_assert!(to_entra || to_client, "{location}");
@@ -370,7 +370,7 @@ fn whatever_is_sent_is_answered_and_leads_nowhere_else() {
     let [pages, to_entra, to_clients, nowhere] = [const { Cell::new(0) }; 4];
     TestRunner::new(config)
         .run(&sent(own), |sent| {
-            let of = match check(&runtime, &stage, &all, sent)? {
+            let of = match check(&runtime, &stage, &all, &sent)? {
                 Led::ToAPage => &pages,
                 Led::ToEntra => &to_entra,
                 Led::ToAClient => &to_clients,

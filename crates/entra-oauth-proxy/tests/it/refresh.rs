@@ -264,9 +264,9 @@ async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good()
                 .answers_with(401, "application/json", body);
         }),
     ];
+    let stage = Stage::new().await;
+    let client = stage.client().await;
     for (case, fail) in cases {
-        let stage = Stage::new().await;
-        let client = stage.client().await;
         let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
         stage.tenant.advance(HOUR).await;
         fail(&stage);
@@ -314,15 +314,15 @@ async fn what_entra_ends_is_ended_here() {
         ("disabled", |s| s.tenant.disable_user("ada")),
         ("sessions revoked", |s| s.tenant.revoke_sessions("ada")),
         ("consent withdrawn", |s| {
-            s.tenant.withdraws_consent(&format!("api://{APP}/read"))
+            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
         }),
         ("conditional access", |s| {
-            s.tenant.requires_interaction("ada")
+            s.tenant.requires_interaction("ada");
         }),
     ];
+    let stage = Stage::new().await;
+    let client = stage.client().await;
     for (case, end) in cases {
-        let stage = Stage::new().await;
-        let client = stage.client().await;
         let tokens = stage.sign_in(&client, "ada").await;
         end(&stage);
         stage.tenant.advance(Duration::from_secs(56 * 60)).await;

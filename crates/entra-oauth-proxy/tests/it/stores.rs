@@ -198,7 +198,7 @@ async fn whoever_reads_the_store_learns_nothing() {
     let client: Client = stage.client_with(metadata).await;
     let secret = client.secret.clone().unwrap();
     let mut browser = Browser::new(&stage);
-    let at_entra: Url = browser.to_entra(&client, &[]).await.parse().unwrap();
+    let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
     let callback: Url = stage
         .tenant
         .signs_in("ada", at_entra.as_str())

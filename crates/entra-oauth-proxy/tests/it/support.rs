@@ -250,7 +250,11 @@ impl<'s> Browser<'s> {
     }
 
     /// Opens the client's request, agrees, and stands before Entra: the URL there.
-    pub(crate) async fn to_entra(&mut self, client: &Client, changes: &[(&str, &str)]) -> String {
+    pub(crate) async fn goes_to_entra(
+        &mut self,
+        client: &Client,
+        changes: &[(&str, &str)],
+    ) -> String {
         let page = self.get(&client.authorize(changes)).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text());
         let answered = self.answer(&page, "approve").await;
@@ -283,7 +287,7 @@ impl<'s> Browser<'s> {
         user: &str,
         changes: &[(&str, &str)],
     ) -> Url {
-        let at_entra = self.to_entra(client, changes).await;
+        let at_entra = self.goes_to_entra(client, changes).await;
         let callback = self.stage.tenant.signs_in(user, &at_entra);
         let answered = self.come_back(&callback).await;
         assert_eq!(

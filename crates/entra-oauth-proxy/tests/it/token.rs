@@ -205,7 +205,7 @@ async fn a_port_of_this_machine_belongs_to_the_code() {
     let code = Browser::new(&stage);
     let code = {
         let mut browser = code;
-        let at_entra = browser.to_entra(&client, &changes).await;
+        let at_entra = browser.goes_to_entra(&client, &changes).await;
         let callback = stage.tenant.signs_in("ada", &at_entra);
         let location = browser.come_back(&callback).await.location();
         assert!(
@@ -276,7 +276,7 @@ async fn a_code_of_entras_is_no_code_here() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
-    let at_entra = browser.to_entra(&client, &[]).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
     let callback = stage.tenant.signs_in("ada", &at_entra);
     let entras = crate::support::parameter(&callback.parse().unwrap(), "code").unwrap();
     let reply = stage.redeem(&client, &entras).await;
@@ -310,7 +310,7 @@ async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() 
 
 #[tokio::test(start_paused = true)]
 async fn where_tokens_are_passed_through_they_are_entras_for_this_api() {
-    let stage = Stage::with(|settings| settings.pass_through()).await;
+    let stage = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::pass_through).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     let claims = crate::support::claims(&tokens["access_token"]);

@@ -66,7 +66,7 @@ async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
         .client_with(json!({ "redirect_uris": ["https://evil.example/callback"] }))
         .await;
     let mut attacker = Browser::new(&stage);
-    let link = attacker.to_entra(&evil, &[]).await;
+    let link = attacker.goes_to_entra(&evil, &[]).await;
     let callback = stage.tenant.signs_in("ada", &link);
 
     let mut victim = Browser::new(&stage);
@@ -77,7 +77,7 @@ async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
     );
     // Nor if the victim has a sign-in of its own under way.
     let honest = stage.client().await;
-    victim.to_entra(&honest, &[]).await;
+    victim.goes_to_entra(&honest, &[]).await;
     let reply = victim.come_back(&callback).await;
     assert_eq!(
         (reply.status, reply.location()),
@@ -161,7 +161,7 @@ async fn mix_up_of_authorization_servers() {
         .unwrap();
     let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
     let refused: Url = refused.location().parse().unwrap();
-    let at_entra = browser.to_entra(&client, &[]).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
     let declined = browser.come_back(&stage.tenant.declines(&at_entra)).await;
     for url in [
         success,
@@ -188,12 +188,12 @@ async fn login_csrf_on_the_callback() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let mut attacker = Browser::new(&stage);
-    let at_entra = attacker.to_entra(&client, &[]).await;
+    let at_entra = attacker.goes_to_entra(&client, &[]).await;
     let attackers: Url = stage.tenant.signs_in("grace", &at_entra).parse().unwrap();
 
     // The attacker's own answer of Entra's, in the victim's browser.
     let mut victim = Browser::new(&stage);
-    let at_entra: Url = victim.to_entra(&client, &[]).await.parse().unwrap();
+    let at_entra: Url = victim.goes_to_entra(&client, &[]).await.parse().unwrap();
     let reply = victim.come_back(attackers.as_str()).await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
     // The attacker's code with the victim's state: it was for another challenge, and its id token has
@@ -381,7 +381,7 @@ async fn denial_of_service_by_idle_flows() {
     for _ in 0..50 {
         let client = stage.client().await;
         let mut browser = Browser::new(&stage);
-        browser.to_entra(&client, &[]).await;
+        browser.goes_to_entra(&client, &[]).await;
     }
     // Whoever comes with a made-up return writes nothing either, and Entra is not asked.
     for n in 0..50 {

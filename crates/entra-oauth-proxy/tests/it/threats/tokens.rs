@@ -142,7 +142,7 @@ async fn token_passthrough_and_wrong_audience() {
         stage.proxy = other.clone();
         let client = stage.client().await;
         let mut browser = Browser::new(&stage);
-        let at_entra = browser.to_entra(&client, &[("resource", "")]).await;
+        let at_entra = browser.goes_to_entra(&client, &[("resource", "")]).await;
         let callback = stage.tenant.signs_in("ada", &at_entra);
         let answered = browser
             .get(callback.strip_prefix(other.issuer()).unwrap())
@@ -304,7 +304,7 @@ async fn access_across_tenants() {
     let foreign = foreign.mint();
     assert!(stage.verify(&json!(foreign)).await.is_err());
     let mut browser = Browser::new(&stage);
-    let at_entra = browser.to_entra(&client, &[]).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
     let callback = stage.tenant.signs_in("ada", &at_entra);
     let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": foreign });
     let endpoint = stage.tenant.token_endpoint();

@@ -1,0 +1,224 @@
+//! What Entra refuses, and how clients and operators are told.
+
+use serde_json::Value;
+use url::Url;
+
+use crate::callback::{failed, is_told};
+use crate::logbook::Logbook;
+use crate::support::{APP, Browser, HOUR, PUBLIC, SECRET, Stage, application, parameter, settings};
+
+#[tokio::test(start_paused = true)]
+async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for (error, subcode, number, told) in [
+        ("access_denied", "cancel", "65004", "access_denied"),
+        ("access_denied", "", "90094", "access_denied"),
+        ("consent_required", "", "65001", "access_denied"),
+        ("interaction_required", "", "50076", "access_denied"),
+        ("invalid_scope", "", "70011", "server_error"),
+        ("invalid_resource", "", "500011", "server_error"),
+        ("invalid_target", "", "9010010", "server_error"),
+        ("invalid_client", "", "650053", "server_error"),
+        ("unauthorized_client", "", "700016", "server_error"),
+        ("server_error", "", "90033", "temporarily_unavailable"),
+        (
+            "temporarily_unavailable",
+            "",
+            "90033",
+            "temporarily_unavailable",
+        ),
+        ("what_nobody_knows", "", "1", "server_error"),
+    ] {
+        let mut browser = Browser::new(&stage);
+        let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
+        let mut url: Url = format!("{PUBLIC}/callback").parse().unwrap();
+        url.query_pairs_mut()
+            .append_pair("error", error)
+            .append_pair(
+                "error_description",
+                &format!("AADSTS{number}: ada@x. Trace ID: 1"),
+            )
+            .append_pair("error_subcode", subcode)
+            .append_pair("state", &parameter(&at_entra, "state").unwrap());
+        let log = Logbook::begin();
+        let reply = browser.come_back(url.as_str()).await;
+        is_told(&reply, told, error);
+        assert!(browser.cookies.is_empty());
+        let said = log.lines("WARN").join("\n");
+        assert!(said.contains(&format!("AADSTS{number}")), "{said}");
+        // Which permission it was about.
+        assert!(said.contains("scopes=\"read\""), "{said}");
+        assert_eq!(
+            log.lines("ERROR").is_empty(),
+            told != "server_error",
+            "{error}"
+        );
+        assert!(!log.text().contains("ada@x"), "{}", log.text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_declines_or_needs_an_administrator_is_denied() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let reply = browser.come_back(&stage.tenant.declines(&at_entra)).await;
+    is_told(&reply, "access_denied", "declined");
+    stage
+        .tenant
+        .requires_admin_approval(&format!("api://{APP}/read"));
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let reply = browser
+        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .await;
+    is_told(&reply, "access_denied", "admin approval");
+    assert_eq!(stage.tenant.token_endpoint().hits(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
+    type Fail = fn(&Stage);
+    let cases: [(&str, &str, Fail); 10] = [
+        ("consent is gone", "access_denied", |s| {
+            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
+        }),
+        ("disabled", "access_denied", |s| {
+            s.tenant.disable_user("ada");
+        }),
+        ("throttled", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().throttles(429, "7");
+        }),
+        ("failing", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().fails_with(500);
+        }),
+        ("unavailable", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().throttles(503, "120");
+        }),
+        ("hanging", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().hangs();
+        }),
+        ("a page", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().answers_html();
+        }),
+        ("half an answer", "temporarily_unavailable", |s| {
+            s.tenant.token_endpoint().truncates();
+        }),
+        ("down", "temporarily_unavailable", |s| s.tenant.goes_down()),
+        ("an unknown scope", "server_error", |s| {
+            let body = r#"{"error":"invalid_scope","error_description":"AADSTS70011: x"}"#;
+            s.tenant
+                .token_endpoint()
+                .answers_with(400, "application/json", body);
+        }),
+    ];
+    let stage = Stage::new().await;
+    for (case, told, fail) in cases {
+        is_told(&failed(&stage, fail).await, told, case);
+        stage.tenant.token_endpoint().recovers();
+        stage.tenant.enable_user("ada");
+        stage.tenant.comes_back();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_secret_is_ours_to_know_and_never_an_invalid_client() {
+    let tenant = entra_dev_tenant::DevTenant::builder()
+        .register(
+            entra_dev_tenant::AppRegistration::new(APP)
+                .expired_secret(SECRET)
+                .redirect_uri("https://mcp.example.com/callback")
+                .scope("read"),
+        )
+        .start()
+        .await
+        .unwrap();
+    let proxy = settings(&tenant).optional_scopes(["x"; 0]).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let log = Logbook::begin();
+    let reply = failed(&stage, |_| {}).await;
+    is_told(&reply, "server_error", "an expired secret");
+    let said = log.lines("ERROR").join("\n");
+    assert!(said.contains("7000222"), "{said}");
+    assert!(!log.text().contains(SECRET));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_registration_with_v1_tokens_is_told_to_the_operator_with_the_remedy() {
+    let tenant = entra_dev_tenant::DevTenant::builder()
+        .register(application().v1_tokens())
+        .start()
+        .await
+        .unwrap();
+    let proxy = settings(&tenant).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let log = Logbook::begin();
+    is_told(&failed(&stage, |_| {}).await, "server_error", "v1 tokens");
+    let said = log.lines("ERROR").join("\n");
+    assert!(said.contains("requestedAccessTokenVersion"), "{said}");
+}
+
+/// The claims that a request to Entra has.
+fn demanded(at_entra: &str) -> Option<Value> {
+    let at_entra: Url = at_entra.parse().unwrap();
+    let claims = parameter(&at_entra, "claims")?;
+    let claims: Value = serde_json::from_str(&claims).unwrap();
+    assert!(claims.is_object());
+    Some(claims)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for demands_again in [false, true] {
+        let mut browser = Browser::new(&stage);
+        let first = browser.to_entra(&client, &[]).await;
+        assert_eq!(demanded(&first), None);
+        let callback = stage.tenant.signs_in("ada", &first);
+        stage.tenant.requires_interaction("ada");
+        let again = browser.come_back(&callback).await.location();
+        assert!(demanded(&again).is_some(), "{again}");
+        for secret in ["state", "nonce", "code_challenge"] {
+            let of = |url: &str| parameter(&url.parse().unwrap(), secret).unwrap();
+            assert_ne!(of(&first), of(&again), "{secret}");
+        }
+        let callback = stage.tenant.signs_in("ada", &again);
+        if demands_again {
+            stage.tenant.requires_interaction("ada");
+        }
+        let reply = browser.come_back(&callback).await;
+        match demands_again {
+            true => is_told(&reply, "access_denied", "demanded twice"),
+            false => assert!(reply.location().contains("code="), "{}", reply.location()),
+        }
+        assert!(browser.cookies.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_conditional_access_demands_at_a_refresh_is_asked_until_that_user_signs_in() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    stage.tenant.advance(HOUR).await;
+    stage.tenant.requires_interaction("ada");
+    let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refused.error(), (400, "invalid_grant".to_owned()));
+
+    let other = stage.client().await;
+    for (client, user, is_demanded) in [
+        (&other, "ada", false),
+        (&client, "grace", true),
+        (&client, "ada", true),
+        (&client, "ada", false),
+    ] {
+        let mut browser = Browser::new(&stage);
+        let at_entra = browser.to_entra(client, &[]).await;
+        assert_eq!(demanded(&at_entra).is_some(), is_demanded, "{user}");
+        let callback = stage.tenant.signs_in(user, &at_entra);
+        let reply = browser.come_back(&callback).await;
+        assert!(reply.location().contains("code="), "{}", reply.location());
+    }
+}

@@ -1,0 +1,249 @@
+//! The tokens that Entra sends for a code: which of them are those of this sign-in.
+
+use serde_json::{Value, json};
+
+use crate::callback::{failed, is_told};
+use crate::support::{APP, Browser, Stage, claims};
+
+/// What Entra's token endpoint answered to the only sign-in of another stage, to be changed.
+fn answer(access_token: &str, id_token: Option<&str>) -> Value {
+    json!({
+        "token_type": "Bearer",
+        "scope": format!("api://{APP}/read"),
+        "expires_in": 3_599,
+        "access_token": access_token,
+        "refresh_token": "0.AAAA",
+        "id_token": id_token,
+    })
+}
+
+fn nonce_of(stage: &Stage) -> String {
+    let asked = stage.tenant.authorize_endpoint().requests().pop().unwrap();
+    asked.parameter("nonce").unwrap().to_owned()
+}
+
+fn answers(stage: &Stage, access_token: &str, id_token: Option<&str>) {
+    let body = answer(access_token, id_token).to_string();
+    stage
+        .tenant
+        .token_endpoint()
+        .answers_with(200, "application/json", &body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_not_of_this_sign_in_are_refused_and_nothing_is_issued() {
+    let (other_app, other_tenant) = (
+        "11111111-2222-4333-8444-555555555555",
+        "99999999-2222-4333-8444-555555555555",
+    );
+    type Tokens = (String, Option<String>);
+    type Make = Box<dyn Fn(&Stage) -> Tokens>;
+    let access = |stage: &Stage, user: &str| {
+        stage
+            .tenant
+            .user(user)
+            .scope("read")
+            .for_api(APP)
+            .client(APP)
+            .mint()
+    };
+    let id = |stage: &Stage, user: &str, nonce: &str| {
+        stage
+            .tenant
+            .id_token(user)
+            .for_api(APP)
+            .claim("nonce", nonce)
+            .mint()
+    };
+    let good: Make = Box::new(move |s| (access(s, "ada"), Some(id(s, "ada", &nonce_of(s)))));
+    let cases: Vec<(&str, &str, Make)> = vec![
+        (
+            "another nonce",
+            "server_error",
+            Box::new(move |s| (access(s, "ada"), Some(id(s, "ada", "other")))),
+        ),
+        (
+            "no nonce",
+            "server_error",
+            Box::new(move |s| {
+                let id = s
+                    .tenant
+                    .id_token("ada")
+                    .for_api(APP)
+                    .without_claim("nonce")
+                    .mint();
+                (access(s, "ada"), Some(id))
+            }),
+        ),
+        (
+            "no id token",
+            "server_error",
+            Box::new(move |s| (access(s, "ada"), None)),
+        ),
+        (
+            "an id token that is none",
+            "server_error",
+            Box::new(move |s| (access(s, "ada"), Some("x".to_owned()))),
+        ),
+        (
+            "an id token of another user",
+            "server_error",
+            Box::new(move |s| (access(s, "ada"), Some(id(s, "grace", &nonce_of(s))))),
+        ),
+        (
+            "an id token for another application",
+            "server_error",
+            Box::new(move |s| {
+                let id = s.tenant.id_token("ada").for_api(other_app);
+                (
+                    access(s, "ada"),
+                    Some(id.claim("nonce", nonce_of(s)).mint()),
+                )
+            }),
+        ),
+        (
+            "an access token of Graph",
+            "server_error",
+            Box::new(move |s| {
+                (
+                    s.tenant.graph_token("ada").mint(),
+                    Some(id(s, "ada", &nonce_of(s))),
+                )
+            }),
+        ),
+        (
+            "an access token for another API",
+            "server_error",
+            Box::new(move |s| {
+                let token = s.tenant.user("ada").scope("read").for_api(other_app).mint();
+                (token, Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+        (
+            "a v1 token",
+            "server_error",
+            Box::new(move |s| {
+                let token = s.tenant.user("ada").scope("read").for_api(APP).v1().mint();
+                (token, Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+        (
+            "an access token that is not signed",
+            "server_error",
+            Box::new(move |s| {
+                let token = s
+                    .tenant
+                    .user("ada")
+                    .scope("read")
+                    .for_api(APP)
+                    .bad_signature()
+                    .mint();
+                (token, Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+        (
+            "an id token in place of the access token",
+            "server_error",
+            Box::new(move |s| {
+                let id = id(s, "ada", &nonce_of(s));
+                (id.clone(), Some(id))
+            }),
+        ),
+        (
+            "an application's token",
+            "server_error",
+            Box::new(move |s| {
+                let token = s.tenant.app(APP).role("read").for_api(APP).mint();
+                (token, Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+        (
+            "a user of another tenant",
+            "access_denied",
+            Box::new(move |s| {
+                let token = s
+                    .tenant
+                    .user("ada")
+                    .scope("read")
+                    .for_api(APP)
+                    .of_tenant(other_tenant);
+                (token.mint(), Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+        (
+            "a user without the required scope",
+            "access_denied",
+            Box::new(move |s| {
+                let token = s.tenant.user("ada").scope("write").for_api(APP).mint();
+                (token, Some(id(s, "ada", &nonce_of(s))))
+            }),
+        ),
+    ];
+    let stage = Stage::new().await;
+    for (case, error, make) in cases {
+        let reply = failed(&stage, |stage| {
+            let (access_token, id_token) = make(stage);
+            answers(stage, &access_token, id_token.as_deref());
+        })
+        .await;
+        is_told(&reply, error, case);
+        stage.tenant.token_endpoint().recovers();
+    }
+    // The same by which nothing is wrong.
+    let reply = failed(&stage, |stage| {
+        let (access_token, id_token) = good(stage);
+        answers(stage, &access_token, id_token.as_deref());
+    })
+    .await;
+    assert!(reply.location().contains("code="), "{}", reply.location());
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_are_denied_where_that_is_set() {
+    let stage =
+        Stage::with(|settings| settings.auth(tower_entra_auth::EntraAuthBuilder::refuse_guests))
+            .await;
+    let reply = failed(&stage, |stage| {
+        let token = stage
+            .tenant
+            .user("ada")
+            .guest()
+            .scope("read")
+            .for_api(APP)
+            .mint();
+        let id = stage
+            .tenant
+            .id_token("ada")
+            .for_api(APP)
+            .claim("nonce", nonce_of(stage));
+        answers(stage, &token, Some(&id.mint()));
+    })
+    .await;
+    is_told(&reply, "access_denied", "a guest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_in_the_return_must_be_that_of_the_tokens() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for (issuer, is_good) in [
+        ("ours", true),
+        ("https://login.microsoftonline.com/common/v2.0", false),
+        ("https://evil.example", false),
+    ] {
+        let mut browser = Browser::new(&stage);
+        let callback = {
+            let at_entra = browser.goes_to_entra(&client, &[]).await;
+            stage.tenant.signs_in("ada", &at_entra)
+        };
+        let issuer = match issuer {
+            "ours" => {
+                let token = stage.tenant.user("ada").for_api(APP).mint();
+                claims(&json!(token))["iss"].as_str().unwrap().to_owned()
+            }
+            other => other.to_owned(),
+        };
+        let reply = browser.come_back(&format!("{callback}&iss={issuer}")).await;
+        assert_eq!(reply.location().contains("code="), is_good, "{issuer}");
+    }
+}
