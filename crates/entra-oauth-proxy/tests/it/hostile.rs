@@ -20,7 +20,7 @@ async fn a_script_that_comes_back_without_having_signed_in_leaves_nothing_in_the
     let client = stage.client().await;
     for _ in 0..5 {
         let mut script = Browser::new(&stage);
-        let at_entra: Url = script.to_entra(&client, &[]).await.parse().unwrap();
+        let at_entra: Url = script.goes_to_entra(&client, &[]).await.parse().unwrap();
         let state = parameter(&at_entra, "state").unwrap();
         let told = script
             .get(&format!("/callback?code=garbage&state={state}"))
@@ -78,7 +78,7 @@ async fn long_requests_do_not_fill_a_header_with_cookies() {
     let mut browser = Browser::new(&stage);
     let mut at_entra = String::new();
     for _ in 0..4 {
-        at_entra = browser.to_entra(&client, &[("state", &state)]).await;
+        at_entra = browser.goes_to_entra(&client, &[("state", &state)]).await;
         let bytes: usize = browser
             .cookies
             .iter()

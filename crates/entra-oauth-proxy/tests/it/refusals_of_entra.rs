@@ -174,7 +174,7 @@ async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
     let client = stage.client().await;
     for demands_again in [false, true] {
         let mut browser = Browser::new(&stage);
-        let first = browser.to_entra(&client, &[]).await;
+        let first = browser.goes_to_entra(&client, &[]).await;
         assert_eq!(demanded(&first), None);
         let callback = stage.tenant.signs_in("ada", &first);
         stage.tenant.requires_interaction("ada");
@@ -215,7 +215,7 @@ async fn what_conditional_access_demands_at_a_refresh_is_asked_until_that_user_s
         (&client, "ada", false),
     ] {
         let mut browser = Browser::new(&stage);
-        let at_entra = browser.to_entra(client, &[]).await;
+        let at_entra = browser.goes_to_entra(client, &[]).await;
         assert_eq!(demanded(&at_entra).is_some(), is_demanded, "{user}");
         let callback = stage.tenant.signs_in(user, &at_entra);
         let reply = browser.come_back(&callback).await;
