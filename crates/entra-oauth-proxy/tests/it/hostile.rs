@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{EntraOAuthProxy, MemoryStore, ProxyKeys, Secret, Store, Stored};
+use entra_oauth_proxy::{
+    EntraOAuthProxy, EntraOAuthProxyBuilder, MemoryStore, ProxyKeys, Secret, Store, Stored,
+};
 use http::StatusCode;
 use serde_json::json;
 use url::Url;
@@ -290,7 +292,7 @@ async fn a_way_to_authenticate_that_there_is_not_becomes_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_passed_through_is_said_to_have_what_it_has() {
-    let stage = Stage::with(|settings| settings.pass_through()).await;
+    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
     let (first, second) = (stage.client().await, stage.client().await);
     Browser::new(&stage)
         .code(&first, "ada", &[("scope", "read write")])

@@ -211,7 +211,7 @@ async fn a_fixed_client_can_be_told_and_answered() {
     let twice =
         |settings: EntraOAuthProxyBuilder| settings.fixed_client(good()).fixed_client(good());
     assert!(problem(twice).await.1.contains("two with the id"));
-    let nobody = problem(|settings| settings.without_registration()).await;
+    let nobody = problem(EntraOAuthProxyBuilder::without_registration).await;
     assert!(nobody.1.contains("nobody could sign in"), "{}", nobody.1);
 }
 
