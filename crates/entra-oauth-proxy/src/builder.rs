@@ -343,11 +343,10 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.metadata_endpoint(url))
     }
 
-    /// Any other setting of the Layer. Where it restricts clients, this very application must be among
-    /// them.
-    ///
-    /// Such as the tenant rule, the clock skew, guests and more. What the proxy
-    /// sets itself (audience, protected resource, reissued tokens) it sets after this.
+    /// Any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy
+    /// sets itself (audience, protected resource, reissued tokens) it sets after this. Where it
+    /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
+    /// them: Entra's tokens for users who sign in here are its own.
     ///
     /// ```
     /// # use entra_oauth_proxy::EntraOAuthProxy;

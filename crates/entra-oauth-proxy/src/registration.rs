@@ -96,20 +96,24 @@ impl Engine {
                 "redirect_uris needs 1 to {MOST_URIS} of them"
             )));
         }
-        // Unsafe ones are refused, whatever stands beside them; of the others one must be allowed: which,
-        // is looked at again with each sign-in.
-        let mut refused = None;
+        // An unsafe one is refused, whatever stands beside it. Of the others one must be on the list, if
+        // there is one; with each sign-in it is looked at again.
+        let mut is_one_allowed = false;
+        let mut not_allowed = None;
         for (index, uri) in uris.iter().enumerate() {
             let told = |problem| invalid(format!("the redirect URI {} {problem}", index + 1));
             match RedirectUri::parse(uri, &self.allow_list) {
-                Ok(_) => refused = Some(Ok(())),
+                Ok(_) => is_one_allowed = true,
                 Err(problem) if RedirectUri::is_safe(uri, &self.allow_list) => {
-                    refused = refused.or(Some(Err(told(problem))));
+                    not_allowed.get_or_insert(told(problem));
                 }
                 Err(problem) => return Err(told(problem)),
             }
         }
-        refused.unwrap_or(Ok(()))
+        match not_allowed {
+            Some(error) if !is_one_allowed => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn answer(
