@@ -199,6 +199,25 @@ async fn an_allow_list_bounds_where_answers_go() {
         (reply.status, reply.location()),
         (StatusCode::BAD_REQUEST, String::new())
     );
+    // And so is a sign-in that was under way when the list came.
+    let mut stage = before;
+    let (at_entra, cookies) = {
+        let mut browser = Browser::new(&stage);
+        (browser.goes_to_entra(&client, &[]).await, browser.cookies)
+    };
+    let proxy = settings(&stage.tenant)
+        .keys(keys(KEY))
+        .redirect_allow_list(list);
+    stage.proxy = proxy.build().unwrap();
+    let mut browser = Browser::new(&stage);
+    browser.cookies = cookies;
+    let reply = browser
+        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .await;
+    assert_eq!(
+        (reply.status, reply.location()),
+        (StatusCode::FORBIDDEN, String::new())
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod properties;
 mod refresh;
 mod refusals_of_entra;
 mod registration;
+mod renewal;
 mod rotation;
 mod settings;
 mod sign_in;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::logbook::Logbook;
 use crate::support::{APP, Browser, Client, HOUR, REDIRECT, Reply, Stage};
 
-fn invalid_grant() -> (u16, String) {
+pub(crate) fn invalid_grant() -> (u16, String) {
     (400, "invalid_grant".to_owned())
 }
 
@@ -23,7 +23,7 @@ async fn refreshed(stage: &Stage, client: &Client, token: &Value, more: &[(&str,
     stage.token(&form).await
 }
 
-async fn token_of(reply: Reply) -> Value {
+pub(crate) async fn token_of(reply: Reply) -> Value {
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
     reply.json()["refresh_token"].clone()
 }
@@ -118,6 +118,8 @@ async fn a_refresh_token_is_its_clients_alone_and_the_other_costs_it_nothing() {
     let (client, other) = (stage.client().await, stage.client().await);
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
+    // After the time in which a token that was replaced would still work.
+    stage.tenant.advance(Duration::from_secs(61)).await;
     let second = token_of(stage.refresh(&client, &first).await).await;
     stage.tenant.advance(HOUR).await;
     // Not even an old one, by which its own client would end everything.
@@ -214,6 +216,8 @@ async fn scopes_narrow_and_never_widen_and_a_refusal_costs_nothing() {
         let reply = refreshed(&stage, &client, token, &[("scope", scope)]).await;
         assert_eq!(reply.error(), (400, "invalid_scope".to_owned()), "{scope}");
     }
+    // After the time in which a token that was replaced would still work.
+    stage.tenant.advance(Duration::from_secs(61)).await;
     let reply = refreshed(&stage, &client, token, &[("scope", "read offline_access")]).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
 }
@@ -231,139 +235,13 @@ async fn another_resource_is_refused_and_costs_nothing() {
     )
     .await;
     assert_eq!(reply.error(), (400, "invalid_target".to_owned()));
+    // After the time in which a token that was replaced would still work.
+    stage.tenant.advance(Duration::from_secs(61)).await;
     let ours = [("resource", "https://mcp.example.com/mcp/")];
     assert_eq!(
         refreshed(&stage, &client, &token, &ours).await.status,
         StatusCode::OK
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good() {
-    type Fail = fn(&Stage);
-    let cases: [(&str, Fail); 6] = [
-        ("failing", |s| {
-            s.tenant.token_endpoint().fails_with(500);
-        }),
-        ("throttled", |s| {
-            s.tenant.token_endpoint().throttles(429, "60");
-        }),
-        ("hanging", |s| {
-            s.tenant.token_endpoint().hangs();
-        }),
-        ("a page", |s| {
-            s.tenant.token_endpoint().answers_html();
-        }),
-        ("cut off", |s| {
-            s.tenant.token_endpoint().truncates();
-        }),
-        ("a wrong secret", |s| {
-            let body = r#"{"error":"invalid_client","error_codes":[7000222]}"#;
-            s.tenant
-                .token_endpoint()
-                .answers_with(401, "application/json", body);
-        }),
-    ];
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    for (case, fail) in cases {
-        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-        stage.tenant.advance(HOUR).await;
-        fail(&stage);
-        let reply = stage.refresh(&client, &token).await;
-        let expected = match case {
-            "a wrong secret" => "server_error",
-            _ => "temporarily_unavailable",
-        };
-        assert_eq!(reply.error(), (503, expected.to_owned()), "{case}");
-        if expected == "temporarily_unavailable" {
-            let wait: u64 = reply.header("retry-after").parse().unwrap();
-            assert_eq!(wait, if case == "throttled" { 60 } else { 5 }, "{case}");
-        }
-        stage.tenant.token_endpoint().recovers();
-        let next = token_of(stage.refresh(&client, &token).await).await;
-        assert_ne!(next, token, "{case}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn while_entras_own_token_is_good_entra_is_not_needed() {
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.goes_down();
-    stage.tenant.advance(Duration::from_secs(54 * 60)).await;
-    let token = token_of(stage.refresh(&client, &token).await).await;
-    // In its last five minutes Entra is asked, and not waited for.
-    stage.tenant.advance(Duration::from_secs(2 * 60)).await;
-    let token = token_of(stage.refresh(&client, &token).await).await;
-    // After that it is needed.
-    stage.tenant.advance(Duration::from_secs(4 * 60)).await;
-    assert_eq!(
-        stage.refresh(&client, &token).await.status,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
-    stage.tenant.comes_back();
-    token_of(stage.refresh(&client, &token).await).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_entra_ends_is_ended_here() {
-    type End = fn(&Stage);
-    let cases: [(&str, End); 4] = [
-        ("disabled", |s| s.tenant.disable_user("ada")),
-        ("sessions revoked", |s| s.tenant.revoke_sessions("ada")),
-        ("consent withdrawn", |s| {
-            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
-        }),
-        ("conditional access", |s| {
-            s.tenant.requires_interaction("ada");
-        }),
-    ];
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    for (case, end) in cases {
-        let tokens = stage.sign_in(&client, "ada").await;
-        end(&stage);
-        stage.tenant.advance(Duration::from_secs(56 * 60)).await;
-        assert!(
-            stage.verify(&tokens["access_token"]).await.is_ok(),
-            "{case}"
-        );
-        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
-        assert_eq!(reply.error(), invalid_grant(), "{case}");
-        assert!(!reply.text().contains("AADSTS"), "{case}");
-        // And with it the access tokens.
-        stage.tenant.advance(Duration::from_secs(31)).await;
-        assert!(
-            stage.verify(&tokens["access_token"]).await.is_err(),
-            "{case}"
-        );
-        stage.tenant.enable_user("ada");
-        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
-        assert_eq!(reply.error(), invalid_grant(), "{case}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn tokens_of_another_user_do_not_renew_a_sign_in() {
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
-    let others = stage
-        .tenant
-        .user("grace")
-        .scope("read")
-        .for_api(APP)
-        .client(APP)
-        .mint();
-    let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": others });
-    let endpoint = stage.tenant.token_endpoint();
-    endpoint.answers_with(200, "application/json", &body.to_string());
-    let reply = stage.refresh(&client, &token).await;
-    assert_eq!(reply.error(), (503, "server_error".to_owned()));
-    assert!(reply.json()["access_token"].is_null());
 }
 
 #[tokio::test(start_paused = true)]
@@ -399,4 +277,17 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
         invalid_grant()
     );
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_sign_in_is_not_the_stores_affair_alone() {
+    let stage = Stage::with(|settings| settings.session_lifetime(2 * HOUR)).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    // By the wall clock it is over, and for the store no time has passed.
+    stage.tenant.clock_jumps_forward(2 * HOUR);
+    assert_eq!(
+        stage.refresh(&client, &token).await.error(),
+        invalid_grant()
+    );
 }

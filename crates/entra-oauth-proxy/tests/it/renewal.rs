@@ -1,0 +1,201 @@
+//! What is asked of Entra when a sign-in is refreshed, and what its answer comes to.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{APP, HOUR, Stage};
+
+#[tokio::test(start_paused = true)]
+async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good() {
+    type Fail = fn(&Stage);
+    let cases: [(&str, Fail); 6] = [
+        ("failing", |s| {
+            s.tenant.token_endpoint().fails_with(500);
+        }),
+        ("throttled", |s| {
+            s.tenant.token_endpoint().throttles(429, "60");
+        }),
+        ("hanging", |s| {
+            s.tenant.token_endpoint().hangs();
+        }),
+        ("a page", |s| {
+            s.tenant.token_endpoint().answers_html();
+        }),
+        ("cut off", |s| {
+            s.tenant.token_endpoint().truncates();
+        }),
+        ("a wrong secret", |s| {
+            let body = r#"{"error":"invalid_client","error_codes":[7000222]}"#;
+            s.tenant
+                .token_endpoint()
+                .answers_with(401, "application/json", body);
+        }),
+    ];
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for (case, fail) in cases {
+        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.advance(HOUR).await;
+        fail(&stage);
+        let reply = stage.refresh(&client, &token).await;
+        let expected = match case {
+            "a wrong secret" => "server_error",
+            _ => "temporarily_unavailable",
+        };
+        assert_eq!(reply.error(), (503, expected.to_owned()), "{case}");
+        if expected == "temporarily_unavailable" {
+            let wait: u64 = reply.header("retry-after").parse().unwrap();
+            assert_eq!(wait, if case == "throttled" { 60 } else { 5 }, "{case}");
+        }
+        stage.tenant.token_endpoint().recovers();
+        // After the time in which a token that was replaced would still work.
+        stage.tenant.advance(Duration::from_secs(61)).await;
+        let next = token_of(stage.refresh(&client, &token).await).await;
+        assert_ne!(next, token, "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entras_own_token_is_good_entra_is_not_needed() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.goes_down();
+    stage.tenant.advance(Duration::from_secs(54 * 60)).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    // In its last five minutes Entra is asked, and not waited for.
+    stage.tenant.advance(Duration::from_secs(2 * 60)).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    // After that it is needed.
+    stage.tenant.advance(Duration::from_secs(4 * 60)).await;
+    assert_eq!(
+        stage.refresh(&client, &token).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    stage.tenant.comes_back();
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_entra_ends_is_ended_here() {
+    type End = fn(&Stage);
+    let cases: [(&str, End); 4] = [
+        ("disabled", |s| s.tenant.disable_user("ada")),
+        ("sessions revoked", |s| s.tenant.revoke_sessions("ada")),
+        ("consent withdrawn", |s| {
+            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
+        }),
+        ("conditional access", |s| {
+            s.tenant.requires_interaction("ada");
+        }),
+    ];
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    for (case, end) in cases {
+        let tokens = stage.sign_in(&client, "ada").await;
+        end(&stage);
+        stage.tenant.advance(Duration::from_secs(56 * 60)).await;
+        assert!(
+            stage.verify(&tokens["access_token"]).await.is_ok(),
+            "{case}"
+        );
+        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(reply.error(), invalid_grant(), "{case}");
+        assert!(!reply.text().contains("AADSTS"), "{case}");
+        // And with it the access tokens.
+        stage.tenant.advance(Duration::from_secs(31)).await;
+        assert!(
+            stage.verify(&tokens["access_token"]).await.is_err(),
+            "{case}"
+        );
+        stage.tenant.enable_user("ada");
+        let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+        assert_eq!(reply.error(), invalid_grant(), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_somebody_else_do_not_renew_a_sign_in_and_do_not_end_it() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let user = |name| {
+        stage
+            .tenant
+            .user(name)
+            .scope("read")
+            .for_api(APP)
+            .client(APP)
+    };
+    let endpoint = stage.tenant.token_endpoint();
+    for (case, others) in [
+        ("another user", user("grace").mint()),
+        (
+            "an application",
+            stage.tenant.app(APP).role("read").for_api(APP).mint(),
+        ),
+        (
+            "another API",
+            user("ada")
+                .for_api("11111111-2222-4333-8444-555555555555")
+                .mint(),
+        ),
+        ("Graph", stage.tenant.graph_token("ada").mint()),
+        ("not signed", user("ada").bad_signature().mint()),
+        (
+            "this server",
+            stage.sign_in(&client, "ada").await["access_token"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        ),
+    ] {
+        let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": others });
+        endpoint.answers_with(200, "application/json", &body.to_string());
+        let reply = stage.refresh(&client, &token).await;
+        assert_eq!(reply.error(), (503, "server_error".to_owned()), "{case}");
+        assert!(reply.json()["access_token"].is_null(), "{case}");
+        endpoint.recovers();
+    }
+    stage.tenant.advance(Duration::from_secs(61)).await;
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn entras_newest_refresh_token_is_used_next_and_the_old_one_where_it_sends_none() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let used = || {
+        let asked = stage.tenant.token_endpoint().requests().pop().unwrap();
+        asked.parameter("refresh_token").unwrap().to_owned()
+    };
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        stage.tenant.advance(HOUR).await;
+        token = token_of(stage.refresh(&client, &token).await).await;
+        all.push(used());
+    }
+    assert_ne!(all[0], all[1]);
+    stage.tenant.advance(HOUR).await;
+    let access_token = stage
+        .tenant
+        .user("ada")
+        .scope("read")
+        .for_api(APP)
+        .client(APP)
+        .mint();
+    let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": access_token });
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.answers_with(200, "application/json", &body.to_string());
+    token = token_of(stage.refresh(&client, &token).await).await;
+    let without = used();
+    endpoint.recovers();
+    stage.tenant.advance(HOUR).await;
+    token_of(stage.refresh(&client, &token).await).await;
+    assert_eq!(used(), without);
+}
