@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::logbook::Logbook;
 use crate::support::{APP, Browser, Client, HOUR, REDIRECT, Reply, Stage};
+use crate::watched_store::WatchedStore;
 
 pub(crate) fn invalid_grant() -> (u16, String) {
     (400, "invalid_grant".to_owned())
@@ -99,7 +100,8 @@ async fn without_grace_the_token_before_ends_the_family_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn two_refreshes_at_once_are_one_family() {
-    let stage = Stage::new().await;
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store)).await;
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     stage.tenant.advance(HOUR).await;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::support::{
     Browser, Client, HOUR, REDIRECT, RESOURCE, Reply, Stage, VERIFIER, encoded, post, request,
 };
+use crate::watched_store::WatchedStore;
 
 const GRANT_CHECK: Duration = Duration::from_secs(31);
 
@@ -256,7 +257,8 @@ async fn a_code_is_remembered_as_used_for_longer_than_it_was_good() {
 
 #[tokio::test(start_paused = true)]
 async fn a_code_that_is_used_twice_at_once_comes_to_nothing_that_lasts() {
-    let stage = Stage::new().await;
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
     let client = stage.client().await;
     let code = code(&stage, &client).await;
     let both = tokio::join!(stage.redeem(&client, &code), stage.redeem(&client, &code));
@@ -269,6 +271,7 @@ async fn a_code_that_is_used_twice_at_once_comes_to_nothing_that_lasts() {
         }
     }
     assert!(issued <= 1);
+    assert_eq!(store.count("grant/").await, 0, "nothing is left over");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,12 @@
 //! A store that can be down, and that shows what it was given.
 
-use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored};
+use tokio::task::yield_now;
 
 /// A cheap handle: clones are one store.
 #[derive(Clone, Default)]
@@ -46,6 +46,19 @@ impl WatchedStore {
         self.0.written.lock().unwrap().clone()
     }
 
+    /// How many records there are whose key begins so.
+    pub(crate) async fn count(&self, beginning: &str) -> usize {
+        let written = self.written();
+        let mut keys: Vec<_> = written.iter().map(|(key, _)| key).collect();
+        keys.sort();
+        keys.dedup();
+        let mut count = 0;
+        for key in keys.into_iter().filter(|key| key.starts_with(beginning)) {
+            count += usize::from(self.0.records.get(key).await.unwrap().is_some());
+        }
+        count
+    }
+
     /// Somebody changes a byte of each record whose key begins so.
     pub(crate) async fn corrupts(&self, beginning: &str) {
         let ttl = Duration::from_secs(3_600);
@@ -75,26 +88,30 @@ impl WatchedStore {
     }
 }
 
+/// Each lets others go first, as a store elsewhere does: requests at once meet.
 impl Store for WatchedStore {
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        match self.check(None) {
-            Ok(()) => self.0.records.get(key),
-            Err(error) => Box::pin(ready(Err(error))),
-        }
+        Box::pin(async move {
+            yield_now().await;
+            self.check(None)?;
+            self.0.records.get(key).await
+        })
     }
 
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
-        match self.check(Some((key, &value))) {
-            Ok(()) => self.0.records.put(key, value, ttl),
-            Err(error) => Box::pin(ready(Err(error))),
-        }
+        Box::pin(async move {
+            yield_now().await;
+            self.check(Some((key, &value)))?;
+            self.0.records.put(key, value, ttl).await
+        })
     }
 
     fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        match self.check(None) {
-            Ok(()) => self.0.records.take(key),
-            Err(error) => Box::pin(ready(Err(error))),
-        }
+        Box::pin(async move {
+            yield_now().await;
+            self.check(None)?;
+            self.0.records.take(key).await
+        })
     }
 
     fn compare_and_swap<'s>(
@@ -104,9 +121,11 @@ impl Store for WatchedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Stored<'s, bool> {
-        match self.check(Some((key, &value))) {
-            Ok(()) => self.0.records.compare_and_swap(key, expected, value, ttl),
-            Err(error) => Box::pin(ready(Err(error))),
-        }
+        Box::pin(async move {
+            yield_now().await;
+            self.check(Some((key, &value)))?;
+            let records = &self.0.records;
+            records.compare_and_swap(key, expected, value, ttl).await
+        })
     }
 }
