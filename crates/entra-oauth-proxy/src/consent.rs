@@ -34,7 +34,11 @@ pub(crate) struct Asked {
 /// What a person answered.
 pub(crate) enum Answered {
     Approved(Asked),
-    Denied(Return),
+    Denied {
+        to: Return,
+        /// The cookie has served.
+        spent: String,
+    },
 }
 
 /// How many characters of a hash tell cookies apart.
@@ -210,10 +214,10 @@ impl Engine {
         }
         match params.one("decision").ok().flatten() {
             Some("approve") => Ok(Answered::Approved(asked)),
-            Some("deny") => self
-                .return_of(&asked)
-                .map(Answered::Denied)
-                .ok_or_else(not_ours),
+            Some("deny") => Ok(Answered::Denied {
+                to: self.return_of(&asked).ok_or_else(not_ours)?,
+                spent: cookie::expire(&self.urls, Kind::Consent, cookie_id(&asked.cookie)),
+            }),
             _ => Err(Obstacle {
                 status: StatusCode::BAD_REQUEST,
                 title: "There is no answer in this form",

@@ -182,11 +182,11 @@ impl Engine {
     /// An access token of our own (RFC 9068); `None` if it cannot be signed.
     pub(crate) fn access_token(
         &self,
-        client_id: &str,
-        grant_id: &str,
+        (client_id, grant_id): (&str, &str),
         user: &User,
         scopes: &[String],
         now: u64,
+        lifetime: u64,
     ) -> Option<String> {
         let mut claims = user.claims.clone();
         let subject = claims.remove("sub");
@@ -203,10 +203,7 @@ impl Engine {
             ("client_id", json!(client_id)),
             ("scope", json!(scopes.join(" "))),
             ("iat", json!(now)),
-            (
-                "exp",
-                json!(now.saturating_add(self.lifetimes.access_token.as_secs())),
-            ),
+            ("exp", json!(now.saturating_add(lifetime))),
             ("jti", json!(random_text::<18>())),
             ("gid", json!(grant_id)),
         ]

@@ -279,15 +279,20 @@ fn is_over(sign_in: &SignIn, now: u64) -> bool {
 }
 
 fn returned(params: &Params) -> Result<Returned, OAuthError> {
+    read_return(params).unwrap_or_else(|_| Err(mismatch("the return from Entra is malformed")))
+}
+
+/// The outer error is that it cannot be read.
+fn read_return(params: &Params) -> Result<Result<Returned, OAuthError>, OAuthError> {
     if let Some(error) = params.one("error")? {
         let description = params.one("error_description").ok().flatten();
         let subcode = params.one("error_subcode").ok().flatten();
-        return Err(refused_by_entra(error, subcode, description));
+        return Ok(Err(refused_by_entra(error, subcode, description)));
     }
-    Ok(Returned {
+    Ok(Ok(Returned {
         code: params.required("code")?.to_owned(),
         issuer: params.one("iss")?.map(str::to_owned),
-    })
+    }))
 }
 
 /// Entra sent the browser back with an error: what the client is told of it, and what the operator.
@@ -364,6 +369,10 @@ pub(crate) fn refused_tokens(error: &TokenError) -> OAuthError {
                 reference,
                 "Entra does not accept this server; nobody signs in until that is mended"
             );
+            // A file or a function that fails now may be there in a moment.
+            if kind == TokenErrorKind::NoCredential {
+                return OAuthError::unavailable(None);
+            }
             return told;
         }
     };

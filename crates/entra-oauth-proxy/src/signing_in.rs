@@ -40,9 +40,11 @@ impl Inner {
         let cookies = Cookies::of(&self.engine.urls, headers);
         let asked = match self.engine.answered(headers, &cookies, form, now) {
             Ok(Answered::Approved(asked)) => asked,
-            Ok(Answered::Denied(to)) => {
+            Ok(Answered::Denied { to, spent }) => {
                 tracing::info!("a sign-in was declined on the consent page");
-                return see_other(&self.engine.with_error(&to, &denied()));
+                let mut answer = see_other(&self.engine.with_error(&to, &denied()));
+                add_cookie(&mut answer, &spent);
+                return answer;
             }
             Err(obstacle) => return error_page(&obstacle),
         };

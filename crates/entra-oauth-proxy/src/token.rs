@@ -199,9 +199,12 @@ impl Engine {
                 (Some(upstream.access_token.clone()), left)
             }
             false => {
-                let token =
-                    self.access_token(&requested.client_id, grant_id, &grant.user, scopes, now);
-                (token, self.lifetimes.access_token.as_secs())
+                // Never longer than the sign-in.
+                let left = grant.ends_at.saturating_sub(now);
+                let lifetime = self.lifetimes.access_token.as_secs().min(left);
+                let of = (requested.client_id.as_str(), grant_id);
+                let token = self.access_token(of, &grant.user, scopes, now, lifetime);
+                (token, lifetime)
             }
         };
         let access_token = access_token.ok_or_else(|| OAuthError::unavailable(None))?;

@@ -31,7 +31,7 @@ const PERSON: [&str; 2] = ["tid", "oid"];
 
 /// The longest claims, in bytes of JSON: with the client's id, and in base64, the token must be one
 /// that the Layer reads.
-const MOST_BYTES: usize = 8 * 1024;
+const MOST_BYTES: usize = 9 * 1024;
 
 /// A user who signed in.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

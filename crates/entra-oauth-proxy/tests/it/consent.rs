@@ -375,6 +375,10 @@ async fn who_says_no_is_not_sent_to_entra_and_the_client_learns_it() {
     );
     assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
     assert_eq!(stage.tenant.authorize_endpoint().hits(), 0);
+    // The page has served.
+    assert!(browser.cookies.is_empty());
+    let again = browser.answer(&page, "approve").await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::logbook::Logbook;
-use crate::support::{APP, Browser, Client, HOUR, REDIRECT, Reply, Stage};
+use crate::support::{APP, Browser, Client, HOUR, REDIRECT, Reply, Stage, claims};
 use crate::watched_store::WatchedStore;
 
 pub(crate) fn invalid_grant() -> (u16, String) {
@@ -270,6 +270,13 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
         tokens = reply.json();
     }
+    // The last token is not good for longer than the sign-in.
+    assert_eq!(tokens["expires_in"], 3_600 - 240);
+    let said = claims(&tokens["access_token"]);
+    assert_eq!(
+        said["exp"].as_u64().unwrap() - said["iat"].as_u64().unwrap(),
+        3_360
+    );
     stage.tenant.advance(HOUR - Duration::from_secs(200)).await;
     assert_eq!(
         stage
