@@ -1,12 +1,7 @@
-//! What strangers cannot do to others, and odd stores to anybody.
+//! What strangers cannot do to others, and what nobody is to suffer for.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use bytes::Bytes;
 use entra_oauth_proxy::{
     EntraOAuthProxy, EntraOAuthProxyBuilder, FederatedAssertion, MemoryStore, ProxyKeys, Secret,
-    Store, Stored,
 };
 use http::StatusCode;
 use serde_json::json;
@@ -16,6 +11,7 @@ use url::Url;
 use crate::support::{
     APP, Browser, HOUR, PUBLIC, REDIRECT, RESOURCE, SECRET, Stage, parameter, settings, tenant,
 };
+use crate::watched_store::WatchedStore;
 
 #[tokio::test(start_paused = true)]
 async fn a_script_that_comes_back_without_having_signed_in_leaves_nothing_in_the_store() {
@@ -101,116 +97,11 @@ async fn long_requests_do_not_fill_a_header_with_cookies() {
     );
 }
 
-/// A store whose swaps never come about, as if somebody were always faster.
-struct Contended(MemoryStore);
-
-impl Store for Contended {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        self.0.get(key)
-    }
-
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
-        self.0.put(key, value, ttl)
-    }
-
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        self.0.take(key)
-    }
-
-    fn compare_and_swap<'s>(
-        &'s self,
-        key: &'s str,
-        expected: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Stored<'s, bool> {
-        match key.starts_with("grant/") {
-            true => Box::pin(async { Ok(false) }),
-            false => self.0.compare_and_swap(key, expected, value, ttl),
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refresh_that_always_comes_second_is_put_off() {
-    let stage = Stage::with(|settings| settings.store(Contended(MemoryStore::new()))).await;
-    let client = stage.client().await;
-    let tokens = stage.sign_in(&client, "ada").await;
-    let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
-    assert_eq!(refused.error(), (503, "temporarily_unavailable".to_owned()));
-    assert_ne!(refused.header("retry-after"), "");
-}
-
-/// A store that shows an older value of one record once, as a read that began before a write.
-#[derive(Clone, Default)]
-struct Stale {
-    store: Arc<MemoryStore>,
-    older: Arc<Mutex<Option<(String, Bytes)>>>,
-    last_grant: Arc<Mutex<Option<(String, Bytes)>>>,
-}
-
-impl Store for Stale {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        let mut older = self.older.lock().unwrap();
-        match older.take_if(|(of, _)| of == key) {
-            Some((_, value)) => Box::pin(async { Ok(Some(value)) }),
-            None => self.store.get(key),
-        }
-    }
-
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
-        if key.starts_with("grant/") {
-            *self.last_grant.lock().unwrap() = Some((key.to_owned(), value.clone()));
-        }
-        self.store.put(key, value, ttl)
-    }
-
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        self.store.take(key)
-    }
-
-    fn compare_and_swap<'s>(
-        &'s self,
-        key: &'s str,
-        expected: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Stored<'s, bool> {
-        self.store.compare_and_swap(key, expected, value, ttl)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_request_that_entra_refuses_does_not_end_what_a_faster_one_got() {
-    let store = Stale::default();
-    let stage = Stage::with(|settings| settings.store(store.clone())).await;
-    let client = stage.client().await;
-    let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(HOUR).await;
-    let faster = stage.refresh(&client, &tokens["refresh_token"]).await;
-    assert_eq!(faster.status, StatusCode::OK, "{}", faster.text());
-
-    // The slower one read the grant before, and its renewal fails.
-    *store.older.lock().unwrap() = store.last_grant.lock().unwrap().clone();
-    let body = r#"{"error":"invalid_grant"}"#;
-    let endpoint = stage.tenant.token_endpoint();
-    endpoint
-        .answers_with(400, "application/json", body)
-        .for_next(1);
-    let slower = stage.refresh(&client, &tokens["refresh_token"]).await;
-    assert_eq!(slower.status, StatusCode::OK, "{}", slower.text());
-    assert_eq!(
-        slower.json()["refresh_token"],
-        faster.json()["refresh_token"]
-    );
-    assert!(stage.verify(&faster.json()["access_token"]).await.is_ok());
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
     let tenant = tenant().start().await.unwrap();
     let keys = ProxyKeys::from_base64("7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=").unwrap();
-    let store = Stale::default();
+    let store = WatchedStore::default();
     let before = settings(&tenant)
         .keys(keys.clone())
         .store(store.clone())

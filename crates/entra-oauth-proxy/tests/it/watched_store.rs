@@ -20,9 +20,36 @@ struct Inner {
     /// Every key and value that was ever written.
     written: Mutex<Vec<(String, Bytes)>>,
     calls: AtomicUsize,
+    swaps: Mutex<Swaps>,
+    /// A record as it was, for the next who reads it.
+    older: Mutex<Option<(String, Bytes)>>,
+}
+
+/// What becomes of a grant that is to be replaced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Swaps {
+    #[default]
+    Done,
+    /// It is said to be done.
+    Forgotten,
+    /// Somebody else was faster, always.
+    Lost,
 }
 
 impl WatchedStore {
+    pub(crate) fn swaps_are(&self, swaps: Swaps) {
+        *self.0.swaps.lock().unwrap() = swaps;
+    }
+
+    /// The next who reads a grant reads it as it was first written: as one whose read began before.
+    pub(crate) fn shows_the_first_grant_once(&self) {
+        let written = self.written();
+        let first = written
+            .into_iter()
+            .find(|(key, _)| key.starts_with("grant/"));
+        *self.0.older.lock().unwrap() = first;
+    }
+
     pub(crate) fn goes_down(&self) {
         self.0.is_down.store(true, Ordering::SeqCst);
     }
@@ -94,7 +121,11 @@ impl Store for WatchedStore {
         Box::pin(async move {
             yield_now().await;
             self.check(None)?;
-            self.0.records.get(key).await
+            let older = self.0.older.lock().unwrap().take_if(|(of, _)| of == key);
+            match older {
+                Some((_, value)) => Ok(Some(value)),
+                None => self.0.records.get(key).await,
+            }
         })
     }
 
@@ -124,8 +155,13 @@ impl Store for WatchedStore {
         Box::pin(async move {
             yield_now().await;
             self.check(Some((key, &value)))?;
+            let swaps = *self.0.swaps.lock().unwrap();
             let records = &self.0.records;
-            records.compare_and_swap(key, expected, value, ttl).await
+            match swaps {
+                Swaps::Forgotten if key.starts_with("grant/") => Ok(true),
+                Swaps::Lost if key.starts_with("grant/") => Ok(false),
+                _ => records.compare_and_swap(key, expected, value, ttl).await,
+            }
         })
     }
 }
