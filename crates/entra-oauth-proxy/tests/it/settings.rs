@@ -1,9 +1,12 @@
 //! What cannot be set, and what is said of it.
 
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, Secret};
 use std::time::Duration;
 
-use crate::support::{APP, HOUR, settings, tenant};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, ProxyKeys, Secret};
+use http::StatusCode;
+
+use crate::logbook::Logbook;
+use crate::support::{APP, HOUR, Stage, settings, tenant};
 
 /// The problems of settings that are good but for a change.
 async fn problems(
@@ -269,4 +272,29 @@ async fn nothing_that_is_set_is_printed_that_is_secret() {
     let before = format!("{builder:?}");
     let printed = format!("{before} {:?}", builder.build().unwrap());
     assert!(!printed.contains("secret of the client") && !printed.contains("own secret"));
+}
+
+#[tokio::test]
+async fn keys_that_are_missing_are_made_for_one_instance_and_that_is_said() {
+    let tenant = tenant().start().await.unwrap();
+    let log = Logbook::begin();
+    let proxy = settings(&tenant).build().unwrap();
+    let said = log.lines("WARN").join("\n");
+    assert!(
+        said.contains("no keys are set") && said.contains("openssl rand"),
+        "{said}"
+    );
+
+    // Another instance does not know them, and this one does.
+    let one = Stage { tenant, proxy };
+    let client = one.client().await;
+    assert_eq!(one.get(&client.authorize(&[])).await.status, StatusCode::OK);
+    let other = Stage::new().await;
+    let stranger = other.get(&client.authorize(&[])).await;
+    assert_eq!(stranger.status, StatusCode::BAD_REQUEST);
+
+    let log = Logbook::begin();
+    let keys = ProxyKeys::from_base64("7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=").unwrap();
+    settings(&one.tenant).keys(keys).build().unwrap();
+    assert!(log.lines("WARN").is_empty(), "{}", log.text());
 }
