@@ -167,3 +167,17 @@ async fn records_that_are_over_do_not_pile_up() {
         .unwrap();
     assert!(records <= 3_000, "{printed}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_looked_through_once_a_second_and_not_with_each_write() {
+    const HALF: Duration = Duration::from_millis(500);
+    let store = MemoryStore::with_capacity(2);
+    store.put("short", Bytes::new(), HALF).await.unwrap();
+    store.put("long", Bytes::new(), 60 * HALF).await.unwrap();
+    assert!(store.put("new", Bytes::new(), HALF).await.is_err());
+    // There would be room now, but it was looked a moment ago.
+    tokio::time::advance(HALF).await;
+    assert!(store.put("new", Bytes::new(), HALF).await.is_err());
+    tokio::time::advance(HALF).await;
+    assert!(store.put("new", Bytes::new(), HALF).await.is_ok());
+}
