@@ -1,7 +1,8 @@
 //! The protocol engine: what is decided, without any I/O.
 //!
 //! Each endpoint is a function from a request, and what was found in the store or came from Entra, to
-//! an answer, and what is to be done before it is given. The doing is in [`proxy`](crate::proxy).
+//! an answer, and what is to be done before it is given. It is done in
+//! [`signing_in`](crate::signing_in) and [`granting`](crate::granting).
 
 use std::sync::Arc;
 use std::time::Duration;

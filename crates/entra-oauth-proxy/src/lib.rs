@@ -97,6 +97,9 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
+// The engine decides, without I/O, in the order in which a client meets it: `metadata`,
+// `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token` and `grant`.
+// `signing_in` and `granting` do what it decides, with the store and Entra; `service` is HTTP.
 mod answer;
 mod authorize;
 #[cfg(feature = "axum")]
