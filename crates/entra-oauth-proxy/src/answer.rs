@@ -37,6 +37,14 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
     answer
 }
 
+/// It is done, and there is nothing more to say (RFC 7009 §2.2).
+pub(crate) fn done() -> Answer {
+    let mut answer = of_status(StatusCode::OK);
+    set(&mut answer, CACHE_CONTROL, "no-store");
+    set(&mut answer, PRAGMA, "no-cache");
+    answer
+}
+
 /// RFC 6749 §5.2.
 pub(crate) fn oauth_error(error: &OAuthError) -> Answer {
     let body = json!({

@@ -14,8 +14,10 @@ use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
-use crate::proxy::{EntraOAuthProxy, Inner};
+use crate::proxy::{Documents, EntraOAuthProxy, Inner};
 use crate::redirect_uri::{AllowList, RedirectUri};
+use crate::refreshing::Refreshes;
+use crate::running::Work;
 use crate::scopes::{Scopes, is_of_openid};
 use crate::store::Records;
 
@@ -48,6 +50,13 @@ impl EntraOAuthProxyBuilder {
             ));
         }
         let proxy_keys = self.keys.take().unwrap_or_else(ProxyKeys::generate);
+        if proxy_keys.is_generated() && self.store.outlives_the_process() {
+            problems.push((
+                "keys".to_owned(),
+                "not set, and the store outlives this process or is shared: what is made under keys                  that are made at each start could not be read by the next; good is                  ProxyKeys::from_env(\"ENTRA_PROXY_KEYS\")? with keys of: openssl rand -base64 32"
+                    .to_owned(),
+            ));
+        }
         let issuer = urls.as_ref().map_or("", |urls| &*urls.public);
         let keys = Keyring::new(&proxy_keys, issuer).map_err(|_| {
             BuildError::new(vec![(
@@ -137,7 +146,7 @@ impl EntraOAuthProxyBuilder {
         announce(&engine, &proxy_keys);
         Ok(EntraOAuthProxy {
             inner: Arc::new(Inner {
-                metadata: engine.metadata(),
+                documents: Documents::of(&engine),
                 engine,
                 records,
                 entra,
@@ -151,6 +160,8 @@ impl EntraOAuthProxyBuilder {
                     .max_capacity(10_000)
                     .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
                     .build(),
+                refreshes: Refreshes::new(),
+                work: Work::default(),
             }),
         })
     }

@@ -233,7 +233,8 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Where grants and codes are kept.
+    /// Where grants and codes are kept. One that is shared or outlives the process needs
+    /// [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Arc::new(store);
         self

@@ -16,7 +16,8 @@ pub(crate) struct OAuthError {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core §3.1.2.6.
+/// RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core
+/// §3.1.2.6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Code {
     AccessDenied,
@@ -33,6 +34,7 @@ pub(crate) enum Code {
     TemporarilyUnavailable,
     UnsupportedGrantType,
     UnsupportedResponseType,
+    UnsupportedTokenType,
 }
 
 impl Code {
@@ -52,6 +54,7 @@ impl Code {
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::UnsupportedTokenType => "unsupported_token_type",
         }
     }
 

@@ -13,6 +13,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use aws_lc_rs::{digest, hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
 use tower_entra_auth::KeySet;
 use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 
@@ -206,6 +207,8 @@ struct KeysOfRoot {
     id: [u8; ID_LEN],
     derived: Vec<(Purpose, LessSafeKey, hmac::Key)>,
     signing: EcdsaKeyPair,
+    /// The public half, as SEC 1 has it: 4, and both coordinates.
+    point: Vec<u8>,
     verifying: Arc<Key>,
 }
 
@@ -290,6 +293,19 @@ impl Keyring {
             .collect()
     }
 
+    /// The same as a document (RFC 7517, RFC 7518 §6.2), for those who verify elsewhere.
+    pub(crate) fn key_document(&self) -> Value {
+        let keys = self.sets.iter().map(|keys| {
+            let coordinates = keys.point.get(1..).unwrap_or_default();
+            let (x, y) = coordinates.split_at(coordinates.len() / 2);
+            json!({
+                "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256",
+                "kid": keys.verifying.id().as_str(), "x": base64url(x), "y": base64url(y),
+            })
+        });
+        json!({ "keys": keys.collect::<Vec<_>>() })
+    }
+
     fn aad(&self, keys: &KeysOfRoot, context: &[u8]) -> Aad<Vec<u8>> {
         let length = u32::try_from(self.issuer.len()).unwrap_or(u32::MAX);
         let parts = [
@@ -332,6 +348,7 @@ impl KeysOfRoot {
             id,
             derived: of_purposes.into_iter().collect::<Option<_>>()?,
             signing,
+            point,
             verifying: Arc::new(verifying),
         })
     }

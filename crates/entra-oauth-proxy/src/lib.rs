@@ -47,7 +47,12 @@
 //!    client, good for a minute.
 //! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens.
 //! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
-//!    where its own token is about to end.
+//!    where its own token is about to end; once, however many refreshes of it come at once.
+//! 8. `POST /revoke`: the client signs out. Its refresh token ends at once, its access tokens within
+//!    the [grant check interval](EntraOAuthProxyBuilder::grant_check_interval), 30 s.
+//!
+//! What was begun goes on when the client or the browser is gone, and its answer is there when it asks
+//! again; [`EntraOAuthProxy::shutdown`] waits for it.
 //!
 //! The same request by request, with what is answered: [`by_hand`].
 //!
@@ -58,7 +63,7 @@
 //! | a registration | in the client's id | until its key is taken off the list |
 //! | what a person is asked to agree to | in the page's form | 15 minutes |
 //! | what is under way at Entra | in the browser's cookie | 15 minutes |
-//! | that a browser came back | in memory | 15 minutes |
+//! | what a browser that came back comes to | in memory | 15 minutes |
 //! | that a code was used | in the [`Store`] | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
@@ -83,6 +88,7 @@
 //! | the store does not answer the Layer | 503 `grant_rule_unavailable`, 30 s after the last answer |
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
+//! | a token to revoke that is unknown or over | 200: it is good for nothing already |
 //!
 //! # Features
 //!
@@ -98,8 +104,10 @@
 )]
 
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
-// `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token` and `grant`.
-// `signing_in` and `granting` do what it decides, with the store and Entra; `service` is HTTP.
+// `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
+// `revocation`.
+// `signing_in`, `granting` and `refreshing` do what it decides, with the store and Entra; `running`
+// sees to it that it is done to its end; `service` is HTTP.
 mod answer;
 mod authorize;
 #[cfg(feature = "axum")]
@@ -123,7 +131,10 @@ mod page;
 mod params;
 mod proxy;
 mod redirect_uri;
+mod refreshing;
 mod registration;
+mod revocation;
+mod running;
 mod scopes;
 mod service;
 mod sign_in;

@@ -1,6 +1,7 @@
 //! The proxy: the engine, with the store and Entra to carry out what it decides.
 //!
-//! What is done is in [`signing_in`](crate::signing_in) and [`granting`](crate::granting).
+//! What is done is in [`signing_in`](crate::signing_in), [`granting`](crate::granting) and
+//! [`refreshing`](crate::refreshing).
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use entra_confidential_client::ConfidentialClient;
 use moka::sync::Cache;
+use serde_json::Value;
 use tower_entra_auth::{EntraAuth, RequireLayer, ResourceMetadata};
 
 use crate::builder::EntraOAuthProxyBuilder;
 use crate::engine::Engine;
 use crate::error::OAuthError;
 use crate::layer::ProxyLayer;
+use crate::refreshing::Refreshes;
+use crate::running::Work;
+use crate::signing_in::Arrival;
 use crate::store::{Records, StoreError};
 
 /// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
@@ -31,11 +36,32 @@ pub(crate) struct Inner {
     pub(crate) entra: ConfidentialClient,
     pub(crate) auth: EntraAuth,
     pub(crate) required: RequireLayer,
-    pub(crate) metadata: Bytes,
+    pub(crate) documents: Documents,
     pub(crate) resource_metadata: ResourceMetadata,
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    /// Which sign-ins came back from Entra, by the hash of their nonce.
-    pub(crate) arrivals: Cache<String, ()>,
+    /// What the sign-ins that came back from Entra came to, by the hash of their nonce.
+    pub(crate) arrivals: Cache<String, Arrival>,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) work: Work,
+}
+
+/// What is said of this server to everybody, as it is sent.
+pub(crate) struct Documents {
+    pub(crate) metadata: Bytes,
+    pub(crate) openid: Bytes,
+    /// `None` where no token is signed here.
+    pub(crate) keys: Option<Bytes>,
+}
+
+impl Documents {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let written = |document: Value| Bytes::from(document.to_string());
+        Self {
+            metadata: written(engine.metadata()),
+            openid: written(engine.openid_metadata()),
+            keys: (!engine.pass_through).then(|| written(engine.keys.key_document())),
+        }
+    }
 }
 
 impl EntraOAuthProxy {

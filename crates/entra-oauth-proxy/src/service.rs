@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use tower_service::Service;
 
 use crate::answer::{
-    Answer, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
+    Answer, done, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
 };
 use crate::cookie::Cookies;
 use crate::error::{Code, OAuthError};
@@ -49,34 +49,45 @@ enum Endpoint {
     Consent,
     Callback,
     Token,
+    Revoke,
     Register,
+    Keys,
     Metadata,
+    OpenIdMetadata,
     ResourceMetadata,
 }
 
 impl Endpoint {
-    const NESTED: [(&'static str, Self); 6] = [
+    const NESTED: [(&'static str, Self); 8] = [
         ("/authorize", Self::Authorize),
         ("/consent", Self::Consent),
         ("/callback", Self::Callback),
         ("/token", Self::Token),
+        ("/revoke", Self::Revoke),
         ("/register", Self::Register),
+        ("/jwks.json", Self::Keys),
         // Where some look who take the issuer for a directory.
-        ("/.well-known/openid-configuration", Self::Metadata),
+        ("/.well-known/openid-configuration", Self::OpenIdMetadata),
     ];
 
     const fn methods(self) -> &'static str {
         match self {
             Self::Authorize | Self::Callback => "GET",
             Self::Consent => "POST",
-            Self::Token | Self::Register => "POST, OPTIONS",
-            Self::Metadata | Self::ResourceMetadata => "GET, HEAD, OPTIONS",
+            Self::Token | Self::Revoke | Self::Register => "POST, OPTIONS",
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata => {
+                "GET, HEAD, OPTIONS"
+            }
         }
     }
 
     /// Whether scripts of any origin may use it.
     const fn is_for_scripts(self) -> bool {
-        matches!(self, Self::Token | Self::Register | Self::Metadata)
+        // The metadata of the resource sees to that itself.
+        !matches!(
+            self,
+            Self::Authorize | Self::Consent | Self::Callback | Self::ResourceMetadata
+        )
     }
 }
 
@@ -116,15 +127,18 @@ impl EntraOAuthProxy {
     pub(crate) fn well_known_paths(&self) -> Vec<String> {
         let inner = &self.inner;
         let mut paths: Vec<String> = inner.resource_metadata.paths().map(str::to_owned).collect();
-        paths.extend(self.metadata_paths());
+        paths.extend(self.metadata_paths().map(|(path, _)| path));
         paths
     }
 
     /// RFC 8414 §3.1, and OpenID Connect's name for the same.
-    fn metadata_paths(&self) -> [String; 2] {
+    fn metadata_paths(&self) -> [(String, Endpoint); 2] {
         let path = &self.inner.engine.urls.path;
-        ["oauth-authorization-server", "openid-configuration"]
-            .map(|name| format!("/.well-known/{name}{path}"))
+        [
+            ("oauth-authorization-server", Endpoint::Metadata),
+            ("openid-configuration", Endpoint::OpenIdMetadata),
+        ]
+        .map(|(name, endpoint)| (format!("/.well-known/{name}{path}"), endpoint))
     }
 
     /// The other endpoints, by what follows the public URL's path.
@@ -141,8 +155,9 @@ impl EntraOAuthProxy {
                 .map(|(_, endpoint)| *endpoint)
         };
         let well_known = || {
-            if self.metadata_paths().iter().any(|of| of == path) {
-                return Some(Endpoint::Metadata);
+            let mut documents = self.metadata_paths().into_iter();
+            if let Some((_, document)) = documents.find(|(of, _)| of == path) {
+                return Some(document);
             }
             let mut paths = self.inner.resource_metadata.paths();
             paths
@@ -195,7 +210,7 @@ impl EntraOAuthProxy {
             (Endpoint::Authorize, &Method::GET) => {
                 inner.engine.authorize(query, &cookies(), inner.now())
             }
-            (Endpoint::Callback, &Method::GET) => inner.callback(query, &cookies()).await,
+            (Endpoint::Callback, &Method::GET) => inner.callback(query, cookies()).await,
             (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => inner.consent(&head.headers, &form).await,
                 Err(answer) => answer,
@@ -203,27 +218,28 @@ impl EntraOAuthProxy {
             (Endpoint::Token, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => match inner.token(&head.headers, &form).await {
                     Ok(tokens) => json(StatusCode::OK, &tokens),
-                    Err(error) => {
-                        tracing::info!(
-                            error = error.code.as_str(),
-                            description = &*error.description,
-                            "a token request was refused"
-                        );
-                        oauth_error(&error)
-                    }
+                    Err(error) => refused("a token request was refused", &error),
+                },
+                Err(answer) => answer,
+            },
+            (Endpoint::Revoke, &Method::POST) => match form(&head.headers, body).await {
+                Ok(form) => match inner.revoke(&head.headers, &form).await {
+                    Ok(()) => done(),
+                    Err(error) => refused("a revocation was refused", &error),
                 },
                 Err(answer) => answer,
             },
             (Endpoint::Register, &Method::POST) => self.register(body).await,
             (Endpoint::Metadata, &Method::GET | &Method::HEAD) => {
-                let mut answer = of_status(StatusCode::OK);
-                set(&mut answer, CONTENT_TYPE, "application/json");
-                set(&mut answer, CACHE_CONTROL, "public, max-age=300");
-                if head.method == Method::GET {
-                    *answer.body_mut() = Full::new(inner.metadata.clone());
-                }
-                answer
+                public_document(&head.method, &inner.documents.metadata)
             }
+            (Endpoint::OpenIdMetadata, &Method::GET | &Method::HEAD) => {
+                public_document(&head.method, &inner.documents.openid)
+            }
+            (Endpoint::Keys, &Method::GET | &Method::HEAD) => match &inner.documents.keys {
+                Some(keys) => public_document(&head.method, keys),
+                None => of_status(StatusCode::NOT_FOUND),
+            },
             (_, &Method::OPTIONS) if methods.contains("OPTIONS") => preflight(methods),
             (_, &Method::OPTIONS) => {
                 let mut answer = of_status(StatusCode::NO_CONTENT);
@@ -255,16 +271,29 @@ impl EntraOAuthProxy {
                 tracing::info!("a client registered itself");
                 json(StatusCode::CREATED, &registered)
             }
-            Err(error) => {
-                tracing::info!(
-                    error = error.code.as_str(),
-                    description = &*error.description,
-                    "a registration was refused"
-                );
-                oauth_error(&error)
-            }
+            Err(error) => refused("a registration was refused", &error),
         }
     }
+}
+
+fn refused(what: &str, error: &OAuthError) -> Answer {
+    tracing::info!(
+        error = error.code.as_str(),
+        description = &*error.description,
+        "{what}"
+    );
+    oauth_error(error)
+}
+
+/// JSON that everybody may keep for a while.
+fn public_document(method: &Method, document: &Bytes) -> Answer {
+    let mut answer = of_status(StatusCode::OK);
+    set(&mut answer, CONTENT_TYPE, "application/json");
+    set(&mut answer, CACHE_CONTROL, "public, max-age=300");
+    if method == Method::GET {
+        *answer.body_mut() = Full::new(document.clone());
+    }
+    answer
 }
 
 async fn read<B>(body: B, most: usize) -> Option<Bytes>

@@ -1,9 +1,12 @@
 //! Signing in: the engine's decisions about consent and the leg to Entra, carried out.
 
+use std::sync::Arc;
+
 use entra_confidential_client::{
     AuthorizationCode, Secret, TokenError, TokenRequest, TokenResponse,
 };
 use http::{HeaderMap, StatusCode};
+use tokio::sync::OnceCell;
 use tower_entra_auth::{Caller, HandlerRefusal};
 
 use crate::answer::{Answer, add_cookie, see_other};
@@ -17,14 +20,17 @@ use crate::page::{Obstacle, error_page};
 use crate::proxy::{Inner, down};
 use crate::sign_in::{Arrived, Claims, Returned, SignIn, refused_tokens};
 
+/// What a browser that came back from Entra comes to, whenever and how often it asks: a code for its
+/// client, or why there is none.
+pub(crate) type Arrival = Arc<OnceCell<Result<String, Failure>>>;
+
 /// How a return from Entra does not come to a code.
-enum Failure {
+#[derive(Clone)]
+pub(crate) enum Failure {
     /// The client is told.
     Told(OAuthError),
     /// Entra demands more: the same browser goes there once more, with this.
     Demanded(String),
-    /// The browser was here before: the client was answered then.
-    Repeated,
 }
 
 impl From<OAuthError> for Failure {
@@ -90,19 +96,39 @@ impl Inner {
     }
 
     /// A browser came back from Entra.
-    pub(crate) async fn callback(&self, query: &str, cookies: &Cookies) -> Answer {
-        let now = self.now();
-        let arrived = match self.engine.arrived(query, cookies, now) {
+    pub(crate) async fn callback(self: &Arc<Self>, query: &str, cookies: Cookies) -> Answer {
+        let arrived = match self.engine.arrived(query, &cookies, self.now()) {
             Ok(arrived) => arrived,
             Err(obstacle) => return error_page(&obstacle),
         };
-        let outcome = match &arrived.outcome {
-            Ok(returned) => self.redeem(&arrived, returned, now).await,
-            Err(error) => Err(Failure::Told(error.clone())),
-        };
+        let inner = Arc::clone(self);
+        let work = async move { inner.answered(arrived, &cookies).await };
+        let answer = self.work.to_its_end(work).await;
+        answer.unwrap_or_else(|| {
+            error_page(&Obstacle {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                title: "This sign-in cannot go on",
+                what_to_do: "Something failed here. Go back to the application and connect it again.",
+            })
+        })
+    }
+
+    /// The answer to the browser, once Entra was asked.
+    async fn answered(&self, arrived: Arrived, cookies: &Cookies) -> Answer {
+        let now = self.now();
+        // A code that comes to Entra twice ends what it gave; and a browser that did not get the answer
+        // may ask again. It is not in the store, which nobody fills who has not signed in.
+        let nonce = hash(&arrived.sign_in.nonce);
+        let arrival = self.arrivals.get_with(nonce, Arrival::default);
+        let outcome = arrival.get_or_init(|| async {
+            match &arrived.outcome {
+                Ok(returned) => self.redeem(&arrived, returned, now).await,
+                Err(error) => Err(Failure::Told(error.clone())),
+            }
+        });
         let to = &arrived.to;
         let asked = &arrived.sign_in.asked;
-        let mut answer = match outcome {
+        let mut answer = match outcome.await.clone() {
             Ok(code) => see_other(&self.engine.with_code(to, &code)),
             Err(Failure::Told(error)) => {
                 tracing::warn!(
@@ -117,13 +143,6 @@ impl Inner {
                 tracing::info!(client = asked.client, "Entra demands more of a sign-in");
                 self.to_entra(asked.clone(), Claims::Demanded(claims), to, cookies, now)
             }
-            Err(Failure::Repeated) => {
-                return error_page(&Obstacle {
-                    status: StatusCode::BAD_REQUEST,
-                    title: "This sign-in is complete already",
-                    what_to_do: "Close this page and go on in the application.",
-                });
-            }
         };
         add_cookie(&mut answer, &arrived.spent);
         answer
@@ -137,16 +156,6 @@ impl Inner {
         now: u64,
     ) -> Result<String, Failure> {
         let sign_in = &arrived.sign_in;
-        // First of all: a code that comes to Entra twice ends what it gave. Not in the store, which
-        // nobody fills who has not signed in.
-        if !self
-            .arrivals
-            .entry(hash(&sign_in.nonce))
-            .or_insert(())
-            .is_fresh()
-        {
-            return Err(Failure::Repeated);
-        }
         let tokens = self.tokens_of(sign_in, returned).await.map_err(|error| {
             let demanded = error.claims().filter(|_| !sign_in.claims.is_demanded());
             match demanded {

@@ -138,6 +138,10 @@ impl Store for MemoryStore {
         };
         Box::pin(ready(swapped))
     }
+
+    fn outlives_the_process(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for MemoryStore {

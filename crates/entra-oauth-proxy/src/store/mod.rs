@@ -56,6 +56,12 @@ pub trait Store: Send + Sync + 'static {
         value: Bytes,
         ttl: Duration,
     ) -> Stored<'s, bool>;
+
+    /// Whether records are there for other processes, or after a restart: then
+    /// [keys](crate::EntraOAuthProxyBuilder::keys) must be set. Default: yes.
+    fn outlives_the_process(&self) -> bool {
+        true
+    }
 }
 
 /// What a [`Store`] answers.

@@ -40,6 +40,11 @@ impl Records {
         }))
     }
 
+    /// Whether the store answers.
+    pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
+        self.store.get(key).await.map(|_| ())
+    }
+
     pub(crate) async fn put<T: Serialize>(
         &self,
         key: &str,

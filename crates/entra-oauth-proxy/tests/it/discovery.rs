@@ -1,13 +1,18 @@
 //! What clients learn before they ask anything, and by which paths.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use axum::Router;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::support::{PUBLIC, RESOURCE, Reply, Stage, request};
+use crate::support::{PUBLIC, RESOURCE, Reply, Stage, part, request};
 
 /// What a router answers.
 async fn ask(router: &Router, method: Method, path: &str) -> Reply {
@@ -31,6 +36,8 @@ async fn the_metadata_says_what_works_and_nothing_else() {
             "issuer": PUBLIC,
             "authorization_endpoint": "https://mcp.example.com/authorize",
             "token_endpoint": "https://mcp.example.com/token",
+            "revocation_endpoint": "https://mcp.example.com/revoke",
+            "jwks_uri": "https://mcp.example.com/jwks.json",
             "registration_endpoint": "https://mcp.example.com/register",
             "scopes_supported": ["read", "offline_access"],
             "response_types_supported": ["code"],
@@ -38,12 +45,72 @@ async fn the_metadata_says_what_works_and_nothing_else() {
             "grant_types_supported": ["authorization_code", "refresh_token"],
             "token_endpoint_auth_methods_supported":
                 ["none", "client_secret_basic", "client_secret_post"],
+            "revocation_endpoint_auth_methods_supported":
+                ["none", "client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
         })
     );
     let by_openid = stage.get("/.well-known/openid-configuration").await;
-    assert_eq!(by_openid.json(), document.json());
+    // What readers of OpenID Connect insist on, beside that.
+    let mut expected = document.json();
+    expected["subject_types_supported"] = json!(["pairwise"]);
+    expected["id_token_signing_alg_values_supported"] = json!(["ES256"]);
+    assert_eq!(by_openid.json(), expected);
+}
+
+#[tokio::test]
+async fn tokens_are_verified_by_the_published_keys_alone() {
+    let keys = ProxyKeys::from_base64(&[[7_u8; 32], [8; 32]].map(random_key).join(",")).unwrap();
+    let stage = Stage::with(|settings| settings.keys(keys)).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["access_token"].clone();
+    let document = stage.get("/jwks.json").await;
+    assert_eq!(document.header("cache-control"), "public, max-age=300");
+    assert_eq!(document.header("access-control-allow-origin"), "*");
+    let document = document.json();
+    let keys = document["keys"].as_array().unwrap();
+    // The one that signs, and the one that comes or goes.
+    assert_eq!(keys.len(), 2);
+    let verified: Vec<bool> = keys.iter().map(|key| is_signed_by(&token, key)).collect();
+    assert_eq!(verified, [true, false]);
+    assert_eq!(keys[0]["kid"], part(&token, 0)["kid"]);
+    for key in keys {
+        assert_eq!(
+            (&key["kty"], &key["crv"], &key["alg"], &key["use"]),
+            (
+                &json!("EC"),
+                &json!("P-256"),
+                &json!("ES256"),
+                &json!("sig")
+            )
+        );
+        assert_eq!(key["d"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn where_tokens_are_passed_through_there_are_no_keys_to_publish() {
+    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
+    assert_eq!(stage.get("/jwks.json").await.status, StatusCode::NOT_FOUND);
+    let document = stage.get("/.well-known/oauth-authorization-server").await;
+    assert_eq!(document.json()["jwks_uri"], Value::Null);
+}
+
+/// Of a seed: keys that are not random are refused.
+fn random_key(seed: [u8; 32]) -> String {
+    STANDARD.encode(digest(&SHA256, &seed))
+}
+
+/// By the key of a document alone (RFC 7515, RFC 7518 §3.4).
+fn is_signed_by(token: &Value, key: &Value) -> bool {
+    let decoded = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let (input, signature) = token.as_str().unwrap().rsplit_once('.').unwrap();
+    let coordinate = |name: &str| decoded(key[name].as_str().unwrap());
+    let point = [vec![4], coordinate("x"), coordinate("y")].concat();
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(input.as_bytes(), &decoded(signature))
+        .is_ok()
 }
 
 #[tokio::test]
@@ -67,7 +134,9 @@ async fn scripts_of_any_origin_may_use_what_needs_no_cookie() {
     let stage = Stage::new().await;
     for path in [
         "/token",
+        "/revoke",
         "/register",
+        "/jwks.json",
         "/.well-known/oauth-authorization-server",
     ] {
         let preflight = stage

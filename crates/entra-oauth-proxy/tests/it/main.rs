@@ -1,5 +1,6 @@
 //! The proxy as clients, browsers and Entra have it, against a tenant.
 
+mod at_once;
 mod authorize;
 mod callback;
 mod clients;
@@ -15,6 +16,7 @@ mod refresh;
 mod refusals_of_entra;
 mod registration;
 mod renewal;
+mod revocation;
 mod rotation;
 mod settings;
 mod sign_in;

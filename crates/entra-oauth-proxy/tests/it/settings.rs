@@ -1,8 +1,12 @@
 //! What cannot be set, and what is said of it.
 
+use std::future::ready;
 use std::time::Duration;
 
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, ProxyKeys, Secret};
+use bytes::Bytes;
+use entra_oauth_proxy::{
+    EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, ProxyKeys, Secret, Store, Stored,
+};
 use http::StatusCode;
 
 use crate::logbook::Logbook;
@@ -31,6 +35,47 @@ async fn problem(
     let mut problems = problems(change).await;
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems.remove(0)
+}
+
+#[tokio::test]
+async fn a_store_that_outlives_the_process_needs_keys() {
+    struct Shared;
+
+    impl Store for Shared {
+        fn get<'s>(&'s self, _: &'s str) -> Stored<'s, Option<Bytes>> {
+            Box::pin(ready(Ok(None)))
+        }
+
+        fn put<'s>(&'s self, _: &'s str, _: Bytes, _: Duration) -> Stored<'s, ()> {
+            Box::pin(ready(Ok(())))
+        }
+
+        fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+            self.get(key)
+        }
+
+        fn compare_and_swap<'s>(
+            &'s self,
+            _: &'s str,
+            _: Option<Bytes>,
+            _: Bytes,
+            _: Duration,
+        ) -> Stored<'s, bool> {
+            Box::pin(ready(Ok(true)))
+        }
+    }
+
+    for made_anew in [None, Some(ProxyKeys::generate())] {
+        let (setting, text) = problem(|settings| match made_anew {
+            Some(keys) => settings.store(Shared).keys(keys),
+            None => settings.store(Shared),
+        })
+        .await;
+        assert_eq!(setting, "keys");
+        assert!(text.contains("openssl rand -base64 32"), "{text}");
+    }
+    let kept = ProxyKeys::from_base64("7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=").unwrap();
+    assert!(problems(|s| s.store(Shared).keys(kept)).await.is_empty());
 }
 
 #[tokio::test]

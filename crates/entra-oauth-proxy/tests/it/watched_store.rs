@@ -164,4 +164,8 @@ impl Store for WatchedStore {
             }
         })
     }
+
+    fn outlives_the_process(&self) -> bool {
+        false
+    }
 }

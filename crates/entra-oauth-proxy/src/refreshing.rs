@@ -1,0 +1,243 @@
+//! Refreshing: the engine's decisions about refresh tokens, carried out; one at a time of each
+//! sign-in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use entra_confidential_client::{TokenError, TokenRequest};
+use moka::sync::Cache;
+use serde_json::Value;
+
+use crate::engine::Lifetimes;
+use crate::error::{Code, OAuthError};
+use crate::grant::{Demanded, Grant, RefreshToken, Upstream, claims_key, grant_key};
+use crate::proxy::{Inner, down};
+use crate::sign_in::refused_tokens;
+use crate::signing_in::NOT_ACCEPTED;
+use crate::token::{RENEW_BEFORE, Requested, Rotation, invalid_grant};
+use crate::user::User;
+
+/// How often a refresh is begun anew because another instance was faster.
+const MOST_ROUNDS: usize = 4;
+
+/// The refreshes that are under way here, by grant. Instances do not wait for each other: what two of
+/// them make of one grant, the store's comparison decides.
+pub(crate) struct Refreshes(Cache<String, Arc<Turn>>);
+
+/// Whose turn it is to refresh a grant.
+#[derive(Default)]
+struct Turn {
+    taken: tokio::sync::Mutex<()>,
+    /// The last time that Entra did not answer, and which it was.
+    trouble: Mutex<(u64, Option<OAuthError>)>,
+}
+
+impl Refreshes {
+    /// How many grants are known at once. One that is pushed out while it is refreshed costs a
+    /// request to Entra at most.
+    const MOST: u64 = 100_000;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    pub(crate) fn new() -> Self {
+        let turns = Cache::builder()
+            .max_capacity(Self::MOST)
+            .time_to_idle(Self::IDLE);
+        Self(turns.build())
+    }
+
+    fn of(&self, grant: &str) -> Arc<Turn> {
+        self.0
+            .get_with(grant.to_owned(), || Arc::new(Turn::default()))
+    }
+}
+
+impl Turn {
+    fn troubles(&self) -> u64 {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.0
+    }
+
+    /// Remembers that Entra did not answer, for those who wait meanwhile: it is not asked once for
+    /// each of them.
+    fn watched<T>(&self, renewed: Result<T, NotRenewed>) -> Result<T, NotRenewed> {
+        if let Err(NotRenewed::Later(error)) = &renewed {
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            *trouble = (trouble.0.wrapping_add(1), Some(error.clone()));
+        }
+        renewed
+    }
+
+    /// The trouble that came after so many.
+    fn trouble_since(&self, before: u64) -> Option<OAuthError> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.1.clone().filter(|_| trouble.0 != before)
+    }
+}
+
+/// Why Entra's tokens were not renewed.
+enum NotRenewed {
+    /// Entra or the Layer says that the sign-in is over.
+    Over,
+    /// Whatever else: the client's token stays good.
+    Later(OAuthError),
+}
+
+fn over() -> OAuthError {
+    invalid_grant("the sign-in is over")
+}
+
+impl Inner {
+    pub(crate) async fn by_refresh(
+        &self,
+        requested: &Requested,
+        token: &RefreshToken,
+        scope: Option<&str>,
+    ) -> Result<Value, OAuthError> {
+        let id = &token.grant;
+        let key = grant_key(id);
+        // By when it came: what happens while it waits does not make it late.
+        let came = self.now();
+        let turn = self.refreshes.of(id);
+        let troubles = turn.troubles();
+        let _turn = turn.taken.lock().await;
+        for _ in 0..MOST_ROUNDS {
+            let found = self.records.get::<Grant>(&key).await;
+            let found = found.map_err(|error| down(&error))?.ok_or_else(over)?;
+            let mut grant = found.value.clone();
+            match self
+                .engine
+                .rotation(&grant, token, &requested.client, came)?
+            {
+                Rotation::Next => {}
+                Rotation::Again => return self.refreshed(requested, id, &grant, scope),
+                Rotation::Stolen => {
+                    tracing::warn!(
+                        grant = id,
+                        "a refresh token was used that had been replaced; the sign-in is ended"
+                    );
+                    self.end(id).await?;
+                    return Err(invalid_grant("the refresh token was replaced before"));
+                }
+            }
+            if grant.upstream.expires_at.saturating_sub(self.now()) < RENEW_BEFORE {
+                let renewed = match turn.trouble_since(troubles) {
+                    // Whoever was before asked meanwhile, in vain.
+                    Some(error) => Err(NotRenewed::Later(error)),
+                    None => turn.watched(self.renew(id, &mut grant).await),
+                };
+                match renewed {
+                    Ok(()) => {}
+                    Err(NotRenewed::Later(error)) if grant.upstream.expires_at <= self.now() => {
+                        return Err(error);
+                    }
+                    // Entra's own token is good for a while: so is the user.
+                    Err(NotRenewed::Later(_)) => {}
+                    Err(NotRenewed::Over) => {
+                        if self.is_as_found(&key, &found.value).await? {
+                            self.end(id).await?;
+                            return Err(over());
+                        }
+                        continue;
+                    }
+                }
+            }
+            // Before anything is replaced: a scope that is refused costs the client nothing.
+            let now = self.now();
+            self.engine.narrowed(&grant, scope)?;
+            grant.generation = grant.generation.max(token.generation).saturating_add(1);
+            grant.rotated_at = now;
+            let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
+            let replaced = self.records.replace(&key, &found, &grant, ttl).await;
+            if replaced.map_err(|error| down(&error))? {
+                return self.refreshed(requested, id, &grant, scope);
+            }
+            // Somebody was faster: what they made of it is what there is.
+        }
+        Err(OAuthError::unavailable(None))
+    }
+
+    /// The answer with the tokens of a grant as it is.
+    fn refreshed(
+        &self,
+        requested: &Requested,
+        id: &str,
+        grant: &Grant,
+        scope: Option<&str>,
+    ) -> Result<Value, OAuthError> {
+        let (scopes, shown) = self.engine.narrowed(grant, scope)?;
+        let now = self.now();
+        self.engine
+            .tokens(requested, id, grant, (&scopes, &shown), now)
+    }
+
+    /// Whether nobody has replaced the grant meanwhile.
+    async fn is_as_found(&self, key: &str, grant: &Grant) -> Result<bool, OAuthError> {
+        let current = self.records.get::<Grant>(key).await;
+        let current = current.map_err(|error| down(&error))?;
+        Ok(current.is_some_and(|current| current.value.generation == grant.generation))
+    }
+
+    /// New tokens from Entra, with the scopes said: without them Entra guesses, and refuses.
+    async fn renew(&self, id: &str, grant: &mut Grant) -> Result<(), NotRenewed> {
+        let refresh_token = grant
+            .upstream
+            .refresh_token
+            .clone()
+            .ok_or(NotRenewed::Over)?;
+        let names = self.engine.scopes.known(&grant.names);
+        let asked = self.engine.scopes.to_redeem(&names);
+        let tokens = match self
+            .entra
+            .send(TokenRequest::refresh_token(refresh_token, asked))
+            .await
+        {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let told = refused_tokens(&error);
+                if told.code != Code::AccessDenied {
+                    return Err(NotRenewed::Later(told));
+                }
+                self.keep_claims(grant, &error).await;
+                return Err(NotRenewed::Over);
+            }
+        };
+        let user = self
+            .renewed_user(&names, tokens.access_token.expose())
+            .await?;
+        if !user.is_same_person(&grant.user) {
+            tracing::error!(
+                grant = id,
+                "Entra renewed the tokens of one user with those of another"
+            );
+            let error = OAuthError::new(Code::ServerError, NOT_ACCEPTED);
+            return Err(NotRenewed::Later(error));
+        }
+        let before = grant.upstream.refresh_token.take();
+        grant.user = user;
+        grant.upstream = Upstream::of(&tokens, self.now());
+        grant.upstream.refresh_token = grant.upstream.refresh_token.take().or(before);
+        Ok(())
+    }
+
+    async fn renewed_user(&self, names: &[String], access_token: &str) -> Result<User, NotRenewed> {
+        let caller = self.verified(access_token).await;
+        let user = caller.and_then(|caller| self.engine.user(names, &caller));
+        user.map_err(|error| match error.code {
+            Code::AccessDenied => NotRenewed::Over,
+            _ => NotRenewed::Later(error),
+        })
+    }
+
+    /// Keeps what Entra demands of the next sign-in by this client.
+    async fn keep_claims(&self, grant: &Grant, error: &TokenError) {
+        let Some(demanded) = Demanded::by(error, &grant.user) else {
+            return;
+        };
+        let key = claims_key(&grant.client);
+        let ttl = Duration::from_secs(Lifetimes::SIGN_IN);
+        if let Err(error) = self.records.put(&key, &demanded, ttl).await {
+            tracing::warn!(%error, "what Entra demands of the next sign-in is not kept");
+        }
+    }
+}

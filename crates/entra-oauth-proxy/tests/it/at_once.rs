@@ -1,0 +1,241 @@
+//! Refreshes at once, answers that nobody waits for any more, and the end of the process.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
+use url::Url;
+
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, post};
+use crate::watched_store::WatchedStore;
+
+/// So many refreshes of one token, all on their way before the first is answered.
+async fn at_once(stage: &Stage, client: &Client, token: &Value, count: usize) -> Vec<Reply> {
+    let mut all = JoinSet::new();
+    for _ in 0..count {
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.as_str().unwrap()),
+            ("client_id", &client.id),
+        ];
+        let asked = stage.proxy.service().oneshot(post("/token", &form, &[]));
+        all.spawn(async move { Reply::of(asked.await.unwrap()).await });
+    }
+    all.join_all().await
+}
+
+/// How often Entra was asked for tokens.
+fn asked(stage: &Stage) -> usize {
+    stage.tenant.token_endpoint().requests().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_at_once_ask_entra_once_and_get_the_same_token() {
+    let stage = Stage::with(|settings| settings.store(WatchedStore::default())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let before = asked(&stage);
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    let mut next = Vec::new();
+    for reply in at_once(&stage, &client, &token, 50).await {
+        next.push(token_of(reply).await);
+    }
+    assert_eq!(asked(&stage) - before, 1);
+    assert!(next.iter().all(|one| *one == next[0] && *one != token));
+    token_of(stage.refresh(&client, &next[0]).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_grace_those_who_waited_are_not_late() {
+    let stage = Stage::with(|settings| settings.rotation_grace(Duration::ZERO)).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    for reply in at_once(&stage, &client, &token, 5).await {
+        token_of(reply).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entra_hangs_all_who_wait_are_told_after_one_attempt() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let before = asked(&stage);
+    stage.tenant.token_endpoint().hangs();
+    let begun = Instant::now();
+    for reply in at_once(&stage, &client, &token, 50).await {
+        assert_eq!(reply.error(), (503, "temporarily_unavailable".to_owned()));
+        assert_eq!(reply.header("retry-after"), "5");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "one after another"
+    );
+    assert_eq!(asked(&stage) - before, 1);
+    // Whoever comes later is not told what was.
+    stage.tenant.token_endpoint().recovers();
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_sign_in_does_not_wait() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let slow = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let other = stage.sign_in(&client, "grace").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let before = asked(&stage);
+    stage.tenant.token_endpoint().hangs().for_next(1);
+    let slow = at_once(&stage, &client, &slow, 1);
+    let other = async {
+        while asked(&stage) == before {
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        token_of(stage.refresh(&client, &other).await).await;
+        begun.elapsed()
+    };
+    let (slow, took) = tokio::join!(slow, other);
+    assert_eq!(slow[0].status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stolen_token_among_those_at_once_ends_the_sign_in() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    stage.tenant.advance(Duration::from_secs(61)).await;
+    for reply in at_once(&stage, &client, &first, 10).await {
+        assert_eq!(reply.error(), invalid_grant());
+    }
+    let reply = stage.refresh(&client, &second).await;
+    assert_eq!(reply.error(), invalid_grant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_goes_on_when_its_client_is_gone() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let before = asked(&stage);
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    let impatient = timeout(Duration::from_secs(1), stage.refresh(&client, &token));
+    assert!(impatient.await.is_err());
+    token_of(stage.refresh(&client, &token).await).await;
+    assert_eq!(asked(&stage) - before, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_goes_on_when_its_browser_is_gone_and_is_there_when_it_asks_again() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    let impatient = timeout(Duration::from_secs(1), browser.come_back(&callback));
+    assert!(impatient.await.is_err());
+    let answered: Url = browser
+        .come_back(&callback)
+        .await
+        .location()
+        .parse()
+        .unwrap();
+    assert_eq!(asked(&stage), 1);
+    let code = parameter(&answered, "code").unwrap();
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_what_is_under_way() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    let impatient = timeout(Duration::from_secs(1), browser.come_back(&callback));
+    assert!(impatient.await.is_err());
+    let begun = Instant::now();
+    stage.proxy.shutdown().await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    // What it came to was kept: nothing is asked of Entra any more.
+    stage.tenant.goes_down();
+    let answered: Url = browser
+        .come_back(&callback)
+        .await
+        .location()
+        .parse()
+        .unwrap();
+    let code = parameter(&answered, "code").unwrap();
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    // Without anything under way it is done at once.
+    let begun = Instant::now();
+    stage.proxy.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_that_of_keys_and_store_until_the_end() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let router: Router = Router::new().route("/ready", get(stage.proxy.readiness()));
+    let ready = || {
+        let router = router.clone();
+        async move {
+            let request = crate::support::request(Method::GET, "/ready", &[], Bytes::new());
+            let response = router.oneshot(request.map(Body::new)).await.unwrap();
+            let retry_after = response.headers().get("retry-after").cloned();
+            let (head, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, 4_096).await.unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            (head.status.as_u16(), body, retry_after)
+        }
+    };
+    stage.proxy.auth().ready().await.unwrap();
+    let (status, body, _) = ready().await;
+    assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)));
+    store.goes_down();
+    let (status, body, retry_after) = ready().await;
+    assert_eq!((status, &body["ready"]), (503, &Value::Bool(false)));
+    assert_eq!(body["code"], "store_unavailable");
+    assert_eq!(retry_after.unwrap(), "5");
+    store.comes_back();
+    assert_eq!(ready().await.0, 200);
+    stage.proxy.shutdown().await;
+    let (status, body, _) = ready().await;
+    assert_eq!(
+        (status, &body["code"]),
+        (503, &Value::from("shutting_down"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_entras_keys_it_is_not_ready() {
+    let stage = Stage::new().await;
+    stage.tenant.goes_down();
+    let answer = stage.proxy.readiness()().await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
