@@ -75,7 +75,8 @@ impl ConfidentialClient {
     /// If there are no tokens, by [`kind`](TokenError::kind) of what can be done about it. The log
     /// has a line at WARN for it, on top of whatever the caller does.
     pub async fn send(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
-        let request_id = guid();
+        let request_id = request.own_correlation_id().map(str::to_owned);
+        let request_id = request_id.or_else(guid);
         // On the heap, so that the future of a caller stays small.
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {

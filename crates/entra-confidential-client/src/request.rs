@@ -39,6 +39,7 @@ pub struct TokenRequest {
     grant: Grant,
     scopes: Vec<String>,
     claims: Option<String>,
+    correlation_id: Option<String>,
 }
 
 #[derive(Clone)]
@@ -126,11 +127,25 @@ impl TokenRequest {
         self
     }
 
+    /// By what Entra's sign-in log and the caller's own find each other (`client-request-id`): a GUID,
+    /// such as the one that the authorization request had. Default: a random one.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// The correlation id that was set.
+    pub(crate) fn own_correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_deref()
+    }
+
     fn new<S: Into<String>>(grant: Grant, scopes: impl IntoIterator<Item = S>) -> Self {
         Self {
             grant,
             scopes: scopes.into_iter().map(Into::into).collect(),
             claims: None,
+            correlation_id: None,
         }
     }
 
@@ -147,6 +162,10 @@ impl TokenRequest {
         }
         if !self.scopes.iter().all(|scope| is_scope(scope)) {
             return Some("a scope is empty or has a space, a quote or a control character in it");
+        }
+        let is_guid = |id: &String| uuid::Uuid::try_parse(id).is_ok();
+        if !self.correlation_id.iter().all(is_guid) {
+            return Some("the correlation id is no GUID");
         }
         let required: &[&Secret] = match &self.grant {
             Grant::AuthorizationCode {

@@ -56,6 +56,16 @@ async fn a_code_is_redeemed_with_its_verifier_and_the_scopes() {
 }
 
 #[tokio::test]
+async fn a_correlation_id_is_sent_as_it_is_and_found_in_the_error() {
+    let id = "0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b";
+    let sent = sent(code().correlation_id(id)).await;
+    assert_eq!(sent.headers["client-request-id"], id);
+    let script = Script::new([json(500, &json!({}))]);
+    let error = script.client().send(code().correlation_id(id)).await;
+    assert_eq!(error.unwrap_err().correlation_id(), Some(id));
+}
+
+#[tokio::test]
 async fn a_refresh_says_its_scopes_and_its_claims_unchanged() {
     let claims = r#"{"access_token":{"xms_cc":{"values":["cp1"]}}}"#;
     let sent = sent(refresh().claims(claims)).await;
@@ -175,6 +185,8 @@ async fn a_request_that_cannot_be_granted_is_not_sent() {
         TokenRequest::refresh_token("", SCOPES),
         TokenRequest::on_behalf_of("", SCOPES),
         TokenRequest::client_credentials(none),
+        refresh().correlation_id("a\r\nb"),
+        refresh().correlation_id(""),
     ] {
         let script = Script::default();
         let error = script.client().send(request.clone()).await.unwrap_err();
