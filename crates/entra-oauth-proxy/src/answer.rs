@@ -11,6 +11,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::error::{Code, OAuthError};
+use crate::observe;
 
 /// An answer, whole.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -59,6 +60,7 @@ pub(crate) fn oauth_error(error: &OAuthError) -> Answer {
             "Basic realm=\"token endpoint\"",
         );
     }
+    observe::mark(&mut answer, error);
     if let Some(wait) = error.retry_after {
         set(&mut answer, RETRY_AFTER, &wait.as_secs().max(1).to_string());
     }

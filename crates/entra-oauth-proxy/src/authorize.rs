@@ -3,12 +3,14 @@
 
 use http::StatusCode;
 
-use crate::answer::{Answer, see_other};
+use crate::answer::Answer;
 use crate::client::Client;
 use crate::consent::Asked;
 use crate::cookie::Cookies;
 use crate::engine::{Engine, Return};
 use crate::error::{Code, OAuthError};
+use crate::keys::random_guid;
+use crate::observe;
 use crate::page::{Obstacle, error_page};
 use crate::params::Params;
 use crate::redirect_uri::RedirectUri;
@@ -30,7 +32,10 @@ enum Fault {
 impl Engine {
     pub(crate) fn authorize(&self, query: &str, cookies: &Cookies, now: u64) -> Answer {
         match self.asked(query, now) {
-            Ok((client, to, asked)) => self.consent_page(&client, &to, asked, cookies),
+            Ok((client, to, asked)) => {
+                observe::sign_in(&asked.id);
+                self.consent_page(&client, &to, asked, cookies)
+            }
             Err(Fault::Page(title)) => error_page(&Obstacle {
                 status: StatusCode::BAD_REQUEST,
                 title,
@@ -43,7 +48,7 @@ impl Engine {
                     error = error.code.as_str(),
                     "an authorization request was refused"
                 );
-                see_other(&self.with_error(&to, &error))
+                self.told(&to, &error)
             }
         }
     }
@@ -54,6 +59,7 @@ impl Engine {
         let id = params.one("client_id").map_err(unreadable)?;
         let client = id.and_then(|id| self.clients.find(id, &self.keys));
         let client = client.ok_or(Fault::Page("The application is not registered here"))?;
+        observe::client(&client.hash);
         let uri = params.one("redirect_uri").map_err(unreadable)?;
         let redirect_uri =
             uri.and_then(|uri| self.redirect_uri(uri, &client))
@@ -142,6 +148,7 @@ impl Engine {
             names: granted.names,
             shown: granted.shown,
             claims: claims(params)?,
+            id: random_guid(),
             at: now,
             cookie: String::new(),
         })

@@ -14,6 +14,7 @@ use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
+use crate::metrics;
 use crate::proxy::{Documents, EntraOAuthProxy, Inner};
 use crate::redirect_uri::{AllowList, RedirectUri};
 use crate::refreshing::Refreshes;
@@ -144,6 +145,7 @@ impl EntraOAuthProxyBuilder {
             pass_through: self.pass_through,
         };
         announce(&engine, &proxy_keys);
+        metrics::describe();
         Ok(EntraOAuthProxy {
             inner: Arc::new(Inner {
                 documents: Documents::of(&engine),

@@ -10,6 +10,7 @@ use crate::cookie::{self, Cookies, Kind};
 use crate::engine::{Engine, Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::keys::{Purpose, base64url, from_base64url, hash, is_same, random_text};
+use crate::observe;
 use crate::page::{Obstacle, error_page, escaped, page};
 use crate::params::Params;
 use crate::redirect_uri::{self, RedirectUri};
@@ -25,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) names: Vec<String>,
     pub(crate) shown: Vec<String>,
     pub(crate) claims: Option<String>,
+    /// Of the sign-in that began with it: in the log here, and in Entra's as its correlation id.
+    pub(crate) id: String,
     /// In seconds since 1970.
     pub(crate) at: u64,
     /// Of the browser to which the page was shown.
@@ -212,6 +215,8 @@ impl Engine {
         {
             return Err(not_ours());
         }
+        observe::client(&asked.client);
+        observe::sign_in(&asked.id);
         match params.one("decision").ok().flatten() {
             Some("approve") => Ok(Answered::Approved(asked)),
             Some("deny") => Ok(Answered::Denied {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::answer::{Answer, see_other};
 use crate::client::Clients;
 use crate::error::{Code, OAuthError};
 use crate::keys::Keyring;
+use crate::observe;
 use crate::params::Params;
 use crate::redirect_uri::{AllowList, RedirectUri};
 use crate::scopes::Scopes;
@@ -153,18 +155,20 @@ pub(crate) struct Return {
 }
 
 impl Engine {
-    /// The URL that tells a client of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
-    pub(crate) fn with_error(&self, to: &Return, error: &OAuthError) -> String {
+    /// Tells a client of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
+    pub(crate) fn told(&self, to: &Return, error: &OAuthError) -> Answer {
         let description = &*error.description;
         let parameters = [
             ("error", error.code.as_str()),
             ("error_description", description),
         ];
-        self.returned(to, &parameters)
+        let mut answer = see_other(&self.returned(to, &parameters));
+        observe::mark(&mut answer, error);
+        answer
     }
 
-    pub(crate) fn with_code(&self, to: &Return, code: &str) -> String {
-        self.returned(to, &[("code", code)])
+    pub(crate) fn with_code(&self, to: &Return, code: &str) -> Answer {
+        see_other(&self.returned(to, &[("code", code)]))
     }
 
     fn returned(&self, to: &Return, parameters: &[(&str, &str)]) -> String {

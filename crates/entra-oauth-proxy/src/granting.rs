@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::engine::Lifetimes;
 use crate::error::OAuthError;
 use crate::grant::{CodeRecord, Grant, code_key, grant_key, new_grant_id};
+use crate::metrics;
+use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::revocation::{Revocation, Token, not_revocable};
 use crate::token::{By, CodeProof, Requested, invalid_grant};
@@ -25,6 +27,7 @@ impl Inner {
         form: &str,
     ) -> Result<Value, OAuthError> {
         let requested = self.engine.requested(headers, form)?;
+        observe::client(&requested.client.hash);
         let inner = Arc::clone(self);
         let work = self.work.to_its_end(async move {
             match &requested.by {
@@ -46,12 +49,14 @@ impl Inner {
         // Before anything else: whoever has a code alone can neither use it nor end anything.
         self.engine
             .check_code(found.value.asked(), proof, &requested.client)?;
+        observe::sign_in(&found.value.asked().id);
         let fresh = match &found.value {
             CodeRecord::Fresh(fresh) => fresh,
             CodeRecord::Used { grant, .. } => return Err(self.used_again(grant).await),
         };
         let grant = Grant::new(fresh, &self.engine, now);
         let id = new_grant_id();
+        observe::grant(&id);
         // The grant first: whoever uses the code again ends it, even before it is answered.
         let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
         let written = self.records.put(&grant_key(&id), &grant, ttl).await;
@@ -82,6 +87,7 @@ impl Inner {
 
     /// A code was used twice by whoever can prove it: what it came to is in two hands.
     async fn used_again(&self, grant: &str) -> OAuthError {
+        metrics::reused(Reused::Code);
         tracing::warn!(
             grant,
             "a code was used twice; the sign-in that it came to is ended"
@@ -99,6 +105,7 @@ impl Inner {
         form: &str,
     ) -> Result<(), OAuthError> {
         let revocation = self.engine.revocation(headers, form)?;
+        observe::client(&revocation.client.hash);
         let inner = Arc::clone(self);
         let work = self
             .work
@@ -124,6 +131,7 @@ impl Inner {
             return Ok(());
         };
         self.engine.check_revocation(&found.value, &client)?;
+        observe::grant(&id);
         tracing::info!(
             client = client.hash,
             grant = id,

@@ -137,6 +137,13 @@ pub(crate) fn random_text<const N: usize>() -> String {
     base64url(&random::<N>())
 }
 
+/// A random GUID, as Entra's log has them.
+pub(crate) fn random_guid() -> String {
+    uuid::Builder::from_random_bytes(random())
+        .into_uuid()
+        .to_string()
+}
+
 pub(crate) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

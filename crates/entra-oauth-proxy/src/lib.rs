@@ -127,6 +127,8 @@ mod granting;
 mod keys;
 mod layer;
 mod metadata;
+mod metrics;
+mod observe;
 mod page;
 mod params;
 mod proxy;

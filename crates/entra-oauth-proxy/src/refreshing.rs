@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::engine::Lifetimes;
 use crate::error::{Code, OAuthError};
 use crate::grant::{Demanded, Grant, RefreshToken, Upstream, claims_key, grant_key};
+use crate::metrics::{self, Served};
+use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::sign_in::refused_tokens;
 use crate::signing_in::NOT_ACCEPTED;
@@ -95,6 +97,7 @@ impl Inner {
         scope: Option<&str>,
     ) -> Result<Value, OAuthError> {
         let id = &token.grant;
+        observe::grant(id);
         let key = grant_key(id);
         // By when it came: what happens while it waits does not make it late.
         let came = self.now();
@@ -102,6 +105,7 @@ impl Inner {
         let troubles = turn.troubles();
         let _turn = turn.taken.lock().await;
         for _ in 0..MOST_ROUNDS {
+            let mut served = Served::Held;
             let found = self.records.get::<Grant>(&key).await;
             let found = found.map_err(|error| down(&error))?.ok_or_else(over)?;
             let mut grant = found.value.clone();
@@ -110,8 +114,11 @@ impl Inner {
                 .rotation(&grant, token, &requested.client, came)?
             {
                 Rotation::Next => {}
-                Rotation::Again => return self.refreshed(requested, id, &grant, scope),
+                Rotation::Again => {
+                    return self.refreshed(requested, id, &grant, scope, Served::Again);
+                }
                 Rotation::Stolen => {
+                    metrics::reused(Reused::RefreshToken);
                     tracing::warn!(
                         grant = id,
                         "a refresh token was used that had been replaced; the sign-in is ended"
@@ -127,12 +134,12 @@ impl Inner {
                     None => turn.watched(self.renew(id, &mut grant).await),
                 };
                 match renewed {
-                    Ok(()) => {}
+                    Ok(()) => served = Served::Renewed,
                     Err(NotRenewed::Later(error)) if grant.upstream.expires_at <= self.now() => {
                         return Err(error);
                     }
                     // Entra's own token is good for a while: so is the user.
-                    Err(NotRenewed::Later(_)) => {}
+                    Err(NotRenewed::Later(_)) => served = Served::HeldInTrouble,
                     Err(NotRenewed::Over) => {
                         if self.is_as_found(&key, &found.value).await? {
                             self.end(id).await?;
@@ -150,7 +157,7 @@ impl Inner {
             let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
             let replaced = self.records.replace(&key, &found, &grant, ttl).await;
             if replaced.map_err(|error| down(&error))? {
-                return self.refreshed(requested, id, &grant, scope);
+                return self.refreshed(requested, id, &grant, scope, served);
             }
             // Somebody was faster: what they made of it is what there is.
         }
@@ -164,11 +171,15 @@ impl Inner {
         id: &str,
         grant: &Grant,
         scope: Option<&str>,
+        served: Served,
     ) -> Result<Value, OAuthError> {
         let (scopes, shown) = self.engine.narrowed(grant, scope)?;
         let now = self.now();
-        self.engine
-            .tokens(requested, id, grant, (&scopes, &shown), now)
+        let tokens = self
+            .engine
+            .tokens(requested, id, grant, (&scopes, &shown), now)?;
+        metrics::refreshed(served);
+        Ok(tokens)
     }
 
     /// Whether nobody has replaced the grant meanwhile.
@@ -187,11 +198,8 @@ impl Inner {
             .ok_or(NotRenewed::Over)?;
         let names = self.engine.scopes.known(&grant.names);
         let asked = self.engine.scopes.to_redeem(&names);
-        let tokens = match self
-            .entra
-            .send(TokenRequest::refresh_token(refresh_token, asked))
-            .await
-        {
+        let request = TokenRequest::refresh_token(refresh_token, asked);
+        let tokens = match self.ask("refresh_token", request).await {
             Ok(tokens) => tokens,
             Err(error) => {
                 let told = refused_tokens(&error);

@@ -11,13 +11,16 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::time::Instant;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 use crate::answer::{
     Answer, done, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
 };
 use crate::cookie::Cookies;
 use crate::error::{Code, OAuthError};
+use crate::observe;
 use crate::proxy::EntraOAuthProxy;
 use crate::registration;
 
@@ -79,6 +82,29 @@ impl Endpoint {
                 "GET, HEAD, OPTIONS"
             }
         }
+    }
+
+    /// What operators know it by.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::Consent => "consent",
+            Self::Callback => "callback",
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Register => "register",
+            Self::Keys => "keys",
+            Self::Metadata | Self::OpenIdMetadata => "metadata",
+            Self::ResourceMetadata => "resource_metadata",
+        }
+    }
+
+    /// Whether it says the same to everybody.
+    const fn is_document(self) -> bool {
+        matches!(
+            self,
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata
+        )
     }
 
     /// Whether scripts of any origin may use it.
@@ -181,7 +207,19 @@ impl EntraOAuthProxy {
         let Some(endpoint) = self.endpoint(part, request.uri().path()) else {
             return of_status(StatusCode::NOT_FOUND);
         };
-        let answer = self.answer_at(endpoint, request).await;
+        let answer = match endpoint.is_document() {
+            true => self.answer_at(endpoint, request).await,
+            false => {
+                let span = observe::span(endpoint.name());
+                let began = Instant::now();
+                let answer = self
+                    .answer_at(endpoint, request)
+                    .instrument(span.clone())
+                    .await;
+                observe::answered(&span, endpoint.name(), &answer, began.elapsed());
+                answer
+            }
+        };
         match endpoint.is_for_scripts() {
             true => for_scripts(answer),
             false => answer,

@@ -13,6 +13,7 @@ use crate::cookie::{self, Cookies, Kind};
 use crate::engine::{Engine, Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::keys::{Purpose, base64url, from_base64url, hash, is_same, random_text};
+use crate::observe;
 use crate::page::Obstacle;
 use crate::params::Params;
 use crate::user::User;
@@ -135,7 +136,8 @@ impl Engine {
             .append_pair("state", &sign_in.state)
             .append_pair("nonce", &sign_in.nonce)
             .append_pair("code_challenge", &hash(&sign_in.verifier))
-            .append_pair("code_challenge_method", "S256");
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("client-request-id", &sign_in.asked.id);
         if let Some(prompt) = self.entra.prompt {
             query.append_pair("prompt", prompt);
         }
@@ -201,6 +203,8 @@ impl Engine {
         let sign_in = sign_in
             .filter(|sign_in| is_same(&sign_in.state, state) && !is_over(sign_in, now))
             .ok_or_else(stranger)?;
+        observe::client(&sign_in.asked.client);
+        observe::sign_in(&sign_in.asked.id);
         let to = self.return_of(&sign_in.asked).ok_or_else(stranger)?;
         Ok(Arrived {
             outcome: returned(&params),

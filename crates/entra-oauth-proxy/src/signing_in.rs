@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::OnceCell;
 use tower_entra_auth::{Caller, HandlerRefusal};
 
-use crate::answer::{Answer, add_cookie, see_other};
+use crate::answer::{Answer, add_cookie};
 use crate::consent::{Answered, Asked, denied};
 use crate::cookie::Cookies;
 use crate::engine::{Lifetimes, Return};
@@ -48,7 +48,7 @@ impl Inner {
             Ok(Answered::Approved(asked)) => asked,
             Ok(Answered::Denied { to, spent }) => {
                 tracing::info!("a sign-in was declined on the consent page");
-                let mut answer = see_other(&self.engine.with_error(&to, &denied()));
+                let mut answer = self.engine.told(&to, &denied());
                 add_cookie(&mut answer, &spent);
                 return answer;
             }
@@ -63,7 +63,7 @@ impl Inner {
         };
         match self.claims(&asked).await {
             Ok(claims) => self.to_entra(asked, claims, &to, &cookies, now),
-            Err(error) => see_other(&self.engine.with_error(&to, &error)),
+            Err(error) => self.engine.told(&to, &error),
         }
     }
 
@@ -91,7 +91,7 @@ impl Inner {
     ) -> Answer {
         match self.engine.to_entra(asked, claims, cookies, now) {
             Ok(answer) => answer,
-            Err(error) => see_other(&self.engine.with_error(to, &error)),
+            Err(error) => self.engine.told(to, &error),
         }
     }
 
@@ -129,7 +129,7 @@ impl Inner {
         let to = &arrived.to;
         let asked = &arrived.sign_in.asked;
         let mut answer = match outcome.await.clone() {
-            Ok(code) => see_other(&self.engine.with_code(to, &code)),
+            Ok(code) => self.engine.with_code(to, &code),
             Err(Failure::Told(error)) => {
                 tracing::warn!(
                     client = asked.client,
@@ -137,7 +137,7 @@ impl Inner {
                     error = error.code.as_str(),
                     "a sign-in came to nothing"
                 );
-                see_other(&self.engine.with_error(to, &error))
+                self.engine.told(to, &error)
             }
             Err(Failure::Demanded(claims)) => {
                 tracing::info!(client = asked.client, "Entra demands more of a sign-in");
@@ -200,9 +200,9 @@ impl Inner {
             code_verifier: &sign_in.verifier,
         };
         let scopes = self.engine.scopes.to_redeem(&sign_in.asked.names);
-        self.entra
-            .send(TokenRequest::authorization_code(code, scopes))
-            .await
+        let request = TokenRequest::authorization_code(code, scopes);
+        let request = request.correlation_id(&sign_in.asked.id);
+        self.ask("authorization_code", request).await
     }
 
     /// The one of whom Entra demanded it has signed in with it.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError};
 use crate::keys::{Keyring, Purpose};
+use crate::metrics;
 
 /// A store of encrypted records.
 #[derive(Clone)]
@@ -34,7 +35,8 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<Found<T>>, StoreError> {
-        Ok(self.store.get(key).await?.and_then(|stored| {
+        let stored = counted(self.store.get(key).await)?;
+        Ok(stored.and_then(|stored| {
             let value = self.read(key, &stored)?;
             Some(Found { value, stored })
         }))
@@ -42,7 +44,7 @@ impl Records {
 
     /// Whether the store answers.
     pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
-        self.store.get(key).await.map(|_| ())
+        counted(self.store.get(key).await).map(|_| ())
     }
 
     pub(crate) async fn put<T: Serialize>(
@@ -51,7 +53,7 @@ impl Records {
         value: &T,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.store.put(key, self.written(key, value)?, ttl).await
+        counted(self.store.put(key, self.written(key, value)?, ttl).await)
     }
 
     /// Takes the record away, whatever it is.
@@ -59,7 +61,7 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<T>, StoreError> {
-        let stored = self.store.take(key).await?;
+        let stored = counted(self.store.take(key).await)?;
         Ok(stored.and_then(|stored| self.read(key, &stored)))
     }
 
@@ -73,7 +75,7 @@ impl Records {
     ) -> Result<bool, StoreError> {
         let value = self.written(key, value)?;
         let expected = Some(found.stored.clone());
-        self.store.compare_and_swap(key, expected, value, ttl).await
+        counted(self.store.compare_and_swap(key, expected, value, ttl).await)
     }
 
     fn written<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
@@ -97,4 +99,12 @@ impl Records {
         }
         value
     }
+}
+
+/// For operators: how often the store does not answer.
+fn counted<T>(answer: Result<T, StoreError>) -> Result<T, StoreError> {
+    if answer.is_err() {
+        metrics::store_error();
+    }
+    answer
 }

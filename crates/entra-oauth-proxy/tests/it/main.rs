@@ -11,6 +11,7 @@ mod hostile;
 mod layer;
 mod logbook;
 mod logs;
+mod observability;
 mod properties;
 mod refresh;
 mod refusals_of_entra;
