@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-promtool check rules ../../crates/tower-entra-auth/docs/prometheus/alerts.yml
-promtool test rules alerts_test.yml
+promtool check rules ../../crates/{tower-entra-auth,entra-oauth-proxy}/docs/prometheus/alerts.yml
+promtool test rules alerts_test.yml proxy_alerts_test.yml
