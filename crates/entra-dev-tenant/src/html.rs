@@ -1,6 +1,7 @@
 //! Pages: escaped, without scripts, and without anything from elsewhere.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::{StatusCode, header};
@@ -8,15 +9,12 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-const STYLE: &str = "\
-    body{margin:0;background:#f3f3f1;color:#1c1c1c;font:16px/1.5 system-ui,sans-serif}\
-    main{max-width:30rem;margin:10vh auto;padding:2rem;background:#fff;border:1px solid #d8d8d4}\
-    h1{margin:0 0 1rem;font-size:1.25rem;font-weight:600}\
-    p{margin:0 0 1rem;overflow-wrap:anywhere}ul{margin:0 0 1rem;padding-left:1.25rem}\
-    button{display:block;width:100%;margin:0 0 .5rem;padding:.6rem .8rem;font:inherit;\
-    text-align:left;background:#fff;border:1px solid #8a8a86;cursor:pointer}\
-    button:hover,button:focus{background:#eef3fa;border-color:#1f5fa8}\
-    small{color:#5c5c58}";
+/// What every page looks like. Line ends are as browsers have them, however the file came here: the
+/// policy has a hash of it.
+static STYLE: LazyLock<String> = LazyLock::new(|| {
+    let lines: Vec<&str> = include_str!("style.css").lines().collect();
+    format!("\n{}\n", lines.join("\n"))
+});
 
 /// For text and for the values of attributes in double quotes.
 pub(crate) fn escaped(text: &str) -> String {
@@ -42,21 +40,21 @@ pub(crate) fn hidden(name: &str, value: &str) -> String {
 
 /// `title` is text, `body` is HTML.
 pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    let title = escaped(title);
+    let (title, style) = (escaped(title), &*STYLE);
     let mut html = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
         html,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\
-         <p><small>A local tenant for development. It asks for no password.</small></p>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\
+         <footer><small>A local tenant for development. It asks for no password.</small></footer>\n\
          </main>\n</body>\n</html>\n",
     );
     // No `form-action`: browsers apply it to the redirect that follows a form, too.
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; frame-ancestors 'none'",
-        STANDARD.encode(digest(&SHA256, STYLE.as_bytes())),
+        STANDARD.encode(digest(&SHA256, style.as_bytes())),
     );
     (
         status,
@@ -71,6 +69,13 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
         html,
     )
         .into_response()
+}
+
+/// What a user reads who can be sent nowhere.
+pub(crate) fn trouble(description: &str) -> Response {
+    let title = "Sorry, but we're having trouble signing you in";
+    let body = format!("<p>{}</p>\n", escaped(description));
+    page(StatusCode::BAD_REQUEST, title, &body)
 }
 
 #[cfg(test)]

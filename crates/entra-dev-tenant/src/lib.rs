@@ -46,7 +46,8 @@
 //!   federated credentials ([`ExternalIssuer`]) and redirect URIs, an API with scopes, or both.
 //! - `/{tenant}/oauth2/v2.0/authorize` signs users in, `/{tenant}/oauth2/v2.0/token` grants
 //!   `authorization_code`, `refresh_token` and `client_credentials`, both with
-//!   [Entra's refusals](#refusals).
+//!   [Entra's refusals](#refusals); `/{tenant}/oauth2/v2.0/logout` signs a browser out and sends it
+//!   back to a `post_logout_redirect_uri` that is a registered redirect URI.
 //!
 //! # Signing in
 //!
@@ -208,6 +209,7 @@ mod registration;
 mod scope;
 mod server;
 mod shared_keys;
+mod sign_out;
 mod signing_key;
 mod tenant;
 mod text;

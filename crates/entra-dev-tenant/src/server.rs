@@ -25,7 +25,7 @@ use crate::custom_key::CustomKey;
 use crate::documents::Authority;
 use crate::endpoint::{Endpoint, RecordedRequest};
 use crate::tenant::Inner;
-use crate::{documents, key_document, token_endpoint};
+use crate::{documents, key_document, sign_out, token_endpoint};
 
 /// Serves until it is aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, tenant: Arc<Inner>) {
@@ -104,6 +104,7 @@ fn router(tenant: Arc<Inner>) -> Router {
             get(authorize).post(authorize),
         )
         .route("/{tenant}/oauth2/v2.0/token", post(token))
+        .route("/{tenant}/oauth2/v2.0/logout", get(sign_out).post(sign_out))
         .with_state(tenant)
 }
 
@@ -148,6 +149,17 @@ async fn token(
     let (headers, form) = (recorded.headers.clone(), recorded.form().clone());
     let right = async { token_endpoint::answer(&tenant, &authority, &headers, &form) };
     tenant.token_endpoint.answer(recorded, right).await
+}
+
+async fn sign_out(
+    State(tenant): State<Arc<Inner>>,
+    Path(authority): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let recorded = RecordedRequest::with_form(request).await;
+    let mut parameters = recorded.query().clone();
+    parameters.extend(recorded.form().clone());
+    sign_out::answer(&tenant, &authority, &parameters)
 }
 
 type Make = fn(&Inner, Authority<'_>, Option<&CustomKey>) -> Value;

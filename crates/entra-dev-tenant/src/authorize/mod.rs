@@ -9,13 +9,12 @@ mod redirect;
 mod request;
 mod sign_in;
 
-use axum::http::StatusCode;
 use axum::response::Response;
 
 use self::redirect::Redirect;
 use self::request::AuthorizationRequest;
 use crate::entra_error::EntraError;
-use crate::html::{escaped, page};
+use crate::html::trouble;
 use crate::parameters::Parameters;
 use crate::tenant::Inner;
 
@@ -60,12 +59,7 @@ pub(crate) fn answer(
     match outcome(tenant, authority, parameters, choice) {
         Outcome::Asked(page) => page,
         Outcome::Redirected(redirect) => redirect.into_response(),
-        Outcome::Failed(error) => {
-            let description = escaped(&error.description(&tenant.clock));
-            let body = format!("<p>{description}</p>\n");
-            let title = "Sorry, but we're having trouble signing you in";
-            page(StatusCode::BAD_REQUEST, title, &body)
-        }
+        Outcome::Failed(error) => trouble(&error.description(&tenant.clock)),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn ask(
         .map(|scope| format!("<li>{}</li>\n", escaped(&scope)))
         .collect();
     let body = format!(
-        "<p>to continue to <strong>{client}</strong>, which asks for:</p>\n<ul>\n{scopes}</ul>\n\
+        "<p>You continue to <strong>{client}</strong>, which asks for:</p>\n<ul>\n{scopes}</ul>\n\
          <form id=\"sign-in\" method=\"post\" action=\"?{action}\">\n{buttons}\
          <button type=\"submit\" name=\"decline\" value=\"1\">Cancel</button>\n</form>\n\
          <p><small>Back to {redirect_uri}</small></p>\n",
@@ -47,7 +47,7 @@ pub(super) fn ask(
 fn user_button(tenant: &Inner, name: &str, attributes: &str) -> String {
     let (name, domain) = (escaped(name), tenant.cloud.domain());
     format!(
-        "<button type=\"submit\" name=\"user\" value=\"{name}\"{attributes}>{name} \
+        "<button type=\"submit\" name=\"user\" value=\"{name}\"{attributes}><b>{name}</b> \
          <small>{name}@{domain}</small></button>\n"
     )
 }

@@ -85,7 +85,8 @@ impl Redirect {
             .collect();
         let action = escaped(&self.uri);
         let body = format!(
-            "<form method=\"post\" action=\"{action}\">\n{fields}\
+            "<p>The answer goes to the application when you press the button.</p>\n\
+             <form method=\"post\" action=\"{action}\">\n{fields}\
              <button type=\"submit\">Continue to {action}</button>\n</form>\n"
         );
         page(StatusCode::OK, "Working...", &body)

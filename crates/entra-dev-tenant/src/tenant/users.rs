@@ -55,8 +55,9 @@ impl DevTenant {
         }
     }
 
-    /// From now on this user is signed in for requests with `prompt=none`, until another is, or
-    /// the [sessions are revoked](Self::revoke_sessions). At first nobody is.
+    /// From now on this user is signed in for requests with `prompt=none`, until another is, the
+    /// [sessions are revoked](Self::revoke_sessions), or a browser is signed out at
+    /// `/oauth2/v2.0/logout`. At first nobody is.
     ///
     /// # Panics
     /// If nobody of this name can sign in.

@@ -1,7 +1,11 @@
 //! The sign-in page and what it answers.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::browser::{
-    READ, REDIRECT, SCOPES, SECRET, authorize_url, builder, open, parameters, redeem,
+    Answer, READ, REDIRECT, SCOPES, SECRET, authorize_url, builder, open, parameters, redeem,
     redirected_refusal, sign_in, submit, tenant,
 };
 use crate::support::{CLIENT, decoded, get};
@@ -205,4 +209,52 @@ async fn a_test_that_signs_in_wrongly_is_told_why() {
 #[should_panic(expected = "none of the tenant's users")]
 async fn a_user_who_is_not_there_cannot_be_disabled() {
     tenant().await.disable_user("mallory");
+}
+
+/// The hash that the policy of a page has for its style, and the style's own.
+fn style_hashes(page: &Answer) -> [String; 2] {
+    let (_, rest) = page.body.split_once("<style>").unwrap();
+    let (style, _) = rest.split_once("</style>").unwrap();
+    let (_, rest) = page
+        .header("content-security-policy")
+        .unwrap()
+        .split_once("style-src 'sha256-")
+        .unwrap();
+    let hash = digest(&SHA256, style.as_bytes());
+    [
+        rest.split_once('\'').unwrap().0.to_owned(),
+        STANDARD.encode(hash),
+    ]
+}
+
+#[tokio::test]
+async fn every_page_has_its_style_and_is_one_for_phones_and_for_readers_of_screens() {
+    let tenant = tenant().await;
+    let logout = format!("{}/{}/oauth2/v2.0/logout", tenant.url(), tenant.id());
+    let form = [
+        ("prompt", Some("none")),
+        ("response_mode", Some("form_post")),
+    ];
+    for url in [
+        authorize_url(&tenant, &[]),
+        authorize_url(&tenant, &[("client_id", Some("x"))]),
+        authorize_url(&tenant, &form),
+        logout,
+    ] {
+        let page = open(&url).await;
+        let [allowed, own] = style_hashes(&page);
+        assert_eq!(allowed, own, "{url}");
+        for part in [
+            "<html lang=\"en\">",
+            "content=\"width=device-width, initial-scale=1\"",
+            "<main>",
+            "color-scheme: light dark",
+        ] {
+            assert!(page.body.contains(part), "{url}: {part}");
+        }
+        assert_eq!(page.body.matches("<h1>").count(), 1, "{url}");
+        for elsewhere in ["<script", "<img", "<link", "url(", "@import", "style="] {
+            assert!(!page.body.contains(elsewhere), "{url}: {elsewhere}");
+        }
+    }
 }

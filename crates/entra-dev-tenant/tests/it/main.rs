@@ -19,4 +19,5 @@ mod raw;
 mod recorded;
 mod refresh;
 mod scopes;
+mod sign_out;
 mod support;
