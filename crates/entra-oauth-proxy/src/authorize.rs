@@ -24,10 +24,32 @@ const MOST_CLAIMS: usize = 512;
 /// Why a request is not one.
 enum Fault {
     /// The client, or where to answer it, cannot be trusted: a person is told, nobody else.
-    Page(&'static str),
+    Page(Obstacle),
     /// The client is told.
     Told(Box<(Return, OAuthError)>),
 }
+
+const UNREADABLE: Obstacle = Obstacle {
+    status: StatusCode::BAD_REQUEST,
+    title: "The application's request cannot be read",
+    what_to_do: "Nothing was sent to anybody. Go back to the application and connect it again. If this \
+        happens again, the fault is the application's: tell its makers.",
+};
+
+const UNKNOWN_CLIENT: Obstacle = Obstacle {
+    status: StatusCode::BAD_REQUEST,
+    title: "This application is not known here",
+    what_to_do: "It may have been connected long ago, or to another server. Remove this server from the \
+        application, add it there anew, and connect again.",
+};
+
+const UNKNOWN_ADDRESS: Obstacle = Obstacle {
+    status: StatusCode::BAD_REQUEST,
+    title: "The answer would go to an address that is not the application's",
+    what_to_do: "For your safety nothing was sent to anybody. If a link brought you here, close this page. If \
+        you were connecting an application, remove this server from it, add it there anew, and connect \
+        again.",
+};
 
 impl Engine {
     pub(crate) fn authorize(&self, query: &str, cookies: &Cookies, now: u64) -> Answer {
@@ -36,12 +58,7 @@ impl Engine {
                 observe::sign_in(&asked.id);
                 self.consent_page(&client, &to, asked, cookies)
             }
-            Err(Fault::Page(title)) => error_page(&Obstacle {
-                status: StatusCode::BAD_REQUEST,
-                title,
-                what_to_do: "Go back to the application and connect it again; if this happens \
-                    again, remove this server from the application and add it anew.",
-            }),
+            Err(Fault::Page(obstacle)) => error_page(&obstacle),
             Err(Fault::Told(told)) => {
                 let (to, error) = *told;
                 tracing::info!(
@@ -54,18 +71,16 @@ impl Engine {
     }
 
     fn asked(&self, query: &str, now: u64) -> Result<(Client, Return, Asked), Fault> {
-        let unreadable = |_| Fault::Page("The application's request cannot be read");
+        let unreadable = |_| Fault::Page(UNREADABLE);
         let params = Params::parse(query).map_err(unreadable)?;
         let id = params.one("client_id").map_err(unreadable)?;
         let client = id.and_then(|id| self.clients.find(id, &self.keys));
-        let client = client.ok_or(Fault::Page("The application is not registered here"))?;
+        let client = client.ok_or(Fault::Page(UNKNOWN_CLIENT))?;
         observe::client(&client.hash);
         let uri = params.one("redirect_uri").map_err(unreadable)?;
-        let redirect_uri =
-            uri.and_then(|uri| self.redirect_uri(uri, &client))
-                .ok_or(Fault::Page(
-                    "The application wants the answer at an address that it did not register",
-                ))?;
+        let redirect_uri = uri
+            .and_then(|uri| self.redirect_uri(uri, &client))
+            .ok_or(Fault::Page(UNKNOWN_ADDRESS))?;
         // From here on the client is told, by its own address.
         let state = params.one("state");
         let to = Return {

@@ -1,5 +1,6 @@
 //! Checks the settings, all of them, and makes a proxy of good ones.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ impl EntraOAuthProxyBuilder {
         let mut problems = Problems::new();
         let urls = self.checked_public_url(&mut problems);
         let resource = self.checked_resource(&mut problems);
+        let scope_texts = self.checked_scope_texts(&mut problems);
         let scopes = self.checked_scopes(&mut problems);
         let allow_list = self.checked_allow_list(&mut problems);
         self.check_fixed_clients(&allow_list, &mut problems);
@@ -132,7 +134,7 @@ impl EntraOAuthProxyBuilder {
                 tenancy: tenancy.unwrap_or_default(),
                 client_id: client_id.clone(),
             },
-            scopes: scopes.of(&client_id, self.identifier_uri.as_deref()),
+            scopes: scopes.of(&client_id, self.identifier_uri.as_deref(), scope_texts),
             urls,
             resource,
             keys,
@@ -252,6 +254,32 @@ impl EntraOAuthProxyBuilder {
         })
     }
 
+    fn checked_scope_texts(&self, problems: &mut Problems) -> BTreeMap<String, String> {
+        const MOST: usize = 200;
+
+        let mut texts = BTreeMap::new();
+        for (scope, text) in &self.scope_texts {
+            let (scope, text) = (scope.trim(), text.trim());
+            let mut known = self.required_scopes.iter().chain(&self.optional_scopes);
+            let is_known = known.any(|name| name.trim() == scope) && !is_of_openid(scope);
+            let is_plain = !text.is_empty() && !text.contains(char::is_control);
+            let fault = match () {
+                () if !is_known => "is none of required_scopes(..) and optional_scopes(..)",
+                () if !is_plain || text.chars().count() > MOST => {
+                    "has no text of 1 to 200 characters in one line, such as \"Read your notes\""
+                }
+                () if texts.contains_key(scope) => "has two texts",
+                () => {
+                    texts.insert(scope.to_owned(), text.to_owned());
+                    continue;
+                }
+            };
+            let text = format!("\"{}\" {fault}", Shown(scope));
+            problems.push(("scope_text".to_owned(), text));
+        }
+        texts
+    }
+
     fn checked_allow_list(&self, problems: &mut Problems) -> Option<AllowList> {
         let Some(entries) = &self.allow_list else {
             return Some(AllowList::default());
@@ -368,7 +396,12 @@ struct CheckedScopes {
 }
 
 impl CheckedScopes {
-    fn of(self, client_id: &str, identifier_uri: Option<&str>) -> Scopes {
+    fn of(
+        self,
+        client_id: &str,
+        identifier_uri: Option<&str>,
+        texts: BTreeMap<String, String>,
+    ) -> Scopes {
         let usual_uri = format!("api://{client_id}");
         let uri = identifier_uri.map(|uri| uri.trim().trim_end_matches('/'));
         Scopes {
@@ -377,6 +410,7 @@ impl CheckedScopes {
             additional: self.additional,
             identifier_uri: uri.unwrap_or(&usual_uri).to_owned(),
             usual_uri,
+            texts,
         }
     }
 }

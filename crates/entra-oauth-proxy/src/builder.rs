@@ -30,6 +30,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`resource`](Self::resource) | none: required |
 /// | [`required_scopes`](Self::required_scopes) | none: at least one is required |
 /// | [`optional_scopes`](Self::optional_scopes) | none |
+/// | [`scope_text`](Self::scope_text) | none: people read the scope's name |
 /// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
 /// | [`identifier_uri`](Self::identifier_uri) | `api://{client id}` |
 /// | [`resource_name`](Self::resource_name) | the resource's host |
@@ -61,6 +62,7 @@ pub struct EntraOAuthProxyBuilder {
     pub(crate) identifier_uri: Option<String>,
     pub(crate) required_scopes: Vec<String>,
     pub(crate) optional_scopes: Vec<String>,
+    pub(crate) scope_texts: Vec<(String, String)>,
     pub(crate) additional_scopes: Vec<String>,
     pub(crate) keys: Option<ProxyKeys>,
     pub(crate) store: Arc<dyn Store>,
@@ -112,6 +114,7 @@ impl EntraOAuthProxyBuilder {
             identifier_uri: None,
             required_scopes: Vec::new(),
             optional_scopes: Vec::new(),
+            scope_texts: Vec::new(),
             additional_scopes: Vec::new(),
             keys: None,
             store: Arc::new(MemoryStore::new()),
@@ -209,6 +212,14 @@ impl EntraOAuthProxyBuilder {
     pub fn optional_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.optional_scopes
             .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// What a scope lets an application do, for people: on the consent page it stands before the
+    /// scope's name. Plain text, 1 to 200 characters, such as "Read your notes". Several calls add up;
+    /// each is about a [required](Self::required_scopes) or [optional](Self::optional_scopes) scope.
+    pub fn scope_text(mut self, scope: impl Into<String>, text: impl Into<String>) -> Self {
+        self.scope_texts.push((scope.into(), text.into()));
         self
     }
 

@@ -105,7 +105,7 @@
 
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
-// `revocation`.
+// `revocation`. What people read is made by `page`.
 // `signing_in`, `granting` and `refreshing` do what it decides, with the store and Entra; `running`
 // sees to it that it is done to its end; `service` is HTTP.
 mod answer;

@@ -1,4 +1,6 @@
-//! Scopes: short names towards clients, full names towards Entra.
+//! Scopes: short names towards clients, full names towards Entra, words towards people.
+
+use std::collections::BTreeMap;
 
 use crate::error::{Code, OAuthError};
 
@@ -29,6 +31,8 @@ pub(crate) struct Scopes {
     pub(crate) identifier_uri: String,
     /// What else clients may write there.
     pub(crate) usual_uri: String,
+    /// Some of them, in words for people.
+    pub(crate) texts: BTreeMap<String, String>,
 }
 
 /// What a client gets if the user agrees.
@@ -108,6 +112,11 @@ impl Scopes {
         name.unwrap_or(written)
     }
 
+    /// What it lets a client do, in words, if they were set.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
+    }
+
     /// For Entra's authorization endpoint: may be of several resources.
     pub(crate) fn to_authorize(&self, names: &[String]) -> Vec<String> {
         self.with(names, self.additional.iter())
@@ -149,6 +158,7 @@ mod tests {
             additional: owned(&["email", "https://graph.microsoft.com/User.Read"]),
             identifier_uri: "api://orders.example.com".to_owned(),
             usual_uri: "api://6e74172b-be56-4843-9ff4-e66a39bb12e3".to_owned(),
+            texts: BTreeMap::new(),
         }
     }
 

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 use crate::answer::{
     Answer, done, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
 };
+use crate::consent::opened_by_itself;
 use crate::cookie::Cookies;
 use crate::error::{Code, OAuthError};
 use crate::observe;
@@ -249,6 +250,7 @@ impl EntraOAuthProxy {
                 inner.engine.authorize(query, &cookies(), inner.now())
             }
             (Endpoint::Callback, &Method::GET) => inner.callback(query, cookies()).await,
+            (Endpoint::Consent, &Method::GET) => opened_by_itself(),
             (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => inner.consent(&head.headers, &form).await,
                 Err(answer) => answer,

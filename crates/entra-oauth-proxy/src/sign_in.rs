@@ -190,9 +190,9 @@ impl Engine {
     ) -> Result<Arrived, Obstacle> {
         let stranger = || Obstacle {
             status: StatusCode::FORBIDDEN,
-            title: "This sign-in did not begin in this browser",
-            what_to_do: "Or it took longer than 15 minutes, or cookies are switched off. Close this page, go \
-                 back to the application and connect it again.",
+            title: "This sign-in took too long, or began in another browser",
+            what_to_do: "Nothing was connected. Go back to the application, connect it again, and finish in \
+                the same browser within 15 minutes. If you were not connecting anything, close this page.",
         };
         let params = Params::parse(query).map_err(|_| stranger())?;
         let state = params.one("state").ok().flatten().ok_or_else(stranger)?;

@@ -57,8 +57,10 @@ impl Inner {
         let Some(to) = self.engine.return_of(&asked) else {
             return error_page(&Obstacle {
                 status: StatusCode::BAD_REQUEST,
-                title: "This sign-in cannot go on",
-                what_to_do: "Go back to the application and connect it again.",
+                title: "This application may not connect any more",
+                what_to_do: "What is allowed here has changed since you were asked. Go back to the \
+                    application and connect it again; if that does not help, ask whoever runs this \
+                    server.",
             });
         };
         match self.claims(&asked).await {

@@ -149,7 +149,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .resource(format!("{public_url}/mcp"))
         .resource_name("Notes")
         .required_scopes(["Mcp.Access"])
-        .optional_scopes(["Notes.Write"]);
+        .optional_scopes(["Notes.Write"])
+        .scope_text("Mcp.Access", "Read your notes")
+        .scope_text("Notes.Write", "Write notes in your name");
     let (settings, tenant) = match real {
         true => (of_real_tenant(settings)?, None),
         false => {

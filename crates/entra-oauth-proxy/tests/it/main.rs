@@ -12,6 +12,7 @@ mod layer;
 mod logbook;
 mod logs;
 mod observability;
+mod pages;
 mod properties;
 mod refresh;
 mod refusals_of_entra;

@@ -184,6 +184,34 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
 }
 
 #[tokio::test]
+async fn a_scope_text_is_a_line_about_a_scope_that_there_is() {
+    let longest = "é".repeat(200);
+    let good = problems(|settings| {
+        settings
+            .scope_text("read", "Read your notes")
+            .scope_text("write", &longest)
+    });
+    assert_eq!(good.await, []);
+    let too_long = "é".repeat(201);
+    for (scope, text, says) in [
+        ("admin", "Do everything", "\"admin\" is none of"),
+        ("openid", "Sign you in", "\"openid\" is none of"),
+        ("", "Nothing", "\"\" is none of"),
+        ("read", "", "1 to 200 characters"),
+        ("read", "  ", "1 to 200 characters"),
+        ("read", &too_long, "1 to 200 characters"),
+        ("read", "Read\nyour notes", "in one line"),
+        ("read", "Read\u{7}", "in one line"),
+    ] {
+        let (setting, problem) = problem(|settings| settings.scope_text(scope, text)).await;
+        assert_eq!(setting, "scope_text");
+        assert!(problem.contains(says), "{problem}");
+    }
+    let twice = problem(|settings| settings.scope_text("read", "a").scope_text("read", "b")).await;
+    assert!(twice.1.contains("two texts"), "{}", twice.1);
+}
+
+#[tokio::test]
 async fn openid_alone_is_no_required_scope() {
     let tenant = tenant().start().await.unwrap();
     let builder = || {
