@@ -7,7 +7,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use tower_entra_auth::entra_jwt_core::{Shown, Validator};
 use tower_entra_auth::{ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::build_error::BuildError;
 use crate::builder::{EntraOAuthProxyBuilder, Prompt};
@@ -122,6 +122,7 @@ impl EntraOAuthProxyBuilder {
             .resource_metadata()
             .map_err(|error| BuildError::new(vec![("resource".to_owned(), error.to_string())]))?;
         let authorize_url = format!("{}/oauth2/v2.0/authorize", auth.authority_url());
+        let sign_out_url = sign_out_url(auth.authority_url(), &urls);
         let tenancy = auth
             .validators()
             .next()
@@ -130,6 +131,7 @@ impl EntraOAuthProxyBuilder {
             entra: Entra {
                 origin: origin(&authorize_url),
                 authorize_url,
+                sign_out_url,
                 prompt: self.prompt.map(Prompt::as_str),
                 tenancy: tenancy.unwrap_or_default(),
                 client_id: client_id.clone(),
@@ -485,6 +487,14 @@ fn origin(url: &str) -> String {
     Url::parse(url)
         .map(|url| url.origin().ascii_serialization())
         .unwrap_or_default()
+}
+
+/// Where Entra signs a browser out, and sends it back from
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
+fn sign_out_url(authority_url: &str, urls: &Urls) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("post_logout_redirect_uri", &urls.signed_out());
+    format!("{authority_url}/oauth2/v2.0/logout?{}", query.finish())
 }
 
 /// Whose accounts are accepted, for people.

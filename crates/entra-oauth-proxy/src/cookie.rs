@@ -62,6 +62,13 @@ impl Cookies {
         }
     }
 
+    /// What takes them all away.
+    pub(crate) fn expire_all(&self, urls: &Urls) -> Vec<String> {
+        let kinds = [Kind::Consent, Kind::SignIn].into_iter();
+        let all = kinds.flat_map(|kind| self.all(urls, kind).map(move |(id, _)| (kind, id)));
+        all.map(|(kind, id)| expire(urls, kind, id)).collect()
+    }
+
     /// The ids and values of a kind.
     pub(crate) fn all(&self, urls: &Urls, kind: Kind) -> impl Iterator<Item = (&str, &str)> {
         let beginning = name(urls, kind, "");

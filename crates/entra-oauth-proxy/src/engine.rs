@@ -50,6 +50,8 @@ pub(crate) struct Urls {
 #[derive(Clone, Debug)]
 pub(crate) struct Entra {
     pub(crate) authorize_url: String,
+    /// Where it signs a browser out, to send it back here.
+    pub(crate) sign_out_url: String,
     /// Its origin, for the page's policy.
     pub(crate) origin: String,
     pub(crate) client_id: String,
@@ -88,6 +90,10 @@ impl Urls {
 
     pub(crate) fn callback(&self) -> String {
         self.endpoint("/callback")
+    }
+
+    pub(crate) fn signed_out(&self) -> String {
+        self.endpoint("/signed-out")
     }
 }
 

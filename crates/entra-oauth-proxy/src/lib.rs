@@ -54,6 +54,9 @@
 //! What was begun goes on when the client or the browser is gone, and its answer is there when it asks
 //! again; [`EntraOAuthProxy::shutdown`] waits for it.
 //!
+//! Whoever wants to sign in with another account than the browser's opens `GET /sign-out`, to which the
+//! consent page has a link: it ends the sign-in at Entra, not those of applications here.
+//!
 //! The same request by request, with what is answered: [`by_hand`].
 //!
 //! # What is kept, and where
@@ -105,7 +108,7 @@
 
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
-// `revocation`. What people read is made by `page`.
+// `revocation`; and `sign_out`, for a person. What people read is made by `page`.
 // `signing_in`, `granting` and `refreshing` do what it decides, with the store and Entra; `running`
 // sees to it that it is done to its end; `service` is HTTP.
 mod answer;
@@ -140,6 +143,7 @@ mod running;
 mod scopes;
 mod service;
 mod sign_in;
+mod sign_out;
 mod signing_in;
 mod store;
 mod token;

@@ -93,6 +93,13 @@ impl EntraOAuthProxy {
     pub fn redirect_uri(&self) -> String {
         self.inner.engine.urls.callback()
     }
+
+    /// Where Entra sends a browser back that it has signed out: another redirect URI to register there,
+    /// under "Web" likewise. Without it people end on a page of Entra's.
+    #[must_use]
+    pub fn signed_out_uri(&self) -> String {
+        self.inner.engine.urls.signed_out()
+    }
 }
 
 impl fmt::Debug for EntraOAuthProxy {

@@ -24,6 +24,7 @@ use crate::error::{Code, OAuthError};
 use crate::observe;
 use crate::proxy::EntraOAuthProxy;
 use crate::registration;
+use crate::sign_out::signed_out_page;
 
 /// Answers the endpoints of the proxy, and 404 elsewhere; made by
 /// [`EntraOAuthProxy::service`](EntraOAuthProxy::service) and its neighbours.
@@ -52,6 +53,8 @@ enum Endpoint {
     Authorize,
     Consent,
     Callback,
+    SignOut,
+    SignedOut,
     Token,
     Revoke,
     Register,
@@ -62,10 +65,12 @@ enum Endpoint {
 }
 
 impl Endpoint {
-    const NESTED: [(&'static str, Self); 8] = [
+    const NESTED: [(&'static str, Self); 10] = [
         ("/authorize", Self::Authorize),
         ("/consent", Self::Consent),
         ("/callback", Self::Callback),
+        ("/sign-out", Self::SignOut),
+        ("/signed-out", Self::SignedOut),
         ("/token", Self::Token),
         ("/revoke", Self::Revoke),
         ("/register", Self::Register),
@@ -76,7 +81,7 @@ impl Endpoint {
 
     const fn methods(self) -> &'static str {
         match self {
-            Self::Authorize | Self::Callback => "GET",
+            Self::Authorize | Self::Callback | Self::SignOut | Self::SignedOut => "GET",
             Self::Consent => "POST",
             Self::Token | Self::Revoke | Self::Register => "POST, OPTIONS",
             Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata => {
@@ -91,6 +96,8 @@ impl Endpoint {
             Self::Authorize => "authorize",
             Self::Consent => "consent",
             Self::Callback => "callback",
+            Self::SignOut => "sign_out",
+            Self::SignedOut => "signed_out",
             Self::Token => "token",
             Self::Revoke => "revoke",
             Self::Register => "register",
@@ -113,7 +120,12 @@ impl Endpoint {
         // The metadata of the resource sees to that itself.
         !matches!(
             self,
-            Self::Authorize | Self::Consent | Self::Callback | Self::ResourceMetadata
+            Self::Authorize
+                | Self::Consent
+                | Self::Callback
+                | Self::SignOut
+                | Self::SignedOut
+                | Self::ResourceMetadata
         )
     }
 }
@@ -250,6 +262,8 @@ impl EntraOAuthProxy {
                 inner.engine.authorize(query, &cookies(), inner.now())
             }
             (Endpoint::Callback, &Method::GET) => inner.callback(query, cookies()).await,
+            (Endpoint::SignOut, &Method::GET) => inner.engine.sign_out(&cookies()),
+            (Endpoint::SignedOut, &Method::GET) => signed_out_page(),
             (Endpoint::Consent, &Method::GET) => opened_by_itself(),
             (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => inner.consent(&head.headers, &form).await,

@@ -6,7 +6,7 @@
 //! and calls the tools; it exits after that, and fails if an answer is not the expected one. With
 //! `--real` the tenant is an actual one, whose app registration has
 //!
-//! - the redirect URI `{PUBLIC_URL}/callback`, under the platform "Web",
+//! - the redirect URIs `{PUBLIC_URL}/callback` and `{PUBLIC_URL}/signed-out`, under the platform "Web",
 //! - a client secret,
 //! - the scopes `Mcp.Access` and `Notes.Write` (Expose an API), consented to or open to users' consent,
 //! - `"requestedAccessTokenVersion": 2` in its manifest.
@@ -183,6 +183,7 @@ async fn of_local_tenant(
     let application = AppRegistration::new(APP)
         .secret("the application's own secret")
         .redirect_uri(&format!("{public_url}/callback"))
+        .redirect_uri(&format!("{public_url}/signed-out"))
         .scope("Mcp.Access")
         .scope("Notes.Write");
     let tenant = DevTenant::builder().register(application).start().await?;
@@ -238,6 +239,7 @@ fn introduce(proxy: &EntraOAuthProxy, public_url: &str, tenant: Option<&DevTenan
     tell("MCP server", &url);
     tell("sign-in for it", proxy.issuer());
     tell("redirect URI", &proxy.redirect_uri());
+    tell("after sign-out", &proxy.signed_out_uri());
     match tenant {
         Some(tenant) => tell(
             "local tenant",

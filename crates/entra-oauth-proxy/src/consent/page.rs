@@ -95,7 +95,10 @@ impl Engine {
              <button type=\"submit\" name=\"decision\" value=\"approve\" class=\"primary\">Continue to \
              sign in</button>\n\
              <button type=\"submit\" name=\"decision\" value=\"deny\">Cancel</button>\n\
-             </form>\n",
+             </form>\n\
+             <p class=\"note\">Microsoft may take the account that this browser is signed in with. To \
+             use another one, <a href=\"{path}/sign-out\">sign out of it first</a> and connect the \
+             application again.</p>\n",
             resource = escaped(self.resource_name()),
             application = application(client),
             host = escaped(to.redirect_uri.shown_host()),

@@ -1,14 +1,16 @@
-//! What all pages have in common, and what they say to whom.
+//! What all pages have in common, what they say to whom, and signing out.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entra_oauth_proxy::FixedClient;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::logbook::Logbook;
-use crate::support::{Browser, Client, REDIRECT, Reply, Stage, encoded};
+use crate::support::{
+    Browser, Client, PUBLIC, REDIRECT, Reply, Stage, application, encoded, settings,
+};
 
 /// The directives of the page's policy.
 fn policy(page: &Reply) -> Vec<(String, String)> {
@@ -99,6 +101,7 @@ async fn pages(stage: &Stage) -> Vec<(StatusCode, Reply)> {
     let mut browser = Browser::new(stage);
     vec![
         (StatusCode::OK, stage.get(&client.authorize(&[])).await),
+        (StatusCode::OK, stage.get("/signed-out").await),
         (
             StatusCode::BAD_REQUEST,
             stage.get("/authorize?client_id=x").await,
@@ -268,6 +271,7 @@ async fn an_error_repeats_nothing_that_came_with_the_request() {
         browser
             .post("/consent", &[("consent", "call-0800-12345")])
             .await,
+        stage.get(&format!("/signed-out?{query}")).await,
     ] {
         assert!(!page.text().contains("0800"), "{}", page.text());
     }
@@ -280,4 +284,109 @@ async fn who_opens_the_address_of_the_form_is_told_where_a_sign_in_begins() {
     assert_eq!(page.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(page.header("allow"), "POST");
     assert!(page.text().contains("begins in the application"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn signing_out_ends_what_is_under_way_in_this_browser_and_goes_on_to_entra() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let open = browser.get(&client.authorize(&[("state", "1")])).await;
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    assert_eq!(browser.cookies.len(), 2, "{:?}", browser.cookies);
+    browser
+        .cookies
+        .push(("session".to_owned(), "of the service".to_owned()));
+    let signed_out = browser.get("/sign-out").await;
+    assert_eq!(signed_out.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        signed_out.location(),
+        format!(
+            "{}/{}/oauth2/v2.0/logout?{}",
+            stage.tenant.url(),
+            stage.tenant.id(),
+            encoded(&[(
+                "post_logout_redirect_uri",
+                "https://mcp.example.com/signed-out"
+            )])
+        )
+    );
+    assert_eq!(signed_out.header("cache-control"), "no-store");
+    let left: Vec<_> = browser.cookies.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(left, ["session"]);
+    assert!(
+        !signed_out
+            .cookies()
+            .iter()
+            .any(|cookie| cookie.contains("session"))
+    );
+    // Neither the page nor the sign-in is any good now.
+    let answered = browser.answer(&open, "approve").await;
+    assert_eq!(answered.status, StatusCode::FORBIDDEN);
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let came_back = browser.come_back(&callback).await;
+    assert_eq!(came_back.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connected() {
+    let tenant = entra_dev_tenant::DevTenant::builder()
+        .register(application().redirect_uri("https://mcp.example.com/signed-out"))
+        .start()
+        .await
+        .unwrap();
+    let proxy = settings(&tenant).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    stage.tenant.has_signed_in("ada");
+
+    let at_entra = stage.get("/sign-out").await.location();
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let answered = http.get(&at_entra).send().await.unwrap();
+    let back = answered.headers()["location"].to_str().unwrap();
+    assert_eq!(back, stage.proxy.signed_out_uri());
+    let page = stage.get(back.strip_prefix(PUBLIC).unwrap()).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text().contains("stay connected"), "{}", page.text());
+
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_consent_page_leads_to_where_a_browser_is_signed_out() {
+    for public in [PUBLIC, "https://mcp.example.com/oauth"] {
+        let stage = Stage::with(|settings| settings.public_url(public)).await;
+        let path = public.strip_prefix(PUBLIC).unwrap();
+        let registered = json!({ "redirect_uris": [REDIRECT] }).to_string();
+        let registered = stage
+            .send(crate::support::request(
+                Method::POST,
+                &format!("{path}/register"),
+                &[("content-type", "application/json")],
+                registered.into(),
+            ))
+            .await;
+        let client = Client {
+            id: registered.json()["client_id"].as_str().unwrap().to_owned(),
+            secret: None,
+            redirect_uri: REDIRECT.to_owned(),
+        };
+        let page = stage.get(&format!("{path}{}", client.authorize(&[]))).await;
+        let (_, rest) = page.text().split_once("<a href=\"").unwrap();
+        let link = rest.split_once('"').unwrap().0;
+        let signed_out = stage.get(link).await;
+        assert_eq!(signed_out.status, StatusCode::SEE_OTHER, "{link}");
+        let back = encoded(&[("post_logout_redirect_uri", format!("{public}/signed-out"))]);
+        assert!(signed_out.location().ends_with(&back));
+        assert_eq!(
+            stage.get(&format!("{path}/signed-out")).await.status,
+            StatusCode::OK
+        );
+    }
 }
