@@ -1,0 +1,125 @@
+"""Headless Chromium, as these checks use it: how a page looks, what has the focus, what was asked for."""
+
+import base64
+import json
+import os
+import shutil
+import urllib.parse
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+# In seconds: how long anything may take that is waited for.
+PATIENCE = 20
+ENTER, SPACE = Keys.ENTER, Keys.SPACE
+
+
+class Browser:
+    def __init__(self, profile):
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium")
+        for argument in [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            "--no-proxy-server",
+            # Nothing leaves this machine, whatever a page says.
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            f"--user-data-dir={profile}",
+        ]:
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        self.driver = webdriver.Chrome(options=options, service=service)
+        self.driver.set_page_load_timeout(PATIENCE)
+        # The browser's own first page asks for this and that.
+        self.open("about:blank")
+        self.requested_hosts()
+
+    def quit(self):
+        self.driver.quit()
+
+    def run(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def wait(self, what, condition):
+        return WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05).until(
+            lambda _: condition(), f"waited for: {what}"
+        )
+
+    def open(self, url):
+        self.driver.get(url)
+
+    def arrives(self, beginning):
+        """Waits until the page at such a URL is there, and returns the URL."""
+        is_there = lambda: self.driver.current_url.startswith(beginning)
+        self.wait(beginning, lambda: is_there() and self.run("return document.readyState") == "complete")
+        return self.driver.current_url
+
+    def looks(self, width, scheme="light", forced_colors="none"):
+        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        features = {"prefers-color-scheme": scheme, "forced-colors": forced_colors}
+        features = [{"name": name, "value": value} for name, value in features.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        is_so = "return innerWidth === arguments[0] && matchMedia(`(prefers-color-scheme: ${arguments[1]})`).matches"
+        self.wait(f"{width} px, {scheme}", lambda: self.run(is_so, width, scheme))
+
+    def screenshot(self, path):
+        taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(taken["data"]))
+
+    def press(self, key):
+        ActionChains(self.driver).send_keys(key).perform()
+
+    def tab_to(self, text):
+        """By Tab alone, to what has this text; what is passed on the way. Each has to show its focus."""
+        passed = []
+        for _ in range(20):
+            self.press(Keys.TAB)
+            focused = self.run(
+                """
+                const focused = document.activeElement;
+                if (!focused || focused === document.body) return null;
+                const style = getComputedStyle(focused);
+                const box = focused.getBoundingClientRect();
+                return {
+                  text: focused.textContent.trim().replace(/\\s+/g, " "),
+                  isVisible: focused.matches(":focus-visible"),
+                  outline: style.outlineStyle === "solid" ? parseFloat(style.outlineWidth) : 0,
+                  isInView: box.top >= 0 && box.bottom <= innerHeight,
+                };
+                """
+            )
+            assert focused, f"Tab went past everything: {passed}"
+            assert focused["isVisible"] and focused["outline"] >= 2, f"the focus cannot be seen: {focused}"
+            assert focused["isInView"], f"what has the focus is out of view: {focused}"
+            if text in focused["text"]:
+                return passed
+            passed.append(focused["text"])
+        raise AssertionError(f"Tab does not get to {text!r}: {passed}")
+
+    def requested_hosts(self):
+        """Of everything that was asked for since the last call, by pages or for them."""
+        hosts = set()
+        for entry in self.driver.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                url = urllib.parse.urlsplit(message["params"]["request"]["url"])
+                hosts.add(f"{url.scheme}://{url.netloc}")
+        return hosts
+
+    def complaints(self):
+        """What the console says since the last call, but for the status of a page of an error itself."""
+        entries = self.driver.get_log("browser")
+        is_status = lambda entry: entry["source"] == "network" and "responded with a status of" in entry["message"]
+        return [entry["message"] for entry in entries if not is_status(entry)]

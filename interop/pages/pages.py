@@ -1,0 +1,303 @@
+"""Looks at every page in Chromium, and signs in by keyboard alone.
+
+usage: pages.py AXE_JS SCREENSHOTS PROFILE, with the server's settings in the environment (see run.sh)
+"""
+
+import base64
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from browser import ENTER, SPACE, Browser
+
+AXE_JS, SCREENSHOTS, PROFILE = sys.argv[1:]
+USUAL, LONG, TENANT = (os.environ[name] for name in ["USUAL_URL", "LONG_URL", "TENANT_URL"])
+AUTHORITY = f"{TENANT}/{os.environ['TENANT_ID']}/oauth2/v2.0"
+
+WIDTHS = [320, 1280]
+SCHEMES = ["light", "dark"]
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+LOOPBACK = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def main():
+    with open(AXE_JS) as file:
+        axe = file.read()
+    browser = Browser(PROFILE)
+    with contextlib.closing(Client()) as client, contextlib.ExitStack() as ends:
+        ends.callback(browser.quit)
+        origins = {USUAL, LONG, TENANT, client.origin}
+        for name, url in pages(client):
+            browser.open(url)
+            looks_good(browser, name, axe)
+            done(f"{name}: no violation, nothing cut off, light and dark, {WIDTHS} px")
+        stays_here(browser, origins)
+        buttons_wait(browser, client)
+        signs_in(browser, client)
+        cancels(browser, client)
+        signs_out(browser, client)
+        stays_here(browser, origins)
+
+
+def pages(client):
+    """The name of each page, and where it is."""
+    entra = {"client_id": os.environ["APP_ID"], "response_type": "code", "scope": "openid", "state": "x",
+             "redirect_uri": f"{USUAL}/callback"}
+    scopes = "Notes.Write Notes.Share"
+    # The longest name that is shown whole, and the longest URI that can be registered.
+    long = authorize(LONG, "W" * 60, "https://client.example/" + "a" * 489, every_long_scope())
+    return [
+        ("consent-https", authorize(USUAL, "Claude", "https://claude.example/api/mcp/auth_callback", scopes)),
+        ("consent-loopback", authorize(USUAL, "Inspector", client.redirect_uri, scopes)),
+        ("consent-application", authorize(USUAL, "Cursor", "cursor://anysphere.cursor-mcp/oauth/callback", scopes)),
+        ("consent-long", long),
+        ("error-unknown-client", f"{USUAL}/authorize?client_id=x"),
+        ("error-of-return", f"{USUAL}/callback?state=x&code=y"),
+        ("error-nothing-here", f"{USUAL}/consent"),
+        ("signed-out", f"{USUAL}/signed-out"),
+        ("tenant-sign-in", f"{AUTHORITY}/authorize?{encoded(entra)}"),
+        ("tenant-sign-in-hinted", f"{AUTHORITY}/authorize?{encoded(entra | {'login_hint': 'grace'})}"),
+        ("tenant-error", f"{AUTHORITY}/authorize?{encoded(entra | {'client_id': 'x'})}"),
+        ("tenant-form", f"{AUTHORITY}/authorize?{encoded(entra | {'response_mode': 'form_post', 'prompt': 'none'})}"),
+        ("tenant-signed-out", f"{AUTHORITY}/logout"),
+    ]
+
+
+def every_long_scope():
+    document = f"{LONG}/.well-known/oauth-protected-resource/mcp"
+    scope = json.load(LOOPBACK.open(document))["scopes_supported"]
+    return " ".join(scope + os.environ["LONG_SCOPES"].split(","))
+
+
+def looks_good(browser, name, axe):
+    is_the_page_itself(browser, name)
+    browser.run(axe)
+    for scheme in SCHEMES:
+        for width in WIDTHS:
+            look = f"{name}-{scheme}-{width}"
+            browser.looks(width, scheme)
+            browser.screenshot(f"{SCREENSHOTS}/{look}.png")
+            violates_nothing(browser, look)
+            is_whole(browser, look)
+            has_large_targets(browser, look)
+    # Text twice as large, as people set it in their browsers.
+    browser.looks(320)
+    browser.run("document.documentElement.style.fontSize = '200%'")
+    browser.screenshot(f"{SCREENSHOTS}/{name}-light-320-text-200.png")
+    is_whole(browser, f"{name}, text of 200 %")
+    browser.run("document.documentElement.style.fontSize = ''")
+    browser.looks(1280, forced_colors="active")
+    browser.screenshot(f"{SCREENSHOTS}/{name}-forced-colors-1280.png")
+    has_visible_edges(browser, name)
+    browser.looks(1280)
+    complaints = browser.complaints()
+    assert not complaints, f"{name}: {complaints}"
+
+
+def is_the_page_itself(browser, name):
+    """Not a page of the browser's about an error."""
+    found = browser.run(
+        "return [document.title, document.querySelectorAll('main h1').length, document.scripts.length,"
+        " document.querySelectorAll('link, img, iframe, [style]').length]"
+    )
+    assert found[0] and found[1:] == [1, 0, 0], f"{name}: {found}"
+
+
+def violates_nothing(browser, look):
+    result = browser.driver.execute_async_script(
+        """
+        const [tags, done] = arguments;
+        axe.run(document, { runOnly: tags, rules: { "target-size": { enabled: true } } })
+          .then(done, error => done({ error: String(error) }));
+        """,
+        AXE_TAGS,
+    )
+    assert "error" not in result, f"{look}: {result['error']}"
+    assert len(result["passes"]) > 10, f"{look}: axe looked at next to nothing"
+    # What axe cannot decide, such as a contrast, is not passed over.
+    found = [
+        f"{rule['id']}: {node['html']} {node['failureSummary']}"
+        for rule in result["violations"] + result["incomplete"]
+        for node in rule["nodes"]
+    ]
+    assert not found, f"{look}: " + "\n".join(found)
+
+
+def is_whole(browser, look):
+    """Nothing has to be scrolled sideways, and nothing is cut off."""
+    wide = browser.run(
+        """
+        const isWide = element => element.scrollWidth > element.clientWidth
+          && getComputedStyle(element).display !== "inline";
+        return [...document.querySelectorAll("html, body, body *")].filter(isWide)
+          .map(element => `${element.tagName} ${element.textContent.slice(0, 40)}`);
+        """
+    )
+    assert not wide, f"{look} is too wide: {wide}"
+
+
+def has_large_targets(browser, look):
+    small = browser.run(
+        """
+        return [...document.querySelectorAll("button")].map(button => button.getBoundingClientRect())
+          .filter(box => box.width < 44 || box.height < 44).length;
+        """
+    )
+    assert small == 0, f"{look}: {small} buttons of less than 44 px"
+
+
+def has_visible_edges(browser, name):
+    """Where the system chooses all colours, a button is known by its edge."""
+    edges = browser.run(
+        """
+        return [...document.querySelectorAll("button")].map(button => getComputedStyle(button))
+          .map(style => [style.borderTopWidth, style.borderTopColor, style.backgroundColor]);
+        """
+    )
+    for width, edge, ground in edges:
+        assert width != "0px" and edge != ground, f"{name}: {edges}"
+
+
+def stays_here(browser, origins):
+    hosts = browser.requested_hosts()
+    assert hosts <= origins and len(hosts) > 1, f"asked for by pages: {hosts - origins}"
+    done("nothing was asked of anybody else")
+
+
+def buttons_wait(browser, client):
+    browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
+    # Begun anew, so that it does not matter how long the page took.
+    events = browser.run(
+        """
+        const button = document.querySelector("button");
+        button.style.animation = "none";
+        button.getBoundingClientRect();
+        button.style.animation = "";
+        return getComputedStyle(button).pointerEvents;
+        """
+    )
+    assert events == "none", events
+    ready = "return getComputedStyle(document.querySelector('button')).pointerEvents === 'auto'"
+    browser.wait("the buttons", lambda: browser.run(ready))
+    done("a second click that somebody was made to make comes too early")
+
+
+def signs_in(browser, client):
+    browser.looks(320)
+    at = authorize(USUAL, "Inspector", client.redirect_uri, "Notes.Write")
+    browser.open(at)
+    # Nothing has the focus: a key that is held down answers nothing, not even with a fragment.
+    for fragment in ["", "#consent", "#approve", "#:~:text=Continue"]:
+        browser.open(at + fragment)
+        browser.press(ENTER)
+        browser.press(SPACE)
+        assert browser.driver.current_url.startswith(f"{USUAL}/authorize"), fragment
+    browser.open(at)
+    assert browser.tab_to("Continue to sign in") == []
+    browser.press(ENTER)
+    browser.arrives(f"{AUTHORITY}/authorize")
+    browser.tab_to("grace")
+    browser.press(SPACE)
+    code = parameter(browser.arrives(client.redirect_uri), "code")
+    form = {"grant_type": "authorization_code", "client_id": parameter(at, "client_id"), "code": code,
+            "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER}
+    tokens = json.load(LOOPBACK.open(f"{USUAL}/token", encoded(form).encode()))
+    assert tokens["scope"] == "Notes.Write Mcp.Access", tokens["scope"]
+    no_complaints(browser)
+    done("a sign-in by Tab, Enter and Space, to the tokens")
+
+
+def cancels(browser, client):
+    browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
+    assert browser.tab_to("Cancel") == ["Continue to sign in"]
+    browser.press(SPACE)
+    error = parameter(browser.arrives(client.redirect_uri), "error")
+    assert error == "access_denied", error
+    browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
+    browser.tab_to("Continue to sign in")
+    browser.press(SPACE)
+    browser.arrives(f"{AUTHORITY}/authorize")
+    browser.tab_to("Cancel")
+    browser.press(ENTER)
+    error = parameter(browser.arrives(client.redirect_uri), "error")
+    assert error == "access_denied", error
+    no_complaints(browser)
+    done("a no by keyboard, here and at Entra")
+
+
+def signs_out(browser, client):
+    browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
+    assert browser.driver.get_cookies()
+    browser.tab_to("sign out of it first")
+    browser.press(ENTER)
+    browser.arrives(f"{USUAL}/signed-out")
+    assert browser.driver.get_cookies() == []
+    assert browser.run("return document.querySelector('h1').textContent") == "You are signed out"
+    no_complaints(browser)
+    done("signing out by keyboard, by way of Entra, without a cookie left")
+
+
+def no_complaints(browser):
+    complaints = browser.complaints()
+    assert not complaints, complaints
+
+
+class Client:
+    """What a program on this machine listens with for its answer."""
+
+    def __init__(self):
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("content-type", "text/html")
+                self.end_headers()
+                self.wfile.write(b"<!doctype html><title>Connected</title>")
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.origin = f"http://127.0.0.1:{self.server.server_port}"
+        self.redirect_uri = f"{self.origin}/callback"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def authorize(url, name, redirect_uri, scope):
+    """The URL of a request by a client that has just registered itself."""
+    metadata = json.dumps({"client_name": name, "redirect_uris": [redirect_uri]}).encode()
+    try:
+        registered = json.load(LOOPBACK.open(f"{url}/register", metadata))
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{name}: {error.read()}") from error
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+    request = {"response_type": "code", "client_id": registered["client_id"], "redirect_uri": redirect_uri,
+               "code_challenge": challenge, "code_challenge_method": "S256", "state": "x", "scope": scope}
+    return f"{url}/authorize?{encoded(request)}"
+
+
+def encoded(parameters):
+    return urllib.parse.urlencode(parameters)
+
+
+def parameter(url, name):
+    return urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get(name, [None])[0]
+
+
+def done(what):
+    print(f"ok      {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

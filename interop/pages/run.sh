@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Looks at the pages of the proxy and of the development tenant in headless Chromium: by axe-core, narrow
+# and wide, light and dark, and by keyboard alone.
+# usage: run.sh, with ARTIFACTS=DIRECTORY for the screenshots, if they are not to be in one of their own
+set -euo pipefail
+cd "$(dirname "$0")"
+
+work=$(mktemp -d)
+trap 'exec {hold}>&- || true; rm -rf "$work"' EXIT
+screenshots=${ARTIFACTS:-$(mktemp -d -t pages.XXXXXX)}
+mkdir -p "$screenshots"
+
+cargo build --locked -q -p interop-pages
+target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+
+# The server ends when its input does, so with this script.
+mkfifo "$work/input"
+"$target/debug/interop-pages" <"$work/input" >"$work/settings" &
+exec {hold}>"$work/input"
+until grep -q '^LONG_SCOPES=' "$work/settings"; do
+  kill -0 $! 2>/dev/null || { echo "the server did not start" >&2; exit 1; }
+  sleep 0.1
+done
+set -a
+. "$work/settings"
+set +a
+
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+cp package.json package-lock.json "$work"
+npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
+
+"$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
+echo "screenshots: $screenshots"

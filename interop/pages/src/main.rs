@@ -1,0 +1,90 @@
+//! Two proxies before one tenant, for browsers: one as people will meet it, and one with the longest
+//! texts that a page may have to show. Prints where they are, as `NAME=value`, and serves until its
+//! standard input ends.
+
+use std::error::Error;
+use std::io::Read as _;
+
+use axum::Router;
+use entra_dev_tenant::{AppRegistration, DevTenant};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Secret};
+use tokio::net::TcpListener;
+
+const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+const SECRET: &str = "the application's own secret";
+/// Longer than the names of scopes are at Entra.
+const LONG_SCOPE: &str = "Calendars.ReadWrite.All.Of.Everybody.In.The.Organization.And.Of.Its.Guests.And.Partners.With.Delegated.Access.Since";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let usual = TcpListener::bind("127.0.0.1:0").await?;
+    let long = TcpListener::bind("127.0.0.1:0").await?;
+    let url = |listener: &TcpListener| {
+        let address = listener.local_addr();
+        address.map(|address| format!("http://{address}"))
+    };
+    let (usual_url, long_url) = (url(&usual)?, url(&long)?);
+
+    let application = [&usual_url, &long_url].into_iter().fold(
+        AppRegistration::new(APP).name("Notes").secret(SECRET),
+        |application, url| {
+            application
+                .redirect_uri(&format!("{url}/callback"))
+                .redirect_uri(&format!("{url}/signed-out"))
+        },
+    );
+    let tenant = DevTenant::builder().register(application).start().await?;
+    let settings = |url: &str| {
+        EntraOAuthProxy::builder()
+            .tenant(tenant.id())
+            .client_id(APP)
+            .credential(Secret::new(SECRET))
+            .metadata_endpoint(tenant.url())
+            .clock(tenant.clock())
+            .public_url(url)
+            .resource(format!("{url}/mcp"))
+            .required_scopes(["Mcp.Access"])
+    };
+    let usual_settings = settings(&usual_url)
+        .resource_name("Notes")
+        .optional_scopes(["Notes.Write", "Notes.Share"])
+        .scope_text("Mcp.Access", "Read your notes")
+        .scope_text("Notes.Write", "Write and delete notes in your name");
+
+    println!("USUAL_URL={usual_url}");
+    println!("LONG_URL={long_url}");
+    println!("TENANT_URL={}", tenant.url());
+    println!("TENANT_ID={}", tenant.id());
+    println!("APP_ID={APP}");
+    let usual_app = app(usual_settings)?;
+    let long_app = app(with_long_texts(settings(&long_url)))?;
+    println!("LONG_SCOPES={}", long_scopes().join(","));
+    tokio::select! {
+        served = async { axum::serve(usual, usual_app).await } => served?,
+        served = async { axum::serve(long, long_app).await } => served?,
+        ended = tokio::task::spawn_blocking(wait_for_the_end_of_input) => ended??,
+    }
+    Ok(())
+}
+
+fn app(settings: EntraOAuthProxyBuilder) -> Result<Router, Box<dyn Error>> {
+    Ok(settings.build()?.routes())
+}
+
+fn with_long_texts(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
+    let scopes = long_scopes();
+    let settings = settings
+        .resource_name("The notes, calendars and Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaften of everybody")
+        .optional_scopes(&scopes);
+    scopes.iter().step_by(2).fold(settings, |settings, scope| {
+        settings.scope_text(scope, "In words ".repeat(22))
+    })
+}
+
+fn long_scopes() -> Vec<String> {
+    (1..=12).map(|n| format!("{LONG_SCOPE}.{n}")).collect()
+}
+
+fn wait_for_the_end_of_input() -> std::io::Result<()> {
+    std::io::stdin().read_to_end(&mut Vec::new()).map(drop)
+}
