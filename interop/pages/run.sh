@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 work=$(mktemp -d)
-trap 'exec {hold}>&- || true; rm -rf "$work"' EXIT
+trap '[ -z "${hold:-}" ] || exec {hold}>&-; rm -rf "$work"' EXIT
 screenshots=${ARTIFACTS:-$(mktemp -d -t pages.XXXXXX)}
 mkdir -p "$screenshots"
 
