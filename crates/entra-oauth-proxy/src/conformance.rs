@@ -1,6 +1,7 @@
 //! What every store must do, as a suite: for tests of stores.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +30,9 @@ where
     keeps_what_is_put(store).await;
     gives_to_one_who_takes(store).await;
     swaps_only_what_is_expected(store).await;
+    shows_what_was_answered(store).await;
+    gives_to_one_of_many(store).await;
+    lets_one_of_many_swap(store).await;
     forgets_in_time(store, pass).await;
 }
 
@@ -130,6 +134,73 @@ async fn swaps_only_what_is_expected(store: &dyn Store) {
         Some(value("2")),
         "and was replaced"
     );
+}
+
+/// How many come at once.
+const MANY: usize = 32;
+
+/// All answers to what is asked at once, in order.
+async fn at_once<A: Future>(asked: impl Iterator<Item = A>) -> Vec<A::Output> {
+    let mut answers: Vec<_> = asked.map(|asked| (Box::pin(asked), None)).collect();
+    poll_fn(|context| {
+        for (asked, answer) in answers.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            if let Poll::Ready(answered) = asked.as_mut().poll(context) {
+                *answer = Some(answered);
+            }
+        }
+        match answers.iter().all(|(_, answer)| answer.is_some()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    answers
+        .into_iter()
+        .filter_map(|(_, answer)| answer)
+        .collect()
+}
+
+async fn shows_what_was_answered(store: &dyn Store) {
+    let found = (0..MANY).map(|number| async move {
+        let key = format!("shows/{number}");
+        answered(store.put(&key, Bytes::from(key.clone()), LONG).await);
+        found(store, &key).await
+    });
+    for (number, found) in at_once(found).await.into_iter().enumerate() {
+        let expected = Bytes::from(format!("shows/{number}"));
+        assert_eq!(found, Some(expected), "a write that was answered is seen");
+    }
+}
+
+async fn gives_to_one_of_many(store: &dyn Store) {
+    answered(store.put("take/one", value("1"), LONG).await);
+    let taken = (0..MANY).map(|_| async { answered(store.take("take/one").await) });
+    let taken = at_once(taken).await;
+    assert_eq!(
+        taken.iter().flatten().count(),
+        1,
+        "of many who take one, one gets it"
+    );
+}
+
+async fn lets_one_of_many_swap(store: &dyn Store) {
+    // What is there is replaced, and what is not is made.
+    answered(store.put("swap/replaced", value("before"), LONG).await);
+    for (key, expected) in [
+        ("swap/replaced", Some(value("before"))),
+        ("swap/made", None),
+    ] {
+        let swapped = (0..MANY).map(|number: usize| {
+            let (expected, new) = (expected.clone(), Bytes::from(number.to_string()));
+            async move { answered(store.compare_and_swap(key, expected, new, LONG).await) }
+        });
+        let swapped = at_once(swapped).await;
+        let winners = swapped.iter().filter(|swapped| **swapped).count();
+        assert_eq!(winners, 1, "of many who swap one, one does");
+        let winner = swapped.iter().position(|swapped| *swapped);
+        let expected = winner.map(|number| Bytes::from(number.to_string()));
+        assert_eq!(found(store, key).await, expected, "and it is the winner's");
+    }
 }
 
 async fn forgets_in_time<F, P>(store: &dyn Store, pass: F)

@@ -97,6 +97,7 @@
 //!
 //! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
 //!   service for any server.
+//! - `redb` (default): the [store on disk](DiskStore).
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
@@ -172,6 +173,8 @@ pub use crate::keys::{InvalidKeys, ProxyKeys};
 pub use crate::layer::ProxyLayer;
 pub use crate::proxy::EntraOAuthProxy;
 pub use crate::service::ProxyService;
+#[cfg(feature = "redb")]
+pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use crate::store::{MemoryStore, Store, StoreError, Stored};
 
 /// The README's snippet, compiled.

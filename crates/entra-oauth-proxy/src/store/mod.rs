@@ -1,5 +1,7 @@
 //! Where grants and authorization codes are kept.
 
+#[cfg(feature = "redb")]
+mod disk;
 mod memory;
 mod records;
 
@@ -10,6 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(feature = "redb")]
+pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::Records;
 

@@ -1,5 +1,6 @@
 //! The suite for stores: the store that comes along passes it, and a broken one does not.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,9 @@ enum Fault {
     SwapIgnoresWhatIsExpected,
     SwapNeverSwaps,
     SwapSaysNoAndSwaps,
+    TakeLooksFirst,
+    SwapLooksFirst,
+    PutIsLate,
     NothingEnds,
     EverythingEndsSoon,
     Fails,
@@ -24,6 +28,8 @@ enum Fault {
 struct Broken {
     store: MemoryStore,
     fault: Fault,
+    /// What is written with the next.
+    late: Mutex<Option<(String, Bytes)>>,
 }
 
 impl Broken {
@@ -48,6 +54,13 @@ impl Store for Broken {
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
         match self.fault {
             Fault::PutIsForgotten => Box::pin(async { Ok(()) }),
+            Fault::PutIsLate => Box::pin(async move {
+                let late = self.late.lock().unwrap().replace((key.to_owned(), value));
+                match late {
+                    Some((key, value)) => self.store.put(&key, value, ttl).await,
+                    None => Ok(()),
+                }
+            }),
             Fault::PutKeepsTheFirst => Box::pin(async move {
                 self.store
                     .compare_and_swap(key, None, value, ttl)
@@ -61,6 +74,12 @@ impl Store for Broken {
     fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         match self.fault {
             Fault::TakeLeavesIt => self.store.get(key),
+            Fault::TakeLooksFirst => Box::pin(async move {
+                let found = self.store.get(key).await;
+                tokio::task::yield_now().await;
+                self.store.take(key).await?;
+                found
+            }),
             Fault::TakeFindsNothing => Box::pin(async { Ok(None) }),
             _ => self.store.take(key),
         }
@@ -74,6 +93,14 @@ impl Store for Broken {
         ttl: Duration,
     ) -> Stored<'s, bool> {
         match self.fault {
+            Fault::SwapLooksFirst => Box::pin(async move {
+                let fits = self.store.get(key).await? == expected;
+                tokio::task::yield_now().await;
+                if fits {
+                    self.store.put(key, value, ttl).await?;
+                }
+                Ok(fits)
+            }),
             Fault::SwapNeverSwaps => Box::pin(async { Ok(false) }),
             Fault::SwapIgnoresWhatIsExpected | Fault::SwapSaysNoAndSwaps => Box::pin(async move {
                 let fits = self.store.get(key).await? == expected;
@@ -103,6 +130,9 @@ async fn a_store_with_any_fault_does_not() {
         Fault::SwapIgnoresWhatIsExpected,
         Fault::SwapNeverSwaps,
         Fault::SwapSaysNoAndSwaps,
+        Fault::TakeLooksFirst,
+        Fault::SwapLooksFirst,
+        Fault::PutIsLate,
         Fault::NothingEnds,
         Fault::EverythingEndsSoon,
         Fault::Fails,
@@ -111,6 +141,7 @@ async fn a_store_with_any_fault_does_not() {
             let store = Broken {
                 store: MemoryStore::new(),
                 fault,
+                late: Mutex::default(),
             };
             conformance::check(&store, tokio::time::advance).await;
         });

@@ -7,6 +7,7 @@ mod clients;
 mod conformance;
 mod consent;
 mod discovery;
+mod disk;
 mod hostile;
 mod layer;
 mod logbook;

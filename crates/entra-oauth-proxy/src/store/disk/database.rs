@@ -1,0 +1,254 @@
+//! The tables, and the database that they are in.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, io};
+
+use bytes::Bytes;
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, StorageBackend, Table,
+    TableDefinition, TableHandle as _, WriteTransaction,
+};
+
+/// By key, when a record ends (milliseconds since 1970), and its value.
+const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
+
+/// When records end, and their keys: a sweep looks at nothing that stays.
+const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
+
+/// What redb keeps in memory: little in tests, so that they reach the file.
+const CACHE: usize = match cfg!(test) {
+    true => 128 * 1024,
+    false => 64 * 1024 * 1024,
+};
+
+/// Why nothing is read or written.
+pub(super) type Failed = Box<redb::Error>;
+
+fn failed(error: impl Into<redb::Error>) -> Failed {
+    Box::new(error.into())
+}
+
+/// Why no database can be opened.
+#[derive(Debug)]
+pub(super) enum NotOpened {
+    /// There are tables of something else.
+    Foreign,
+    /// It is damaged in a way for which redb has no answer.
+    Senseless,
+    Failed(Failed),
+}
+
+impl<E: Into<redb::Error>> From<E> for NotOpened {
+    fn from(error: E) -> Self {
+        Self::Failed(failed(error))
+    }
+}
+
+/// A database over the file, until it fails. Another takes its place then.
+pub(super) struct Opened {
+    database: Database,
+    is_over: Arc<AtomicBool>,
+    has_failed: AtomicBool,
+}
+
+impl Opened {
+    /// Opens the database, or makes one. Repairs it if it was not closed.
+    pub(super) fn over(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let turn = Turn {
+            backend: Arc::clone(backend),
+            is_over: Arc::clone(&is_over),
+        };
+        // Of some damage redb panics, in a build with debug assertions.
+        let database = catch_unwind(AssertUnwindSafe(|| {
+            Database::builder()
+                .set_cache_size(CACHE)
+                // Of pages that are damaged it may panic later, when it comes to them.
+                .set_check_integrity_on_open(true)
+                .create_with_backend(turn)
+        }));
+        let database = database.map_err(|_| NotOpened::Senseless)??;
+        let opened = Self {
+            database,
+            is_over,
+            has_failed: AtomicBool::new(false),
+        };
+        let tables: Vec<_> = opened.database.begin_read()?.list_tables()?.collect();
+        let is_ours = |name: &str| name == RECORDS.name() || name == ENDS.name();
+        if tables.iter().any(|table| !is_ours(table.name())) {
+            return Err(NotOpened::Foreign);
+        }
+        if tables.is_empty() {
+            let transaction = opened.database.begin_write()?;
+            Tables::of(&transaction).map_err(NotOpened::Failed)?;
+            transaction.commit()?;
+        }
+        Ok(opened)
+    }
+
+    /// Nothing more is read or written through it.
+    pub(super) fn ends(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_failed(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let records: ReadOnlyTable<_, _> = transaction.open_table(RECORDS).map_err(failed)?;
+        good(&records, key, now)
+    }
+
+    /// When the first record ends.
+    pub(super) fn earliest_end(&self) -> Result<Option<u64>, Failed> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let ends = transaction.open_table(ENDS).map_err(failed)?;
+        let earliest = ends.first().map_err(failed)?;
+        Ok(earliest.map(|(key, _)| key.value().0))
+    }
+
+    /// Writes, durably, whatever `work` says that there is to write.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        // One phase is enough, as nobody chooses the bytes that are written: they are encrypted.
+        let transaction = self.database.begin_write().map_err(failed)?;
+        let mut tables = Tables::of(&transaction)?;
+        let done = work(&mut tables)?;
+        let is_changed = tables.is_changed;
+        drop(tables);
+        match is_changed {
+            true => transaction.commit().map_err(failed)?,
+            false => transaction.abort().map_err(failed)?,
+        }
+        Ok(done)
+    }
+}
+
+/// The value of a record that is not over.
+fn good(
+    records: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    key: &str,
+    now: u64,
+) -> Result<Option<Bytes>, Failed> {
+    let found = records.get(key).map_err(failed)?;
+    Ok(found.and_then(|record| {
+        let (end, value) = record.value();
+        (now < end).then(|| Bytes::copy_from_slice(value))
+    }))
+}
+
+/// The tables in a transaction that writes.
+pub(super) struct Tables<'t> {
+    records: Table<'t, &'static str, (u64, &'static [u8])>,
+    ends: Table<'t, (u64, &'static str), ()>,
+    is_changed: bool,
+}
+
+impl<'t> Tables<'t> {
+    fn of(transaction: &'t WriteTransaction) -> Result<Self, Failed> {
+        Ok(Self {
+            records: transaction.open_table(RECORDS).map_err(failed)?,
+            ends: transaction.open_table(ENDS).map_err(failed)?,
+            is_changed: false,
+        })
+    }
+
+    pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
+        good(&self.records, key, now)
+    }
+
+    pub(super) fn put(&mut self, key: &str, value: &[u8], end: u64) -> Result<(), Failed> {
+        self.is_changed = true;
+        let before = self.records.insert(key, (end, value)).map_err(failed)?;
+        let before = before.map(|record| record.value().0);
+        if before != Some(end) {
+            self.forget_end(before, key)?;
+            self.ends.insert((end, key), ()).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> Result<(), Failed> {
+        let before = self.records.remove(key).map_err(failed)?;
+        let before = before.map(|record| record.value().0);
+        self.is_changed |= before.is_some();
+        self.forget_end(before, key)
+    }
+
+    fn forget_end(&mut self, end: Option<u64>, key: &str) -> Result<(), Failed> {
+        if let Some(end) = end {
+            self.ends.remove((end, key)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes away so many records that are over, at most. Says whether there may be more.
+    pub(super) fn sweep(&mut self, now: u64, most: usize) -> Result<bool, Failed> {
+        let over = ..(now.saturating_add(1), "");
+        let over = self.ends.range::<(u64, &str)>(over).map_err(failed)?;
+        let keys = over.take(most).map(|end| {
+            let (key, _) = end?;
+            Ok(key.value().1.to_owned())
+        });
+        let keys: Result<Vec<String>, redb::StorageError> = keys.collect();
+        let keys = keys.map_err(failed)?;
+        for key in &keys {
+            self.remove(key)?;
+        }
+        Ok(keys.len() == most)
+    }
+}
+
+/// The file in the hands of one database. When that is over, it reaches the file no more, whatever it
+/// may still want to do to it; the file itself stays open, and locked.
+struct Turn {
+    backend: Arc<dyn StorageBackend>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Turn {
+    fn backend(&self) -> io::Result<&dyn StorageBackend> {
+        match self.is_over.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("another database has the file now")),
+            false => Ok(&*self.backend),
+        }
+    }
+}
+
+impl StorageBackend for Turn {
+    fn len(&self) -> io::Result<u64> {
+        self.backend()?.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend()?.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.backend()?.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend()?.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend()?.write(offset, data)
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Turn").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! The file: opened for this process alone, and what is wrong where it cannot be.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+
+use super::database::NotOpened;
+
+/// Why a [`DiskStore`](crate::DiskStore) cannot be opened. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenStoreError {
+    /// The directory of the file does not exist.
+    #[error(
+        "{} does not exist: make it (mkdir -p -m 700), for the user of this process, on a disk that \
+         stays", .directory.display()
+    )]
+    NoDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// There is a directory in place of the file.
+    #[error("{0} is a directory: give a file in it, such as {0}/sign-ins.redb", path.display())]
+    IsDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file or its directory does not let this process in.
+    #[error(
+        "{} may not be read and written by this process: make its user the owner of the file and of \
+         its directory (chown)", .path.display()
+    )]
+    NotPermitted {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is open: in another process, or in this one.
+    #[error(
+        "{} is open already, in another process or here: stop the other, or open it once and clone \
+         the handle; several instances need a store that they share", .path.display()
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file is something else, or damaged.
+    #[error(
+        "{} is no store, or damaged ({reason}): give another file, put a backup in its place, or move \
+         it away, after which everybody signs in again", .path.display()
+    )]
+    NotAStore {
+        /// The path.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The disk is full.
+    #[error("no space is left for {}: make room", .path.display())]
+    Full {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The operating system refused something else.
+    #[error("{} cannot be opened: {source}", .path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+impl OpenStoreError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Self::NotPermitted { path }
+            }
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Self::NotAStore {
+                path,
+                reason: source.to_string(),
+            },
+            _ => Self::Io { path, source },
+        }
+    }
+
+    pub(super) fn of(path: &Path, error: NotOpened) -> Self {
+        let not_a_store = |reason: String| Self::NotAStore {
+            path: path.to_owned(),
+            reason,
+        };
+        let error = match error {
+            NotOpened::Foreign => return not_a_store("it has tables of something else".to_owned()),
+            NotOpened::Senseless => return not_a_store("it makes no sense".to_owned()),
+            NotOpened::Failed(error) => *error,
+        };
+        match error {
+            redb::Error::Io(source) => Self::io(path, source),
+            redb::Error::DatabaseAlreadyOpen => Self::InUse {
+                path: path.to_owned(),
+            },
+            error => not_a_store(error.to_string()),
+        }
+    }
+}
+
+/// The file, locked as long as it is there.
+pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenStoreError> {
+    let file = opened(path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(OpenStoreError::InUse {
+                path: path.to_owned(),
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(OpenStoreError::io(path, error)),
+    }
+    begin_anew_if_unfinished(&file).map_err(|error| OpenStoreError::io(path, error))?;
+    FileBackend::new(file).map_err(|error| OpenStoreError::of(path, error.into()))
+}
+
+fn opened(path: &Path) -> Result<File, OpenStoreError> {
+    if path.is_dir() {
+        return Err(OpenStoreError::IsDirectory {
+            path: path.to_owned(),
+        });
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let is_new = !path.exists();
+    let file = options.open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => OpenStoreError::NoDirectory {
+            directory: directory.to_owned(),
+        },
+        _ => OpenStoreError::io(path, error),
+    })?;
+    if is_new {
+        let synced = sync_directory(directory);
+        synced.map_err(|error| OpenStoreError::io(path, error))?;
+    }
+    Ok(file)
+}
+
+/// So that a new name in it is there after power was lost. Only Unix can, and needs to.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(directory)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
+/// A process that ends while redb makes a file leaves one that redb takes for something else: it
+/// writes its mark at the beginning last. What has no mark has no records.
+fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
+    let mut beginning = [0; 9];
+    let is_unfinished = match file.read_exact(&mut beginning) {
+        Ok(()) => beginning == [0; 9],
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
+        Err(error) => return Err(error),
+    };
+    if is_unfinished {
+        file.set_len(0)?;
+    }
+    file.rewind()
+}

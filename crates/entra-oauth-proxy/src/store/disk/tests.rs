@@ -1,0 +1,346 @@
+//! A disk that is full or fails, and a process that ends at any moment.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// What was done to the file.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(u64, Vec<u8>),
+    Length(u64),
+    Sync,
+}
+
+/// A file in memory, on a disk of limited size, that remembers what was done to it.
+#[derive(Debug)]
+struct Ram {
+    file: Mutex<(Vec<u8>, Vec<Step>)>,
+    space: AtomicU64,
+    reads: AtomicU64,
+}
+
+impl Ram {
+    fn new(content: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self {
+            file: Mutex::new((content, Vec::new())),
+            space: AtomicU64::new(u64::MAX),
+            reads: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    fn take(&self, step: Step) -> io::Result<()> {
+        let end = match &step {
+            Step::Write(offset, data) => offset + data.len() as u64,
+            Step::Length(length) => *length,
+            Step::Sync => 0,
+        };
+        if end > self.space.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut file = self.file.lock().unwrap();
+        step.apply(&mut file.0);
+        file.1.push(step);
+        Ok(())
+    }
+
+    fn steps(&self) -> usize {
+        self.file.lock().unwrap().1.len()
+    }
+}
+
+impl Step {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Self::Write(offset, data) => {
+                let start = usize::try_from(*offset).unwrap();
+                let end = start + data.len();
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[start..end].copy_from_slice(data);
+            }
+            Self::Length(length) => content.resize(usize::try_from(*length).unwrap(), 0),
+            Self::Sync => {}
+        }
+    }
+}
+
+impl StorageBackend for Ram {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.lock().unwrap().0.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.reads.load(Ordering::SeqCst) == 0 {
+            return Err(io::Error::other("a bad sector"));
+        }
+        let file = self.file.lock().unwrap();
+        let start = usize::try_from(offset).unwrap();
+        let part = file.0.get(start..start + out.len());
+        out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.take(Step::Length(length))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.take(Step::Sync)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.take(Step::Write(offset, data.to_vec()))
+    }
+}
+
+fn opened(ram: &Arc<Ram>) -> Result<DiskStore, OpenStoreError> {
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
+        let mut writer = Writer::new(disk);
+        writer.patience = Duration::ZERO;
+        writer
+    })
+}
+
+fn value(number: usize) -> Bytes {
+    Bytes::from(vec![u8::try_from(number % 251).unwrap(); 3_000])
+}
+
+async fn put(store: &DiskStore, number: usize) -> Result<(), StoreError> {
+    store
+        .put(&format!("grant/{number}"), value(number), HOUR)
+        .await
+}
+
+async fn get(store: &DiskStore, number: usize) -> Option<Bytes> {
+    store.get(&format!("grant/{number}")).await.unwrap()
+}
+
+#[tokio::test]
+async fn on_a_full_disk_writes_are_refused_and_reads_go_on_and_all_is_well_with_space_again() {
+    let ram = Ram::new(Vec::new());
+    let store = opened(&ram).unwrap();
+    for number in 0..20 {
+        put(&store, number).await.unwrap();
+    }
+    let length = StorageBackend::len(&*ram).unwrap();
+    ram.space.store(length, Ordering::SeqCst);
+    let mut written = 20;
+    let error = loop {
+        match put(&store, written).await {
+            Ok(()) => written += 1,
+            Err(error) => break error.to_string(),
+        }
+        assert!(written < 10_000, "it never was full");
+    };
+    assert_eq!(
+        error,
+        "the store does not answer: no space is left for sign-ins.redb: make room, and it goes on by \
+         itself"
+    );
+    for _ in 0..5 {
+        assert!(put(&store, written).await.is_err());
+        for number in 0..written {
+            assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
+        }
+    }
+    ram.space.store(u64::MAX, Ordering::SeqCst);
+    for number in written..written + 20 {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
+    let store = opened(&ram).unwrap();
+    for number in 0..written + 20 {
+        assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_from_the_beginning_is_named() {
+    let ram = Ram::new(Vec::new());
+    ram.space.store(4_096, Ordering::SeqCst);
+    let error = opened(&ram).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no space is left for sign-ins.redb: make room"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_an_error_until_it_can() {
+    let ram = Ram::new(Vec::new());
+    let store = opened(&ram).unwrap();
+    for number in 0..200 {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
+    // Most of it is in memory no more.
+    let store = opened(&ram).unwrap();
+    ram.reads.store(0, Ordering::SeqCst);
+    let mut errors = Vec::new();
+    for number in 0..200 {
+        errors.extend(store.get(&format!("grant/{number}")).await.err());
+    }
+    let error = errors.first().expect("an error").to_string();
+    assert!(error.contains("sign-ins.redb cannot be read"), "{error}");
+    assert!(put(&store, 200).await.is_err());
+    ram.reads.store(u64::MAX, Ordering::SeqCst);
+    put(&store, 200).await.unwrap();
+    for number in 0..=200 {
+        assert_eq!(get(&store, number).await, Some(value(number)));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_read_recovers_too() {
+    let (ram, store, _) = writer_with_clock();
+    for number in 0..200 {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
+        let mut writer = Writer::new(disk);
+        (writer.idle, writer.patience) = (Duration::from_millis(1), Duration::ZERO);
+        writer
+    });
+    let store = store.unwrap();
+    ram.reads.store(0, Ordering::SeqCst);
+    let mut failed = None;
+    for number in 0..200 {
+        let found = store.get(&format!("grant/{number}")).await;
+        failed = failed.or(found.is_err().then_some(number));
+    }
+    let failed = format!("grant/{}", failed.expect("an error"));
+    ram.reads.store(u64::MAX, Ordering::SeqCst);
+    // Nobody writes. Its thread opens it again.
+    while store.get(&failed).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whatever is written in a moment of dying, in whichever order: what was answered is there.
+#[tokio::test]
+async fn a_process_may_end_and_power_be_lost_at_any_moment() {
+    let ram = Ram::new(Vec::new());
+    let store = opened(&ram).unwrap();
+    let mut answered = Vec::new();
+    for number in 0..40 {
+        put(&store, number).await.unwrap();
+        answered.push((ram.steps(), number + 1));
+    }
+    drop(store);
+    let steps = ram.file.lock().unwrap().1.clone();
+    // From where the file has its mark: what is before that is tested with a file.
+    let first = answered[0].0;
+    let (mut killed, mut synced, mut unsynced) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    for (index, step) in steps.iter().enumerate() {
+        step.apply(&mut killed);
+        unsynced.push(step);
+        if let Step::Sync = step {
+            unsynced.drain(..).for_each(|step| step.apply(&mut synced));
+        }
+        if index < first || index % 7 > 0 {
+            continue;
+        }
+        let expected = answered.iter().filter(|(at, _)| *at <= index + 1).count();
+        let mut lost = synced.clone();
+        for step in &unsynced {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if seed >> 63 == 0 {
+                step.apply(&mut lost);
+            }
+        }
+        for content in [&killed, &lost] {
+            let store = opened(&Ram::new(content.clone()));
+            let store = store.unwrap_or_else(|error| panic!("{index}: {error}"));
+            for number in 0..expected {
+                assert_eq!(get(&store, number).await, Some(value(number)), "{index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
+    let ram = Ram::new(Vec::new());
+    drop(opened(&ram).unwrap());
+    let content = ram.file.lock().unwrap().0.clone();
+    for index in (0..content.len()).step_by(97) {
+        let mut damaged = content.clone();
+        damaged[index] ^= 0x55;
+        drop(opened(&Ram::new(damaged)));
+    }
+    for length in [1, 9, 320, 4_096, content.len() / 2] {
+        let error = opened(&Ram::new(content[..length].to_vec())).unwrap_err();
+        assert!(
+            matches!(error, OpenStoreError::NotAStore { .. }),
+            "{length}: {error}"
+        );
+    }
+}
+
+/// A writer that nobody sends anything to, and its clock.
+fn writer_with_clock() -> (Arc<Ram>, DiskStore, Arc<AtomicU64>) {
+    let ram = Ram::new(Vec::new());
+    let clock = Arc::new(AtomicU64::new(1_000));
+    let of_store = Arc::clone(&clock);
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    let store = DiskStore::options()
+        .clock(move || UNIX_EPOCH + Duration::from_secs(of_store.load(Ordering::SeqCst)))
+        .over(Path::new("sign-ins.redb"), backend, |disk| {
+            let mut writer = Writer::new(disk);
+            writer.idle = Duration::from_millis(1);
+            writer
+        });
+    (ram, store.unwrap(), clock)
+}
+
+#[tokio::test]
+async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
+    let (_, store, clock) = writer_with_clock();
+    for number in 0..300 {
+        let ttl = Duration::from_secs(60);
+        store
+            .put(&format!("code/{number}"), Bytes::new(), ttl)
+            .await
+            .unwrap();
+    }
+    put(&store, 1).await.unwrap();
+    clock.fetch_add(60, Ordering::SeqCst);
+    // Its thread does it, in portions.
+    let disk = &store.inner.disk;
+    while disk.read(Opened::earliest_end).unwrap() < Some(1_001_000 + 60_000) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(get(&store, 1).await, Some(value(1)));
+}
+
+#[tokio::test]
+async fn a_file_does_not_grow_by_records_that_are_over() {
+    let (ram, store, clock) = writer_with_clock();
+    let mut lengths = Vec::new();
+    for round in 0..30 {
+        for number in 0..50 {
+            let key = format!("code/{round}/{number}");
+            store
+                .put(&key, value(number), Duration::from_secs(1))
+                .await
+                .unwrap();
+        }
+        clock.fetch_add(1, Ordering::SeqCst);
+        lengths.push(StorageBackend::len(&*ram).unwrap());
+    }
+    // All of them would be 4.5 MB.
+    assert!(
+        lengths.iter().all(|length| *length < 1_000_000),
+        "{lengths:?}"
+    );
+}

@@ -1,0 +1,219 @@
+//! The thread that writes: all who wait at once, in one transaction.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::database::{Failed, NotOpened, Opened, Tables};
+use super::{Disk, StoreError, millis};
+
+/// What is to be done to a record.
+pub(super) struct Operation {
+    pub(super) key: Box<str>,
+    pub(super) task: Task,
+    pub(super) answer: oneshot::Sender<Result<Answer, StoreError>>,
+    /// Given back when it is answered.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+pub(super) enum Task {
+    Put {
+        value: Bytes,
+        ttl: Duration,
+    },
+    Take,
+    Swap {
+        expected: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    },
+}
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Answer {
+    pub(super) taken: Option<Bytes>,
+    pub(super) is_swapped: bool,
+}
+
+pub(super) struct Writer {
+    disk: Arc<Disk>,
+    /// How long it waits for work before it looks whether records are over.
+    pub(super) idle: Duration,
+    /// How long it waits before it opens the database again that failed.
+    pub(super) patience: Duration,
+    /// Whether there may be records that are over.
+    has_to_sweep: bool,
+    /// When the database was last opened again, or was to be.
+    opened_again_at: Option<Instant>,
+    /// What was wrong last.
+    reason: String,
+}
+
+impl Writer {
+    /// The most operations in one transaction.
+    const BATCH: usize = 512;
+
+    /// The most records that are swept out in one transaction, beside two for each operation.
+    const PORTION: usize = 64;
+
+    pub(super) fn new(disk: Arc<Disk>) -> Self {
+        Self {
+            disk,
+            idle: Duration::from_secs(1),
+            patience: Duration::from_secs(1),
+            has_to_sweep: true,
+            opened_again_at: None,
+            reason: String::new(),
+        }
+    }
+
+    /// Ends when nobody is there who could send anything, after all that was sent.
+    pub(super) fn run(mut self, operations: &Receiver<Operation>) {
+        loop {
+            let wait = match self.has_to_sweep {
+                true => Duration::ZERO,
+                false => self.idle,
+            };
+            let mut batch = Vec::new();
+            match operations.recv_timeout(wait) {
+                Ok(operation) => batch.push(operation),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            batch.extend(operations.try_iter().take(Self::BATCH - batch.len()));
+            if batch.is_empty() && !self.has_to_sweep && !self.has_work() {
+                continue;
+            }
+            self.carry_out(batch);
+        }
+    }
+
+    /// Whether there is something to do though nobody asks for anything.
+    fn has_work(&self) -> bool {
+        let opened = self.disk.opened();
+        let earliest = opened.earliest_end();
+        opened.is_failed()
+            || earliest.map_or(true, |end| end.is_some_and(|end| end <= self.disk.now()))
+    }
+
+    fn carry_out(&mut self, batch: Vec<Operation>) {
+        let done = self.write(&batch);
+        let mut reason = None;
+        let answers = done.unwrap_or_else(|text| {
+            reason = Some(text);
+            Vec::new()
+        });
+        let mut answers = answers.into_iter();
+        for operation in batch {
+            let answer = match (answers.next(), &reason) {
+                (Some(answer), _) => Ok(answer),
+                (None, reason) => Err(StoreError::new(reason.clone().unwrap_or_default())),
+            };
+            // Whoever asked may be gone.
+            let _ = operation.answer.send(answer);
+        }
+    }
+
+    /// All of it, or why none of it.
+    fn write(&mut self, batch: &[Operation]) -> Result<Vec<Answer>, String> {
+        self.open_again_if_failed()?;
+        let now = self.disk.now();
+        let most = Self::PORTION + 2 * batch.len();
+        let opened = self.disk.opened();
+        let done = opened.write(|tables| {
+            let answers = batch.iter().map(|operation| operation.apply(tables, now));
+            let answers = answers.collect::<Result<Vec<_>, _>>()?;
+            Ok((answers, tables.sweep(now, most)?))
+        });
+        match done {
+            Ok((answers, is_more)) => {
+                self.has_to_sweep = is_more;
+                Ok(answers)
+            }
+            Err(error) => {
+                // After an error redb neither reads nor writes before it is opened again.
+                opened.has_failed();
+                drop(opened);
+                self.has_to_sweep = false;
+                let text = self.text(&error);
+                tracing::error!(
+                    error = text,
+                    "the store cannot write: sign-ins and refreshes wait"
+                );
+                self.reason.clone_from(&text);
+                // So that reads go on.
+                let _ = self.open_again_if_failed();
+                Err(text)
+            }
+        }
+    }
+
+    /// Opens the database again, but not all the time: it is looked through then.
+    fn open_again_if_failed(&mut self) -> Result<(), String> {
+        if !self.disk.opened().is_failed() {
+            return Ok(());
+        }
+        if self
+            .opened_again_at
+            .is_some_and(|at| at.elapsed() < self.patience)
+        {
+            return Err(self.reason.clone());
+        }
+        let before = self.disk.opened();
+        before.ends();
+        let opened = Opened::over(&self.disk.backend);
+        drop(before);
+        self.opened_again_at = Some(Instant::now());
+        let opened = opened.map_err(|error| {
+            self.reason = match error {
+                NotOpened::Failed(error) => self.text(&error),
+                NotOpened::Foreign | NotOpened::Senseless => {
+                    format!("{} is no store any more", self.disk.path.display())
+                }
+            };
+            self.reason.clone()
+        })?;
+        self.disk.replace(opened);
+        tracing::info!(path = %self.disk.path.display(), "the store was opened again");
+        Ok(())
+    }
+
+    fn text(&self, error: &Failed) -> String {
+        let path = self.disk.path.display();
+        match &**error {
+            redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
+                format!("no space is left for {path}: make room, and it goes on by itself")
+            }
+            error => format!("{path} cannot be written: {error}"),
+        }
+    }
+}
+
+impl Operation {
+    fn apply(&self, tables: &mut Tables<'_>, now: u64) -> Result<Answer, Failed> {
+        let mut answer = Answer::default();
+        let end = |ttl: &Duration| now.saturating_add(millis(*ttl));
+        match &self.task {
+            Task::Put { value, ttl } => tables.put(&self.key, value, end(ttl))?,
+            Task::Take => {
+                answer.taken = tables.get(&self.key, now)?;
+                tables.remove(&self.key)?;
+            }
+            Task::Swap {
+                expected,
+                value,
+                ttl,
+            } => {
+                answer.is_swapped = tables.get(&self.key, now)? == *expected;
+                if answer.is_swapped {
+                    tables.put(&self.key, value, end(ttl))?;
+                }
+            }
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,286 @@
+//! The store on disk: what it keeps, and what is said where it cannot be opened.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use entra_oauth_proxy::{DiskStore, OpenStoreError, Store, conformance};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A directory of the test's own, gone with it.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new(test: &str) -> Self {
+        let name = format!("entra-oauth-proxy {} {test}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("sign-ins.redb")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[track_caller]
+fn refused(path: &Path) -> OpenStoreError {
+    DiskStore::open(path).expect_err("it was opened")
+}
+
+#[tokio::test]
+async fn the_store_on_disk_conforms() {
+    let directory = Directory::new("conforms");
+    let clock = Arc::new(AtomicU64::new(1_000));
+    let of_store = Arc::clone(&clock);
+    let store = DiskStore::options()
+        .clock(move || UNIX_EPOCH + Duration::from_secs(of_store.load(Ordering::SeqCst)))
+        .open(directory.file())
+        .unwrap();
+    let pass = |span: Duration| {
+        clock.fetch_add(span.as_secs(), Ordering::SeqCst);
+        std::future::ready(())
+    };
+    conformance::check(&store, pass).await;
+}
+
+#[tokio::test]
+async fn records_are_there_after_a_restart_and_end_by_the_wall_clock() {
+    let directory = Directory::new("restart");
+    let at = |seconds: u64| {
+        DiskStore::options()
+            .clock(move || UNIX_EPOCH + Duration::from_secs(seconds))
+            .open(directory.file())
+            .unwrap()
+    };
+    let store = at(1_000);
+    store.put("grant/a", "1".into(), HOUR).await.unwrap();
+    drop(store);
+    let store = at(1_000 + 3_599);
+    assert_eq!(store.get("grant/a").await.unwrap(), Some("1".into()));
+    drop(store);
+    let store = at(1_000 + 3_600);
+    assert_eq!(store.get("grant/a").await.unwrap(), None);
+    drop(store);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_done_though_nobody_waits_for_the_answer() {
+    let directory = Directory::new("dropped");
+    let store = DiskStore::open(directory.file()).unwrap();
+    for number in 0..50 {
+        let key = format!("grant/{number}");
+        let mut put = store.put(&key, "1".into(), HOUR);
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(put.as_mut().poll(context).is_ready())
+        });
+        // It is with the writer now, and the client hangs up.
+        polled.await;
+    }
+    // Whoever lets the last handle go waits.
+    drop(store);
+    let store = DiskStore::open(directory.file()).unwrap();
+    for number in 0..50 {
+        let found = store.get(&format!("grant/{number}")).await.unwrap();
+        assert_eq!(found, Some("1".into()), "{number}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_missing_is_named_with_the_remedy() {
+    let directory = Directory::new("missing");
+    let error = refused(&directory.path().join("var/sign-ins.redb"));
+    assert!(matches!(error, OpenStoreError::NoDirectory { .. }));
+    let text = error.to_string();
+    assert!(text.contains("var does not exist: make it"), "{text}");
+}
+
+#[test]
+fn a_directory_in_place_of_the_file_is_named_with_the_remedy() {
+    let directory = Directory::new("is a directory");
+    let error = refused(directory.path());
+    assert!(matches!(error, OpenStoreError::IsDirectory { .. }));
+    assert!(error.to_string().contains("sign-ins.redb"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_may_not_be_read_is_named_with_the_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new("permission");
+    drop(DiskStore::open(directory.file()).unwrap());
+    let closed = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(directory.file(), closed).unwrap();
+    // Root may do anything.
+    if std::fs::File::open(directory.file()).is_ok() {
+        return;
+    }
+    let error = refused(&directory.file());
+    assert!(matches!(error, OpenStoreError::NotPermitted { .. }));
+    assert!(error.to_string().contains("chown"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_owner_alone_can_read_a_new_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new("mode");
+    drop(DiskStore::open(directory.file()).unwrap());
+    let mode = std::fs::metadata(directory.file()).unwrap().permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_that_is_something_else_is_left_alone() {
+    let directory = Directory::new("something else");
+    for content in [&b"x"[..], &[b'#'; 40], &[7; 100_000]] {
+        std::fs::write(directory.file(), content).unwrap();
+        let error = refused(&directory.file());
+        assert!(matches!(error, OpenStoreError::NotAStore { .. }), "{error}");
+        assert!(error.to_string().contains("move it away"), "{error}");
+        assert_eq!(std::fs::read(directory.file()).unwrap(), content);
+    }
+    // An empty one is one to begin with.
+    std::fs::write(directory.file(), b"").unwrap();
+    drop(DiskStore::open(directory.file()).unwrap());
+}
+
+#[test]
+fn a_database_of_another_application_is_left_alone() {
+    let directory = Directory::new("another application");
+    let theirs = redb::Database::create(directory.file()).unwrap();
+    let transaction = theirs.begin_write().unwrap();
+    let table: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("theirs");
+    transaction.open_table(table).unwrap();
+    transaction.commit().unwrap();
+    drop(theirs);
+    let error = refused(&directory.file());
+    assert!(error.to_string().contains("something else"), "{error}");
+}
+
+#[tokio::test]
+async fn a_process_that_ended_while_it_made_the_file_is_no_harm() {
+    let directory = Directory::new("unfinished");
+    // Without its mark, which comes last.
+    std::fs::write(directory.file(), [0; 70_000]).unwrap();
+    let store = DiskStore::open(directory.file()).unwrap();
+    store.put("grant/a", "1".into(), HOUR).await.unwrap();
+}
+
+#[test]
+fn a_second_handle_on_the_file_is_refused_until_the_first_is_gone() {
+    let directory = Directory::new("second");
+    let store = DiskStore::open(directory.file()).unwrap();
+    let clone = store.clone();
+    drop(store);
+    let error = refused(&directory.file());
+    assert!(matches!(error, OpenStoreError::InUse { .. }));
+    assert!(error.to_string().contains("is open already"), "{error}");
+    drop(clone);
+    drop(DiskStore::open(directory.file()).unwrap());
+}
+
+const FILE: &str = "ENTRA_OAUTH_PROXY_TEST_FILE";
+
+fn child(file: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args([
+            "disk::child_that_writes_until_it_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_kill_9() {
+    const ROUNDS: usize = 6;
+    let directory = Directory::new("kill");
+    let mut answered = Vec::new();
+    for round in 1..=ROUNDS {
+        let mut child = child(&directory.file()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut seen = 0;
+        // At another moment each time.
+        while seen < 37 * round {
+            let line = lines.next().expect("the child goes on").unwrap();
+            if let Some(number) = line.strip_prefix("answered ") {
+                answered.push(number.to_owned());
+                seen += 1;
+            }
+        }
+        if round == 1 {
+            let error = refused(&directory.file());
+            assert!(matches!(error, OpenStoreError::InUse { .. }), "{error}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What it said before it died.
+        for line in lines {
+            // The last one may be cut off.
+            let line = line.unwrap();
+            let number = line.strip_prefix("answered ");
+            answered.extend(
+                number
+                    .filter(|number| number.ends_with('.'))
+                    .map(str::to_owned),
+            );
+        }
+        let store = DiskStore::open(directory.file()).unwrap();
+        for number in &answered {
+            let number = number.trim_end_matches('.');
+            let found = store.get(&format!("grant/{number}")).await.unwrap();
+            assert_eq!(found, Some(content(number)), "round {round}");
+        }
+    }
+}
+
+/// What is found is what was written, whole.
+fn content(number: &str) -> Bytes {
+    Bytes::from(number.repeat(700))
+}
+
+#[ignore = "the child of another test"]
+#[tokio::test]
+async fn child_that_writes_until_it_is_killed() {
+    let file = std::env::var_os(FILE).expect("the file");
+    let store = DiskStore::open(Path::new(&file)).unwrap();
+    let tasks = (0..8).map(|task| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for index in 0.. {
+                let number = format!("{}-{task}-{index}", std::process::id());
+                let key = format!("grant/{number}");
+                let value = content(&number);
+                store.put(&key, value, HOUR).await.unwrap();
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "answered {number}.").unwrap();
+                out.flush().unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
