@@ -31,7 +31,8 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraOAuthProxyBuilder {
-    /// Checks the settings and makes the [`EntraOAuthProxy`]. Needs no runtime and asks nobody.
+    /// Checks the settings, opens the [directory](Self::data_directory) if one is set, and makes the
+    /// [`EntraOAuthProxy`]. Needs no runtime and asks nobody.
     ///
     /// # Errors
     /// Every problem with the settings at once.
@@ -52,11 +53,16 @@ impl EntraOAuthProxyBuilder {
                     .to_owned(),
             ));
         }
+        #[cfg(feature = "redb")]
+        self.open_data_directory(&mut problems);
+        let kept = self.kept();
         let proxy_keys = self.keys.take().unwrap_or_else(ProxyKeys::generate);
         if proxy_keys.is_generated() && self.store.outlives_the_process() {
             problems.push((
                 "keys".to_owned(),
-                "not set, and the store outlives this process or is shared: what is made under keys                  that are made at each start could not be read by the next; good is                  ProxyKeys::from_env(\"ENTRA_PROXY_KEYS\")? with keys of: openssl rand -base64 32"
+                "not set, and the store outlives this process or is shared: what is made under keys \
+                 that are made at each start could not be read by the next; good is \
+                 ProxyKeys::from_env(\"ENTRA_PROXY_KEYS\")? with keys of: openssl rand -base64 32"
                     .to_owned(),
             ));
         }
@@ -148,7 +154,7 @@ impl EntraOAuthProxyBuilder {
             lifetimes: self.lifetimes,
             pass_through: self.pass_through,
         };
-        announce(&engine, &proxy_keys);
+        announce(&engine, &proxy_keys, &kept);
         metrics::describe();
         Ok(EntraOAuthProxy {
             inner: Arc::new(Inner {
@@ -170,6 +176,24 @@ impl EntraOAuthProxyBuilder {
                 work: Work::default(),
             }),
         })
+    }
+
+    /// Where sign-ins and keys are kept, for the log.
+    fn kept(&self) -> (String, String) {
+        let file = |name: &str| {
+            let directory = self.data_directory.as_ref();
+            directory.map(|directory| directory.join(name).display().to_string())
+        };
+        let sign_ins = file("sign-ins.redb").unwrap_or_else(|| match self.has_store {
+            true => "in the store that was set".to_owned(),
+            false => "in memory, until the end of this process".to_owned(),
+        });
+        let keys = match (&self.keys, file("keys")) {
+            (_, Some(file)) if self.has_kept_keys => file,
+            (Some(_), _) => "set".to_owned(),
+            (None, _) => "made now, until the end of this process".to_owned(),
+        };
+        (sign_ins, keys)
     }
 
     fn checked_public_url(&self, problems: &mut Problems) -> Option<Urls> {
@@ -507,7 +531,7 @@ fn in_words(tenancy: &Tenancy) -> String {
     }
 }
 
-fn announce(engine: &Engine, keys: &ProxyKeys) {
+fn announce(engine: &Engine, keys: &ProxyKeys, (sign_ins, in_keys): &(String, String)) {
     tracing::info!(
         issuer = engine.urls.public,
         resource = engine.resource.url,
@@ -517,13 +541,15 @@ fn announce(engine: &Engine, keys: &ProxyKeys) {
         registration = engine.clients.registration,
         fixed_clients = engine.clients.fixed.len(),
         pass_through = engine.pass_through,
+        sign_ins,
+        keys = in_keys,
         "clients sign in through this server"
     );
     if keys.is_generated() {
         tracing::warn!(
             "no keys are set, so some were made: at the next start every client registers and every \
-             user signs in again, and a second instance would not know them; set keys(..), with keys \
-             of: openssl rand -base64 32"
+             user signs in again, and a second instance would not know them; set data_directory(..), \
+             which keeps them, or keys(..), with keys of: openssl rand -base64 32"
         );
     }
 }

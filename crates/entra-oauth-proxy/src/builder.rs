@@ -1,6 +1,7 @@
 //! The settings of a proxy.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -36,6 +37,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`resource_name`](Self::resource_name) | the resource's host |
 /// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
 /// | [`store`](Self::store) | [`MemoryStore`]: likewise |
+/// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
 /// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`fixed_client`](Self::fixed_client) | none |
@@ -66,6 +68,10 @@ pub struct EntraOAuthProxyBuilder {
     pub(crate) additional_scopes: Vec<String>,
     pub(crate) keys: Option<ProxyKeys>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) has_store: bool,
+    pub(crate) data_directory: Option<PathBuf>,
+    /// The keys are the directory's.
+    pub(crate) has_kept_keys: bool,
     pub(crate) allow_list: Option<Vec<String>>,
     pub(crate) registration: bool,
     pub(crate) fixed_clients: Vec<FixedClient>,
@@ -118,6 +124,9 @@ impl EntraOAuthProxyBuilder {
             additional_scopes: Vec::new(),
             keys: None,
             store: Arc::new(MemoryStore::new()),
+            has_store: false,
+            data_directory: None,
+            has_kept_keys: false,
             allow_list: None,
             registration: true,
             fixed_clients: Vec::new(),
@@ -238,7 +247,7 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// The keys of this server. Set them where there is more than one instance, and where clients are
-    /// to stay signed in over a restart.
+    /// to stay signed in over a restart and no [directory](Self::data_directory) keeps them.
     pub fn keys(mut self, keys: ProxyKeys) -> Self {
         self.keys = Some(keys);
         self
@@ -248,6 +257,24 @@ impl EntraOAuthProxyBuilder {
     /// [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Arc::new(store);
+        self.has_store = true;
+        self
+    }
+
+    /// The directory in which a single instance keeps what it must not lose, so that nobody signs in
+    /// again after a restart: grants and codes in `sign-ins.redb` (see
+    /// [`DiskStore`](crate::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
+    /// made at the first start. Whoever has both can read the sign-ins: a backup is as secret as they
+    /// are. It must be there, on a disk that stays, with this process's user as its owner, and no
+    /// other process uses it at the same time.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().data_directory("/var/lib/mcp");
+    /// ```
+    #[cfg(feature = "redb")]
+    pub fn data_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_directory = Some(path.into());
         self
     }
 

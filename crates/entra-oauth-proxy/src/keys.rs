@@ -92,6 +92,22 @@ impl ProxyKeys {
         }
     }
 
+    /// Keys that are there again at the next start.
+    #[cfg(feature = "redb")]
+    pub(crate) fn kept(self) -> Self {
+        Self {
+            is_generated: false,
+            ..self
+        }
+    }
+
+    /// As [`from_base64`](Self::from_base64) reads it: a secret.
+    #[cfg(feature = "redb")]
+    pub(crate) fn to_base64(&self) -> String {
+        let roots = self.roots.iter().map(|root| STANDARD.encode(root));
+        roots.collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn is_generated(&self) -> bool {
         self.is_generated
     }

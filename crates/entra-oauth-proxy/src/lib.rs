@@ -72,6 +72,11 @@
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
 //! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
 //!
+//! The store is in memory, and the keys are made at the start, unless it is set otherwise. A single
+//! instance keeps both in a [directory](EntraOAuthProxyBuilder::data_directory), and nobody notices its
+//! restarts, or that it was killed. Several instances have a [store](EntraOAuthProxyBuilder::store) that
+//! they share, and [keys](EntraOAuthProxyBuilder::keys).
+//!
 //! What leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), by [keys](ProxyKeys)
 //! of its own for each purpose.
 //!
@@ -97,7 +102,8 @@
 //!
 //! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
 //!   service for any server.
-//! - `redb` (default): the [store on disk](DiskStore).
+//! - `redb` (default): the [store on disk](DiskStore), and the
+//!   [directory](EntraOAuthProxyBuilder::data_directory) for it and for the keys.
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
@@ -124,6 +130,8 @@ mod client;
 pub mod conformance;
 mod consent;
 mod cookie;
+#[cfg(feature = "redb")]
+mod data_directory;
 mod engine;
 mod error;
 mod grant;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 #[cfg(feature = "redb")]
+pub(crate) use self::disk::sync_directory;
+#[cfg(feature = "redb")]
 pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::Records;

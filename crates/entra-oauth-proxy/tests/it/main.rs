@@ -6,6 +6,7 @@ mod callback;
 mod clients;
 mod conformance;
 mod consent;
+mod data_directory;
 mod discovery;
 mod disk;
 mod hostile;

@@ -107,6 +107,14 @@ impl Opened {
         good(&records, key, now)
     }
 
+    /// When the last record ends.
+    pub(super) fn latest_end(&self) -> Result<Option<u64>, Failed> {
+        let transaction = self.database.begin_read().map_err(failed)?;
+        let ends = transaction.open_table(ENDS).map_err(failed)?;
+        let latest = ends.last().map_err(failed)?;
+        Ok(latest.map(|(key, _)| key.value().0))
+    }
+
     /// When the first record ends.
     pub(super) fn earliest_end(&self) -> Result<Option<u64>, Failed> {
         let transaction = self.database.begin_read().map_err(failed)?;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::database::{Failed, Opened};
 pub use self::open::OpenStoreError;
+pub(crate) use self::open::sync_directory;
 use self::writer::{Answer, Operation, Task, Writer};
 use super::{Store, StoreError, Stored};
 
@@ -86,6 +87,13 @@ impl DiskStore {
         DiskStoreOptions {
             clock: Arc::new(SystemTime::now),
         }
+    }
+
+    /// Whether no record is good.
+    pub(crate) fn is_empty(&self) -> Result<bool, StoreError> {
+        let disk = &self.inner.disk;
+        let latest = disk.read(Opened::latest_end)?;
+        Ok(latest.is_none_or(|latest| latest <= disk.now()))
     }
 
     /// Hands it to the writer. From when it is accepted it is carried out, whether or not anybody waits

@@ -153,7 +153,7 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
 }
 
 /// So that a new name in it is there after power was lost. Only Unix can, and needs to.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     match cfg!(unix) {
         true => File::open(directory)?.sync_all(),
         false => Ok(()),

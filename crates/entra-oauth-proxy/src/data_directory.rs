@@ -1,0 +1,102 @@
+//! The directory in which a single instance keeps what it must not lose: sign-ins, and its keys.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::builder::EntraOAuthProxyBuilder;
+use crate::keys::ProxyKeys;
+use crate::store::{DiskStore, sync_directory};
+
+const SETTING: &str = "data_directory";
+const SIGN_INS: &str = "sign-ins.redb";
+const KEYS: &str = "keys";
+
+impl EntraOAuthProxyBuilder {
+    /// Sets store and keys by what is in the directory, if one is set. What is wrong is added to the
+    /// problems.
+    pub(crate) fn open_data_directory(&mut self, problems: &mut Vec<(String, String)>) {
+        let Some(directory) = self.data_directory.clone() else {
+            return;
+        };
+        let mut problem = |text: String| problems.push((SETTING.to_owned(), text));
+        if self.has_store {
+            problem("there is a store(..) as well; set one of them".to_owned());
+            return;
+        }
+        // The store first: whoever has it is alone here.
+        let clock = Arc::clone(&self.clock);
+        let opened = DiskStore::options()
+            .clock(move || clock())
+            .open(directory.join(SIGN_INS));
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => return problem(error.to_string()),
+        };
+        if self.keys.is_none() {
+            match kept_keys(&directory, &store) {
+                Ok(keys) => {
+                    self.keys = Some(keys);
+                    self.has_kept_keys = true;
+                }
+                Err(text) => return problem(text),
+            }
+        }
+        self.store = Arc::new(store);
+    }
+}
+
+/// The keys in the directory. They are made if nothing was ever made under any.
+fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
+    let path = directory.join(KEYS);
+    let shown = path.display();
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => format!(
+            "{shown} may not be read and written by this process: make its user the owner of the file \
+             and of its directory (chown)"
+        ),
+        _ => format!("{shown} cannot be read or written: {error}"),
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
+            format!(
+                "{shown} has not the keys that were kept in it ({error}): put back what was in it. \
+                 Without them nothing that was made before can be read; to begin anew, take away this \
+                 file and {SIGN_INS} beside it, and everybody registers and signs in again"
+            )
+        }),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(format!(
+            "{shown} is no text: put back what was in it"
+        )),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        Err(_) => {
+            if !store.is_empty().map_err(|error| error.to_string())? {
+                return Err(format!(
+                    "{shown} is missing, and {SIGN_INS} beside it has sign-ins that cannot be read \
+                     without it: put it back, or set keys(..) if they are elsewhere; to begin anew, \
+                     delete {SIGN_INS}, and everybody signs in again"
+                ));
+            }
+            let keys = ProxyKeys::generate().kept();
+            keep(directory, &keys).map_err(failed)?;
+            Ok(keys)
+        }
+    }
+}
+
+/// Writes the keys: under their name they are there whole, or not at all.
+fn keep(directory: &Path, keys: &ProxyKeys) -> io::Result<()> {
+    let unfinished = directory.join("keys.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file: File = options.open(&unfinished)?;
+    file.write_all(format!("{}\n", keys.to_base64()).as_bytes())?;
+    file.sync_all()?;
+    drop(file);
+    // Nobody else is here who could have made one meanwhile: the store is locked.
+    fs::rename(&unfinished, directory.join(KEYS))?;
+    sync_directory(directory)
+}

@@ -1,0 +1,153 @@
+//! The directory that a single instance keeps its sign-ins and keys in.
+
+use std::path::Path;
+
+use entra_oauth_proxy::{BuildError, EntraOAuthProxyBuilder, MemoryStore, ProxyKeys};
+use http::StatusCode;
+
+use crate::disk::Directory;
+use crate::logbook::Logbook;
+use crate::support::{Stage, settings, tenant};
+
+/// What is said of the setting.
+async fn problem(change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder) -> String {
+    let tenant = tenant().start().await.unwrap();
+    let error: BuildError = change(settings(&tenant)).build().unwrap_err();
+    let problems: Vec<_> = error.problems().collect();
+    assert_eq!(problems.len(), 1, "{error}");
+    assert_eq!(problems[0].0, "data_directory");
+    problems[0].1.to_owned()
+}
+
+fn in_directory(path: &Path) -> impl Fn(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
+    move |settings| settings.data_directory(path)
+}
+
+#[tokio::test]
+async fn a_client_and_its_user_stay_signed_in_over_a_restart() {
+    let directory = Directory::new("over a restart");
+    let mut stage = Stage::with(in_directory(directory.path())).await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let Stage { tenant, proxy } = stage;
+    drop(proxy);
+    let proxy = settings(&tenant)
+        .data_directory(directory.path())
+        .build()
+        .unwrap();
+    stage = Stage { tenant, proxy };
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+    // The client's registration is good, too.
+    stage.sign_in(&client, "grace").await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_owner_alone_can_read_the_keys() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new("mode of keys");
+    let _stage = Stage::with(in_directory(directory.path())).await;
+    let keys = directory.path().join("keys");
+    let mode = std::fs::metadata(&keys).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = std::fs::read_to_string(keys).unwrap();
+    assert!(ProxyKeys::from_base64(&text).is_ok());
+    let mut names: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["keys", "sign-ins.redb"]);
+}
+
+#[tokio::test]
+async fn keys_that_are_set_are_used_and_none_are_made() {
+    let directory = Directory::new("keys set");
+    let keys = ProxyKeys::generate();
+    let change =
+        |settings: EntraOAuthProxyBuilder| settings.keys(keys).data_directory(directory.path());
+    let _stage = Stage::with(change).await;
+    assert!(!directory.path().join("keys").exists());
+}
+
+#[tokio::test]
+async fn a_second_process_is_kept_out_before_it_makes_keys() {
+    let directory = Directory::new("second process");
+    let _stage = Stage::with(in_directory(directory.path())).await;
+    std::fs::remove_file(directory.path().join("keys")).unwrap();
+    let text = problem(in_directory(directory.path())).await;
+    assert!(text.contains("is open already"), "{text}");
+    assert!(!directory.path().join("keys").exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_missing_is_a_problem_of_the_setting() {
+    let directory = Directory::new("no directory");
+    let text = problem(in_directory(&directory.path().join("missing"))).await;
+    assert!(text.contains("missing does not exist: make it"), "{text}");
+}
+
+#[tokio::test]
+async fn another_store_beside_the_directory_is_a_problem_and_nothing_is_made() {
+    let directory = Directory::new("two stores");
+    let path = directory.path();
+    let both =
+        |settings: EntraOAuthProxyBuilder| settings.store(MemoryStore::new()).data_directory(path);
+    let text = problem(both).await;
+    assert!(text.contains("store(..)"), "{text}");
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_are_never_replaced() {
+    let directory = Directory::new("malformed keys");
+    let keys = directory.path().join("keys");
+    for content in [&b""[..], b"secret\n", &[0xff; 44]] {
+        std::fs::write(&keys, content).unwrap();
+        let text = problem(in_directory(directory.path())).await;
+        assert!(text.contains("put back what was in it"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+        assert_eq!(std::fs::read(&keys).unwrap(), content);
+    }
+    std::fs::remove_file(&keys).unwrap();
+    std::fs::create_dir(&keys).unwrap();
+    let text = problem(in_directory(directory.path())).await;
+    assert!(text.contains("keys cannot be read"), "{text}");
+}
+
+#[tokio::test]
+async fn sign_ins_without_their_keys_are_a_problem_and_no_keys_are_made() {
+    let directory = Directory::new("lost keys");
+    let stage = Stage::with(in_directory(directory.path())).await;
+    let client = stage.client().await;
+    stage.sign_in(&client, "ada").await;
+    let Stage { tenant, proxy } = stage;
+    drop(proxy);
+    let keys = directory.path().join("keys");
+    std::fs::remove_file(&keys).unwrap();
+    let again = || settings(&tenant).data_directory(directory.path()).build();
+    let text = again().unwrap_err().to_string();
+    assert!(text.contains("keys is missing"), "{text}");
+    assert!(text.contains("delete sign-ins.redb"), "{text}");
+    assert!(!keys.exists());
+    // As it says.
+    std::fs::remove_file(directory.file()).unwrap();
+    assert!(again().is_ok());
+    assert!(keys.exists());
+}
+
+#[tokio::test]
+async fn it_is_said_where_everything_is_kept() {
+    let directory = Directory::new("said");
+    let logbook = Logbook::begin();
+    let _stage = Stage::with(in_directory(directory.path())).await;
+    let said = logbook.text();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    assert!(said.contains(&file("sign-ins.redb")), "{said}");
+    assert!(said.contains(&file("keys")), "{said}");
+    assert!(!said.contains("no keys are set"), "{said}");
+    let keys = std::fs::read_to_string(file("keys")).unwrap();
+    assert!(!said.contains(keys.trim()));
+}
