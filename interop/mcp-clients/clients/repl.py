@@ -1,0 +1,52 @@
+"""What the clients in Python have in common: they are told what to do line by line, see `play.py`."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+MCP_URL = os.environ["MCP_URL"]
+
+
+async def obey(call, tokens_and_client_id):
+    """`call` calls the tool; `tokens_and_client_id` looks into the client's own storage."""
+    while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        try:
+            if command == "call":
+                said = await call()
+            elif command == "an hour passes":
+                said = let_an_hour_pass()
+            elif command == "revoke":
+                said = revoke(*await tokens_and_client_id())
+            else:
+                raise ValueError(command)
+            print("ok", said, flush=True)
+        except Exception as error:
+            print("failed", "; ".join(leaves(error)).replace("\n", " "), flush=True)
+
+
+def leaves(error):
+    """Groups of exceptions say nothing themselves."""
+    inner = getattr(error, "exceptions", [])
+    return [leaf for each in inner for leaf in leaves(each)] or [f"{type(error).__name__}: {error}"]
+
+
+def let_an_hour_pass():
+    """On the clock by which this process tells whether a token is over."""
+    before = time.time
+    time.time = lambda: before() + 66 * 60
+    return ""
+
+
+def revoke(tokens, client_id):
+    """RFC 7009, for which neither client has a function."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    origin = MCP_URL.removesuffix("/mcp")
+    with opener.open(f"{origin}/.well-known/oauth-authorization-server", timeout=30) as answer:
+        endpoint = json.load(answer)["revocation_endpoint"]
+    form = urllib.parse.urlencode({"token": tokens.refresh_token, "client_id": client_id})
+    with opener.open(endpoint, form.encode(), timeout=30) as answer:
+        return answer.status

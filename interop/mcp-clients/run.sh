@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs MCP clients that others wrote through the proxy: each signs in, calls a tool, refreshes and is
+# refused after revocation. Node 22 comes with the packages for Python, whatever the machine has.
+# usage: run.sh [CLIENT...], such as rmcp, mcp, fastmcp, mcp-typescript
+set -euo pipefail
+cd "$(dirname "$0")"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cargo build --locked -q -p interop-mcp-clients
+target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+
+python3 -m venv "$work/venv"
+PATH=$work/venv/bin:$PATH
+export PYTHONDONTWRITEBYTECODE=1
+pip install --quiet --disable-pip-version-check -r requirements.txt
+cp package.json package-lock.json clients/typescript_sdk.mjs "$work"
+(cd "$work" && npm ci --silent --no-audit --no-fund)
+
+python play.py "$target/debug" "$work/node_modules" "$@"
