@@ -15,6 +15,7 @@ use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
+use crate::limits::Gate;
 use crate::metrics;
 use crate::proxy::{Documents, EntraOAuthProxy, Inner};
 use crate::redirect_uri::{AllowList, RedirectUri};
@@ -45,6 +46,8 @@ impl EntraOAuthProxyBuilder {
         let allow_list = self.checked_allow_list(&mut problems);
         self.check_fixed_clients(&allow_list, &mut problems);
         self.check_lifetimes(&mut problems);
+        let of_limits = self.limits.problems().into_iter();
+        problems.extend(of_limits.map(|text| ("limits".to_owned(), text)));
         if !self.has_credential {
             problems.push((
                 "credential".to_owned(),
@@ -166,6 +169,7 @@ impl EntraOAuthProxyBuilder {
                 required,
                 resource_metadata,
                 clock: self.clock,
+                gate: Gate::new(&self.limits),
                 // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
                 // code once.
                 arrivals: Cache::builder()

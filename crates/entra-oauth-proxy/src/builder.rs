@@ -15,6 +15,7 @@ use tower_service::Service;
 use crate::client::FixedClient;
 use crate::engine::Lifetimes;
 use crate::keys::ProxyKeys;
+use crate::limits::Limits;
 use crate::store::{MemoryStore, Store};
 
 /// Settings of an [`EntraOAuthProxy`](crate::EntraOAuthProxy); begin with
@@ -50,6 +51,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`pass_through`](Self::pass_through) | off: tokens of this server's own |
 /// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
 /// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
+/// | [`limits`](Self::limits) | [`Limits::default`] |
 /// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
@@ -80,6 +82,7 @@ pub struct EntraOAuthProxyBuilder {
     pub(crate) pass_through: bool,
     pub(crate) requires_resource: bool,
     pub(crate) accepts_parents: bool,
+    pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -141,6 +144,7 @@ impl EntraOAuthProxyBuilder {
             pass_through: false,
             requires_resource: false,
             accepts_parents: false,
+            limits: Limits::default(),
             clock: Arc::new(SystemTime::now),
         }
     }
@@ -364,6 +368,12 @@ impl EntraOAuthProxyBuilder {
     /// A client may name the resource by a parent path on the same origin, as some do by mistake.
     pub fn accept_parent_resource(mut self) -> Self {
         self.accepts_parents = true;
+        self
+    }
+
+    /// How much is asked of Entra at a time: see [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 

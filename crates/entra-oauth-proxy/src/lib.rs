@@ -32,6 +32,8 @@
 //!
 //! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
 //!
+//! Limits: [operations]
+//!
 //! Why it builds on no other engine: [the decision](engine_of_our_own)
 //!
 //! # The way of a sign-in
@@ -117,7 +119,7 @@
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
 // `signing_in`, `granting` and `refreshing` do what it decides, with the store and Entra; `running`
-// sees to it that it is done to its end; `service` is HTTP.
+// sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 mod answer;
 mod authorize;
 #[cfg(feature = "axum")]
@@ -138,6 +140,7 @@ mod grant;
 mod granting;
 mod keys;
 mod layer;
+mod limits;
 mod metadata;
 mod metrics;
 mod observe;
@@ -170,6 +173,9 @@ pub mod by_hand {}
 #[doc = include_str!("../docs/engine.md")]
 pub mod engine_of_our_own {}
 
+#[doc = include_str!("../docs/operations.md")]
+pub mod operations {}
+
 pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
 /// The Layer's own crate.
 pub use tower_entra_auth;
@@ -179,6 +185,7 @@ pub use crate::builder::{EntraOAuthProxyBuilder, Prompt};
 pub use crate::client::FixedClient;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
 pub use crate::layer::ProxyLayer;
+pub use crate::limits::Limits;
 pub use crate::proxy::EntraOAuthProxy;
 pub use crate::service::ProxyService;
 #[cfg(feature = "redb")]

@@ -17,6 +17,7 @@ use crate::builder::EntraOAuthProxyBuilder;
 use crate::engine::Engine;
 use crate::error::OAuthError;
 use crate::layer::ProxyLayer;
+use crate::limits::Gate;
 use crate::refreshing::Refreshes;
 use crate::running::Work;
 use crate::signing_in::Arrival;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) documents: Documents,
     pub(crate) resource_metadata: ResourceMetadata,
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    pub(crate) gate: Gate,
     /// What the sign-ins that came back from Entra came to, by the hash of their nonce.
     pub(crate) arrivals: Cache<String, Arrival>,
     pub(crate) refreshes: Refreshes,

@@ -199,7 +199,8 @@ impl Inner {
         let names = self.engine.scopes.known(&grant.names);
         let asked = self.engine.scopes.to_redeem(&names);
         let request = TokenRequest::refresh_token(refresh_token, asked);
-        let tokens = match self.ask("refresh_token", request).await {
+        let renewed = self.gate.renewing.call(self.ask("refresh_token", request));
+        let tokens = match renewed.await.map_err(NotRenewed::Later)? {
             Ok(tokens) => tokens,
             Err(error) => {
                 let told = refused_tokens(&error);

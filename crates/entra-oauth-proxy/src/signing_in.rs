@@ -158,7 +158,8 @@ impl Inner {
         now: u64,
     ) -> Result<String, Failure> {
         let sign_in = &arrived.sign_in;
-        let tokens = self.tokens_of(sign_in, returned).await.map_err(|error| {
+        let redeemed = self.gate.redeeming.call(self.tokens_of(sign_in, returned));
+        let tokens = redeemed.await?.map_err(|error| {
             let demanded = error.claims().filter(|_| !sign_in.claims.is_demanded());
             match demanded {
                 Some(claims) => Failure::Demanded(claims.to_owned()),

@@ -9,6 +9,7 @@ mod consent;
 mod data_directory;
 mod discovery;
 mod disk;
+mod floods;
 mod hostile;
 mod layer;
 mod logbook;
