@@ -15,7 +15,7 @@ use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
-use crate::limits::Gate;
+use crate::limits::{Gate, TrustedProxies};
 use crate::metrics;
 use crate::proxy::{Documents, EntraOAuthProxy, Inner};
 use crate::redirect_uri::{AllowList, RedirectUri};
@@ -46,8 +46,7 @@ impl EntraOAuthProxyBuilder {
         let allow_list = self.checked_allow_list(&mut problems);
         self.check_fixed_clients(&allow_list, &mut problems);
         self.check_lifetimes(&mut problems);
-        let of_limits = self.limits.problems().into_iter();
-        problems.extend(of_limits.map(|text| ("limits".to_owned(), text)));
+        let trusted_proxies = self.checked_limits(&mut problems);
         if !self.has_credential {
             problems.push((
                 "credential".to_owned(),
@@ -169,7 +168,7 @@ impl EntraOAuthProxyBuilder {
                 required,
                 resource_metadata,
                 clock: self.clock,
-                gate: Gate::new(&self.limits),
+                gate: Gate::new(&self.limits, trusted_proxies),
                 // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
                 // code once.
                 arrivals: Cache::builder()
@@ -373,6 +372,18 @@ impl EntraOAuthProxyBuilder {
                     .to_owned(),
             );
         }
+    }
+
+    fn checked_limits(&self, problems: &mut Problems) -> TrustedProxies {
+        let of_limits = self.limits.problems().into_iter();
+        problems.extend(of_limits.map(|text| ("limits".to_owned(), text)));
+        let (proxies, wrong) = TrustedProxies::parse(&self.trusted_proxies);
+        problems.extend(
+            wrong
+                .into_iter()
+                .map(|text| ("trusted_proxies".to_owned(), text)),
+        );
+        proxies
     }
 
     fn check_lifetimes(&self, problems: &mut Problems) {

@@ -52,6 +52,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
 /// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
 /// | [`limits`](Self::limits) | [`Limits::default`] |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
 /// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
@@ -83,6 +84,7 @@ pub struct EntraOAuthProxyBuilder {
     pub(crate) requires_resource: bool,
     pub(crate) accepts_parents: bool,
     pub(crate) limits: Limits,
+    pub(crate) trusted_proxies: Vec<String>,
     pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -145,6 +147,7 @@ impl EntraOAuthProxyBuilder {
             requires_resource: false,
             accepts_parents: false,
             limits: Limits::default(),
+            trusted_proxies: Vec::new(),
             clock: Arc::new(SystemTime::now),
         }
     }
@@ -371,9 +374,29 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How much is asked of Entra at a time: see [`Limits`].
+    /// How often one address may ask, and how much is asked of Entra at a time: see [`Limits`].
+    ///
+    /// The address is what the server says of the connection, so it must say it: axum's does where it is
+    /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see
+    /// [`ProxyService`](crate::ProxyService). Behind a reverse proxy, name that by
+    /// [`trusted_proxies`](Self::trusted_proxies).
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The reverse proxies before this server, by address (`192.0.2.7`) or network (`10.0.0.0/8`,
+    /// `fd00::/8`): a request that one of them sends counts for the client that it names in
+    /// `X-Forwarded-For`. Several calls add up. `Forwarded` and `X-Forwarded-Host` are not read.
+    ///
+    /// A proxy must add the address of whoever asks it at the end of that header, or write the header
+    /// anew, as all do by default; and nobody else may be in these networks.
+    pub fn trusted_proxies<S: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.trusted_proxies
+            .extend(proxies.into_iter().map(Into::into));
         self
     }
 

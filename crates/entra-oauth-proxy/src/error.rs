@@ -32,6 +32,8 @@ pub(crate) enum Code {
     RequestUriNotSupported,
     ServerError,
     TemporarilyUnavailable,
+    /// Said in the same word, as OAuth has none of its own.
+    TooManyRequests,
     UnsupportedGrantType,
     UnsupportedResponseType,
     UnsupportedTokenType,
@@ -51,7 +53,7 @@ impl Code {
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::ServerError => "server_error",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::TemporarilyUnavailable | Self::TooManyRequests => "temporarily_unavailable",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
             Self::UnsupportedTokenType => "unsupported_token_type",
@@ -64,6 +66,7 @@ impl Code {
         match self {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::ServerError | Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -32,7 +32,7 @@
 //!
 //! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
 //!
-//! Limits: [operations]
+//! Limits, and a reverse proxy before it: [operations]
 //!
 //! Why it builds on no other engine: [the decision](engine_of_our_own)
 //!
@@ -99,6 +99,7 @@
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
+//! | too many requests of one address | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
 //!
 //! # Features
 //!

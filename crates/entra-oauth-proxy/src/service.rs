@@ -21,6 +21,7 @@ use crate::answer::{
 use crate::consent::opened_by_itself;
 use crate::cookie::Cookies;
 use crate::error::{Code, OAuthError};
+use crate::limits::Group;
 use crate::observe;
 use crate::proxy::EntraOAuthProxy;
 use crate::registration;
@@ -29,8 +30,12 @@ use crate::sign_out::signed_out_page;
 /// Answers the endpoints of the proxy, and 404 elsewhere; made by
 /// [`EntraOAuthProxy::service`](EntraOAuthProxy::service) and its neighbours.
 ///
-/// It looks at the path, the method, cookies and the form; never at `Host` or any header of a proxy on
-/// the way.
+/// It looks at the path, the method, cookies and the form; never at `Host`, and at `X-Forwarded-For`
+/// only where a [proxy on the way](crate::EntraOAuthProxyBuilder::trusted_proxies) is trusted.
+///
+/// By which address a request came, it finds in its extensions: a [`SocketAddr`](std::net::SocketAddr),
+/// or axum's `ConnectInfo` of one (feature `axum`). Without, no [limit](crate::Limits) by address can
+/// count.
 #[derive(Clone)]
 pub struct ProxyService {
     proxy: EntraOAuthProxy,
@@ -113,6 +118,18 @@ impl Endpoint {
             self,
             Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata
         )
+    }
+
+    /// With which others its requests are counted, if they are.
+    const fn group(self) -> Option<Group> {
+        match self {
+            Self::Register => Some(Group::Registration),
+            Self::Authorize | Self::Consent | Self::Callback | Self::SignOut | Self::SignedOut => {
+                Some(Group::SignIn)
+            }
+            Self::Token | Self::Revoke => Some(Group::Token),
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata => None,
+        }
     }
 
     /// Whether scripts of any origin may use it.
@@ -247,6 +264,10 @@ impl EntraOAuthProxy {
         let inner = &self.inner;
         let methods = endpoint.methods();
         let (head, body) = request.into_parts();
+        let refusal = |group| inner.gate.refusal(group, &head);
+        if let Some(refused) = endpoint.group().and_then(refusal) {
+            return refused;
+        }
         let query = head.uri.query().unwrap_or_default();
         let cookies = || Cookies::of(&inner.engine.urls, &head.headers);
         match (endpoint, &head.method) {

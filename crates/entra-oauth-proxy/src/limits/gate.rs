@@ -1,21 +1,141 @@
-//! The limits, at work.
+//! Where requests are let through, or told to wait.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::request::Parts;
+use http::{Method, StatusCode};
 
 use super::Limits;
+use super::address::{TrustedProxies, counted};
+use super::bucket::{Buckets, Rate};
 use super::bulkhead::Bulkhead;
+use super::log::RefusalLog;
+use crate::answer::{Answer, oauth_error, set};
+use crate::error::{Code, OAuthError};
+use crate::page::{Obstacle, error_page};
 
-/// What stands before Entra.
+/// Endpoints that are counted together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Group {
+    Registration,
+    /// What browsers come to on the way of a sign-in.
+    SignIn,
+    Token,
+}
+
+/// The limits, at work.
 pub(crate) struct Gate {
+    registrations: Option<Limit>,
+    sign_ins: Option<Limit>,
+    token_requests: Option<Limit>,
+    proxies: TrustedProxies,
+    has_warned: AtomicBool,
     /// Calls to Entra that redeem a code.
     pub(crate) redeeming: Bulkhead,
     /// Calls to Entra that renew tokens. Apart from the others: codes come from anybody.
     pub(crate) renewing: Bulkhead,
 }
 
+/// Buckets, by their name in the log.
+struct Limit {
+    name: &'static str,
+    buckets: Buckets,
+    refused: RefusalLog,
+}
+
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, proxies: TrustedProxies) -> Self {
+        let limit = |name, rate: Option<Rate>| {
+            rate.map(|rate| Limit {
+                name,
+                buckets: Buckets::new(rate),
+                refused: RefusalLog::default(),
+            })
+        };
         Self {
+            registrations: limit("registrations_per_address", limits.registrations),
+            sign_ins: limit("sign_ins_per_address", limits.sign_ins),
+            token_requests: limit("token_requests_per_address", limits.token_requests),
+            proxies,
+            has_warned: AtomicBool::new(false),
             redeeming: Bulkhead::new("sign-ins", limits.entra_calls),
             renewing: Bulkhead::new("renewals", limits.entra_calls),
         }
     }
+
+    /// The answer to a request from an address that has come too often: before anything of it is read.
+    pub(crate) fn refusal(&self, group: Group, head: &Parts) -> Option<Answer> {
+        let limit = match group {
+            Group::Registration => &self.registrations,
+            Group::SignIn => &self.sign_ins,
+            Group::Token => &self.token_requests,
+        };
+        let limit = limit.as_ref().filter(|_| head.method != Method::OPTIONS)?;
+        let Some(origin) = self.proxies.origin(head) else {
+            self.warn_of_no_address();
+            return None;
+        };
+        let wait = limit.buckets.take(counted(origin.address)).err()?;
+        limit.warn(origin.address, origin.is_disputed);
+        Some(match group {
+            Group::SignIn => page(wait),
+            Group::Registration | Group::Token => oauth_error(&too_many(wait)),
+        })
+    }
+
+    fn warn_of_no_address(&self) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "nothing says from which address requests come, so none is limited by it; serve with \
+                 into_make_service_with_connect_info::<SocketAddr>(), put a std::net::SocketAddr into \
+                 the extensions of each request, or set limits(Limits::none())"
+            );
+        }
+    }
+}
+
+impl Limit {
+    fn warn(&self, address: IpAddr, is_disputed: bool) {
+        let limit = self.name;
+        tracing::debug!(limit, %address, "a request came too soon");
+        let Some(count) = self.refused.due() else {
+            return;
+        };
+        let remedy = is_disputed.then_some(
+            "X-Forwarded-For names other addresses; if that is a reverse proxy's word, name the proxy \
+             by trusted_proxies(..): without, all who come through it count as one",
+        );
+        tracing::warn!(limit, count, remedy, "requests are told to wait");
+    }
+}
+
+/// In whole seconds, after which there is a token.
+fn whole_seconds(wait: Duration) -> Duration {
+    let is_more = wait.subsec_nanos() > 0;
+    Duration::from_secs(wait.as_secs().saturating_add(is_more.into()))
+}
+
+fn too_many(wait: Duration) -> OAuthError {
+    OAuthError {
+        retry_after: Some(whole_seconds(wait)),
+        ..OAuthError::new(
+            Code::TooManyRequests,
+            "too many requests; try again after the seconds that Retry-After says",
+        )
+    }
+}
+
+fn page(wait: Duration) -> Answer {
+    let mut answer = error_page(&Obstacle {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        title: "Too many sign-ins at the moment",
+        what_to_do: "Many come from your network just now. Wait a minute, then load this page again: \
+                     your sign-in goes on from here.",
+    });
+    let seconds = whole_seconds(wait).as_secs().max(1).to_string();
+    set(&mut answer, RETRY_AFTER, &seconds);
+    answer
 }

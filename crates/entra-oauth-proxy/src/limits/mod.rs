@@ -1,17 +1,41 @@
-//! How much is asked of Entra at a time.
+//! How much one address may ask for, and how much is asked of Entra at a time.
 //!
-//! [`Limits`] are the settings, and [`bulkheads`](bulkhead) what they come to.
+//! [`Limits`] are the settings. [`gate`] lets requests through or not: by [buckets](bucket) for
+//! [addresses](address), and by [bulkheads](bulkhead) before Entra.
 
+mod address;
+mod bucket;
 mod bulkhead;
 mod gate;
 mod log;
 
-pub(crate) use self::gate::Gate;
+pub(crate) use self::address::TrustedProxies;
+pub(crate) use self::gate::{Gate, Group};
 
-/// How many calls to Entra there are at a time; for
-/// [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
+use self::bucket::Rate;
+
+/// How often one address may ask, and how many calls to Entra there are
+/// at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
+///
+/// ```
+/// use entra_oauth_proxy::{EntraOAuthProxy, Limits};
+///
+/// let settings = EntraOAuthProxy::builder()
+///     .limits(Limits::default().registrations_per_address(20, 10))
+///     .trusted_proxies(["10.0.0.0/8"]);
+/// ```
+///
+/// What each is for, and what a client is told: [Limits](crate::operations#limits).
 ///
 /// # Defaults
+///
+/// Requests at once, and requests a minute from then on:
+///
+/// | setting | what is counted | at once | a minute |
+/// |---|---|---|---|
+/// | [`registrations_per_address`](Self::registrations_per_address) | `/register` | 200 | 120 |
+/// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: three make a sign-in | 600 | 600 |
+/// | [`token_requests_per_address`](Self::token_requests_per_address) | `/token` and `/revoke` | 1 000 | 3 000 |
 ///
 /// | setting | default |
 /// |---|---|
@@ -19,19 +43,58 @@ pub(crate) use self::gate::Gate;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "they count once they are given to the builder"]
 pub struct Limits {
+    registrations: Option<Rate>,
+    sign_ins: Option<Rate>,
+    token_requests: Option<Rate>,
     entra_calls: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            entra_calls: Self::ENTRA_CALLS,
-        }
+        Self::none()
+            .registrations_per_address(200, 120)
+            .sign_ins_per_address(600, 600)
+            .token_requests_per_address(1_000, 3_000)
     }
 }
 
 impl Limits {
     const ENTRA_CALLS: usize = 64;
+
+    /// No limit by address: for a server behind something that has them. Those that
+    /// are set after this count. The calls to Entra at a time stay limited.
+    pub fn none() -> Self {
+        Self {
+            registrations: None,
+            sign_ins: None,
+            token_requests: None,
+            entra_calls: Self::ENTRA_CALLS,
+        }
+    }
+
+    /// How often clients may be registered from one address: `burst` at once, `per_minute` from then
+    /// on; each 1 to 1 000 000.
+    ///
+    /// An address is an IPv4 address or an IPv6 network of 64 bits, here as below.
+    pub fn registrations_per_address(mut self, burst: u32, per_minute: u32) -> Self {
+        self.registrations = Some(Rate { burst, per_minute });
+        self
+    }
+
+    /// How many requests of browsers on the way of a sign-in there may be from one address: `burst` at
+    /// once, `per_minute` from then on; each 1 to 1 000 000. Three make a sign-in.
+    pub fn sign_ins_per_address(mut self, burst: u32, per_minute: u32) -> Self {
+        self.sign_ins = Some(Rate { burst, per_minute });
+        self
+    }
+
+    /// How many requests for tokens, and to revoke them, there may be from one address: `burst` at
+    /// once, `per_minute` from then on; each 1 to 1 000 000. A hosted client has few addresses for all
+    /// its users.
+    pub fn token_requests_per_address(mut self, burst: u32, per_minute: u32) -> Self {
+        self.token_requests = Some(Rate { burst, per_minute });
+        self
+    }
 
     /// How many calls to Entra there may be at a time: 1 to 10 000, for sign-ins and, apart from them,
     /// for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
@@ -43,7 +106,35 @@ impl Limits {
 
     /// What is wrong with them.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let good = Self::default();
+        let rates = [
+            (
+                "registrations_per_address",
+                self.registrations,
+                good.registrations,
+            ),
+            ("sign_ins_per_address", self.sign_ins, good.sign_ins),
+            (
+                "token_requests_per_address",
+                self.token_requests,
+                good.token_requests,
+            ),
+        ];
+        let is_wrong = |rate: &Rate| {
+            let is_good = |number: u32| (1..=1_000_000).contains(&number);
+            !is_good(rate.burst) || !is_good(rate.per_minute)
+        };
+        let mut problems: Vec<String> = rates
+            .into_iter()
+            .filter_map(|(setting, rate, good)| {
+                let (rate, good) = (rate.filter(is_wrong)?, good?);
+                Some(format!(
+                    "{setting}({}, {}) is not of two numbers from 1 to 1000000; good is \
+                     {setting}({}, {})",
+                    rate.burst, rate.per_minute, good.burst, good.per_minute
+                ))
+            })
+            .collect();
         if !(1..=10_000).contains(&self.entra_calls) {
             problems.push(format!(
                 "entra_calls({}) is not from 1 to 10000; good is entra_calls({})",

@@ -3,12 +3,88 @@
 use std::time::Duration;
 
 use entra_oauth_proxy::Limits;
+use http::StatusCode;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use crate::limits::{address, from, registration, wait};
 use crate::logbook::Logbook;
 use crate::refresh::token_of;
-use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, settings, tenant};
+use crate::support::{
+    Browser, Client, HOUR, REDIRECT, Reply, Stage, parameter, post, settings, tenant,
+};
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_registrations_a_minute_are_not_noticed_by_anybody_else() {
+    let stage = Stage::new().await;
+    let (hostile, honest) = (address("192.0.2.66"), address("192.0.2.1"));
+    let mut tokens: Option<(Client, Value)> = None;
+    let mut registered = 0;
+    for round in 0..10_000 {
+        let reply = stage.send(from(hostile, registration())).await;
+        registered += u32::from(reply.status == StatusCode::CREATED);
+        stage.tenant.advance(Duration::from_millis(6)).await;
+        if round % 1_000 == 500 {
+            let (client, token) = match tokens.take() {
+                None => signs_in(&stage).await,
+                Some((client, token)) => (client, token),
+            };
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", token.as_str().unwrap()),
+                ("client_id", &client.id),
+            ];
+            let refreshed = stage.send(from(honest, post("/token", &form, &[]))).await;
+            tokens = Some((client, token_of(refreshed).await));
+        }
+    }
+    // What passes in a minute, and no more.
+    assert!((310..=321).contains(&registered), "{registered}");
+
+    async fn signs_in(stage: &Stage) -> (Client, Value) {
+        let honest = address("192.0.2.1");
+        let registered = stage.send(from(honest, registration())).await;
+        assert_eq!(registered.status, StatusCode::CREATED);
+        let client = Client {
+            id: registered.json()["client_id"].as_str().unwrap().to_owned(),
+            secret: None,
+            redirect_uri: REDIRECT.to_owned(),
+        };
+        let code = Browser::at(stage, honest).code(&client, "ada", &[]).await;
+        let form = client.redemption(&code);
+        let redeemed = stage.send(from(honest, post("/token", &form, &[]))).await;
+        let token = token_of(redeemed).await;
+        (client, token)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guessing_verifiers_costs_the_client_of_the_code_nothing() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let (hostile, honest) = (address("192.0.2.66"), address("192.0.2.1"));
+    let mut told_to_wait = 0;
+    for guess in 0..3_000 {
+        let verifier = format!("{guess:0>43}");
+        let mut form = client.redemption(&code);
+        for (name, value) in &mut form {
+            if *name == "code_verifier" {
+                *value = &verifier;
+            }
+        }
+        let reply = stage.send(from(hostile, post("/token", &form, &[]))).await;
+        match wait(&reply) {
+            Some(_) => told_to_wait += 1,
+            None => assert_eq!(reply.error(), (400, "invalid_grant".to_owned())),
+        }
+    }
+    assert_eq!(told_to_wait, 2_000);
+    let form = client.redemption(&code);
+    let redeemed = stage.send(from(honest, post("/token", &form, &[]))).await;
+    token_of(redeemed).await;
+}
 
 /// A browser that stands before the proxy with what Entra gave it.
 async fn returning<'s>(stage: &'s Stage, client: &Client) -> (Browser<'s>, String) {

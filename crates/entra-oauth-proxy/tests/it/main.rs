@@ -12,6 +12,7 @@ mod disk;
 mod floods;
 mod hostile;
 mod layer;
+mod limits;
 mod logbook;
 mod logs;
 mod observability;

@@ -1,5 +1,6 @@
 //! What the tests share: a tenant, a proxy before it, a client and a browser.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -197,6 +198,8 @@ impl Client {
 /// A browser: it keeps cookies, and goes where it is told.
 pub(crate) struct Browser<'s> {
     stage: &'s Stage,
+    /// From where its requests come, if the server says it.
+    peer: Option<SocketAddr>,
     pub(crate) cookies: Vec<(String, String)>,
 }
 
@@ -204,7 +207,16 @@ impl<'s> Browser<'s> {
     pub(crate) fn new(stage: &'s Stage) -> Self {
         Self {
             stage,
+            peer: None,
             cookies: Vec::new(),
+        }
+    }
+
+    /// One at this address.
+    pub(crate) fn at(stage: &'s Stage, peer: SocketAddr) -> Self {
+        Self {
+            peer: Some(peer),
+            ..Self::new(stage)
         }
     }
 
@@ -238,7 +250,11 @@ impl<'s> Browser<'s> {
         if !cookies.is_empty() {
             headers.push((COOKIE.as_str(), &cookies));
         }
-        let reply = self.stage.send(request(method, path, &headers, body)).await;
+        let mut request = request(method, path, &headers, body);
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        let reply = self.stage.send(request).await;
         for cookie in reply.cookies() {
             let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
             self.cookies.retain(|(other, _)| other != name);
