@@ -374,7 +374,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How often one address may ask, and how much is asked of Entra at a time: see [`Limits`].
+    /// How often one address, one client and one sign-in may ask: see [`Limits`].
     ///
     /// The address is what the server says of the connection, so it must say it: axum's does where it is
     /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see

@@ -54,6 +54,7 @@ impl Inner {
             CodeRecord::Fresh(fresh) => fresh,
             CodeRecord::Used { grant, .. } => return Err(self.used_again(grant).await),
         };
+        self.gate.admit(&requested.client.hash, None)?;
         let grant = Grant::new(fresh, &self.engine, now);
         let id = new_grant_id();
         observe::grant(&id);

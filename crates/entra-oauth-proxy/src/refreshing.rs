@@ -104,15 +104,19 @@ impl Inner {
         let turn = self.refreshes.of(id);
         let troubles = turn.troubles();
         let _turn = turn.taken.lock().await;
-        for _ in 0..MOST_ROUNDS {
+        for round in 0..MOST_ROUNDS {
             let mut served = Served::Held;
             let found = self.records.get::<Grant>(&key).await;
             let found = found.map_err(|error| down(&error))?.ok_or_else(over)?;
             let mut grant = found.value.clone();
-            match self
+            let rotation = self
                 .engine
-                .rotation(&grant, token, &requested.client, came)?
-            {
+                .rotation(&grant, token, &requested.client, came)?;
+            // Whoever stole a token is not told to wait.
+            if round == 0 && rotation != Rotation::Stolen {
+                self.gate.admit(&requested.client.hash, Some(id))?;
+            }
+            match rotation {
                 Rotation::Next => {}
                 Rotation::Again => {
                     return self.refreshed(requested, id, &grant, scope, Served::Again);

@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     registrations: Option<Limit>,
     sign_ins: Option<Limit>,
     token_requests: Option<Limit>,
+    of_client: Option<Limit>,
+    of_sign_in: Option<Limit>,
     proxies: TrustedProxies,
     has_warned: AtomicBool,
     /// Calls to Entra that redeem a code.
@@ -59,6 +61,8 @@ impl Gate {
             registrations: limit("registrations_per_address", limits.registrations),
             sign_ins: limit("sign_ins_per_address", limits.sign_ins),
             token_requests: limit("token_requests_per_address", limits.token_requests),
+            of_client: limit("token_requests_per_client", limits.of_client),
+            of_sign_in: limit("refreshes_per_sign_in", limits.of_sign_in),
             proxies,
             has_warned: AtomicBool::new(false),
             redeeming: Bulkhead::new("sign-ins", limits.entra_calls),
@@ -79,11 +83,27 @@ impl Gate {
             return None;
         };
         let wait = limit.buckets.take(counted(origin.address)).err()?;
-        limit.warn(origin.address, origin.is_disputed);
+        limit.warn(Some(origin.address), origin.is_disputed);
         Some(match group {
             Group::SignIn => page(wait),
             Group::Registration | Group::Token => oauth_error(&too_many(wait)),
         })
+    }
+
+    /// Counts a request for tokens for its client, and for the sign-in that is refreshed, if it is one.
+    /// For requests alone that have proven to be that client's, before anything is used up.
+    pub(crate) fn admit(&self, client: &str, grant: Option<&str>) -> Result<(), OAuthError> {
+        // The sign-in first: when that is too fast, it takes nothing of the others.
+        for (limit, key) in [(&self.of_sign_in, grant), (&self.of_client, Some(client))] {
+            let (Some(limit), Some(key)) = (limit, key) else {
+                continue;
+            };
+            limit.buckets.take(key).map_err(|wait| {
+                limit.warn(None, false);
+                too_many(wait)
+            })?;
+        }
+        Ok(())
     }
 
     fn warn_of_no_address(&self) {
@@ -98,9 +118,11 @@ impl Gate {
 }
 
 impl Limit {
-    fn warn(&self, address: IpAddr, is_disputed: bool) {
+    fn warn(&self, address: Option<IpAddr>, is_disputed: bool) {
         let limit = self.name;
-        tracing::debug!(limit, %address, "a request came too soon");
+        if let Some(address) = address {
+            tracing::debug!(limit, %address, "a request came too soon");
+        }
         let Some(count) = self.refused.due() else {
             return;
         };

@@ -1,7 +1,8 @@
-//! How much one address may ask for, and how much is asked of Entra at a time.
+//! How much one address and one client may ask for, and how much is asked of Entra at a time.
 //!
-//! [`Limits`] are the settings. [`gate`] lets requests through or not: by [buckets](bucket) for
-//! [addresses](address), and by [bulkheads](bulkhead) before Entra.
+//! [`Limits`] are the settings. [`gate`] lets requests through or not: by [`buckets`](bucket), whose
+//! keys are the [addresses](address) of clients, clients and sign-ins, and by [bulkheads](bulkhead)
+//! before Entra.
 
 mod address;
 mod bucket;
@@ -14,7 +15,7 @@ pub(crate) use self::gate::{Gate, Group};
 
 use self::bucket::Rate;
 
-/// How often one address may ask, and how many calls to Entra there are
+/// How often one address, one client and one sign-in may ask, and how many calls to Entra there are
 /// at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
 ///
 /// ```
@@ -36,6 +37,8 @@ use self::bucket::Rate;
 /// | [`registrations_per_address`](Self::registrations_per_address) | `/register` | 200 | 120 |
 /// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: three make a sign-in | 600 | 600 |
 /// | [`token_requests_per_address`](Self::token_requests_per_address) | `/token` and `/revoke` | 1 000 | 3 000 |
+/// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the code or refresh token is proven | 5 000 | 30 000 |
+/// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the refresh token is proven | 120 | 60 |
 ///
 /// | setting | default |
 /// |---|---|
@@ -46,6 +49,8 @@ pub struct Limits {
     registrations: Option<Rate>,
     sign_ins: Option<Rate>,
     token_requests: Option<Rate>,
+    of_client: Option<Rate>,
+    of_sign_in: Option<Rate>,
     entra_calls: usize,
 }
 
@@ -55,19 +60,23 @@ impl Default for Limits {
             .registrations_per_address(200, 120)
             .sign_ins_per_address(600, 600)
             .token_requests_per_address(1_000, 3_000)
+            .token_requests_per_client(5_000, 30_000)
+            .refreshes_per_sign_in(120, 60)
     }
 }
 
 impl Limits {
     const ENTRA_CALLS: usize = 64;
 
-    /// No limit by address: for a server behind something that has them. Those that
+    /// No limit by address, client or sign-in: for a server behind something that has them. Those that
     /// are set after this count. The calls to Entra at a time stay limited.
     pub fn none() -> Self {
         Self {
             registrations: None,
             sign_ins: None,
             token_requests: None,
+            of_client: None,
+            of_sign_in: None,
             entra_calls: Self::ENTRA_CALLS,
         }
     }
@@ -96,6 +105,22 @@ impl Limits {
         self
     }
 
+    /// How often one client may get tokens, whosever and from wherever: `burst` at once, `per_minute`
+    /// from then on; each 1 to 1 000 000. Only requests count that have a code or a refresh token of
+    /// that client's, so that nobody else can use them up.
+    pub fn token_requests_per_client(mut self, burst: u32, per_minute: u32) -> Self {
+        self.of_client = Some(Rate { burst, per_minute });
+        self
+    }
+
+    /// How often one sign-in may be refreshed: `burst` at once, `per_minute` from then on; each 1 to
+    /// 1 000 000. It ends the loop of one user's client before it costs the others of that client
+    /// anything.
+    pub fn refreshes_per_sign_in(mut self, burst: u32, per_minute: u32) -> Self {
+        self.of_sign_in = Some(Rate { burst, per_minute });
+        self
+    }
+
     /// How many calls to Entra there may be at a time: 1 to 10 000, for sign-ins and, apart from them,
     /// for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
     /// and for whoever comes beyond, it is as if Entra did not answer.
@@ -119,6 +144,8 @@ impl Limits {
                 self.token_requests,
                 good.token_requests,
             ),
+            ("token_requests_per_client", self.of_client, good.of_client),
+            ("refreshes_per_sign_in", self.of_sign_in, good.of_sign_in),
         ];
         let is_wrong = |rate: &Rate| {
             let is_good = |number: u32| (1..=1_000_000).contains(&number);

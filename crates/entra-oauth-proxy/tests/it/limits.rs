@@ -1,16 +1,17 @@
-//! How often one address may ask.
+//! How often one address, one client and one sign-in may ask.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::Limits;
+use entra_oauth_proxy::{FixedClient, Limits};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::logbook::Logbook;
-use crate::support::{Browser, REDIRECT, Reply, Stage, post, request, settings, tenant};
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{Browser, Client, REDIRECT, Reply, Stage, post, request, settings, tenant};
 
 pub(crate) fn address(text: &str) -> SocketAddr {
     let address: IpAddr = text.parse().unwrap();
@@ -350,6 +351,11 @@ async fn all_can_be_switched_off() {
             assert_eq!(wait(&stage.send(from(here, request)).await), None);
         }
     }
+    let client = stage.client().await;
+    let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    for _ in 0..200 {
+        token = token_of(stage.refresh(&client, &token).await).await;
+    }
 }
 
 #[tokio::test]
@@ -359,6 +365,8 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         .registrations_per_address(0, 60)
         .sign_ins_per_address(60, 0)
         .token_requests_per_address(1_000_001, 1)
+        .token_requests_per_client(1, 1_000_001)
+        .refreshes_per_sign_in(1_000_000, 1)
         .entra_calls(0);
     let error = settings(&tenant)
         .limits(limits)
@@ -374,11 +382,140 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
          registrations_per_address(200, 120)",
         "limits: sign_ins_per_address(60, 0) is not",
         "limits: token_requests_per_address(1000001, 1) is not",
+        "limits: token_requests_per_client(1, 1000001) is not",
         "limits: entra_calls(0) is not from 1 to 10000; good is entra_calls(64)",
         "trusted_proxies: \"nginx\" is neither an address nor a network; good are 192.0.2.7",
         "trusted_proxies: \"0.0.0.0/0\" is everybody",
     ]) {
         assert!(problem.starts_with(says), "{problem}");
     }
-    assert_eq!(problems.len(), 6, "{error}");
+    assert_eq!(problems.len(), 7, "{error}");
+}
+
+/// A client that many share.
+const SHARED: &str = "shared";
+
+fn shared() -> Client {
+    Client {
+        id: SHARED.to_owned(),
+        secret: None,
+        redirect_uri: REDIRECT.to_owned(),
+    }
+}
+
+async fn with_a_shared_client(limits: Limits) -> (Stage, Client) {
+    let known = FixedClient::public(SHARED).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.limits(limits).fixed_client(known)).await;
+    (stage, shared())
+}
+
+/// Refreshes until it is told to wait; the token that it has then, and for how long.
+async fn in_a_loop(stage: &Stage, client: &Client, token: &Value) -> (Value, usize, u64) {
+    let mut token = token.clone();
+    for round in 0..1_000 {
+        let reply = stage.refresh(client, &token).await;
+        if let Some(wait) = wait(&reply) {
+            is_told_in_words_of_oauth(&reply);
+            return (token, round, wait);
+        }
+        token = token_of(reply).await;
+    }
+    panic!("nothing stops it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_of_one_sign_in_is_told_to_wait_and_neither_it_nor_another_loses_anything() {
+    let limits = Limits::default().token_requests_per_client(200, 60);
+    let (stage, client) = with_a_shared_client(limits).await;
+    let ada = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let grace = stage.sign_in(&client, "grace").await["refresh_token"].clone();
+    let (token, rounds, wait) = in_a_loop(&stage, &client, &ada).await;
+    assert_eq!((rounds, wait), (120, 1));
+    for _ in 0..1_000 {
+        assert_eq!(
+            stage.refresh(&client, &token).await.status,
+            StatusCode::TOO_MANY_REQUESTS
+        );
+    }
+    // The other user of that client goes on.
+    let grace = token_of(stage.refresh(&client, &grace).await).await;
+    token_of(stage.refresh(&client, &grace).await).await;
+    // After the grace of a rotation, too: nothing was replaced.
+    stage.tenant.advance(Duration::from_secs(61)).await;
+    assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_too_often_keeps_its_code_and_its_tokens() {
+    let limits = Limits::default().token_requests_per_client(3, 2);
+    let (stage, client) = with_a_shared_client(limits).await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let code = Browser::new(&stage).code(&client, "grace", &[]).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    let token = token_of(stage.refresh(&client, &token).await).await;
+    let refused = stage.refresh(&client, &token).await;
+    is_told_in_words_of_oauth(&refused);
+    assert_eq!(wait(&refused), Some(30));
+    let refused = stage.redeem(&client, &code).await;
+    is_told_in_words_of_oauth(&refused);
+    // Another client is not concerned.
+    let other = stage.client().await;
+    stage.sign_in(&other, "ada").await;
+
+    stage.tenant.advance(Duration::from_secs(30)).await;
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    stage.tenant.advance(Duration::from_secs(60)).await;
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_who_knows_a_public_client_cannot_use_it_up() {
+    let limits = Limits::default().token_requests_per_client(3, 1);
+    let (stage, client) = with_a_shared_client(limits).await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    // With codes and refresh tokens that are made up, another's, or not proven.
+    let own = stage.client().await;
+    let strangers = stage.sign_in(&own, "grace").await["refresh_token"].clone();
+    for _ in 0..10 {
+        let mut guessed = client.redemption(&code);
+        for (name, value) in &mut guessed {
+            if *name == "code_verifier" {
+                *value = "another-verifier-of-the-right-length-43-chars-";
+            }
+        }
+        for refused in [
+            stage.token(&guessed).await,
+            stage.redeem(&client, "made up").await,
+            stage.refresh(&client, &json!("made up")).await,
+            stage.refresh(&client, &strangers).await,
+        ] {
+            assert_eq!(refused.error(), invalid_grant());
+        }
+    }
+    let tokens = stage.redeem(&client, &code).await;
+    let token = token_of(tokens).await;
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_uses_a_replaced_token_is_found_out_however_often_it_asked() {
+    let limits = Limits::default()
+        .refreshes_per_sign_in(2, 1)
+        .token_requests_per_client(3, 1);
+    let (stage, client) = with_a_shared_client(limits).await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let first = token_of(stage.redeem(&client, &code).await).await;
+    let (token, rounds, _) = in_a_loop(&stage, &client, &first).await;
+    assert_eq!(rounds, 2);
+    // The client is at its limit, and the sign-in at its own.
+    for stolen in [
+        stage.refresh(&client, &first).await,
+        stage.redeem(&client, &code).await,
+    ] {
+        assert_eq!(stolen.error(), invalid_grant());
+    }
+    assert_eq!(
+        stage.refresh(&client, &token).await.error(),
+        invalid_grant()
+    );
 }
