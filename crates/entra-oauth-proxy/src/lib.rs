@@ -135,6 +135,7 @@ mod consent;
 mod cookie;
 #[cfg(feature = "redb")]
 mod data_directory;
+mod endpoint;
 mod engine;
 mod error;
 mod grant;
