@@ -32,7 +32,7 @@
 //!
 //! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
 //!
-//! Limits, and a reverse proxy before it: [operations]
+//! Before going live, keys, the store, limits, the log and metrics: [operations]
 //!
 //! Why it builds on no other engine: [the decision](engine_of_our_own)
 //!

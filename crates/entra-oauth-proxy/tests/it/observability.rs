@@ -1,7 +1,7 @@
 //! What operators see: spans that join a sign-in's requests with each other and with Entra's log, and
 //! metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -196,4 +196,23 @@ async fn metrics_count_what_came_of_requests() {
         let found = seen.get(&format!("entra_proxy_{name}")).copied();
         assert_eq!(found, Some(count), "{name}: {seen:#?}");
     }
+}
+
+/// The names of metrics in a text.
+fn named(text: &str) -> BTreeSet<&str> {
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let words = text.split(|c| !is_of_name(c));
+    words
+        .filter(|word| word.starts_with("entra_proxy_"))
+        .collect()
+}
+
+#[test]
+fn the_documented_metrics_are_those_that_there_are() {
+    let there_are = named(include_str!("../../src/metrics.rs"));
+    let documented = named(include_str!("../../docs/operations.md"));
+    assert_eq!(documented, there_are);
+    assert!(there_are.len() >= 7, "{there_are:?}");
+    let alerts = named(include_str!("../../docs/prometheus/alerts.yml"));
+    assert!(alerts.is_subset(&there_are), "{alerts:?}");
 }
