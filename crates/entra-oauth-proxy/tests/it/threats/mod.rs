@@ -3,13 +3,17 @@
 //! Three of them were advisories against the proxy that this one follows (FastMCP):
 //! GHSA-c2jp-c369-7pvx, GHSA-rww4-4w9c-7733 and GHSA-6x8h-498w-gv8c.
 //!
-//! Not here, as what they are about is not there yet:
+//! Elsewhere, as they take more than a test:
 //!
-//! - client id metadata documents: requests to addresses inside (SSRF, DNS rebinding, a huge body),
-//!   and a document that is swapped after consent;
-//! - rate limits and bulkheads, against floods of registrations, sign-ins and requests to Entra;
-//! - one request to Entra for several refreshes of a sign-in at once (single-flight);
-//! - the revocation endpoint;
+//! - floods of registrations, sign-ins, token requests and requests to Entra: `limits` and `floods`;
+//! - many refreshes of one token at once: `at_once`;
+//! - tokens that their client takes back: `revocation`;
+//! - an end of the process in the middle of anything: the test binary `kill`.
+//!
+//! Not tested:
+//!
+//! - client id metadata documents (SSRF, DNS rebinding, a huge body, a document that is swapped after
+//!   consent): there are none yet;
 //! - timing: that secrets are compared in constant time cannot be seen from outside.
 
 mod browser;
