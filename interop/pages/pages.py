@@ -197,6 +197,7 @@ def signs_in(browser, client):
     # Nothing has the focus: a key that is held down answers nothing, not even with a fragment.
     for fragment in ["", "#consent", "#approve", "#:~:text=Continue"]:
         browser.open(at + fragment)
+        assert browser.run("return document.activeElement === document.body"), fragment
         browser.press(ENTER)
         browser.press(SPACE)
         assert browser.driver.current_url.startswith(f"{USUAL}/authorize"), fragment

@@ -30,5 +30,5 @@ python3 -m venv "$work/venv"
 cp package.json package-lock.json "$work"
 npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
 
-"$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
+NO_PROXY='*' no_proxy='*' "$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
 echo "screenshots: $screenshots"
