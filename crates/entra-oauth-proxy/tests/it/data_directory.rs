@@ -65,7 +65,7 @@ async fn the_owner_alone_can_read_the_keys() {
 #[tokio::test]
 async fn keys_that_are_set_are_used_and_none_are_made() {
     let directory = Directory::new("keys set");
-    let keys = ProxyKeys::generate();
+    let keys = ProxyKeys::from_base64("7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=").unwrap();
     let change =
         |settings: EntraOAuthProxyBuilder| settings.keys(keys).data_directory(directory.path());
     let _stage = Stage::with(change).await;
