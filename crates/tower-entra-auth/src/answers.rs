@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
 
 use crate::builder::Clock;
@@ -202,6 +203,24 @@ pub(crate) fn for_method(method: &Method, answer: Response<Full<Bytes>>) -> Resp
         Method::HEAD => respond::without_body(answer),
         _ => answer,
     }
+}
+
+/// The answer, with word that the connection ends, if the request has a body. Nobody reads it, and a
+/// server closes where it has not arrived yet: a client that is not told (RFC 9112 §9.6) sends its
+/// next request into that.
+pub(crate) fn for_body<B>(
+    request: &Request<B>,
+    mut answer: Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH);
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+    if has_body && request.version() <= Version::HTTP_11 {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
 }
 
 /// The answer where no Layer of ours ran, which is a fault of the program, not of a request.

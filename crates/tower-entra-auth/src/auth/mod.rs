@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::decide::Decision;
 use crate::after_check::AfterChecks;
-use crate::answers::{Answers, Hook, Time};
+use crate::answers::{Answers, Hook, Time, for_body};
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
 use crate::caller::{Anonymous, AuthId, Caller};
@@ -433,7 +433,8 @@ impl EntraAuth {
             _ => None,
         };
         let answers = &self.inner.answers;
-        answers.answer(refusal, caller, request.method(), request.headers())
+        let answer = answers.answer(refusal, caller, request.method(), request.headers());
+        for_body(request, answer)
     }
 
     pub(crate) fn answers(&self) -> &Arc<Answers> {

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
 
@@ -258,4 +260,40 @@ async fn a_custom_app_id_uri_is_accepted_where_it_is_configured() {
     assert_eq!(answer(&default, &[&value]).await.2, "wrong_audience\n");
     let default_uri = format!("Bearer {}", user(&tenant).v1().for_api(API).mint()).into_bytes();
     assert_eq!(answer(&default, &[&default_uri]).await.0, 200);
+}
+
+/// What a connection answers to this, as far as it comes at once.
+async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8(answer[..length].to_vec()).unwrap()
+}
+
+/// Many clients send head and body of a request in two, and its answer may come between them. The
+/// server then closes, as it cannot read on: a client that was not told that loses its next request.
+#[tokio::test]
+async fn a_client_whose_body_was_not_read_is_told_that_the_connection_ends() {
+    let tenant = tenant().await;
+    let server = serve(app(&auth(&tenant))).await;
+    let address = server.url.trim_start_matches("http://");
+
+    for body in ["content-length: 2", "transfer-encoding: chunked"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("POST /me HTTP/1.1\r\nhost: api\r\n{body}\r\n\r\n");
+        let answer = exchange(&mut stream, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    // Without a body it goes on.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for request in [
+        "GET /me HTTP/1.1\r\nhost: api\r\n\r\n",
+        "POST /me HTTP/1.1\r\nhost: api\r\ncontent-length: 0\r\n\r\n",
+        "GET /me HTTP/1.1\r\nhost: api\r\n\r\n",
+    ] {
+        let answer = exchange(&mut stream, request).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(!answer.contains("connection:"), "{answer}");
+    }
 }
