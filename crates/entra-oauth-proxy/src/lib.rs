@@ -28,7 +28,12 @@
 //! the one resource alone; the [Layer](EntraOAuthProxy::layer) accepts them, and Entra's own beside
 //! them.
 //!
-//! The app registration that it needs: [setting up Entra](setup_entra)
+//! From an empty tenant to connected products, and what each error means: [connecting
+//! clients](connecting_clients)
+//!
+//! The app registration that it needs, page by page: [setting up Entra](setup_entra)
+//!
+//! When it is not needed: [direct mode](direct_mode)
 //!
 //! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
 //!
@@ -163,8 +168,17 @@ mod store;
 mod token;
 mod user;
 
+// What it shows as code has routers of axum.
+#[cfg_attr(feature = "axum", doc = include_str!("../docs/clients.md"))]
+#[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
+pub mod connecting_clients {}
+
 #[doc = include_str!("../docs/setup-entra.md")]
 pub mod setup_entra {}
+
+#[cfg_attr(feature = "axum", doc = include_str!("../docs/direct-mode.md"))]
+#[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
+pub mod direct_mode {}
 
 #[doc = include_str!("../docs/threat-model.md")]
 pub mod threat_model {}
