@@ -280,7 +280,7 @@ impl World {
     /// The life of one client, and what it ends with.
     async fn lives(&self, number: usize) -> Held {
         let client = self.register().await;
-        let user = if number % 2 == 0 { "ada" } else { "grace" };
+        let user = ["ada", "grace"][number % 2];
         let (mut tokens, code) = self.sign_in(&client, user).await;
         for turn in 0..REFRESHES {
             let refreshed = self.refresh(&client, &tokens["refresh_token"]).await;
