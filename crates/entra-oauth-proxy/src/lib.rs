@@ -12,6 +12,7 @@
 //!         .public_url("https://mcp.example.com")
 //!         .resource("https://mcp.example.com/mcp")
 //!         .required_scopes(["Mcp.Access"])
+//!         .data_directory("/var/lib/notes") // sign-ins and keys, over restarts
 //!         .build()?;
 //!
 //!     Ok(Router::new()
@@ -209,6 +210,6 @@ pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use crate::store::{MemoryStore, Store, StoreError, Stored};
 
 /// The README's snippet, compiled.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "redb"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

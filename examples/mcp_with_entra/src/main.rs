@@ -16,9 +16,11 @@
 //! | `LISTEN` | the address to listen at; `127.0.0.1:8080` |
 //! | `PUBLIC_URL` | the URL by which browsers and clients reach it; `http://` and that address |
 //! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, `ENTRA_CLIENT_SECRET` | with `--real`: the app registration |
-//! | `ENTRA_PROXY_KEYS` | with `--real`: keys that outlive a restart, of `openssl rand -base64 32` |
+//! | `DATA_DIRECTORY` | with `--real`: an existing directory for sign-ins and keys, so that everybody stays signed in over a restart |
+//! | `ENTRA_PROXY_KEYS` | with `--real`: keys of your own in place of those in the directory, of `openssl rand -base64 32` |
 
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +163,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let proxy = settings.build()?;
     let app = app(&proxy, &public_url)?;
+    // With the addresses of clients, by which the proxy limits what comes from one of them.
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     if once {
@@ -171,6 +175,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         served = server => served??,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
+    // Sign-ins and refreshes that are under way.
+    proxy.shutdown().await;
     Ok(())
 }
 
@@ -206,6 +212,10 @@ fn of_real_tenant(
     let settings = settings
         .environment()
         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?);
+    let settings = match variable("DATA_DIRECTORY") {
+        Some(directory) => settings.data_directory(directory),
+        None => settings,
+    };
     Ok(match variable("ENTRA_PROXY_KEYS") {
         Some(keys) => settings.keys(ProxyKeys::from_base64(&keys)?),
         None => settings,
