@@ -204,8 +204,8 @@ fn millis(span: Duration) -> u64 {
 }
 
 impl Store for DiskStore {
-    // Read where it is asked: nearly always it is in memory, and takes less time than a thread that
-    // may wait for the disk would take to wake (4 µs, not 25).
+    // Read where it is asked: that took 11 µs, and 14 to 27 where half of the records were not in
+    // memory, on two busy cores on which `spawn_blocking` took 32 to 157.
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         Box::pin(async move {
             let disk = &self.inner.disk;

@@ -3,10 +3,14 @@
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How long a thread may take for what it does by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was done to the file.
 #[derive(Clone, Debug)]
@@ -220,7 +224,9 @@ async fn a_store_that_is_only_read_recovers_too() {
     let failed = format!("grant/{}", failed.expect("an error"));
     ram.reads.store(u64::MAX, Ordering::SeqCst);
     // Nobody writes. Its thread opens it again.
+    let patience = Instant::now() + PATIENCE;
     while store.get(&failed).await.is_err() {
+        assert!(Instant::now() < patience, "it never was");
         tokio::task::yield_now().await;
     }
 }
@@ -317,7 +323,9 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
     clock.fetch_add(60, Ordering::SeqCst);
     // Its thread does it, in portions.
     let disk = &store.inner.disk;
+    let patience = Instant::now() + PATIENCE;
     while disk.read(Opened::earliest_end).unwrap() < Some(1_001_000 + 60_000) {
+        assert!(Instant::now() < patience, "they never were");
         tokio::task::yield_now().await;
     }
     assert_eq!(get(&store, 1).await, Some(value(1)));
