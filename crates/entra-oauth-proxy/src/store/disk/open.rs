@@ -76,9 +76,7 @@ impl OpenStoreError {
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                Self::NotPermitted { path }
-            }
+            ErrorKind::PermissionDenied => Self::NotPermitted { path },
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
             ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Self::NotAStore {
                 path,
