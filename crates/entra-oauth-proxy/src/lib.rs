@@ -169,9 +169,12 @@ mod store;
 mod token;
 mod user;
 
-// What it shows as code has routers of axum.
-#[cfg_attr(feature = "axum", doc = include_str!("../docs/clients.md"))]
-#[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
+// What it shows as code has routers of axum and a directory.
+#[cfg_attr(all(feature = "axum", feature = "redb"), doc = include_str!("../docs/clients.md"))]
+#[cfg_attr(
+    not(all(feature = "axum", feature = "redb")),
+    doc = "Documented with the features `axum` and `redb`."
+)]
 pub mod connecting_clients {}
 
 #[doc = include_str!("../docs/setup-entra.md")]
