@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use entra_oauth_proxy::{DiskStore, EntraOAuthProxyBuilder};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use entra_oauth_proxy::{DiskStore, EntraOAuthProxyBuilder, Limits, ProxyKeys};
 use http::StatusCode;
 use serde_json::json;
 
@@ -227,11 +230,15 @@ async fn authorizes(stage: &Arc<Stage>, count: usize) {
 async fn stage(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Arc<Stage> {
-    Arc::new(Stage::with(change).await)
+    // Each refreshes more often than a client may.
+    let unlimited = |settings: EntraOAuthProxyBuilder| change(settings.limits(Limits::none()));
+    Arc::new(Stage::with(unlimited).await)
 }
 
 async fn stage_with(store: DiskStore) -> Arc<Stage> {
-    stage(|settings| settings.store(store)).await
+    let keys = ProxyKeys::from_base64(&STANDARD.encode(digest(&SHA256, b"a key")));
+    let keys = keys.expect("a key");
+    stage(|settings| settings.store(store).keys(keys)).await
 }
 
 /// In the directory for temporary files, gone afterwards.
