@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored};
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// A cheap handle: clones are one store.
 #[derive(Clone, Default)]
@@ -21,6 +22,7 @@ struct Inner {
     written: Mutex<Vec<(String, Bytes)>>,
     calls: AtomicUsize,
     swaps: Mutex<Swaps>,
+    delay: Mutex<Duration>,
     /// A record as it was, for the next who reads it.
     older: Mutex<Option<(String, Bytes)>>,
 }
@@ -62,6 +64,19 @@ impl WatchedStore {
     pub(crate) fn comes_back(&self) {
         self.0.is_down.store(false, Ordering::SeqCst);
         self.0.is_read_only.store(false, Ordering::SeqCst);
+    }
+
+    /// Each answer takes so long, by paused time.
+    pub(crate) fn takes(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
+    }
+
+    async fn lets_others_go_first(&self) {
+        yield_now().await;
+        let delay = *self.0.delay.lock().unwrap();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
     }
 
     /// How often it was asked for anything.
@@ -119,7 +134,7 @@ impl WatchedStore {
 impl Store for WatchedStore {
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         Box::pin(async move {
-            yield_now().await;
+            self.lets_others_go_first().await;
             self.check(None)?;
             let older = self.0.older.lock().unwrap().take_if(|(of, _)| of == key);
             match older {
@@ -131,7 +146,7 @@ impl Store for WatchedStore {
 
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
         Box::pin(async move {
-            yield_now().await;
+            self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
             self.0.records.put(key, value, ttl).await
         })
@@ -139,7 +154,7 @@ impl Store for WatchedStore {
 
     fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         Box::pin(async move {
-            yield_now().await;
+            self.lets_others_go_first().await;
             self.check(None)?;
             self.0.records.take(key).await
         })
@@ -153,7 +168,7 @@ impl Store for WatchedStore {
         ttl: Duration,
     ) -> Stored<'s, bool> {
         Box::pin(async move {
-            yield_now().await;
+            self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
             let swaps = *self.0.swaps.lock().unwrap();
             let records = &self.0.records;
