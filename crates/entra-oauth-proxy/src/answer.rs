@@ -3,10 +3,12 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE,
-    HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER,
+    SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, Version};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
@@ -81,6 +83,20 @@ pub(crate) fn add_cookie(answer: &mut Answer, cookie: &str) {
     if let Ok(value) = HeaderValue::from_str(cookie) {
         answer.headers_mut().append(SET_COOKIE, value);
     }
+}
+
+/// Says that the connection ends, as there is a body that nobody read: a server closes where that has
+/// not arrived yet, and a client that is not told (RFC 9112 §9.6) sends its next request into it.
+pub(crate) fn ends_connection(answer: &mut Answer) {
+    set(answer, CONNECTION, "close");
+}
+
+/// Whether a body comes with the head, by a protocol in which it is in the way of what follows.
+pub(crate) fn has_body_in_the_way(head: &Parts) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    let has_body =
+        head.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+    has_body && head.version <= Version::HTTP_11
 }
 
 /// The method is none of the endpoint's.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tower_entra_auth::entra_jwt_core::{Shown, Validator};
 use tower_entra_auth::{ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all};
@@ -17,7 +18,7 @@ use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::{Gate, TrustedProxies};
 use crate::metrics;
-use crate::proxy::{Documents, EntraOAuthProxy, Inner};
+use crate::proxy::{Documents, EntraOAuthProxy, Inner, seconds};
 use crate::redirect_uri::{AllowList, RedirectUri};
 use crate::refreshing::Refreshes;
 use crate::running::Work;
@@ -156,6 +157,7 @@ impl EntraOAuthProxyBuilder {
             lifetimes: self.lifetimes,
             pass_through: self.pass_through,
         };
+        let refreshes = Refreshes::new(seconds((self.clock)()));
         announce(&engine, &proxy_keys, &kept);
         metrics::describe();
         Ok(EntraOAuthProxy {
@@ -172,10 +174,11 @@ impl EntraOAuthProxyBuilder {
                 // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
                 // code once.
                 arrivals: Cache::builder()
+                    .eviction_policy(EvictionPolicy::lru())
                     .max_capacity(10_000)
                     .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
                     .build(),
-                refreshes: Refreshes::new(),
+                refreshes,
                 work: Work::default(),
             }),
         })

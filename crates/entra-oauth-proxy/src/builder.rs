@@ -340,7 +340,9 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// How long a refresh token works on after another took its place, for a client that did not get
-    /// the answer: at most 2 minutes. Used later, it ends the sign-in.
+    /// the answer: at most 2 minutes, and until its successor is replaced in its turn. Used later, it
+    /// ends the sign-in. It counts anew where a client could not be answered: for what was replaced in
+    /// the hour before this process began, and for what the store did not say that it wrote.
     pub fn rotation_grace(mut self, span: Duration) -> Self {
         self.lifetimes.grace = span;
         self

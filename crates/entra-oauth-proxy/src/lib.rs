@@ -59,8 +59,9 @@
 //! 8. `POST /revoke`: the client signs out. Its refresh token ends at once, its access tokens within
 //!    the [grant check interval](EntraOAuthProxyBuilder::grant_check_interval), 30 s.
 //!
-//! What was begun goes on when the client or the browser is gone, and its answer is there when it asks
-//! again; [`EntraOAuthProxy::shutdown`] waits for it.
+//! What was begun goes on when the client or the browser is gone: a browser that comes back from Entra
+//! again, or a refresh that is repeated, gets what it came to. A code is good once, whoever got the
+//! answer. [`EntraOAuthProxy::shutdown`] waits for all of it.
 //!
 //! Whoever wants to sign in with another account than the browser's opens `GET /sign-out`, to which the
 //! consent page has a link: it ends the sign-in at Entra, not those of applications here.

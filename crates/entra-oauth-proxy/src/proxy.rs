@@ -117,9 +117,14 @@ impl fmt::Debug for EntraOAuthProxy {
 impl Inner {
     /// Seconds since 1970.
     pub(crate) fn now(&self) -> u64 {
-        let since = (self.clock)().duration_since(UNIX_EPOCH);
-        since.unwrap_or_default().as_secs()
+        seconds((self.clock)())
     }
+}
+
+/// Since 1970.
+pub(crate) fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// The store does not answer.

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entra_confidential_client::{TokenError, TokenRequest};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::engine::Lifetimes;
 use crate::error::{Code, OAuthError};
@@ -16,6 +18,7 @@ use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::sign_in::refused_tokens;
 use crate::signing_in::NOT_ACCEPTED;
+use crate::store::StoreError;
 use crate::token::{RENEW_BEFORE, Requested, Rotation, invalid_grant};
 use crate::user::User;
 
@@ -24,14 +27,27 @@ const MOST_ROUNDS: usize = 4;
 
 /// The refreshes that are under way here, by grant. Instances do not wait for each other: what two of
 /// them make of one grant, the store's comparison decides.
-pub(crate) struct Refreshes(Cache<String, Arc<Turn>>);
+pub(crate) struct Refreshes {
+    turns: Cache<String, Arc<Turn>>,
+    /// The generation of each grant of which the store did not say whether it was replaced.
+    uncertain: Cache<String, u32>,
+    /// When this process began, in seconds since 1970.
+    began_at: u64,
+}
 
 /// Whose turn it is to refresh a grant.
-#[derive(Default)]
 struct Turn {
     taken: tokio::sync::Mutex<()>,
-    /// The last time that Entra did not answer, and which it was.
-    trouble: Mutex<(u64, Option<OAuthError>)>,
+    places: Semaphore,
+    /// How often Entra or the store did not answer, and how it was the last time.
+    trouble: Mutex<(u64, Option<Trouble>)>,
+}
+
+/// What whoever waited meanwhile is told, too.
+#[derive(Clone)]
+enum Trouble {
+    Entra(OAuthError),
+    Store(OAuthError),
 }
 
 impl Refreshes {
@@ -41,20 +57,57 @@ impl Refreshes {
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    pub(crate) fn new() -> Self {
-        let turns = Cache::builder()
-            .max_capacity(Self::MOST)
-            .time_to_idle(Self::IDLE);
-        Self(turns.build())
+    /// For how long a client may be away that did not get an answer, as the store or this process was
+    /// away: its token, too, may have been replaced.
+    const AWAY: Duration = Duration::from_secs(60 * 60);
+
+    pub(crate) fn new(now: u64) -> Self {
+        let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        let uncertain = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        Self {
+            turns: turns
+                .max_capacity(Self::MOST)
+                .time_to_idle(Self::IDLE)
+                .build(),
+            uncertain: uncertain
+                .max_capacity(Self::MOST)
+                .time_to_live(Self::AWAY)
+                .build(),
+            began_at: now,
+        }
     }
 
     fn of(&self, grant: &str) -> Arc<Turn> {
-        self.0
-            .get_with(grant.to_owned(), || Arc::new(Turn::default()))
+        self.turns
+            .get_with(grant.to_owned(), || Arc::new(Turn::new()))
+    }
+
+    /// From when the grace of a replaced token counts. Whoever replaced it may not have been answered:
+    /// as this process ended then, or the store did not say that it was done.
+    fn grace_from(&self, id: &str, grant: &Grant, token: &RefreshToken, came: u64) -> u64 {
+        if self.uncertain.get(id) == Some(token.generation) {
+            return came;
+        }
+        let before = self.began_at.checked_sub(grant.rotated_at);
+        match before {
+            Some(before) if before <= Self::AWAY.as_secs() => self.began_at,
+            _ => grant.rotated_at,
+        }
     }
 }
 
 impl Turn {
+    /// How many may wait for it: more than any client means to.
+    const PLACES: usize = 256;
+
+    fn new() -> Self {
+        Self {
+            taken: tokio::sync::Mutex::default(),
+            places: Semaphore::new(Self::PLACES),
+            trouble: Mutex::default(),
+        }
+    }
+
     fn troubles(&self) -> u64 {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.0
@@ -64,14 +117,25 @@ impl Turn {
     /// each of them.
     fn watched<T>(&self, renewed: Result<T, NotRenewed>) -> Result<T, NotRenewed> {
         if let Err(NotRenewed::Later(error)) = &renewed {
-            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            *trouble = (trouble.0.wrapping_add(1), Some(error.clone()));
+            self.has(Trouble::Entra(error.clone()));
         }
         renewed
     }
 
+    /// The same of the store.
+    fn down(&self, error: &StoreError) -> OAuthError {
+        let told = down(error);
+        self.has(Trouble::Store(told.clone()));
+        told
+    }
+
+    fn has(&self, what: Trouble) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = (trouble.0.wrapping_add(1), Some(what));
+    }
+
     /// The trouble that came after so many.
-    fn trouble_since(&self, before: u64) -> Option<OAuthError> {
+    fn trouble_since(&self, before: u64) -> Option<Trouble> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.1.clone().filter(|_| trouble.0 != before)
     }
@@ -102,21 +166,33 @@ impl Inner {
         // By when it came: what happens while it waits does not make it late.
         let came = self.now();
         let turn = self.refreshes.of(id);
+        let place = turn.places.try_acquire();
+        let _place = place.map_err(|_| OAuthError::unavailable(None))?;
         let troubles = turn.troubles();
         let _turn = turn.taken.lock().await;
+        if let Some(Trouble::Store(error)) = turn.trouble_since(troubles) {
+            return Err(error);
+        }
         for round in 0..MOST_ROUNDS {
             let mut served = Served::Held;
             let found = self.records.get::<Grant>(&key).await;
-            let found = found.map_err(|error| down(&error))?.ok_or_else(over)?;
+            let found = found.map_err(|error| turn.down(&error))?;
+            let found = found.ok_or_else(over)?;
             let mut grant = found.value.clone();
+            let grace_from = self.refreshes.grace_from(id, &grant, token, came);
+            let client = &requested.client;
             let rotation = self
                 .engine
-                .rotation(&grant, token, &requested.client, came)?;
+                .rotation(&grant, token, client, came, grace_from)?;
             // Whoever stole a token is not told to wait.
             if round == 0 && rotation != Rotation::Stolen {
-                self.gate.admit(&requested.client.hash, Some(id))?;
+                self.gate.admit(&client.hash, Some(id))?;
             }
             match rotation {
+                // It was good when it came: others were faster, more than once.
+                Rotation::Stolen if round > 0 => {
+                    return self.refreshed(requested, id, &grant, scope, Served::Again);
+                }
                 Rotation::Next => {}
                 Rotation::Again => {
                     return self.refreshed(requested, id, &grant, scope, Served::Again);
@@ -131,10 +207,14 @@ impl Inner {
                     return Err(invalid_grant("the refresh token was replaced before"));
                 }
             }
+            // Before anything is asked or replaced: a scope that is refused costs nobody anything.
+            self.engine.narrowed(&grant, scope)?;
             if grant.upstream.expires_at.saturating_sub(self.now()) < RENEW_BEFORE {
                 let renewed = match turn.trouble_since(troubles) {
                     // Whoever was before asked meanwhile, in vain.
-                    Some(error) => Err(NotRenewed::Later(error)),
+                    Some(Trouble::Entra(error) | Trouble::Store(error)) => {
+                        Err(NotRenewed::Later(error))
+                    }
                     None => turn.watched(self.renew(id, &mut grant).await),
                 };
                 match renewed {
@@ -153,14 +233,21 @@ impl Inner {
                     }
                 }
             }
-            // Before anything is replaced: a scope that is refused costs the client nothing.
-            let now = self.now();
+            // As Entra may have taken one back.
             self.engine.narrowed(&grant, scope)?;
+            let now = self.now();
+            let before = grant.generation;
             grant.generation = grant.generation.max(token.generation).saturating_add(1);
             grant.rotated_at = now;
             let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
             let replaced = self.records.replace(&key, &found, &grant, ttl).await;
-            if replaced.map_err(|error| down(&error))? {
+            let replaced = replaced.map_err(|error| {
+                // It may be there all the same, and the client must not suffer for it.
+                self.refreshes.uncertain.insert(id.clone(), before);
+                turn.down(&error)
+            })?;
+            if replaced {
+                self.refreshes.uncertain.invalidate(id);
                 return self.refreshed(requested, id, &grant, scope, served);
             }
             // Somebody was faster: what they made of it is what there is.

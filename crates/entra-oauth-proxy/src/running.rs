@@ -68,7 +68,7 @@ impl EntraOAuthProxy {
     /// # }
     /// ```
     ///
-    /// It takes as long as Entra may take to answer, 10 s and some: put a limit of your own around it
+    /// It takes as long as Entra and the store may take to answer, 10 s each: put a limit of your own around it
     /// where that is too long. Whoever is at Entra at that moment, or between a page and the next,
     /// loses nothing either way: that is in the browser, and whoever runs next goes on with it, if it
     /// has the same keys.
@@ -79,7 +79,7 @@ impl EntraOAuthProxy {
         work.tasks.wait().await;
     }
 
-    /// An endpoint for a readiness probe: 200 while users can sign in and tokens be judged, else 503
+    /// An endpoint for a readiness probe: 200 while Entra's keys are held and the store can be read, else 503
     /// with `Retry-After`. The store is asked each time; of the rest see [`EntraAuth::readiness`],
     /// whose JSON it is. `code` is `store_unavailable` or `shutting_down` beside that.
     ///

@@ -4,10 +4,12 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -16,7 +18,8 @@ use tower_service::Service;
 use tracing::Instrument as _;
 
 use crate::answer::{
-    Answer, done, for_scripts, json, method_not_allowed, oauth_error, of_status, preflight, set,
+    Answer, done, ends_connection, for_scripts, has_body_in_the_way, json, method_not_allowed,
+    oauth_error, of_status, preflight, set,
 };
 use crate::consent::opened_by_itself;
 use crate::cookie::Cookies;
@@ -140,16 +143,31 @@ impl EntraOAuthProxy {
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(endpoint) = self.endpoint(part, request.uri().path()) else {
-            return of_status(StatusCode::NOT_FOUND);
+        let (head, body) = request.into_parts();
+        let is_in_the_way = has_body_in_the_way(&head);
+        let was_read = AtomicBool::new(false);
+        let mut answer = match self.endpoint(part, head.uri.path()) {
+            Some(endpoint) => self.observed(endpoint, head, (body, &was_read)).await,
+            None => of_status(StatusCode::NOT_FOUND),
         };
+        if is_in_the_way && !was_read.into_inner() {
+            ends_connection(&mut answer);
+        }
+        answer
+    }
+
+    async fn observed<B>(&self, endpoint: Endpoint, head: Parts, body: Unread<'_, B>) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let answer = match endpoint.is_document() {
-            true => self.answer_at(endpoint, request).await,
+            true => self.answer_at(endpoint, head, body).await,
             false => {
                 let span = observe::span(endpoint.name());
                 let began = Instant::now();
                 let answer = self
-                    .answer_at(endpoint, request)
+                    .answer_at(endpoint, head, body)
                     .instrument(span.clone())
                     .await;
                 observe::answered(&span, endpoint.name(), &answer, began.elapsed());
@@ -162,14 +180,13 @@ impl EntraOAuthProxy {
         }
     }
 
-    async fn answer_at<B>(&self, endpoint: Endpoint, request: Request<B>) -> Answer
+    async fn answer_at<B>(&self, endpoint: Endpoint, head: Parts, body: Unread<'_, B>) -> Answer
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let inner = &self.inner;
         let methods = endpoint.methods();
-        let (head, body) = request.into_parts();
         let refusal = |group| inner.gate.refusal(group, &head);
         if let Some(refused) = endpoint.group().and_then(refusal) {
             return refused;
@@ -231,7 +248,7 @@ impl EntraOAuthProxy {
         }
     }
 
-    async fn register<B>(&self, body: B) -> Answer
+    async fn register<B>(&self, body: Unread<'_, B>) -> Answer
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -277,17 +294,21 @@ fn public_document(method: &Method, document: &Bytes) -> Answer {
     answer
 }
 
-async fn read<B>(body: B, most: usize) -> Option<Bytes>
+/// A body, and whether it was read to its end.
+type Unread<'r, B> = (B, &'r AtomicBool);
+
+async fn read<B>((body, was_read): Unread<'_, B>, most: usize) -> Option<Bytes>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let body = Box::pin(Limited::new(body, most).collect()).await.ok()?;
+    was_read.store(true, Ordering::Relaxed);
     Some(body.to_bytes())
 }
 
 /// The body of a form, or why there is none.
-async fn form<B>(headers: &HeaderMap, body: B) -> Result<String, Answer>
+async fn form<B>(headers: &HeaderMap, body: Unread<'_, B>) -> Result<String, Answer>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

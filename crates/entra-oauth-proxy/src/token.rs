@@ -115,13 +115,15 @@ impl Engine {
         }
     }
 
-    /// What a refresh token of this grant is good for.
+    /// What a refresh token of this grant is good for. The grace of the one that was replaced last
+    /// counts from `grace_from`.
     pub(crate) fn rotation(
         &self,
         grant: &Grant,
         token: &RefreshToken,
         client: &Client,
         now: u64,
+        grace_from: u64,
     ) -> Result<Rotation, OAuthError> {
         if !is_same(&grant.client, &client.hash) {
             return Err(invalid_grant("the refresh token is another client's"));
@@ -129,7 +131,7 @@ impl Engine {
         if now >= grant.ends_at {
             return Err(invalid_grant("the sign-in is over"));
         }
-        let is_recent = now.saturating_sub(grant.rotated_at) <= self.lifetimes.grace.as_secs();
+        let is_recent = now.saturating_sub(grace_from) <= self.lifetimes.grace.as_secs();
         Ok(match grant.generation.checked_sub(token.generation) {
             // A later one than is known: its tag says that it was made here, so the store has lost
             // that.

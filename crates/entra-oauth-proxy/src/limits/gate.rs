@@ -35,6 +35,7 @@ pub(crate) struct Gate {
     of_sign_in: Option<Limit>,
     proxies: TrustedProxies,
     has_warned: AtomicBool,
+    has_warned_of_a_proxy: AtomicBool,
     /// Calls to Entra that redeem a code.
     pub(crate) redeeming: Bulkhead,
     /// Calls to Entra that renew tokens. Apart from the others: codes come from anybody.
@@ -65,6 +66,7 @@ impl Gate {
             of_sign_in: limit("refreshes_per_sign_in", limits.of_sign_in),
             proxies,
             has_warned: AtomicBool::new(false),
+            has_warned_of_a_proxy: AtomicBool::new(false),
             redeeming: Bulkhead::new("sign-ins", limits.entra_calls),
             renewing: Bulkhead::new("renewals", limits.entra_calls),
         }
@@ -82,6 +84,9 @@ impl Gate {
             self.warn_of_no_address();
             return None;
         };
+        if origin.is_disputed && is_inside(origin.address) {
+            self.warn_of_a_proxy();
+        }
         let wait = limit.buckets.take(counted(origin.address)).err()?;
         limit.warn(Some(origin.address), origin.is_disputed);
         Some(match group {
@@ -114,6 +119,27 @@ impl Gate {
                  the extensions of each request, or set limits(Limits::none())"
             );
         }
+    }
+}
+
+impl Gate {
+    /// Before anybody is told to wait for what others did.
+    fn warn_of_a_proxy(&self) {
+        if !self.has_warned_of_a_proxy.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "requests come from an address inside and say X-Forwarded-For, as those of a reverse \
+                 proxy do; name it by trusted_proxies(..): without, all who come through it count as \
+                 one address"
+            );
+        }
+    }
+}
+
+/// As those of reverse proxies are.
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

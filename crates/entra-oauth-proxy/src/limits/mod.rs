@@ -35,7 +35,7 @@ use self::bucket::Rate;
 /// | setting | what is counted | at once | a minute |
 /// |---|---|---|---|
 /// | [`registrations_per_address`](Self::registrations_per_address) | `/register` | 200 | 120 |
-/// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: three make a sign-in | 600 | 600 |
+/// | [`sign_ins_per_address`](Self::sign_ins_per_address) | `/authorize`, `/consent` and `/callback`: three make a sign-in; `/sign-out` and `/signed-out` | 600 | 600 |
 /// | [`token_requests_per_address`](Self::token_requests_per_address) | `/token` and `/revoke` | 1 000 | 3 000 |
 /// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the code or refresh token is proven | 5 000 | 30 000 |
 /// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the refresh token is proven | 120 | 60 |

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Stored};
 use crate::keys::{Keyring, Purpose};
 use crate::metrics;
 
@@ -35,7 +36,7 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<Found<T>>, StoreError> {
-        let stored = counted(self.store.get(key).await)?;
+        let stored = answered(self.store.get(key)).await?;
         Ok(stored.and_then(|stored| {
             let value = self.read(key, &stored)?;
             Some(Found { value, stored })
@@ -44,7 +45,7 @@ impl Records {
 
     /// Whether the store answers.
     pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
-        counted(self.store.get(key).await).map(|_| ())
+        answered(self.store.get(key)).await.map(|_| ())
     }
 
     pub(crate) async fn put<T: Serialize>(
@@ -53,7 +54,7 @@ impl Records {
         value: &T,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        counted(self.store.put(key, self.written(key, value)?, ttl).await)
+        answered(self.store.put(key, self.written(key, value)?, ttl)).await
     }
 
     /// Takes the record away, whatever it is.
@@ -61,7 +62,7 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<T>, StoreError> {
-        let stored = counted(self.store.take(key).await)?;
+        let stored = answered(self.store.take(key)).await?;
         Ok(stored.and_then(|stored| self.read(key, &stored)))
     }
 
@@ -75,7 +76,7 @@ impl Records {
     ) -> Result<bool, StoreError> {
         let value = self.written(key, value)?;
         let expected = Some(found.stored.clone());
-        counted(self.store.compare_and_swap(key, expected, value, ttl).await)
+        answered(self.store.compare_and_swap(key, expected, value, ttl)).await
     }
 
     fn written<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
@@ -101,8 +102,14 @@ impl Records {
     }
 }
 
-/// For operators: how often the store does not answer.
-fn counted<T>(answer: Result<T, StoreError>) -> Result<T, StoreError> {
+/// How long the store may take: what waits for it waits no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the store answers, counted for operators if it does not.
+async fn answered<T>(asked: Stored<'_, T>) -> Result<T, StoreError> {
+    let answer = timeout(PATIENCE, asked).await;
+    let answer =
+        answer.unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
     if answer.is_err() {
         metrics::store_error();
     }

@@ -16,6 +16,7 @@ mod layer;
 mod limits;
 mod logbook;
 mod logs;
+mod mishaps;
 mod observability;
 mod pages;
 mod products;

@@ -36,6 +36,8 @@ pub(crate) enum Swaps {
     Forgotten,
     /// Somebody else was faster, always.
     Lost,
+    /// It is done, and nobody is told so.
+    DoneUnsaid,
 }
 
 impl WatchedStore {
@@ -175,6 +177,10 @@ impl Store for WatchedStore {
             match swaps {
                 Swaps::Forgotten if key.starts_with("grant/") => Ok(true),
                 Swaps::Lost if key.starts_with("grant/") => Ok(false),
+                Swaps::DoneUnsaid if key.starts_with("grant/") => {
+                    records.compare_and_swap(key, expected, value, ttl).await?;
+                    Err(StoreError::new("connection reset"))
+                }
                 _ => records.compare_and_swap(key, expected, value, ttl).await,
             }
         })

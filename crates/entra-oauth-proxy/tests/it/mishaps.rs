@@ -1,0 +1,245 @@
+//! What goes wrong halfway: writes that nobody confirms, processes that end, stores that hang, instances
+//! that are slow. Nobody is signed out for it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, ProxyKeys};
+use http::StatusCode;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
+
+use crate::logbook::Logbook;
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{Client, HOUR, MINUTE, Reply, Stage, post, settings, tenant};
+use crate::watched_store::{Swaps, WatchedStore};
+
+fn unavailable() -> (u16, String) {
+    (503, "temporarily_unavailable".to_owned())
+}
+
+async fn refreshed_at(proxy: &EntraOAuthProxy, client: &Client, token: &Value) -> Reply {
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token.as_str().unwrap()),
+        ("client_id", &client.id),
+    ];
+    let asked = proxy.service().oneshot(post("/token", &form, &[]));
+    Reply::of(asked.await.unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobody_the_sign_in() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    store.swaps_are(Swaps::DoneUnsaid);
+    assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
+    store.goes_down();
+    for _ in 0..12 {
+        stage.tenant.advance(Duration::from_secs(10)).await;
+        assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
+    }
+    store.comes_back();
+    store.swaps_are(Swaps::Done);
+    let next = token_of(stage.refresh(&client, &token).await).await;
+    assert_ne!(next, token);
+    // From then on it is as ever: used again after the grace, the old one ends all.
+    let last = token_of(stage.refresh(&client, &next).await).await;
+    stage.tenant.advance(2 * MINUTE).await;
+    for old in [&next, &last] {
+        assert_eq!(stage.refresh(&client, old).await.error(), invalid_grant());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_start_the_grace_begins_anew_for_what_was_replaced_in_the_hour_before() {
+    let (keys, store) = (ProxyKeys::generate(), WatchedStore::default());
+    let change =
+        |settings: EntraOAuthProxyBuilder| settings.keys(keys.clone()).store(store.clone());
+    for (away, grace, is_good) in [
+        (10 * MINUTE, Duration::ZERO, true),
+        (10 * MINUTE, MINUTE, true),
+        (10 * MINUTE, MINUTE + Duration::from_secs(1), false),
+        (HOUR, MINUTE, true),
+        (HOUR + Duration::from_secs(1), Duration::ZERO, false),
+    ] {
+        let mut stage = Stage::with(change).await;
+        let client = stage.client().await;
+        let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.advance(Duration::from_secs(1)).await;
+        // The process ends before the client has the answer.
+        token_of(stage.refresh(&client, &token).await).await;
+        stage.tenant.advance(away).await;
+        stage.proxy = change(settings(&stage.tenant)).build().unwrap();
+        stage.tenant.advance(grace).await;
+        let reply = stage.refresh(&client, &token).await;
+        assert_eq!(
+            reply.status == StatusCode::OK,
+            is_good,
+            "{away:?} {grace:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_slow_at_one_instance_ends_nothing_that_another_made_meanwhile() {
+    let (keys, store) = (ProxyKeys::generate(), WatchedStore::default());
+    let change =
+        |settings: EntraOAuthProxyBuilder| settings.keys(keys.clone()).store(store.clone());
+    let stage = Stage::with(change).await;
+    let other = change(settings(&stage.tenant)).build().unwrap();
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    let before = endpoint.requests().len();
+    let faster = async {
+        while endpoint.requests().len() == before {
+            tokio::task::yield_now().await;
+        }
+        let second = token_of(stage.refresh(&client, &token).await).await;
+        token_of(stage.refresh(&client, &second).await).await
+    };
+    let (slow, third) = tokio::join!(refreshed_at(&other, &client, &token), faster);
+    assert_eq!(token_of(slow).await, third);
+    token_of(stage.refresh(&client, &third).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_is_refused_does_not_ask_entra() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    let before = stage.tenant.token_endpoint().requests().len();
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", token.as_str().unwrap()),
+        ("client_id", &client.id),
+        ("scope", "nothing"),
+    ];
+    let reply = stage.token(&form).await;
+    assert_eq!(reply.error(), (400, "invalid_scope".to_owned()));
+    assert_eq!(stage.tenant.token_endpoint().requests().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone()).limits(Limits::none())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    store.takes(HOUR);
+    let begun = Instant::now();
+    let mut all = JoinSet::new();
+    for _ in 0..500 {
+        let (proxy, client, token) = (stage.proxy.clone(), client.clone(), token.clone());
+        all.spawn(async move {
+            let refreshed = refreshed_at(&proxy, &client, &token);
+            // Nobody waits for longer.
+            timeout(Duration::from_secs(1), refreshed).await.ok()
+        });
+    }
+    let mut told = 0;
+    while let Some(reply) = all.join_next().await {
+        if let Some(reply) = reply.unwrap() {
+            assert_eq!(reply.error(), unavailable());
+            told += 1;
+        }
+    }
+    // Those for whom there was no place: at once.
+    assert_eq!(told, 500 - 256);
+    stage.proxy.shutdown().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+    store.takes(Duration::ZERO);
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+/// What was said to a request whose body comes after its head, over HTTP/1.1.
+async fn told(address: SocketAddr, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("{head} HTTP/1.1\r\nhost: api\r\ncontent-length: 7\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+        .write_all(b"content-type: text/plain\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = vec![0; 4_096];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8(answer[..length].to_vec())
+        .unwrap()
+        .to_lowercase()
+}
+
+#[tokio::test]
+async fn whoever_is_refused_before_the_body_was_read_is_told_that_the_connection_ends() {
+    let tenant = tenant().start().await.unwrap();
+    let limits = Limits::default().registrations_per_address(1, 1);
+    let proxy = settings(&tenant).limits(limits).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app: Router = proxy.routes();
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    for (head, status) in [
+        ("POST /token", "400"),
+        ("POST /revoke", "400"),
+        ("PUT /register", "405"),
+        ("POST /register", "429"),
+    ] {
+        let answer = told(address, head).await;
+        assert!(
+            answer.starts_with(&format!("http/1.1 {status}")),
+            "{head}: {answer}"
+        );
+        assert!(answer.contains("connection: close"), "{head}: {answer}");
+    }
+    server.abort();
+    // Where it was read, the connection stays.
+    let form = [("grant_type", "x"), ("client_id", "x")];
+    let answered = proxy
+        .service()
+        .oneshot(post("/token", &form, &[("content-length", "26")]));
+    let reply = Reply::of(answered.await.unwrap()).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("connection")),
+        (401, "")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reverse_proxy_that_is_not_named_is_told_of_before_anybody_is_refused() {
+    let stage = Stage::new().await;
+    for (peer, count) in [("203.0.113.9:1", 0), ("10.1.2.3:1", 1), ("10.1.2.4:1", 1)] {
+        let log = Logbook::begin();
+        for _ in 0..2 {
+            let headers = [("x-forwarded-for", "198.51.100.7")];
+            let mut request = post("/token", &[], &headers);
+            let peer: SocketAddr = peer.parse().unwrap();
+            request.extensions_mut().insert(peer);
+            stage.send(request).await;
+        }
+        let lines = log.lines("WARN");
+        let warned = lines
+            .iter()
+            .filter(|line| line.contains("trusted_proxies(..)"));
+        let expected = if peer.starts_with("10.1.2.4") {
+            0
+        } else {
+            count
+        };
+        assert_eq!(warned.count(), expected, "{peer}: {lines:#?}");
+    }
+}
