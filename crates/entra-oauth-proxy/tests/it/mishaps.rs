@@ -59,6 +59,22 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replacement_that_was_not_done_then_leaves_nobody_a_longer_grace() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    store.refuses_writes();
+    assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
+    store.comes_back();
+    let next = token_of(stage.refresh(&client, &token).await).await;
+    stage.tenant.advance(2 * MINUTE).await;
+    for old in [&token, &next] {
+        assert_eq!(stage.refresh(&client, old).await.error(), invalid_grant());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_start_the_grace_begins_anew_for_what_was_replaced_in_the_hour_before() {
     let (keys, store) = (ProxyKeys::generate(), WatchedStore::default());
     let change =
