@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::writer::Patience;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -26,6 +27,8 @@ struct Ram {
     file: Mutex<(Vec<u8>, Vec<Step>)>,
     space: AtomicU64,
     reads: AtomicU64,
+    /// How often there was no space.
+    refused: AtomicU64,
 }
 
 impl Ram {
@@ -34,6 +37,7 @@ impl Ram {
             file: Mutex::new((content, Vec::new())),
             space: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(u64::MAX),
+            refused: AtomicU64::new(0),
         })
     }
 
@@ -44,6 +48,7 @@ impl Ram {
             Step::Sync => 0,
         };
         if end > self.space.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
         let mut file = self.file.lock().unwrap();
@@ -103,11 +108,16 @@ impl StorageBackend for Ram {
     }
 }
 
+fn impatient(writer: &mut Writer) {
+    writer.before_writing = Patience::of(Duration::ZERO);
+    writer.before_opening = Patience::of(Duration::ZERO);
+}
+
 fn opened(ram: &Arc<Ram>) -> Result<DiskStore, OpenStoreError> {
     let backend: Arc<dyn StorageBackend> = ram.clone();
     DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
         let mut writer = Writer::new(disk);
-        writer.patience = Duration::ZERO;
+        impatient(&mut writer);
         writer
     })
 }
@@ -166,6 +176,42 @@ async fn on_a_full_disk_writes_are_refused_and_reads_go_on_and_all_is_well_with_
 }
 
 #[tokio::test]
+async fn while_the_disk_is_full_reads_go_on_and_it_is_tried_again_ever_more_rarely() {
+    let ram = Ram::new(Vec::new());
+    let passed = Arc::new(AtomicU64::new(0));
+    let of_writer = Arc::clone(&passed);
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
+        let mut writer = Writer::new(disk);
+        writer.elapsed = Box::new(move || Duration::from_millis(of_writer.load(Ordering::SeqCst)));
+        writer
+    });
+    let store = store.unwrap();
+    for number in 0..20 {
+        put(&store, number).await.unwrap();
+    }
+    let length = StorageBackend::len(&*ram).unwrap();
+    ram.space.store(length, Ordering::SeqCst);
+    let mut written = 20;
+    while put(&store, written).await.is_ok() {
+        written += 1;
+    }
+    // For five minutes.
+    for round in 0..3_000 {
+        assert!(put(&store, written).await.is_err());
+        let found = store.get(&format!("grant/{}", round % written)).await;
+        assert_eq!(found.unwrap(), Some(value(round % written)), "{round}");
+        passed.fetch_add(100, Ordering::SeqCst);
+    }
+    // After 0, 1, 3, 7 and 15 s, and each 30 s from then on.
+    assert_eq!(ram.refused.load(Ordering::SeqCst), 14);
+    ram.space.store(u64::MAX, Ordering::SeqCst);
+    passed.fetch_add(30_000, Ordering::SeqCst);
+    put(&store, written).await.unwrap();
+    assert_eq!(get(&store, written).await, Some(value(written)));
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full_from_the_beginning_is_named() {
     let ram = Ram::new(Vec::new());
     ram.space.store(4_096, Ordering::SeqCst);
@@ -211,7 +257,8 @@ async fn a_store_that_is_only_read_recovers_too() {
     let backend: Arc<dyn StorageBackend> = ram.clone();
     let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
         let mut writer = Writer::new(disk);
-        (writer.idle, writer.patience) = (Duration::from_millis(1), Duration::ZERO);
+        impatient(&mut writer);
+        writer.idle = Duration::from_millis(1);
         writer
     });
     let store = store.unwrap();

@@ -43,14 +43,48 @@ pub(super) struct Writer {
     disk: Arc<Disk>,
     /// How long it waits for work before it looks whether records are over.
     pub(super) idle: Duration,
-    /// How long it waits before it opens the database again that failed.
-    pub(super) patience: Duration,
+    /// Since it is there: what it waits for is measured by that.
+    pub(super) elapsed: Box<dyn Fn() -> Duration + Send>,
+    /// Before it writes again. Trying costs the readers the database, as long as it is opened again.
+    pub(super) before_writing: Patience,
+    /// Before it opens the database again.
+    pub(super) before_opening: Patience,
     /// Whether there may be records that are over.
     has_to_sweep: bool,
-    /// When the database was last opened again, or was to be.
-    opened_again_at: Option<Instant>,
     /// What was wrong last.
     reason: String,
+}
+
+/// Until when what failed is not tried again: each time longer.
+pub(super) struct Patience {
+    first: Duration,
+    next: Duration,
+    until: Duration,
+}
+
+impl Patience {
+    const MOST: Duration = Duration::from_secs(30);
+
+    pub(super) fn of(first: Duration) -> Self {
+        Self {
+            first,
+            next: first,
+            until: Duration::ZERO,
+        }
+    }
+
+    fn is_needed(&self, now: Duration) -> bool {
+        now < self.until
+    }
+
+    fn begin(&mut self, now: Duration) {
+        self.until = now.saturating_add(self.next);
+        self.next = self.next.saturating_mul(2).min(Self::MOST);
+    }
+
+    fn reset(&mut self) {
+        self.next = self.first;
+    }
 }
 
 impl Writer {
@@ -61,13 +95,15 @@ impl Writer {
     const PORTION: usize = 64;
 
     pub(super) fn new(disk: Arc<Disk>) -> Self {
+        let begun = Instant::now();
         Self {
+            reason: format!("{} cannot be read", disk.path.display()),
             disk,
             idle: Duration::from_secs(1),
-            patience: Duration::from_secs(1),
+            elapsed: Box::new(move || begun.elapsed()),
+            before_writing: Patience::of(Duration::from_secs(1)),
+            before_opening: Patience::of(Duration::from_secs(1)),
             has_to_sweep: true,
-            opened_again_at: None,
-            reason: String::new(),
         }
     }
 
@@ -121,6 +157,10 @@ impl Writer {
     /// All of it, or why none of it.
     fn write(&mut self, batch: &[Operation]) -> Result<Vec<Answer>, String> {
         self.open_again_if_failed()?;
+        if self.before_writing.is_needed((self.elapsed)()) {
+            self.has_to_sweep = false;
+            return Err(self.reason.clone());
+        }
         let now = self.disk.now();
         let most = Self::PORTION + 2 * batch.len();
         let opened = self.disk.opened();
@@ -132,6 +172,7 @@ impl Writer {
         match done {
             Ok((answers, is_more)) => {
                 self.has_to_sweep = is_more;
+                self.before_writing.reset();
                 Ok(answers)
             }
             Err(error) => {
@@ -145,8 +186,10 @@ impl Writer {
                     "the store cannot write: sign-ins and refreshes wait"
                 );
                 self.reason.clone_from(&text);
-                // So that reads go on.
-                let _ = self.open_again_if_failed();
+                // At once, so that reads go on.
+                let _ = self.open_again();
+                // It may have taken long.
+                self.before_writing.begin((self.elapsed)());
                 Err(text)
             }
         }
@@ -157,17 +200,21 @@ impl Writer {
         if !self.disk.opened().is_failed() {
             return Ok(());
         }
-        if self
-            .opened_again_at
-            .is_some_and(|at| at.elapsed() < self.patience)
-        {
+        if self.before_opening.is_needed((self.elapsed)()) {
             return Err(self.reason.clone());
         }
+        self.open_again()
+    }
+
+    fn open_again(&mut self) -> Result<(), String> {
         let before = self.disk.opened();
         before.ends();
         let opened = Opened::over(&self.disk.backend);
         drop(before);
-        self.opened_again_at = Some(Instant::now());
+        if opened.is_ok() {
+            self.before_opening.reset();
+        }
+        self.before_opening.begin((self.elapsed)());
         let opened = opened.map_err(|error| {
             self.reason = match error {
                 NotOpened::Failed(error) => self.text(&error),
