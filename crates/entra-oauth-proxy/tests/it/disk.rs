@@ -149,7 +149,13 @@ fn the_owner_alone_can_read_a_new_file() {
 #[test]
 fn a_file_that_is_something_else_is_left_alone() {
     let directory = Directory::new("something else");
-    for content in [&b"x"[..], &[b'#'; 40], &[7; 100_000]] {
+    let mut image = vec![0; 4_000_000];
+    image[32_768..].fill(b'C');
+    let mut page = vec![0; 73_728];
+    page[70_000] = 1;
+    let zeros = [0; 70_000];
+    let contents = [&b"x"[..], &[b'#'; 40], &[7; 100_000], &zeros, &image, &page];
+    for content in contents {
         std::fs::write(directory.file(), content).unwrap();
         let error = refused(&directory.file());
         assert!(matches!(error, OpenStoreError::NotAStore { .. }), "{error}");
@@ -159,6 +165,20 @@ fn a_file_that_is_something_else_is_left_alone() {
     // An empty one is one to begin with.
     std::fs::write(directory.file(), b"").unwrap();
     drop(DiskStore::open(directory.file()).unwrap());
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_beginning_is_left_alone() {
+    let directory = Directory::new("no beginning");
+    let store = DiskStore::open(directory.file()).unwrap();
+    store.put("grant/a", "1".into(), HOUR).await.unwrap();
+    drop(store);
+    let mut content = std::fs::read(directory.file()).unwrap();
+    content[..512].fill(0);
+    std::fs::write(directory.file(), &content).unwrap();
+    let error = refused(&directory.file());
+    assert!(matches!(error, OpenStoreError::NotAStore { .. }), "{error}");
+    assert_eq!(std::fs::read(directory.file()).unwrap(), content);
 }
 
 #[test]
@@ -172,15 +192,6 @@ fn a_database_of_another_application_is_left_alone() {
     drop(theirs);
     let error = refused(&directory.file());
     assert!(error.to_string().contains("something else"), "{error}");
-}
-
-#[tokio::test]
-async fn a_process_that_ended_while_it_made_the_file_is_no_harm() {
-    let directory = Directory::new("unfinished");
-    // Without its mark, which comes last.
-    std::fs::write(directory.file(), [0; 70_000]).unwrap();
-    let store = DiskStore::open(directory.file()).unwrap();
-    store.put("grant/a", "1".into(), HOUR).await.unwrap();
 }
 
 #[test]

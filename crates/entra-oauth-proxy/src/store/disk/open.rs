@@ -159,15 +159,21 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// A process that ends while redb makes a file leaves one that redb takes for something else: it
-/// writes its mark at the beginning last. What has no mark has no records.
+/// writes its mark at the beginning last. What has no mark has no records, if it is that and nothing
+/// else.
 fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
-    let mut beginning = [0; 9];
-    let is_unfinished = match file.read_exact(&mut beginning) {
-        Ok(()) => beginning == [0; 9],
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => false,
-        Err(error) => return Err(error),
-    };
-    if is_unfinished {
+    /// How long redb makes a file before it writes anything into it.
+    const UNFINISHED: u64 = 18 * 4_096;
+    /// What redb writes into it before its mark, and where that comes.
+    const HEADER: usize = 320;
+    const MARK: usize = 9;
+    if file.metadata()?.len() != UNFINISHED {
+        return Ok(());
+    }
+    let mut content = Vec::new();
+    file.take(UNFINISHED).read_to_end(&mut content)?;
+    let is_nothing = |part: &[u8]| part.iter().all(|byte| *byte == 0);
+    if is_nothing(&content[..MARK]) && is_nothing(&content[HEADER..]) {
         file.set_len(0)?;
     }
     file.rewind()

@@ -290,7 +290,7 @@ async fn a_process_may_end_and_power_be_lost_at_any_moment() {
     }
     drop(store);
     let steps = ram.file.lock().unwrap().1.clone();
-    // From where the file has its mark: what is before that is tested with a file.
+    // From the first answer: what is before that is tested with a file.
     let first = answered[0].0;
     let (mut killed, mut synced, mut unsynced) = (Vec::new(), Vec::new(), Vec::new());
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
@@ -319,6 +319,33 @@ async fn a_process_may_end_and_power_be_lost_at_any_moment() {
             }
         }
     }
+}
+
+/// Whatever redb writes before there is a record: the next process begins.
+#[tokio::test]
+async fn a_process_may_end_and_power_be_lost_while_it_makes_the_file() {
+    let ram = Ram::new(Vec::new());
+    drop(opened(&ram).unwrap());
+    let steps = ram.file.lock().unwrap().1.clone();
+    let name = format!("entra-oauth-proxy {} unfinished", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let (mut killed, mut synced) = (Vec::new(), Vec::new());
+    for (index, step) in steps.iter().enumerate() {
+        step.apply(&mut killed);
+        match step {
+            Step::Sync => synced.clone_from(&killed),
+            // The length and what is in the file reach the disk apart.
+            Step::Length(length) => synced.resize(usize::try_from(*length).unwrap(), 0),
+            Step::Write(..) => {}
+        }
+        for content in [&killed, &synced] {
+            std::fs::write(&path, content).unwrap();
+            let store = DiskStore::open(&path);
+            let store = store.unwrap_or_else(|error| panic!("{index}: {error}"));
+            put(&store, 1).await.unwrap();
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]
