@@ -209,6 +209,21 @@ async fn while_the_disk_is_full_reads_go_on_and_it_is_tried_again_ever_more_rare
     passed.fetch_add(30_000, Ordering::SeqCst);
     put(&store, written).await.unwrap();
     assert_eq!(get(&store, written).await, Some(value(written)));
+    // Also if it was opened again a moment ago, for another reason.
+    ram.reads.store(0, Ordering::SeqCst);
+    let mut has_failed = false;
+    for number in 0..written {
+        has_failed |= store.get(&format!("grant/{number}")).await.is_err();
+    }
+    assert!(has_failed);
+    ram.reads.store(u64::MAX, Ordering::SeqCst);
+    put(&store, written).await.unwrap();
+    let length = StorageBackend::len(&*ram).unwrap();
+    ram.space.store(length, Ordering::SeqCst);
+    while put(&store, written).await.is_ok() {
+        written += 1;
+    }
+    assert_eq!(get(&store, 0).await, Some(value(0)));
 }
 
 #[tokio::test]
