@@ -27,16 +27,17 @@ impl EntraOAuthProxyBuilder {
         }
         // The store first: whoever has it is alone here.
         let clock = Arc::clone(&self.clock);
-        let opened = DiskStore::options()
-            .clock(move || clock())
-            .open(directory.join(SIGN_INS));
+        let sign_ins = directory.join(SIGN_INS);
+        let opened = DiskStore::options().clock(move || clock()).open(&sign_ins);
         let store = match opened {
             Ok(store) => store,
             Err(error) => return problem(error.to_string()),
         };
+        warn_if_others_may_read(&sign_ins);
         if self.keys.is_none() {
             match kept_keys(&directory, &store) {
                 Ok(keys) => {
+                    warn_if_others_may_read(&directory.join(KEYS));
                     self.keys = Some(keys);
                     self.has_kept_keys = true;
                 }
@@ -85,11 +86,33 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     }
 }
 
+/// No refusal: what is mounted may be readable by a group, and not this process's to change.
+fn warn_if_others_may_read(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = fs::metadata(path) {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                "{path} is open to others than its owner (mode {:o}): chmod 600 {path}",
+                mode & 0o777,
+                path = path.display()
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
 /// Writes the keys: under their name they are there whole, or not at all.
 fn keep(directory: &Path, keys: &ProxyKeys) -> io::Result<()> {
     let unfinished = directory.join("keys.new");
+    // Whoever put it there could read what is written into it, or have it written elsewhere.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file: File = options.open(&unfinished)?;

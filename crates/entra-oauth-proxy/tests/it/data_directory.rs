@@ -62,6 +62,60 @@ async fn the_owner_alone_can_read_the_keys() {
     assert_eq!(names, ["keys", "sign-ins.redb"]);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn whatever_lay_in_the_place_of_unfinished_keys_is_not_written_into() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    for is_link in [false, true] {
+        let directory = Directory::new("unfinished keys");
+        let planted = directory.path().join("keys.new");
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::write(&elsewhere, "theirs").unwrap();
+        if is_link {
+            symlink(&elsewhere, &planted).unwrap();
+        } else {
+            std::fs::write(&planted, "").unwrap();
+            let open = std::fs::Permissions::from_mode(0o666);
+            std::fs::set_permissions(&planted, open).unwrap();
+        }
+        let _stage = Stage::with(in_directory(directory.path())).await;
+        let keys = std::fs::symlink_metadata(directory.path().join("keys")).unwrap();
+        assert!(keys.is_file());
+        assert_eq!(keys.permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read(&elsewhere).unwrap(), b"theirs");
+        assert!(!planted.exists());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_others_may_read_are_named_with_the_remedy_and_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = Directory::new("open to others");
+    let files = ["keys", "sign-ins.redb"].map(|name| directory.path().join(name));
+    let logbook = Logbook::begin();
+    let warned = |logbook: &Logbook| {
+        let lines = logbook.lines("WARN");
+        let lines = lines.into_iter().filter(|line| line.contains("chmod"));
+        lines.collect::<Vec<_>>()
+    };
+    drop(Stage::with(in_directory(directory.path())).await);
+    assert_eq!(warned(&logbook), [""; 0]);
+    for (file, mode) in files.iter().zip([0o640, 0o604]) {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    drop(Stage::with(in_directory(directory.path())).await);
+    let warned = warned(&logbook);
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    for file in &files {
+        let remedy = format!("chmod 600 {}", file.display());
+        assert!(
+            warned.iter().any(|line| line.ends_with(&remedy)),
+            "{warned:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn keys_that_are_set_are_used_and_none_are_made() {
     let directory = Directory::new("keys set");
