@@ -23,6 +23,10 @@ const CACHE: usize = match cfg!(test) {
     false => 64 * 1024 * 1024,
 };
 
+/// How many milliseconds a record that is over stays in the file: a clock that is wrong for less, and
+/// for a moment, takes nobody's sign-in.
+const STAYS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Why nothing is read or written.
 pub(super) type Failed = Box<redb::Error>;
 
@@ -115,6 +119,12 @@ impl Opened {
         Ok(latest.map(|(key, _)| key.value().0))
     }
 
+    /// Whether a record has been over for long enough.
+    pub(super) fn has_to_sweep(&self, now: u64) -> Result<bool, Failed> {
+        let earliest = self.earliest_end()?;
+        Ok(earliest.is_some_and(|end| end <= now.saturating_sub(STAYS)))
+    }
+
     /// When the first record ends.
     pub(super) fn earliest_end(&self) -> Result<Option<u64>, Failed> {
         let transaction = self.database.begin_read().map_err(failed)?;
@@ -200,9 +210,10 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Takes away so many records that are over, at most. Says whether there may be more.
+    /// Takes away so many records that have been over for long enough, at most. Says whether there may
+    /// be more.
     pub(super) fn sweep(&mut self, now: u64, most: usize) -> Result<bool, Failed> {
-        let over = ..(now.saturating_add(1), "");
+        let over = ..(now.saturating_sub(STAYS).saturating_add(1), "");
         let over = self.ends.range::<(u64, &str)>(over).map_err(failed)?;
         let keys = over.take(most).map(|end| {
             let (key, _) = end?;

@@ -31,8 +31,10 @@ use super::{Store, StoreError, Stored};
 /// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
 /// by itself once it can.
 ///
-/// The file grows to what was ever needed at the same time, and is used again as records end. Its
-/// owner alone can read it (on Unix). A copy is a backup if the process was stopped while it was made.
+/// The file grows to what was ever needed at the same time. The place of a record is used again a day
+/// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good.
+/// Its owner alone can read the file (on Unix). A copy is a backup if the process was stopped while it
+/// was made.
 ///
 /// A cheap handle: clones share everything. When the last one is dropped, that waits until everything
 /// that was accepted is written.

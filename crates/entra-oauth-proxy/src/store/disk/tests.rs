@@ -10,6 +10,9 @@ use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// In seconds: how long what is over stays.
+const DAY: u64 = 24 * 3_600;
+
 /// How long a thread may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -408,15 +411,28 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
             .await
             .unwrap();
     }
-    put(&store, 1).await.unwrap();
-    clock.fetch_add(60, Ordering::SeqCst);
+    store.put("grant/1", value(1), 48 * HOUR).await.unwrap();
+    clock.fetch_add(60 + DAY, Ordering::SeqCst);
     // Its thread does it, in portions.
     let disk = &store.inner.disk;
     let patience = Instant::now() + PATIENCE;
-    while disk.read(Opened::earliest_end).unwrap() < Some(1_001_000 + 60_000) {
+    while disk.read(Opened::earliest_end).unwrap() < Some(1_061_000) {
         assert!(Instant::now() < patience, "they never were");
         tokio::task::yield_now().await;
     }
+    assert_eq!(get(&store, 1).await, Some(value(1)));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_for_a_moment_takes_no_record() {
+    let (_, store, clock) = writer_with_clock();
+    put(&store, 1).await.unwrap();
+    let jump = 3_600 + DAY - 1;
+    clock.fetch_add(jump, Ordering::SeqCst);
+    // Over at once, and not swept out by who writes.
+    assert_eq!(get(&store, 1).await, None);
+    put(&store, 2).await.unwrap();
+    clock.fetch_sub(jump, Ordering::SeqCst);
     assert_eq!(get(&store, 1).await, Some(value(1)));
 }
 
@@ -432,7 +448,7 @@ async fn a_file_does_not_grow_by_records_that_are_over() {
                 .await
                 .unwrap();
         }
-        clock.fetch_add(1, Ordering::SeqCst);
+        clock.fetch_add(1 + DAY, Ordering::SeqCst);
         lengths.push(StorageBackend::len(&*ram).unwrap());
     }
     // All of them would be 4.5 MB.

@@ -49,7 +49,7 @@ pub(super) struct Writer {
     pub(super) before_writing: Patience,
     /// Before it opens the database again.
     pub(super) before_opening: Patience,
-    /// Whether there may be records that are over.
+    /// Whether there may be more records that are to be swept out.
     has_to_sweep: bool,
     /// What was wrong last.
     reason: String,
@@ -131,9 +131,8 @@ impl Writer {
     /// Whether there is something to do though nobody asks for anything.
     fn has_work(&self) -> bool {
         let opened = self.disk.opened();
-        let earliest = opened.earliest_end();
-        opened.is_failed()
-            || earliest.map_or(true, |end| end.is_some_and(|end| end <= self.disk.now()))
+        // If that cannot be told, trying it tells why.
+        opened.is_failed() || opened.has_to_sweep(self.disk.now()).unwrap_or(true)
     }
 
     fn carry_out(&mut self, batch: Vec<Operation>) {
