@@ -34,13 +34,17 @@ fn failed(error: impl Into<redb::Error>) -> Failed {
     Box::new(error.into())
 }
 
+/// redb panics of some damage, and where its file does. That is an error like any other.
+fn caught<T, E: From<redb::Error>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes no sense".to_owned()).into()))
+}
+
 /// Why no database can be opened.
 #[derive(Debug)]
 pub(super) enum NotOpened {
     /// There are tables of something else.
     Foreign,
-    /// It is damaged in a way for which redb has no answer.
-    Senseless,
     Failed(Failed),
 }
 
@@ -60,20 +64,20 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens the database, or makes one. Repairs it if it was not closed.
     pub(super) fn over(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
+        caught(|| Self::open(backend))
+    }
+
+    fn open(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
         let is_over = Arc::new(AtomicBool::new(false));
         let turn = Turn {
             backend: Arc::clone(backend),
             is_over: Arc::clone(&is_over),
         };
-        // Of some damage redb panics, in a build with debug assertions.
-        let database = catch_unwind(AssertUnwindSafe(|| {
-            Database::builder()
-                .set_cache_size(CACHE)
-                // Of pages that are damaged it may panic later, when it comes to them.
-                .set_check_integrity_on_open(true)
-                .create_with_backend(turn)
-        }));
-        let database = database.map_err(|_| NotOpened::Senseless)??;
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            // Of pages that are damaged it may panic later, when it comes to them.
+            .set_check_integrity_on_open(true)
+            .create_with_backend(turn)?;
         let opened = Self {
             database,
             is_over,
@@ -106,17 +110,21 @@ impl Opened {
     }
 
     pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let records: ReadOnlyTable<_, _> = transaction.open_table(RECORDS).map_err(failed)?;
-        good(&records, key, now)
+        caught(|| {
+            let transaction = self.database.begin_read().map_err(failed)?;
+            let records: ReadOnlyTable<_, _> = transaction.open_table(RECORDS).map_err(failed)?;
+            good(&records, key, now)
+        })
     }
 
     /// When the last record ends.
     pub(super) fn latest_end(&self) -> Result<Option<u64>, Failed> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let ends = transaction.open_table(ENDS).map_err(failed)?;
-        let latest = ends.last().map_err(failed)?;
-        Ok(latest.map(|(key, _)| key.value().0))
+        caught(|| {
+            let transaction = self.database.begin_read().map_err(failed)?;
+            let ends = transaction.open_table(ENDS).map_err(failed)?;
+            let latest = ends.last().map_err(failed)?;
+            Ok(latest.map(|(key, _)| key.value().0))
+        })
     }
 
     /// Whether a record has been over for long enough.
@@ -127,10 +135,12 @@ impl Opened {
 
     /// When the first record ends.
     pub(super) fn earliest_end(&self) -> Result<Option<u64>, Failed> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let ends = transaction.open_table(ENDS).map_err(failed)?;
-        let earliest = ends.first().map_err(failed)?;
-        Ok(earliest.map(|(key, _)| key.value().0))
+        caught(|| {
+            let transaction = self.database.begin_read().map_err(failed)?;
+            let ends = transaction.open_table(ENDS).map_err(failed)?;
+            let earliest = ends.first().map_err(failed)?;
+            Ok(earliest.map(|(key, _)| key.value().0))
+        })
     }
 
     /// Writes, durably, whatever `work` says that there is to write.
@@ -138,17 +148,19 @@ impl Opened {
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Failed>,
     ) -> Result<T, Failed> {
-        // One phase is enough, as nobody chooses the bytes that are written: they are encrypted.
-        let transaction = self.database.begin_write().map_err(failed)?;
-        let mut tables = Tables::of(&transaction)?;
-        let done = work(&mut tables)?;
-        let is_changed = tables.is_changed;
-        drop(tables);
-        match is_changed {
-            true => transaction.commit().map_err(failed)?,
-            false => transaction.abort().map_err(failed)?,
-        }
-        Ok(done)
+        caught(|| {
+            // One phase is enough, as nobody chooses the bytes that are written: they are encrypted.
+            let transaction = self.database.begin_write().map_err(failed)?;
+            let mut tables = Tables::of(&transaction)?;
+            let done = work(&mut tables)?;
+            let is_changed = tables.is_changed;
+            drop(tables);
+            match is_changed {
+                true => transaction.commit().map_err(failed)?,
+                false => transaction.abort().map_err(failed)?,
+            }
+            Ok(done)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod tests;
 mod writer;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
@@ -176,7 +177,10 @@ impl Disk {
 
     fn replace(&self, by: Opened) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        *opened = by;
+        let before = std::mem::replace(&mut *opened, by);
+        drop(opened);
+        // What made it fail may make it panic at its end, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
     }
 
     /// Reads what was committed.

@@ -93,7 +93,6 @@ impl OpenStoreError {
         };
         let error = match error {
             NotOpened::Foreign => return not_a_store("it has tables of something else".to_owned()),
-            NotOpened::Senseless => return not_a_store("it makes no sense".to_owned()),
             NotOpened::Failed(error) => *error,
         };
         match error {

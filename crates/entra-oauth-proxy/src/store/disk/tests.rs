@@ -32,6 +32,14 @@ struct Ram {
     reads: AtomicU64,
     /// How often there was no space.
     refused: AtomicU64,
+    /// What happens at which of the next operations, counted down to one.
+    mishap: Mutex<(u32, Mishap)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    Error,
+    Panic,
 }
 
 impl Ram {
@@ -41,10 +49,27 @@ impl Ram {
             space: AtomicU64::new(u64::MAX),
             reads: AtomicU64::new(u64::MAX),
             refused: AtomicU64::new(0),
+            mishap: Mutex::new((0, Mishap::Error)),
         })
     }
 
+    /// Before each operation.
+    fn begin(&self) -> io::Result<()> {
+        let mishap = {
+            let mut mishap = self.mishap.lock().unwrap();
+            mishap.0 = mishap.0.saturating_sub(1);
+            (mishap.0 == 1).then_some(mishap.1)
+        };
+        match mishap {
+            None => Ok(()),
+            Some(Mishap::Error) => Err(io::Error::other("a bad moment")),
+            // Without a word on the terminal.
+            Some(Mishap::Panic) => std::panic::resume_unwind(Box::new("a bad moment")),
+        }
+    }
+
     fn take(&self, step: Step) -> io::Result<()> {
+        self.begin()?;
         let end = match &step {
             Step::Write(offset, data) => offset + data.len() as u64,
             Step::Length(length) => *length,
@@ -88,6 +113,7 @@ impl StorageBackend for Ram {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.begin()?;
         if self.reads.load(Ordering::SeqCst) == 0 {
             return Err(io::Error::other("a bad sector"));
         }
@@ -382,6 +408,59 @@ fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
             matches!(error, OpenStoreError::NotAStore { .. }),
             "{length}: {error}"
         );
+    }
+}
+
+/// Whichever operation of whichever kind fails, once: what is there is what was answered, or either of
+/// two where it was an error, and the store goes on.
+#[tokio::test]
+async fn whatever_fails_once_it_is_an_error_and_the_store_goes_on() {
+    for mishap in [Mishap::Error, Mishap::Panic] {
+        let ram = Ram::new(Vec::new());
+        let store = opened(&ram).unwrap();
+        for number in 0..100 {
+            put(&store, number).await.unwrap();
+        }
+        let mut errors = 0;
+        for operation in 2..60 {
+            // One to write, to swap and to take.
+            put(&store, 200).await.unwrap();
+            put(&store, 201).await.unwrap();
+            *ram.mishap.lock().unwrap() = (operation, mishap);
+            let (old, new) = (value(201), value(202));
+            let was_read = store.get("grant/50").await;
+            let was_put = store.put("grant/200", value(7), HOUR).await;
+            let swap = store.compare_and_swap("grant/201", Some(old.clone()), new.clone(), HOUR);
+            let was_swapped = swap.await;
+            let was_taken = store.take("grant/202").await;
+            ram.mishap.lock().unwrap().0 = 0;
+            put(&store, 300).await.unwrap();
+            let shown = format!("{mishap:?} {operation}");
+            if let Ok(found) = &was_read {
+                assert_eq!(*found, Some(value(50)), "{shown}");
+            }
+            let found = get(&store, 200).await.unwrap();
+            assert!(found == value(7) || found == value(200), "{shown}");
+            assert!(was_put.is_err() || found == value(7), "{shown}");
+            let found = get(&store, 201).await.unwrap();
+            match &was_swapped {
+                Ok(is_swapped) => assert!(*is_swapped && found == new, "{shown}"),
+                Err(_) => assert!(found == old || found == new, "{shown}"),
+            }
+            if let Ok(taken) = &was_taken {
+                assert!(taken.is_none() || *taken == Some(value(202)), "{shown}");
+                assert_eq!(get(&store, 202).await, None, "{shown}");
+            }
+            put(&store, 202).await.unwrap();
+            errors += usize::from(was_read.is_err())
+                + usize::from(was_put.is_err())
+                + usize::from(was_swapped.is_err())
+                + usize::from(was_taken.is_err());
+            for number in (0..100).step_by(13) {
+                assert_eq!(get(&store, number).await, Some(value(number)), "{shown}");
+            }
+        }
+        assert!(errors > 10, "{errors}");
     }
 }
 
