@@ -411,6 +411,34 @@ fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
     }
 }
 
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_again_rests_in_between() {
+    let ram = Ram::new(Vec::new());
+    drop(opened(&ram).unwrap());
+    let looked = Arc::new(AtomicU64::new(0));
+    let of_writer = Arc::clone(&looked);
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
+        // Before the writer has looked for what is over.
+        disk.opened().has_failed();
+        ram.reads.store(0, Ordering::SeqCst);
+        let mut writer = Writer::new(disk);
+        writer.idle = HOUR;
+        writer.elapsed = Box::new(move || {
+            of_writer.fetch_add(1, Ordering::SeqCst);
+            Duration::ZERO
+        });
+        writer
+    });
+    let store = store.unwrap();
+    for number in 0..100 {
+        assert!(put(&store, number).await.is_err());
+    }
+    // Twice when it was opened in vain, and once for whoever asked, one of whom may have come first.
+    let looked = looked.load(Ordering::SeqCst);
+    assert!((101..=102).contains(&looked), "{looked}");
+}
+
 /// Whichever operation of whichever kind fails, once: what is there is what was answered, or either of
 /// two where it was an error, and the store goes on.
 #[tokio::test]

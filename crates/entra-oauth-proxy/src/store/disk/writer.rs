@@ -139,6 +139,8 @@ impl Writer {
         let done = self.write(&batch);
         let mut reason = None;
         let answers = done.unwrap_or_else(|text| {
+            // Not at once.
+            self.has_to_sweep = false;
             reason = Some(text);
             Vec::new()
         });
@@ -157,7 +159,6 @@ impl Writer {
     fn write(&mut self, batch: &[Operation]) -> Result<Vec<Answer>, String> {
         self.open_again_if_failed()?;
         if self.before_writing.is_needed((self.elapsed)()) {
-            self.has_to_sweep = false;
             return Err(self.reason.clone());
         }
         let now = self.disk.now();
@@ -178,7 +179,6 @@ impl Writer {
                 // After an error redb neither reads nor writes before it is opened again.
                 opened.has_failed();
                 drop(opened);
-                self.has_to_sweep = false;
                 let text = self.text(&error);
                 tracing::error!(
                     error = text,
