@@ -1,10 +1,11 @@
 //! A disk that is full or fails, and a process that ends at any moment.
 
-use std::io;
-use std::sync::Mutex;
+mod ram;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use self::ram::{Mishap, Ram, Step};
 use super::writer::Patience;
 use super::*;
 
@@ -15,127 +16,6 @@ const DAY: u64 = 24 * 3_600;
 
 /// How long a thread may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What was done to the file.
-#[derive(Clone, Debug)]
-enum Step {
-    Write(u64, Vec<u8>),
-    Length(u64),
-    Sync,
-}
-
-/// A file in memory, on a disk of limited size, that remembers what was done to it.
-#[derive(Debug)]
-struct Ram {
-    file: Mutex<(Vec<u8>, Vec<Step>)>,
-    space: AtomicU64,
-    reads: AtomicU64,
-    /// How often there was no space.
-    refused: AtomicU64,
-    /// What happens at which of the next operations, counted down to one.
-    mishap: Mutex<(u32, Mishap)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Mishap {
-    Error,
-    Panic,
-}
-
-impl Ram {
-    fn new(content: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self {
-            file: Mutex::new((content, Vec::new())),
-            space: AtomicU64::new(u64::MAX),
-            reads: AtomicU64::new(u64::MAX),
-            refused: AtomicU64::new(0),
-            mishap: Mutex::new((0, Mishap::Error)),
-        })
-    }
-
-    /// Before each operation.
-    fn begin(&self) -> io::Result<()> {
-        let mishap = {
-            let mut mishap = self.mishap.lock().unwrap();
-            mishap.0 = mishap.0.saturating_sub(1);
-            (mishap.0 == 1).then_some(mishap.1)
-        };
-        match mishap {
-            None => Ok(()),
-            Some(Mishap::Error) => Err(io::Error::other("a bad moment")),
-            // Without a word on the terminal.
-            Some(Mishap::Panic) => std::panic::resume_unwind(Box::new("a bad moment")),
-        }
-    }
-
-    fn take(&self, step: Step) -> io::Result<()> {
-        self.begin()?;
-        let end = match &step {
-            Step::Write(offset, data) => offset + data.len() as u64,
-            Step::Length(length) => *length,
-            Step::Sync => 0,
-        };
-        if end > self.space.load(Ordering::SeqCst) {
-            self.refused.fetch_add(1, Ordering::SeqCst);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let mut file = self.file.lock().unwrap();
-        step.apply(&mut file.0);
-        file.1.push(step);
-        Ok(())
-    }
-
-    fn steps(&self) -> usize {
-        self.file.lock().unwrap().1.len()
-    }
-}
-
-impl Step {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            Self::Write(offset, data) => {
-                let start = usize::try_from(*offset).unwrap();
-                let end = start + data.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                content[start..end].copy_from_slice(data);
-            }
-            Self::Length(length) => content.resize(usize::try_from(*length).unwrap(), 0),
-            Self::Sync => {}
-        }
-    }
-}
-
-impl StorageBackend for Ram {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.lock().unwrap().0.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.begin()?;
-        if self.reads.load(Ordering::SeqCst) == 0 {
-            return Err(io::Error::other("a bad sector"));
-        }
-        let file = self.file.lock().unwrap();
-        let start = usize::try_from(offset).unwrap();
-        let part = file.0.get(start..start + out.len());
-        out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.take(Step::Length(length))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.take(Step::Sync)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.take(Step::Write(offset, data.to_vec()))
-    }
-}
 
 fn impatient(writer: &mut Writer) {
     writer.before_writing = Patience::of(Duration::ZERO);
@@ -392,22 +272,72 @@ async fn a_process_may_end_and_power_be_lost_while_it_makes_the_file() {
     std::fs::remove_file(&path).unwrap();
 }
 
-#[test]
-fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
+#[tokio::test]
+async fn a_damaged_file_is_an_error_or_holds_what_it_held_and_never_a_panic() {
+    const RECORDS: usize = 12;
     let ram = Ram::new(Vec::new());
-    drop(opened(&ram).unwrap());
+    let store = opened(&ram).unwrap();
+    for number in 0..RECORDS {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
     let content = ram.file.lock().unwrap().0.clone();
-    for index in (0..content.len()).step_by(97) {
+    let (mut refused, mut whole) = (0, 0);
+    // Each byte of the header, and others.
+    let places = (0..320).chain((320..content.len()).step_by(97));
+    for index in places {
         let mut damaged = content.clone();
         damaged[index] ^= 0x55;
-        drop(opened(&Ram::new(damaged)));
+        let Ok(store) = opened(&Ram::new(damaged)) else {
+            refused += 1;
+            continue;
+        };
+        whole += 1;
+        for number in 0..RECORDS {
+            assert_eq!(get(&store, number).await, Some(value(number)), "{index}");
+        }
     }
+    assert!(refused > 100 && whole > 100, "{refused} {whole}");
     for length in [1, 9, 320, 4_096, content.len() / 2] {
         let error = opened(&Ram::new(content[..length].to_vec())).unwrap_err();
         assert!(
             matches!(error, OpenStoreError::NotAStore { .. }),
             "{length}: {error}"
         );
+    }
+}
+
+#[tokio::test]
+async fn whatever_fails_while_it_is_opened_it_is_an_error_and_nothing_is_lost() {
+    let ram = Ram::new(Vec::new());
+    let store = opened(&ram).unwrap();
+    put(&store, 1).await.unwrap();
+    // As a process leaves it that is killed.
+    let killed = ram.file.lock().unwrap().0.clone();
+    drop(store);
+    let closed = ram.file.lock().unwrap().0.clone();
+    for (mishap, content) in [
+        (Mishap::Error, &killed),
+        (Mishap::Error, &closed),
+        (Mishap::Panic, &killed),
+        (Mishap::Panic, &closed),
+    ] {
+        let mut errors = 0;
+        for operation in 2..40 {
+            let ram = Ram::new(content.clone());
+            *ram.mishap.lock().unwrap() = (operation, mishap);
+            let store = opened(&ram);
+            ram.mishap.lock().unwrap().0 = 0;
+            errors += usize::from(store.is_err());
+            drop(store);
+            let store = opened(&ram).unwrap();
+            assert_eq!(
+                get(&store, 1).await,
+                Some(value(1)),
+                "{mishap:?} {operation}"
+            );
+        }
+        assert!(errors > 3, "{mishap:?}: {errors}");
     }
 }
 
