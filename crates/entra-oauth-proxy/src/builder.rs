@@ -273,7 +273,7 @@ impl EntraOAuthProxyBuilder {
     /// [`DiskStore`](crate::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
     /// made at the first start. Whoever has both can read the sign-ins: a backup is as secret as they
     /// are. It must be there, on a disk that stays, with this process's user as its owner, and no
-    /// other process uses it at the same time.
+    /// other process uses it at the same time. A file that others may read is used, with a warning.
     ///
     /// ```
     /// # use entra_oauth_proxy::EntraOAuthProxy;

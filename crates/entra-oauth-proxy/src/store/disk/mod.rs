@@ -30,7 +30,9 @@ use super::{Store, StoreError, Stored};
 /// process ends, in whichever way.
 ///
 /// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
-/// by itself once it can.
+/// by itself once it can. It tries after 1 s, and each time later, up to 30 s. After each failure the
+/// file is opened again, and looked through: reads fail in these moments. What was answered with an
+/// error is written, or it is not.
 ///
 /// The file grows to what was ever needed at the same time. The place of a record is used again a day
 /// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good.
