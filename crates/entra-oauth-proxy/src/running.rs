@@ -68,9 +68,9 @@ impl EntraOAuthProxy {
     /// # }
     /// ```
     ///
-    /// It takes as long as Entra and the store may take to answer, 10 s each: put a limit of your own around it
-    /// where that is too long. Whoever is at Entra at that moment, or between a page and the next,
-    /// loses nothing either way: that is in the browser, and whoever runs next goes on with it, if it
+    /// It takes as long as Entra and the store may take to answer, 10 s each: put a limit of your own
+    /// around it where that is too long. Whoever is at Entra at that moment, or between a page and the
+    /// next, loses nothing either way: that is in the browser, and whoever runs next goes on with it, if it
     /// has the same keys.
     pub async fn shutdown(&self) {
         let work = &self.inner.work;
@@ -79,8 +79,8 @@ impl EntraOAuthProxy {
         work.tasks.wait().await;
     }
 
-    /// An endpoint for a readiness probe: 200 while Entra's keys are held and the store can be read, else 503
-    /// with `Retry-After`. The store is asked each time; of the rest see [`EntraAuth::readiness`],
+    /// An endpoint for a readiness probe: 200 while Entra's keys are held and the store can be read,
+    /// else 503 with `Retry-After`. The store is asked each time; of the rest see [`EntraAuth::readiness`],
     /// whose JSON it is. `code` is `store_unavailable` or `shutting_down` beside that.
     ///
     /// ```no_run
