@@ -116,6 +116,7 @@
 //!   [directory](EntraOAuthProxyBuilder::data_directory) for it and for the keys.
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
+//! - `metrics`: counters and histograms through the `metrics` facade: [operations](operations#metrics).
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
 
 #![cfg_attr(
