@@ -20,10 +20,10 @@ use crate::limits::{Gate, TrustedProxies};
 use crate::metrics;
 use crate::proxy::{Documents, EntraOAuthProxy, Inner, seconds};
 use crate::redirect_uri::{AllowList, RedirectUri};
-use crate::refreshing::Refreshes;
 use crate::running::Work;
 use crate::scopes::{Scopes, is_of_openid};
 use crate::store::Records;
+use crate::turns::Refreshes;
 
 /// What is wrong so far: each setting with what to do about it.
 type Problems = Vec<(String, String)>;

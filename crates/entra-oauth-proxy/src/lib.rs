@@ -127,8 +127,8 @@
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
-// `signing_in`, `granting` and `refreshing` do what it decides, with the store and Entra; `running`
-// sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
+// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra;
+// `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 mod answer;
 mod authorize;
 #[cfg(feature = "axum")]
@@ -169,6 +169,7 @@ mod sign_out;
 mod signing_in;
 mod store;
 mod token;
+mod turns;
 mod user;
 
 // What it shows as code has routers of axum and a directory.

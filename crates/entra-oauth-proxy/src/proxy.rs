@@ -18,10 +18,10 @@ use crate::engine::Engine;
 use crate::error::OAuthError;
 use crate::layer::ProxyLayer;
 use crate::limits::Gate;
-use crate::refreshing::Refreshes;
 use crate::running::Work;
 use crate::signing_in::Arrival;
 use crate::store::{Records, StoreError};
+use crate::turns::Refreshes;
 
 /// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
 ///

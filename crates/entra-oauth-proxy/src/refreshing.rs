@@ -1,14 +1,10 @@
 //! Refreshing: the engine's decisions about refresh tokens, carried out; one at a time of each
 //! sign-in.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entra_confidential_client::{TokenError, TokenRequest};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::engine::Lifetimes;
 use crate::error::{Code, OAuthError};
@@ -18,128 +14,12 @@ use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::sign_in::refused_tokens;
 use crate::signing_in::NOT_ACCEPTED;
-use crate::store::StoreError;
 use crate::token::{RENEW_BEFORE, Requested, Rotation, invalid_grant};
+use crate::turns::Trouble;
 use crate::user::User;
 
 /// How often a refresh is begun anew because another instance was faster.
 const MOST_ROUNDS: usize = 4;
-
-/// The refreshes that are under way here, by grant. Instances do not wait for each other: what two of
-/// them make of one grant, the store's comparison decides.
-pub(crate) struct Refreshes {
-    turns: Cache<String, Arc<Turn>>,
-    /// The generation of each grant of which the store did not say whether it was replaced.
-    uncertain: Cache<String, u32>,
-    /// When this process began, in seconds since 1970.
-    began_at: u64,
-}
-
-/// Whose turn it is to refresh a grant.
-struct Turn {
-    taken: tokio::sync::Mutex<()>,
-    places: Semaphore,
-    /// How often Entra or the store did not answer, and how it was the last time.
-    trouble: Mutex<(u64, Option<Trouble>)>,
-}
-
-/// What whoever waited meanwhile is told, too.
-#[derive(Clone)]
-enum Trouble {
-    Entra(OAuthError),
-    Store(OAuthError),
-}
-
-impl Refreshes {
-    /// How many grants are known at once. One that is pushed out while it is refreshed costs a
-    /// request to Entra at most.
-    const MOST: u64 = 100_000;
-
-    const IDLE: Duration = Duration::from_secs(60);
-
-    /// For how long a client may be away that did not get an answer, as the store or this process was
-    /// away: its token, too, may have been replaced.
-    const AWAY: Duration = Duration::from_secs(60 * 60);
-
-    pub(crate) fn new(now: u64) -> Self {
-        let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
-        let uncertain = Cache::builder().eviction_policy(EvictionPolicy::lru());
-        Self {
-            turns: turns
-                .max_capacity(Self::MOST)
-                .time_to_idle(Self::IDLE)
-                .build(),
-            uncertain: uncertain
-                .max_capacity(Self::MOST)
-                .time_to_live(Self::AWAY)
-                .build(),
-            began_at: now,
-        }
-    }
-
-    fn of(&self, grant: &str) -> Arc<Turn> {
-        self.turns
-            .get_with(grant.to_owned(), || Arc::new(Turn::new()))
-    }
-
-    /// From when the grace of a replaced token counts. Whoever replaced it may not have been answered:
-    /// as this process ended then, or the store did not say that it was done.
-    fn grace_from(&self, id: &str, grant: &Grant, token: &RefreshToken, came: u64) -> u64 {
-        if self.uncertain.get(id) == Some(token.generation) {
-            return came;
-        }
-        let before = self.began_at.checked_sub(grant.rotated_at);
-        match before {
-            Some(before) if before <= Self::AWAY.as_secs() => self.began_at,
-            _ => grant.rotated_at,
-        }
-    }
-}
-
-impl Turn {
-    /// How many may wait for it: more than any client means to.
-    const PLACES: usize = 256;
-
-    fn new() -> Self {
-        Self {
-            taken: tokio::sync::Mutex::default(),
-            places: Semaphore::new(Self::PLACES),
-            trouble: Mutex::default(),
-        }
-    }
-
-    fn troubles(&self) -> u64 {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.0
-    }
-
-    /// Remembers that Entra did not answer, for those who wait meanwhile: it is not asked once for
-    /// each of them.
-    fn watched<T>(&self, renewed: Result<T, NotRenewed>) -> Result<T, NotRenewed> {
-        if let Err(NotRenewed::Later(error)) = &renewed {
-            self.has(Trouble::Entra(error.clone()));
-        }
-        renewed
-    }
-
-    /// The same of the store.
-    fn down(&self, error: &StoreError) -> OAuthError {
-        let told = down(error);
-        self.has(Trouble::Store(told.clone()));
-        told
-    }
-
-    fn has(&self, what: Trouble) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        *trouble = (trouble.0.wrapping_add(1), Some(what));
-    }
-
-    /// The trouble that came after so many.
-    fn trouble_since(&self, before: u64) -> Option<Trouble> {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.1.clone().filter(|_| trouble.0 != before)
-    }
-}
 
 /// Why Entra's tokens were not renewed.
 enum NotRenewed {
@@ -215,7 +95,13 @@ impl Inner {
                     Some(Trouble::Entra(error) | Trouble::Store(error)) => {
                         Err(NotRenewed::Later(error))
                     }
-                    None => turn.watched(self.renew(id, &mut grant).await),
+                    None => {
+                        let renewed = self.renew(id, &mut grant).await;
+                        if let Err(NotRenewed::Later(error)) = &renewed {
+                            turn.has(Trouble::Entra(error.clone()));
+                        }
+                        renewed
+                    }
                 };
                 match renewed {
                     Ok(()) => served = Served::Renewed,
@@ -242,12 +128,11 @@ impl Inner {
             let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
             let replaced = self.records.replace(&key, &found, &grant, ttl).await;
             let replaced = replaced.map_err(|error| {
-                // It may be there all the same, and the client must not suffer for it.
-                self.refreshes.uncertain.insert(id.clone(), before);
+                self.refreshes.is_uncertain(id, before);
                 turn.down(&error)
             })?;
             if replaced {
-                self.refreshes.uncertain.invalidate(id);
+                self.refreshes.is_certain(id);
                 return self.refreshed(requested, id, &grant, scope, served);
             }
             // Somebody was faster: what they made of it is what there is.

@@ -1,0 +1,137 @@
+//! Whose turn it is to refresh a sign-in, and what those are told who wait for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::error::OAuthError;
+use crate::grant::{Grant, RefreshToken};
+use crate::proxy::down;
+use crate::store::StoreError;
+
+/// The refreshes that are under way here, by grant. Instances do not wait for each other: what two of
+/// them make of one grant, the store's comparison decides.
+pub(crate) struct Refreshes {
+    turns: Cache<String, Arc<Turn>>,
+    /// The generation of each grant of which the store did not say whether it was replaced.
+    uncertain: Cache<String, u32>,
+    /// When this process began, in seconds since 1970.
+    began_at: u64,
+}
+
+/// Whose turn it is to refresh a grant.
+pub(crate) struct Turn {
+    pub(crate) taken: tokio::sync::Mutex<()>,
+    pub(crate) places: Semaphore,
+    /// How often Entra or the store did not answer, and how it was the last time.
+    trouble: Mutex<(u64, Option<Trouble>)>,
+}
+
+/// What whoever waited meanwhile is told, too.
+#[derive(Clone)]
+pub(crate) enum Trouble {
+    Entra(OAuthError),
+    Store(OAuthError),
+}
+
+impl Refreshes {
+    /// How many grants are known at once. One that is pushed out while it is refreshed costs a
+    /// request to Entra at most.
+    const MOST: u64 = 100_000;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// For how long a client may be away that did not get an answer, as the store or this process was
+    /// away: its token, too, may have been replaced.
+    const AWAY: Duration = Duration::from_secs(60 * 60);
+
+    pub(crate) fn new(now: u64) -> Self {
+        let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        let uncertain = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        Self {
+            turns: turns
+                .max_capacity(Self::MOST)
+                .time_to_idle(Self::IDLE)
+                .build(),
+            uncertain: uncertain
+                .max_capacity(Self::MOST)
+                .time_to_live(Self::AWAY)
+                .build(),
+            began_at: now,
+        }
+    }
+
+    pub(crate) fn of(&self, grant: &str) -> Arc<Turn> {
+        self.turns
+            .get_with(grant.to_owned(), || Arc::new(Turn::new()))
+    }
+
+    /// The store did not say whether this generation was replaced: the client must not suffer for it.
+    pub(crate) fn is_uncertain(&self, id: &str, generation: u32) {
+        self.uncertain.insert(id.to_owned(), generation);
+    }
+
+    /// It is known what there is.
+    pub(crate) fn is_certain(&self, id: &str) {
+        self.uncertain.invalidate(id);
+    }
+
+    /// From when the grace of a replaced token counts. Whoever replaced it may not have been answered:
+    /// as this process ended then, or the store did not say that it was done.
+    pub(crate) fn grace_from(
+        &self,
+        id: &str,
+        grant: &Grant,
+        token: &RefreshToken,
+        came: u64,
+    ) -> u64 {
+        if self.uncertain.get(id) == Some(token.generation) {
+            return came;
+        }
+        let before = self.began_at.checked_sub(grant.rotated_at);
+        match before {
+            Some(before) if before <= Self::AWAY.as_secs() => self.began_at,
+            _ => grant.rotated_at,
+        }
+    }
+}
+
+impl Turn {
+    /// How many may wait for it: more than any client means to.
+    const PLACES: usize = 256;
+
+    fn new() -> Self {
+        Self {
+            taken: tokio::sync::Mutex::default(),
+            places: Semaphore::new(Self::PLACES),
+            trouble: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn troubles(&self) -> u64 {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.0
+    }
+
+    /// The store does not answer.
+    pub(crate) fn down(&self, error: &StoreError) -> OAuthError {
+        let told = down(error);
+        self.has(Trouble::Store(told.clone()));
+        told
+    }
+
+    /// Remembers trouble for those who wait meanwhile: nobody is asked once for each of them.
+    pub(crate) fn has(&self, what: Trouble) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = (trouble.0.wrapping_add(1), Some(what));
+    }
+
+    /// The trouble that came after so many.
+    pub(crate) fn trouble_since(&self, before: u64) -> Option<Trouble> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.1.clone().filter(|_| trouble.0 != before)
+    }
+}
