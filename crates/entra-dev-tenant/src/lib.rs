@@ -27,7 +27,8 @@
 //!
 //! - [`DevTenant`] runs on the caller's tokio runtime and ends when it is dropped. What is under test
 //!   is set to its [`id`](DevTenant::id), to its [`url`](DevTenant::url) as the place of the metadata,
-//!   and to its [`clock`](DevTenant::clock).
+//!   and to its [`clock`](DevTenant::clock); where the clock is paused also to its
+//!   [`http_client`](DevTenant::http_client), which goes [through memory](#time).
 //! - [`TokenBuilder`] makes tokens: of users ([`DevTenant::user`]), of applications
 //!   ([`DevTenant::app`]), of personal accounts and of B2C, v1 or v2, id tokens and tokens for
 //!   Graph; with groups, agents' facets and whatever else Entra writes when asked.
@@ -175,11 +176,48 @@
 //! | [`publishes_private_half`](DevTenant::publishes_private_half) | a private exponent |
 //! | [`publishes_also`](DevTenant::publishes_also) | any entry |
 //!
-//! Time is tokio's: with it paused (`start_paused = true`) and the client on the same
-//! current-thread runtime, a trickle of half an hour takes no time.
+//! # Time
 //!
-//! The same as a program: `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses
-//! and tokens to try.
+//! Time is tokio's: while it is paused (`start_paused = true`), a trickle of half an hour takes no
+//! time. What is under test must then be on the same current-thread runtime, which is what
+//! `#[tokio::test]` makes, and reach the tenant through memory, by [`DevTenant::http_client`]:
+//!
+//! ```
+//! # async fn check(tenant: &entra_dev_tenant::DevTenant) {
+//! # use std::time::Duration;
+//! # use axum::{body::Bytes, http::{Request, Response}};
+//! # use entra_dev_tenant::ResponseBody;
+//! # struct EntraAuth;
+//! # impl EntraAuth {
+//! #     fn builder() -> Self { Self }
+//! #     fn tenant(self, _: &str) -> Self { self }
+//! #     fn metadata_endpoint(self, _: &str) -> Self { self }
+//! #     fn http_client(
+//! #         self,
+//! #         _: impl tower_service::Service<Request<Bytes>, Response = Response<ResponseBody>>,
+//! #     ) -> Self { self }
+//! #     fn clock(self, _: impl Fn() -> std::time::SystemTime) -> Self { self }
+//! # }
+//! let auth = EntraAuth::builder()
+//!     .tenant(tenant.id())
+//!     .metadata_endpoint(tenant.url())
+//!     .http_client(tenant.http_client())
+//!     .clock(tenant.clock()); // of tower-entra-auth; other clients have the like
+//! tenant.keys().takes(Duration::from_secs(3)).for_next(1);
+//! tenant.advance(Duration::from_secs(3_600)).await;
+//! # let _ = auth;
+//! # }
+//! ```
+//!
+//! Not by a socket: a paused clock jumps to the next timer as soon as no task has anything to do,
+//! also while a packet is on its way through the system, so that timeouts come true by chance, and
+//! tests pass or fail by how busy the machine is. Clients that cannot be given another transport, such as programs, need a clock
+//! that runs; [`clock_jumps_forward`](DevTenant::clock_jumps_forward) moves the tenant's wall clock
+//! for them.
+//!
+//! # As a program
+//!
+//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and tokens to try.
 //!
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
@@ -200,6 +238,7 @@ mod entra_error;
 mod external_issuer;
 mod grants;
 mod html;
+mod in_memory;
 mod key_document;
 mod key_ring;
 mod key_script;
@@ -219,6 +258,7 @@ mod token_endpoint;
 pub use crate::cloud::DevCloud;
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
 pub use crate::external_issuer::{ExternalIssuer, ExternalToken};
+pub use crate::in_memory::{HttpClient, ResponseBody};
 pub use crate::key_script::PublishedKeys;
 pub use crate::registration::AppRegistration;
 pub use crate::tenant::{DevTenant, DevTenantBuilder};

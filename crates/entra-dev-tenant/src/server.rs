@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -24,29 +25,42 @@ use crate::clock::http_date;
 use crate::custom_key::CustomKey;
 use crate::documents::Authority;
 use crate::endpoint::{Endpoint, RecordedRequest};
+use crate::in_memory::Accepted;
 use crate::tenant::Inner;
 use crate::{documents, key_document, sign_out, token_endpoint};
 
 /// Serves until it is aborted; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, tenant: Arc<Inner>) {
+pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant: Arc<Inner>) {
     let router = router(Arc::clone(&tenant));
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: others must close some first.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+        let service = || tower_service(router.clone(), Arc::clone(&tenant));
+        tokio::select! {
+            Some(stream) = in_memory.recv() => {
+                connections.spawn(connection(stream, service()));
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    // Headers and body are two writes: the second would wait for the client's
+                    // acknowledgement of the first.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(connection(stream, service()));
+                }
+                // Out of file descriptors, most likely: others must close some first.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+        }
         while connections.try_join_next().is_some() {}
-
-        let tenant = Arc::clone(&tenant);
-        let service = tower_service(router.clone(), tenant);
-        connections.spawn(async move {
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
     }
+}
+
+async fn connection<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = Body, Error = io::Error>,
+{
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 /// An error instead of an answer makes hyper close the connection: that is being down.

@@ -14,6 +14,7 @@ use crate::custom_key::CustomKey;
 use crate::directory::Directory;
 use crate::endpoint::Endpoint;
 use crate::grants::Grants;
+use crate::in_memory;
 use crate::key_ring::KeyRing;
 use crate::key_script::KeyScript;
 use crate::registration::AppRegistration;
@@ -214,9 +215,11 @@ impl DevTenantBuilder {
             token_endpoint: Endpoint::default(),
             is_down: AtomicBool::new(false),
         });
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&inner)));
+        let (in_memory, accepted) = in_memory::pipes();
+        let server = tokio::spawn(server::serve(listener, accepted, Arc::clone(&inner)));
         Ok(DevTenant {
             inner,
+            in_memory,
             server: server.abort_handle(),
         })
     }

@@ -7,7 +7,8 @@ use crate::clock::http_date;
 
 impl DevTenant {
     /// The tenant's wall clock, for what is under test: it follows tokio's clock, so that one
-    /// [`advance`](Self::advance) moves both, and jumps when the tenant's does.
+    /// [`advance`](Self::advance) moves both, and jumps when the tenant's does. Where tokio's clock
+    /// is paused, the [`http_client`](Self::http_client) belongs to it.
     pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
         let clock = self.inner.clock.clone();
         move || clock.now()
@@ -39,6 +40,8 @@ impl DevTenant {
     }
 
     /// Time passes: tokio's clock and the wall clock move so far.
+    ///
+    /// Requests should come [through memory](Self::http_client) while it is paused.
     ///
     /// # Panics
     /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
 
 pub use self::builder::DevTenantBuilder;
@@ -25,6 +26,7 @@ use crate::endpoint::Endpoint;
 use crate::entra_error::EntraError;
 use crate::external_issuer::{ExternalIssuer, ExternalToken};
 use crate::grants::Grants;
+use crate::in_memory::{HttpClient, Pipes};
 use crate::key_ring::KeyRing;
 use crate::key_script::KeyScript;
 use crate::registration::AppRegistration;
@@ -35,6 +37,7 @@ use crate::token::{B2cPolicy, TokenBuilder, compact};
 /// See the [crate's page](crate) for an example.
 pub struct DevTenant {
     inner: Arc<Inner>,
+    in_memory: Pipes,
     server: AbortHandle,
 }
 
@@ -134,6 +137,25 @@ impl DevTenant {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.inner.address
+    }
+
+    /// Returns an HTTP client that reaches the tenant through memory: what tests with a paused
+    /// clock need in place of a socket.
+    ///
+    /// It is set as the `http_client(..)` of what is under test, beside its
+    /// [`url`](Self::url). See [the crate's page](crate#time) for an example.
+    #[must_use]
+    pub fn http_client(&self) -> HttpClient {
+        HttpClient::new(self.in_memory.clone(), &self.inner.url, self.inner.address)
+    }
+
+    /// Opens a connection to the tenant through memory, for a client of HTTP/1.1 that takes any
+    /// stream.
+    ///
+    /// # Errors
+    /// If the runtime that the tenant was started on has ended.
+    pub fn connects_in_memory(&self) -> io::Result<DuplexStream> {
+        self.in_memory.connect()
     }
 
     /// An access token of a user, whose object id follows from the name.

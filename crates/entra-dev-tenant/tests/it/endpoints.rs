@@ -125,19 +125,14 @@ async fn a_claims_request_is_granted_as_if_its_sign_in_had_succeeded() {
     assert_eq!(ask("{").await["error"], "invalid_request");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_can_hang_fail_and_recover_and_the_tenant_can_be_down() {
+#[tokio::test]
+async fn an_endpoint_can_fail_and_recover_and_the_tenant_can_be_down() {
     let tenant = DevTenant::start().await.unwrap();
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
 
     tenant.keys().fails_with(503).for_next(1);
     assert_eq!(fetch(&url).await.unwrap().status(), 503);
     assert_eq!(fetch(&url).await.unwrap().status(), 200);
-
-    tenant.keys().hangs();
-    let patience = std::time::Duration::from_secs(60);
-    assert!(tokio::time::timeout(patience, fetch(&url)).await.is_err());
-    tenant.keys().recovers();
 
     tenant.goes_down();
     assert!(fetch(&url).await.is_err());

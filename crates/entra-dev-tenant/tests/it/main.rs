@@ -12,6 +12,7 @@ mod documents;
 mod endpoints;
 mod faults;
 mod flaws;
+mod http_client;
 mod key_scripts;
 mod modifiers;
 mod presets;

@@ -1,8 +1,8 @@
-//! HTTP/1.1 by hand: what is really on the wire.
+//! HTTP/1.1 by hand: what is really on the wire, in memory and over TCP.
 
 use entra_dev_tenant::{DevTenant, Endpoint};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
 
 use crate::support::{API, CLIENT};
@@ -52,7 +52,21 @@ impl Place {
 
     /// Sends a request with these headers, each with its line's end, and leaves the answer to be
     /// read.
-    pub(crate) async fn asks(self, tenant: &DevTenant, headers: &str) -> TcpStream {
+    pub(crate) async fn asks(self, tenant: &DevTenant, headers: &str) -> DuplexStream {
+        let stream = tenant.connects_in_memory().unwrap();
+        self.asks_on(stream, tenant, headers).await
+    }
+
+    /// The same over TCP, for which the clock must run.
+    pub(crate) async fn asks_over_tcp(self, tenant: &DevTenant, headers: &str) -> TcpStream {
+        let stream = TcpStream::connect(tenant.address()).await.unwrap();
+        self.asks_on(stream, tenant, headers).await
+    }
+
+    async fn asks_on<S>(self, mut stream: S, tenant: &DevTenant, headers: &str) -> S
+    where
+        S: AsyncWrite + Unpin,
+    {
         let id = tenant.id();
         let (method, path, form) = match self {
             Self::Discovery => ("GET", "v2.0/.well-known/openid-configuration", None),
@@ -71,8 +85,6 @@ impl Place {
              application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{form}",
             form.len(),
         );
-        let address = tenant.url().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         stream
     }
@@ -94,7 +106,7 @@ impl Place {
 
 impl Answer {
     /// Status and headers; the body is left to be read.
-    pub(crate) async fn head_of(stream: &mut TcpStream) -> Self {
+    pub(crate) async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());

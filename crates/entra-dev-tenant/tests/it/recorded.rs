@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::Request;
 use entra_dev_tenant::DevTenant;
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 
 use crate::raw::{Place, tenant};
 use crate::support::fetch;
@@ -32,7 +35,9 @@ async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
     assert_eq!(apart.as_secs(), 10);
 
     let path = format!("/{}/discovery/keys?appid=1&x=%20", tenant.id());
-    fetch(&format!("{}{path}", tenant.url())).await.unwrap();
+    let request = Request::get(format!("{}{path}", tenant.url())).body(Bytes::new());
+    let answered = tenant.http_client().oneshot(request.unwrap());
+    answered.await.unwrap();
     assert_eq!(tenant.keys().requests()[1].path_and_query, path);
 }
 

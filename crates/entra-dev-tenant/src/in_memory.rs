@@ -1,0 +1,196 @@
+//! The way to the tenant without a socket: pipes in memory, and an HTTP client that uses them.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Bytes;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tower_service::Service;
+
+/// The server's ends of the pipes that clients open.
+pub(crate) type Accepted = UnboundedReceiver<DuplexStream>;
+
+/// Where clients open pipes.
+#[derive(Clone)]
+pub(crate) struct Pipes(UnboundedSender<DuplexStream>);
+
+pub(crate) fn pipes() -> (Pipes, Accepted) {
+    let (sender, receiver) = unbounded_channel();
+    (Pipes(sender), receiver)
+}
+
+impl Pipes {
+    pub(crate) fn connect(&self) -> io::Result<DuplexStream> {
+        /// As much as a socket holds, roughly: what is sent beyond it waits for the reader.
+        const BYTES: usize = 64 * 1024;
+
+        let (client, server) = duplex(BYTES);
+        self.0
+            .send(server)
+            .map_err(|_| refused("the tenant has ended".to_owned()))?;
+        Ok(client)
+    }
+}
+
+/// An HTTP client that reaches its tenant, and nothing else, through memory; made by
+/// [`DevTenant::http_client`](crate::DevTenant::http_client).
+///
+/// It is a tower service from `http::Request<Bytes>` to a response with a streaming body, which is
+/// what `http_client(..)` of `tower-entra-auth`, `entra-confidential-client` and
+/// `entra-oauth-proxy` takes. The tenant's own server answers, in HTTP/1.1, on a connection of its
+/// own for each request, so that every fault is what it is over TCP: an answer that is late, cut
+/// off or endless, or a connection that closes without one. Redirects are not followed.
+///
+/// # Errors
+/// If the URL is not the tenant's, by its [`url`](crate::DevTenant::url) or its
+/// [`address`](crate::DevTenant::address); if the tenant has ended; or if the connection ends
+/// before the answer does.
+#[derive(Clone)]
+pub struct HttpClient {
+    pipes: Pipes,
+    places: Arc<[(&'static str, Authority)]>,
+}
+
+impl HttpClient {
+    pub(crate) fn new(pipes: Pipes, url: &str, address: SocketAddr) -> Self {
+        let named = url.split_once("://").and_then(|(scheme, rest)| {
+            let authority = rest.split(['/', '?', '#']).next()?.parse().ok()?;
+            let scheme = match scheme.to_ascii_lowercase().as_str() {
+                "https" => "https",
+                _ => "http",
+            };
+            Some((scheme, authority))
+        });
+        let listens = address.to_string().parse().ok();
+        let listens = listens.map(|authority| ("http", authority));
+        Self {
+            pipes,
+            places: named.into_iter().chain(listens).collect(),
+        }
+    }
+
+    fn connect(&self, uri: &Uri) -> io::Result<DuplexStream> {
+        let is_its_own = self.places.iter().any(|(scheme, authority)| {
+            uri.scheme_str() == Some(*scheme) && uri.authority() == Some(authority)
+        });
+        if !is_its_own {
+            return Err(refused(format!("{uri} is not at the tenant")));
+        }
+        self.pipes.connect()
+    }
+
+    async fn send(self, mut request: Request<Bytes>) -> io::Result<Response<ResponseBody>> {
+        let stream = self.connect(request.uri())?;
+        if let Some(authority) = request.uri().authority() {
+            let host = HeaderValue::from_str(authority.as_str()).map_err(io::Error::other)?;
+            request.headers_mut().entry(header::HOST).or_insert(host);
+        }
+        // A server is asked for the path alone.
+        let path = request.uri().path_and_query();
+        *request.uri_mut() = path.map_or_else(Uri::default, |path| path.clone().into());
+
+        let handshake = http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let mut connection = Connection(Some(Box::pin(connection)));
+        let mut answer = pin!(sender.send_request(request.map(Full::new)));
+        let answer = poll_fn(|context| {
+            connection.poll(context);
+            answer.as_mut().poll(context)
+        });
+        let answer = answer.await.map_err(io::Error::other)?;
+        Ok(answer.map(|incoming| ResponseBody {
+            connection,
+            incoming,
+        }))
+    }
+}
+
+impl Service<Request<Bytes>> for HttpClient {
+    type Response = Response<ResponseBody>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        Box::pin(self.clone().send(request))
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HttpClient")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer, as it comes from the tenant; who drops it closes the connection.
+pub struct ResponseBody {
+    connection: Connection,
+    incoming: Incoming,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.connection.poll(context);
+        Pin::new(&mut self.incoming)
+            .poll_frame(context)
+            .map_err(io::Error::other)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ResponseBody")
+    }
+}
+
+/// What moves the bytes, polled by whoever waits for them: no task is spawned that could outlive
+/// the request.
+struct Connection(Option<Pin<Box<http1::Connection<TokioIo<DuplexStream>, Full<Bytes>>>>>);
+
+impl Connection {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        let Some(connection) = &mut self.0 else {
+            return;
+        };
+        // Its error is also that of the answer, or of the body.
+        if connection.as_mut().poll(context).is_ready() {
+            self.0 = None;
+        }
+    }
+}
+
+fn refused(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, problem)
+}
