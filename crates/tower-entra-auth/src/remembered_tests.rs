@@ -29,6 +29,7 @@ fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
         .tenant(tenant.id())
         .client_id(API)
         .metadata_endpoint(tenant.url())
+        .http_client(tenant.http_client())
         .clock(tenant.clock())
 }
 

@@ -18,7 +18,7 @@ async fn raw(server: &Server, method: &str, target: &str, headers: &str) -> (u16
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     let address = server.url.strip_prefix("http://").unwrap();
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = server.connect().await;
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
     );

@@ -5,11 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
 
-use crate::support::{API, app, auth, client, header, serve, settings, tenant, user};
+use crate::support::{API, Stream, app, auth, client, header, serve, settings, tenant, user};
 
 /// The status, the code and the body of the answer to a request with these headers.
 async fn answer(auth: &EntraAuth, authorization: &[&[u8]]) -> (StatusCode, String, String) {
@@ -263,7 +262,7 @@ async fn a_custom_app_id_uri_is_accepted_where_it_is_configured() {
 }
 
 /// What a connection answers to this, as far as it comes at once.
-async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+async fn exchange(stream: &mut Box<dyn Stream>, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4096];
     let length = stream.read(&mut answer).await.unwrap();
@@ -276,17 +275,15 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> String {
 async fn a_client_whose_body_was_not_read_is_told_that_the_connection_ends() {
     let tenant = tenant().await;
     let server = serve(app(&auth(&tenant))).await;
-    let address = server.url.trim_start_matches("http://");
-
     for body in ["content-length: 2", "transfer-encoding: chunked"] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = server.connect().await;
         let request = format!("POST /me HTTP/1.1\r\nhost: api\r\n{body}\r\n\r\n");
         let answer = exchange(&mut stream, &request).await;
         assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
         assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
     // Without a body it goes on.
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = server.connect().await;
     for request in [
         "GET /me HTTP/1.1\r\nhost: api\r\n\r\n",
         "POST /me HTTP/1.1\r\nhost: api\r\ncontent-length: 0\r\n\r\n",

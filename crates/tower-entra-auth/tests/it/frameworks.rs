@@ -1,4 +1,4 @@
-//! The same Layer in axum, hyper and tonic, over real sockets.
+//! The same Layer in axum, hyper and tonic, over real sockets but where the clock is paused.
 
 use std::convert::Infallible;
 
@@ -10,12 +10,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tonic::Code;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
 
+use crate::grpc;
 use crate::support::{
     API, CLIENT, Server, app, ask, ask_without_token, auth, client, each_kind, header, serve,
     settings, tenant, user,
@@ -65,11 +66,13 @@ async fn serve_hyper(auth: &EntraAuth) -> Server {
             let body = Full::new(Bytes::from(caller.id().to_string()));
             Ok::<_, Infallible>(Response::new(body))
         }));
+    memory_network::assert_clock_runs();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     Server::new(url, async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let connection = auto::Builder::new(TokioExecutor::new());
@@ -85,8 +88,7 @@ async fn serve_hyper(auth: &EntraAuth) -> Server {
 async fn http2_gets_the_answers_of_http1_whatever_the_method_and_the_body() {
     let tenant = tenant().await;
     let server = serve_hyper(&auth(&tenant)).await;
-    let stream = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://"));
-    let stream = TokioIo::new(stream.await.unwrap());
+    let stream = TokioIo::new(server.connect().await);
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
     let (mut http2, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
@@ -236,18 +238,11 @@ async fn serve_tonic(auth: &EntraAuth) -> Server {
     reporter
         .set_service_status("reports", tonic_health::ServingStatus::Serving)
         .await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tonic::transport::Server::builder()
-        .layer(auth.layer())
-        .add_service(health)
-        .serve_with_incoming(TcpIncoming::from(listener));
-    Server::new(url, serving)
+    grpc::serve_routes(auth.layer(), Routes::new(health).into_axum_router()).await
 }
 
 async fn check_health(server: &Server, token: Option<&str>) -> Result<(), tonic::Status> {
-    let endpoint = tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap();
-    let channel = endpoint.connect().await.unwrap();
+    let channel = grpc::channel(server).await;
     let mut request = tonic::Request::new(HealthCheckRequest {
         service: "reports".to_owned(),
     });

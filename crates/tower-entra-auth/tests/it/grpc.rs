@@ -1,29 +1,34 @@
 //! What a gRPC client sees: tonic's, of a service whose code tonic-health brings.
 
-use std::future::pending;
+use std::convert::Infallible;
+use std::future::{pending, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::stream;
 use http::{HeaderMap, HeaderValue};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tower::Layer as _;
+use tower::{Layer as _, service_fn};
 use tower_entra_auth::{
     AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, EntraLayer, Group, InvalidPath,
     RequireLayer, Scope, UserRole, danger,
 };
 
 use crate::support::{
-    API, CLIENT, MINUTE, OTHER_TENANT, SECOND, Scene, Server, auth, settings, tenant, user,
+    API, CLIENT, Listener, MINUTE, OTHER_TENANT, SECOND, Scene, Server, auth, settings, tenant,
+    user,
 };
 
 /// A unary method (`Check`) and a streaming one (`Watch`).
@@ -98,14 +103,35 @@ fn service(api: Api) -> HealthServer<Api> {
 }
 
 /// Serves the methods behind the Layer, and what stands between.
-async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tonic::transport::Server::builder()
-        .layer(layer)
-        .add_routes(Routes::from(routes))
-        .serve_with_incoming(TcpIncoming::from(listener));
-    Server::new(url, serving)
+pub(crate) async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
+    let mut tonics = tonic::transport::Server::builder().layer(layer);
+    let routes = tonics.add_routes(Routes::from(routes));
+    match Listener::bind().await {
+        Listener::Tcp(url, listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            Server::new(url, routes.serve_with_incoming(incoming))
+        }
+        Listener::Memory(url, listener) => {
+            let incoming = stream::unfold(listener, async |mut listener| {
+                let accepted = listener.accept().await;
+                Some((Ok::<_, Infallible>(accepted), listener))
+            });
+            Server::new(url, routes.serve_with_incoming(incoming))
+        }
+    }
+}
+
+/// A connection of tonic's client.
+pub(crate) async fn channel(server: &Server) -> Channel {
+    let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
+    let address = server.url.trim_start_matches("http://").parse().unwrap();
+    if !memory_network::has(address) {
+        memory_network::assert_clock_runs();
+        return endpoint.connect().await.unwrap();
+    }
+    let connector =
+        service_fn(move |_: http::Uri| ready(memory_network::connect(address).map(TokioIo::new)));
+    endpoint.connect_with_connector(connector).await.unwrap()
 }
 
 async fn serve(layer: EntraLayer, api: Api) -> Server {
@@ -143,9 +169,7 @@ struct With {
 }
 
 async fn call(server: &Server, method: Method, authorization: &[&str], with: With) -> Seen {
-    let endpoint = tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap();
-    let channel = endpoint.connect().await.unwrap();
-    let mut client = HealthClient::new(channel);
+    let mut client = HealthClient::new(channel(server).await);
     if with.compression {
         client = client
             .send_compressed(CompressionEncoding::Gzip)

@@ -1,7 +1,9 @@
-//! The Layer as its users have it: over real sockets, in real frameworks, against a tenant.
+//! The Layer as its users have it: in real frameworks, against a tenant, over real sockets, or
+//! through memory where the clock is paused.
 
 mod anonymous;
 mod answers;
+mod client;
 mod expiry;
 mod extractors;
 mod faults;

@@ -302,8 +302,7 @@ fn get_line(target: &str) -> String {
 
 /// What a server answers to bytes that no client would send.
 async fn raw(server: &Server, line: &str, headers: &str) -> String {
-    let address = server.url.trim_start_matches("http://");
-    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = server.connect().await;
     let request = format!("{line}\r\n{headers}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut response = Vec::new();

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use http::{Request, Response};
+use http::Request;
 use tokio::time::{Instant, sleep};
-use tower::service_fn;
+use tower::{ServiceExt as _, service_fn};
 use tower_entra_auth::{BoxError, KeySet, KeySource, PublishedKeys};
 
 use crate::support::{
-    ACCEPTED, API, HOUR, MINUTE, SECOND, Scene, UNAVAILABLE, UNTRUSTED, client, of_source,
-    scene_with, settings, tenant, until,
+    ACCEPTED, API, HOUR, MINUTE, SECOND, Scene, UNAVAILABLE, UNTRUSTED, of_source, scene_with,
+    settings, tenant, until,
 };
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +246,7 @@ async fn a_source_is_asked_within_the_bucket_too() {
 async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limits() {
     let tenant = tenant().await;
     let sent = Arc::new(AtomicUsize::new(0));
-    let http = client();
+    let through_memory = tenant.http_client();
     let own = service_fn({
         let sent = Arc::clone(&sent);
         move |mut request: Request<Bytes>| {
@@ -254,11 +254,7 @@ async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limi
             request
                 .headers_mut()
                 .insert("x-own-client", "1".parse().unwrap());
-            let http = http.clone();
-            async move {
-                let response = http.execute(request.try_into()?).await?;
-                Ok::<_, BoxError>(Response::from(response))
-            }
+            through_memory.clone().oneshot(request)
         }
     });
     let auth = settings(&tenant).http_client(own).build().unwrap();

@@ -1,15 +1,21 @@
 //! What the tests share: a tenant, a protected API, and tokens of each kind.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use entra_dev_tenant::{DevTenant, TokenBuilder};
 use reqwest::Response;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, IssuerStatus, KeySource};
+
+pub(crate) use crate::client::{Client, client};
 
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
@@ -23,13 +29,19 @@ pub(crate) async fn tenant() -> DevTenant {
     DevTenant::start().await.unwrap()
 }
 
-/// The settings for an API in the tenant.
+/// The settings for an API in the tenant, whose documents come through memory if the clock is
+/// paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
-    EntraAuth::builder()
+    let settings = EntraAuth::builder()
         .tenant(tenant.id())
         .client_id(API)
         .metadata_endpoint(tenant.url())
-        .clock(tenant.clock())
+        .clock(tenant.clock());
+    if memory_network::is_clock_paused() {
+        settings.http_client(tenant.http_client())
+    } else {
+        settings
+    }
 }
 
 /// Settings for an API in the tenant, without a metadata endpoint.
@@ -101,7 +113,21 @@ impl Server {
         let task = tokio::spawn(async move { drop(serving.await) }).abort_handle();
         Self { url, task }
     }
+
+    /// A connection of one's own.
+    pub(crate) async fn connect(&self) -> Box<dyn Stream> {
+        let address = self.url.trim_start_matches("http://").parse().unwrap();
+        if memory_network::has(address) {
+            return Box::new(memory_network::connect(address).unwrap());
+        }
+        memory_network::assert_clock_runs();
+        Box::new(TcpStream::connect(address).await.unwrap())
+    }
 }
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -109,11 +135,52 @@ impl Drop for Server {
     }
 }
 
-/// Serves an axum application on a free port.
+/// Serves an axum application on a free port, or through memory if the clock is paused.
 pub(crate) async fn serve(app: Router) -> Server {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    Server::new(url, async move { axum::serve(listener, app).await })
+    match Listener::bind().await {
+        Listener::Tcp(url, listener) => {
+            let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+            Server::new(url, async move { axum::serve(listener, app).await })
+        }
+        Listener::Memory(url, listener) => {
+            let listener = Memory(listener);
+            Server::new(url, async move { axum::serve(listener, app).await })
+        }
+    }
+}
+
+/// Where a server listens, and its URL.
+pub(crate) enum Listener {
+    Tcp(String, TcpListener),
+    Memory(String, memory_network::Listener),
+}
+
+impl Listener {
+    /// In memory if the clock is paused: it would run on while a packet is on its way.
+    pub(crate) async fn bind() -> Self {
+        if memory_network::is_clock_paused() {
+            let listener = memory_network::Listener::bind();
+            return Self::Memory(format!("http://{}", listener.address()), listener);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::Tcp(url, listener)
+    }
+}
+
+struct Memory(memory_network::Listener);
+
+impl axum::serve::Listener for Memory {
+    type Io = DuplexStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (DuplexStream, ()) {
+        (self.0.accept().await, ())
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `/me` behind the Layer says who is calling; `/healthz` is outside it.
@@ -122,12 +189,6 @@ pub(crate) fn app(auth: &EntraAuth) -> Router {
         .route("/me", get(async |caller: Caller| caller.id().to_string()))
         .layer(auth.layer())
         .route("/healthz", get(async || "ok"))
-}
-
-/// A client for loopback, whatever proxies and certificates this machine has.
-pub(crate) fn client() -> reqwest::Client {
-    let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
-    builder.build().unwrap()
 }
 
 /// Asks for a path without a token.
@@ -166,7 +227,7 @@ pub(crate) struct Scene {
     pub(crate) tenant: DevTenant,
     pub(crate) auth: EntraAuth,
     pub(crate) server: Server,
-    client: reqwest::Client,
+    client: Client,
 }
 
 impl Scene {
