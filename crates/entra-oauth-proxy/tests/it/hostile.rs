@@ -112,6 +112,7 @@ async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
         .client_id(APP)
         .credential(Secret::new(SECRET))
         .metadata_endpoint(tenant.url())
+        .http_client(tenant.http_client())
         .clock(tenant.clock())
         .public_url(PUBLIC)
         .resource(RESOURCE)

@@ -185,6 +185,7 @@ async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
 
 /// What was said to a request whose body comes after its head, over HTTP/1.1.
 async fn told(address: SocketAddr, head: &str) -> String {
+    memory_network::assert_clock_runs();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("{head} HTTP/1.1\r\nhost: api\r\ncontent-length: 7\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -3,9 +3,11 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use entra_oauth_proxy::FixedClient;
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use crate::logbook::Logbook;
 use crate::support::{
@@ -342,12 +344,8 @@ async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connec
     stage.tenant.has_signed_in("ada");
 
     let at_entra = stage.get("/sign-out").await.location();
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
-    let answered = http.get(&at_entra).send().await.unwrap();
+    let request = Request::get(at_entra).body(Bytes::new()).unwrap();
+    let answered = stage.tenant.http_client().oneshot(request).await.unwrap();
     let back = answered.headers()["location"].to_str().unwrap();
     assert_eq!(back, stage.proxy.signed_out_uri());
     let page = stage.get(back.strip_prefix(PUBLIC).unwrap()).await;

@@ -44,9 +44,9 @@ pub(crate) fn tenant() -> DevTenantBuilder {
     DevTenant::builder().register(application())
 }
 
-/// The settings of a proxy before the tenant.
+/// The settings of a proxy before the tenant, which it asks through memory if the clock is paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
-    EntraOAuthProxy::builder()
+    let settings = EntraOAuthProxy::builder()
         .tenant(tenant.id())
         .client_id(APP)
         .credential(Secret::new(SECRET))
@@ -55,7 +55,12 @@ pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
         .public_url(PUBLIC)
         .resource(RESOURCE)
         .required_scopes(["read"])
-        .optional_scopes(["write"])
+        .optional_scopes(["write"]);
+    if memory_network::is_clock_paused() {
+        settings.http_client(tenant.http_client())
+    } else {
+        settings
+    }
 }
 
 impl Stage {
