@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::Connect;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
 
@@ -16,9 +17,9 @@ use crate::target::{Asked, asked};
 use crate::upstream::Upstream;
 
 /// The proxy as a service, for every connection.
-pub(crate) fn service(
+pub(crate) fn service<C: Connect + Clone + Send + Sync + 'static>(
     auth: &EntraAuth,
-    upstream: Upstream,
+    upstream: Upstream<C>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
 + Clone
 + Send
@@ -44,7 +45,10 @@ pub(crate) fn service(
 }
 
 /// Behind the Layer: whoever gets here has a good token, which is already removed.
-async fn forward(upstream: &Upstream, request: Request<Incoming>) -> Response<Body> {
+async fn forward<C>(upstream: &Upstream<C>, request: Request<Incoming>) -> Response<Body>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     let form = Form::of(&request);
     let request = match for_upstream(upstream, request) {
         Ok(request) => request,
@@ -62,10 +66,13 @@ async fn forward(upstream: &Upstream, request: Request<Incoming>) -> Response<Bo
 }
 
 /// The request as the upstream gets it, its body not yet read.
-fn for_upstream(
-    upstream: &Upstream,
+fn for_upstream<C>(
+    upstream: &Upstream<C>,
     request: Request<Incoming>,
-) -> Result<Request<Incoming>, (StatusCode, &'static str)> {
+) -> Result<Request<Incoming>, (StatusCode, &'static str)>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     let (mut parts, body) = request.into_parts();
     let uri = upstream.uri(&parts.uri);
     parts.uri = uri.ok_or((StatusCode::URI_TOO_LONG, "the path is too long"))?;

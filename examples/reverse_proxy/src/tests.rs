@@ -1,8 +1,9 @@
-//! What the proxy promises, through real sockets.
+//! What the proxy promises, through real sockets, or through memory where the clock is paused.
 
 mod connections;
 mod failures;
 mod identity;
+mod memory;
 mod requests;
 mod settings;
 mod streams;

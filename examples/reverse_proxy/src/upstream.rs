@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::MapFrame;
 use hyper::body::{Frame, Incoming};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -35,12 +35,12 @@ type Upload = MapFrame<Incoming, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + S
 
 /// Where requests go, with the connections to it.
 #[derive(Clone)]
-pub(crate) struct Upstream {
+pub(crate) struct Upstream<C = HttpConnector> {
     authority: Authority,
     /// What is put before each path: nothing, or a path without a slash at its end.
     base: String,
     version: Version,
-    client: Client<HttpConnector, Upload>,
+    client: Client<C, Upload>,
 }
 
 /// Why there is no response.
@@ -53,6 +53,17 @@ pub(crate) enum Failure {
 impl Upstream {
     /// Of `http://host:port[/base]` or `h2c://host:port`; the error says what is wrong with it.
     pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_keepalive(Some(TCP_KEEPALIVE));
+        connector.set_nodelay(true);
+        Self::with_connector(text, connector)
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
+    /// The same, over other connections than those of TCP.
+    pub(crate) fn with_connector(text: &str, connector: C) -> Result<Self, &'static str> {
         let (version, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Version::HTTP_11, rest),
             Some(("h2c", rest)) => (Version::HTTP_2, rest),
@@ -78,7 +89,7 @@ impl Upstream {
             authority: authority.clone(),
             base: uri.path().trim_end_matches('/').to_owned(),
             version,
-            client: client(version),
+            client: client(connector, version),
         })
     }
 
@@ -166,11 +177,10 @@ impl Failure {
     }
 }
 
-fn client(version: Version) -> Client<HttpConnector, Upload> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    connector.set_keepalive(Some(TCP_KEEPALIVE));
-    connector.set_nodelay(true);
+fn client<C>(connector: C, version: Version) -> Client<C, Upload>
+where
+    C: Connect + Clone,
+{
     Client::builder(TokioExecutor::new())
         .http2_only(version == Version::HTTP_2)
         .http2_max_header_list_size(MAX_HEADER_BYTES)

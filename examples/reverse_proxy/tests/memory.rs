@@ -67,6 +67,7 @@ async fn assert_flat(is_http2: bool, bytes: u64) {
 
 /// An upstream that sends as many bytes as it gets: as many have come when the headers go back.
 async fn upstream() -> SocketAddr {
+    memory_network::assert_clock_runs();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = service_fn(async |request: Request<Incoming>| {
@@ -75,6 +76,7 @@ async fn upstream() -> SocketAddr {
     });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
             tokio::spawn(async move {
                 let protocol = auto::Builder::new(TokioExecutor::new());
                 let _ = protocol

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use http::Response;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::memory::connect;
 use super::support::{
     BOTH, Http, Proxy, Recorded, SECOND, after, at_once, nobody, played, read_to_end, stream, text,
 };
@@ -17,7 +17,7 @@ use crate::server::HEADER_TIMEOUT;
 #[tokio::test]
 async fn http2_clients_are_told_their_limits() {
     let proxy = Proxy::before(&Http::One.upstream(nobody().await)).await;
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let mut client = connect(proxy.address).await.unwrap();
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     client.write_all(preface).await.unwrap();
     // An empty SETTINGS frame (RFC 9113 §6.5), and what the proxy says in its own.
@@ -54,7 +54,7 @@ async fn a_connection_without_a_request_ends_after_30_s() {
         "PRI",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
-        let mut stream = TcpStream::connect(proxy.address).await.unwrap();
+        let mut stream = connect(proxy.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         after(HEADER_TIMEOUT, read_to_end(&mut stream)).await;
     }
@@ -81,10 +81,7 @@ async fn what_is_under_way_ends_before_the_proxy_does() {
         } = proxy;
         stop.send(()).unwrap();
         sleep(5 * SECOND).await;
-        assert!(
-            TcpStream::connect(address).await.is_err(),
-            "it still listens"
-        );
+        assert!(connect(address).await.is_err(), "it still listens");
         assert!(!task.is_finished());
         at_once(body.send_data(Bytes::from("done"))).await.unwrap();
         drop(body);
@@ -98,7 +95,7 @@ async fn the_proxy_ends_after_10_s_at_most() {
     let (mut requests, address) = played().await;
     let proxy = Proxy::before(&Http::One.upstream(address)).await;
     let token = proxy.user().mint();
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let mut client = connect(proxy.address).await.unwrap();
     let sent = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     client.write_all(sent.as_bytes()).await.unwrap();
     let _unanswered = at_once(requests.recv()).await.unwrap();

@@ -1,7 +1,8 @@
 //! When the upstream fails.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +10,10 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpSocket;
+use tokio::time::sleep;
 
+use super::memory::connect;
 use super::support::{
     BOTH, Http, Proxy, SECOND, after, at_once, breaking_off, header, nobody, piece, played, stream,
     upstream,
@@ -68,40 +70,93 @@ async fn assert_unavailable(response: Response<Incoming>) {
     assert!(body.to_bytes().is_empty());
 }
 
-#[tokio::test(start_paused = true)]
+/// Over TCP, with a clock that runs; the time that must pass passes by hand.
+#[tokio::test]
 async fn an_upstream_that_does_not_connect_is_504_after_5_s() {
     // With its queue full, Linux lets further connections wait.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut waiting = Vec::new();
-    while let Ok(connected) = timeout(SECOND, TcpStream::connect(address)).await {
-        waiting.push(connected.unwrap());
-        assert!(waiting.len() < 10, "the queue has no end");
+    let mut queue = Vec::new();
+    while !is_waited_for(address) {
+        assert!(queue.len() < 10, "the queue has no end");
+        let connecting = TcpSocket::new_v4().unwrap().connect(address);
+        queue.push(tokio::spawn(connecting));
+        tokio::task::yield_now().await;
     }
-    assert_late(address, CONNECT_TIMEOUT).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upstream_that_does_not_answer_is_504_after_30_s() {
-    let address = upstream(|_| std::future::pending()).await;
-    assert_late(address, RESPONSE_TIMEOUT).await;
-}
-
-async fn assert_late(address: SocketAddr, limit: Duration) {
+    for waiting in queue {
+        waiting.abort();
+        let _ = waiting.await;
+    }
     for to in BOTH {
-        // Each time anew: paused time is too fast for the pings of HTTP/2.
         for http in BOTH {
             let proxy = Proxy::before(&to.upstream(address)).await;
-            let (status, text) = after(limit, proxy.ask(http, proxy.get("/"))).await;
+            let asked = pin!(proxy.ask(http, proxy.get("/")));
+            let (status, text) = late_by_hand(address, asked).await;
             assert_eq!(
                 (status, &*text),
                 (504, "the upstream did not answer in time\n")
             );
         }
         let proxy = Proxy::before(&to.upstream(address)).await;
-        let response = after(limit, call(&proxy, "application/grpc")).await;
+        let response = late_by_hand(address, pin!(call(&proxy, "application/grpc"))).await;
+        assert_unavailable(response).await;
+    }
+}
+
+/// What comes when the connection that it waits for was waited for long enough.
+async fn late_by_hand<T>(address: SocketAddr, mut asked: Pin<&mut impl Future<Output = T>>) -> T {
+    let waits = async {
+        while !is_waited_for(address) {
+            tokio::task::yield_now().await;
+        }
+        passes(CONNECT_TIMEOUT - SECOND).await;
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = &mut asked => panic!("too early"),
+        () = waits => {}
+    }
+    passes(2 * SECOND).await;
+    asked.await
+}
+
+/// Lets time pass at once; the clock runs before and after.
+async fn passes(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Whether a connection to the address is being made, as Linux tells it.
+fn is_waited_for(address: SocketAddr) -> bool {
+    const SYN_SENT: &str = "02";
+    let remote = format!(":{:04X}", address.port());
+    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    connections.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        let is_there = fields.next().is_some_and(|there| there.ends_with(&remote));
+        is_there && fields.next() == Some(SYN_SENT)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_does_not_answer_is_504_after_30_s() {
+    let address = upstream(|_| std::future::pending()).await;
+    for to in BOTH {
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        for http in BOTH {
+            let (status, text) = after(RESPONSE_TIMEOUT, proxy.ask(http, proxy.get("/"))).await;
+            assert_eq!(
+                (status, &*text),
+                (504, "the upstream did not answer in time\n")
+            );
+        }
+        let response = after(RESPONSE_TIMEOUT, call(&proxy, "application/grpc")).await;
         at_once(assert_unavailable(response)).await;
     }
 }
@@ -173,7 +228,7 @@ async fn an_upload_that_breaks_off_does_not_look_complete() {
             "Content-Length: 10\r\n\r\nhalf",
             "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
         ] {
-            let mut client = TcpStream::connect(proxy.address).await.unwrap();
+            let mut client = connect(proxy.address).await.unwrap();
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n");
             client.write_all(head.as_bytes()).await.unwrap();
             client.write_all(framing.as_bytes()).await.unwrap();

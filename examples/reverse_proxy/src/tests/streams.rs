@@ -5,13 +5,14 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
 use tonic::Code;
+use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::support::{BOTH, Http, Proxy, at_once, header, piece, played, soon, stream, upstream};
 use crate::answer::text_body;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bodies_stream_both_ways() {
     let (mut requests, address) = played().await;
     for to in BOTH {
@@ -74,7 +75,7 @@ async fn what_nobody_reads_is_not_taken() {
                 while let Some(sent) = soon(sender.send_data(Bytes::from_static(&PIECE))).await {
                     sent.unwrap();
                     pieces += 1;
-                    // What sockets hold may be some MiB.
+                    // What pipes and windows hold may be some MiB.
                     assert!(pieces < 512, "{http:?} to {to:?}");
                 }
             }
@@ -133,7 +134,7 @@ async fn grpc_works_end_to_end() {
     let address = listener.local_addr().unwrap();
     let serving = tonic::transport::Server::builder()
         .add_service(health)
-        .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener));
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::spawn(serving);
     let proxy = Proxy::before(&Http::Two.upstream(address)).await;
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", proxy.address));
@@ -164,7 +165,7 @@ async fn grpc_works_end_to_end() {
     assert_eq!(watched.message().await.unwrap().unwrap().status, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_stops_no_other() {
     let address = upstream(|request| async move {
         let length = match request.uri().path() {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,20 +13,24 @@ use http_body_util::BodyExt as _;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper_util::client;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, timeout};
 use tower_entra_auth::{BoxError, EntraAuth};
 
 use crate::answer::{Body, text_body};
 use crate::settings::protection;
 use crate::upstream::Upstream;
 use crate::{forward, server};
+
+use super::memory::{self, Listener, Stream};
+use crate::server::Listener as _;
 
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
@@ -59,7 +62,13 @@ pub(crate) struct Proxy {
     /// Ends it, gracefully.
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) task: tokio::task::JoinHandle<()>,
-    clients: [Client<HttpConnector, Body>; 2],
+    clients: Clients,
+}
+
+/// One of HTTP/1.1 and one of HTTP/2.
+enum Clients {
+    Tcp([Client<HttpConnector, Body>; 2]),
+    Memory([Client<memory::Connector, Body>; 2]),
 }
 
 impl Proxy {
@@ -70,24 +79,41 @@ impl Proxy {
             .tenant(tenant.id())
             .client_id(API)
             .metadata_endpoint(tenant.url())
+            .http_client(tenant.http_client())
             .clock(tenant.clock());
         let auth = protection(settings).unwrap();
         auth.ready().await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let service = forward::service(&auth, Upstream::new(upstream).unwrap());
+        let (address, listener) = memory::bind().await;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(server::serve(listener, service, async {
+        let stopped = async {
             if stopped.await.is_err() {
                 pending::<()>().await;
             }
-        }));
+        };
+        let (task, clients) = if let Listener::Memory(_) = listener {
+            let upstream = Upstream::with_connector(upstream, memory::Connector).unwrap();
+            let service = forward::service(&auth, upstream);
+            let clients = [false, true].map(|is_http2| client(is_http2).build(memory::Connector));
+            (
+                tokio::spawn(server::serve(listener, service, stopped)),
+                Clients::Memory(clients),
+            )
+        } else {
+            let service = forward::service(&auth, Upstream::new(upstream).unwrap());
+            let mut connector = HttpConnector::new();
+            connector.set_nodelay(true);
+            let clients = [false, true].map(|is_http2| client(is_http2).build(connector.clone()));
+            (
+                tokio::spawn(server::serve(listener, service, stopped)),
+                Clients::Tcp(clients),
+            )
+        };
         Self {
             tenant,
             address,
             stop,
             task,
-            clients: [client(false), client(true)],
+            clients,
         }
     }
 
@@ -112,7 +138,10 @@ impl Proxy {
     }
 
     pub(crate) async fn send(&self, http: Http, request: Request<Body>) -> Response<Incoming> {
-        let response = self.clients[http as usize].request(request);
+        let response = match &self.clients {
+            Clients::Tcp(clients) => clients[http as usize].request(request),
+            Clients::Memory(clients) => clients[http as usize].request(request),
+        };
         response.await.unwrap()
     }
 
@@ -125,14 +154,14 @@ impl Proxy {
 
     /// What the client reads until the connection ends, having sent just this.
     pub(crate) async fn raw(&self, sent: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = memory::connect(self.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         read_to_end(&mut stream).await
     }
 }
 
 /// What comes until the end, clean or not.
-pub(crate) async fn read_to_end(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_to_end(stream: &mut Box<dyn Stream>) -> String {
     let mut received = Vec::new();
     let _ = stream.read_to_end(&mut received).await;
     String::from_utf8_lossy(&received).into_owned()
@@ -143,12 +172,13 @@ pub(crate) async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn client(is_http2: bool) -> Client<HttpConnector, Body> {
-    Client::builder(TokioExecutor::new())
+fn client(is_http2: bool) -> client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
         .http2_only(is_http2)
         .http2_initial_stream_window_size(64 * 1024)
-        .http2_initial_connection_window_size(16 * 1024 * 1024)
-        .build_http()
+        .http2_initial_connection_window_size(16 * 1024 * 1024);
+    builder
 }
 
 /// An upstream that speaks both HTTP/1.1 and HTTP/2, and admits larger headers than any proxy.
@@ -157,8 +187,7 @@ where
     F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, mut listener) = memory::bind().await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let answer = answer.clone();
@@ -239,6 +268,7 @@ pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
 
 /// An upstream that reads a request's headers, sends this and ends the connection.
 pub(crate) async fn breaking_off(sent: &'static str) -> SocketAddr {
+    memory_network::assert_clock_runs();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -272,54 +302,33 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
     Some(value)
 }
 
-/// What comes of it without any time passing. While time is paused, tokio lets it jump to the next
-/// timer whenever it has to wait for a socket; not while some task still has something to do.
+/// What comes of it without any paused time passing.
 pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
-    tokio::select! {
-        biased;
-        result = future => result,
-        () = settled(1_000_000) => panic!("not at once"),
-    }
+    soon(future).await.expect("not at once")
 }
 
-/// The same, or `None` if it does not come.
+/// The same, or `None` if it does not come before time passes.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        result = future => Some(result),
-        () = settled(5_000) => None,
-    }
+    assert!(memory_network::is_clock_paused());
+    timeout(Duration::from_millis(1), future).await.ok()
 }
 
 /// Fails if it does not come after just this time.
 pub(crate) async fn after<T>(time: Duration, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    tokio::select! {
-        biased;
-        _ = &mut future => panic!("at once"),
-        () = settled(5_000) => {}
-    }
-    tokio::select! {
-        biased;
-        _ = &mut future => panic!("too early"),
-        () = sleep(time - SECOND) => {}
-    }
-    tokio::select! {
-        biased;
-        result = &mut future => return result,
-        () = sleep(2 * SECOND) => {}
-    }
-    at_once(future).await
-}
-
-async fn settled(rounds: usize) {
-    for _ in 0..rounds {
-        tokio::task::yield_now().await;
-    }
+    assert!(memory_network::is_clock_paused());
+    let start = Instant::now();
+    let result = timeout(time + SECOND, future).await.expect("too late");
+    assert!(
+        start.elapsed() + SECOND > time,
+        "too early: {:?}",
+        start.elapsed()
+    );
+    result
 }
 
 /// An address where nobody listens.
 pub(super) async fn nobody() -> SocketAddr {
+    memory_network::assert_clock_runs();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }
