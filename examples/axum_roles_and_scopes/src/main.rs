@@ -5,6 +5,7 @@
 
 use std::error::Error;
 
+use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
 use reqwest::Method;
@@ -61,6 +62,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let app = app(&auth)?;
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let all_as_expected = try_everybody(&tenant, &url).await?;

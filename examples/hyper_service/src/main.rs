@@ -37,6 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // One protected service for every connection, HTTP/1.1 or HTTP/2.
     let server = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            // Small writes must not wait for each other.
+            drop(stream.set_nodelay(true));
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let connection = auto::Builder::new(TokioExecutor::new());

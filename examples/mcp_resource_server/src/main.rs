@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use entra_dev_tenant::DevTenant;
 use http::request::Parts;
 use rmcp::handler::server::tool::Extension;
@@ -77,6 +78,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .clock(tenant.clock())
         .build()?;
     let app = app(&auth)?;
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     play(&tenant, &url).await?;

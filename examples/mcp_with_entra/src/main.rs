@@ -29,6 +29,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::serve::ListenerExt as _;
 use entra_dev_tenant::{AppRegistration, DevTenant};
 use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys, Secret};
 use http::StatusCode;
@@ -165,6 +166,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&proxy, &public_url)?;
     // With the addresses of clients, by which the proxy limits what comes from one of them.
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     if once {

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
+use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get, routing::post};
 use entra_dev_tenant::DevTenant;
 use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, Tenancy, TenantId, UserRole};
@@ -89,6 +90,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(settings, &store)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let user = |name| entra.user(name).scope("Orders").for_api(API);

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 
+use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
 use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
@@ -34,6 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let all_as_expected = try_each_kind(&tenant, &format!("{url}/me")).await?;

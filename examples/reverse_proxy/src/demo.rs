@@ -242,7 +242,9 @@ impl Seen {
 }
 
 fn client(is_http2: bool) -> Client<HttpConnector, Full<Bytes>> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
     Client::builder(TokioExecutor::new())
         .http2_only(is_http2)
-        .build_http()
+        .build(connector)
 }

@@ -8,6 +8,7 @@
 
 use std::error::Error;
 
+use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get, routing::post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth)?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     play(&tenant, &url).await?;

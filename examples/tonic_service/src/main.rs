@@ -111,13 +111,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     reporter.set_serving::<ReportsServer<Service>>().await;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Small messages must not wait for each other; tonic's client sees to that by itself.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tokio::spawn(
         Server::builder()
             .layer(auth.layer().open_grpc_service("grpc.health.v1.Health")?)
             .layer(auth.end_at_expiry(Duration::from_secs(300)))
             .add_service(ReportsServer::new(Service::new(&auth)?))
             .add_service(health)
-            .serve_with_incoming(TcpIncoming::from(listener)),
+            .serve_with_incoming(incoming),
     );
 
     play(&tenant, &url).await?;

@@ -16,6 +16,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt as _;
 use entra_dev_tenant::DevTenant;
 use futures_util::{SinkExt as _, Stream, StreamExt as _, stream};
 use tokio::time::timeout;
@@ -88,6 +89,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    // Small writes must not wait for each other.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
 
     let token = || {
