@@ -211,7 +211,9 @@
 //!
 //! Not by a socket: a paused clock jumps to the next timer as soon as no task has anything to do,
 //! also while a packet is on its way through the system, so that timeouts come true by chance, and
-//! tests pass or fail by how busy the machine is. Clients that cannot be given another transport, such as programs, need a clock
+//! tests pass or fail by how busy the machine is. The tenant therefore closes a connection by which
+//! a request came over TCP while the clock is paused, and says why by a panic in that task, which
+//! ends nothing else. Clients that cannot be given another transport, such as programs, need a clock
 //! that runs; [`clock_jumps_forward`](DevTenant::clock_jumps_forward) moves the tenant's wall clock
 //! for them.
 //!

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::authorize::{self, Choice};
-use crate::clock::http_date;
+use crate::clock::{http_date, is_tokios_paused};
 use crate::custom_key::CustomKey;
 use crate::documents::Authority;
 use crate::endpoint::{Endpoint, RecordedRequest};
@@ -34,17 +34,17 @@ pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant
     let router = router(Arc::clone(&tenant));
     let mut connections = JoinSet::new();
     loop {
-        let service = || tower_service(router.clone(), Arc::clone(&tenant));
+        let service = |by| tower_service(router.clone(), Arc::clone(&tenant), by);
         tokio::select! {
             Some(stream) = in_memory.recv() => {
-                connections.spawn(connection(stream, service()));
+                connections.spawn(connection(stream, service(By::Memory)));
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     // Headers and body are two writes: the second would wait for the client's
                     // acknowledgement of the first.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(connection(stream, service()));
+                    connections.spawn(connection(stream, service(By::Socket)));
                 }
                 // Out of file descriptors, most likely: others must close some first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -52,6 +52,13 @@ pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant
         }
         while connections.try_join_next().is_some() {}
     }
+}
+
+/// How a connection came.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum By {
+    Socket,
+    Memory,
 }
 
 async fn connection<S>(stream: impl AsyncRead + AsyncWrite + Unpin, service: S)
@@ -67,6 +74,7 @@ where
 fn tower_service(
     router: Router,
     tenant: Arc<Inner>,
+    by: By,
 ) -> impl hyper::service::Service<
     Request<hyper::body::Incoming>,
     Response = Response,
@@ -79,6 +87,11 @@ fn tower_service(
         let is_down = tenant.is_down.load(Ordering::SeqCst);
         let answer = hyper::service::Service::call(&router, request);
         async move {
+            assert!(
+                by == By::Memory || !is_tokios_paused(),
+                "a request came by a socket while tokio's clock is paused: time would pass while \
+                 its packets are on their way; use DevTenant::http_client(), or a clock that runs"
+            );
             if is_down {
                 return Err(io::Error::other("the tenant is down"));
             }

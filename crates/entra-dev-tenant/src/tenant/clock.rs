@@ -41,7 +41,8 @@ impl DevTenant {
 
     /// Time passes: tokio's clock and the wall clock move so far.
     ///
-    /// Requests should come [through memory](Self::http_client) while it is paused.
+    /// Requests must come [through memory](Self::http_client) while it is paused: the tenant
+    /// answers none that came by a socket.
     ///
     /// # Panics
     /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).

@@ -7,11 +7,13 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, Response};
 use entra_dev_tenant::{DevTenant, HttpClient, ResponseBody};
 use hyper::body::Body as _;
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
-use crate::raw::{Place, tenant};
+use crate::raw::{Answer, Place, tenant};
 use crate::support::{API, CLIENT};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -259,4 +261,24 @@ async fn it_is_refused_after_the_tenant_has_ended() {
     assert!(whole(trickling).await.is_err());
     let error = get(&client, &url).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+/// Time would pass while packets are on their way: tests would pass or fail by chance.
+#[tokio::test(start_paused = true)]
+async fn a_request_over_tcp_gets_no_answer_while_the_clock_is_paused() {
+    let tenant = tenant().await;
+    let mut stream = Place::Keys.asks_over_tcp(&tenant, "").await;
+    let mut nothing = Vec::new();
+    stream.read_to_end(&mut nothing).await.unwrap();
+    assert_eq!((nothing, tenant.keys().hits()), (Vec::new(), 0));
+    assert!(Place::Keys.is_right(&Place::Keys.answer(&tenant).await.body));
+
+    tokio::time::resume();
+    let mut stream: TcpStream = Place::Keys
+        .asks_over_tcp(&tenant, "connection: close\r\n")
+        .await;
+    let mut answer = Answer::head_of(&mut stream).await;
+    stream.read_to_end(&mut answer.body).await.unwrap();
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert!(body["keys"][0]["n"].is_string());
 }
