@@ -43,7 +43,7 @@ pub(crate) async fn serve_until(stop: impl Future<Output = ()>) -> Result<(), Bo
     println!("A demonstration: set UPSTREAM, ENTRA_TENANT_ID and ENTRA_CLIENT_ID for more.\n");
     println!("TOKEN={}\n", user(&tenant, "Ada Lovelace"));
     println!("curl -i {url}/reports -H \"Authorization: Bearer $TOKEN\"");
-    println!("curl -i {url}/reports -H \"Authorization: Bearer $TOKEN\" -H 'X_Auth_Oid: forged'");
+    println!("curl -i {url}/reports -H \"Authorization: Bearer $TOKEN\" -H 'X.Auth.Oid: forged'");
     println!("curl -i --http2-prior-knowledge {url}/reports -H \"Authorization: Bearer $TOKEN\"");
     println!("curl -i {url}/reports");
     println!("\nServing {url}, Ctrl-C ends it.");
@@ -95,11 +95,11 @@ pub(crate) async fn play() -> Result<(), Box<dyn Error>> {
             about_zoe,
         ),
         (
-            "forged x-auth-oid, x_auth_roles",
+            "forged x-auth-oid, x.auth.roles",
             &one,
             get_as(ada())
                 .header("x-auth-oid", "forged")
-                .header("x_auth_roles", "forged"),
+                .header("x.auth.roles", "forged"),
             "200",
             about_ada,
         ),
@@ -232,7 +232,7 @@ impl Seen {
                 };
             }
         }
-        for name in ["x_auth_roles", "authorization"] {
+        for name in ["x.auth.roles", "authorization"] {
             if headers.contains_key(name) {
                 text.push_str(name);
             }

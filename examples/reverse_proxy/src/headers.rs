@@ -2,14 +2,32 @@
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use hyper::body::Frame;
 
 use crate::server::Peer;
+use crate::spelling::{begins_with, is_spelling_of};
 use crate::target::Asked;
+
+/// Names that only this proxy may use, with all that begin so: they say who calls, and by which way.
+/// `Proxy` is among them because CGI's variable of it is `HTTP_PROXY`, by which many programs choose
+/// theirs (<https://httpoxy.org>).
+static OURS: [&str; 6] = [
+    "authorization",
+    "forwarded",
+    "proxy",
+    "x-auth",
+    "x-forwarded",
+    "x-real-ip",
+];
+
+/// Names of headers that describe the message. HTTP reads them as they are spelled here, and a reader
+/// that takes another spelling for one sees a different message: PHP's own server lets `Content_Type`
+/// replace `Content-Type`.
+static OF_THE_MESSAGE: [HeaderName; 3] = [CONTENT_LENGTH, CONTENT_TYPE, TRAILER];
 
 /// Source: RFC 9110 §7.6.1.
 static HOP_BY_HOP: [HeaderName; 8] = [
@@ -26,11 +44,17 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 /// Leaves of a request's headers what the upstream may see. What this proxy says itself is set
 /// afterwards: `Connection: x-auth-oid` must not be able to remove that.
 pub(crate) fn clean_request(headers: &mut HeaderMap, upstream: Version) {
-    let takes_trailers = takes_trailers(headers);
+    let takes_trailers = listed(headers, TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
-    remove_ours(headers);
-    // The client sends it anew, or as `:authority`.
-    headers.remove(HOST);
+    let is_misspelt = |name: &HeaderName| {
+        let known = OF_THE_MESSAGE
+            .iter()
+            .find(|known| is_spelling_of(name, known.as_str()));
+        known.is_some_and(|known| known != name)
+    };
+    // Among them `Host`, which the client sends anew, or as `:authority`.
+    remove(headers, |name| is_not_theirs(name) || is_misspelt(name));
+    announce_trailers(headers);
     join_cookies(headers);
     if takes_trailers {
         // gRPC demands it. In HTTP/1.1 it is a hop-by-hop header and must be named as one.
@@ -41,25 +65,20 @@ pub(crate) fn clean_request(headers: &mut HeaderMap, upstream: Version) {
     }
 }
 
-/// Trailers are merged into the headers by some frameworks: what must not come as the one must not
-/// come as the other.
+/// Trailers are merged into the headers by some, PHP's own server among them: what must not come as
+/// the one must not come as the other.
 pub(crate) fn clean_trailers(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         remove_hop_by_hop(trailers);
-        remove_ours(trailers);
-        for name in [AUTHORIZATION, HOST, CONTENT_LENGTH] {
-            trailers.remove(name);
-        }
+        remove(trailers, |name| !may_trail(name));
     }
     frame
 }
 
 /// Whatever is about one connection only, with what `Connection` names.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let options = headers.get_all(CONNECTION).iter();
-    let named: Vec<HeaderName> = options
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    let named: Vec<HeaderName> = listed(headers, CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -79,28 +98,47 @@ pub(crate) fn say_forwarded(headers: &mut HeaderMap, peer: Option<&Peer>, asked:
     }
 }
 
-fn remove_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers
+fn remove(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
+    let unwanted: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| is_ours(name))
+        .filter(|name| is_unwanted(name))
         .cloned()
         .collect();
-    for name in ours {
+    for name in unwanted {
         headers.remove(name);
     }
 }
 
-/// Whether only this proxy may say it. `_` and `-` are one to CGI and its heirs.
-fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
-    name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("x-auth-")
+/// Returns whether it is this proxy's to say, or of the client's connection alone.
+fn is_not_theirs(name: &HeaderName) -> bool {
+    let mut of_connection = HOP_BY_HOP.iter().chain([&HOST]);
+    OURS.iter().any(|ours| begins_with(name, ours))
+        || of_connection.any(|known| is_spelling_of(name, known.as_str()))
 }
 
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(TE).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+fn may_trail(name: &HeaderName) -> bool {
+    let mut of_the_message = OF_THE_MESSAGE.iter();
+    !is_not_theirs(name) && !of_the_message.any(|known| is_spelling_of(name, known.as_str()))
+}
+
+/// Leaves in `Trailer` the names of what may come: over HTTP/1.1 hyper sends no others.
+fn announce_trailers(headers: &mut HeaderMap) {
+    let names = listed(headers, TRAILER).filter_map(|name| HeaderName::from_bytes(name).ok());
+    let names: Vec<HeaderName> = names.filter(may_trail).collect();
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    headers.remove(TRAILER);
+    if !names.is_empty()
+        && let Ok(announced) = HeaderValue::from_str(&names.join(", "))
+    {
+        headers.insert(TRAILER, announced);
+    }
+}
+
+/// Returns the elements of a list, of all the headers of this name together.
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter();
+    let elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii)
 }
 
 /// HTTP/2 clients may send cookies one by one; whoever reads HTTP/1.1 expects one header.

@@ -25,10 +25,15 @@
 //! | `x-auth-client` | the client application |
 //!
 //! What the token does not have is no header. Whatever is not visible ASCII, and `%`, is
-//! percent-encoded, each element of a list by itself. A client's own `x-auth-*`, `Forwarded` and
-//! `X-Forwarded-*` never arrive, in no spelling that some framework reads as the same (`x_auth_oid`),
-//! nor as trailers; `x-forwarded-for`, `-proto` and `-host` say what this proxy saw. The token does
-//! not arrive either.
+//! percent-encoded, each element of a list by itself. `x-forwarded-for`, `-proto` and `-host` say what
+//! this proxy saw. The token does not arrive.
+//!
+//! Neither does what a client says itself by a name that begins with `X-Auth`, `X-Forwarded`,
+//! `Forwarded`, `X-Real-IP`, `Proxy` or `Authorization`, as a header or as a trailer. Names are compared
+//! by their words: case and every character but letters and digits count for nothing, because PHP reads
+//! `x_auth_roles` and `X.Auth.Roles` as `X-Auth-Roles`, and lighttpd's CGI even `X!Auth~Roles`. What HTTP
+//! goes by (`Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding` …) does not arrive in another
+//! spelling either. A name without anything between its words, `XAuthRoles`, is another name.
 //!
 //! All of this holds only if nobody but the proxy reaches the upstream: bind that to loopback, or
 //! fence it in.
@@ -67,6 +72,7 @@ mod headers;
 mod identity;
 mod server;
 mod settings;
+mod spelling;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod identity;
 mod memory;
 mod requests;
 mod settings;
+mod spellings;
 mod streams;
 mod support;
 mod token;
