@@ -50,6 +50,12 @@
 //! | it does not connect within 5 s, or sends no response headers for 30 s after the last piece of the request that it took | 504 | 14 |
 //! | it breaks off within the body | the response breaks off | likewise |
 //!
+//! # What the log says
+//!
+//! On standard error: what the Layer logs, and each kind of trouble with the upstream or with accepting
+//! connections, the first of a kind at once, then at most one line a minute with the `count` since the
+//! last. A client cannot fill the log. Lines of the libraries beneath are left out.
+//!
 //! # What it does not do
 //!
 //! - TLS: put it behind what terminates it, which `x-forwarded-for` then names, and on one machine or
@@ -70,6 +76,7 @@ mod demo;
 mod forward;
 mod headers;
 mod identity;
+mod log;
 mod server;
 mod settings;
 mod spelling;
@@ -97,7 +104,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The Layer logs why a token is refused.
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    tracing::subscriber::set_global_default(log::subscriber(io::stderr))?;
     let settings = Settings::read(variable)?;
     let listener = TcpListener::bind(settings.listen).await;
     let listener =

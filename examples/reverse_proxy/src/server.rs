@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceExt as _};
 
 use crate::answer::Body;
+use crate::log::Throttle;
 
 /// Until the headers of a request are there; a connection that waits for its next one as well.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,6 +72,7 @@ where
     S::Future: Send,
 {
     let connections = GracefulShutdown::new();
+    let not_accepted = Throttle::default();
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -83,7 +85,7 @@ where
                 tokio::spawn(serving);
             }
             Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
+                not_accepted.warn(format_args!("cannot accept a connection: {error}"));
                 // Where the process is out of files the next attempt would fail at once.
                 sleep(Duration::from_millis(100)).await;
             }

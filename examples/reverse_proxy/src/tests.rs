@@ -3,6 +3,7 @@
 mod connections;
 mod failures;
 mod identity;
+mod logs;
 mod memory;
 mod requests;
 mod settings;

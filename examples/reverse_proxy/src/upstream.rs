@@ -2,14 +2,16 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
-use http_body_util::combinators::MapFrame;
-use hyper::body::{Frame, Incoming};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -17,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::headers::clean_trailers;
+use crate::log::Throttle;
 use crate::server::{CONNECTION_WINDOW, MAX_HEADER_BYTES, STREAM_WINDOW};
 
 /// Until a connection stands.
@@ -31,7 +34,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The client's body, its trailers cleaned, and its progress told.
-type Upload = MapFrame<Incoming, Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>>;
+type Upload = UnsyncBoxBody<Bytes, hyper::Error>;
 
 /// Where requests go, with the connections to it.
 #[derive(Clone)]
@@ -41,6 +44,15 @@ pub(crate) struct Upstream<C = HttpConnector> {
     base: String,
     version: Version,
     client: Client<C, Upload>,
+    losses: Arc<Losses>,
+}
+
+/// Throttles of the log's lines about requests that got no response, one for each kind.
+#[derive(Default)]
+struct Losses {
+    not_connected: Throttle,
+    broken_off: Throttle,
+    late: Throttle,
 }
 
 /// Why there is no response.
@@ -90,6 +102,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             base: uri.path().trim_end_matches('/').to_owned(),
             version,
             client: client(connector, version),
+            losses: Arc::default(),
         })
     }
 
@@ -118,21 +131,38 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         request: Request<Incoming>,
     ) -> Result<Response<Incoming>, Failure> {
         let (progress, taken) = watch::channel(());
-        let request = request.map(|body| upload(body, progress));
+        let has_broken_off = Arc::new(AtomicBool::new(false));
+        let request = request.map(|body| upload(body, progress, Arc::clone(&has_broken_off)));
+        let authority = &self.authority;
         let response = tokio::select! {
             response = self.client.request(request) => response,
             () = silence(taken) => {
-                let authority = &self.authority;
-                tracing::warn!("upstream {authority}: no answer within {RESPONSE_TIMEOUT:?}");
+                let late = format_args!("upstream {authority}: no answer within {RESPONSE_TIMEOUT:?}");
+                self.losses.late.warn(late);
                 return Err(Failure::Late);
             }
         };
         match response {
             // To switch protocols was not asked for: that header was removed.
-            Ok(response) if response.status().is_informational() => Err(Failure::Unreachable),
+            Ok(response) if response.status().is_informational() => {
+                let status = response.status();
+                let switched =
+                    format_args!("upstream {authority}: {status}, which nobody asked for");
+                self.losses.broken_off.warn(switched);
+                Err(Failure::Unreachable)
+            }
             Ok(response) => Ok(response),
+            // That is no word about the upstream, and must not stand in the place of one.
+            Err(error) if has_broken_off.load(Ordering::Relaxed) => {
+                tracing::debug!("a client broke off its upload: {}", chain(&error));
+                Err(Failure::Unreachable)
+            }
             Err(error) => {
-                tracing::warn!("upstream {}: {}", self.authority, chain(&error));
+                let kind = match error.is_connect() {
+                    true => &self.losses.not_connected,
+                    false => &self.losses.broken_off,
+                };
+                kind.warn(format_args!("upstream {authority}: {}", chain(&error)));
                 match is_timeout(&error) {
                     true => Err(Failure::Late),
                     false => Err(Failure::Unreachable),
@@ -142,11 +172,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 }
 
-fn upload(body: Incoming, progress: watch::Sender<()>) -> Upload {
-    body.map_frame(Box::new(move |frame| {
+fn upload(body: Incoming, progress: watch::Sender<()>, has_broken_off: Arc<AtomicBool>) -> Upload {
+    body.map_frame(move |frame| {
         progress.send_replace(());
         clean_trailers(frame)
-    }))
+    })
+    .map_err(move |error| {
+        has_broken_off.store(true, Ordering::Relaxed);
+        error
+    })
+    .boxed_unsync()
 }
 
 /// Ends when the upstream has taken nothing of the request for too long.

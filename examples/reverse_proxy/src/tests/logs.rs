@@ -1,0 +1,158 @@
+//! The log: a client cannot fill it.
+
+use std::io;
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{advance, pause, resume};
+use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
+
+use super::support::{BOTH, Http, Proxy, breaking_off, nobody, piece, played, read_to_end};
+use crate::log::{Throttle, subscriber};
+
+/// What the program would log on this thread, from now on.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture() -> (Self, DefaultGuard) {
+        // Without one for all threads, a test on another thread that is the first to come to a line
+        // of the log can switch that line off for all.
+        static FOR_ALL: Once = Once::new();
+        FOR_ALL.call_once(|| set_global_default(subscriber(io::sink)).unwrap());
+        let log = Self::default();
+        let writer = log.clone();
+        let guard = set_default(subscriber(move || writer.clone()));
+        (log, guard)
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The counts of the lines with this.
+    fn counts(&self, needle: &str) -> Vec<u64> {
+        let text = self.text();
+        let lines = text.lines().filter(|line| line.contains(needle));
+        let counts = lines.map(|line| line.rsplit_once("count=").expect(line).1);
+        counts.map(|count| count.parse().expect(count)).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_of_a_kind_is_written_then_one_a_minute_with_the_count() {
+    let (log, _guard) = Log::capture();
+    let (one, other) = (Throttle::default(), Throttle::default());
+    for _ in 0..1_000 {
+        one.warn("this");
+        advance(Duration::from_millis(100)).await;
+    }
+    other.warn("that");
+    advance(Duration::from_secs(60)).await;
+    one.warn("this");
+    one.warn("this");
+    // At 0 s, at 60 s and at 160 s, in which there were 1,001 of them, and one since.
+    assert_eq!(log.counts("this"), [1, 600, 400]);
+    assert_eq!(log.counts("that"), [1]);
+}
+
+#[tokio::test]
+async fn many_lost_requests_are_few_lines_with_their_exact_count() {
+    const LOST: u64 = 100;
+    let (log, _guard) = Log::capture();
+    let down = Proxy::before(&Http::One.upstream(nobody().await)).await;
+    let broken = Proxy::before(&Http::One.upstream(breaking_off("nonsense\r\n\r\n").await)).await;
+    let switching = breaking_off("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+    let switching = Proxy::before(&Http::One.upstream(switching)).await;
+    let lose = async |proxy: &Proxy| {
+        let token = proxy.user().mint();
+        let line = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close";
+        let sent = format!("{line}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        assert!(proxy.raw(&sent).await.starts_with("HTTP/1.1 502 "));
+    };
+    let kinds = [
+        (&down, "client error (Connect)"),
+        (&broken, "client error (SendRequest)"),
+        (
+            &switching,
+            "101 Switching Protocols, which nobody asked for",
+        ),
+    ];
+    for (proxy, line) in kinds {
+        for _ in 0..LOST {
+            lose(proxy).await;
+        }
+        assert_eq!(log.counts(line), [1], "{line}");
+    }
+    // Nothing is under way on any socket meanwhile.
+    pause();
+    advance(Duration::from_secs(60)).await;
+    resume();
+    for (proxy, line) in kinds {
+        lose(proxy).await;
+        assert_eq!(log.counts(line), [1, LOST], "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_its_client_breaks_off_is_no_line_about_the_upstream() {
+    let (mut requests, address) = played().await;
+    for to in BOTH {
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        let (log, _guard) = Log::capture();
+        let token = proxy.user().mint();
+        let line = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10";
+        let sent = format!("{line}\r\nAuthorization: Bearer {token}\r\n\r\nhalf");
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let (request, _unanswered) = requests.recv().await.unwrap();
+        let mut body = request.into_body();
+        assert_eq!(piece(&mut body).await, "half");
+        // No more of the upload, but the client still waits for what there is to say.
+        client.shutdown().await.unwrap();
+        let answer = read_to_end(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!(log.text(), "", "{to:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_libraries_say_of_a_stranger_is_not_written() {
+    let proxy = Proxy::before(&Http::One.upstream(nobody().await)).await;
+    let (log, _guard) = Log::capture();
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let frame = |kind, flags| [0, 0, if kind == 4 { 0 } else { 8 }, kind, flags, 0, 0, 0, 0];
+    let (settings, ping, ack) = (4, 6, 1);
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(settings, 0));
+    for _ in 0..1_000 {
+        sent.extend(frame(ping, ack));
+        sent.extend(b"unasked!");
+    }
+    sent.extend(frame(ping, 0));
+    sent.extend(b"are you ");
+    client.write_all(&sent).await.unwrap();
+    // With the answer to the last frame all of them have been read.
+    let mut received = Vec::new();
+    while !received.ends_with(b"are you ") {
+        received.push(client.read_u8().await.unwrap());
+    }
+    assert_eq!(log.text(), "");
+    // Those of this proxy are.
+    let answer = proxy.ask(Http::One, proxy.get("/")).await;
+    assert_eq!(answer.0, 502);
+    assert_eq!(log.counts("reverse_proxy::log: upstream "), [1]);
+}
