@@ -50,6 +50,9 @@ use rmcp::transport::{
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use tokio::net::TcpListener;
 use tower_entra_auth::{Caller, RequireLayer, Scope};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The MCP server. It keeps nothing of a caller between requests: what does must keep it by the
 /// caller's tenant and id, not by the session's.
@@ -208,9 +211,17 @@ async fn of_local_tenant(
 fn of_real_tenant(
     settings: EntraOAuthProxyBuilder,
 ) -> Result<EntraOAuthProxyBuilder, Box<dyn Error>> {
-    // What Entra refuses, and why, is told by the log alone.
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+    // What Entra refuses, and why, is told by the log alone. Not what rmcp says, which writes a line
+    // for each session and each request that it refuses: whoever is signed in could fill the log.
+    let of_whom = Targets::new()
+        .with_target("entra_oauth_proxy", LevelFilter::INFO)
+        .with_target("entra_confidential_client", LevelFilter::INFO)
+        .with_target("tower_entra_auth", LevelFilter::INFO)
+        .with_target("axum", LevelFilter::ERROR);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(of_whom)
+        .with(lines)
         .init();
     let settings = settings
         .environment()
