@@ -42,7 +42,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let connection = auto::Builder::new(TokioExecutor::new());
-                // An error is a client's most often: a line for each would let anybody fill the log.
+                // An error is a client's most often: a line for each would let anybody fill the
+                // log.
                 let _ = connection
                     .serve_connection(TokioIo::new(stream), service)
                     .await;

@@ -211,8 +211,9 @@ async fn of_local_tenant(
 fn of_real_tenant(
     settings: EntraOAuthProxyBuilder,
 ) -> Result<EntraOAuthProxyBuilder, Box<dyn Error>> {
-    // What Entra refuses, and why, is told by the log alone. Not what rmcp says, which writes a line
-    // for each session and each request that it refuses: whoever is signed in could fill the log.
+    // What Entra refuses, and why, is told by the log alone. Not what rmcp says, which writes a
+    // line for each session and each request that it refuses: whoever is signed in could fill the
+    // log.
     let of_whom = Targets::new()
         .with_target("entra_oauth_proxy", LevelFilter::INFO)
         .with_target("entra_confidential_client", LevelFilter::INFO)

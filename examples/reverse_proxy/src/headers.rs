@@ -12,9 +12,9 @@ use crate::server::Peer;
 use crate::spelling::{begins_with, is_spelling_of};
 use crate::target::Asked;
 
-/// Names that only this proxy may use, with all that begin so: they say who calls, and by which way.
-/// `Proxy` is among them because CGI's variable of it is `HTTP_PROXY`, by which many programs choose
-/// theirs (<https://httpoxy.org>).
+/// Names that only this proxy may use, with all that begin so: they say who calls, and by which
+/// way. `Proxy` is among them because CGI's variable of it is `HTTP_PROXY`, by which many programs
+/// choose theirs (<https://httpoxy.org>).
 static OURS: [&str; 6] = [
     "authorization",
     "forwarded",
@@ -24,9 +24,9 @@ static OURS: [&str; 6] = [
     "x-real-ip",
 ];
 
-/// Names of headers that describe the message. HTTP reads them as they are spelled here, and a reader
-/// that takes another spelling for one sees a different message: PHP's own server lets `Content_Type`
-/// replace `Content-Type`.
+/// Names of headers that describe the message. HTTP reads them as they are spelled here, and a
+/// reader that takes another spelling for one sees a different message: PHP's own server lets
+/// `Content_Type` replace `Content-Type`.
 static OF_THE_MESSAGE: [HeaderName; 3] = [CONTENT_LENGTH, CONTENT_TYPE, TRAILER];
 
 /// Source: RFC 9110 §7.6.1.

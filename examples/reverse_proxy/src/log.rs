@@ -11,8 +11,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// Writes what this proxy and the Layer log, and nothing of the libraries beneath: h2, for one, warns of
-/// each acknowledgement of a ping that it never sent, 17 bytes of a client without a token.
+/// Writes what this proxy and the Layer log, and nothing of the libraries beneath: h2, for one,
+/// warns of each acknowledgement of a ping that it never sent, 17 bytes of a client without a
+/// token.
 pub(crate) fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,

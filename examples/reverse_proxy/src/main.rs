@@ -25,15 +25,16 @@
 //! | `x-auth-client` | the client application |
 //!
 //! What the token does not have is no header. Whatever is not visible ASCII, and `%`, is
-//! percent-encoded, each element of a list by itself. `x-forwarded-for`, `-proto` and `-host` say what
-//! this proxy saw. The token does not arrive.
+//! percent-encoded, each element of a list by itself. `x-forwarded-for`, `-proto` and `-host` say
+//! what this proxy saw. The token does not arrive.
 //!
 //! Neither does what a client says itself by a name that begins with `X-Auth`, `X-Forwarded`,
-//! `Forwarded`, `X-Real-IP`, `Proxy` or `Authorization`, as a header or as a trailer. Names are compared
-//! by their words: case and every character but letters and digits count for nothing, because PHP reads
-//! `x_auth_roles` and `X.Auth.Roles` as `X-Auth-Roles`, and lighttpd's CGI even `X!Auth~Roles`. What HTTP
-//! goes by (`Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding` …) does not arrive in another
-//! spelling either. A name without anything between its words, `XAuthRoles`, is another name.
+//! `Forwarded`, `X-Real-IP`, `Proxy` or `Authorization`, as a header or as a trailer. Names are
+//! compared by their words: case and every character but letters and digits count for nothing,
+//! because PHP reads `x_auth_roles` and `X.Auth.Roles` as `X-Auth-Roles`, and lighttpd's CGI even
+//! `X!Auth~Roles`. What HTTP goes by (`Host`, `Content-Length`, `Content-Type`, `Transfer-Encoding`
+//! …) does not arrive in another spelling either. A name without anything between its words,
+//! `XAuthRoles`, is another name.
 //!
 //! All of this holds only if nobody but the proxy reaches the upstream: bind that to loopback, or
 //! fence it in.
@@ -52,9 +53,10 @@
 //!
 //! # What the log says
 //!
-//! On standard error: what the Layer logs, and each kind of trouble with the upstream or with accepting
-//! connections, the first of a kind at once, then at most one line a minute with the `count` since the
-//! last. A client cannot fill the log. Lines of the libraries beneath are left out.
+//! On standard error: what the Layer logs, and each kind of trouble with the upstream or with
+//! accepting connections, the first of a kind at once, then at most one line a minute with the
+//! `count` since the last. A client cannot fill the log. Lines of the libraries beneath are left
+//! out.
 //!
 //! # What it does not do
 //!

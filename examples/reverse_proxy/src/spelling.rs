@@ -1,9 +1,10 @@
 //! Names of headers that are one to some reader.
 //!
-//! CGI, and what follows it, makes a variable of each header and puts `_` for what a variable's name
-//! cannot have: for `-`, in PHP for `.` as well, in lighttpd for every character but letters and
-//! digits (`interop/header-folding` has real ones do it). A name is read here as its words, so that it
-//! does not matter which of these characters stand between them, how many, or any at either end.
+//! CGI, and what follows it, makes a variable of each header and puts `_` for what a variable's
+//! name cannot have: for `-`, in PHP for `.` as well, in lighttpd for every character but letters
+//! and digits (`interop/header-folding` has real ones do it). A name is read here as its words, so
+//! that it does not matter which of these characters stand between them, how many, or any at either
+//! end.
 
 use http::HeaderName;
 

@@ -137,7 +137,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
         let response = tokio::select! {
             response = self.client.request(request) => response,
             () = silence(taken) => {
-                let late = format_args!("upstream {authority}: no answer within {RESPONSE_TIMEOUT:?}");
+                let limit = RESPONSE_TIMEOUT;
+                let late = format_args!("upstream {authority}: no answer within {limit:?}");
                 self.losses.late.warn(late);
                 return Err(Failure::Late);
             }
