@@ -179,7 +179,9 @@ impl fmt::Debug for ResponseBody {
 
 /// What moves the bytes, polled by whoever waits for them: no task is spawned that could outlive
 /// the request.
-struct Connection(Option<Pin<Box<http1::Connection<TokioIo<DuplexStream>, Full<Bytes>>>>>);
+struct Connection(Option<Pin<Box<OverPipe>>>);
+
+type OverPipe = http1::Connection<TokioIo<DuplexStream>, Full<Bytes>>;
 
 impl Connection {
     fn poll(&mut self, context: &mut Context<'_>) {

@@ -18,8 +18,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tower_entra_auth::{BoxError, EntraAuth};
@@ -29,7 +28,7 @@ use crate::settings::protection;
 use crate::upstream::Upstream;
 use crate::{forward, server};
 
-use super::memory::{self, Listener, Stream};
+use super::memory::{self, Listener};
 use crate::server::Listener as _;
 
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -161,7 +160,7 @@ impl Proxy {
 }
 
 /// What comes until the end, clean or not.
-pub(crate) async fn read_to_end(stream: &mut Box<dyn Stream>) -> String {
+pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut received = Vec::new();
     let _ = stream.read_to_end(&mut received).await;
     String::from_utf8_lossy(&received).into_owned()
@@ -268,11 +267,9 @@ pub(crate) async fn played() -> (mpsc::UnboundedReceiver<Asked>, SocketAddr) {
 
 /// An upstream that reads a request's headers, sends this and ends the connection.
 pub(crate) async fn breaking_off(sent: &'static str) -> SocketAddr {
-    memory_network::assert_clock_runs();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, mut listener) = memory::bind().await;
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        while let Ok((mut stream, _)) = server::Listener::accept(&mut listener).await {
             let mut received = Vec::new();
             while !received.ends_with(b"\r\n\r\n") {
                 received.push(stream.read_u8().await.unwrap());
@@ -328,7 +325,5 @@ pub(crate) async fn after<T>(time: Duration, future: impl Future<Output = T>) ->
 
 /// An address where nobody listens.
 pub(super) async fn nobody() -> SocketAddr {
-    memory_network::assert_clock_runs();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+    memory::bind().await.0
 }
