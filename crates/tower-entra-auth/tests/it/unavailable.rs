@@ -111,6 +111,23 @@ async fn what_is_no_document_is_told_as_such() {
     }
 }
 
+/// By the client of the feature `reqwest`, over sockets; with a paused clock these faults come
+/// through memory (`faults`).
+#[tokio::test]
+async fn a_body_that_breaks_off_or_is_compressed_is_told_as_such() {
+    let tenant = tenant().await;
+    for endpoint in [tenant.discovery(), tenant.keys()] {
+        endpoint.truncates();
+        assert_eq!(failure(settings(&tenant)).await.code(), "connect");
+        endpoint.answers_gzip_bomb();
+        assert_eq!(failure(settings(&tenant)).await.code(), "document");
+        endpoint.answers_oversized(512 * 1024 + 1);
+        let failure = failure(settings(&tenant)).await;
+        assert_eq!(failure.code(), "document_too_large");
+        endpoint.recovers();
+    }
+}
+
 #[tokio::test]
 async fn keys_are_never_fetched_from_elsewhere() {
     let tenant = tenant().await;
