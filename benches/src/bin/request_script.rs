@@ -3,8 +3,8 @@
 //!
 //! `request_script WHAT COUNT` sends so many requests, one after the other, over one connection of
 //! HTTP/1.1 in memory: `plain` and `bare` to the service without the Layer, with a token and without
-//! one; `remembered`, `new` and `none` to the same behind it, with one token, another one each time,
-//! and without any.
+//! one; `remembered`, `new`, `unknown` and `none` to the same behind it, with one token, another one each
+//! time, tokens of keys that no fetch brings (the first ones empty the bucket), and without any.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tower::{Layer as _, service_fn};
-use tower_entra_auth::{EntraAuth, KeySet};
+use tower_entra_auth::{BoxError, EntraAuth, KeySource, PublishedKeys};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
@@ -40,22 +40,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         let user = tenant.user(&format!("ada.{number}"));
         user.scope("Reports.Read").for_api(API).mint()
     };
+    let stranger = |number: usize| {
+        let user = tenant.user("mallory").scope("Reports.Read").for_api(API);
+        user.header("kid", format!("unknown {number}")).mint()
+    };
     let (tokens, status): (Vec<Option<String>>, _) = match &*what {
         "plain" | "remembered" => (vec![Some(token(0)); count], "200"),
         "new" => (
             (0..count).map(|number| Some(token(number))).collect(),
             "200",
         ),
+        "unknown" => (
+            (0..count).map(|number| Some(stranger(number))).collect(),
+            "503",
+        ),
         "bare" => (vec![None; count], "200"),
         "none" => (vec![None; count], "401"),
-        _ => return Err("plain, bare, remembered, new or none".into()),
+        _ => return Err("plain, bare, remembered, new, unknown or none".into()),
     };
     let requests: Vec<Vec<u8>> = tokens.iter().map(Option::as_deref).map(request).collect();
 
     let (mut client, server) = duplex(64 << 10);
     runtime.block_on(serve(server, &tenant, matches!(&*what, "plain" | "bare")))?;
     let (before, counted) = requests.split_at(WARM_UP);
-    runtime.block_on(send(&mut client, before, status))?;
+    // Whatever their status is: those of unknown keys are refused while there are fetches for them.
+    runtime.block_on(send(&mut client, before, ""))?;
     measured(&runtime, &mut client, counted, status)
 }
 
@@ -79,7 +88,7 @@ async fn serve(
     let auth = EntraAuth::builder()
         .tenant(tenant.id())
         .client_id(API)
-        .key_source(KeySet::from_jwks(tenant.jwks().as_bytes())?)
+        .key_source(Published(tenant.jwks()))
         .build()?;
     auth.ready().await?;
     let inner = service_fn(async |_: Request<Incoming>| {
@@ -94,6 +103,15 @@ async fn serve(
         tokio::spawn(http.serve_connection(stream, service));
     }
     Ok(())
+}
+
+/// Keys that may change, as Entra's; a `KeySet` by itself says that it does not.
+struct Published(String);
+
+impl KeySource for Published {
+    async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+        Ok(PublishedKeys::from_jwks(self.0.as_bytes())?)
+    }
 }
 
 fn request(token: Option<&str>) -> Vec<u8> {

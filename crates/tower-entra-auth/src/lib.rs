@@ -78,7 +78,8 @@
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
 //! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
 //! | the token [expires](EntraAuth::end_at_expiry) before the response begins | 401 `invalid_token` | 16 | `expired` |
-//! | an unknown key that a refresh did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
+//! | an unknown key that a refresh after the request did not bring | 401 `invalid_token` | 16 | `untrusted_signature` |
+//! | the next such refresh is not allowed yet (30 s at most) | 503 and `Retry-After` | 14 | `key_refresh_pending` |
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
@@ -97,11 +98,12 @@
 //! # Keys
 //!
 //! They are fetched in the background: hourly, and when an unknown key turns up, from a bucket of
-//! two attempts that refills by one every 30 s. What was fetched is merged with what is held,
-//! because Entra's servers disagree from minute to minute: a key that is no longer published stays
-//! trusted for 24 h. While Entra cannot be reached, the keys that are held serve for 24 h. The
-//! refresher starts with the first request, readiness probe or [`EntraAuth::ready`], and ends with
-//! the last handle.
+//! two attempts that refills by one every 30 s: while it is empty, callers with a key that is not held
+//! [are told to ask again](operations#while-unknown-keys-flood-in). What was fetched is merged with
+//! what is held, because Entra's servers disagree from minute to minute: a key that is no longer
+//! published stays trusted for 24 h. While Entra cannot be reached, the keys that are held serve for
+//! 24 h. The refresher starts with the first request, readiness probe or [`EntraAuth::ready`], and
+//! ends with the last handle.
 //!
 //! [In production](operations): every fault of a key server and what happens then, what remembered
 //! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`], metrics, alerts and spans.

@@ -41,7 +41,7 @@ pub(crate) fn keys(source: &str, held: usize) {
     let _ = (source, held);
 }
 
-/// A token named a key that is not held: `found` by a fetch, `unknown`, or `unavailable`.
+/// A token named a key that is not held: `found` by a fetch, `unknown`, `pending`, or `unavailable`.
 pub(crate) fn missing_key(source: &str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
     ::metrics::counter!(

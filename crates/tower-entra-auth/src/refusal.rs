@@ -123,6 +123,11 @@ impl Refusal {
             Self::Denied { .. } | Self::Challenged { .. } => "denied",
             #[cfg(feature = "axum")]
             Self::OtherClaims { .. } => "denied",
+            // Strangers can bring it about, so that it says nothing of how this service is doing.
+            Self::Unavailable {
+                cause: Unavailable::KeyRefreshPending,
+                ..
+            } => "pending",
             Self::Unavailable { .. } => "unavailable",
             Self::Outlived => "ended",
             Self::WrongLayer { .. } | Self::HookPanicked => "fault",

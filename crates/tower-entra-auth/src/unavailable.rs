@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use entra_jwt_core::Shown;
 
-/// The keys cannot be had, or are too old, or the tenant rule does not answer, so that a token
-/// cannot be judged: 503, never 401.
+/// The keys cannot be had, are too old, or lack the one that a token names, or the tenant rule does
+/// not answer, so that a token cannot be judged: 503, never 401.
 ///
 /// Callers see no more than [`public_code`](Self::public_code); [`code`](Self::code) and
 /// [`remedy`](Self::remedy) are for the log and for whoever awaits
@@ -117,6 +117,14 @@ pub enum Unavailable {
         /// The host that was asked.
         host: String,
     },
+    /// The token names a key that is not held, and no fetch that began after the request came has
+    /// looked for it: the next may not begin yet, as tokens of unknown keys have used up what is
+    /// allowed of them (two at once, then one in 30 s). Nothing is wrong with the keys that are held,
+    /// nor with this service, and the token may be good; after `Retry-After` it can be told.
+    #[error(
+        "the token names a key that is not held, and the next fetch of keys is not allowed yet"
+    )]
+    KeyRefreshPending,
     /// The running attempt took longer than a request may wait.
     #[error("the keys did not arrive in the time that a request may wait")]
     TimedOut,
@@ -151,11 +159,14 @@ impl fmt::Debug for Unavailable {
 
 impl Unavailable {
     /// The code that callers see: `keys_unavailable`, whatever is the matter with the keys,
-    /// `tenant_rule_unavailable`, or `grant_rule_unavailable`.
+    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot be
+    /// fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
     #[must_use]
     pub const fn public_code(&self) -> &'static str {
         match self {
-            Self::TenantRule { .. } | Self::GrantRule { .. } => self.code(),
+            Self::KeyRefreshPending | Self::TenantRule { .. } | Self::GrantRule { .. } => {
+                self.code()
+            }
             _ => "keys_unavailable",
         }
     }
@@ -178,6 +189,7 @@ impl Unavailable {
             Self::KeyAddress { .. } => "key_address",
             Self::KeySource { .. } => "key_source",
             Self::NoUsableKey { .. } => "no_usable_key",
+            Self::KeyRefreshPending => "key_refresh_pending",
             Self::TimedOut => "timed_out",
             Self::TooManyWaiting => "too_many_waiting",
             Self::Interrupted => "interrupted",
@@ -226,6 +238,9 @@ impl Unavailable {
             Self::NoUsableKey { .. } => {
                 "Entra has trouble, or metadata_endpoint is not Entra's; it is asked again by itself".into()
             }
+            Self::KeyRefreshPending => "ask again after Retry-After; if it lasts, somebody sends \
+                tokens that no key of Entra has signed: `token refused` in the log, by unknown_key"
+                .into(),
             Self::TimedOut | Self::TooManyWaiting | Self::Interrupted => {
                 "ask again; the log says what the attempt failed with".into()
             }

@@ -199,6 +199,20 @@ async fn tokens_that_are_not_of_this_sign_in_are_refused_and_nothing_is_issued()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sign_in_right_after_a_rotation_is_to_be_tried_again_while_no_key_may_be_fetched() {
+    let stage = Stage::new().await;
+    let stranger = stage.tenant.user("ada").scope("read").for_api(APP);
+    let stranger = json!(stranger.header("kid", "unknown").mint());
+    assert_eq!(stage.verify(&stranger).await.unwrap_err(), "unknown_key");
+    assert_eq!(
+        stage.verify(&stranger).await.unwrap_err(),
+        "key_refresh_pending"
+    );
+    let reply = failed(&stage, |stage| stage.tenant.rotate_keys()).await;
+    is_told(&reply, "temporarily_unavailable", "a key of now");
+}
+
+#[tokio::test(start_paused = true)]
 async fn guests_are_denied_where_that_is_set() {
     let stage =
         Stage::with(|settings| settings.auth(tower_entra_auth::EntraAuthBuilder::refuse_guests))

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{EntraAuth, TrustedIssuer};
 use crate::bearer;
 use crate::caller::{Caller, Proof};
-use crate::keys::{Missing, TrustedKey};
+use crate::keys::{Arrival, Missing, Search, TrustedKey};
 use crate::metrics::{self, Lookup};
 use crate::refusal::Refusal;
 
@@ -30,7 +30,11 @@ pub(crate) struct Waiting {
 
 enum Unknown {
     /// The token could be valid, if its key turns up.
-    Key { token: Arc<[u8]>, issuer: usize },
+    Key {
+        token: Arc<[u8]>,
+        issuer: usize,
+        arrival: Arrival,
+    },
     /// The token is valid; what is asked after that is not remembered.
     AfterChecks(Caller),
 }
@@ -77,16 +81,17 @@ impl EntraAuth {
                 rejection,
                 unsigned: true,
             })?;
-        let keep_running = issuer.keys.keep_running(now);
-        keep_running.map_err(|cause| issuer.keys.refusal(cause))?;
-        if let Some(found) = issuer.keys.final_word(unverified.key_ref().key_id, now) {
-            let caller = self.finish_with(index, unverified, found, now)?;
-            return Ok(self.accepted(caller, false));
+        match issuer.keys.search(unverified.key_ref().key_id, now) {
+            Search::Ended(found) => {
+                let caller = self.finish_with(index, unverified, found, now)?;
+                Ok(self.accepted(caller, false))
+            }
+            Search::Waits(arrival) => Ok(self.wait_for(Unknown::Key {
+                token: sent.into(),
+                issuer: index,
+                arrival,
+            })),
         }
-        Ok(self.wait_for(Unknown::Key {
-            token: sent.into(),
-            issuer: index,
-        }))
     }
 
     /// Who was verified with exactly this token, if all that may change since still holds.
@@ -199,7 +204,11 @@ impl Waiting {
     /// Waits within the bounds, then decides.
     pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
         let caller = match self.unknown {
-            Unknown::Key { token, issuer } => self.auth.decide_with_key(token, issuer).await?,
+            Unknown::Key {
+                token,
+                issuer,
+                arrival,
+            } => self.auth.decide_with_key(token, issuer, arrival).await?,
             Unknown::AfterChecks(caller) => caller,
         };
         self.auth.inner.parts.after_checks.ask(&caller).await?;
@@ -209,14 +218,19 @@ impl Waiting {
 }
 
 impl EntraAuth {
-    async fn decide_with_key(&self, token: Arc<[u8]>, index: usize) -> Result<Caller, Refusal> {
+    async fn decide_with_key(
+        &self,
+        token: Arc<[u8]>,
+        index: usize,
+        arrival: Arrival,
+    ) -> Result<Caller, Refusal> {
         let issuer = &self.inner.parts.issuers[index];
         let key_id = {
             // Parsed again rather than kept: what was parsed borrows from the request.
             let unverified = self.parse(&token)?;
             unverified.key_ref().key_id.clone()
         };
-        let found = issuer.keys.wait_for(&key_id).await;
+        let found = issuer.keys.wait_for(&key_id, arrival).await;
         self.finish_with(index, self.parse(&token)?, found, Instant::now())
     }
 
@@ -240,8 +254,9 @@ impl EntraAuth {
                 Err(issuer.validator.unknown_key(token).into())
             }
             Err(Missing::Unavailable(cause)) => {
-                metrics::missing_key(source, "unavailable");
-                Err(issuer.keys.refusal(cause))
+                let refusal = issuer.keys.refusal(cause);
+                metrics::missing_key(source, refusal.outcome());
+                Err(refusal)
             }
         }
     }

@@ -108,6 +108,7 @@ impl Discovery {
         Ok(Fetched {
             keys: Arc::new(set),
             is_unchanged: keys.is_unchanged,
+            is_final: false,
             check_again_after: spans
                 .into_iter()
                 .flatten()

@@ -28,6 +28,8 @@ pub(crate) struct Held {
 pub(crate) struct Snapshot {
     /// In the order of their ids: a few comparisons cost less than a hash.
     keys: Box<[Entry]>,
+    /// The ids of those that were dropped for good, in the same order.
+    exposed: Box<[KeyId]>,
 }
 
 type Entry = (KeyId, Arc<TrustedKey>);
@@ -86,6 +88,7 @@ impl Held {
                 .iter()
                 .map(|(id, held)| ((*id).clone(), held))
                 .collect(),
+            compromised.iter().map(|key| key.id().clone()).collect(),
         );
         // Tokens that were verified by a key are remembered with it: a key that was dropped,
         // replaced or pushed out must not be trusted there any longer.
@@ -110,9 +113,10 @@ fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
 }
 
 impl Snapshot {
-    fn new(mut keys: Box<[Entry]>) -> Self {
+    fn new(mut keys: Box<[Entry]>, mut exposed: Box<[KeyId]>) -> Self {
         keys.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Self { keys }
+        exposed.sort_unstable();
+        Self { keys, exposed }
     }
 
     fn get(&self, id: &KeyId) -> Option<&Arc<TrustedKey>> {
@@ -129,6 +133,11 @@ impl Snapshot {
     pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
         let keys = self.keys.iter().map(|(_, held)| held);
         keys.filter(move |held| held.is_trusted(now))
+    }
+
+    /// Returns whether the private half of the key was published.
+    pub(crate) fn has_exposed(&self, id: &KeyId) -> bool {
+        self.exposed.binary_search(id).is_ok()
     }
 
     pub(crate) fn len(&self) -> usize {

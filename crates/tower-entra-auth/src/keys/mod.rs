@@ -9,6 +9,7 @@ pub(crate) mod discovery;
 pub(crate) mod file;
 mod freshness;
 mod held;
+mod missing;
 #[cfg(test)]
 mod model;
 mod refresher;
@@ -24,11 +25,11 @@ use std::time::Duration;
 use entra_jwt_core::{KeyId, KeySet};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use self::held::{Held, Snapshot};
-use self::schedule::AttemptNumber;
-pub(crate) use self::schedule::Schedule;
+pub(crate) use self::missing::{Missing, Search};
+pub(crate) use self::schedule::{Arrival, Schedule};
 use self::source::{Reason, Source};
 pub(crate) use self::timeline::Timeline;
 pub(crate) use self::trusted_key::TrustedKey;
@@ -36,7 +37,6 @@ use crate::refusal::Refusal;
 use crate::runtime::usable_runtime;
 use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
 use crate::unavailable::Unavailable;
-use crate::waiting::Place;
 
 /// How long one attempt may take, whatever it fetches.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,23 +90,8 @@ struct State {
     tasks: Vec<AbortHandle>,
     last_success: Option<Instant>,
     last_failure: Option<(Instant, Unavailable)>,
-}
-
-/// Why a key cannot be had.
-pub(crate) enum Missing {
-    /// The last attempt succeeded, and the key is not among what it brought.
-    Unknown,
-    Unavailable(Unavailable),
-}
-
-/// What whoever misses a key is to do.
-enum Ticket {
-    /// An attempt has just begun: spawn it, and wait for its end.
-    Begin(AttemptNumber, watch::Receiver<Option<Outcome>>),
-    /// An attempt runs: wait for its end.
-    Join(watch::Receiver<Option<Outcome>>),
-    /// None runs, and none may begin: the last one's outcome stands.
-    Last(Option<Outcome>),
+    /// The source has said that it brings no other keys than those that are held.
+    is_final: bool,
 }
 
 /// What an attempt that succeeded changed.
@@ -117,12 +102,6 @@ struct Published {
 }
 
 impl KeyStore {
-    /// How long a request waits for keys at most.
-    const MOST_WAIT: Duration = Duration::from_secs(3);
-
-    /// How many requests wait for keys at most.
-    const MOST_WAITING: usize = 256;
-
     /// How late a scheduled attempt may end before a request starts another refresher: the old
     /// one may be on a runtime that exists, but does not run.
     const MOST_OVERDUE: Duration = Duration::from_secs(10);
@@ -140,6 +119,7 @@ impl KeyStore {
                 tasks: Vec::new(),
                 last_success: None,
                 last_failure: None,
+                is_final: false,
             }),
             fresh_until: AtomicU64::new(0),
             max_staleness: keeping.max_staleness,
@@ -162,6 +142,12 @@ impl KeyStore {
     /// Whether a key that was found here before may be trusted at this moment, too.
     pub(crate) fn trusts(&self, key: &TrustedKey, now: Instant) -> bool {
         self.is_fresh(now) && key.is_trusted(now)
+    }
+
+    /// Returns whether the private half of the key was published, so that it is refused for good.
+    fn has_exposed(&self, id: &KeyId) -> bool {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        snapshot.as_ref().is_some_and(|keys| keys.has_exposed(id))
     }
 
     /// What the keys of this issuer come from.
@@ -194,69 +180,6 @@ impl KeyStore {
         Ok(())
     }
 
-    /// What is to be said of a key that is not held, if waiting would change nothing: no attempt
-    /// runs, and none may begin. This is what a flood of unknown keys meets.
-    pub(crate) fn final_word(
-        &self,
-        id: &KeyId,
-        now: Instant,
-    ) -> Option<Result<Arc<TrustedKey>, Missing>> {
-        let state = self.lock();
-        // Under the lock, as in `wait_for`.
-        if let Some(key) = self.find(id, now) {
-            return Some(Ok(key));
-        }
-        if state.schedule.may_help(now) {
-            return None;
-        }
-        let last = self.ended.borrow();
-        Some(Err(match &*last {
-            Some(Ok(())) => Missing::Unknown,
-            Some(Err(cause)) => Missing::Unavailable(cause.clone()),
-            None => Missing::Unavailable(Unavailable::Interrupted),
-        }))
-    }
-
-    /// Waits for a key that is not held: at most 3 s, with at most 256 requests, for attempts
-    /// that the bucket allows.
-    ///
-    /// A fetch that did not bring the key is followed by another while the bucket has a token:
-    /// right after a rotation, some of Entra's servers still answer with the old keys.
-    pub(crate) async fn wait_for(self: &Arc<Self>, id: &KeyId) -> Result<Arc<TrustedKey>, Missing> {
-        let unavailable = |cause| Err(Missing::Unavailable(cause));
-
-        let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
-            return unavailable(Unavailable::TooManyWaiting);
-        };
-        let runtime = usable_runtime().map_err(Missing::Unavailable)?;
-        let deadline = Instant::now() + Self::MOST_WAIT;
-        loop {
-            let ticket = {
-                let mut state = self.lock();
-                // Under the lock, as attempts end under it: none can end unseen in between.
-                if let Some(key) = self.find(id, Instant::now()) {
-                    return Ok(key);
-                }
-                self.ticket(&mut state)
-            };
-            let ended = match ticket {
-                Ticket::Begin(number, ended) => {
-                    refresher::spawn_attempt(self, &runtime, number, Reason::MissingKey);
-                    ended
-                }
-                Ticket::Join(ended) => ended,
-                Ticket::Last(Some(Ok(()))) => return Err(Missing::Unknown),
-                Ticket::Last(Some(Err(cause))) => return unavailable(cause),
-                Ticket::Last(None) => return unavailable(Unavailable::Interrupted),
-            };
-            match timeout_at(deadline, outcome_of(ended)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(cause)) => return unavailable(cause),
-                Err(_) => return unavailable(Unavailable::TimedOut),
-            }
-        }
-    }
-
     /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
     /// which begins as soon as the schedule or the bucket allows.
     pub(crate) async fn ready(self: &Arc<Self>) -> Outcome {
@@ -270,20 +193,18 @@ impl KeyStore {
                 }
                 self.ticket(&mut state)
             };
-            match ticket {
-                Ticket::Begin(number, ended) => {
-                    refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
-                    return outcome_of(ended).await;
+            let Some(ticket) = ticket else {
+                let ended = self.ended.subscribe();
+                let wait = self.lock().schedule.retry_after(Instant::now());
+                if let Ok(outcome) = timeout(wait, outcome_of(ended)).await {
+                    return outcome;
                 }
-                Ticket::Join(ended) => return outcome_of(ended).await,
-                Ticket::Last(_) => {
-                    let ended = self.ended.subscribe();
-                    let wait = self.lock().schedule.retry_after(Instant::now());
-                    if let Ok(outcome) = timeout(wait, outcome_of(ended)).await {
-                        return outcome;
-                    }
-                }
+                continue;
+            };
+            if let Some(number) = ticket.begun {
+                refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
             }
+            return outcome_of(ticket.ended).await;
         }
     }
 
@@ -341,7 +262,12 @@ impl KeyStore {
 
     /// The refusal for a token that cannot be judged now, with the time to ask again.
     pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
-        let retry_after = self.retry_after();
+        let retry_after = match cause {
+            // A moment before, so that they wait for the next attempt, which then answers for all of
+            // them.
+            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MOST_AHEAD),
+            _ => self.retry_after(),
+        };
         Refusal::Unavailable { cause, retry_after }
     }
 
@@ -350,25 +276,6 @@ impl KeyStore {
         let tasks = std::mem::take(&mut self.lock().tasks);
         for task in tasks {
             task.abort();
-        }
-    }
-
-    /// What whoever misses a key is to do now.
-    fn ticket(&self, state: &mut State) -> Ticket {
-        let now = Instant::now();
-        let ended = self.ended.subscribe();
-        if state.schedule.is_in_flight(now) {
-            return Ticket::Join(ended);
-        }
-        // One that is due anyway costs the bucket nothing, and its refresher may be on a runtime
-        // that does not run.
-        let schedule = &mut state.schedule;
-        let begun = schedule
-            .begin_if_due(now)
-            .or_else(|| schedule.begin_on_demand(now));
-        match begun {
-            Some(number) => Ticket::Begin(number, ended),
-            None => Ticket::Last(ended.borrow().clone()),
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use entra_jwt_core::KeySet;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::held::testing::{document, id};
 use super::source::{Failed, Fetched, Fetching, Reason, Source};
-use super::{Keeping, KeyStore, Missing, TrustedKey};
+use super::{Keeping, KeyStore, Missing, Search, TrustedKey};
 use crate::unavailable::Unavailable;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -47,6 +48,8 @@ struct World {
     fetches: Vec<(Instant, Reason)>,
     /// When each successful answer arrived, and what it said; the order is that of the questions.
     answers: Vec<(Instant, Published)>,
+    /// Which fetch, in their order, the last answer was to.
+    last_answered: Option<usize>,
 }
 
 struct Scripted(Arc<Mutex<World>>);
@@ -58,24 +61,25 @@ impl Source for Scripted {
 
     fn fetch(&self, reason: Reason) -> Fetching<'_> {
         Box::pin(async move {
-            let (published, is_down, latency) = {
+            let (number, published, is_down, latency) = {
                 let mut world = self.0.lock().unwrap();
+                let number = world.fetches.len();
                 world.fetches.push((Instant::now(), reason));
-                (world.published.clone(), world.is_down, world.latency)
+                let published = world.published.clone();
+                (number, published, world.is_down, world.latency)
             };
             sleep(latency).await;
             if is_down || published.is_empty() {
                 return Err(Failed::from(Unavailable::TimedOut));
             }
             let keys: KeySet = document(&published.clone().into_iter().collect::<Vec<_>>());
-            self.0
-                .lock()
-                .unwrap()
-                .answers
-                .push((Instant::now(), published));
+            let mut world = self.0.lock().unwrap();
+            world.answers.push((Instant::now(), published));
+            world.last_answered = Some(number);
             Ok(Fetched {
                 keys: Arc::new(keys),
                 is_unchanged: false,
+                is_final: false,
                 check_again_after: None,
             })
         })
@@ -143,13 +147,63 @@ fn judge(store: &KeyStore, world: &World, schedule: u64) {
     }
 }
 
-async fn one_schedule(schedule: u64) -> (usize, usize) {
+/// What becomes of a request whose key is not held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Said {
+    Found,
+    Unknown,
+    Pending,
+    Unavailable,
+}
+
+async fn one_request(
+    store: Arc<KeyStore>,
+    world: Arc<Mutex<World>>,
+    name: &'static str,
+    schedule: u64,
+) -> Said {
+    let came = Instant::now();
+    let fetches_before = world.lock().unwrap().fetches.len();
+    let found = match store.search(&id(name), came) {
+        Search::Ended(found) => found,
+        Search::Waits(arrival) => store.wait_for(&id(name), arrival).await,
+    };
+    let (now, world) = (Instant::now(), world.lock().unwrap());
+    let of = format!("{name}, schedule {schedule}");
+    assert!(now - came <= Duration::from_secs(3), "{of}: waits too long");
+    match found {
+        Ok(key) => {
+            assert!(key.is_trusted(now), "{of}");
+            Said::Found
+        }
+        Err(Missing::Unknown) => {
+            assert!(world.expects(name, now).is_none(), "{of}: it is held");
+            let answered = world.last_answered.is_some_and(|at| fetches_before <= at);
+            assert!(answered, "{of}: nobody was asked since the request came");
+            Said::Unknown
+        }
+        Err(Missing::Unavailable(Unavailable::KeyRefreshPending)) => {
+            let wait = store.retry_after();
+            let bounds = Duration::from_nanos(1)..=Duration::from_secs(30);
+            assert!(bounds.contains(&wait), "{of}: {wait:?}");
+            let (last, _) = world.fetches.last().unwrap();
+            let is_recent = now - *last < Duration::from_secs(60);
+            assert!(is_recent, "{of}: nothing hinders a fetch");
+            Said::Pending
+        }
+        Err(Missing::Unavailable(_)) => Said::Unavailable,
+    }
+}
+
+/// Plays one schedule; returns how many fetches there were, and what the requests came to.
+async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
     let mut random = Random(schedule.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let world = Arc::new(Mutex::new(World::default()));
     let store = KeyStore::new(Box::new(Scripted(Arc::clone(&world))), Keeping::default());
-    let mut refused = 0;
+    // They go on while other things happen: keys change, attempts begin and end, others come.
+    let mut requests = JoinSet::new();
     for _ in 0..60 {
-        match random.below(8) {
+        match random.below(9) {
             0 => {
                 let name = NAMES[random.below(5) as usize];
                 let material = random.below(3) as u16 + 1;
@@ -168,39 +222,38 @@ async fn one_schedule(schedule: u64) -> (usize, usize) {
             4 => sleep(Duration::from_secs(random.below(30 * 3_600))).await,
             5 => sleep(Duration::from_secs(random.below(3_600))).await,
             _ => {
-                let name = NAMES[random.below(5) as usize];
-                let _ = store.keep_running(Instant::now());
-                if store.find(&id(name), Instant::now()).is_none() {
-                    let found = store.wait_for(&id(name)).await;
-                    let world = world.lock().unwrap();
-                    match found {
-                        Ok(key) => assert!(key.is_trusted(Instant::now())),
-                        Err(Missing::Unknown) => {
-                            refused += 1;
-                            let is_known = world.expects(name, Instant::now()).is_some();
-                            assert!(!is_known, "{name} refused, schedule {schedule}");
-                        }
-                        Err(Missing::Unavailable(_)) => {}
+                for _ in 0..=random.below(4) {
+                    let name = NAMES[random.below(5) as usize];
+                    if store.find(&id(name), Instant::now()).is_none() {
+                        let (store, world) = (Arc::clone(&store), Arc::clone(&world));
+                        requests.spawn(one_request(store, world, name, schedule));
                     }
+                    sleep(Duration::from_millis(random.below(3) * 1_000)).await;
                 }
             }
         }
         settle().await;
         judge(&store, &world.lock().unwrap(), schedule);
     }
+    let said = requests.join_all().await;
     store.stop();
     let fetches = world.lock().unwrap().fetches.len();
-    (fetches, refused)
+    (fetches, said)
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_that_may_never_happen_happens_in_any_schedule() {
-    let (mut fetches, mut refused) = (0, 0);
+    let (mut fetches, mut said) = (0, Vec::new());
     for schedule in 1..=100 {
-        let (fetched, missed) = one_schedule(schedule).await;
+        let (fetched, answers) = one_schedule(schedule).await;
         fetches += fetched;
-        refused += missed;
+        said.extend(answers);
     }
     // That the schedules do meet what they are about.
-    assert!(fetches > 1_000 && refused > 50, "{fetches} {refused}");
+    let count = |what| said.iter().filter(|said| **said == what).count();
+    let counts = [Said::Found, Said::Unknown, Said::Pending, Said::Unavailable].map(count);
+    assert!(
+        fetches > 1_000 && counts.iter().all(|count| *count > 50),
+        "{fetches} {counts:?}"
+    );
 }

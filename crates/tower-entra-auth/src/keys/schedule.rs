@@ -14,6 +14,8 @@ pub(crate) struct Schedule {
     bucket: Bucket,
     in_flight: Option<InFlight>,
     last_number: u64,
+    /// The newest attempt that brought a document.
+    last_answered: u64,
     failures_in_a_row: u32,
     interval: Duration,
     next: Instant,
@@ -31,10 +33,18 @@ struct InFlight {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct AttemptNumber(u64);
 
+/// When a request came, in the order of attempts: how many had begun by then. A clock would not tell
+/// which of two came first at the same moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Arrival(u64);
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ending {
     Succeeded {
+        /// The server said that the document is the one that it sent before: a cache on the way may
+        /// say so for long, so that nothing is known of a key that is not in it.
+        is_unchanged: bool,
         /// When to fetch again, if sooner than usual.
         check_again_after: Option<Duration>,
     },
@@ -69,6 +79,7 @@ impl Schedule {
             bucket: Bucket::full(now),
             in_flight: None,
             last_number: 0,
+            last_answered: 0,
             failures_in_a_row: 0,
             interval,
             next: now,
@@ -112,6 +123,23 @@ impl Schedule {
         number
     }
 
+    /// The attempt in flight.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> Option<AttemptNumber> {
+        self.in_flight.map(|attempt| attempt.number)
+    }
+
+    /// Marks the present among the attempts, for a request that comes now.
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival(self.last_number)
+    }
+
+    /// Returns whether an attempt that began after the arrival has brought a document: a key that is
+    /// not in it is unknown. One that was in flight at the arrival may have been answered before.
+    pub(crate) fn was_answered_since(&self, arrival: Arrival) -> bool {
+        arrival.0 < self.last_answered
+    }
+
     /// Whether this attempt still counts.
     pub(crate) fn is_current(&self, number: AttemptNumber) -> bool {
         self.in_flight
@@ -120,12 +148,18 @@ impl Schedule {
 
     /// Ends the attempt that is in flight, and says how many failures came right before.
     pub(crate) fn end(&mut self, ending: Ending, now: Instant) -> u32 {
-        self.in_flight = None;
+        let ended = self.in_flight.take();
         self.not_before = None;
         let failures_before = self.failures_in_a_row;
         let wait = match ending {
-            Ending::Succeeded { check_again_after } => {
+            Ending::Succeeded {
+                is_unchanged,
+                check_again_after,
+            } => {
                 self.failures_in_a_row = 0;
+                if let Some(attempt) = ended.filter(|_| !is_unchanged) {
+                    self.last_answered = attempt.number.0;
+                }
                 let span = check_again_after.unwrap_or(self.interval);
                 jittered(span.max(Self::LEAST_INTERVAL).min(self.interval), 20)
             }
@@ -194,6 +228,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const SUCCEEDED: Ending = Ending::Succeeded {
+        is_unchanged: false,
         check_again_after: None,
     };
     const FAILED: Ending = Ending::Failed { retry_after: None };
@@ -223,6 +258,7 @@ mod tests {
     #[test]
     fn all_being_well_the_next_attempt_is_due_after_the_interval_less_a_twentieth() {
         let after = |seconds| Ending::Succeeded {
+            is_unchanged: false,
             check_again_after: Some(seconds * SECOND),
         };
         assert!(is_within(next_after(SUCCEEDED), 3_420, 3_600));
@@ -283,6 +319,40 @@ mod tests {
             "the next is due in an hour"
         );
         assert!(schedule.begin_on_demand(now).is_some());
+    }
+
+    #[test]
+    fn only_an_attempt_that_began_after_a_request_answers_for_it() {
+        let now = Instant::now();
+        let mut schedule = schedule(now);
+        let before = schedule.arrival();
+        schedule.begin_if_due(now);
+        // At the very moment at which the attempt began, and so after it.
+        let during = schedule.arrival();
+        schedule.end(SUCCEEDED, now);
+        let after = schedule.arrival();
+        let answered = |schedule: &Schedule| {
+            [before, during, after].map(|arrival| schedule.was_answered_since(arrival))
+        };
+        assert_eq!(answered(&schedule), [true, false, false]);
+
+        let unchanged = Ending::Succeeded {
+            is_unchanged: true,
+            check_again_after: None,
+        };
+        for ending in [FAILED, Ending::Interrupted, unchanged] {
+            schedule.begin_on_demand(now);
+            schedule.end(ending, now);
+            assert_eq!(
+                answered(&schedule),
+                [true, false, false],
+                "it brought nothing: {ending:?}"
+            );
+        }
+        schedule.begin_on_demand(now + 60 * SECOND);
+        assert_eq!(answered(&schedule), [true, false, false]);
+        schedule.end(SUCCEEDED, now + 60 * SECOND);
+        assert_eq!(answered(&schedule), [true, true, true]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use crate::unavailable::Unavailable;
 /// It is asked on the refresh schedule and when a token names a key that is not held, never more
 /// often than the refill bucket allows, and given 5 s. What it brings is merged with what is held,
 /// as Entra's documents are. A [`KeySet`] is a source that never changes, [`JwksFile`](crate::JwksFile)
-/// one that reads a file.
+/// one that reads a file. A token of a key that is not held is 401 once the source was asked for it in
+/// vain, and 503 (`key_refresh_pending`) while it may not be asked; with a [`KeySet`] it is 401 at once.
 ///
 /// Whoever can change what it brings can make tokens that this service accepts.
 ///
@@ -64,6 +65,7 @@ pub trait KeySource: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct PublishedKeys {
     keys: Arc<KeySet>,
+    is_final: bool,
     check_again_after: Option<Duration>,
 }
 
@@ -73,6 +75,7 @@ impl PublishedKeys {
     pub fn new(keys: KeySet) -> Self {
         Self {
             keys: Arc::new(keys),
+            is_final: false,
             check_again_after: None,
         }
     }
@@ -94,10 +97,14 @@ impl PublishedKeys {
     }
 }
 
-/// A fixed key set. It never changes, so it never goes stale.
+/// A fixed key set. It never changes, so it never goes stale, and a token of another key is refused
+/// at once.
 impl KeySource for KeySet {
     async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
-        Ok(PublishedKeys::new(self.clone()))
+        Ok(PublishedKeys {
+            is_final: true,
+            ..PublishedKeys::new(self.clone())
+        })
     }
 
     fn name(&self) -> Cow<'static, str> {
@@ -129,6 +136,9 @@ pub(crate) struct Fetched {
     pub(crate) keys: Arc<KeySet>,
     /// The same document as last time, by the server's own word.
     pub(crate) is_unchanged: bool,
+    /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
+    /// about it would have good tokens of its next key refused.
+    pub(crate) is_final: bool,
     /// When to fetch again, if sooner than usual.
     pub(crate) check_again_after: Option<Duration>,
 }
@@ -193,6 +203,7 @@ impl<S: KeySource> Source for Brought<S> {
             Ok(Fetched {
                 keys: published.keys,
                 is_unchanged: false,
+                is_final: published.is_final,
                 check_again_after: published.check_again_after,
             })
         })

@@ -17,6 +17,7 @@ mod keys;
 mod lifetime;
 mod logs;
 mod observability;
+mod pending;
 mod reissued;
 mod requirements;
 mod resource_metadata;

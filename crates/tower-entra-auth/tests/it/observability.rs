@@ -1,15 +1,20 @@
 //! What operators see: decisions as metrics and spans, and queries that ask for what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::{get, post};
+use http::Request;
 use metrics_util::debugging::Snapshotter;
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
+use tower::ServiceExt as _;
 use tower_entra_auth::{AuthenticationContext, Caller, EntraAuth, Scope, TenantId};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -74,6 +79,8 @@ async fn everything_happens(_: &Snapshotter) {
         ("/me", Some(user(&tenant).expired().mint()), 401),
         ("/me", Some(user(&tenant).bad_signature().mint()), 401),
         ("/me", Some(user(&tenant).header("kid", "none").mint()), 401),
+        // Its fetches have emptied the bucket.
+        ("/me", Some(user(&tenant).header("kid", "none").mint()), 503),
         ("/me", Some(tenant.app(CLIENT).for_api(API).mint()), 403),
     ] {
         assert_eq!(ask(&server, path, token).await, status, "{path}");
@@ -89,10 +96,28 @@ async fn everything_happens(_: &Snapshotter) {
         ask(&down.server, "/me", Some(down.token.clone())).await,
         503
     );
+    crowd().await;
     let outcast = |_: TenantId| async { Err::<bool, _>("away") };
     let ruled = settings(&tenant).tenant_rule(outcast).build().unwrap();
     let server = serve(app(&ruled)).await;
     assert_eq!(ask(&server, "/me", good()).await, 503);
+}
+
+/// More requests than may wait for a key server that hangs. Without sockets, so that no time passes
+/// between them.
+async fn crowd() {
+    let tenant = tenant().await;
+    tenant.keys().hangs();
+    let auth = settings(&tenant).build().unwrap();
+    let token = user(&tenant).mint();
+    let mut waiting: Vec<_> = (0..256).map(|_| Box::pin(auth.verify(&token))).collect();
+    for request in &mut waiting {
+        let polled = poll_fn(|context| Poll::Ready(request.as_mut().poll(context).is_pending()));
+        assert!(polled.await);
+    }
+    let request = Request::get("/me").header("authorization", format!("Bearer {token}"));
+    let answer = app(&auth).oneshot(request.body(Body::empty()).unwrap());
+    assert_eq!(answer.await.unwrap().status(), 503);
 }
 
 /// One that cannot be reached.
@@ -142,9 +167,11 @@ fn each_decision_is_counted_once_by_outcome_and_code() {
         ("refused no_credentials", 1),
         ("refused other_scheme", 1),
         ("refused unknown_key", 1),
+        ("pending key_refresh_pending", 1),
         // Exact codes: what the caller is told is keys_unavailable.
         ("unavailable connect", 1),
         ("unavailable tenant_rule_unavailable", 1),
+        ("unavailable too_many_waiting", 1),
     ];
     assert_eq!(decisions, BTreeMap::from(expected));
 }
@@ -297,6 +324,7 @@ fn every_metric_and_outcome_is_documented() {
         "anonymous",
         "refused",
         "denied",
+        "pending",
         "unavailable",
         "ended",
         "fault",

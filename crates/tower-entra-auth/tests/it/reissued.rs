@@ -55,7 +55,11 @@ impl Server {
     }
 
     fn mint(&self, claims: &Value) -> String {
-        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "own" });
+        self.mint_with("own", claims)
+    }
+
+    fn mint_with(&self, kid: &str, claims: &Value) -> String {
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid });
         let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let input = format!("{}.{}", part(&header), part(claims));
         let signature = self.key.sign(&SystemRandom::new(), input.as_bytes());
@@ -90,6 +94,25 @@ async fn without_the_setting_they_are_strangers() {
     assert_eq!(
         code(&auth, &server.mint(&server.claims())).await,
         "wrong_algorithm"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_key_that_the_server_no_longer_has_is_refused_at_once_whatever_entras_keys_do()
+{
+    let server = Server::new().await;
+    let auth = server.auth(server.tokens());
+    auth.ready().await.unwrap();
+    let withdrawn = server.mint_with("before", &server.claims());
+    let unknown = user(&server.tenant).header("kid", "unknown").mint();
+    // Its client gets a new one, which 503 would keep it from.
+    for entras in ["unknown_key", "key_refresh_pending", "key_refresh_pending"] {
+        assert_eq!(code(&auth, &withdrawn).await, "unknown_key");
+        assert_eq!(code(&auth, &unknown).await, entras);
+    }
+    assert_eq!(
+        code(&auth, &server.mint(&server.claims())).await,
+        "accepted"
     );
 }
 

@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep};
 use tower_entra_auth::EntraAuth;
 
 use crate::support::{
-    ACCEPTED, HOUR, OTHER_TENANT, SECOND, Scene, Server, UNAVAILABLE, UNTRUSTED, ask_without_token,
-    at_once_until, auth, header, retry_after, serve, settings, tenant, until, user,
+    ACCEPTED, HOUR, OTHER_TENANT, PENDING, SECOND, Scene, Server, UNAVAILABLE, UNTRUSTED,
+    ask_without_token, at_once_until, auth, header, retry_after, serve, settings, tenant, until,
+    user,
 };
 
 fn hits(tenant: &DevTenant) -> (usize, usize) {
@@ -355,10 +356,10 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         // fetched, found
         scene.tenant.rotate_keys();
         assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-        // fetched once more, then the bucket is empty: unknown three times
-        for _ in 0..3 {
+        // fetched once more, unknown; then the bucket is empty: pending twice
+        for expected in [UNTRUSTED, PENDING, PENDING] {
             let unknown = user(&scene.tenant).flaw(Flaw::UnknownKid).mint();
-            assert_eq!(scene.answer(&unknown).await, UNTRUSTED);
+            assert_eq!(scene.answer(&unknown).await, expected);
         }
         // status, unavailable
         sleep(30 * SECOND).await;
@@ -388,7 +389,8 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         ))
     };
     assert_eq!(missing("found"), 2);
-    assert_eq!(missing("unknown"), 3);
+    assert_eq!(missing("unknown"), 1);
+    assert_eq!(missing("pending"), 2);
     assert_eq!(missing("unavailable"), 1);
     let look_ups =
         |outcome: &str| count(&format!("entra_auth_token_cache_lookups_total {outcome}"));
@@ -413,7 +415,7 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
     let of_keys = recorded
         .keys()
         .filter(|name| !name.starts_with("entra_auth_decisions"));
-    assert_eq!(of_keys.count(), 3 + 3 + 3 + 3, "{recorded:?}");
+    assert_eq!(of_keys.count(), 3 + 4 + 3 + 3, "{recorded:?}");
 }
 
 #[test]
@@ -455,6 +457,7 @@ fn nothing_that_a_caller_sends_becomes_a_label() {
         assert_eq!(scene.answer(&good).await, ACCEPTED);
         assert_eq!(scene.answer(&good).await, ACCEPTED);
         assert_eq!(scene.answer(&unknown().mint()).await, UNTRUSTED);
+        assert_eq!(scene.answer(&unknown().mint()).await, PENDING);
         // The codes of decisions are a closed set, but for them nothing new may appear.
         let of_closed_sets = |name: &String| {
             let labels = name.strip_prefix("entra_auth_decisions_total ")?;
@@ -479,7 +482,7 @@ fn nothing_that_a_caller_sends_becomes_a_label() {
         ] {
             assert_eq!(
                 scene.answer(&unknown().header("kid", kid).mint()).await,
-                UNTRUSTED
+                PENDING
             );
         }
         let hostile = "evil\"} 1\n";

@@ -221,6 +221,7 @@ pub(crate) fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> 
 pub(crate) const ACCEPTED: &str = "accepted";
 pub(crate) const UNTRUSTED: &str = "401 untrusted_signature";
 pub(crate) const UNAVAILABLE: &str = "503 keys_unavailable";
+pub(crate) const PENDING: &str = "503 key_refresh_pending";
 
 /// A tenant, and an API that trusts it and serves.
 pub(crate) struct Scene {

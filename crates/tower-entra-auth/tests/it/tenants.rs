@@ -86,6 +86,8 @@ async fn each_tenancy_admits_its_own_with_keys_from_its_own_documents() {
         let spoilt = user(&tenant).flaw(Flaw::IssuerOfAnotherTenant);
         assert_eq!(code(&server, spoilt).await, "401 wrong_issuer", "{tenancy}");
         for flaw in [Flaw::PersonalKey, Flaw::OtherCloudKey] {
+            // Each with a bucket of its own: the keys are not published.
+            let server = serving(settings(&tenant).tenancy(tenancy.clone())).await;
             let found = code(&server, user(&tenant).flaw(flaw)).await;
             assert!(
                 found == "401 untrusted_signature" || found == not_allowed,
