@@ -238,6 +238,35 @@ async fn a_file_that_is_no_credential_by_its_length_is_not_read_to_its_end() {
     assert!(error.to_string().contains("longer than"), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_what_has_no_end_or_no_writer_is_neither_read_nor_waited_for() {
+    let folder = TempDir::new("links");
+    let (pipe, long) = (folder.path("pipe"), folder.path("long"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    // As far as its file system says, it has a terabyte.
+    let file = std::fs::File::create(&long).unwrap();
+    file.set_len(1 << 40).unwrap();
+    for (target, reason) in [
+        (PathBuf::from("/dev/zero"), "not a regular file"),
+        (pipe, "not a regular file"),
+        (long, "longer than 262144 bytes"),
+    ] {
+        let link = folder.path("link");
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let error = Certificate::from_pem_file(&link).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+
+        let credential = FederatedAssertion::from_file(&link);
+        let entra = Script::default().settings(credential).build().unwrap();
+        let error = entra.send(refresh()).await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+        assert!(error.contains(link.to_str().unwrap()), "{error}");
+        std::fs::remove_file(link).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_federated_token_comes_from_a_function() {
     let asked = Arc::new(AtomicUsize::new(0));

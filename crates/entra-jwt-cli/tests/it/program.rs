@@ -60,6 +60,39 @@ async fn the_token_is_read_from_a_file_or_standard_input_never_from_the_command_
     assert!(ran.err.contains("more than 1 MiB"), "{}", ran.err);
 }
 
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_token_is_read_from_a_pipe_that_has_a_name_as_shells_give_one() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    assert_eq!(desk.explain_text(&good, &["/dev/stdin"]).status, 0);
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn no_file_is_read_further_than_one_mebibyte_whatever_it_is() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    for (options, token) in [
+        (["/dev/zero"].as_slice(), ""),
+        (&["--keys", "/dev/zero"], &good),
+    ] {
+        let ran = desk.run(token, options);
+        assert_eq!(ran.status, 2);
+        let expected = "/dev/zero: more than 1 MiB";
+        assert!(ran.err.contains(expected), "{}", ran.err);
+    }
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    for (options, token) in [
+        ([directory].as_slice(), ""),
+        (&["--keys", directory], &good),
+    ] {
+        let ran = desk.run(token, options);
+        assert_eq!(ran.status, 2);
+        assert!(ran.err.contains(&format!("{directory}: ")), "{}", ran.err);
+    }
+}
+
 /// The tenant serves on other threads than the one that waits for the program.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_keys_are_fetched_and_their_absence_is_told() {

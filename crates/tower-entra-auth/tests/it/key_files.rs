@@ -84,76 +84,93 @@ async fn the_file_is_read_every_minute_without_any_request() {
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "held already");
 }
 
+/// A file that is spoilt so: held keys go on serving, and it is read again when it is mended.
+async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
+    let tenant = tenant().await;
+    let directory = Directory::new();
+    let file = directory.file();
+    publish(&file, &tenant.jwks());
+    let scene = scene_with(tenant, JwksFile::new(&file)).await;
+    let [remembered, unseen, later] = scene.tokens();
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED);
+
+    spoil(&file);
+    scene.tenant.rotate_keys();
+    let new = scene.token();
+    assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{reason}");
+    assert_eq!(scene.last_failure(), code, "{reason}");
+    assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{reason}");
+    assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{reason}");
+
+    // One who has never had any.
+    let fresh = of_source(&scene.tenant, JwksFile::new(&file))
+        .build()
+        .unwrap();
+    let failure = fresh.ready().await.unwrap_err();
+    assert_eq!(failure.code(), code, "{reason}");
+    assert!(failure.to_string().contains(reason), "{failure}: {reason}");
+
+    // Mended, it is read again by itself.
+    if file.is_dir() {
+        fs::remove_dir(&file).unwrap();
+    }
+    publish(&file, &scene.tenant.jwks());
+    sleep(5 * SECOND).await;
+    assert_eq!(scene.issuer().keys.len(), 2, "{reason}");
+    for token in [&new, &later, &remembered] {
+        assert_eq!(scene.answer(token).await, ACCEPTED, "{reason}");
+    }
+    fresh.ready().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_no_key_document_is_unavailable_and_held_keys_go_on_serving() {
-    type Spoil = fn(&Path);
-    let spoilt: [(&str, Spoil, &str); 6] = [
-        (
-            "key_source",
-            |file| fs::remove_file(file).unwrap(),
-            "missing",
-        ),
-        (
-            "key_source",
-            |file| {
-                fs::remove_file(file).unwrap();
-                fs::create_dir(file).unwrap();
-            },
-            "a directory",
-        ),
-        (
-            "key_source",
-            |file| {
-                let mut document = fs::read_to_string(file).unwrap();
-                let more = 512 * 1024 + 1 - document.len();
-                document.push_str(&" ".repeat(more));
-                publish(file, &document);
-            },
-            "too long",
-        ),
-        ("key_source", |file| publish(file, "garbage"), "garbage"),
-        ("key_source", |file| publish(file, ""), "empty"),
-        (
-            "no_usable_key",
-            |file| publish(file, r#"{"keys":[]}"#),
-            "no key",
-        ),
-    ];
-    for (code, spoil, name) in spoilt {
-        let tenant = tenant().await;
-        let directory = Directory::new();
-        let file = directory.file();
-        publish(&file, &tenant.jwks());
-        let scene = scene_with(tenant, JwksFile::new(&file)).await;
-        let [remembered, unseen, later] = scene.tokens();
-        assert_eq!(scene.answer(&remembered).await, ACCEPTED);
-
-        spoil(&file);
-        scene.tenant.rotate_keys();
-        let new = scene.token();
-        assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{name}");
-        assert_eq!(scene.last_failure(), code, "{name}");
-        assert_eq!(scene.answer(&remembered).await, ACCEPTED, "{name}");
-        assert_eq!(scene.answer(&unseen).await, ACCEPTED, "{name}");
-
-        // One who has never had any.
-        let fresh = of_source(&scene.tenant, JwksFile::new(&file))
-            .build()
-            .unwrap();
-        assert_eq!(fresh.ready().await.unwrap_err().code(), code, "{name}");
-
-        // Mended, it is read again by itself.
-        if file.is_dir() {
-            fs::remove_dir(&file).unwrap();
-        }
-        publish(&file, &scene.tenant.jwks());
-        sleep(5 * SECOND).await;
-        assert_eq!(scene.issuer().keys.len(), 2, "{name}");
-        for token in [&new, &later, &remembered] {
-            assert_eq!(scene.answer(token).await, ACCEPTED, "{name}");
-        }
-        fresh.ready().await.unwrap();
+    is_unavailable("key_source", "", |file| fs::remove_file(file).unwrap()).await;
+    is_unavailable("key_source", "not a regular file", |file| {
+        fs::remove_file(file).unwrap();
+        fs::create_dir(file).unwrap();
+    })
+    .await;
+    is_unavailable("key_source", "longer than 524288 bytes", |file| {
+        let mut document = fs::read_to_string(file).unwrap();
+        let more = 512 * 1024 + 1 - document.len();
+        document.push_str(&" ".repeat(more));
+        publish(file, &document);
+    })
+    .await;
+    for document in ["garbage", ""] {
+        is_unavailable("key_source", "", |file| publish(file, document)).await;
     }
+    is_unavailable("no_usable_key", "", |file| publish(file, r#"{"keys":[]}"#)).await;
+}
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_link_to_what_has_no_end_or_no_writer_is_neither_read_nor_waited_for() {
+    use std::os::unix::fs::symlink;
+
+    let link_to = |target: &Path, file: &Path| {
+        fs::remove_file(file).unwrap();
+        symlink(target, file).unwrap();
+    };
+    is_unavailable("key_source", "not a regular file", |file| {
+        link_to(Path::new("/dev/zero"), file);
+    })
+    .await;
+    is_unavailable("key_source", "not a regular file", |file| {
+        let pipe = file.with_extension("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        link_to(&pipe, file);
+    })
+    .await;
+    // As far as its file system says, it has a terabyte.
+    is_unavailable("key_source", "longer than 524288 bytes", |file| {
+        let long = file.with_extension("long");
+        fs::File::create(&long).unwrap().set_len(1 << 40).unwrap();
+        link_to(&long, file);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
