@@ -14,6 +14,7 @@ use crate::client::{Clock, ConfidentialClient, Inner};
 use crate::credential::Credential;
 use crate::endpoint::{TokenEndpoint, printable_url};
 use crate::http_client::{BoxError, HttpClient};
+use crate::log::ErrorLog;
 use crate::text::printable;
 
 /// Settings of a [`ConfidentialClient`].
@@ -137,6 +138,7 @@ impl ConfidentialClientBuilder {
                     http,
                     clock: self.clock,
                     timeout: self.timeout,
+                    log: ErrorLog::default(),
                 }))
             }
             _ => Err(BuildError::new(problems)),

@@ -15,6 +15,7 @@ use crate::endpoint::TokenEndpoint;
 use crate::error::{Details, TokenError, TokenErrorKind};
 use crate::guid::guid;
 use crate::http_client::{BoxError, Failure, HttpClient};
+use crate::log::ErrorLog;
 use crate::request::{Form, SentSecrets, TokenRequest};
 use crate::response::TokenResponse;
 use crate::text::printable;
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) http: HttpClient,
     pub(crate) clock: Clock,
     pub(crate) timeout: Duration,
+    pub(crate) log: ErrorLog,
 }
 
 impl ConfidentialClient {
@@ -73,7 +75,8 @@ impl ConfidentialClient {
     ///
     /// # Errors
     /// If there are no tokens, by [`kind`](TokenError::kind) of what can be done about it. The log
-    /// has a line at WARN for it, on top of whatever the caller does.
+    /// has a line at WARN for the first of a kind and then for at most one a minute, with how many
+    /// there were, on top of whatever the caller does; the others are at DEBUG.
     pub async fn send(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
         let request_id = request.own_correlation_id().map(str::to_owned);
         let request_id = request_id.or_else(guid);
@@ -85,7 +88,7 @@ impl ConfidentialClient {
         });
         result.map_err(|error| {
             let error = error.correlated(request_id);
-            error.log();
+            error.log(self.0.log.due(error.kind()));
             error
         })
     }

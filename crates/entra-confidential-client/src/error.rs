@@ -169,23 +169,33 @@ impl TokenError {
         self.0.was_not_sent
     }
 
-    /// Writes it into the log.
-    pub(crate) fn log(&self) {
-        tracing::warn!(
-            class = self.kind().as_str(),
-            what = self.what(),
-            status = self.status(),
-            error = self.error(),
-            suberror = self.suberror(),
-            error_codes = self.error_codes(),
-            correlation_id = self.correlation_id(),
-            trace_id = self.trace_id(),
-            timestamp = self.timestamp(),
-            has_claims = self.claims().is_some(),
-            retry_after_s = self.retry_after().map(|span| span.as_secs()),
-            remedy = self.remedy(),
-            "no tokens from Entra"
-        );
+    /// Writes it into the log: at WARN if a line is due, for so many, else at DEBUG.
+    pub(crate) fn log(&self, count: Option<u64>) {
+        // The level of a line is fixed where it is written.
+        macro_rules! write_at {
+            ($level:ident) => {
+                tracing::$level!(
+                    count,
+                    class = self.kind().as_str(),
+                    what = self.what(),
+                    status = self.status(),
+                    error = self.error(),
+                    suberror = self.suberror(),
+                    error_codes = self.error_codes(),
+                    correlation_id = self.correlation_id(),
+                    trace_id = self.trace_id(),
+                    timestamp = self.timestamp(),
+                    has_claims = self.claims().is_some(),
+                    retry_after_s = self.retry_after().map(|span| span.as_secs()),
+                    remedy = self.remedy(),
+                    "no tokens from Entra"
+                )
+            };
+        }
+        match count {
+            Some(_) => write_at!(warn),
+            None => write_at!(debug),
+        }
     }
 
     fn what(&self) -> &str {

@@ -41,7 +41,8 @@
 //! 4. The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its
 //!    lifetime: a [`TokenResponse`].
 //! 5. Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its
-//!    [remedy](TokenError::remedy) tells the operator, and the log has one line at WARN.
+//!    [remedy](TokenError::remedy) tells the operator, and the log has a line at WARN, for each kind at most
+//!    one a minute, with how many there were; the others are at DEBUG.
 //!
 //! # What is printed
 //!
@@ -70,6 +71,7 @@ mod endpoint;
 mod error;
 mod guid;
 mod http_client;
+mod log;
 mod remedy;
 mod request;
 mod response;

@@ -7,7 +7,8 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use crate::support::{
-    CLIENT_SECRET, CODE, SCOPES, Script, Step, USER_TOKEN, VERIFIER, answer, json, refresh, tokens,
+    CLIENT_SECRET, CODE, Logs, SCOPES, Script, Step, USER_TOKEN, VERIFIER, answer, json, refresh,
+    refusal, tokens,
 };
 
 fn busy(status: u16, retry_after: &'static str) -> Step {
@@ -110,4 +111,26 @@ async fn a_code_is_sent_once_whatever_happens() {
         script.client().send(code()).await.unwrap_err();
         assert_eq!(script.sent().len(), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_has_the_first_error_of_a_kind_and_then_one_a_minute() {
+    let refused = |error| json(400, &refusal(400, error, 50_173));
+    let mut steps: Vec<Step> = (0..1_000).map(|_| refused("invalid_grant")).collect();
+    steps.push(refused("consent_required"));
+    steps.push(refused("invalid_grant"));
+    let script = Script::new(steps);
+    let entra = script.client();
+    let logs = Logs::capture();
+    for _ in 0..1_000 {
+        entra.send(code()).await.unwrap_err();
+    }
+    assert_eq!(logs.count("WARN"), 1, "{}", logs.count("WARN"));
+    assert_eq!(logs.count("DEBUG"), 999);
+    entra.send(code()).await.unwrap_err();
+    assert_eq!(logs.count("WARN"), 2);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    entra.send(code()).await.unwrap_err();
+    assert_eq!(logs.count("WARN"), 3);
+    assert!(logs.text().contains("count=1000"));
 }
