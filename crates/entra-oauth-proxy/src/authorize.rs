@@ -10,6 +10,7 @@ use crate::cookie::Cookies;
 use crate::engine::{Engine, Return};
 use crate::error::{Code, OAuthError};
 use crate::keys::random_guid;
+use crate::log::throttled;
 use crate::observe;
 use crate::page::{Obstacle, error_page};
 use crate::params::Params;
@@ -61,9 +62,13 @@ impl Engine {
             Err(Fault::Page(obstacle)) => error_page(&obstacle),
             Err(Fault::Told(told)) => {
                 let (to, error) = *told;
-                tracing::info!(
+                let what = "an authorization request was refused";
+                throttled!(
+                    info,
+                    self.log,
+                    (what, error.code.as_str()),
                     error = error.code.as_str(),
-                    "an authorization request was refused"
+                    "{what}"
                 );
                 self.told(&to, &error)
             }

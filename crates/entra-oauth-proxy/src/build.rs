@@ -17,6 +17,7 @@ use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::grant::{Grant, grant_key};
 use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::{Gate, TrustedProxies};
+use crate::log::RefusalLog;
 use crate::metrics;
 use crate::proxy::{Documents, EntraOAuthProxy, Inner, seconds};
 use crate::redirect_uri::{AllowList, RedirectUri};
@@ -156,6 +157,7 @@ impl EntraOAuthProxyBuilder {
             allow_list,
             lifetimes: self.lifetimes,
             pass_through: self.pass_through,
+            log: RefusalLog::default(),
         };
         let refreshes = Refreshes::new(seconds((self.clock)()));
         announce(&engine, &proxy_keys, &kept);

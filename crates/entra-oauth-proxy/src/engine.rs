@@ -13,6 +13,7 @@ use crate::answer::{Answer, see_other};
 use crate::client::Clients;
 use crate::error::{Code, OAuthError};
 use crate::keys::Keyring;
+use crate::log::RefusalLog;
 use crate::observe;
 use crate::params::Params;
 use crate::redirect_uri::{AllowList, RedirectUri};
@@ -32,6 +33,8 @@ pub(crate) struct Engine {
     pub(crate) entra: Entra,
     /// Whether clients get Entra's own access tokens.
     pub(crate) pass_through: bool,
+    /// Keeps strangers from filling the log.
+    pub(crate) log: RefusalLog,
 }
 
 /// Where the endpoints are: configured, never taken from a request.

@@ -129,6 +129,7 @@
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
 // `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra;
 // `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
+// `log` keeps strangers from filling the log.
 mod answer;
 mod authorize;
 #[cfg(feature = "axum")]
@@ -151,6 +152,7 @@ mod granting;
 mod keys;
 mod layer;
 mod limits;
+mod log;
 mod metadata;
 mod metrics;
 mod observe;

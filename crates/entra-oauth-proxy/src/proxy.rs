@@ -127,8 +127,7 @@ pub(crate) fn seconds(time: SystemTime) -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
-/// The store does not answer.
-pub(crate) fn down(error: &StoreError) -> OAuthError {
-    tracing::error!(%error, "nothing can be kept or found at the moment");
+/// The store does not answer, as it has said in the log.
+pub(crate) fn down(_: &StoreError) -> OAuthError {
     OAuthError::unavailable(None)
 }

@@ -179,7 +179,7 @@ impl Inner {
         let tokens = match renewed.await.map_err(NotRenewed::Later)? {
             Ok(tokens) => tokens,
             Err(error) => {
-                let told = refused_tokens(&error);
+                let told = refused_tokens(&self.engine.log, &error);
                 if told.code != Code::AccessDenied {
                     return Err(NotRenewed::Later(told));
                 }

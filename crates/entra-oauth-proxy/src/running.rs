@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::answer::{json, set};
+use crate::log::throttled;
 use crate::proxy::{EntraOAuthProxy, Inner};
 
 /// What is under way.
@@ -125,7 +126,7 @@ impl Inner {
         match self.records.answers(PROBE).await {
             Ok(()) => None,
             Err(error) => {
-                tracing::warn!(%error, "not ready");
+                throttled!(warn, self.engine.log, ("not ready", ""), %error, "not ready");
                 Some("store_unavailable")
             }
         }

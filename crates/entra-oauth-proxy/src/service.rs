@@ -1,5 +1,6 @@
 //! The endpoints as a tower service: for any HTTP server.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -25,7 +26,9 @@ use crate::consent::opened_by_itself;
 use crate::cookie::Cookies;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, OAuthError};
+use crate::log::throttled;
 use crate::observe;
+use crate::page::log_error_page;
 use crate::proxy::EntraOAuthProxy;
 use crate::registration;
 use crate::sign_out::signed_out_page;
@@ -170,6 +173,7 @@ impl EntraOAuthProxy {
                     .answer_at(endpoint, head, body)
                     .instrument(span.clone())
                     .await;
+                span.in_scope(|| log_error_page(&self.inner.engine.log, &answer));
                 observe::answered(&span, endpoint.name(), &answer, began.elapsed());
                 answer
             }
@@ -211,21 +215,21 @@ impl EntraOAuthProxy {
             (Endpoint::Consent, &Method::GET) => opened_by_itself(),
             (Endpoint::Consent, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => inner.consent(&head.headers, &form).await,
-                Err(answer) => answer,
+                Err(error) => oauth_error(&error),
             },
             (Endpoint::Token, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => match inner.token(&head.headers, &form).await {
                     Ok(tokens) => json(StatusCode::OK, &tokens),
-                    Err(error) => refused("a token request was refused", &error),
+                    Err(error) => self.refused("a token request was refused", &error),
                 },
-                Err(answer) => answer,
+                Err(error) => oauth_error(&error),
             },
             (Endpoint::Revoke, &Method::POST) => match form(&head.headers, body).await {
                 Ok(form) => match inner.revoke(&head.headers, &form).await {
                     Ok(()) => done(),
-                    Err(error) => refused("a revocation was refused", &error),
+                    Err(error) => self.refused("a revocation was refused", &error),
                 },
-                Err(answer) => answer,
+                Err(error) => oauth_error(&error),
             },
             (Endpoint::Register, &Method::POST) => self.register(body).await,
             (Endpoint::Metadata, &Method::GET | &Method::HEAD) => {
@@ -266,21 +270,30 @@ impl EntraOAuthProxy {
         };
         match registered {
             Ok(registered) => {
-                tracing::info!("a client registered itself");
+                let what = "a client registered itself";
+                throttled!(info, inner.engine.log, (what, ""), "{what}");
                 json(StatusCode::CREATED, &registered)
             }
-            Err(error) => refused("a registration was refused", &error),
+            Err(error) => self.refused("a registration was refused", &error),
         }
     }
-}
 
-fn refused(what: &str, error: &OAuthError) -> Answer {
-    tracing::info!(
-        error = error.code.as_str(),
-        description = &*error.description,
-        "{what}"
-    );
-    oauth_error(error)
+    fn refused(&self, what: &'static str, error: &OAuthError) -> Answer {
+        // Those that are not always the same have a reference in them.
+        let why = match error.description {
+            Cow::Borrowed(description) => description,
+            Cow::Owned(_) => error.code.as_str(),
+        };
+        throttled!(
+            info,
+            self.inner.engine.log,
+            (what, why),
+            error = error.code.as_str(),
+            description = &*error.description,
+            "{what}"
+        );
+        oauth_error(error)
+    }
 }
 
 /// JSON that everybody may keep for a while.
@@ -308,12 +321,12 @@ where
 }
 
 /// The body of a form, or why there is none.
-async fn form<B>(headers: &HeaderMap, body: Unread<'_, B>) -> Result<String, Answer>
+async fn form<B>(headers: &HeaderMap, body: Unread<'_, B>) -> Result<String, OAuthError>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let invalid = |text: &'static str| oauth_error(&OAuthError::new(Code::InvalidRequest, text));
+    let invalid = |text: &'static str| OAuthError::new(Code::InvalidRequest, text);
     let media_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());

@@ -13,6 +13,7 @@ use crate::cookie::{self, Cookies, Kind};
 use crate::engine::{Engine, Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::keys::{Purpose, base64url, from_base64url, hash, is_same, random_text};
+use crate::log::{RefusalLog, throttled};
 use crate::observe;
 use crate::page::Obstacle;
 use crate::params::Params;
@@ -207,7 +208,7 @@ impl Engine {
         observe::sign_in(&sign_in.asked.id);
         let to = self.return_of(&sign_in.asked).ok_or_else(stranger)?;
         Ok(Arrived {
-            outcome: returned(&params),
+            outcome: returned(&self.log, &params),
             spent: cookie::expire(&self.urls, Kind::SignIn, id),
             sign_in,
             to,
@@ -224,23 +225,32 @@ impl Engine {
     ) -> Result<User, OAuthError> {
         let id_token = id_token
             .and_then(payload)
-            .ok_or_else(|| mismatch("there is no id token"))?;
+            .ok_or_else(|| mismatch(&self.log, "there is no id token"))?;
         let says = |claim: &str| id_token[claim].as_str();
         let is_ours = says("nonce").is_some_and(|nonce| is_same(nonce, &sign_in.nonce));
         if !is_ours {
-            return Err(mismatch("the id token has another nonce"));
+            return Err(mismatch(&self.log, "the id token has another nonce"));
         }
         if says("aud") != Some(&*self.entra.client_id) {
-            return Err(mismatch("the id token is for another application"));
+            return Err(mismatch(
+                &self.log,
+                "the id token is for another application",
+            ));
         }
         let object = caller.object_id().map(|id| id.to_string());
         let tenant = caller.tenant_id().to_string();
         if says("tid") != Some(&*tenant) || object.is_none() || says("oid") != object.as_deref() {
-            return Err(mismatch("id token and access token are of two users"));
+            return Err(mismatch(
+                &self.log,
+                "id token and access token are of two users",
+            ));
         }
         let is_issuer = |issuer: &String| issuer == caller.issuer() || says("iss") == Some(issuer);
         if !returned.issuer.iter().all(is_issuer) {
-            return Err(mismatch("the code is of another issuer than the tokens"));
+            return Err(mismatch(
+                &self.log,
+                "the code is of another issuer than the tokens",
+            ));
         }
         self.user(&sign_in.asked.names, caller)
     }
@@ -248,11 +258,14 @@ impl Engine {
     /// The user, with the scopes that Entra granted, of those that were asked for.
     pub(crate) fn user(&self, asked: &[String], caller: &Caller) -> Result<User, OAuthError> {
         if !caller.is_delegated() {
-            return Err(mismatch("the access token is not a user's"));
+            return Err(mismatch(&self.log, "the access token is not a user's"));
         }
         let has = |name: &&String| caller.scopes().any(|scope| scope == **name);
         if let Some(missing) = self.scopes.required.iter().find(|name| !has(name)) {
-            tracing::warn!(
+            throttled!(
+                warn,
+                self.log,
+                ("a scope was not granted", ""),
                 scope = %missing,
                 "Entra did not grant a required scope; have the API expose it, and an administrator \
                  or the user consent to it (App registrations, API permissions)"
@@ -268,7 +281,7 @@ impl Engine {
             false => asked.iter().filter(has).cloned().collect(),
         };
         User::of(caller, scopes)
-            .ok_or_else(|| mismatch("the access token does not say whose it is"))
+            .ok_or_else(|| mismatch(&self.log, "the access token does not say whose it is"))
     }
 }
 
@@ -282,16 +295,20 @@ fn is_over(sign_in: &SignIn, now: u64) -> bool {
     now.saturating_sub(sign_in.at) > Lifetimes::SIGN_IN
 }
 
-fn returned(params: &Params) -> Result<Returned, OAuthError> {
-    read_return(params).unwrap_or_else(|_| Err(mismatch("the return from Entra is malformed")))
+fn returned(log: &RefusalLog, params: &Params) -> Result<Returned, OAuthError> {
+    read_return(log, params)
+        .unwrap_or_else(|_| Err(mismatch(log, "the return from Entra is malformed")))
 }
 
 /// The outer error is that it cannot be read.
-fn read_return(params: &Params) -> Result<Result<Returned, OAuthError>, OAuthError> {
+fn read_return(
+    log: &RefusalLog,
+    params: &Params,
+) -> Result<Result<Returned, OAuthError>, OAuthError> {
     if let Some(error) = params.one("error")? {
         let description = params.one("error_description").ok().flatten();
         let subcode = params.one("error_subcode").ok().flatten();
-        return Ok(Err(refused_by_entra(error, subcode, description)));
+        return Ok(Err(refused_by_entra(log, error, subcode, description)));
     }
     Ok(Ok(Returned {
         code: params.required("code")?.to_owned(),
@@ -299,9 +316,31 @@ fn read_return(params: &Params) -> Result<Result<Returned, OAuthError>, OAuthErr
     }))
 }
 
+/// Those with a line of their own in the log
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow#error-codes-for-authorization-endpoint-errors>).
+const ERRORS_OF_ENTRA: [&str; 11] = [
+    "access_denied",
+    "consent_required",
+    "interaction_required",
+    "invalid_client",
+    "invalid_request",
+    "invalid_resource",
+    "invalid_scope",
+    "login_required",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+];
+
 /// Entra sent the browser back with an error: what the client is told of it, and what the operator.
-fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str>) -> OAuthError {
+fn refused_by_entra(
+    log: &RefusalLog,
+    error: &str,
+    subcode: Option<&str>,
+    description: Option<&str>,
+) -> OAuthError {
     let shown = tower_entra_auth::entra_jwt_core::Shown(error);
+    let known = ERRORS_OF_ENTRA.into_iter().find(|known| *known == error);
     // Nothing but the number: the rest names users.
     let number = description.and_then(aadsts).unwrap_or_default();
     let (told, reference) = match (error, subcode) {
@@ -320,7 +359,10 @@ fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str
         }
         _ => {
             let (told, reference) = misconfigured();
-            tracing::error!(
+            throttled!(
+                error,
+                log,
+                ("Entra does not take the request", known.unwrap_or_default()),
                 error = %shown,
                 number,
                 reference,
@@ -330,7 +372,10 @@ fn refused_by_entra(error: &str, subcode: Option<&str>, description: Option<&str
             (told, reference)
         }
     };
-    tracing::warn!(
+    throttled!(
+        warn,
+        log,
+        ("Entra refused a sign-in", known.unwrap_or_default()),
         error = %shown,
         number,
         reference,
@@ -348,7 +393,7 @@ fn aadsts(description: &str) -> Option<String> {
 
 /// What a client is told when Entra's token endpoint refuses; what the operator has to know was logged
 /// with the request, but for what this is about.
-pub(crate) fn refused_tokens(error: &TokenError) -> OAuthError {
+pub(crate) fn refused_tokens(log: &RefusalLog, error: &TokenError) -> OAuthError {
     let denied = |text| OAuthError::referring(Code::AccessDenied, text);
     let (told, reference) = match error.kind() {
         TokenErrorKind::Denied => denied("the user or a policy said no"),
@@ -365,7 +410,10 @@ pub(crate) fn refused_tokens(error: &TokenError) -> OAuthError {
         }
         kind => {
             let (told, reference) = misconfigured();
-            tracing::error!(
+            throttled!(
+                error,
+                log,
+                ("Entra does not accept this server", kind.as_str()),
                 class = kind.as_str(),
                 error_codes = error.error_codes(),
                 correlation_id = error.correlation_id(),
@@ -380,7 +428,10 @@ pub(crate) fn refused_tokens(error: &TokenError) -> OAuthError {
             return told;
         }
     };
-    tracing::info!(
+    throttled!(
+        info,
+        log,
+        ("Entra refused tokens", error.kind().as_str()),
         class = error.kind().as_str(),
         error_codes = error.error_codes(),
         correlation_id = error.correlation_id(),
@@ -399,9 +450,16 @@ fn misconfigured() -> (OAuthError, String) {
 }
 
 /// What Entra sent is not of this sign-in, or not as it should be.
-fn mismatch(what: &'static str) -> OAuthError {
+fn mismatch(log: &RefusalLog, what: &'static str) -> OAuthError {
     let (told, reference) = misconfigured();
-    tracing::error!(what, reference, "the tokens that Entra sent are refused");
+    throttled!(
+        error,
+        log,
+        ("the tokens are refused", what),
+        what,
+        reference,
+        "the tokens that Entra sent are refused"
+    );
     told
 }
 

@@ -16,6 +16,7 @@ use crate::engine::{Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::grant::{CodeRecord, Demanded, Fresh, Upstream, claims_key, code_key};
 use crate::keys::{hash, random_text};
+use crate::log::{RefusalLog, throttled};
 use crate::page::{Obstacle, error_page};
 use crate::proxy::{Inner, down};
 use crate::sign_in::{Arrived, Claims, Returned, SignIn, refused_tokens};
@@ -47,7 +48,8 @@ impl Inner {
         let asked = match self.engine.answered(headers, &cookies, form, now) {
             Ok(Answered::Approved(asked)) => asked,
             Ok(Answered::Denied { to, spent }) => {
-                tracing::info!("a sign-in was declined on the consent page");
+                let what = "a sign-in was declined on the consent page";
+                throttled!(info, self.engine.log, (what, ""), "{what}");
                 let mut answer = self.engine.told(&to, &denied());
                 add_cookie(&mut answer, &spent);
                 return answer;
@@ -133,7 +135,10 @@ impl Inner {
         let mut answer = match outcome.await.clone() {
             Ok(code) => self.engine.with_code(to, &code),
             Err(Failure::Told(error)) => {
-                tracing::warn!(
+                throttled!(
+                    warn,
+                    self.engine.log,
+                    ("a sign-in came to nothing", error.code.as_str()),
                     client = asked.client,
                     scopes = asked.names.join(" "),
                     error = error.code.as_str(),
@@ -163,7 +168,7 @@ impl Inner {
             let demanded = error.claims().filter(|_| !sign_in.claims.is_demanded());
             match demanded {
                 Some(claims) => Failure::Demanded(claims.to_owned()),
-                None => Failure::Told(refused_tokens(&error)),
+                None => Failure::Told(refused_tokens(&self.engine.log, &error)),
             }
         })?;
         let caller = self.verified(tokens.access_token.expose()).await?;
@@ -228,7 +233,7 @@ impl Inner {
                 tracing::error!("Entra sent a token of this server");
                 Err(OAuthError::new(Code::ServerError, NOT_ACCEPTED))
             }
-            Err(refusal) => Err(refused_user(&refusal)),
+            Err(refusal) => Err(refused_user(&self.engine.log, &refusal)),
         }
     }
 }
@@ -237,10 +242,13 @@ pub(crate) const NOT_ACCEPTED: &str =
     "the token that Entra sent is not accepted here; the reason is in the server's log";
 
 /// What a client is told of a user whose token the Layer refuses.
-fn refused_user(refusal: &HandlerRefusal) -> OAuthError {
+fn refused_user(log: &RefusalLog, refusal: &HandlerRefusal) -> OAuthError {
     let (code, remedy) = (refusal.code(), refusal.remedy());
     if refusal.is_unavailable() {
-        tracing::error!(
+        throttled!(
+            error,
+            log,
+            ("a token cannot be judged", code),
             code,
             remedy,
             "the token that Entra sent cannot be judged now"
@@ -249,11 +257,25 @@ fn refused_user(refusal: &HandlerRefusal) -> OAuthError {
     }
     match code {
         "tenant_not_allowed" | "personal_account" | "guest_not_allowed" => {
-            tracing::warn!(code, remedy, "an account is not allowed to sign in");
+            throttled!(
+                warn,
+                log,
+                ("an account is not allowed", code),
+                code,
+                remedy,
+                "an account is not allowed to sign in"
+            );
             OAuthError::new(Code::AccessDenied, "this account is not allowed here")
         }
         _ => {
-            tracing::error!(code, remedy, "the access token that Entra sent is refused");
+            throttled!(
+                error,
+                log,
+                ("an access token is refused", code),
+                code,
+                remedy,
+                "the access token that Entra sent is refused"
+            );
             OAuthError::new(Code::ServerError, NOT_ACCEPTED)
         }
     }

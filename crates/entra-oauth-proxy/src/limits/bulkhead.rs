@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::log::RefusalLog;
 use crate::error::OAuthError;
+use crate::log::RefusalLog;
 
 /// Places for calls of one kind, and a queue before them.
 pub(crate) struct Bulkhead {
@@ -50,7 +50,7 @@ impl Bulkhead {
     }
 
     fn full(&self) -> OAuthError {
-        if let Some(count) = self.refused.due() {
+        if let Some(count) = self.refused.due((self.calls, "")) {
             tracing::warn!(
                 calls = self.calls,
                 count,

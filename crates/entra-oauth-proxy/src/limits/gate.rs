@@ -12,9 +12,9 @@ use super::Limits;
 use super::address::{TrustedProxies, counted};
 use super::bucket::{Buckets, Rate};
 use super::bulkhead::Bulkhead;
-use super::log::RefusalLog;
 use crate::answer::{Answer, oauth_error, set};
 use crate::error::{Code, OAuthError};
+use crate::log::RefusalLog;
 use crate::page::{Obstacle, error_page};
 
 /// Endpoints that are counted together.
@@ -149,7 +149,7 @@ impl Limit {
         if let Some(address) = address {
             tracing::debug!(limit, %address, "a request came too soon");
         }
-        let Some(count) = self.refused.due() else {
+        let Some(count) = self.refused.due((limit, "")) else {
             return;
         };
         let remedy = is_disputed.then_some(

@@ -8,7 +8,6 @@ mod address;
 mod bucket;
 mod bulkhead;
 mod gate;
-mod log;
 
 pub(crate) use self::address::TrustedProxies;
 pub(crate) use self::gate::{Gate, Group};

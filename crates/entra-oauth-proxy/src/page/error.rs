@@ -1,10 +1,11 @@
-//! The page for whoever cannot go on.
+//! The pages for those who cannot go on.
 
 use http::StatusCode;
 
 use super::{escaped, page};
 use crate::answer::Answer;
 use crate::keys::random_text;
+use crate::log::{RefusalLog, throttled};
 
 /// What a person is told who cannot go on. Both are whole sentences or titles in words that everybody
 /// has: who reads them has never heard of a redirect.
@@ -15,6 +16,13 @@ pub(crate) struct Obstacle {
     pub(crate) what_to_do: &'static str,
 }
 
+/// The parts of such a page that are in the log.
+#[derive(Clone, Debug)]
+struct Shown {
+    title: &'static str,
+    reference: String,
+}
+
 /// A page that says what went wrong and what to do, with a reference that is in the log.
 pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
     let Obstacle {
@@ -23,17 +31,22 @@ pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
         what_to_do,
     } = *obstacle;
     let reference = random_text::<6>();
-    tracing::info!(
-        status = status.as_u16(),
-        reference,
-        title,
-        "a page told a person of an error"
-    );
     let body = format!(
         "<h1>{}</h1>\n<p>{}</p>\n<p class=\"note\">If you ask for help, give this reference: \
          <code>{reference}</code></p>\n",
         escaped(title),
         escaped(what_to_do)
     );
-    page(status, title, &body, "'none'")
+    let mut answer = page(status, title, &body, "'none'");
+    answer.extensions_mut().insert(Shown { title, reference });
+    answer
+}
+
+/// Writes into the log that a person was told, if the answer is such a page.
+pub(crate) fn log_error_page(log: &RefusalLog, answer: &Answer) {
+    let Some(Shown { title, reference }) = answer.extensions().get::<Shown>() else {
+        return;
+    };
+    let (what, status) = ("a page told a person of an error", answer.status().as_u16());
+    throttled!(info, log, (what, title), status, reference, title, "{what}");
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{Store, StoreError, Stored};
 use crate::keys::{Keyring, Purpose};
+use crate::log::{RefusalLog, throttled};
 use crate::metrics;
 
 /// A store of encrypted records.
@@ -17,6 +18,7 @@ use crate::metrics;
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     keys: Arc<Keyring>,
+    log: Arc<RefusalLog>,
 }
 
 /// A record, and what the store has of it: to replace exactly that.
@@ -27,7 +29,11 @@ pub(crate) struct Found<T> {
 
 impl Records {
     pub(crate) fn new(store: Arc<dyn Store>, keys: Arc<Keyring>) -> Self {
-        Self { store, keys }
+        Self {
+            store,
+            keys,
+            log: Arc::default(),
+        }
     }
 
     /// The record. One that cannot be read is none: it was written under a key that is gone, or
@@ -36,7 +42,7 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<Found<T>>, StoreError> {
-        let stored = answered(self.store.get(key)).await?;
+        let stored = self.answered(self.store.get(key)).await?;
         Ok(stored.and_then(|stored| {
             let value = self.read(key, &stored)?;
             Some(Found { value, stored })
@@ -45,7 +51,7 @@ impl Records {
 
     /// Whether the store answers.
     pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
-        answered(self.store.get(key)).await.map(|_| ())
+        self.answered(self.store.get(key)).await.map(|_| ())
     }
 
     pub(crate) async fn put<T: Serialize>(
@@ -54,7 +60,8 @@ impl Records {
         value: &T,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        answered(self.store.put(key, self.written(key, value)?, ttl)).await
+        self.answered(self.store.put(key, self.written(key, value)?, ttl))
+            .await
     }
 
     /// Takes the record away, whatever it is.
@@ -62,7 +69,7 @@ impl Records {
         &self,
         key: &str,
     ) -> Result<Option<T>, StoreError> {
-        let stored = answered(self.store.take(key)).await?;
+        let stored = self.answered(self.store.take(key)).await?;
         Ok(stored.and_then(|stored| self.read(key, &stored)))
     }
 
@@ -76,14 +83,16 @@ impl Records {
     ) -> Result<bool, StoreError> {
         let value = self.written(key, value)?;
         let expected = Some(found.stored.clone());
-        answered(self.store.compare_and_swap(key, expected, value, ttl)).await
+        self.answered(self.store.compare_and_swap(key, expected, value, ttl))
+            .await
     }
 
     fn written<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
-        let text = serde_json::to_vec(value).map_err(StoreError::new)?;
+        let text = serde_json::to_vec(value);
+        let text = text.map_err(|error| self.failed(StoreError::new(error)))?;
         let sealed = self.keys.seal(Purpose::Record, key.as_bytes(), &text);
         Ok(sealed
-            .ok_or_else(|| StoreError::new("a record cannot be encrypted"))?
+            .ok_or_else(|| self.failed(StoreError::new("a record cannot be encrypted")))?
             .into())
     }
 
@@ -91,8 +100,15 @@ impl Records {
         let text = self.keys.open(Purpose::Record, key.as_bytes(), stored);
         let value = text.and_then(|text| serde_json::from_slice(&text).ok());
         if value.is_none() {
-            let kind = key.split('/').next().unwrap_or_default();
-            tracing::warn!(
+            let beginning = key.split('/').next();
+            let mut kinds = KINDS.into_iter();
+            let kind = kinds
+                .find(|kind| beginning == Some(*kind))
+                .unwrap_or("another");
+            throttled!(
+                warn,
+                self.log,
+                ("a record cannot be read", kind),
                 kind,
                 "a record in the store cannot be read and counts as absent: it was changed, or \
                  written under a key that is not in the list any more"
@@ -100,18 +116,27 @@ impl Records {
         }
         value
     }
+
+    /// Returns what the store answers, and tells operators if it does not.
+    async fn answered<T>(&self, asked: Stored<'_, T>) -> Result<T, StoreError> {
+        let answer = timeout(PATIENCE, asked).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
+        answer.map_err(|error| {
+            metrics::store_error();
+            self.failed(error)
+        })
+    }
+
+    fn failed(&self, error: StoreError) -> StoreError {
+        let what = "nothing can be kept or found at the moment";
+        throttled!(error, self.log, (what, ""), %error, "{what}");
+        error
+    }
 }
+
+/// The kinds of records, by the beginnings of their keys.
+const KINDS: [&str; 4] = ["grant", "code", "claims", "user"];
 
 /// How long the store may take: what waits for it waits no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the store answers, counted for operators if it does not.
-async fn answered<T>(asked: Stored<'_, T>) -> Result<T, StoreError> {
-    let answer = timeout(PATIENCE, asked).await;
-    let answer =
-        answer.unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
-    if answer.is_err() {
-        metrics::store_error();
-    }
-    answer
-}

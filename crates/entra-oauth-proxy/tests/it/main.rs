@@ -14,6 +14,7 @@ mod floods;
 mod hostile;
 mod layer;
 mod limits;
+mod log_floods;
 mod logbook;
 mod logs;
 mod mishaps;
