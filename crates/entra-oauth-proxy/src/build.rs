@@ -315,21 +315,33 @@ impl EntraOAuthProxyBuilder {
     }
 
     fn checked_allow_list(&self, problems: &mut Problems) -> Option<AllowList> {
-        let Some(entries) = &self.allow_list else {
-            return Some(AllowList::default());
+        let list = match &self.allow_list {
+            Some(entries) => AllowList::new(entries.iter().map(String::as_str)),
+            None => Ok(AllowList::default()),
         };
-        AllowList::new(entries.iter().map(String::as_str))
-            .map_err(|entry| {
-                problems.push((
-                    "redirect_allow_list".to_owned(),
-                    format!(
-                        "\"{}\" is neither an origin, such as https://claude.ai or http://localhost, \
-                         nor the scheme of an application, such as cursor:",
-                        Shown(entry)
-                    ),
-                ));
-            })
-            .ok()
+        let list = list.map_err(|entry| {
+            problems.push((
+                "redirect_allow_list".to_owned(),
+                format!(
+                    "\"{}\" is neither an origin, such as https://claude.ai or http://localhost, nor a \
+                     URI that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor \
+                     the scheme of an application, such as cursor:",
+                    Shown(entry)
+                ),
+            ));
+        });
+        let schemes = self.private_use_schemes.iter().map(String::as_str);
+        let list = list.unwrap_or_default().knows(schemes);
+        list.map_err(|entry| {
+            problems.push((
+                "private_use_schemes".to_owned(),
+                format!(
+                    "\"{}\" is no scheme of an application's own, such as notes-desk: or com.example.app:",
+                    Shown(entry)
+                ),
+            ));
+        })
+        .ok()
     }
 
     fn check_fixed_clients(&self, allow_list: &Option<AllowList>, problems: &mut Problems) {

@@ -40,6 +40,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`store`](Self::store) | [`MemoryStore`]: likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
 /// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe |
+/// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`fixed_client`](Self::fixed_client) | none |
 /// | [`prompt`](Self::prompt) | none: Entra decides |
@@ -76,6 +77,7 @@ pub struct EntraOAuthProxyBuilder {
     /// The keys are the directory's.
     pub(crate) has_kept_keys: bool,
     pub(crate) allow_list: Option<Vec<String>>,
+    pub(crate) private_use_schemes: Vec<String>,
     pub(crate) registration: bool,
     pub(crate) fixed_clients: Vec<FixedClient>,
     pub(crate) prompt: Option<Prompt>,
@@ -133,6 +135,7 @@ impl EntraOAuthProxyBuilder {
             data_directory: None,
             has_kept_keys: false,
             allow_list: None,
+            private_use_schemes: Vec::new(),
             registration: true,
             fixed_clients: Vec::new(),
             prompt: None,
@@ -285,15 +288,52 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Answers are sent to these addresses alone: origins (`https://claude.ai`, `http://localhost` for
-    /// any port) and schemes of applications (`cursor:`). With a scheme on the list, any URI of it is
-    /// accepted.
+    /// Answers are sent to these addresses alone; several calls add up. An entry is one of:
+    ///
+    /// | entry | allows |
+    /// |---|---|
+    /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every address of it |
+    /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | that text alone, without another query or slash; the port of loopback is any where the entry has none |
+    /// | a scheme of an application: `cursor:` | every URI of it, also at another place than where the product takes answers |
+    ///
+    /// At its registration a client needs one address on the list; the others that it registers are
+    /// refused when they are used.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses entries that could not be registered, such as `javascript:` and
+    /// `http://example.com`, and hosts without a scheme.
     pub fn redirect_allow_list<S: Into<String>>(
         mut self,
         entries: impl IntoIterator<Item = S>,
     ) -> Self {
         let entries = entries.into_iter().map(Into::into);
         self.allow_list.get_or_insert_default().extend(entries);
+        self
+    }
+
+    /// Schemes of applications that clients may register beside those that are known: `notes-desk:`, or
+    /// `notes-desk`. Several calls add up. Without, a scheme must be a domain name in reverse, as
+    /// `com.example.app` (RFC 8252 §7.1), or that of a product that is known to use it with MCP:
+    /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
+    /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
+    ///
+    /// Where there is a [`redirect_allow_list`](Self::redirect_allow_list), it must have the scheme, too,
+    /// and that is enough.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().private_use_schemes(["notes-desk"]);
+    /// ```
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses schemes that browsers run or read (`javascript`, `data`, `file`,
+    /// …) and those of systems (`ms-settings`, `com.apple.notes`, …).
+    pub fn private_use_schemes<S: Into<String>>(
+        mut self,
+        schemes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.private_use_schemes
+            .extend(schemes.into_iter().map(Into::into));
         self
     }
 

@@ -148,10 +148,10 @@ async fn one_address_that_is_not_allowed_does_not_cost_a_registration() {
     let uris = json!([
         REDIRECT,
         "http://localhost:1/cb",
-        "cursor://anysphere.cursor/cb"
+        "cursor://anysphere.cursor-mcp/cb"
     ]);
     let client = stage.client_with(json!({ "redirect_uris": uris })).await;
-    let not_allowed = [("redirect_uri", "cursor://anysphere.cursor/cb")];
+    let not_allowed = [("redirect_uri", "cursor://anysphere.cursor-mcp/cb")];
     let refused = stage.get(&client.authorize(&not_allowed)).await;
     assert_eq!(
         (refused.status, refused.location()),

@@ -242,17 +242,69 @@ async fn openid_alone_is_no_required_scope() {
 }
 
 #[tokio::test]
-async fn an_allow_list_has_origins_and_schemes() {
+async fn an_allow_list_has_origins_uris_and_schemes() {
+    let good = [
+        "https://claude.ai",
+        "http://localhost/",
+        "https://claude.ai/api/mcp/auth_callback",
+        "cursor:",
+        "com.example.app:/cb",
+    ];
+    assert!(
+        problems(|settings| settings.redirect_allow_list(good))
+            .await
+            .is_empty()
+    );
     for entry in [
-        "https://claude.ai/path",
         "http://example.com",
+        "https://claude.ai/a/../b",
+        "https://claude.ai/cb#x",
+        "claude.ai",
+        "localhost:8080",
         "javascript:",
+        "javascript:alert(1)",
+        "ms-settings:",
         "*",
         "",
     ] {
         let (setting, text) = problem(|settings| settings.redirect_allow_list([entry])).await;
         assert_eq!(setting, "redirect_allow_list", "{text}");
-        assert!(text.contains("https://claude.ai"), "{text}");
+        assert!(text.contains("https://claude.ai/api/"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn schemes_that_are_named_are_an_applications_own() {
+    let good = ["notes-desk", "notes-desk:", "com.example.app"];
+    assert!(
+        problems(|settings| settings.private_use_schemes(good))
+            .await
+            .is_empty()
+    );
+    for entry in [
+        "javascript",
+        "data:",
+        "vbscript",
+        "blob",
+        "file",
+        "view-source",
+        "about",
+        "intent",
+        "http",
+        "https",
+        "ms-settings",
+        "microsoft-edge",
+        "com.apple.notes",
+        "Notes-desk",
+        "notes desk",
+        "notes-desk:/cb",
+        "https://claude.ai",
+        "example.com",
+        "",
+    ] {
+        let (setting, text) = problem(|settings| settings.private_use_schemes([entry])).await;
+        assert_eq!(setting, "private_use_schemes", "{text}");
+        assert!(text.contains("notes-desk"), "{text}");
     }
 }
 
@@ -267,6 +319,7 @@ async fn a_fixed_client_can_be_told_and_answered() {
     for (client, says) in [
         (FixedClient::public("known"), "no redirect_uri"),
         (good().redirect_uri("http://client.example/x"), "is http"),
+        (good().redirect_uri("notes-desk:/cb"), "has a scheme"),
         (
             FixedClient::public("").redirect_uri("https://client.example/"),
             "no id",

@@ -1,8 +1,13 @@
 //! Where an answer may be sent: which URIs can be registered, and when one is a registered one.
 
+mod allow_list;
+mod scheme;
+
 use std::net::Ipv4Addr;
 
 use url::Url;
+
+pub(crate) use self::allow_list::AllowList;
 
 /// A URI to which a browser may be sent with a code in it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,65 +28,8 @@ pub(crate) enum Kind {
     Custom,
 }
 
-/// Which redirect URIs an operator allows beyond what is safe in general.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AllowList {
-    /// `None`: all that is safe.
-    entries: Option<Vec<Entry>>,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Entry {
-    /// `https://claude.ai`, or `http://localhost` for any port there.
-    Origin(String),
-    /// `cursor:`
-    Scheme(String),
-}
-
 /// The longest, in bytes: it is kept in the client's id, and in a cookie.
 const MOST_BYTES: usize = 512;
-
-/// What browsers run, or show as if it came from elsewhere.
-const DANGEROUS: [&str; 30] = [
-    "about",
-    "blob",
-    "data",
-    "dict",
-    "facetime",
-    "feed",
-    "file",
-    "filesystem",
-    "ftp",
-    "ftps",
-    "geo",
-    "gopher",
-    "imap",
-    "intent",
-    "itms-services",
-    "jar",
-    "javascript",
-    "ldap",
-    "ldaps",
-    "mailto",
-    "rdp",
-    "search-ms",
-    "sftp",
-    "smb",
-    "sms",
-    "ssh",
-    "tel",
-    "telnet",
-    "vbscript",
-    "view-source",
-];
-
-/// Whether a scheme is none of a client's: browsers or the system run it, or act upon it.
-fn is_dangerous(scheme: &str) -> bool {
-    let is_systems = |beginning: &str| scheme.starts_with(beginning);
-    DANGEROUS.contains(&scheme)
-        || ["ms-", "chrome", "moz-", "ws"].into_iter().any(is_systems)
-        || scheme.ends_with("-extension")
-}
 
 impl RedirectUri {
     /// The error completes the sentence "the redirect URI …".
@@ -100,14 +48,19 @@ impl RedirectUri {
 
     fn owned(text: &str, allowed: &AllowList) -> Result<Self, &'static str> {
         let uri = Self::safe(text)?;
-        if uri.kind == Kind::Custom && !allowed.names_scheme(&uri) && !uri.has_owner() {
-            return Err(
-                "has a scheme that any application could claim: it needs a host, or a dot in the scheme",
-            );
+        let (scheme, rest) = text.split_once(':').unwrap_or_default();
+        let is_clients =
+            uri.kind != Kind::Custom || scheme::is_private_use(scheme, rest) || allowed.names(&uri);
+        match is_clients {
+            true => Ok(uri),
+            false => Err(
+                "has a scheme that is neither a domain name in reverse, such as com.example.app, nor \
+                 one of a product at the place where that takes answers",
+            ),
         }
-        Ok(uri)
     }
 
+    /// The URI, if nobody runs or reads it, and everybody reads the same in it.
     fn safe(text: &str) -> Result<Self, &'static str> {
         if text.len() > MOST_BYTES {
             return Err("is longer than 512 bytes");
@@ -125,8 +78,8 @@ impl RedirectUri {
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(is_scheme) {
             return Err("has no scheme in lower case");
         }
-        if is_dangerous(scheme) {
-            return Err("has a scheme that browsers run or read, not an application's");
+        if scheme::is_acted_upon(scheme) {
+            return Err("has a scheme that browsers or systems act upon, not an application's");
         }
         let parsed = Url::parse(text).map_err(|_| "is no URI")?;
         let authority = rest.strip_prefix("//").map(|rest| before_path(rest).0);
@@ -226,56 +179,6 @@ impl RedirectUri {
         };
         format!("{}{separator}{}", self.text, query.finish())
     }
-
-    /// Whether the scheme is somebody's: by a domain name in it, or by a host behind it.
-    fn has_owner(&self) -> bool {
-        let (scheme, rest) = self.text.split_once(':').unwrap_or_default();
-        let host = rest.strip_prefix("//").map(|rest| before_path(rest).0);
-        scheme.contains('.') || host.is_some_and(|host| !host.is_empty())
-    }
-}
-
-impl AllowList {
-    /// The error is the entry that is none.
-    pub(crate) fn new<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, &'e str> {
-        let entries = entries
-            .into_iter()
-            .map(|text| Entry::parse(text).ok_or(text));
-        Ok(Self {
-            entries: Some(entries.collect::<Result<_, _>>()?),
-        })
-    }
-
-    fn allows(&self, uri: &RedirectUri) -> bool {
-        let Some(entries) = &self.entries else {
-            return true;
-        };
-        entries.iter().any(|entry| match entry {
-            Entry::Scheme(scheme) => uri.kind == Kind::Custom && *scheme == uri.host,
-            Entry::Origin(origin) => {
-                let source = uri.source();
-                *origin == source || uri.kind == Kind::Loopback && *origin == without_port(&source)
-            }
-        })
-    }
-
-    fn names_scheme(&self, uri: &RedirectUri) -> bool {
-        let mut entries = self.entries.iter().flatten();
-        entries.any(|entry| *entry == Entry::Scheme(uri.host.clone()))
-    }
-}
-
-impl Entry {
-    fn parse(text: &str) -> Option<Self> {
-        let text = text.trim().trim_end_matches('/');
-        let scheme = text.strip_suffix(':').unwrap_or(text);
-        if !scheme.contains(['/', ':']) {
-            let probe = RedirectUri::safe(&format!("{scheme}://host")).ok()?;
-            return (probe.kind == Kind::Custom).then_some(Self::Scheme(probe.host));
-        }
-        let uri = RedirectUri::safe(text).ok()?;
-        (uri.kind != Kind::Custom && uri.source() == text).then(|| Self::Origin(text.to_owned()))
-    }
 }
 
 /// The authority, and what follows.
@@ -348,6 +251,16 @@ mod tests {
                 "vscode://vscode.github-authentication/did-authenticate",
                 Kind::Custom,
             ),
+            (
+                "vscode-insiders://saoudrizwan.claude-dev/mcp-auth/callback/x",
+                Kind::Custom,
+            ),
+            ("windsurf://saoudrizwan.claude-dev/mcp-auth/x", Kind::Custom),
+            ("cursor://anysphere.cursor-mcp/oauth/callback", Kind::Custom),
+            ("warp://mcp/oauth2callback", Kind::Custom),
+            ("raycast://oauth?package_name=Extension", Kind::Custom),
+            ("com.raycast:/oauth?package_name=Extension", Kind::Custom),
+            ("io.github.somebody.notes://callback", Kind::Custom),
         ] {
             assert_eq!(parse(text).map(|uri| uri.kind), Ok(kind), "{text}");
         }
@@ -416,6 +329,60 @@ mod tests {
         assert!(parse(&format!("https://example.com/{}", "a".repeat(500))).is_err());
     }
 
+    /// Of systems and applications on Windows, macOS, iOS, Android and Linux, by what each documents:
+    /// one that opens such a link does something with it.
+    const OTHERS_SCHEMES: &str = "\
+        shortcuts workflow x-man-page x-apple.systempreferences x-apple-helpbasic x-apple-reminder \
+        x-web-search x-dictionary help apple-feedback prefs app-prefs app-settings calshow maps music musics \
+        itms itms-apps itms-appss itms-beta itms-books itms-bookss itms-podcast itunes videos photos-redirect \
+        facetime-audio facetime-group mobilenotes notes message imessage sms-private rdar ichat terminal \
+        vnc ssh sftp smb afp nfs cifs rdp telnet ftp ldap ldaps dav webcal feed podcast \
+        microsoft-edge microsoft-edge-holographic msedge bingmaps bingweather ms-settings ms-msdt ms-cxh \
+        ms-officecmd ms-word ms-excel ms-powerpoint ms-access ms-visio ms-project ms-publisher ms-infopath \
+        ms-search ms-appinstaller ms-windows-store ms-screenclip ms-screensketch ms-gamingoverlay ms-photos \
+        ms-call ms-people ms-device-enrollment ms-availablenetworks ms-quick-assist ms-cortana ms-clock \
+        ms-contact-support ms-drive-to ms-walk-to ms-get-started ms-actioncenter ms-appx ms-appx-web ms-appdata \
+        ms-its microsoft.windows.camera microsoft.windows.camera.picker microsoft.windows.photos.crop \
+        com.microsoft.windows.camera com.microsoft.builder3d com.microsoft.print3d windowsdefender xbox \
+        search search-ms onenote onenote-cmd skype skype-meetnow callto lync sip sips msteams ms-teams \
+        outlook outlookmail owa mailto tel sms mms geo market intent android-app content package \
+        com.android.settings com.google.android.gms com.apple.tv com.apple.systempreferences net.tcp net.pipe \
+        googlechrome googlechromes google-search googlegmail googledrive comgooglemaps chrome chrome-native \
+        chrome-extension moz-extension moz-icon resource edge opera brave firefox firefox-focus safari \
+        steam com+epic epicgames origin origin2 uplay battlenet roblox roblox-player minecraft league \
+        zoommtg zoomus zoomphonecall webex gotomeeting discord slack tg telegram whatsapp signal sgnl viber \
+        wechat weixin line fb fb-messenger instagram twitter tiktok snapchat spotify deezer tidal vlc \
+        bitcoin bitcoincash ethereum litecoin dogecoin monero lightning lnurl magnet ed2k thunder \
+        git git-client github-mac github-windows sourcetree fork gitkraken jetbrains idea pycharm webstorm \
+        zed subl txmt atom emacs org-protocol obsidian notion bear things omnifocus todoist trello evernote \
+        onepassword bitwarden keepassxc anydesk teamviewer8 teamviewerapi logmein citrixreceiver vmware-view \
+        vmrc docker-desktop postman insomnia alfred iterm2 warpterm figma sketch adobe+ps creativecloud \
+        claude codex goose lmstudio ollama chatgpt windsurf-next javascript vbscript data blob about \
+        filesystem view-source jar mhtml res mk hcp wyciwyg livescript mocha gopher dict imap pop nntp news \
+        snews rtsp rtmp mms-stream z39.50r soap.beep urn cid mid tv ipp ipps print irc irc6 ircs xmpp jabber \
+        openid web+mastodon web+example ipfs ipns dweb dat hyper gemini localhost local.app example.app \
+        acrobat afp acct aaa iris.beep coap coaps mqtt redis mongodb postgres mysql jdbc s3 gs oid pkcs11";
+
+    #[test]
+    fn schemes_of_systems_and_of_other_applications_are_refused() {
+        let schemes: Vec<&str> = OTHERS_SCHEMES.split_whitespace().collect();
+        assert!(schemes.len() > 280, "{}", schemes.len());
+        for scheme in schemes {
+            for rest in [
+                "//host.example/path",
+                "//host/path?x=1",
+                "//anysphere.cursor-mcp/oauth/callback",
+                "//mcp/oauth2callback",
+                "//oauth",
+                "/path",
+                "path",
+            ] {
+                let uri = format!("{scheme}:{rest}");
+                assert!(parse(&uri).is_err(), "{uri}");
+            }
+        }
+    }
+
     #[test]
     fn a_registered_one_is_matched_character_by_character_but_for_the_port_on_this_machine() {
         let is = |requested: &str, registered: &str| parse(requested).unwrap().is(registered);
@@ -445,45 +412,6 @@ mod tests {
         ] {
             assert!(!is(requested, registered), "{requested} {registered}");
         }
-    }
-
-    #[test]
-    fn an_allow_list_has_the_last_word() {
-        let list =
-            AllowList::new(["https://claude.ai", "http://localhost", "cursor:", "myapp"]).unwrap();
-        let allowed = |text: &str| RedirectUri::parse(text, &list).is_ok();
-        for text in [
-            "https://claude.ai/api/mcp/auth_callback",
-            "http://localhost:1/x",
-            "cursor://anysphere/x",
-            "myapp:/callback",
-        ] {
-            assert!(allowed(text), "{text}");
-        }
-        for text in [
-            "https://claude.ai.evil.example/",
-            "https://claude.ai:8443/",
-            "https://evil.example/",
-            "http://127.0.0.1/x",
-            "com.example:/x",
-        ] {
-            assert!(!allowed(text), "{text}");
-        }
-        for entry in [
-            "https://claude.ai/path",
-            "http://example.com",
-            "javascript:",
-            "https://*.x",
-            "",
-            "a b",
-        ] {
-            assert_eq!(AllowList::new([entry]).unwrap_err(), entry);
-        }
-        assert!(
-            !AllowList::new([])
-                .unwrap()
-                .allows(&parse("https://claude.ai/").unwrap())
-        );
     }
 
     #[test]
@@ -525,5 +453,6 @@ mod tests {
         );
         assert_eq!(source("http://[::1]:1?x"), "http:");
         assert_eq!(source("cursor://a.b/cb"), "cursor:");
+        assert_eq!(source("com.example.app:/cb"), "com.example.app:");
     }
 }
