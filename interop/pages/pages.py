@@ -279,7 +279,8 @@ def authorize(url, name, redirect_uri, scope):
     """The URL of a request by a client that has just registered itself."""
     metadata = json.dumps({"client_name": name, "redirect_uris": [redirect_uri]}).encode()
     try:
-        registered = json.load(LOOPBACK.open(f"{url}/register", metadata))
+        request = urllib.request.Request(f"{url}/register", metadata, {"content-type": "application/json"})
+        registered = json.load(LOOPBACK.open(request))
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{name}: {error.read()}") from error
     challenge = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()

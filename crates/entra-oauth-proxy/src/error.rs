@@ -35,6 +35,9 @@ pub(crate) enum Code {
     /// Said in the same word, as OAuth has none of its own.
     TooManyRequests,
     UnsupportedGrantType,
+    /// Said as [`InvalidClientMetadata`](Self::InvalidClientMetadata), as RFC 7591 has no word of its
+    /// own.
+    UnsupportedMediaType,
     UnsupportedResponseType,
     UnsupportedTokenType,
 }
@@ -44,7 +47,7 @@ impl Code {
         match self {
             Self::AccessDenied => "access_denied",
             Self::InvalidClient => "invalid_client",
-            Self::InvalidClientMetadata => "invalid_client_metadata",
+            Self::InvalidClientMetadata | Self::UnsupportedMediaType => "invalid_client_metadata",
             Self::InvalidGrant => "invalid_grant",
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidRequest => "invalid_request",
@@ -67,6 +70,7 @@ impl Code {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::ServerError | Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::BAD_REQUEST,
         }
     }

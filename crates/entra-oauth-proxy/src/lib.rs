@@ -153,6 +153,7 @@ mod keys;
 mod layer;
 mod limits;
 mod log;
+mod media_type;
 mod metadata;
 mod metrics;
 mod observe;

@@ -27,6 +27,7 @@ use crate::cookie::Cookies;
 use crate::endpoint::Endpoint;
 use crate::error::{Code, OAuthError};
 use crate::log::throttled;
+use crate::media_type::MediaType;
 use crate::observe;
 use crate::page::log_error_page;
 use crate::proxy::EntraOAuthProxy;
@@ -231,7 +232,7 @@ impl EntraOAuthProxy {
                 },
                 Err(error) => oauth_error(&error),
             },
-            (Endpoint::Register, &Method::POST) => self.register(body).await,
+            (Endpoint::Register, &Method::POST) => self.register(&head.headers, body).await,
             (Endpoint::Metadata, &Method::GET | &Method::HEAD) => {
                 public_document(&head.method, &inner.documents.metadata)
             }
@@ -252,14 +253,24 @@ impl EntraOAuthProxy {
         }
     }
 
-    async fn register<B>(&self, body: Unread<'_, B>) -> Answer
+    async fn register<B>(&self, headers: &HeaderMap, body: Unread<'_, B>) -> Answer
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        const REFUSED: &str = "a registration was refused";
+
         let inner = &self.inner;
         if !inner.engine.clients.registration {
             return of_status(StatusCode::NOT_FOUND);
+        }
+        // RFC 7591 §3.1. A text of another site's could pass for JSON, and browsers send it unasked.
+        if !MediaType::of(headers).may_be_json() {
+            let error = OAuthError::new(
+                Code::UnsupportedMediaType,
+                "the body must be application/json",
+            );
+            return self.refused(REFUSED, &error);
         }
         let registered = match read(body, registration::MOST_BYTES).await {
             Some(body) => inner.engine.register(&body, inner.now()),
@@ -274,7 +285,7 @@ impl EntraOAuthProxy {
                 throttled!(info, inner.engine.log, (what, ""), "{what}");
                 json(StatusCode::CREATED, &registered)
             }
-            Err(error) => self.refused("a registration was refused", &error),
+            Err(error) => self.refused(REFUSED, &error),
         }
     }
 
@@ -327,16 +338,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let invalid = |text: &'static str| OAuthError::new(Code::InvalidRequest, text);
-    let media_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = media_type
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    if !media_type
-        .trim()
-        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-    {
+    if !MediaType::of(headers).is("application/x-www-form-urlencoded") {
         return Err(invalid(
             "the body must be application/x-www-form-urlencoded",
         ));

@@ -22,6 +22,7 @@ mod observability;
 mod pages;
 mod products;
 mod properties;
+mod redirects;
 mod refresh;
 mod refusals_of_entra;
 mod registration;
