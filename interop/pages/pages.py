@@ -19,6 +19,8 @@ from browser import ENTER, SPACE, Browser
 
 AXE_JS, SCREENSHOTS, PROFILE = sys.argv[1:]
 USUAL, LONG, TENANT = (os.environ[name] for name in ["USUAL_URL", "LONG_URL", "TENANT_URL"])
+# A page there is one too many for a minute.
+BUSY = f"{os.environ['BUSY_URL']}/authorize"
 AUTHORITY = f"{TENANT}/{os.environ['TENANT_ID']}/oauth2/v2.0"
 
 WIDTHS = [320, 1280]
@@ -34,7 +36,7 @@ def main():
     browser = Browser(PROFILE)
     with contextlib.closing(Client()) as client, contextlib.ExitStack() as ends:
         ends.callback(browser.quit)
-        origins = {USUAL, LONG, TENANT, client.origin}
+        origins = {USUAL, LONG, TENANT, client.origin, os.environ["BUSY_URL"]}
         for name, url in pages(client):
             browser.open(url)
             looks_good(browser, name, axe)
@@ -43,6 +45,7 @@ def main():
         buttons_wait(browser, client)
         signs_in(browser, client)
         cancels(browser, client)
+        carries_an_error(browser, client)
         signs_out(browser, client)
         stays_here(browser, origins)
 
@@ -52,6 +55,7 @@ def pages(client):
     entra = {"client_id": os.environ["APP_ID"], "response_type": "code", "scope": "openid", "state": "x",
              "redirect_uri": f"{USUAL}/callback"}
     scopes = "Notes.Write Notes.Share"
+    use_up()
     # The longest name that is shown whole, and the longest URI that can be registered.
     long = authorize(LONG, "W" * 60, "https://client.example/" + "a" * 489, every_long_scope())
     return [
@@ -59,6 +63,10 @@ def pages(client):
         ("consent-loopback", authorize(USUAL, "Inspector", client.redirect_uri, scopes)),
         ("consent-application", authorize(USUAL, "Cursor", "cursor://anysphere.cursor-mcp/oauth/callback", scopes)),
         ("consent-long", long),
+        ("error-refused", refused(USUAL, "https://claude.example/api/mcp/auth_callback")),
+        ("error-refused-application", refused(USUAL, "cursor://anysphere.cursor-mcp/oauth/callback")),
+        ("error-refused-long", refused(LONG, f"https://{'.'.join(['a' * 63] * 3)}.example/callback")),
+        ("error-too-many", BUSY),
         ("error-unknown-client", f"{USUAL}/authorize?client_id=x"),
         ("error-of-return", f"{USUAL}/callback?state=x&code=y"),
         ("error-nothing-here", f"{USUAL}/consent"),
@@ -69,6 +77,19 @@ def pages(client):
         ("tenant-form", f"{AUTHORITY}/authorize?{encoded(entra | {'response_mode': 'form_post', 'prompt': 'none'})}"),
         ("tenant-signed-out", f"{AUTHORITY}/logout"),
     ]
+
+
+def refused(url, redirect_uri):
+    """The URL of a request that is refused before anybody is asked."""
+    return authorize(url, "Somebody", redirect_uri, "No.Such.Scope")
+
+
+def use_up():
+    """Leaves nothing of what one address may ask for."""
+    try:
+        LOOPBACK.open(BUSY)
+    except urllib.error.HTTPError as error:
+        assert error.code == 400, error.code
 
 
 def every_long_scope():
@@ -147,7 +168,7 @@ def is_whole(browser, look):
 def has_large_targets(browser, look):
     small = browser.run(
         """
-        return [...document.querySelectorAll("button")].map(button => button.getBoundingClientRect())
+        return [...document.querySelectorAll("button, .button")].map(button => button.getBoundingClientRect())
           .filter(box => box.width < 44 || box.height < 44).length;
         """
     )
@@ -158,7 +179,7 @@ def has_visible_edges(browser, name):
     """Where the system chooses all colours, a button is known by its edge."""
     edges = browser.run(
         """
-        return [...document.querySelectorAll("button")].map(button => getComputedStyle(button))
+        return [...document.querySelectorAll("button, .button")].map(button => getComputedStyle(button))
           .map(style => [style.borderTopWidth, style.borderTopColor, style.backgroundColor]);
         """
     )
@@ -234,6 +255,47 @@ def cancels(browser, client):
     done("a no by keyboard, here and at Entra")
 
 
+def carries_an_error(browser, client):
+    """By the button alone, which waits as the others do: nobody is sent before."""
+    browser.open(refused(USUAL, "https://client.example/callback"))
+    assert browser.driver.current_url.startswith(f"{USUAL}/authorize"), browser.driver.current_url
+    assert browser.run("return document.activeElement === document.body")
+    browser.press(ENTER)
+    events = browser.run(
+        """
+        const button = document.querySelector(".button");
+        button.style.animation = "none";
+        button.getBoundingClientRect();
+        button.style.animation = "";
+        return getComputedStyle(button).pointerEvents;
+        """
+    )
+    assert events == "none", events
+    # Here in place of the client's host, which nobody has.
+    at = browser.run(
+        """
+        const link = new URL(document.querySelector(".button").href);
+        const there = new URL(arguments[0]);
+        there.search = link.search;
+        document.querySelector(".button").href = there;
+        return link.href;
+        """,
+        client.redirect_uri,
+    )
+    assert at.startswith("https://client.example/callback?error=invalid_scope&"), at
+    assert browser.tab_to("Go back to client.example") == []
+    browser.press(ENTER)
+    url = browser.arrives(client.redirect_uri)
+    assert (parameter(url, "error"), parameter(url, "state")) == ("invalid_scope", "x"), url
+    assert parameter(url, "iss") == USUAL, url
+    assert client.referrers == {None}, client.referrers
+    # On this machine it needs no click.
+    browser.open(refused(USUAL, client.redirect_uri))
+    assert parameter(browser.arrives(client.redirect_uri), "error") == "invalid_scope"
+    no_complaints(browser)
+    done("an error that a click carries to the client, and no sooner")
+
+
 def signs_out(browser, client):
     browser.open(authorize(USUAL, "Inspector", client.redirect_uri, ""))
     assert browser.driver.get_cookies()
@@ -255,8 +317,13 @@ class Client:
     """What a program on this machine listens with for its answer."""
 
     def __init__(self):
+        referrers = self.referrers = set()
+
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
+                # Not those of its own page, such as for an icon.
+                if self.path.startswith("/callback"):
+                    referrers.add(self.headers["referer"])
                 self.send_response(200)
                 self.send_header("content-type", "text/html")
                 self.end_headers()

@@ -12,7 +12,7 @@ use crate::error::{Code, OAuthError};
 use crate::keys::random_guid;
 use crate::log::throttled;
 use crate::observe;
-use crate::page::{Obstacle, error_page};
+use crate::page::{Obstacle, error_page, error_page_with, escaped};
 use crate::params::Params;
 use crate::redirect_uri::RedirectUri;
 
@@ -26,8 +26,8 @@ const MOST_CLAIMS: usize = 512;
 enum Fault {
     /// The client, or where to answer it, cannot be trusted: a person is told, nobody else.
     Page(Obstacle),
-    /// The client is told.
-    Told(Box<(Return, OAuthError)>),
+    /// The client is told, by its own address.
+    Told(Box<(Client, Return, OAuthError)>),
 }
 
 const UNREADABLE: Obstacle = Obstacle {
@@ -52,6 +52,23 @@ const UNKNOWN_ADDRESS: Obstacle = Obstacle {
         again.",
 };
 
+const REFUSED: Obstacle = Obstacle {
+    status: StatusCode::BAD_REQUEST,
+    title: "The application's request was refused",
+    what_to_do: "Nobody was signed in, and the application got nothing. If you were just connecting it, the \
+        button takes you back to it, and tells it what is wrong. If a link brought you here, close this \
+        page.",
+};
+
+/// Returns what is wrong with a request, in words for people.
+fn in_words(code: Code) -> &'static str {
+    match code {
+        Code::InvalidTarget => "The application asks for access to another service than this one.",
+        Code::InvalidScope => "The application asks for something that there is not here.",
+        _ => "The application does not ask in the way that this server needs.",
+    }
+}
+
 impl Engine {
     pub(crate) fn authorize(&self, query: &str, cookies: &Cookies, now: u64) -> Answer {
         match self.asked(query, now) {
@@ -61,7 +78,7 @@ impl Engine {
             }
             Err(Fault::Page(obstacle)) => error_page(&obstacle),
             Err(Fault::Told(told)) => {
-                let (to, error) = *told;
+                let (client, to, error) = *told;
                 let what = "an authorization request was refused";
                 throttled!(
                     info,
@@ -70,7 +87,10 @@ impl Engine {
                     error = error.code.as_str(),
                     "{what}"
                 );
-                self.told(&to, &error)
+                match self.vouches_for(&client, &to) {
+                    true => self.told(&to, &error),
+                    false => self.told_by_hand(&to, &error),
+                }
             }
         }
     }
@@ -86,7 +106,7 @@ impl Engine {
         let redirect_uri = uri
             .and_then(|uri| self.redirect_uri(uri, &client))
             .ok_or(Fault::Page(UNKNOWN_ADDRESS))?;
-        // From here on the client is told, by its own address.
+        // From here on the client is told.
         let state = params.one("state");
         let to = Return {
             redirect_uri,
@@ -97,8 +117,36 @@ impl Engine {
             .and_then(|()| self.asked_of(&client, &to, &params, now));
         match asked {
             Ok(asked) => Ok((client, to, asked)),
-            Err(error) => Err(Fault::Told(Box::new((to, error)))),
+            Err(error) => Err(Fault::Told(Box::new((client, to, error)))),
         }
+    }
+
+    /// Returns whether a browser may be sent there although no person has agreed to anything (RFC 9700
+    /// §4.11.2): anybody registers any address, and has others open a request for it.
+    fn vouches_for(&self, client: &Client, to: &Return) -> bool {
+        client.is_fixed || self.allow_list.vouches_for(&to.redirect_uri)
+    }
+
+    /// Tells a person, who may carry the error to the client: so it is not lost, and nobody is sent
+    /// anywhere unasked.
+    fn told_by_hand(&self, to: &Return, error: &OAuthError) -> Answer {
+        let more = format!(
+            "<dl>\n<div>\n<dt>What is wrong</dt>\n<dd>{fault}</dd>\n\
+             <dd class=\"note\">In technical words: <code>{code}</code>, {description}</dd>\n</div>\n\
+             <div>\n<dt>The application is at</dt>\n<dd class=\"host\">{host}</dd>\n\
+             <dd class=\"note\">Anybody can send people here in the name of an application, and nobody \
+             has checked whose this address is.</dd>\n</div>\n</dl>\n\
+             <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
+             <bdi>{host}</bdi></a></p>\n",
+            fault = in_words(error.code),
+            code = error.code.as_str(),
+            description = escaped(&error.description),
+            host = escaped(to.redirect_uri.shown_host()),
+            href = escaped(&self.error_url(to, error)),
+        );
+        let mut answer = error_page_with(&REFUSED, &more);
+        observe::mark(&mut answer, error);
+        answer
     }
 
     /// The URI, if it is one that the client registered and that is allowed today.

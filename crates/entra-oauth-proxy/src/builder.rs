@@ -39,7 +39,7 @@ use crate::store::{MemoryStore, Store};
 /// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
 /// | [`store`](Self::store) | [`MemoryStore`]: likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
-/// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe |
+/// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
 /// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
 /// | [`fixed_client`](Self::fixed_client) | none |
@@ -295,6 +295,12 @@ impl EntraOAuthProxyBuilder {
     /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every address of it |
     /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | that text alone, without another query or slash; the port of loopback is any where the entry has none |
     /// | a scheme of an application: `cursor:` | every URI of it, also at another place than where the product takes answers |
+    ///
+    /// A URI with a path also *vouches*: where a client's request is refused before a person agreed to
+    /// anything, the browser is sent there with the error, as it is to loopback and to [fixed
+    /// clients](Self::fixed_client). An origin or a scheme does not, as there may be anything in it
+    /// (`https://claude.ai/redirect?to=…`): there, as everywhere else, a person reads what is wrong,
+    /// and carries the error to the client by a button (RFC 9700 §4.11.2).
     ///
     /// At its registration a client needs one address on the list; the others that it registers are
     /// refused when they are used.

@@ -164,16 +164,22 @@ pub(crate) struct Return {
 }
 
 impl Engine {
-    /// Tells a client of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
+    /// Tells a client of an error by sending the browser there: after a person agreed or said no in
+    /// this browser, or where somebody vouches for the address.
     pub(crate) fn told(&self, to: &Return, error: &OAuthError) -> Answer {
+        let mut answer = see_other(&self.error_url(to, error));
+        observe::mark(&mut answer, error);
+        answer
+    }
+
+    /// The address by which a client is told of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
+    pub(crate) fn error_url(&self, to: &Return, error: &OAuthError) -> String {
         let description = &*error.description;
         let parameters = [
             ("error", error.code.as_str()),
             ("error_description", description),
         ];
-        let mut answer = see_other(&self.returned(to, &parameters));
-        observe::mark(&mut answer, error);
-        answer
+        self.returned(to, &parameters)
     }
 
     pub(crate) fn with_code(&self, to: &Return, code: &str) -> Answer {

@@ -97,6 +97,7 @@
 //! | situation | answer |
 //! |---|---|
 //! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
+//! | any other error in a request, before a person agreed | sent to loopback, a fixed client, or a URI that the operator [lists](EntraOAuthProxyBuilder::redirect_allow_list) with its path; else a page, 400, with a button that carries it there |
 //! | another resource than this one | `invalid_target` |
 //! | the person says no, here or at Entra | `access_denied` |
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |

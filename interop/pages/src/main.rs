@@ -1,13 +1,14 @@
-//! Two proxies before one tenant, for browsers: one as people will meet it, and one with the longest
-//! texts that a page may have to show. Prints where they are, as `NAME=value`, and serves until its
+//! Three proxies before one tenant, for browsers: one as people will meet it, one with the longest
+//! texts that a page may have to show, and one that lets nobody in twice a minute. Prints where they are, as `NAME=value`, and serves until its
 //! standard input ends.
 
 use std::error::Error;
 use std::io::Read as _;
+use std::net::SocketAddr;
 
 use axum::Router;
 use entra_dev_tenant::{AppRegistration, DevTenant};
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, Secret};
 use tokio::net::TcpListener;
 
 const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -19,11 +20,12 @@ const LONG_SCOPE: &str = "Calendars.ReadWrite.All.Of.Everybody.In.The.Organizati
 async fn main() -> Result<(), Box<dyn Error>> {
     let usual = TcpListener::bind("127.0.0.1:0").await?;
     let long = TcpListener::bind("127.0.0.1:0").await?;
+    let busy = TcpListener::bind("127.0.0.1:0").await?;
     let url = |listener: &TcpListener| {
         let address = listener.local_addr();
         address.map(|address| format!("http://{address}"))
     };
-    let (usual_url, long_url) = (url(&usual)?, url(&long)?);
+    let (usual_url, long_url, busy_url) = (url(&usual)?, url(&long)?, url(&busy)?);
 
     let application = [&usual_url, &long_url].into_iter().fold(
         AppRegistration::new(APP).name("Notes").secret(SECRET),
@@ -53,15 +55,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("USUAL_URL={usual_url}");
     println!("LONG_URL={long_url}");
+    println!("BUSY_URL={busy_url}");
     println!("TENANT_URL={}", tenant.url());
     println!("TENANT_ID={}", tenant.id());
     println!("APP_ID={APP}");
     let usual_app = app(usual_settings)?;
     let long_app = app(with_long_texts(settings(&long_url)))?;
+    let limits = Limits::none().sign_ins_per_address(1, 1);
+    let busy_app = app(settings(&busy_url).limits(limits))?;
+    let busy_app = busy_app.into_make_service_with_connect_info::<SocketAddr>();
     println!("LONG_SCOPES={}", long_scopes().join(","));
     tokio::select! {
         served = async { axum::serve(usual, usual_app).await } => served?,
         served = async { axum::serve(long, long_app).await } => served?,
+        served = async { axum::serve(busy, busy_app).await } => served?,
         ended = tokio::task::spawn_blocking(wait_for_the_end_of_input) => ended??,
     }
     Ok(())

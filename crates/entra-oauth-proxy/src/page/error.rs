@@ -25,6 +25,11 @@ struct Shown {
 
 /// A page that says what went wrong and what to do, with a reference that is in the log.
 pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
+    error_page_with(obstacle, "")
+}
+
+/// The same with HTML after what to do.
+pub(crate) fn error_page_with(obstacle: &Obstacle, more: &str) -> Answer {
     let Obstacle {
         status,
         title,
@@ -32,7 +37,7 @@ pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
     } = *obstacle;
     let reference = random_text::<6>();
     let body = format!(
-        "<h1>{}</h1>\n<p>{}</p>\n<p class=\"note\">If you ask for help, give this reference: \
+        "<h1>{}</h1>\n<p>{}</p>\n{more}<p class=\"note\">If you ask for help, give this reference: \
          <code>{reference}</code></p>\n",
         escaped(title),
         escaped(what_to_do)

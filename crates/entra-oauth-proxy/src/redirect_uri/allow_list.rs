@@ -1,4 +1,4 @@
-//! The redirect URIs that an operator allows and names.
+//! The redirect URIs that an operator allows, names and vouches for.
 
 use super::{Kind, RedirectUri, scheme, without_port};
 
@@ -60,6 +60,15 @@ impl AllowList {
         let mut entries = self.entries.iter().flatten();
         self.schemes.contains(&uri.host)
             || entries.any(|entry| !matches!(entry, Entry::Origin(_)) && entry.allows(uri))
+    }
+
+    /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700
+    /// §4.11.2): to this machine, or where the operator named the very URI. An origin or a scheme
+    /// does not vouch for everything in it: `https://claude.ai/redirect?to=…`.
+    pub(crate) fn vouches_for(&self, uri: &RedirectUri) -> bool {
+        let mut entries = self.entries.iter().flatten();
+        uri.kind == Kind::Loopback
+            || entries.any(|entry| matches!(entry, Entry::Exact(_)) && entry.allows(uri))
     }
 }
 
@@ -152,6 +161,41 @@ mod tests {
     }
 
     #[test]
+    fn it_vouches_for_this_machine_and_for_the_very_uri() {
+        let list = AllowList::new([
+            "https://claude.ai",
+            "https://claude.com/",
+            "https://vscode.dev/redirect",
+            "cursor:",
+            "com.example.notes:/cb",
+            "http://localhost",
+        ])
+        .unwrap();
+        for (text, vouches) in [
+            ("https://vscode.dev/redirect", true),
+            ("com.example.notes:/cb", true),
+            ("http://localhost:51234/callback", true),
+            ("https://claude.ai/redirect?to=https://evil.example", false),
+            ("https://claude.ai", false),
+            ("https://claude.com/", false),
+            ("cursor://anysphere.cursor-mcp/oauth/callback", false),
+        ] {
+            let uri = parse(&list)(text).unwrap();
+            assert_eq!(list.vouches_for(&uri), vouches, "{text}");
+        }
+        let any = AllowList::default();
+        for (text, vouches) in [
+            ("http://127.0.0.1:1/cb", true),
+            ("http://[::1]/cb", true),
+            ("https://vscode.dev/redirect", false),
+            ("com.example.notes:/cb", false),
+        ] {
+            let uri = parse(&any)(text).unwrap();
+            assert_eq!(any.vouches_for(&uri), vouches, "{text}");
+        }
+    }
+
+    #[test]
     fn entries_are_origins_schemes_and_uris_that_could_be_registered() {
         for entry in [
             "http://example.com",
@@ -203,6 +247,8 @@ mod tests {
             .unwrap();
         for text in ["notes-desk:/cb", "notes-desk://x/y", "other:/"] {
             assert!(parse(&known)(text).is_ok(), "{text}");
+            let uri = parse(&known)(text).unwrap();
+            assert!(!known.vouches_for(&uri), "{text}");
         }
         assert!(parse(&known)("notes-desks:/cb").is_err());
         // Known is not yet allowed.

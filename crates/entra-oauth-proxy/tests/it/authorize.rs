@@ -7,6 +7,7 @@ use url::Url;
 use crate::support::{
     APP, Browser, Client, PUBLIC, REDIRECT, Reply, Stage, challenge, parameter, request,
 };
+use crate::told::carried;
 
 /// A person is told, and nobody is sent anywhere.
 #[track_caller]
@@ -21,16 +22,10 @@ fn is_page(reply: &Reply, case: &str) {
     assert!(reply.cookies().is_empty(), "{case}");
 }
 
-/// The client is told, with its state and who says it.
+/// A person is told, and may carry the error to the client, with its state and who says it.
 #[track_caller]
 fn is_told(reply: &Reply, error: &str, state: Option<&str>, case: &str) {
-    assert_eq!(
-        reply.status,
-        StatusCode::SEE_OTHER,
-        "{case}: {}",
-        reply.text()
-    );
-    let url: Url = reply.location().parse().unwrap();
+    let url = carried(reply);
     assert!(
         url.as_str().starts_with(&format!("{REDIRECT}?")),
         "{case}: {url}"
@@ -108,7 +103,7 @@ async fn a_redirect_uri_on_this_machine_is_the_registered_one_whatever_its_port(
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_other_error_is_told_to_the_client_with_state_and_issuer() {
+async fn every_other_error_can_be_carried_to_the_client_with_state_and_issuer() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let (long, foreign) = ("a".repeat(600), "https://evil.example/mcp");

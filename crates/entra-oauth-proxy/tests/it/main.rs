@@ -36,4 +36,5 @@ mod support;
 mod threats;
 mod token;
 mod tokens_of_entra;
+mod told;
 mod watched_store;

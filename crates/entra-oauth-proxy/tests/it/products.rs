@@ -14,7 +14,7 @@ fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
     let (_, list) = PAGE.split_once("redirect_allow_list([").unwrap();
     let (list, _) = list.split_once("]);").unwrap();
     let entries: Vec<_> = list.split('"').skip(1).step_by(2).collect();
-    assert_eq!(entries.len(), 9, "{entries:?}");
+    assert_eq!(entries.len(), 10, "{entries:?}");
     settings.redirect_allow_list(entries)
 }
 

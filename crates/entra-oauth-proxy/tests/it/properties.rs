@@ -14,6 +14,7 @@ use url::Url;
 use crate::support::{
     Browser, Client, RESOURCE, Stage, VERIFIER, challenge, encoded, parameter, request,
 };
+use crate::told::links;
 
 const CASES: u32 = 1_500;
 
@@ -295,8 +296,18 @@ fn check(
     prop_assert!(!matches!(reply.status.as_u16(), 301 | 302 | 307 | 308));
     let location = reply.location();
     prop_assert_eq!(reply.status == StatusCode::SEE_OTHER, !location.is_empty());
+    let to_registered = |location: &str| {
+        may_answer(sent, &parameters, all)
+            .iter()
+            .any(|under| under.registered.contains(&&*place(location)))
+    };
     if location.is_empty() {
         let is_consent = reply.status == StatusCode::OK && sent.path == "/authorize";
+        // The one that an error is carried by.
+        for link in links(&reply).iter().filter(|link| link.contains("://")) {
+            prop_assert!(to_registered(link), "{}", link);
+            prop_assert!(link.contains("error="), "{}", link);
+        }
         return Ok(if is_consent {
             Led::ToAPage
         } else {
@@ -309,10 +320,13 @@ fn check(
         stage.tenant.id()
     );
     let to_entra = sent.path == "/consent" && location.starts_with(&entra);
-    let to_client = may_answer(sent, &parameters, all)
-        .iter()
-        .any(|under| under.registered.contains(&&*place(&location)));
+    let to_client = to_registered(&location);
     prop_assert!(to_entra || to_client, "{location}");
+    // Before anybody agreed, where somebody vouches for it.
+    let is_vouched_for = ["http://localhost", "https://second.example"]
+        .into_iter()
+        .any(|beginning| location.starts_with(beginning));
+    prop_assert!(sent.path != "/authorize" || is_vouched_for, "{location}");
     Ok(if to_entra {
         Led::ToEntra
     } else {

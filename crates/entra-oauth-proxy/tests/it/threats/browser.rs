@@ -5,6 +5,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::support::{Browser, PUBLIC, REDIRECT, Stage, encoded, parameter, request};
+use crate::told::carried;
 use crate::watched_store::WatchedStore;
 
 /// GHSA-c2jp-c369-7pvx: no consent for each client. Entra knows one client alone, this server, and
@@ -95,7 +96,7 @@ async fn authorization_server_in_the_middle() {
     let mut browser = Browser::new(&stage);
     let evil = ("resource", "https://evil.example/mcp");
     let reply = browser.get(&client.authorize(&[evil])).await;
-    let url: Url = reply.location().parse().unwrap();
+    let url = carried(&reply);
     assert_eq!(parameter(&url, "error").as_deref(), Some("invalid_target"));
     assert_eq!(parameter(&url, "iss").as_deref(), Some(PUBLIC));
 
@@ -160,7 +161,7 @@ async fn mix_up_of_authorization_servers() {
         .parse()
         .unwrap();
     let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
-    let refused: Url = refused.location().parse().unwrap();
+    let refused = carried(&refused);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     let declined = browser.come_back(&stage.tenant.declines(&at_entra)).await;
     for url in [
@@ -351,8 +352,7 @@ async fn a_307_that_replays_credentials() {
     let answered = browser.come_back(&callback).await;
     let page = browser.get(&client.authorize(&[])).await;
     let denied = browser.answer(&page, "deny").await;
-    let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
-    for reply in [approved, answered, denied, refused] {
+    for reply in [approved, answered, denied] {
         assert_eq!(reply.status, StatusCode::SEE_OTHER);
         assert!(reply.body.is_empty());
     }

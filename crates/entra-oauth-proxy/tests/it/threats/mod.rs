@@ -6,6 +6,7 @@
 //! Elsewhere, as they take more than a test:
 //!
 //! - floods of registrations, sign-ins, token requests and requests to Entra: `limits` and `floods`;
+//! - where browsers are sent before a person agreed, schemes, and forms of other sites: `redirects`;
 //! - what strangers can write into the log: `log_floods`;
 //! - many refreshes of one token at once: `at_once`;
 //! - tokens that their client takes back: `revocation`;

@@ -68,7 +68,7 @@ async fn pkce_downgrade() {
     ] {
         let reply = stage.get(&client.authorize(changes)).await;
         assert!(
-            reply.location().contains("error=invalid_request"),
+            reply.text().contains("?error=invalid_request"),
             "{changes:?}"
         );
     }

@@ -1,0 +1,28 @@
+//! Errors that are told before a person agreed: by a page, whose button carries them.
+
+use http::StatusCode;
+use url::Url;
+
+use crate::support::Reply;
+
+/// The addresses of all links of a page.
+pub(crate) fn links(page: &Reply) -> Vec<String> {
+    let found = page.text().split("href=\"").skip(1);
+    let written = found.map(|rest| rest.split_once('"').unwrap().0);
+    written
+        .map(|link| link.replace("&#39;", "'").replace("&amp;", "&"))
+        .collect()
+}
+
+/// Where the button of a page leads that tells a person of an error: the only link on it.
+#[track_caller]
+pub(crate) fn carried(page: &Reply) -> Url {
+    assert_eq!(page.status, StatusCode::BAD_REQUEST, "{}", page.text());
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(page.location(), "");
+    let button = "<a class=\"button\" rel=\"noreferrer\" href=\"";
+    assert!(page.text().contains(button), "{}", page.text());
+    let links = links(page);
+    assert_eq!(links.len(), 1, "{links:?}");
+    links[0].parse().unwrap()
+}
