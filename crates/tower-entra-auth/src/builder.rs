@@ -398,7 +398,9 @@ impl EntraAuthBuilder {
 
     /// Removes the `Authorization` header, or the one that the
     /// [token source](TokenSource::header) names, before the inner service is called, so that
-    /// nobody there hands the token on or writes it down.
+    /// nobody there hands the token on or writes it down. With it go headers whose names are
+    /// spelled like it but for the characters between their words (`X_Token`, `X.Token`): to CGI
+    /// and its heirs they are one, and nobody verified those.
     /// [`Caller::bearer_token`](crate::Caller::bearer_token) still has it.
     ///
     /// Where one `EntraAuth` is inside another, only the innermost may do so: a Layer inside of one

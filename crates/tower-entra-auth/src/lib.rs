@@ -163,6 +163,7 @@ mod require;
 mod resource_metadata;
 mod respond;
 mod runtime;
+mod spelling;
 mod status;
 mod tenant_rule;
 mod token_cache;

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
@@ -36,7 +37,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // One protected service for every connection, HTTP/1.1 or HTTP/2.
     let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of file descriptors, most likely: other connections must close some first.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
             // Small writes must not wait for each other.
             drop(stream.set_nodelay(true));
             let service = TowerToHyperService::new(service.clone());

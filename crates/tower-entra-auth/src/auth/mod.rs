@@ -33,6 +33,7 @@ use crate::refusal::Refusal;
 use crate::require::RequireLayer;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Words;
+use crate::spelling::remove_other_spellings;
 use crate::status::Status;
 use crate::token_cache::TokenCache;
 use crate::token_source::TokenPlace;
@@ -402,6 +403,8 @@ impl EntraAuth {
         let Some(name) = parts.token_header.as_ref().filter(|_| parts.removes_token) else {
             return;
         };
+        // Nobody further in may take what a client sends beside its token for the token.
+        remove_other_spellings(request.headers_mut(), name);
         if request.headers_mut().remove(name).is_some() {
             request.extensions_mut().insert(TokenRemoved);
         }
