@@ -1,7 +1,7 @@
 //! The directory in which a single instance keeps what it must not lose: sign-ins, and its keys.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use crate::store::{DiskStore, sync_directory};
 const SETTING: &str = "data_directory";
 const SIGN_INS: &str = "sign-ins.redb";
 const KEYS: &str = "keys";
+
+/// The longest file of keys, in bytes: more than a thousand of them.
+const MOST_KEYS: u64 = 64 * 1024;
 
 impl EntraOAuthProxyBuilder {
     /// Sets store and keys by what is in the directory, if one is set. What is wrong is added to the
@@ -59,7 +62,7 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
         ),
         _ => format!("{shown} cannot be read or written: {error}"),
     };
-    match fs::read_to_string(&path) {
+    match read(&path) {
         Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
             format!(
                 "{shown} has not the keys that were kept in it ({error}): put back what was in it. \
@@ -84,6 +87,24 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
             Ok(keys)
         }
     }
+}
+
+/// The whole file, which must be one of some length: a link to a device has no end, and a pipe waits
+/// for somebody to write into it.
+fn read(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        let text = "it is no regular file; put the file with the keys in its place";
+        return Err(io::Error::other(text));
+    }
+    let mut content = Vec::new();
+    let file = File::open(path)?;
+    file.take(MOST_KEYS + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST_KEYS {
+        let text =
+            format!("it is longer than {MOST_KEYS} bytes; put the file with the keys in its place");
+        return Err(io::Error::other(text));
+    }
+    String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// No refusal: what is mounted may be readable by a group, and not this process's to change.

@@ -171,6 +171,30 @@ async fn keys_that_cannot_be_read_are_never_replaced() {
     assert!(text.contains("keys cannot be read"), "{text}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn keys_that_have_no_end_are_not_read() {
+    let directory = Directory::new("keys without end");
+    let keys = directory.path().join("keys");
+    std::os::unix::fs::symlink("/dev/zero", &keys).unwrap();
+    let text = problem(in_directory(directory.path())).await;
+    assert!(text.contains("no regular file"), "{text}");
+    assert!(text.contains("put the file with the keys"), "{text}");
+    std::fs::remove_file(&keys).unwrap();
+    // Nobody writes into it.
+    let made = std::process::Command::new("mkfifo").arg(&keys).status();
+    assert!(made.unwrap().success());
+    let text = problem(in_directory(directory.path())).await;
+    assert!(text.contains("no regular file"), "{text}");
+    std::fs::remove_file(&keys).unwrap();
+    let line = "7wW6qQJqTgVd3o6m1z0kGk2rQ4cXnE9yB5fHhLpUsvA=\n";
+    std::fs::write(&keys, line.repeat(64 * 1024 / line.len() + 1)).unwrap();
+    let text = problem(in_directory(directory.path())).await;
+    assert!(text.contains("longer than 65536 bytes"), "{text}");
+    std::fs::write(&keys, line.repeat(64 * 1024 / line.len())).unwrap();
+    Stage::with(in_directory(directory.path())).await;
+}
+
 #[tokio::test]
 async fn sign_ins_without_their_keys_are_a_problem_and_no_keys_are_made() {
     let directory = Directory::new("lost keys");

@@ -60,6 +60,20 @@ async fn the_store_on_disk_conforms() {
     conformance::check(&store, pass).await;
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_none_is_named_with_the_remedy() {
+    for device in ["/dev/zero", "/dev/null"] {
+        let directory = Directory::new("device");
+        std::os::unix::fs::symlink(device, directory.file()).unwrap();
+        let error = refused(&directory.file());
+        assert!(matches!(error, OpenStoreError::NotAStore { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("no regular file"), "{text}");
+        assert!(text.contains("give another file"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn records_are_there_after_a_restart_and_end_by_the_wall_clock() {
     let directory = Directory::new("restart");

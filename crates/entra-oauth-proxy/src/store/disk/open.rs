@@ -136,6 +136,13 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let is_new = !path.exists();
+    // A device has no end, and a pipe no content.
+    if !is_new && !path.is_file() {
+        return Err(OpenStoreError::NotAStore {
+            path: path.to_owned(),
+            reason: "it is no regular file".to_owned(),
+        });
+    }
     let file = options.open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => OpenStoreError::NoDirectory {
             directory: directory.to_owned(),
