@@ -36,6 +36,57 @@ where
     forgets_in_time(store, pass).await;
 }
 
+/// Checks a store when it is full: one that is empty, and keeps 2 to 100 000 records.
+///
+/// ```
+/// use entra_oauth_proxy::{MemoryStore, conformance};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// conformance::check_full(&MemoryStore::with_capacity(100)).await;
+/// # }
+/// ```
+///
+/// # Panics
+/// If the store does not do what [`Store`] promises; the message says what.
+pub async fn check_full(store: &dyn Store) {
+    let key = |number: usize| format!("full/{number}");
+    let mut kept = 0;
+    let refused = loop {
+        assert!(kept < 100_000, "a full store refuses another record");
+        match store.put(&key(kept), value("1"), LONG).await {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(kept >= 2, "there is room for two");
+    assert!(refused.is_full(), "it says that it is full: {refused}");
+    let created = store.compare_and_swap("full/new", None, value("1"), LONG);
+    let refused = created.await.err();
+    assert!(
+        refused.is_some_and(|error| error.is_full()),
+        "a swap makes no other record, and says so"
+    );
+    assert_eq!(found(store, "full/new").await, None, "none is made");
+    for number in 0..kept {
+        let found = found(store, &key(number)).await;
+        assert_eq!(found, Some(value("1")), "what is there stays");
+    }
+    answered(store.put(&key(0), value("2"), LONG).await);
+    let second = key(1);
+    let swapped = store.compare_and_swap(&second, Some(value("1")), value("2"), LONG);
+    assert!(answered(swapped.await), "what is there can be swapped");
+    for number in [0, 1] {
+        let found = found(store, &key(number)).await;
+        assert_eq!(found, Some(value("2")), "what is there can be replaced");
+    }
+    let taken = answered(store.take(&key(0)).await);
+    assert_eq!(taken, Some(value("2")), "what is there can be taken");
+    answered(store.put("full/new", value("1"), LONG).await);
+    let found = found(store, "full/new").await;
+    assert_eq!(found, Some(value("1")), "which makes room");
+}
+
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_secs(2);
 

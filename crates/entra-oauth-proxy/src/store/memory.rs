@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Store, StoreError, Stored};
+use super::{Store, StoreError, Stored, reserve};
 
 /// Keeps records in memory: for one instance, until it ends. The default.
 ///
@@ -51,7 +51,8 @@ impl MemoryStore {
     }
 
     /// An empty store that keeps so many records at most. When it is full of records that are good,
-    /// it refuses new ones: nobody who is signed in is signed out for another.
+    /// it refuses new ones: nobody who is signed in is signed out for another. From a sixteenth before
+    /// that (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
     #[must_use]
     pub fn with_capacity(records: usize) -> Self {
         Self {
@@ -71,6 +72,24 @@ impl Records {
         (Instant::now() < record.until).then_some(&record.value)
     }
 
+    /// Whether there is room for another where there may be so many, after those that are over were
+    /// swept out. A full one is not looked through again for a moment.
+    fn has_room(&mut self, now: Instant, most: usize) -> bool {
+        let was_full = self
+            .full_at
+            .is_some_and(|at| now < at + MemoryStore::LOOK_AGAIN);
+        if !was_full && self.by_key.len() >= self.sweep_at.min(most) {
+            self.by_key.retain(|_, record| now < record.until);
+            // Amortised: as many are written as were looked at.
+            self.sweep_at = self.by_key.len().saturating_mul(2).max(MemoryStore::SWEEP);
+        }
+        let has_room = self.by_key.len() < most;
+        if !has_room && !was_full {
+            self.full_at = Some(now);
+        }
+        has_room
+    }
+
     fn put(
         &mut self,
         key: &str,
@@ -79,20 +98,12 @@ impl Records {
         most: usize,
     ) -> Result<(), StoreError> {
         let now = Instant::now();
-        let is_new = !self.by_key.contains_key(key);
-        let was_full = self
-            .full_at
-            .is_some_and(|at| now < at + MemoryStore::LOOK_AGAIN);
-        if is_new && !was_full && self.by_key.len() >= self.sweep_at.min(most) {
-            self.by_key.retain(|_, record| now < record.until);
-            // Amortised: as many are written as were looked at.
-            self.sweep_at = self.by_key.len().saturating_mul(2).max(MemoryStore::SWEEP);
-        }
-        if is_new && self.by_key.len() >= most {
-            if !was_full {
-                self.full_at = Some(now);
-            }
-            return Err(StoreError::new("it is full"));
+        if !self.by_key.contains_key(key) && !self.has_room(now, most) {
+            let text = format!(
+                "it keeps {most} records; give it more by MemoryStore::with_capacity(..), or end \
+                 sign-ins earlier by idle_lifetime(..)"
+            );
+            return Err(StoreError::full(text));
         }
         let until = now.checked_add(ttl).unwrap_or(now);
         self.by_key.insert(key.into(), Record { value, until });
@@ -141,6 +152,12 @@ impl Store for MemoryStore {
 
     fn outlives_the_process(&self) -> bool {
         false
+    }
+
+    fn has_room(&self) -> bool {
+        let reserve = usize::try_from(reserve(self.most as u64)).unwrap_or_default();
+        let most = self.most.saturating_sub(reserve);
+        self.lock().has_room(Instant::now(), most)
     }
 }
 

@@ -41,7 +41,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a record that is good for `ttl`, in place of any that is there.
     ///
     /// # Errors
-    /// If it cannot be known that the record was written.
+    /// If it cannot be known that the record was written; with [`StoreError::full`] if there is no room
+    /// for another record. One that is there can be replaced all the same.
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()>;
 
     /// Takes a record away and returns it: of several who take one, one gets it.
@@ -54,7 +55,8 @@ pub trait Store: Send + Sync + 'static {
     /// `None` if there is none; says whether that was so.
     ///
     /// # Errors
-    /// If it cannot be known whether the record was written.
+    /// If it cannot be known whether the record was written; with [`StoreError::full`] as
+    /// [`put`](Self::put).
     fn compare_and_swap<'s>(
         &'s self,
         key: &'s str,
@@ -68,6 +70,23 @@ pub trait Store: Send + Sync + 'static {
     fn outlives_the_process(&self) -> bool {
         true
     }
+
+    /// Whether new sign-ins fit, with some room left for those that are under way. It is asked before
+    /// each sign-in, so it is to be answered from memory. While it says no, nobody is sent to Entra in
+    /// vain, and those who are signed in go on. Default: yes; where there is no room, the writes say so.
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
+/// How many of so many records are kept for sign-ins that are under way when there is room for no
+/// others: a code comes to a grant, and to a record of its user.
+const fn reserve(most: u64) -> u64 {
+    let part = most / 16;
+    match part < 1_024 {
+        true => part,
+        false => 1_024,
+    }
 }
 
 /// What a [`Store`] answers.
@@ -77,23 +96,54 @@ pub type Stored<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 ///
 /// Its text is for the log: it must not hold a value.
 #[derive(Debug)]
-pub struct StoreError(Box<dyn std::error::Error + Send + Sync>);
+pub struct StoreError {
+    kind: Kind,
+    reason: Box<dyn std::error::Error + Send + Sync>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    NoAnswer,
+    Full,
+}
 
 impl StoreError {
     /// For this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(reason.into())
+        Self {
+            kind: Kind::NoAnswer,
+            reason: reason.into(),
+        }
+    }
+
+    /// It has no room for another record, for this reason. What is there stays, can be replaced, and can
+    /// be taken.
+    pub fn full(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            kind: Kind::Full,
+            ..Self::new(reason)
+        }
+    }
+
+    /// Whether it has no room for another record.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.kind == Kind::Full
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the store does not answer: {}", self.0)
+        let what = match self.kind {
+            Kind::NoAnswer => "the store does not answer",
+            Kind::Full => "the store is full",
+        };
+        write!(formatter, "{what}: {}", self.reason)
     }
 }
 
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0)
+        Some(&*self.reason)
     }
 }

@@ -23,6 +23,11 @@ enum Fault {
     NothingEnds,
     EverythingEndsSoon,
     Fails,
+    FullTakesMore,
+    FullSaysThatItFails,
+    FullForgetsAnother,
+    FullReplacesNothing,
+    FullSwapsNothing,
 }
 
 struct Broken {
@@ -53,6 +58,30 @@ impl Store for Broken {
 
     fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
         match self.fault {
+            Fault::FullTakesMore => Box::pin(async move {
+                let _ = self.store.put(key, value, ttl).await;
+                Ok(())
+            }),
+            Fault::FullSaysThatItFails => Box::pin(async move {
+                let put = self.store.put(key, value, ttl).await;
+                put.map_err(|error| StoreError::new(error.to_string()))
+            }),
+            Fault::FullForgetsAnother => Box::pin(async move {
+                let put = self.store.put(key, value, ttl).await;
+                if put.is_err() {
+                    self.store.take("full/1").await?;
+                }
+                put
+            }),
+            Fault::FullReplacesNothing => Box::pin(async move {
+                match self.store.put(" ", Bytes::new(), ttl).await {
+                    Ok(()) => {
+                        self.store.take(" ").await?;
+                        self.store.put(key, value, ttl).await
+                    }
+                    full => full,
+                }
+            }),
             Fault::PutIsForgotten => Box::pin(async { Ok(()) }),
             Fault::PutIsLate => Box::pin(async move {
                 let late = self.late.lock().unwrap().replace((key.to_owned(), value));
@@ -100,6 +129,11 @@ impl Store for Broken {
                     self.store.put(key, value, ttl).await?;
                 }
                 Ok(fits)
+            }),
+            Fault::FullSwapsNothing => Box::pin(async move {
+                self.store.put(" ", Bytes::new(), ttl).await?;
+                self.store.take(" ").await?;
+                self.store.compare_and_swap(key, expected, value, ttl).await
             }),
             Fault::SwapNeverSwaps => Box::pin(async { Ok(false) }),
             Fault::SwapIgnoresWhatIsExpected | Fault::SwapSaysNoAndSwaps => Box::pin(async move {
@@ -150,6 +184,55 @@ async fn a_store_with_any_fault_does_not() {
             "{fault:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_store_in_memory_conforms_when_it_is_full() {
+    conformance::check_full(&MemoryStore::with_capacity(20)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_with_any_fault_when_it_is_full_does_not() {
+    for fault in [
+        Fault::FullTakesMore,
+        Fault::FullSaysThatItFails,
+        Fault::FullForgetsAnother,
+        Fault::FullReplacesNothing,
+        Fault::FullSwapsNothing,
+    ] {
+        let checked = tokio::spawn(async move {
+            let store = Broken {
+                store: MemoryStore::with_capacity(20),
+                fault,
+                late: Mutex::default(),
+            };
+            conformance::check_full(&store).await;
+        });
+        assert!(
+            checked.await.is_err_and(|error| error.is_panic()),
+            "{fault:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_in_memory_has_no_room_for_new_sign_ins_a_sixteenth_before_it_is_full() {
+    let store = MemoryStore::with_capacity(32);
+    let ttl = Duration::from_secs(60);
+    for number in 0..30 {
+        assert!(store.has_room(), "{number}");
+        let key = format!("grant/{number}");
+        store.put(&key, Bytes::new(), ttl).await.unwrap();
+    }
+    assert!(!store.has_room());
+    store.put("grant/30", Bytes::new(), ttl).await.unwrap();
+    store.take("grant/30").await.unwrap();
+    store.take("grant/29").await.unwrap();
+    assert!(store.has_room());
+    store.put("grant/30", Bytes::new(), ttl).await.unwrap();
+    // Or when some are over.
+    tokio::time::advance(ttl).await;
+    assert!(store.has_room());
 }
 
 #[tokio::test(start_paused = true)]

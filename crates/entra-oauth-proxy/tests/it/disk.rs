@@ -60,6 +60,61 @@ async fn the_store_on_disk_conforms() {
     conformance::check(&store, pass).await;
 }
 
+/// A store of so many records, and its clock in seconds.
+fn bounded(directory: &Directory, capacity: u64) -> (DiskStore, Arc<AtomicU64>) {
+    let clock = Arc::new(AtomicU64::new(1_000));
+    let of_store = Arc::clone(&clock);
+    let store = DiskStore::options()
+        .clock(move || UNIX_EPOCH + Duration::from_secs(of_store.load(Ordering::SeqCst)))
+        .capacity(capacity)
+        .open(directory.file());
+    (store.unwrap(), clock)
+}
+
+#[tokio::test]
+async fn the_store_on_disk_conforms_when_it_is_full() {
+    let directory = Directory::new("conforms when full");
+    let (store, _) = bounded(&directory, 20);
+    conformance::check_full(&store).await;
+    // Also after a restart, and where it has more than it may have by then.
+    drop(store);
+    let (store, _) = bounded(&directory, 10);
+    assert!(!store.has_room());
+    let error = store.put("grant/new", "1".into(), HOUR).await.unwrap_err();
+    assert!(error.is_full(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("DiskStoreOptions::capacity"), "{text}");
+    store.put("full/5", "2".into(), HOUR).await.unwrap();
+    assert_eq!(store.get("full/5").await.unwrap(), Some("2".into()));
+}
+
+#[tokio::test]
+async fn a_store_on_disk_has_no_room_for_new_sign_ins_a_sixteenth_before_it_is_full() {
+    let directory = Directory::new("room");
+    let (store, clock) = bounded(&directory, 32);
+    for number in 0..30 {
+        assert!(store.has_room(), "{number}");
+        let ttl = if number == 0 { HOUR / 2 } else { HOUR };
+        let key = format!("grant/{number}");
+        store.put(&key, "1".into(), ttl).await.unwrap();
+    }
+    assert!(!store.has_room());
+    store.take("grant/29").await.unwrap();
+    assert!(store.has_room());
+    for number in 29..32 {
+        let key = format!("grant/{number}");
+        store.put(&key, "1".into(), HOUR).await.unwrap();
+    }
+    assert!(!store.has_room());
+    assert!(store.put("grant/32", "1".into(), HOUR).await.is_err());
+    // What is over stays for a day, but not where its place is needed.
+    clock.fetch_add(1_800, Ordering::SeqCst);
+    assert!(store.has_room());
+    store.put("grant/32", "1".into(), HOUR).await.unwrap();
+    assert!(store.put("grant/33", "1".into(), HOUR).await.is_err());
+    assert!(!store.has_room());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_that_is_none_is_named_with_the_remedy() {

@@ -7,8 +7,8 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, StorageBackend, Table,
-    TableDefinition, TableHandle as _, WriteTransaction,
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _,
+    StorageBackend, Table, TableDefinition, TableHandle as _, WriteTransaction,
 };
 
 /// By key, when a record ends (milliseconds since 1970), and its value.
@@ -117,6 +117,15 @@ impl Opened {
         })
     }
 
+    /// How many records there are, those that are over and stay for a while among them. The table knows.
+    pub(super) fn count(&self) -> Result<u64, Failed> {
+        caught(|| {
+            let transaction = self.database.begin_read().map_err(failed)?;
+            let records = transaction.open_table(RECORDS).map_err(failed)?;
+            records.len().map_err(failed)
+        })
+    }
+
     /// When the last record ends.
     pub(super) fn latest_end(&self) -> Result<Option<u64>, Failed> {
         caught(|| {
@@ -195,6 +204,30 @@ impl<'t> Tables<'t> {
 
     pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
         good(&self.records, key, now)
+    }
+
+    pub(super) fn count(&self) -> Result<u64, Failed> {
+        self.records.len().map_err(failed)
+    }
+
+    /// Whether the record may be written where there may be so many: one that is there may be, and
+    /// another if there are fewer, or one of them is over, which makes room then.
+    pub(super) fn has_room(&mut self, key: &str, now: u64, most: u64) -> Result<bool, Failed> {
+        if self.count()? < most || self.records.get(key).map_err(failed)?.is_some() {
+            return Ok(true);
+        }
+        let first = self.ends.first().map_err(failed)?;
+        let over = first.and_then(|(end, _)| {
+            let (end, key) = end.value();
+            (end <= now).then(|| key.to_owned())
+        });
+        match over {
+            Some(key) => {
+                self.remove(&key)?;
+                Ok(self.count()? < most)
+            }
+            None => Ok(false),
+        }
     }
 
     pub(super) fn put(&mut self, key: &str, value: &[u8], end: u64) -> Result<(), Failed> {

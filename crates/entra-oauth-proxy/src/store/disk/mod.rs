@@ -9,6 +9,7 @@ mod writer;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,11 +18,11 @@ use bytes::Bytes;
 use redb::StorageBackend;
 use tokio::sync::{Semaphore, oneshot};
 
-use self::database::{Failed, Opened};
+use self::database::{Failed, NotOpened, Opened};
 pub use self::open::OpenStoreError;
 pub(crate) use self::open::sync_directory;
 use self::writer::{Answer, Operation, Task, Writer};
-use super::{Store, StoreError, Stored};
+use super::{Store, StoreError, Stored, reserve};
 
 /// Keeps records in one file: for one instance, over restarts and whatever ends the process.
 ///
@@ -39,6 +40,10 @@ use super::{Store, StoreError, Stored};
 /// Its owner alone can read the file (on Unix). A copy is a backup if the process was stopped while it
 /// was made.
 ///
+/// It keeps a [bounded](DiskStoreOptions::capacity) number of records. When it is full, it refuses new
+/// ones, and goes on to replace those that are there and to take them away. From a sixteenth before that
+/// (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
+///
 /// A cheap handle: clones share everything. When the last one is dropped, that waits until everything
 /// that was accepted is written.
 #[derive(Clone)]
@@ -51,6 +56,7 @@ pub struct DiskStore {
 #[must_use = "nothing is opened before open()"]
 pub struct DiskStoreOptions {
     clock: Clock,
+    capacity: u64,
 }
 
 /// The wall clock.
@@ -71,9 +77,18 @@ struct Disk {
     backend: Arc<dyn StorageBackend>,
     opened: RwLock<Opened>,
     clock: Clock,
+    capacity: u64,
+    /// How many records there were after the last write.
+    count: AtomicU64,
 }
 
 impl DiskStore {
+    /// How many records it keeps at most, unless set [otherwise](DiskStoreOptions::capacity): 500 000. A
+    /// sign-in has one of 3 to 20 KB as long as it lasts, and one of less than 1 KB for half an hour and
+    /// the day for which what is over stays; a user has one of up to some KB. With 5 KB each, that is 2.5
+    /// GB.
+    pub const DEFAULT_CAPACITY: u64 = 500_000;
+
     /// How many operations wait at most; more wait to be accepted.
     const PLACES: usize = 1_024;
 
@@ -87,10 +102,12 @@ impl DiskStore {
         Self::options().open(path)
     }
 
-    /// Begins with the defaults: the system's clock.
+    /// Begins with the defaults: the system's clock, and the
+    /// [default capacity](Self::DEFAULT_CAPACITY).
     pub fn options() -> DiskStoreOptions {
         DiskStoreOptions {
             clock: Arc::new(SystemTime::now),
+            capacity: Self::DEFAULT_CAPACITY,
         }
     }
 
@@ -116,7 +133,20 @@ impl DiskStore {
         };
         let (sender, _) = self.inner.writer.as_ref().ok_or_else(gone)?;
         sender.send(operation).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let answer = answered.await.map_err(|_| gone())??;
+        match answer.is_full {
+            true => Err(self.full()),
+            false => Ok(answer),
+        }
+    }
+
+    fn full(&self) -> StoreError {
+        let Disk { path, capacity, .. } = &*self.inner.disk;
+        StoreError::full(format!(
+            "{} keeps {capacity} records; give it more by DiskStoreOptions::capacity(..), or end \
+             sign-ins earlier by idle_lifetime(..)",
+            path.display()
+        ))
     }
 }
 
@@ -124,6 +154,13 @@ impl DiskStoreOptions {
     /// The wall clock, by which records end.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How many records it keeps at most. Default: [`DiskStore::DEFAULT_CAPACITY`]. One that has more
+    /// when it is opened keeps them, and takes no new ones until there are fewer.
+    pub fn capacity(mut self, records: u64) -> Self {
+        self.capacity = records;
         self
     }
 
@@ -143,12 +180,16 @@ impl DiskStoreOptions {
         backend: Arc<dyn StorageBackend>,
         writer: impl FnOnce(Arc<Disk>) -> Writer,
     ) -> Result<DiskStore, OpenStoreError> {
-        let opened = Opened::over(&backend);
+        let opened = Opened::over(&backend).map_err(|error| OpenStoreError::of(path, error))?;
+        let count = opened.count().map_err(NotOpened::Failed);
+        let count = count.map_err(|error| OpenStoreError::of(path, error))?;
         let disk = Arc::new(Disk {
-            opened: RwLock::new(opened.map_err(|error| OpenStoreError::of(path, error))?),
+            opened: RwLock::new(opened),
             path: path.into(),
             backend,
             clock: self.clock,
+            capacity: self.capacity,
+            count: AtomicU64::new(count),
         });
         let (sender, receiver) = mpsc::channel();
         let writer = writer(Arc::clone(&disk));
@@ -252,6 +293,20 @@ impl Store for DiskStore {
             let answer = self.write(key, task).await?;
             Ok(answer.is_swapped)
         })
+    }
+
+    /// By the number that the last write left; and where that is too many, whether one is over.
+    fn has_room(&self) -> bool {
+        let disk = &self.inner.disk;
+        let most = disk.capacity.saturating_sub(reserve(disk.capacity));
+        if disk.count.load(Ordering::Relaxed) < most {
+            return true;
+        }
+        match disk.read(Opened::earliest_end) {
+            Ok(earliest) => earliest.is_some_and(|end| end <= disk.now()),
+            // The writes say what is wrong.
+            Err(_) => true,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The thread that writes: all who wait at once, in one transaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub(super) enum Task {
 pub(super) struct Answer {
     pub(super) taken: Option<Bytes>,
     pub(super) is_swapped: bool,
+    /// It was not done, as there is no room.
+    pub(super) is_full: bool,
 }
 
 pub(super) struct Writer {
@@ -165,12 +168,16 @@ impl Writer {
         let most = Self::PORTION + 2 * batch.len();
         let opened = self.disk.opened();
         let done = opened.write(|tables| {
-            let answers = batch.iter().map(|operation| operation.apply(tables, now));
+            let capacity = self.disk.capacity;
+            let answers = batch.iter();
+            let answers = answers.map(|operation| operation.apply(tables, now, capacity));
             let answers = answers.collect::<Result<Vec<_>, _>>()?;
-            Ok((answers, tables.sweep(now, most)?))
+            let is_more = tables.sweep(now, most)?;
+            Ok((answers, is_more, tables.count()?))
         });
         match done {
-            Ok((answers, is_more)) => {
+            Ok((answers, is_more, count)) => {
+                self.disk.count.store(count, Ordering::Relaxed);
                 self.has_to_sweep = is_more;
                 self.before_writing.reset();
                 Ok(answers)
@@ -240,11 +247,14 @@ impl Writer {
 }
 
 impl Operation {
-    fn apply(&self, tables: &mut Tables<'_>, now: u64) -> Result<Answer, Failed> {
+    fn apply(&self, tables: &mut Tables<'_>, now: u64, most: u64) -> Result<Answer, Failed> {
         let mut answer = Answer::default();
         let end = |ttl: &Duration| now.saturating_add(millis(*ttl));
         match &self.task {
-            Task::Put { value, ttl } => tables.put(&self.key, value, end(ttl))?,
+            Task::Put { value, ttl } => match tables.has_room(&self.key, now, most)? {
+                true => tables.put(&self.key, value, end(ttl))?,
+                false => answer.is_full = true,
+            },
             Task::Take => {
                 answer.taken = tables.get(&self.key, now)?;
                 tables.remove(&self.key)?;
@@ -255,7 +265,12 @@ impl Operation {
                 ttl,
             } => {
                 answer.is_swapped = tables.get(&self.key, now)? == *expected;
-                if answer.is_swapped {
+                if answer.is_swapped && !tables.has_room(&self.key, now, most)? {
+                    answer = Answer {
+                        is_full: true,
+                        ..Answer::default()
+                    };
+                } else if answer.is_swapped {
                     tables.put(&self.key, value, end(ttl))?;
                 }
             }
