@@ -230,8 +230,9 @@ async fn authorizes(stage: &Arc<Stage>, count: usize) {
 async fn stage(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Arc<Stage> {
-    // Each refreshes more often than a client may.
-    let unlimited = |settings: EntraOAuthProxyBuilder| change(settings.limits(Limits::none()));
+    // Each refreshes more often than a client may, and all are of one user.
+    let limits = Limits::none().grants_per_user(CLIENTS);
+    let unlimited = |settings: EntraOAuthProxyBuilder| change(settings.limits(limits));
     Arc::new(Stage::with(unlimited).await)
 }
 

@@ -9,10 +9,11 @@ use crate::consent::Asked;
 use crate::cookie::Cookies;
 use crate::engine::{Engine, Return};
 use crate::error::{Code, OAuthError};
+use crate::format::Unread;
 use crate::keys::random_guid;
 use crate::log::throttled;
 use crate::observe;
-use crate::page::{Obstacle, error_page, error_page_with, escaped};
+use crate::page::{LATER_VERSION, Obstacle, error_page, error_page_with, escaped};
 use crate::params::Params;
 use crate::redirect_uri::RedirectUri;
 
@@ -99,8 +100,15 @@ impl Engine {
         let unreadable = |_| Fault::Page(UNREADABLE);
         let params = Params::parse(query).map_err(unreadable)?;
         let id = params.one("client_id").map_err(unreadable)?;
-        let client = id.and_then(|id| self.clients.find(id, &self.keys));
-        let client = client.ok_or(Fault::Page(UNKNOWN_CLIENT))?;
+        let client = id.map_or(Err(Unread::Malformed), |id| {
+            self.clients.find(id, &self.keys)
+        });
+        let client = client.map_err(|unread| {
+            Fault::Page(match unread {
+                Unread::Malformed => UNKNOWN_CLIENT,
+                Unread::Later => LATER_VERSION,
+            })
+        })?;
         observe::client(&client.hash);
         let uri = params.one("redirect_uri").map_err(unreadable)?;
         let redirect_uri = uri

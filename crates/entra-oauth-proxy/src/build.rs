@@ -25,6 +25,7 @@ use crate::running::Work;
 use crate::scopes::{Scopes, is_of_openid};
 use crate::store::Records;
 use crate::turns::Refreshes;
+use crate::users::Users;
 
 /// What is wrong so far: each setting with what to do about it.
 type Problems = Vec<(String, String)>;
@@ -160,6 +161,7 @@ impl EntraOAuthProxyBuilder {
             log: RefusalLog::default(),
         };
         let refreshes = Refreshes::new(seconds((self.clock)()));
+        let users = Users::new(self.limits.caps());
         announce(&engine, &proxy_keys, &kept);
         metrics::describe();
         Ok(EntraOAuthProxy {
@@ -181,6 +183,7 @@ impl EntraOAuthProxyBuilder {
                     .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
                     .build(),
                 refreshes,
+                users,
                 work: Work::default(),
             }),
         })

@@ -263,7 +263,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Where grants and codes are kept. One that is shared or outlives the process needs
+    /// Where grants, codes and the records of users are kept. One that is shared or outlives the process needs
     /// [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Arc::new(store);
@@ -422,7 +422,8 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How often one address, one client and one sign-in may ask: see [`Limits`].
+    /// How often one address, one client, one sign-in and one user may ask, and how many sign-ins of a
+    /// user are kept: see [`Limits`].
     ///
     /// The address is what the server says of the connection, so it must say it: axum's does where it is
     /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see

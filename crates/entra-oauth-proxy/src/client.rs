@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
 use crate::error::{Code, OAuthError};
+use crate::format::{self, Format, Kept, Unread};
 use crate::keys::{Keyring, Purpose, base64url, from_base64url, hash, is_same};
 use crate::params::Params;
 
@@ -86,6 +87,10 @@ pub(crate) struct Registration {
     pub(crate) issued_at: u64,
 }
 
+impl Kept for Registration {
+    const FORMAT: Format = format::REGISTRATION;
+}
+
 /// How a client proves at the token endpoint who it is (RFC 7591 §2).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Method {
@@ -149,8 +154,7 @@ pub(crate) const MOST_ID: usize = 2_048;
 
 /// The id of a registration; `None` if it would be too long.
 pub(crate) fn id_of(registration: &Registration, keys: &Keyring) -> Option<String> {
-    let text = serde_json::to_vec(registration).ok()?;
-    let id = base64url(&keys.seal(Purpose::ClientId, b"", &text)?);
+    let id = base64url(&keys.seal_versioned(Purpose::ClientId, b"", registration)?);
     (id.len() <= MOST_ID).then_some(id)
 }
 
@@ -159,9 +163,9 @@ pub(crate) fn secret_of(id: &str, keys: &Keyring) -> String {
 }
 
 impl Clients {
-    pub(crate) fn find(&self, id: &str, keys: &Keyring) -> Option<Client> {
+    pub(crate) fn find(&self, id: &str, keys: &Keyring) -> Result<Client, Unread> {
         if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.id == id) {
-            return Some(Client {
+            return Ok(Client {
                 hash: hash(id),
                 name: Some(fixed.name.clone().unwrap_or_else(|| id.to_owned())),
                 redirect_uris: fixed.redirect_uris.clone(),
@@ -171,11 +175,11 @@ impl Clients {
             });
         }
         if !self.registration || id.len() > MOST_ID {
-            return None;
+            return Err(Unread::Malformed);
         }
-        let text = keys.open(Purpose::ClientId, b"", &from_base64url(id)?)?;
-        let registration: Registration = serde_json::from_slice(&text).ok()?;
-        Some(Client {
+        let sealed = from_base64url(id).ok_or(Unread::Malformed)?;
+        let registration: Registration = keys.open_versioned(Purpose::ClientId, b"", &sealed)?;
+        Ok(Client {
             hash: hash(id),
             name: registration.name,
             redirect_uris: registration.redirect_uris,
@@ -228,9 +232,22 @@ impl Clients {
             ),
             (None, None) => return Err(refused()),
         };
-        let mut ids = ids.into_iter();
-        let found = ids.find_map(|id| self.find(&id, keys).map(|client| (id, client)));
-        let (id, client) = found.ok_or_else(refused)?;
+        let mut found = Err(Unread::Malformed);
+        for id in ids {
+            match self.find(&id, keys) {
+                Ok(client) => {
+                    found = Ok((id, client));
+                    break;
+                }
+                Err(Unread::Later) => found = Err(Unread::Later),
+                Err(Unread::Malformed) => {}
+            }
+        }
+        let (id, client) = found.map_err(|unread| match unread {
+            Unread::Malformed => refused(),
+            // Told that it is unknown, it would forget its registration.
+            Unread::Later => OAuthError::later(),
+        })?;
         let is_right = match &client.secret {
             Secret::None => secrets.iter().all(String::is_empty),
             Secret::OfId => secrets.iter().any(|secret| {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::builder::EntraOAuthProxyBuilder;
+use crate::format;
 use crate::keys::ProxyKeys;
 use crate::store::{DiskStore, sync_directory};
 
@@ -15,6 +16,9 @@ const KEYS: &str = "keys";
 
 /// The longest file of keys, in bytes: more than a thousand of them.
 const MOST_KEYS: u64 = 64 * 1024;
+
+/// What a line of the file of keys begins with, before its version. Version 0 had no such line.
+const HEADER: &str = "# keys of entra-oauth-proxy, format ";
 
 impl EntraOAuthProxyBuilder {
     /// Sets store and keys by what is in the directory, if one is set. What is wrong is added to the
@@ -63,6 +67,11 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
         _ => format!("{shown} cannot be read or written: {error}"),
     };
     match read(&path) {
+        Ok(text) if version(&text).is_none_or(|version| version > format::KEYS_FILE) => Err(format!(
+            "{shown} was written by a later version of this server (this one reads up to format {}): \
+             start that version again, or give another directory",
+            format::KEYS_FILE
+        )),
         Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
             format!(
                 "{shown} has not the keys that were kept in it ({error}): put back what was in it. \
@@ -107,6 +116,16 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
 }
 
+/// The version of a file of keys; `None` if it has one that is no number.
+fn version(text: &str) -> Option<u64> {
+    // Keys may have been written above it.
+    let mut lines = text.lines();
+    match lines.find_map(|line| line.strip_prefix(HEADER)) {
+        Some(version) => version.trim().parse().ok(),
+        None => Some(0),
+    }
+}
+
 /// No refusal: what is mounted may be readable by a group, and not this process's to change.
 fn warn_if_others_may_read(path: &Path) {
     #[cfg(unix)]
@@ -137,7 +156,8 @@ fn keep(directory: &Path, keys: &ProxyKeys) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file: File = options.open(&unfinished)?;
-    file.write_all(format!("{}\n", keys.to_base64()).as_bytes())?;
+    let text = format!("{HEADER}{}\n{}\n", format::KEYS_FILE, keys.to_base64());
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
     drop(file);
     // Nobody else is here who could have made one meanwhile: the store is locked.

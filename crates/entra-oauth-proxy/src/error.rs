@@ -100,6 +100,36 @@ impl OAuthError {
         }
     }
 
+    /// There is no room for another sign-in.
+    pub(crate) fn full() -> Self {
+        Self {
+            retry_after: Some(Self::FULL_FOR),
+            ..Self::new(
+                Code::TemporarilyUnavailable,
+                "this server keeps as many sign-ins as it can; those who are signed in are not \
+                 concerned; try again in 5 minutes",
+            )
+        }
+    }
+
+    /// When somebody else's sign-in may have ended.
+    pub(crate) const FULL_FOR: Duration = Duration::from_secs(5 * 60);
+
+    /// What was sent is good, but another version of this server is needed to read it: the client keeps
+    /// what it has.
+    pub(crate) fn later() -> Self {
+        Self {
+            retry_after: Some(Self::LATER_FOR),
+            ..Self::new(
+                Code::TemporarilyUnavailable,
+                "this was made by a later version of this server than the one that answers; keep it, \
+                 and try again in a minute",
+            )
+        }
+    }
+
+    const LATER_FOR: Duration = Duration::from_secs(60);
+
     /// When to ask again, where nobody else says it.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 }

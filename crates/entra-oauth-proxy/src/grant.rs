@@ -1,11 +1,12 @@
 //! Grants: that a user lets a client use the resource, and the tokens that come of it.
 
-use entra_confidential_client::{TokenError, TokenResponse};
+use entra_confidential_client::TokenResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::consent::Asked;
 use crate::engine::Engine;
+use crate::format::{self, Format, Kept, Unread};
 use crate::keys::{Purpose, base64url, from_base64url, hash, random_text};
 use crate::user::User;
 
@@ -47,6 +48,13 @@ pub(crate) struct Grant {
     pub(crate) rotated_at: u64,
     /// When it ends, whatever happens.
     pub(crate) ends_at: u64,
+    /// Whether the record of its user has a reference to it. Since version 1: before, none had.
+    #[serde(default)]
+    pub(crate) is_referred_to: bool,
+}
+
+impl Kept for Grant {
+    const FORMAT: Format = format::GRANT;
 }
 
 /// An authorization code, as it is stored, by its hash.
@@ -58,6 +66,10 @@ pub(crate) enum CodeRecord {
     Used { grant: String, asked: Box<Asked> },
 }
 
+impl Kept for CodeRecord {
+    const FORMAT: Format = format::CODE;
+}
+
 impl CodeRecord {
     /// To whom it was given, and what proves it.
     pub(crate) fn asked(&self) -> &Asked {
@@ -65,27 +77,6 @@ impl CodeRecord {
             Self::Fresh(fresh) => &fresh.asked,
             Self::Used { asked, .. } => asked,
         }
-    }
-}
-
-/// What Entra demands of somebody's next sign-in (a claims challenge), as it is stored by client: until
-/// who it is has signed in, nobody knows who comes.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Demanded {
-    pub(crate) claims: String,
-    of: User,
-}
-
-impl Demanded {
-    pub(crate) fn by(error: &TokenError, user: &User) -> Option<Self> {
-        Some(Self {
-            claims: error.claims()?.to_owned(),
-            of: user.person(),
-        })
-    }
-
-    pub(crate) fn is_of(&self, user: &User) -> bool {
-        self.of.is_same_person(user)
     }
 }
 
@@ -113,13 +104,11 @@ pub(crate) fn code_key(code: &str) -> String {
     format!("code/{}", hash(code))
 }
 
-/// Where it is kept what Entra demands of a client's next sign-in.
-pub(crate) fn claims_key(client: &str) -> String {
-    format!("claims/{client}")
-}
-
 /// How many characters of a grant's id there are in a refresh token.
 const ID_LEN: usize = 24;
+
+/// How many bytes its tag has.
+const TAG_LEN: usize = 32;
 
 pub(crate) fn new_grant_id() -> String {
     random_text::<18>()
@@ -142,6 +131,7 @@ impl Grant {
             generation: 0,
             rotated_at: now,
             ends_at: now.saturating_add(engine.lifetimes.session.as_secs()),
+            is_referred_to: true,
         }
     }
 
@@ -159,6 +149,10 @@ impl Grant {
 
 impl Engine {
     /// The token with its tag: it depends on nothing but the grant and its generation.
+    ///
+    /// Its version, its generation, the grant's id, and the tag of all that. Every version begins with
+    /// its number and ends with the tag of all that is before. The first had no number, and is known by
+    /// its length, which no other version has.
     pub(crate) fn refresh_token(&self, token: &RefreshToken) -> String {
         let message = message(token);
         let tag = self.keys.tag(Purpose::RefreshToken, &message);
@@ -166,17 +160,32 @@ impl Engine {
     }
 
     /// The token, if it was made here.
-    pub(crate) fn read_refresh_token(&self, text: &str) -> Option<RefreshToken> {
-        let bytes = from_base64url(text)?;
-        let (message, tag) = bytes.split_at_checked(4 + ID_LEN)?;
+    pub(crate) fn read_refresh_token(&self, text: &str) -> Result<RefreshToken, Unread> {
+        let bytes = from_base64url(text).ok_or(Unread::Malformed)?;
+        let length = bytes.len().checked_sub(TAG_LEN);
+        let (message, tag) = length
+            .and_then(|length| bytes.split_at_checked(length))
+            .ok_or(Unread::Malformed)?;
         if !self.keys.has_tag(Purpose::RefreshToken, message, tag) {
-            return None;
+            return Err(Unread::Malformed);
         }
-        let (generation, grant) = message.split_at_checked(4)?;
-        Some(RefreshToken {
-            grant: String::from_utf8(grant.to_vec()).ok()?,
-            generation: u32::from_be_bytes(generation.try_into().ok()?),
-        })
+        let message = match message.split_first() {
+            _ if message.len() == 4 + ID_LEN => message,
+            Some((&1, message)) => message,
+            Some((version, _)) if *version > format::REFRESH_TOKEN.version => {
+                self.keys.warn_of_later(format::REFRESH_TOKEN);
+                return Err(Unread::Later);
+            }
+            _ => return Err(Unread::Malformed),
+        };
+        let read = || {
+            let (generation, grant) = message.split_at_checked(4)?;
+            Some(RefreshToken {
+                grant: String::from_utf8(grant.to_vec()).ok()?,
+                generation: u32::from_be_bytes(generation.try_into().ok()?),
+            })
+        };
+        read().ok_or(Unread::Malformed)
     }
 
     /// An access token of our own (RFC 9068); `None` if it cannot be signed.
@@ -220,5 +229,7 @@ impl Engine {
 }
 
 fn message(token: &RefreshToken) -> Vec<u8> {
-    [&token.generation.to_be_bytes()[..], token.grant.as_bytes()].concat()
+    let version = [format::REFRESH_TOKEN.version];
+    let generation = token.generation.to_be_bytes();
+    [&version[..], &generation, token.grant.as_bytes()].concat()
 }

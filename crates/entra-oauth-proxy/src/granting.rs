@@ -13,6 +13,7 @@ use crate::metrics;
 use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::revocation::{Revocation, Token, not_revocable};
+use crate::store::StoreError;
 use crate::token::{By, CodeProof, Requested, invalid_grant};
 
 /// How long it is remembered that a code was used: longer than anybody would send it again by
@@ -58,16 +59,25 @@ impl Inner {
         let grant = Grant::new(fresh, &self.engine, now);
         let id = new_grant_id();
         observe::grant(&id);
-        // The grant first: whoever uses the code again ends it, even before it is answered.
+        // Before the grant: none is there of which the user's record does not know.
+        let is_one_too_many = self.refer(&id, &grant).await;
+        let is_one_too_many = is_one_too_many.map_err(|error| down(&error))?;
+        // Before the code is used: whoever uses it again ends the grant, even before it is answered.
         let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
         let written = self.records.put(&grant_key(&id), &grant, ttl).await;
-        written.map_err(|error| down(&error))?;
+        if let Err(error) = written {
+            return Err(self.given_up(&id, &error).await);
+        }
         let used = CodeRecord::Used {
             grant: id.clone(),
             asked: Box::new(fresh.asked.clone()),
         };
         let replaced = self.records.replace(&key, &found, &used, REMEMBERED).await;
-        if !replaced.map_err(|error| down(&error))? {
+        let replaced = match replaced {
+            Ok(replaced) => replaced,
+            Err(error) => return Err(self.given_up(&id, &error).await),
+        };
+        if !replaced {
             self.end(&id).await?;
             let other = self.records.get::<CodeRecord>(&key).await;
             return Err(
@@ -80,10 +90,32 @@ impl Inner {
                 },
             );
         }
+        if is_one_too_many && !self.is_left(&id, &grant).await {
+            return Err(invalid_grant(
+                "the sign-in is over: its user has as many as may be, and later ones",
+            ));
+        }
         let (scopes, shown) = self.engine.narrowed(&grant, None)?;
         tracing::info!(client = grant.client, grant = id, "a code was redeemed");
         self.engine
             .tokens(requested, &id, &grant, (&scopes, &shown), now)
+    }
+
+    /// Nobody gets a grant of which the store did not say that it was written, or that its code was
+    /// used: it goes, if it is there.
+    async fn given_up(&self, id: &str, error: &StoreError) -> OAuthError {
+        // If this fails, too, it has a reference, and goes before any that is used.
+        let _ = self.records.remove(&grant_key(id)).await;
+        down(error)
+    }
+
+    /// Whether a grant is left after the longest unused of its user were ended.
+    async fn is_left(&self, id: &str, grant: &Grant) -> bool {
+        let trimmed = self.trim(&self.user_key(&grant.user), id).await;
+        trimmed.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a user has more sign-ins than may be until the next one");
+            true
+        })
     }
 
     /// A code was used twice by whoever can prove it: what it came to is in two hands.
@@ -143,7 +175,7 @@ impl Inner {
 
     /// Ends a sign-in: its refresh token at once, its access tokens when the Layer asks next.
     pub(crate) async fn end(&self, id: &str) -> Result<(), OAuthError> {
-        let taken = self.records.take::<Grant>(&grant_key(id)).await;
-        taken.map(|_| ()).map_err(|error| down(&error))
+        let removed = self.records.remove(&grant_key(id)).await;
+        removed.map(|_| ()).map_err(|error| down(&error))
     }
 }

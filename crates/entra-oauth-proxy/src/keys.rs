@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use tower_entra_auth::KeySet;
 use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 
+use crate::log::RefusalLog;
+
 /// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
 /// derived (HKDF, RFC 5869).
 ///
@@ -54,12 +56,14 @@ pub enum InvalidKeys {
 }
 
 impl ProxyKeys {
-    /// Keys in base64, separated by commas or white space; the first signs and encrypts.
+    /// Keys in base64, separated by commas or white space; the first signs and encrypts. A line that
+    /// begins with `#` is a comment.
     ///
     /// # Errors
     /// If there is none, or if one of them is not 32 random bytes.
     pub fn from_base64(text: &str) -> Result<Self, InvalidKeys> {
-        let texts = text.split(|c: char| c == ',' || c.is_whitespace());
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let texts = lines.flat_map(|line| line.split(|c: char| c == ',' || c.is_whitespace()));
         let texts = texts.filter(|text| !text.is_empty());
         let roots: Vec<[u8; 32]> = texts
             .enumerate()
@@ -224,6 +228,8 @@ pub(crate) struct Keyring {
     sets: Vec<KeysOfRoot>,
     /// Part of everything that is sealed: what one server made is nothing to another.
     issuer: Box<str>,
+    /// Of what a later version of this server made.
+    pub(crate) later: RefusalLog,
 }
 
 struct KeysOfRoot {
@@ -247,7 +253,12 @@ impl Keyring {
         Ok(Self {
             sets: sets.collect::<Option<_>>().ok_or(NoKeys)?,
             issuer: issuer.into(),
+            later: RefusalLog::default(),
         })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The text encrypted and bound to its purpose and its context, under the first key.

@@ -51,9 +51,11 @@
 //! 4. `POST /consent`: the person agreed, in this browser. It goes to Entra with a cookie that holds
 //!    what is under way, encrypted.
 //! 5. `GET /callback`: the same browser comes back. The code is redeemed, the access token verified by
-//!    the rules of the Layer, the id token's nonce compared. Only then is there a code for the
-//!    client, good for a minute.
-//! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens.
+//!    the rules of the Layer, the id token's nonce compared. If Entra has demanded something of this
+//!    user's next sign-in (a claims challenge at a refresh), the browser goes to Entra with that, once.
+//!    Only then is there a code for the client, good for a minute.
+//! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens. Of a user who has too
+//!    many grants, the longest unused ends.
 //! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
 //!    where its own token is about to end; once, however many refreshes of it come at once.
 //! 8. `POST /revoke`: the client signs out. Its refresh token ends at once, its access tokens within
@@ -79,6 +81,7 @@
 //! | that a code was used | in the [`Store`] | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
+//! | which grants a user has, and what Entra demands of the user's next sign-in | in the store, by a hash | as the longest of them; 15 minutes |
 //! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
 //!
 //! The store is in memory, and the keys are made at the start, unless it is set otherwise. A single
@@ -87,7 +90,7 @@
 //! they share, and [keys](EntraOAuthProxyBuilder::keys).
 //!
 //! What leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), by [keys](ProxyKeys)
-//! of its own for each purpose.
+//! of its own for each purpose. All of it has a [version](operations#versions).
 //!
 //! # Answers
 //!
@@ -103,11 +106,13 @@
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
 //! | Entra does not accept this server: an expired secret, a scope that is not exposed | `server_error`, and an error in the log with the remedy |
 //! | Entra or the store does not answer | `temporarily_unavailable`; 503 at the token endpoint, and what the client has stays good. While Entra's own token is good, refreshes go on |
+//! | the store is full | a page, 503; `temporarily_unavailable` for who is on the way. Who is signed in goes on |
+//! | something that a later version of this server made | 503 `temporarily_unavailable`, or a page; nothing is changed |
 //! | the store does not answer the Layer | 503 `grant_rule_unavailable`, 30 s after the last answer |
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
-//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
+//! | too many requests of one address, client, sign-in or user | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
 //!
 //! # Features
 //!
@@ -128,7 +133,8 @@
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
-// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra;
+// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra, and
+// `users` with the `user_record`. `format` has the versions of all that is kept.
 // `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 // `log` keeps strangers from filling the log.
 mod answer;
@@ -138,6 +144,7 @@ mod axum;
 mod build;
 mod build_error;
 mod builder;
+mod claims;
 mod client;
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -148,6 +155,7 @@ mod data_directory;
 mod endpoint;
 mod engine;
 mod error;
+mod format;
 mod grant;
 mod granting;
 mod keys;
@@ -175,6 +183,8 @@ mod store;
 mod token;
 mod turns;
 mod user;
+mod user_record;
+mod users;
 
 // What it shows as code has routers of axum and a directory.
 #[cfg_attr(all(feature = "axum", feature = "redb"), doc = include_str!("../docs/clients.md"))]

@@ -86,6 +86,12 @@ pub(crate) fn store_error() {
     ::metrics::counter!("entra_proxy_store_errors_total").increment(1);
 }
 
+/// The store had no room for another record.
+pub(crate) fn store_full() {
+    #[cfg(feature = "metrics")]
+    ::metrics::counter!("entra_proxy_store_full_total").increment(1);
+}
+
 /// What the metrics are, for whoever collects them.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
@@ -122,11 +128,16 @@ pub(crate) fn describe() {
             "entra_proxy_store_errors_total",
             "Requests that the store did not answer"
         );
+        describe_counter!(
+            "entra_proxy_store_full_total",
+            "Sign-ins that were refused as the store is full"
+        );
         // There from the beginning: the first one would otherwise be no increase.
         for what in Reused::ALL {
             ::metrics::counter!("entra_proxy_reused_total", "what" => what.as_str()).increment(0);
         }
         ::metrics::counter!("entra_proxy_store_errors_total").increment(0);
+        ::metrics::counter!("entra_proxy_store_full_total").increment(0);
     }
     #[cfg(not(feature = "metrics"))]
     let _ = Reused::ALL;

@@ -22,6 +22,7 @@ use crate::running::Work;
 use crate::signing_in::Arrival;
 use crate::store::{Records, StoreError};
 use crate::turns::Refreshes;
+use crate::users::Users;
 
 /// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
 ///
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     /// What the sign-ins that came back from Entra came to, by the hash of their nonce.
     pub(crate) arrivals: Cache<String, Arrival>,
     pub(crate) refreshes: Refreshes,
+    pub(crate) users: Users,
     pub(crate) work: Work,
 }
 
@@ -127,7 +129,14 @@ pub(crate) fn seconds(time: SystemTime) -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
-/// The store does not answer, as it has said in the log.
-pub(crate) fn down(_: &StoreError) -> OAuthError {
+/// The store does not answer, is full, or has what only a later version of this server can read. The
+/// log has it already.
+pub(crate) fn down(error: &StoreError) -> OAuthError {
+    if error.is_full() {
+        return OAuthError::full();
+    }
+    if error.is_later() {
+        return OAuthError::later();
+    }
     OAuthError::unavailable(None)
 }

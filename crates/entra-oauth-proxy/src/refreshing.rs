@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use entra_confidential_client::{TokenError, TokenRequest};
+use entra_confidential_client::TokenRequest;
 use serde_json::Value;
 
-use crate::engine::Lifetimes;
 use crate::error::{Code, OAuthError};
-use crate::grant::{Demanded, Grant, RefreshToken, Upstream, claims_key, grant_key};
+use crate::grant::{Grant, RefreshToken, Upstream, grant_key};
 use crate::metrics::{self, Served};
 use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
@@ -121,6 +120,9 @@ impl Inner {
             }
             // As Entra may have taken one back.
             self.engine.narrowed(&grant, scope)?;
+            if !grant.is_referred_to {
+                grant.is_referred_to = self.adopt(id, &grant).await;
+            }
             let now = self.now();
             let before = grant.generation;
             grant.generation = grant.generation.max(token.generation).saturating_add(1);
@@ -183,7 +185,9 @@ impl Inner {
                 if told.code != Code::AccessDenied {
                     return Err(NotRenewed::Later(told));
                 }
-                self.keep_claims(grant, &error).await;
+                if let Some(claims) = error.claims() {
+                    self.keep_demand(&grant.user, &grant.client, claims).await;
+                }
                 return Err(NotRenewed::Over);
             }
         };
@@ -212,17 +216,5 @@ impl Inner {
             Code::AccessDenied => NotRenewed::Over,
             _ => NotRenewed::Later(error),
         })
-    }
-
-    /// Keeps what Entra demands of the next sign-in by this client.
-    async fn keep_claims(&self, grant: &Grant, error: &TokenError) {
-        let Some(demanded) = Demanded::by(error, &grant.user) else {
-            return;
-        };
-        let key = claims_key(&grant.client);
-        let ttl = Duration::from_secs(Lifetimes::SIGN_IN);
-        if let Err(error) = self.records.put(&key, &demanded, ttl).await {
-            tracing::warn!(%error, "what Entra demands of the next sign-in is not kept");
-        }
     }
 }

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::error::{Code, OAuthError};
+use crate::format::Unread;
 use crate::grant::{Grant, RefreshToken};
 use crate::keys::is_same;
 use crate::params::Params;
@@ -35,8 +36,9 @@ impl Engine {
         Ok(Revocation {
             client,
             token: match self.read_refresh_token(text) {
-                Some(token) => Token::Refresh(token),
-                None => Token::Other(text.to_owned()),
+                Ok(token) => Token::Refresh(token),
+                Err(Unread::Malformed) => Token::Other(text.to_owned()),
+                Err(Unread::Later) => return Err(OAuthError::later()),
             },
         })
     }

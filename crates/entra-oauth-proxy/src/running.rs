@@ -49,7 +49,7 @@ impl Work {
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is asked for at the store to see whether it answers: nothing is there.
-const PROBE: &str = "probe";
+pub(crate) const PROBE: &str = "probe";
 
 impl EntraOAuthProxy {
     /// Waits until nothing is under way here any more: sign-ins that came back from Entra, codes,

@@ -207,9 +207,7 @@ impl EntraOAuthProxy {
                     Err(never) => match never {},
                 }
             }
-            (Endpoint::Authorize, &Method::GET) => {
-                inner.engine.authorize(query, &cookies(), inner.now())
-            }
+            (Endpoint::Authorize, &Method::GET) => inner.authorize(query, &cookies()),
             (Endpoint::Callback, &Method::GET) => inner.callback(query, cookies()).await,
             (Endpoint::SignOut, &Method::GET) => inner.engine.sign_out(&cookies()),
             (Endpoint::SignedOut, &Method::GET) => signed_out_page(),

@@ -12,10 +12,11 @@ use crate::consent::{Asked, cookie_id};
 use crate::cookie::{self, Cookies, Kind};
 use crate::engine::{Engine, Lifetimes, Return};
 use crate::error::{Code, OAuthError};
+use crate::format::{self, Format, Kept, Unread};
 use crate::keys::{Purpose, base64url, from_base64url, hash, is_same, random_text};
 use crate::log::{RefusalLog, throttled};
 use crate::observe;
-use crate::page::Obstacle;
+use crate::page::{LATER_VERSION, Obstacle};
 use crate::params::Params;
 use crate::user::User;
 
@@ -33,23 +34,27 @@ pub(crate) struct SignIn {
     at: u64,
 }
 
+impl Kept for SignIn {
+    const FORMAT: Format = format::SIGN_IN;
+}
+
 /// Which claims request goes along, and whose it is.
 #[derive(Deserialize, Serialize)]
 pub(crate) enum Claims {
     None,
     /// The client's own.
+    // Until version 1 there was a third, of whichever user of the client Entra had demanded it.
+    #[serde(alias = "Kept")]
     Asked(String),
-    /// What Entra demanded when it refused a refresh.
-    Kept(String),
-    /// What Entra demanded a moment ago, in this very sign-in.
+    /// What Entra demands, with the client's own: once it was known, in this very sign-in, who signs in.
     Demanded(String),
 }
 
 impl Claims {
-    fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::None => None,
-            Self::Asked(claims) | Self::Kept(claims) | Self::Demanded(claims) => Some(claims),
+            Self::Asked(claims) | Self::Demanded(claims) => Some(claims),
         }
     }
 
@@ -93,8 +98,7 @@ impl Engine {
             claims,
             at: now,
         };
-        let text = serde_json::to_vec(&sign_in).ok();
-        let sealed = text.and_then(|text| self.keys.seal(Purpose::SignIn, b"", &text));
+        let sealed = self.keys.seal_versioned(Purpose::SignIn, b"", &sign_in);
         let sealed = sealed
             .map(|sealed| base64url(&sealed))
             .filter(|sealed| sealed.len() <= MOST_COOKIE);
@@ -154,9 +158,13 @@ impl Engine {
         let mut all: Vec<_> = cookies
             .all(&self.urls, Kind::SignIn)
             .map(|(id, value)| {
-                let sign_in = self.opened(value);
-                let is_fresh = sign_in.filter(|sign_in| !is_over(sign_in, now));
-                (is_fresh.map(|sign_in| sign_in.at), id, value.len())
+                let at = match self.opened(value) {
+                    Ok(sign_in) => (!is_over(&sign_in, now)).then_some(sign_in.at),
+                    // Not this version's to take away.
+                    Err(Unread::Later) => Some(now),
+                    Err(Unread::Malformed) => None,
+                };
+                (at, id, value.len())
             })
             .collect();
         // The latest first, those that are over last.
@@ -174,11 +182,9 @@ impl Engine {
         all.into_iter().map(|(_, id, _)| id.to_owned()).collect()
     }
 
-    fn opened(&self, sealed: &str) -> Option<SignIn> {
-        let text = self
-            .keys
-            .open(Purpose::SignIn, b"", &from_base64url(sealed)?)?;
-        serde_json::from_slice(&text).ok()
+    fn opened(&self, sealed: &str) -> Result<SignIn, Unread> {
+        let sealed = from_base64url(sealed).ok_or(Unread::Malformed)?;
+        self.keys.open_versioned(Purpose::SignIn, b"", &sealed)
     }
 
     /// A browser comes back from Entra: `GET /callback`. The error is for a browser in which no
@@ -200,10 +206,14 @@ impl Engine {
         let id = hash(state);
         let id = cookie_id(&id);
         let sealed = cookies.get(&self.urls, Kind::SignIn, id);
-        let sign_in = sealed.and_then(|sealed| self.opened(sealed));
-        let sign_in = sign_in
-            .filter(|sign_in| is_same(&sign_in.state, state) && !is_over(sign_in, now))
-            .ok_or_else(stranger)?;
+        let sealed = sealed.ok_or_else(stranger)?;
+        let sign_in = self.opened(sealed).map_err(|unread| match unread {
+            Unread::Malformed => stranger(),
+            Unread::Later => LATER_VERSION,
+        })?;
+        if !is_same(&sign_in.state, state) || is_over(&sign_in, now) {
+            return Err(stranger());
+        }
         observe::client(&sign_in.asked.client);
         observe::sign_in(&sign_in.asked.id);
         let to = self.return_of(&sign_in.asked).ok_or_else(stranger)?;

@@ -5,21 +5,25 @@ use std::sync::Arc;
 use entra_confidential_client::{
     AuthorizationCode, Secret, TokenError, TokenRequest, TokenResponse,
 };
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::OnceCell;
 use tower_entra_auth::{Caller, HandlerRefusal};
 
-use crate::answer::{Answer, add_cookie};
+use crate::answer::{Answer, add_cookie, set};
+use crate::claims;
 use crate::consent::{Answered, Asked, denied};
 use crate::cookie::Cookies;
 use crate::engine::{Lifetimes, Return};
 use crate::error::{Code, OAuthError};
-use crate::grant::{CodeRecord, Demanded, Fresh, Upstream, claims_key, code_key};
+use crate::grant::{CodeRecord, Fresh, Upstream, code_key};
 use crate::keys::{hash, random_text};
 use crate::log::{RefusalLog, throttled};
 use crate::page::{Obstacle, error_page};
 use crate::proxy::{Inner, down};
+use crate::running::PROBE;
 use crate::sign_in::{Arrived, Claims, Returned, SignIn, refused_tokens};
+use crate::store::StoreError;
 
 /// What a browser that came back from Entra comes to, whenever and how often it asks: a code for its
 /// client, or why there is none.
@@ -30,7 +34,7 @@ pub(crate) type Arrival = Arc<OnceCell<Result<String, Failure>>>;
 pub(crate) enum Failure {
     /// The client is told.
     Told(OAuthError),
-    /// Entra demands more: the same browser goes there once more, with this.
+    /// Entra demands more, of whoever signed in: the same browser goes there once more, with this.
     Demanded(String),
 }
 
@@ -41,6 +45,15 @@ impl From<OAuthError> for Failure {
 }
 
 impl Inner {
+    /// A browser brings a client's request.
+    pub(crate) fn authorize(&self, query: &str, cookies: &Cookies) -> Answer {
+        match self.records.room() {
+            Ok(()) => self.engine.authorize(query, cookies, self.now()),
+            // Nobody reads, agrees, and signs in at Entra, in vain.
+            Err(_) => full_page(),
+        }
+    }
+
     /// A person answered the consent page.
     pub(crate) async fn consent(&self, headers: &HeaderMap, form: &str) -> Answer {
         let now = self.now();
@@ -65,24 +78,18 @@ impl Inner {
                     server.",
             });
         };
-        match self.claims(&asked).await {
-            Ok(claims) => self.to_entra(asked, claims, &to, &cookies, now),
-            Err(error) => self.engine.told(&to, &error),
+        if let Err(error) = self.can_sign_in().await {
+            return self.engine.told(&to, &down(&error));
         }
+        // Who comes, nobody knows yet.
+        let claims = asked.claims.clone().map_or(Claims::None, Claims::Asked);
+        self.to_entra(asked, claims, &to, &cookies, now)
     }
 
-    /// What Entra demanded of a sign-in by this client, else what the client itself asks for.
-    async fn claims(&self, asked: &Asked) -> Result<Claims, OAuthError> {
-        let demanded = self
-            .records
-            .get::<Demanded>(&claims_key(&asked.client))
-            .await;
-        let demanded = demanded.map_err(|error| down(&error))?;
-        Ok(match (demanded, &asked.claims) {
-            (Some(demanded), _) => Claims::Kept(demanded.value.claims),
-            (None, Some(claims)) => Claims::Asked(claims.clone()),
-            (None, None) => Claims::None,
-        })
+    /// Whether a sign-in can be kept, as far as can be known before Entra is asked.
+    async fn can_sign_in(&self) -> Result<(), StoreError> {
+        self.records.room()?;
+        self.records.answers(PROBE).await
     }
 
     fn to_entra(
@@ -148,7 +155,12 @@ impl Inner {
             }
             Err(Failure::Demanded(claims)) => {
                 tracing::info!(client = asked.client, "Entra demands more of a sign-in");
-                self.to_entra(asked.clone(), Claims::Demanded(claims), to, cookies, now)
+                // What the client asks for is in there.
+                let asked = Asked {
+                    claims: None,
+                    ..asked.clone()
+                };
+                self.to_entra(asked, Claims::Demanded(claims), to, cookies, now)
             }
         };
         add_cookie(&mut answer, &arrived.spent);
@@ -163,11 +175,12 @@ impl Inner {
         now: u64,
     ) -> Result<String, Failure> {
         let sign_in = &arrived.sign_in;
+        self.records.room().map_err(|error| down(&error))?;
         let redeemed = self.gate.redeeming.call(self.tokens_of(sign_in, returned));
         let tokens = redeemed.await?.map_err(|error| {
             let demanded = error.claims().filter(|_| !sign_in.claims.is_demanded());
             match demanded {
-                Some(claims) => Failure::Demanded(claims.to_owned()),
+                Some(claims) => Failure::Demanded(with_own(sign_in, claims)),
                 None => Failure::Told(refused_tokens(&self.engine.log, &error)),
             }
         })?;
@@ -176,16 +189,24 @@ impl Inner {
         let user = self
             .engine
             .signed_in(sign_in, returned, &caller, id_token)?;
+        let client = &sign_in.asked.client;
+        let key = self.user_key(&user);
+        self.gate.admit_user(&key)?;
+        let demanded = self.demand(&key, client).await;
+        let demanded = demanded.map_err(|error| down(&error))?;
+        let is_met = match demanded {
+            None => false,
+            Some(demanded) if claims::carries(sign_in.claims.text(), &demanded) => true,
+            // Once: what Entra lets pass then, it lets pass.
+            Some(_) if sign_in.claims.is_demanded() => false,
+            Some(demanded) => return Err(Failure::Demanded(with_own(sign_in, &demanded))),
+        };
         let fresh = Fresh {
             asked: sign_in.asked.clone(),
             upstream: Upstream::of(&tokens, now),
             user,
         };
-        let client = &fresh.asked.client;
         tracing::info!(client, tenant = fresh.user.tenant(), "a user signed in");
-        if let Claims::Kept(_) = sign_in.claims {
-            self.forget_claims(&fresh).await?;
-        }
         let code = random_text::<32>();
         let record = CodeRecord::Fresh(Box::new(fresh));
         let kept = self
@@ -193,6 +214,9 @@ impl Inner {
             .put(&code_key(&code), &record, Lifetimes::CODE)
             .await;
         kept.map_err(|error| down(&error))?;
+        if is_met {
+            self.forget_demand(&key, client).await;
+        }
         Ok(code)
     }
 
@@ -213,18 +237,6 @@ impl Inner {
         self.ask("authorization_code", request).await
     }
 
-    /// The one of whom Entra demanded it has signed in with it.
-    async fn forget_claims(&self, fresh: &Fresh) -> Result<(), OAuthError> {
-        let key = claims_key(&fresh.asked.client);
-        let demanded = self.records.get::<Demanded>(&key).await;
-        let demanded = demanded.map_err(|error| down(&error))?;
-        if demanded.is_some_and(|demanded| demanded.value.is_of(&fresh.user)) {
-            let taken = self.records.take::<Demanded>(&key).await;
-            taken.map_err(|error| down(&error))?;
-        }
-        Ok(())
-    }
-
     /// Whose access token it is, by the rules of the Layer.
     pub(crate) async fn verified(&self, access_token: &str) -> Result<Caller, OAuthError> {
         match self.auth.verify(access_token).await {
@@ -236,6 +248,30 @@ impl Inner {
             Err(refusal) => Err(refused_user(&self.engine.log, &refusal)),
         }
     }
+}
+
+/// What Entra demands, with what the client asks for.
+fn with_own(sign_in: &SignIn, demanded: &str) -> String {
+    let own = sign_in.claims.text();
+    let both = own.and_then(|own| claims::merged(own, demanded));
+    both.unwrap_or_else(|| demanded.to_owned())
+}
+
+/// The page for whoever comes while there is no room for another sign-in.
+fn full_page() -> Answer {
+    let mut answer = error_page(&Obstacle {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "Nobody new can be connected at the moment",
+        what_to_do: "This server keeps as many sign-ins as it can. Applications that are connected stay \
+            connected, and nothing was sent to anybody. Go back to the application in 5 minutes, and \
+            connect it again; if that does not help, tell whoever runs this server.",
+    });
+    set(
+        &mut answer,
+        RETRY_AFTER,
+        &OAuthError::FULL_FOR.as_secs().to_string(),
+    );
+    answer
 }
 
 pub(crate) const NOT_ACCEPTED: &str =

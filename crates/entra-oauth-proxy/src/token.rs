@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::consent::Asked;
 use crate::engine::Engine;
 use crate::error::{Code, OAuthError};
+use crate::format::Unread;
 use crate::grant::{Grant, RefreshToken};
 use crate::keys::{hash, is_same};
 use crate::params::Params;
@@ -71,7 +72,10 @@ impl Engine {
             "refresh_token" => {
                 let token = self.read_refresh_token(params.required("refresh_token")?);
                 By::Refresh {
-                    token: token.ok_or_else(|| invalid_grant("the refresh token is not known"))?,
+                    token: token.map_err(|unread| match unread {
+                        Unread::Malformed => invalid_grant("the refresh token is not known"),
+                        Unread::Later => OAuthError::later(),
+                    })?,
                     scope: params.one("scope")?.map(str::to_owned),
                 }
             }

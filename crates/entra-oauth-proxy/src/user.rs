@@ -62,25 +62,17 @@ impl User {
         Some(Self { claims, scopes })
     }
 
-    /// Tenant and object id, for the log.
+    /// The tenant's id, for the log.
     pub(crate) fn tenant(&self) -> &str {
-        self.claims
-            .get("tid")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.ids()[0]
     }
-}
 
-impl User {
-    /// Who it is, and nothing else.
-    pub(crate) fn person(&self) -> Self {
-        let claims = self.claims.clone().into_iter();
-        Self {
-            claims: claims
-                .filter(|(name, _)| PERSON.contains(&&**name))
-                .collect(),
-            scopes: Vec::new(),
-        }
+    /// Tenant and object id.
+    pub(crate) fn ids(&self) -> [&str; 2] {
+        PERSON.map(|claim| {
+            let id = self.claims.get(claim).and_then(Value::as_str);
+            id.unwrap_or_default()
+        })
     }
 
     /// Whether both are of one user: tenant and object id.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxy, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, Limits, Secret};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -121,6 +121,12 @@ async fn child_that_serves_until_it_is_killed() {
         .resource(RESOURCE)
         .required_scopes(["read"])
         .data_directory(variable(DIRECTORY))
+        // Two users have all clients, and sign in again where an answer was lost.
+        .limits(
+            Limits::default()
+                .grants_per_user(300)
+                .sign_ins_per_user(1_000, 1_000),
+        )
         .build()
         .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

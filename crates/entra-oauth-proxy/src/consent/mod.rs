@@ -11,9 +11,10 @@ use crate::answer::{Answer, set};
 use crate::cookie::{self, Cookies, Kind};
 use crate::engine::{Engine, Lifetimes, Return};
 use crate::error::{Code, OAuthError};
+use crate::format::{self, Format, Kept, Unread};
 use crate::keys::{Purpose, from_base64url, hash, is_same};
 use crate::observe;
-use crate::page::{Obstacle, error_page};
+use crate::page::{LATER_VERSION, Obstacle, error_page};
 use crate::params::Params;
 use crate::redirect_uri::RedirectUri;
 
@@ -34,6 +35,10 @@ pub(crate) struct Asked {
     pub(crate) at: u64,
     /// Of the browser to which the page was shown.
     pub(crate) cookie: String,
+}
+
+impl Kept for Asked {
+    const FORMAT: Format = format::CONSENT;
 }
 
 /// What a person answered.
@@ -83,9 +88,14 @@ impl Engine {
             .ok()
             .flatten()
             .and_then(from_base64url);
-        let text = sealed.and_then(|sealed| self.keys.open(Purpose::Consent, b"", &sealed));
-        let asked: Option<Asked> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let asked = asked.ok_or_else(not_ours)?;
+        let sealed = sealed.ok_or_else(not_ours)?;
+        let asked: Asked = self
+            .keys
+            .open_versioned(Purpose::Consent, b"", &sealed)
+            .map_err(|unread| match unread {
+                Unread::Malformed => not_ours(),
+                Unread::Later => LATER_VERSION,
+            })?;
         let cookie = cookies.get(&self.urls, Kind::Consent, cookie_id(&asked.cookie));
         if !cookie.is_some_and(|value| is_same(&hash(value), &asked.cookie))
             || now.saturating_sub(asked.at) > Lifetimes::SIGN_IN

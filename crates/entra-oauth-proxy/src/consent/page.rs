@@ -23,8 +23,7 @@ impl Engine {
         let value = format!("{}.{}", asked.at, random_text::<18>());
         asked.cookie = hash(&value);
         let id = cookie_id(&asked.cookie).to_owned();
-        let sealed = serde_json::to_vec(&asked).ok();
-        let sealed = sealed.and_then(|text| self.keys.seal(Purpose::Consent, b"", &text));
+        let sealed = self.keys.seal_versioned(Purpose::Consent, b"", &asked);
         let Some(sealed) = sealed else {
             return error_page(&Obstacle {
                 status: StatusCode::SERVICE_UNAVAILABLE,

@@ -33,6 +33,7 @@ pub(crate) struct Gate {
     token_requests: Option<Limit>,
     of_client: Option<Limit>,
     of_sign_in: Option<Limit>,
+    of_user: Option<Limit>,
     proxies: TrustedProxies,
     has_warned: AtomicBool,
     has_warned_of_a_proxy: AtomicBool,
@@ -64,6 +65,7 @@ impl Gate {
             token_requests: limit("token_requests_per_address", limits.token_requests),
             of_client: limit("token_requests_per_client", limits.of_client),
             of_sign_in: limit("refreshes_per_sign_in", limits.of_sign_in),
+            of_user: limit("sign_ins_per_user", limits.of_user),
             proxies,
             has_warned: AtomicBool::new(false),
             has_warned_of_a_proxy: AtomicBool::new(false),
@@ -109,6 +111,19 @@ impl Gate {
             })?;
         }
         Ok(())
+    }
+
+    /// Counts a sign-in for its user, once Entra has said who it is.
+    pub(crate) fn admit_user(&self, key: &str) -> Result<(), OAuthError> {
+        let Some(limit) = &self.of_user else {
+            return Ok(());
+        };
+        limit.buckets.take(key).map_err(|wait| {
+            limit.warn(None, false);
+            let wait = whole_seconds(wait).as_secs().max(1);
+            let text = format!("this user signs in too often; try again in {wait} seconds");
+            OAuthError::new(Code::TooManyRequests, text)
+        })
     }
 
     fn warn_of_no_address(&self) {

@@ -13,9 +13,10 @@ pub(crate) use self::address::TrustedProxies;
 pub(crate) use self::gate::{Gate, Group};
 
 use self::bucket::Rate;
+use crate::user_record::Caps;
 
-/// How often one address, one client and one sign-in may ask, and how many calls to Entra there are
-/// at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
+/// How often one address, one client, one sign-in and one user may ask, how many sign-ins of a user are
+/// kept, and how many calls to Entra there are at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
 ///
 /// ```
 /// use entra_oauth_proxy::{EntraOAuthProxy, Limits};
@@ -39,8 +40,12 @@ use self::bucket::Rate;
 /// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the code or refresh token is proven | 5 000 | 30 000 |
 /// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the refresh token is proven | 120 | 60 |
 ///
+/// | [`sign_ins_per_user`](Self::sign_ins_per_user) | `/callback`, once Entra has said who it is | 60 | 10 |
+///
 /// | setting | default |
 /// |---|---|
+/// | [`grants_per_user`](Self::grants_per_user) | 50 sign-ins |
+/// | [`grants_per_user_and_client`](Self::grants_per_user_and_client) | 10 of them by one client |
 /// | [`entra_calls`](Self::entra_calls) | 64 at a time for sign-ins, and 64 for renewals |
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "they count once they are given to the builder"]
@@ -50,8 +55,14 @@ pub struct Limits {
     token_requests: Option<Rate>,
     of_client: Option<Rate>,
     of_sign_in: Option<Rate>,
+    of_user: Option<Rate>,
+    grants: Caps,
     entra_calls: usize,
 }
+
+/// The most that a cap of grants may be: the record of a user has a reference to each, and stays below
+/// 64 KiB.
+pub(crate) const MOST_GRANTS: usize = 300;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -61,14 +72,21 @@ impl Default for Limits {
             .token_requests_per_address(1_000, 3_000)
             .token_requests_per_client(5_000, 30_000)
             .refreshes_per_sign_in(120, 60)
+            .sign_ins_per_user(60, 10)
     }
 }
 
 impl Limits {
     const ENTRA_CALLS: usize = 64;
 
-    /// No limit by address, client or sign-in: for a server behind something that has them. Those that
-    /// are set after this count. The calls to Entra at a time stay limited.
+    const GRANTS: Caps = Caps {
+        of_user: 50,
+        of_client: 10,
+    };
+
+    /// No limit by address, client, sign-in or user on how often they may ask: for a server behind
+    /// something that has them. Those that are set after this count. The calls to Entra at a time, and
+    /// the sign-ins that are kept of one user, stay limited.
     pub fn none() -> Self {
         Self {
             registrations: None,
@@ -76,6 +94,8 @@ impl Limits {
             token_requests: None,
             of_client: None,
             of_sign_in: None,
+            of_user: None,
+            grants: Self::GRANTS,
             entra_calls: Self::ENTRA_CALLS,
         }
     }
@@ -120,6 +140,34 @@ impl Limits {
         self
     }
 
+    /// How often one user may sign in, by whichever client and from wherever: `burst` at once,
+    /// `per_minute` from then on; each 1 to 1 000 000. Each sign-in leaves a record for half an hour,
+    /// whatever becomes of it: that its code was used.
+    pub fn sign_ins_per_user(mut self, burst: u32, per_minute: u32) -> Self {
+        self.of_user = Some(Rate { burst, per_minute });
+        self
+    }
+
+    /// How many sign-ins of one user are kept: 1 to 300. With the next one the longest unused of the
+    /// user's ends. So nobody fills the store for the others.
+    pub fn grants_per_user(mut self, most: usize) -> Self {
+        self.grants.of_user = most;
+        self
+    }
+
+    /// How many of them may be by one client: 1 to 300. With the next one the longest unused of the
+    /// user's by that client ends. A client that registers itself is one for each installation; one that
+    /// is [known in advance](crate::FixedClient), or hosted, is one for all its installations, and a
+    /// user may have it on several devices.
+    pub fn grants_per_user_and_client(mut self, most: usize) -> Self {
+        self.grants.of_client = most;
+        self
+    }
+
+    pub(crate) const fn caps(&self) -> Caps {
+        self.grants
+    }
+
     /// How many calls to Entra there may be at a time: 1 to 10 000, for sign-ins and, apart from them,
     /// for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
     /// and for whoever comes beyond, it is as if Entra did not answer.
@@ -145,6 +193,7 @@ impl Limits {
             ),
             ("token_requests_per_client", self.of_client, good.of_client),
             ("refreshes_per_sign_in", self.of_sign_in, good.of_sign_in),
+            ("sign_ins_per_user", self.of_user, good.of_user),
         ];
         let is_wrong = |rate: &Rate| {
             let is_good = |number: u32| (1..=1_000_000).contains(&number);
@@ -161,6 +210,20 @@ impl Limits {
                 ))
             })
             .collect();
+        for (setting, most, good) in [
+            ("grants_per_user", self.grants.of_user, good.grants.of_user),
+            (
+                "grants_per_user_and_client",
+                self.grants.of_client,
+                good.grants.of_client,
+            ),
+        ] {
+            if !(1..=MOST_GRANTS).contains(&most) {
+                problems.push(format!(
+                    "{setting}({most}) is not from 1 to {MOST_GRANTS}; good is {setting}({good})"
+                ));
+            }
+        }
         if !(1..=10_000).contains(&self.entra_calls) {
             problems.push(format!(
                 "entra_calls({}) is not from 1 to 10000; good is entra_calls({})",

@@ -23,6 +23,16 @@ struct Shown {
     reference: String,
 }
 
+/// A later version of this server, which ran here before or runs beside this one, made what the
+/// browser sent.
+pub(crate) const LATER_VERSION: Obstacle = Obstacle {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    title: "This server is being changed",
+    what_to_do: "What your application or browser sent was made by a newer version of this server than \
+        the one that answered. Nothing was lost or changed. Load this page again in a minute. If that does \
+        not help, tell whoever runs this server that an older version of it answers.",
+};
+
 /// A page that says what went wrong and what to do, with a reference that is in the log.
 pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
     error_page_with(obstacle, "")

@@ -15,7 +15,9 @@ use http::header::{
 };
 use http_body_util::Full;
 
-pub(crate) use self::error::{Obstacle, error_page, error_page_with, log_error_page};
+pub(crate) use self::error::{
+    LATER_VERSION, Obstacle, error_page, error_page_with, log_error_page,
+};
 pub(crate) use self::text::{escaped, plain_text};
 use crate::answer::{Answer, of_status, set};
 

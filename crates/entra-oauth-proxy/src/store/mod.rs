@@ -105,6 +105,8 @@ pub struct StoreError {
 enum Kind {
     NoAnswer,
     Full,
+    /// Of a record that a later version of this server wrote.
+    Later,
 }
 
 impl StoreError {
@@ -130,6 +132,18 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full
     }
+
+    /// A record is there that a later version of this server wrote.
+    pub(crate) fn later() -> Self {
+        Self {
+            kind: Kind::Later,
+            ..Self::new("a record was written by a later version of this server")
+        }
+    }
+
+    pub(crate) fn is_later(&self) -> bool {
+        self.kind == Kind::Later
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -137,6 +151,7 @@ impl fmt::Display for StoreError {
         let what = match self.kind {
             Kind::NoAnswer => "the store does not answer",
             Kind::Full => "the store is full",
+            Kind::Later => "the store cannot be read",
         };
         write!(formatter, "{what}: {}", self.reason)
     }

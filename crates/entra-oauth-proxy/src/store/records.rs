@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{Store, StoreError, Stored};
+use crate::format::{Kept, Unread};
 use crate::keys::{Keyring, Purpose};
 use crate::log::{RefusalLog, throttled};
 use crate::metrics;
@@ -27,6 +26,12 @@ pub(crate) struct Found<T> {
     stored: Bytes,
 }
 
+/// The same where there may be none, or one that cannot be read.
+pub(crate) struct Seen<T> {
+    pub(crate) value: Option<T>,
+    pub(crate) stored: Option<Bytes>,
+}
+
 impl Records {
     pub(crate) fn new(store: Arc<dyn Store>, keys: Arc<Keyring>) -> Self {
         Self {
@@ -36,17 +41,30 @@ impl Records {
         }
     }
 
+    /// Whether new sign-ins fit. The error says that they do not.
+    pub(crate) fn room(&self) -> Result<(), StoreError> {
+        match self.store.has_room() {
+            true => Ok(()),
+            false => Err(self.counted(StoreError::full("what is left is for those under way"))),
+        }
+    }
+
     /// The record. One that cannot be read is none: it was written under a key that is gone, or
-    /// somebody changed it.
-    pub(crate) async fn get<T: DeserializeOwned>(
-        &self,
-        key: &str,
-    ) -> Result<Option<Found<T>>, StoreError> {
+    /// somebody changed it. One of a later version of this server is an error.
+    pub(crate) async fn get<T: Kept>(&self, key: &str) -> Result<Option<Found<T>>, StoreError> {
+        let Seen { value, stored } = self.see(key).await?;
+        let found = value.zip(stored);
+        Ok(found.map(|(value, stored)| Found { value, stored }))
+    }
+
+    /// The same, with what the store has of one that cannot be read: to be replaced, too.
+    pub(crate) async fn see<T: Kept>(&self, key: &str) -> Result<Seen<T>, StoreError> {
         let stored = self.answered(self.store.get(key)).await?;
-        Ok(stored.and_then(|stored| {
-            let value = self.read(key, &stored)?;
-            Some(Found { value, stored })
-        }))
+        let value = match &stored {
+            Some(stored) => self.read(key, stored)?,
+            None => None,
+        };
+        Ok(Seen { value, stored })
     }
 
     /// Whether the store answers.
@@ -54,67 +72,79 @@ impl Records {
         self.answered(self.store.get(key)).await.map(|_| ())
     }
 
-    pub(crate) async fn put<T: Serialize>(
+    pub(crate) async fn put<T: Kept>(
         &self,
         key: &str,
         value: &T,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.answered(self.store.put(key, self.written(key, value)?, ttl))
-            .await
+        let value = self.written(key, value)?;
+        self.answered(self.store.put(key, value, ttl)).await
     }
 
-    /// Takes the record away, whatever it is.
-    pub(crate) async fn take<T: DeserializeOwned>(
-        &self,
-        key: &str,
-    ) -> Result<Option<T>, StoreError> {
-        let stored = self.answered(self.store.take(key)).await?;
-        Ok(stored.and_then(|stored| self.read(key, &stored)))
+    /// Takes the record away, whatever it is. Says whether there was one.
+    pub(crate) async fn remove(&self, key: &str) -> Result<bool, StoreError> {
+        let taken = self.answered(self.store.take(key)).await?;
+        Ok(taken.is_some())
     }
 
     /// Writes the record in place of the one that was found, if nobody did so before.
-    pub(crate) async fn replace<T: Serialize, U>(
+    pub(crate) async fn replace<T: Kept, U>(
         &self,
         key: &str,
         found: &Found<U>,
         value: &T,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        let value = self.written(key, value)?;
-        let expected = Some(found.stored.clone());
-        self.answered(self.store.compare_and_swap(key, expected, value, ttl))
-            .await
+        self.swap(key, Some(found.stored.clone()), value, ttl).await
     }
 
-    fn written<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
-        let text = serde_json::to_vec(value);
-        let text = text.map_err(|error| self.failed(StoreError::new(error)))?;
-        let sealed = self.keys.seal(Purpose::Record, key.as_bytes(), &text);
+    /// Writes the record if the store still has exactly this, or nothing.
+    pub(crate) async fn swap<T: Kept>(
+        &self,
+        key: &str,
+        stored: Option<Bytes>,
+        value: &T,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        let value = self.written(key, value)?;
+        let swapped = self.store.compare_and_swap(key, stored, value, ttl);
+        self.answered(swapped).await
+    }
+
+    fn written<T: Kept>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
+        let sealed = self
+            .keys
+            .seal_versioned(Purpose::Record, key.as_bytes(), value);
         Ok(sealed
             .ok_or_else(|| self.failed(StoreError::new("a record cannot be encrypted")))?
             .into())
     }
 
-    fn read<T: DeserializeOwned>(&self, key: &str, stored: &[u8]) -> Option<T> {
-        let text = self.keys.open(Purpose::Record, key.as_bytes(), stored);
-        let value = text.and_then(|text| serde_json::from_slice(&text).ok());
-        if value.is_none() {
-            let beginning = key.split('/').next();
-            let mut kinds = KINDS.into_iter();
-            let kind = kinds
-                .find(|kind| beginning == Some(*kind))
-                .unwrap_or("another");
-            throttled!(
-                warn,
-                self.log,
-                ("a record cannot be read", kind),
-                kind,
-                "a record in the store cannot be read and counts as absent: it was changed, or \
-                 written under a key that is not in the list any more"
-            );
+    fn read<T: Kept>(&self, key: &str, stored: &[u8]) -> Result<Option<T>, StoreError> {
+        match self
+            .keys
+            .open_versioned(Purpose::Record, key.as_bytes(), stored)
+        {
+            Ok(value) => Ok(Some(value)),
+            Err(Unread::Later) => Err(StoreError::later()),
+            Err(Unread::Malformed) => {
+                let beginning = key.split('/').next();
+                let mut kinds = KINDS.into_iter();
+                let kind = kinds
+                    .find(|kind| beginning == Some(*kind))
+                    .unwrap_or("another");
+                throttled!(
+                    warn,
+                    self.log,
+                    ("a record cannot be read", kind),
+                    kind,
+                    "a record in the store cannot be read and counts as absent: it was changed, or \
+                     written under a key that is not in the list any more"
+                );
+                Ok(None)
+            }
         }
-        value
     }
 
     /// Returns what the store answers, and tells operators if it does not.
@@ -122,10 +152,25 @@ impl Records {
         let answer = timeout(PATIENCE, asked).await;
         let answer = answer
             .unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
-        answer.map_err(|error| {
-            metrics::store_error();
-            self.failed(error)
-        })
+        answer.map_err(|error| self.counted(error))
+    }
+
+    /// Tells operators that nothing, or nothing new, can be kept.
+    fn counted(&self, error: StoreError) -> StoreError {
+        if error.is_full() {
+            metrics::store_full();
+            throttled!(
+                error,
+                self.log,
+                ("the store is full", ""),
+                %error,
+                "nobody new can sign in; those who are signed in go on. Give the store more room, or \
+                 lower idle_lifetime(..) or Limits::grants_per_user(..)"
+            );
+            return error;
+        }
+        metrics::store_error();
+        self.failed(error)
     }
 
     fn failed(&self, error: StoreError) -> StoreError {
@@ -136,7 +181,7 @@ impl Records {
 }
 
 /// The kinds of records, by the beginnings of their keys.
-const KINDS: [&str; 4] = ["grant", "code", "claims", "user"];
+const KINDS: [&str; 3] = ["grant", "code", "user"];
 
 /// How long the store may take: what waits for it waits no longer.
 const PATIENCE: Duration = Duration::from_secs(10);

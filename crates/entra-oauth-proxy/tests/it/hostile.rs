@@ -15,7 +15,7 @@ use crate::watched_store::WatchedStore;
 
 #[tokio::test(start_paused = true)]
 async fn a_script_that_comes_back_without_having_signed_in_leaves_nothing_in_the_store() {
-    let store = MemoryStore::with_capacity(2);
+    let store = MemoryStore::with_capacity(3);
     let stage = Stage::with(|settings| settings.store(store)).await;
     let client = stage.client().await;
     for _ in 0..5 {
@@ -27,7 +27,7 @@ async fn a_script_that_comes_back_without_having_signed_in_leaves_nothing_in_the
             .await;
         assert!(told.location().contains("error="), "{}", told.location());
     }
-    // A code and a grant are all that there is room for.
+    // A code, a grant and the record of its user are all that there is room for.
     stage.sign_in(&client, "ada").await;
 }
 

@@ -367,6 +367,9 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         .token_requests_per_address(1_000_001, 1)
         .token_requests_per_client(1, 1_000_001)
         .refreshes_per_sign_in(1_000_000, 1)
+        .sign_ins_per_user(0, 1)
+        .grants_per_user(301)
+        .grants_per_user_and_client(0)
         .entra_calls(0);
     let error = settings(&tenant)
         .limits(limits)
@@ -383,13 +386,18 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         "limits: sign_ins_per_address(60, 0) is not",
         "limits: token_requests_per_address(1000001, 1) is not",
         "limits: token_requests_per_client(1, 1000001) is not",
+        "limits: sign_ins_per_user(0, 1) is not of two numbers from 1 to 1000000; good is \
+         sign_ins_per_user(60, 10)",
+        "limits: grants_per_user(301) is not from 1 to 300; good is grants_per_user(50)",
+        "limits: grants_per_user_and_client(0) is not from 1 to 300; good is \
+         grants_per_user_and_client(10)",
         "limits: entra_calls(0) is not from 1 to 10000; good is entra_calls(64)",
         "trusted_proxies: \"nginx\" is neither an address nor a network; good are 192.0.2.7",
         "trusted_proxies: \"0.0.0.0/0\" is everybody",
     ]) {
         assert!(problem.starts_with(says), "{problem}");
     }
-    assert_eq!(problems.len(), 7, "{error}");
+    assert_eq!(problems.len(), 10, "{error}");
 }
 
 /// A client that many share.

@@ -6,7 +6,7 @@ use url::Url;
 use crate::callback::{failed, is_told};
 use crate::logbook::Logbook;
 use crate::support::{
-    APP, Browser, HOUR, MINUTE, PUBLIC, SECRET, Stage, application, parameter, settings,
+    APP, Browser, MINUTE, PUBLIC, SECRET, Stage, application, parameter, settings,
 };
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +164,7 @@ async fn an_app_registration_with_v1_tokens_is_told_to_the_operator_with_the_rem
 }
 
 /// The claims that a request to Entra has.
-fn demanded(at_entra: &str) -> Option<Value> {
+pub(crate) fn demanded(at_entra: &str) -> Option<Value> {
     let at_entra: Url = at_entra.parse().unwrap();
     let claims = parameter(&at_entra, "claims")?;
     let claims: Value = serde_json::from_str(&claims).unwrap();
@@ -198,31 +198,5 @@ async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
             false => assert!(reply.location().contains("code="), "{}", reply.location()),
         }
         assert!(browser.cookies.is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_conditional_access_demands_at_a_refresh_is_asked_until_that_user_signs_in() {
-    let stage = Stage::new().await;
-    let client = stage.client().await;
-    let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(HOUR).await;
-    stage.tenant.requires_interaction("ada");
-    let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
-    assert_eq!(refused.error(), (400, "invalid_grant".to_owned()));
-
-    let other = stage.client().await;
-    for (client, user, is_demanded) in [
-        (&other, "ada", false),
-        (&client, "grace", true),
-        (&client, "ada", true),
-        (&client, "ada", false),
-    ] {
-        let mut browser = Browser::new(&stage);
-        let at_entra = browser.goes_to_entra(client, &[]).await;
-        assert_eq!(demanded(&at_entra).is_some(), is_demanded, "{user}");
-        let callback = stage.tenant.signs_in(user, &at_entra);
-        let reply = browser.come_back(&callback).await;
-        assert!(reply.location().contains("code="), "{}", reply.location());
     }
 }

@@ -18,6 +18,8 @@ struct Inner {
     records: MemoryStore,
     is_down: AtomicBool,
     is_read_only: AtomicBool,
+    /// The beginning of the keys of which it takes none.
+    refuses: Mutex<Option<&'static str>>,
     /// Every key and value that was ever written.
     written: Mutex<Vec<(String, Bytes)>>,
     calls: AtomicUsize,
@@ -63,7 +65,13 @@ impl WatchedStore {
         self.0.is_read_only.store(true, Ordering::SeqCst);
     }
 
+    /// It takes nothing under a key that begins so.
+    pub(crate) fn refuses_writes_to(&self, beginning: &'static str) {
+        *self.0.refuses.lock().unwrap() = Some(beginning);
+    }
+
     pub(crate) fn comes_back(&self) {
+        *self.0.refuses.lock().unwrap() = None;
         self.0.is_down.store(false, Ordering::SeqCst);
         self.0.is_read_only.store(false, Ordering::SeqCst);
     }
@@ -121,7 +129,12 @@ impl WatchedStore {
     fn check(&self, writes: Option<(&str, &Bytes)>) -> Result<(), StoreError> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let is_down = self.0.is_down.load(Ordering::SeqCst);
-        if is_down || writes.is_some() && self.0.is_read_only.load(Ordering::SeqCst) {
+        let refused = *self.0.refuses.lock().unwrap();
+        let is_refused = |(key, _): (&str, _)| {
+            self.0.is_read_only.load(Ordering::SeqCst)
+                || refused.is_some_and(|beginning| key.starts_with(beginning))
+        };
+        if is_down || writes.is_some_and(is_refused) {
             return Err(StoreError::new("connection refused"));
         }
         if let Some((key, value)) = writes {

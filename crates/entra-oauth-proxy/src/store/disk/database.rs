@@ -11,11 +11,19 @@ use redb::{
     StorageBackend, Table, TableDefinition, TableHandle as _, WriteTransaction,
 };
 
+use crate::format;
+
 /// By key, when a record ends (milliseconds since 1970), and its value.
 const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
 
 /// When records end, and their keys: a sweep looks at nothing that stays.
 const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
+
+/// The version of these tables, under the one name: every version can read that of a later one. Version
+/// 0 had no such table.
+const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+
+const VERSION: &str = "version";
 
 /// What redb keeps in memory: little in tests, so that they reach the file.
 const CACHE: usize = match cfg!(test) {
@@ -45,6 +53,8 @@ fn caught<T, E: From<redb::Error>>(work: impl FnOnce() -> Result<T, E>) -> Resul
 pub(super) enum NotOpened {
     /// There are tables of something else.
     Foreign,
+    /// A later version of this server made it, with this version of the tables.
+    Later(u64),
     Failed(Failed),
 }
 
@@ -84,13 +94,27 @@ impl Opened {
             has_failed: AtomicBool::new(false),
         };
         let tables: Vec<_> = opened.database.begin_read()?.list_tables()?.collect();
-        let is_ours = |name: &str| name == RECORDS.name() || name == ENDS.name();
-        if tables.iter().any(|table| !is_ours(table.name())) {
+        let has_version = tables.iter().any(|table| table.name() == FORMAT.name());
+        if has_version {
+            let transaction = opened.database.begin_read()?;
+            let version = transaction.open_table(FORMAT)?.get(VERSION)?;
+            let version = version.map(|version| version.value());
+            match version {
+                Some(version) if version <= format::DISK => {}
+                Some(version) => return Err(NotOpened::Later(version)),
+                None => return Err(NotOpened::Foreign),
+            }
+        }
+        let ours = [RECORDS.name(), ENDS.name(), FORMAT.name()];
+        if tables.iter().any(|table| !ours.contains(&table.name())) {
             return Err(NotOpened::Foreign);
         }
-        if tables.is_empty() {
+        // Version 0 has the same tables but for this one.
+        if !has_version {
             let transaction = opened.database.begin_write()?;
             Tables::of(&transaction).map_err(NotOpened::Failed)?;
+            let version = &format::DISK;
+            transaction.open_table(FORMAT)?.insert(VERSION, version)?;
             transaction.commit()?;
         }
         Ok(opened)

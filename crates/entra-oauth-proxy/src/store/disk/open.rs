@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 
 use super::database::NotOpened;
+use crate::format;
 
 /// Why a [`DiskStore`](crate::DiskStore) cannot be opened. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,17 @@ pub enum OpenStoreError {
         /// What was found.
         reason: String,
     },
+    /// A later version of this server made the file.
+    #[error(
+        "{} was written by a later version of this server (format {found}; this one reads up to \
+         {}): start that version again, or give another file", .path.display(), format::DISK
+    )]
+    LaterVersion {
+        /// The path.
+        path: PathBuf,
+        /// The version of its format.
+        found: u64,
+    },
     /// The disk is full.
     #[error("no space is left for {}: make room", .path.display())]
     Full {
@@ -92,6 +104,10 @@ impl OpenStoreError {
             reason,
         };
         let error = match error {
+            NotOpened::Later(found) => {
+                let path = path.to_owned();
+                return Self::LaterVersion { path, found };
+            }
             NotOpened::Foreign => return not_a_store("it has tables of something else".to_owned()),
             NotOpened::Failed(error) => *error,
         };

@@ -224,7 +224,7 @@ impl Writer {
         let opened = opened.map_err(|error| {
             self.reason = match error {
                 NotOpened::Failed(error) => self.text(&error),
-                NotOpened::Foreign => {
+                NotOpened::Foreign | NotOpened::Later(_) => {
                     format!("{} is no store any more", self.disk.path.display())
                 }
             };

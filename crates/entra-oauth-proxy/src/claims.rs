@@ -1,0 +1,82 @@
+//! Claims requests (OpenID Connect Core §5.5): what a client asks for, and what Entra demands.
+
+use serde_json::{Map, Value};
+
+/// Both requests as one: the members of both, and of the claims in them; where both ask for the same
+/// claim, as Entra demands it. `None` if one of them is no object.
+///
+/// Entra's goes before, as a sign-in that lacks what it demands comes to nothing; what the client asks
+/// for beside that is kept.
+pub(crate) fn merged(own: &str, demanded: &str) -> Option<String> {
+    let mut merged = object(own)?;
+    for (member, demanded) in object(demanded)? {
+        match (merged.get_mut(&member), demanded) {
+            (Some(Value::Object(own)), Value::Object(demanded)) => own.extend(demanded),
+            (_, demanded) => {
+                merged.insert(member, demanded);
+            }
+        }
+    }
+    Some(Value::Object(merged).to_string())
+}
+
+/// Whether the request that was sent asks for all that is demanded.
+pub(crate) fn carries(sent: Option<&str>, demanded: &str) -> bool {
+    let both = sent.and_then(|sent| object(&merged(sent, demanded)?));
+    both.is_some() && both == sent.and_then(object)
+}
+
+fn object(text: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn both(own: &Value, demanded: &Value) -> Value {
+        let merged = merged(&own.to_string(), &demanded.to_string()).unwrap();
+        serde_json::from_str(&merged).unwrap()
+    }
+
+    #[test]
+    fn members_and_claims_of_both_are_there_and_entras_goes_before() {
+        let own = json!({
+            "access_token": { "acrs": { "value": "c1" }, "xms_cc": { "values": ["cp1"] } },
+            "id_token": { "auth_time": null },
+        });
+        let demanded =
+            json!({ "access_token": { "acrs": { "value": "c2" }, "nbf": { "value": "1" } } });
+        let expected = json!({
+            "access_token": {
+                "acrs": { "value": "c2" }, "xms_cc": { "values": ["cp1"] }, "nbf": { "value": "1" },
+            },
+            "id_token": { "auth_time": null },
+        });
+        assert_eq!(both(&own, &demanded), expected);
+        assert_eq!(both(&json!({ "access_token": 1 }), &demanded), demanded);
+        assert_eq!(both(&json!({}), &demanded), demanded);
+    }
+
+    #[test]
+    fn what_is_no_object_is_not_merged() {
+        assert_eq!(merged("[]", "{}"), None);
+        assert_eq!(merged("{}", "x"), None);
+    }
+
+    #[test]
+    fn what_was_sent_carries_what_it_has_all_of() {
+        let demanded = r#"{"access_token":{"acrs":{"value":"c2"}}}"#;
+        assert!(!carries(None, demanded));
+        assert!(!carries(Some("{}"), demanded));
+        assert!(!carries(
+            Some(r#"{"access_token":{"acrs":{"value":"c1"}}}"#),
+            demanded
+        ));
+        assert!(carries(Some(demanded), demanded));
+        let more = r#"{ "access_token": {"nbf":null, "acrs":{"value":"c2"}}, "id_token":{} }"#;
+        assert!(carries(Some(more), demanded));
+    }
+}

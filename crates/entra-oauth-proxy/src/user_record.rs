@@ -1,0 +1,392 @@
+//! What is kept of a user across sign-ins: which grants there are, and what Entra demands of the next
+//! sign-in. Decided here, without any I/O; [`users`](crate::users) carries it out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::claims;
+use crate::engine::Lifetimes;
+use crate::format::{self, Format, Kept};
+use crate::grant::Grant;
+
+/// The record of one user, as it is stored (encrypted). The names are short, as it is written with each
+/// sign-in.
+///
+/// It cleans itself: with each change go the references to grants that have ended by time, and demands
+/// that are over. References to grants that ended before go when there are too many.
+#[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct UserRecord {
+    /// In the order in which they were made.
+    #[serde(rename = "g")]
+    pub(crate) grants: Vec<Reference>,
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    demands: Vec<Demand>,
+}
+
+impl Kept for UserRecord {
+    const FORMAT: Format = format::USER;
+}
+
+/// That a grant was made.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Reference {
+    #[serde(rename = "i")]
+    pub(crate) grant: String,
+    #[serde(rename = "c")]
+    pub(crate) client: String,
+    /// In seconds since 1970, as the next.
+    #[serde(rename = "m")]
+    pub(crate) made_at: u64,
+    /// When it ends, whatever happens.
+    #[serde(rename = "e")]
+    pub(crate) ends_at: u64,
+}
+
+/// What Entra demands of the user's next sign-in by this client (a claims challenge).
+#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Demand {
+    #[serde(rename = "c")]
+    client: String,
+    #[serde(rename = "t")]
+    claims: String,
+    #[serde(rename = "u")]
+    until: u64,
+}
+
+/// How many grants there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Caps {
+    pub(crate) of_user: usize,
+    pub(crate) of_client: usize,
+}
+
+/// A grant to which there is a reference, as the store has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    /// It is there, and was last refreshed, or made, then.
+    UsedAt(u64),
+    /// It is not there yet: a sign-in is under way.
+    Pending,
+    /// It is not there any more.
+    Over,
+}
+
+impl State {
+    /// How long after the reference the grant is written, at most, in seconds: as long as the store may
+    /// take for both, and some.
+    const PENDING: u64 = 60;
+
+    pub(crate) fn of(reference: &Reference, grant: Option<&Grant>, now: u64) -> Self {
+        match grant {
+            Some(grant) => Self::UsedAt(grant.rotated_at),
+            None if now.saturating_sub(reference.made_at) <= Self::PENDING => Self::Pending,
+            None => Self::Over,
+        }
+    }
+}
+
+impl UserRecord {
+    /// How many sign-ins of one user may be under way beside the grants.
+    const UNDER_WAY: usize = 64;
+
+    /// The most demands: one for each client, and a user has few at a time.
+    const MOST_DEMANDS: usize = 8;
+
+    /// The longest claims of a demand, in bytes: they come along in a cookie.
+    const MOST_CLAIMS: usize = 1_024;
+
+    /// Takes away what is over by time.
+    pub(crate) fn clean(&mut self, now: u64) {
+        self.grants.retain(|reference| now < reference.ends_at);
+        self.demands.retain(|demand| now < demand.until);
+    }
+
+    /// Whether there is no place for another reference before those that are over were taken away.
+    pub(crate) fn is_full(&self, caps: Caps) -> bool {
+        self.grants.len() >= caps.of_user.saturating_add(Self::UNDER_WAY)
+    }
+
+    /// Adds the reference, once.
+    pub(crate) fn add(&mut self, reference: Reference) {
+        if !self.has(&reference.grant) {
+            self.grants.push(reference);
+        }
+    }
+
+    pub(crate) fn has(&self, grant: &str) -> bool {
+        self.grants.iter().any(|reference| reference.grant == grant)
+    }
+
+    /// The references among which there may be too many: all, or those of clients that have too many.
+    pub(crate) fn excessive(&self, caps: Caps) -> Vec<Reference> {
+        let is_excessive = |reference: &&Reference| {
+            self.grants.len() > caps.of_user || self.count(&reference.client) > caps.of_client
+        };
+        self.grants.iter().filter(is_excessive).cloned().collect()
+    }
+
+    fn count(&self, client: &str) -> usize {
+        let of_client = self.grants.iter().filter(|other| other.client == client);
+        of_client.count()
+    }
+
+    /// The grants that have to end, so that no cap is exceeded: of those that are there, the longest
+    /// unused. `looked` are the [`excessive`](Self::excessive) references with their states.
+    pub(crate) fn superfluous(
+        looked: &[(Reference, State)],
+        caps: Caps,
+        is_all: bool,
+    ) -> Vec<String> {
+        let mut there: Vec<(u64, &Reference)> = looked
+            .iter()
+            .filter_map(|(reference, state)| match state {
+                State::UsedAt(at) => Some((*at, reference)),
+                State::Pending | State::Over => None,
+            })
+            .collect();
+        // The longest unused first; of those that were used last at the same time, the one made first.
+        there.sort_by_key(|(at, _)| *at);
+        let mut superfluous = Vec::new();
+        let mut left = there.clone();
+        left.retain(|(_, reference)| {
+            let is_of_client = |other: &&(u64, &Reference)| other.1.client == reference.client;
+            let ended = |other: &&(u64, &Reference)| superfluous.contains(&other.1.grant);
+            let count = there.iter().filter(is_of_client).count();
+            let ended = there.iter().filter(is_of_client).filter(ended).count();
+            let goes = count - ended > caps.of_client;
+            if goes {
+                superfluous.push(reference.grant.clone());
+            }
+            !goes
+        });
+        if is_all {
+            let excess = left.len().saturating_sub(caps.of_user);
+            let oldest = left.iter().take(excess);
+            superfluous.extend(oldest.map(|(_, reference)| reference.grant.clone()));
+        }
+        superfluous
+    }
+
+    /// For how long it is stored after this moment, in seconds: as long as anything in it.
+    pub(crate) fn time_to_live(&self, now: u64) -> u64 {
+        let grants = self.grants.iter().map(|reference| reference.ends_at);
+        let ends = grants.chain(self.demands.iter().map(|demand| demand.until));
+        let last = ends.max().unwrap_or_default();
+        last.saturating_sub(now).max(1)
+    }
+
+    /// What Entra demands of the next sign-in by this client.
+    pub(crate) fn demand(&self, client: &str, now: u64) -> Option<&str> {
+        let mut demands = self.demands.iter();
+        let open = demands.find(|demand| demand.client == client && now < demand.until);
+        open.map(|demand| &*demand.claims)
+    }
+
+    /// Entra demands this of the next sign-in by this client, beside what it demanded before. Says
+    /// whether that is kept.
+    pub(crate) fn demands(&mut self, client: &str, claims: &str, now: u64) -> bool {
+        let before = self.demand(client, now);
+        let both = before.and_then(|before| claims::merged(before, claims));
+        let both = both.filter(|both| both.len() <= Self::MOST_CLAIMS);
+        let claims = both.as_deref().unwrap_or(claims);
+        if claims.len() > Self::MOST_CLAIMS {
+            return false;
+        }
+        let claims = claims.to_owned();
+        self.forget_demand(client);
+        if self.demands.len() >= Self::MOST_DEMANDS {
+            self.demands.remove(0);
+        }
+        self.demands.push(Demand {
+            client: client.to_owned(),
+            claims,
+            until: now.saturating_add(Lifetimes::SIGN_IN),
+        });
+        true
+    }
+
+    pub(crate) fn forget_demand(&mut self, client: &str) {
+        self.demands.retain(|demand| demand.client != client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPS: Caps = Caps {
+        of_user: 4,
+        of_client: 2,
+    };
+
+    fn reference(grant: &str, client: &str) -> Reference {
+        Reference {
+            grant: grant.to_owned(),
+            client: client.to_owned(),
+            made_at: 0,
+            ends_at: 1_000,
+        }
+    }
+
+    fn superfluous(grants: &[(&str, &str, State)]) -> Vec<String> {
+        let looked = grants.iter();
+        let looked = looked.map(|(grant, client, state)| (reference(grant, client), *state));
+        UserRecord::superfluous(&looked.collect::<Vec<_>>(), CAPS, true)
+    }
+
+    #[test]
+    fn the_longest_unused_of_a_client_goes_and_then_of_the_user() {
+        use State::UsedAt;
+        assert_eq!(
+            superfluous(&[
+                ("a", "x", UsedAt(3)),
+                ("b", "x", UsedAt(1)),
+                ("c", "x", UsedAt(2))
+            ]),
+            ["b"]
+        );
+        let five = [
+            ("a", "x", UsedAt(5)),
+            ("b", "y", UsedAt(2)),
+            ("c", "z", UsedAt(3)),
+            ("d", "x", UsedAt(4)),
+            ("e", "y", UsedAt(6)),
+        ];
+        assert_eq!(superfluous(&five), ["b"]);
+        // Of the client first: then there may be few enough.
+        let six = [
+            ("a", "x", UsedAt(9)),
+            ("b", "x", UsedAt(8)),
+            ("c", "x", UsedAt(7)),
+            ("d", "y", UsedAt(1)),
+            ("e", "z", UsedAt(2)),
+        ];
+        assert_eq!(superfluous(&six), ["c"]);
+    }
+
+    #[test]
+    fn of_two_that_were_used_at_once_the_one_made_first_goes() {
+        let at = State::UsedAt(7);
+        assert_eq!(
+            superfluous(&[("b", "x", at), ("a", "x", at), ("c", "x", at)]),
+            ["b"]
+        );
+    }
+
+    #[test]
+    fn a_grant_that_is_not_there_is_under_way_for_a_minute_and_over_from_then_on() {
+        let reference = reference("a", "x");
+        for now in [0, 60] {
+            assert_eq!(State::of(&reference, None, now), State::Pending, "{now}");
+        }
+        assert_eq!(State::of(&reference, None, 61), State::Over);
+    }
+
+    #[test]
+    fn what_is_not_there_neither_counts_nor_goes() {
+        let at = State::UsedAt(7);
+        let (pending, over) = (State::Pending, State::Over);
+        let grants = [
+            ("a", "x", at),
+            ("b", "x", pending),
+            ("c", "x", over),
+            ("d", "x", at),
+        ];
+        assert_eq!(superfluous(&grants), [""; 0]);
+    }
+
+    #[test]
+    fn only_references_of_clients_with_too_many_are_looked_at() {
+        let mut record = UserRecord::default();
+        for (grant, client) in [("a", "x"), ("b", "x"), ("c", "y")] {
+            record.add(reference(grant, client));
+            record.add(reference(grant, client));
+        }
+        assert_eq!(record.excessive(CAPS), []);
+        record.add(reference("d", "x"));
+        let names = |record: &UserRecord| -> Vec<String> {
+            let excessive = record.excessive(CAPS).into_iter();
+            excessive.map(|reference| reference.grant).collect()
+        };
+        assert_eq!(names(&record), ["a", "b", "d"]);
+        record.add(reference("e", "y"));
+        assert_eq!(names(&record), ["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn it_lasts_as_long_as_anything_in_it_and_cleans_itself() {
+        let mut record = UserRecord::default();
+        assert_eq!(record.time_to_live(0), 1);
+        record.add(reference("a", "x"));
+        record.add(Reference {
+            ends_at: 5_000,
+            ..reference("b", "x")
+        });
+        assert!(record.demands("x", "{}", 4_900));
+        assert_eq!(record.time_to_live(1_000), 4_900 + 900 - 1_000);
+        record.clean(1_000);
+        assert_eq!(record.grants.len(), 1);
+        record.clean(5_799);
+        assert_eq!(record.demand("x", 5_799), Some("{}"));
+        assert_eq!(record.demand("x", 5_800), None);
+        record.clean(5_800);
+        assert_eq!(record, UserRecord::default());
+    }
+
+    #[test]
+    fn demands_are_of_one_client_and_two_of_it_are_one() {
+        let mut record = UserRecord::default();
+        let of = |claim: &str| format!(r#"{{"access_token":{{"{claim}":null}}}}"#);
+        assert!(record.demands("x", &of("a"), 0));
+        assert!(record.demands("y", &of("b"), 0));
+        assert!(record.demands("x", &of("c"), 0));
+        let both = r#"{"access_token":{"a":null,"c":null}}"#;
+        assert_eq!(record.demand("x", 0), Some(both));
+        assert_eq!(record.demand("y", 0), Some(&*of("b")));
+        record.forget_demand("x");
+        assert_eq!(record.demand("x", 0), None);
+    }
+
+    #[test]
+    fn demands_are_bounded_in_number_and_length() {
+        let mut record = UserRecord::default();
+        for number in 0..20 {
+            assert!(record.demands(&format!("client {number}"), "{}", 0));
+        }
+        assert_eq!(record.demands.len(), 8);
+        assert!(record.demand("client 19", 0).is_some());
+        let long = format!(r#"{{"x":"{}"}}"#, "a".repeat(1_020));
+        assert!(!record.demands("x", &long, 0));
+        // Both together would be too long: the later one.
+        let (one, other) = (
+            format!(r#"{{"a":"{}"}}"#, "a".repeat(600)),
+            format!(r#"{{"b":"{}"}}"#, "b".repeat(600)),
+        );
+        assert!(record.demands("x", &one, 0) && record.demands("x", &other, 0));
+        assert_eq!(record.demand("x", 0), Some(&*other));
+    }
+
+    #[test]
+    fn the_largest_record_is_one_that_every_store_takes() {
+        let caps = Caps {
+            of_user: crate::limits::MOST_GRANTS,
+            of_client: crate::limits::MOST_GRANTS,
+        };
+        let mut record = UserRecord::default();
+        let mut number = 0;
+        while !record.is_full(caps) {
+            number += 1;
+            record.add(Reference {
+                made_at: 1_795_951_462,
+                ends_at: 1_803_727_462,
+                ..reference(&format!("{number:024}"), &"c".repeat(43))
+            });
+        }
+        for number in 0..UserRecord::MOST_DEMANDS {
+            let claims = format!("\"{}", "\"".repeat(UserRecord::MOST_CLAIMS - 1));
+            assert!(record.demands(&format!("{number:043}"), &claims, 0));
+        }
+        let length = serde_json::to_vec(&record).unwrap().len();
+        // The suite for stores has values of 64 KiB.
+        assert!(length < 64 * 1_024 - 64, "{length}");
+    }
+}

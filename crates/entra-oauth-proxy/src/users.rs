@@ -1,0 +1,266 @@
+//! The record of each user in the store: the decisions about it, carried out.
+//!
+//! A sign-in writes the reference first and then the grant; what ends a grant leaves the reference. So
+//! a process that ends in between leaves a reference to nothing, which goes when there are too many or
+//! when its time is over, and never a grant that nobody knows of. Nobody's sign-in is ended before the
+//! new one is complete: whoever ends a grant for another takes the grant away first, and its reference
+//! with the next change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
+
+use crate::grant::{Grant, grant_key};
+use crate::keys::hash;
+use crate::proxy::Inner;
+use crate::store::StoreError;
+use crate::user::User;
+use crate::user_record::{Caps, Reference, State, UserRecord};
+
+/// The changes of users' records that are under way here, by key. Instances do not wait for each other:
+/// the store's comparison decides.
+pub(crate) struct Users {
+    turns: Cache<String, Arc<Mutex<()>>>,
+    caps: Caps,
+}
+
+impl Users {
+    /// How many users are known at once. One who is pushed out costs a change that is made again.
+    const MOST: u64 = 10_000;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// How long a change waits for those before it: as long as for the store.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// How often a change is begun anew because another instance was faster.
+    const ROUNDS: usize = 16;
+
+    pub(crate) fn new(caps: Caps) -> Self {
+        let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        Self {
+            turns: turns
+                .max_capacity(Self::MOST)
+                .time_to_idle(Self::IDLE)
+                .build(),
+            caps,
+        }
+    }
+
+    async fn turn(&self, key: &str) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let turn = self.turns.get_with(key.to_owned(), Arc::default);
+        let turn = timeout(Self::PATIENCE, turn.lock_owned()).await;
+        turn.map_err(|_| crowded())
+    }
+}
+
+/// What a change of a record comes to.
+enum Change<T> {
+    /// It is to be written.
+    Made(T),
+    /// There is nothing to write.
+    None(T),
+}
+
+impl Inner {
+    /// Where the record of a user is kept: whoever reads the store learns nobody's id. It does not
+    /// depend on the keys, so that a new one loses no record.
+    pub(crate) fn user_key(&self, user: &User) -> String {
+        let issuer = self.engine.keys.issuer();
+        let [tenant, object] = user.ids();
+        // None of them has a line break.
+        format!("user/{}", hash(&format!("{issuer}\n{tenant}\n{object}")))
+    }
+
+    /// Changes the record of a user, until nobody else did so meanwhile.
+    async fn change_user<T>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        let _turn = self.users.turn(key).await?;
+        for _ in 0..Users::ROUNDS {
+            let seen = self.records.see::<UserRecord>(key).await?;
+            let now = self.now();
+            let mut record = seen.value.unwrap_or_default();
+            record.clean(now);
+            let done = match change(&mut record, now) {
+                Change::Made(done) => done,
+                Change::None(done) => return Ok(done),
+            };
+            let ttl = Duration::from_secs(record.time_to_live(now));
+            if self.records.swap(key, seen.stored, &record, ttl).await? {
+                return Ok(done);
+            }
+        }
+        Err(crowded())
+    }
+
+    /// Says that a grant of this user is about to be made. Whether there are too many then is to be
+    /// looked at once it is made: see [`trim`](Self::trim).
+    pub(crate) async fn refer(&self, id: &str, grant: &Grant) -> Result<bool, StoreError> {
+        let key = self.user_key(&grant.user);
+        for _ in 0..2 {
+            let added = self
+                .change_user(&key, |record, now| {
+                    if record.is_full(self.users.caps) && !record.has(id) {
+                        return Change::None(None);
+                    }
+                    record.add(reference(id, grant, now));
+                    Change::Made(Some(!record.excessive(self.users.caps).is_empty()))
+                })
+                .await?;
+            if let Some(is_excessive) = added {
+                return Ok(is_excessive);
+            }
+            self.trim(&key, "").await?;
+        }
+        Err(crowded())
+    }
+
+    /// Adds a grant that the version before made without a reference, at its next refresh. Says whether
+    /// that was done: else the refresh after this one tries it again.
+    pub(crate) async fn adopt(&self, id: &str, grant: &Grant) -> bool {
+        let key = self.user_key(&grant.user);
+        let adopted = self.change_user(&key, |record, now| {
+            if record.is_full(self.users.caps) && !record.has(id) {
+                return Change::None(false);
+            }
+            record.add(reference(id, grant, now));
+            Change::Made(true)
+        });
+        adopted.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a sign-in of before is not counted for its user yet");
+            false
+        })
+    }
+
+    /// Ends the longest unused grants of a user who has too many. Says whether this one is left.
+    ///
+    /// All who make a grant do so after theirs is there: whoever looks last sees all of them.
+    pub(crate) async fn trim(&self, key: &str, id: &str) -> Result<bool, StoreError> {
+        let caps = self.users.caps;
+        let _turn = self.users.turn(key).await?;
+        let mut ended = Vec::new();
+        for _ in 0..Users::ROUNDS {
+            let seen = self.records.see::<UserRecord>(key).await?;
+            let now = self.now();
+            let Some(mut record) = seen.value else {
+                return Ok(true);
+            };
+            record.clean(now);
+            let is_all = record.grants.len() > caps.of_user;
+            let mut looked = Vec::new();
+            for reference in record.excessive(caps) {
+                let state = self.state(&reference, now).await?;
+                looked.push((reference, state));
+            }
+            // One that was ended here before another instance was faster would seem to be under way.
+            ended.extend(UserRecord::superfluous(&looked, caps, is_all));
+            let is_over = |grant: &str| {
+                let mut over = looked.iter().filter(|(_, state)| *state == State::Over);
+                over.any(|(reference, _)| reference.grant == grant)
+            };
+            let before = record.grants.len();
+            record.grants.retain(|reference| {
+                !is_over(&reference.grant) && !ended.contains(&reference.grant)
+            });
+            let is_left = id.is_empty() || record.has(id);
+            if record.grants.len() == before {
+                return Ok(is_left);
+            }
+            // Before the reference is gone, by which another would find it.
+            for grant in &ended {
+                if self.records.remove(&grant_key(grant)).await? {
+                    tracing::info!(
+                        grant,
+                        "a sign-in was ended, the longest unused of a user who has as many as may be"
+                    );
+                }
+            }
+            let ttl = Duration::from_secs(record.time_to_live(now));
+            if self.records.swap(key, seen.stored, &record, ttl).await? {
+                return Ok(is_left);
+            }
+        }
+        Err(crowded())
+    }
+
+    async fn state(&self, reference: &Reference, now: u64) -> Result<State, StoreError> {
+        match self
+            .records
+            .get::<Grant>(&grant_key(&reference.grant))
+            .await
+        {
+            Ok(found) => {
+                let grant = found.map(|found| found.value);
+                Ok(State::of(reference, grant.as_ref(), now))
+            }
+            // It is there, whatever it says.
+            Err(error) if error.is_later() => Ok(State::UsedAt(u64::MAX)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What Entra demands of the next sign-in by this client of the user with this record.
+    pub(crate) async fn demand(
+        &self,
+        key: &str,
+        client: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let seen = self.records.see::<UserRecord>(key).await?;
+        let record = seen.value.unwrap_or_default();
+        Ok(record.demand(client, self.now()).map(str::to_owned))
+    }
+
+    /// Keeps what Entra demands of the next sign-in of this user by this client.
+    pub(crate) async fn keep_demand(&self, user: &User, client: &str, claims: &str) {
+        let key = self.user_key(user);
+        let kept = self.change_user(&key, |record, now| {
+            match record.demands(client, claims, now) {
+                true => Change::Made(true),
+                false => Change::None(false),
+            }
+        });
+        match kept.await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("what Entra demands of the next sign-in is too long to keep");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what Entra demands of the next sign-in is not kept");
+            }
+        }
+    }
+
+    /// The user has signed in with what Entra demanded.
+    pub(crate) async fn forget_demand(&self, key: &str, client: &str) {
+        let forgotten = self.change_user(key, |record, now| match record.demand(client, now) {
+            Some(_) => {
+                record.forget_demand(client);
+                Change::Made(())
+            }
+            None => Change::None(()),
+        });
+        if let Err(error) = forgotten.await {
+            tracing::warn!(%error, "the next sign-in is asked once more for what Entra demanded");
+        }
+    }
+}
+
+fn reference(id: &str, grant: &Grant, now: u64) -> Reference {
+    Reference {
+        grant: id.to_owned(),
+        client: grant.client.clone(),
+        made_at: now,
+        ends_at: grant.ends_at,
+    }
+}
+
+fn crowded() -> StoreError {
+    StoreError::new("too many change the record of one user at once")
+}

@@ -1,0 +1,525 @@
+//! What other versions of this server kept: the one before it is read, a later one is left alone.
+//!
+//! The texts of version 0 are those that the server wrote at the commit "Let taking turns be a file of
+//! its own", seen by a line that printed each text before it was sealed while a test signed ada in,
+//! refreshed, and was refused by Entra. Ids, times and Entra's tokens are put into them here. They are
+//! sealed by code of the test's own, so that the sealing, too, stays what it was.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use entra_dev_tenant::DevTenant;
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, Store as _};
+use http::StatusCode;
+use redb::{Database, ReadableDatabase as _, TableDefinition};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::disk::Directory;
+use crate::logbook::Logbook;
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{
+    Browser, Client, HOUR, PUBLIC, REDIRECT, Reply, Stage, VERIFIER, challenge, parameter, post,
+    settings, tenant,
+};
+use crate::watched_store::WatchedStore;
+
+/// Seals as the server did in version 0, and does.
+struct Sealer {
+    root: [u8; 32],
+    prk: Prk,
+}
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl Sealer {
+    fn new() -> Self {
+        let mut root = [0; 32];
+        aws_lc_rs::rand::fill(&mut root).unwrap();
+        let prk = Salt::new(HKDF_SHA256, b"entra-oauth-proxy").extract(&root);
+        Self { root, prk }
+    }
+
+    fn keys(&self) -> ProxyKeys {
+        ProxyKeys::from_base64(&STANDARD.encode(self.root)).unwrap()
+    }
+
+    fn derived<const N: usize>(&self, info: &str) -> [u8; N] {
+        let mut key = [0; N];
+        let info = [info.as_bytes()];
+        let expanded = self.prk.expand(&info, Length(N)).unwrap();
+        expanded.fill(&mut key).unwrap();
+        key
+    }
+
+    fn key(&self, purpose: &str) -> LessSafeKey {
+        let key: [u8; 32] = self.derived(&format!("{purpose}/seal"));
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).unwrap())
+    }
+
+    fn aad(&self, context: &str) -> Aad<Vec<u8>> {
+        let length = u32::try_from(PUBLIC.len()).unwrap().to_be_bytes();
+        let id: [u8; 8] = self.derived("id");
+        Aad::from([&length[..], PUBLIC.as_bytes(), &id, context.as_bytes()].concat())
+    }
+
+    fn sealed(&self, purpose: &str, context: &str, text: &[u8]) -> Vec<u8> {
+        let id: [u8; 8] = self.derived("id");
+        let mut nonce = [0; 12];
+        aws_lc_rs::rand::fill(&mut nonce).unwrap();
+        let mut body = text.to_vec();
+        let unique = Nonce::assume_unique_for_key(nonce);
+        let key = self.key(purpose);
+        key.seal_in_place_append_tag(unique, self.aad(context), &mut body)
+            .unwrap();
+        [&id[..], &nonce, &body].concat()
+    }
+
+    /// What was sealed, with its version in front.
+    fn opened(&self, purpose: &str, context: &str, sealed: &[u8]) -> Vec<u8> {
+        let nonce = Nonce::try_assume_unique_for_key(&sealed[8..20]).unwrap();
+        let mut body = sealed[20..].to_vec();
+        let key = self.key(purpose);
+        let text = key.open_in_place(nonce, self.aad(context), &mut body);
+        text.unwrap().to_vec()
+    }
+
+    fn record(&self, key: &str, text: &str) -> (String, Vec<u8>) {
+        (key.to_owned(), self.sealed("record", key, text.as_bytes()))
+    }
+
+    fn with_tag(&self, message: &[u8]) -> String {
+        let key: [u8; 32] = self.derived("refresh token/tag");
+        let length = u32::try_from(PUBLIC.len()).unwrap().to_be_bytes();
+        let tagged = [&length[..], PUBLIC.as_bytes(), message].concat();
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), &tagged);
+        URL_SAFE_NO_PAD.encode([message, tag.as_ref()].concat())
+    }
+
+    fn refresh_token(&self, generation: u32, grant: &str) -> Value {
+        let message = [&generation.to_be_bytes()[..], grant.as_bytes()].concat();
+        json!(self.with_tag(&message))
+    }
+
+    fn client(&self, version: &[u8]) -> Client {
+        let text = br#"{"r":["https://client.example/callback"],"n":"Test client","m":"n","a":"n","g":true,"t":1795951462}"#;
+        let sealed = self.sealed("client id", "", &[version, text].concat());
+        Client {
+            id: URL_SAFE_NO_PAD.encode(sealed),
+            secret: None,
+            redirect_uri: REDIRECT.to_owned(),
+        }
+    }
+}
+
+fn hash(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+fn now(tenant: &DevTenant) -> u64 {
+    let clock = tenant.clock();
+    let since: SystemTime = clock();
+    since.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// As version 0 wrote it, for ada and this client.
+struct Before<'b> {
+    client: &'b Client,
+    now: u64,
+    /// Of Entra's, good there.
+    access_token: String,
+    refresh_token: String,
+}
+
+const USER: &str = r#"{"claims":{"azp":"6e74172b-be56-4843-9ff4-e66a39bb12e3","idtyp":"user","name":"ada","oid":"635e4ad8-9501-4c92-97b5-41858aaade17","preferred_username":"ada@contoso.onmicrosoft.com","sub":"DLK_3bYnpG0UdIHr9nExyiE_wTXMmgYJhwqPFNukC4A","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47"},"scopes":["read"]}"#;
+
+impl Before<'_> {
+    fn asked(&self, cookie: &str) -> String {
+        format!(
+            r#"{{"client":"{}","may_refresh":true,"redirect_uri":"https://client.example/callback","state":"the client's state","challenge":"{}","names":["read"],"shown":["read"],"claims":null,"id":"587f9ecf-9a02-4d5e-ad3a-a3db01f295ab","at":{},"cookie":"{}"}}"#,
+            hash(&self.client.id),
+            challenge(),
+            self.now,
+            hash(cookie)
+        )
+    }
+
+    fn upstream(&self, good_for: u64) -> String {
+        format!(
+            r#"{{"access_token":"{}","expires_at":{},"refresh_token":"{}"}}"#,
+            self.access_token,
+            self.now + good_for,
+            self.refresh_token
+        )
+    }
+
+    fn fresh(&self) -> String {
+        let (asked, upstream) = (self.asked("cookie"), self.upstream(3_599));
+        format!(r#"{{"Fresh":{{"asked":{asked},"user":{USER},"upstream":{upstream}}}}}"#)
+    }
+
+    fn used(&self, grant: &str) -> String {
+        let asked = self.asked("cookie");
+        format!(r#"{{"Used":{{"grant":"{grant}","asked":{asked}}}}}"#)
+    }
+
+    fn grant(&self, good_for: u64) -> String {
+        format!(
+            r#"{{"client":"{}","may_refresh":true,"names":["read"],"shown":["read"],"user":{USER},"upstream":{},"generation":1,"rotated_at":{},"ends_at":{}}}"#,
+            hash(&self.client.id),
+            self.upstream(good_for),
+            self.now - 3_000,
+            self.now + 7_773_000
+        )
+    }
+
+    fn sign_in(&self, state: &str, nonce: &str, claims: &str) -> String {
+        format!(
+            r#"{{"asked":{},"state":"{state}","verifier":"{VERIFIER}","nonce":"{nonce}","claims":{claims},"at":{}}}"#,
+            self.asked("cookie"),
+            self.now
+        )
+    }
+
+    /// What Entra demanded of the client's next user, until version 0.
+    fn demanded(&self) -> String {
+        r#"{"claims":"{\"access_token\":{\"capolids\":{\"essential\":true,\"values\":[\"3f2504e0-4f89-41d3-9a0c-0305e82c3301\"]}}}","of":{"claims":{"oid":"635e4ad8-9501-4c92-97b5-41858aaade17","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47"},"scopes":[]}}"#.to_owned()
+    }
+}
+
+/// Entra's tokens for ada, as a sign-in leaves them in the store.
+async fn upstream(sealer: &Sealer, tenant: DevTenant) -> (DevTenant, String, String) {
+    let store = WatchedStore::default();
+    let settings = settings(&tenant).keys(sealer.keys()).store(store.clone());
+    let proxy = settings.build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let client = stage.client().await;
+    stage.sign_in(&client, "ada").await;
+    let written = store.written();
+    let grant = written.iter().find(|(key, _)| key.starts_with("grant/"));
+    let (key, sealed) = grant.unwrap();
+    let text = sealer.opened("record", key, sealed);
+    assert_eq!(text[0], 1, "the version");
+    let grant: Value = serde_json::from_slice(&text[1..]).unwrap();
+    let token = |name: &str| grant["upstream"][name].as_str().unwrap().to_owned();
+    let tokens = (token("access_token"), token("refresh_token"));
+    (stage.tenant, tokens.0, tokens.1)
+}
+
+const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
+const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
+const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+
+/// The directory as version 0 left it.
+fn write_directory(directory: &Path, sealer: &Sealer, records: &[(String, Vec<u8>)], now: u64) {
+    let keys = format!("{}\n", STANDARD.encode(sealer.root));
+    std::fs::write(directory.join("keys"), keys).unwrap();
+    let database = Database::create(directory.join("sign-ins.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut table = transaction.open_table(RECORDS).unwrap();
+        let mut ends = transaction.open_table(ENDS).unwrap();
+        let end = (now + 1_800) * 1_000;
+        for (key, value) in records {
+            table.insert(&**key, (end, &**value)).unwrap();
+            ends.insert((end, &**key), ()).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}
+
+/// A grant's id, of the length that they have.
+fn id(name: &str) -> String {
+    format!("{name:-<24}")
+}
+
+#[tokio::test]
+async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
+    let sealer = Sealer::new();
+    let tenant = tenant().start().await.unwrap();
+    let (tenant, access_token, refresh_token) = upstream(&sealer, tenant).await;
+    let client = sealer.client(b"");
+    let before = Before {
+        client: &client,
+        now: now(&tenant),
+        access_token,
+        refresh_token,
+    };
+    let [held, renewed, used] = ["held", "renewed", "used"].map(id);
+    let grant = |id: &str, good_for| {
+        let text = before.grant(good_for);
+        sealer.record(&format!("grant/{id}"), &text)
+    };
+    let records = [
+        grant(&held, 3_000),
+        grant(&renewed, 10),
+        grant(&used, 3_000),
+        sealer.record(&format!("code/{}", hash("fresh")), &before.fresh()),
+        sealer.record(&format!("code/{}", hash("used")), &before.used(&used)),
+        sealer.record(&format!("claims/{}", hash(&client.id)), &before.demanded()),
+    ];
+    let directory = Directory::new("version 0");
+    write_directory(directory.path(), &sealer, &records, before.now);
+    let keys = std::fs::read(directory.path().join("keys")).unwrap();
+
+    let in_directory = |tenant: &DevTenant| settings(tenant).data_directory(directory.path());
+    let proxy = in_directory(&tenant).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    // Grants go on: with Entra's token of before, and with a new one.
+    let mut token = token_of(
+        stage
+            .refresh(&client, &sealer.refresh_token(1, &held))
+            .await,
+    )
+    .await;
+    for _ in 0..3 {
+        token = token_of(stage.refresh(&client, &token).await).await;
+    }
+    let asked = stage.tenant.token_endpoint().requests().len();
+    let presented = sealer.refresh_token(1, &renewed);
+    token_of(stage.refresh(&client, &presented).await).await;
+    assert_eq!(stage.tenant.token_endpoint().requests().len(), asked + 1);
+    // What was under way comes to its end: a code, and one that was used; a cookie; a form.
+    let redeemed = stage.redeem(&client, "fresh").await;
+    assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
+    assert_eq!(stage.redeem(&client, "used").await.error(), invalid_grant());
+    let presented = sealer.refresh_token(1, &used);
+    let reply = stage.refresh(&client, &presented).await;
+    assert_eq!(reply.error(), invalid_grant(), "it was ended");
+    let kept = before.demanded();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let kept = json!({ "Kept": kept["claims"] }).to_string();
+    for (name, claims) in [("none", "\"None\""), ("kept", &kept)] {
+        let cookie = before.sign_in(name, name, claims);
+        let reply = comes_back(&stage, &sealer, name, &cookie).await;
+        let url: Url = reply.location().parse().unwrap();
+        let code = parameter(&url, "code").unwrap_or_else(|| panic!("{url}"));
+        let redeemed = stage.redeem(&client, &code).await;
+        assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
+    }
+    let reply = agrees(&stage, &sealer, before.asked("value").as_bytes()).await;
+    assert!(reply.location().contains("/authorize?"), "{}", reply.text());
+    // Whoever registered then signs in now, and is not asked for what Entra demanded of somebody.
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    assert!(!at_entra.contains("claims="), "{at_entra}");
+
+    let Stage { proxy, tenant } = stage;
+    drop(proxy);
+    assert_eq!(std::fs::read(directory.path().join("keys")).unwrap(), keys);
+    let database = Database::open(directory.file()).unwrap();
+    let transaction = database.begin_read().unwrap();
+    let format = transaction.open_table(FORMAT).unwrap();
+    assert_eq!(format.get("version").unwrap().unwrap().value(), 1);
+    // All that were refreshed have a reference by now, once.
+    let table = transaction.open_table(RECORDS).unwrap();
+    let of_users = table.range("user/".."user0").unwrap();
+    let of_users: Vec<_> = of_users.map(Result::unwrap).collect();
+    assert_eq!(of_users.len(), 1);
+    let (key, value) = &of_users[0];
+    let text = sealer.opened("record", key.value(), value.value().1);
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!(text.matches("\"i\":").count(), 5, "{text}");
+    for grant in [&held, &renewed] {
+        assert_eq!(text.matches(&**grant).count(), 1, "{text}");
+    }
+    drop((of_users, table, format, transaction, database));
+    // And at the next start.
+    let proxy = in_directory(&tenant).build().unwrap();
+    let stage = Stage { tenant, proxy };
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+/// A browser comes back from Entra with this in its cookie, which has this state and nonce.
+async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) -> Reply {
+    let other = stage.client().await;
+    let mut browser = Browser::new(stage);
+    let at_entra = browser.goes_to_entra(&other, &[]).await;
+    let mut at_entra: Url = at_entra.parse().unwrap();
+    let pairs: Vec<(String, String)> = at_entra.query_pairs().into_owned().collect();
+    let mut query = at_entra.query_pairs_mut();
+    query.clear();
+    for (name, value) in pairs {
+        let value = match &*name {
+            "state" | "nonce" => state.to_owned(),
+            "code_challenge" => challenge(),
+            _ => value,
+        };
+        query.append_pair(&name, &value);
+    }
+    drop(query);
+    let name = format!("__Host-entra-proxy-sign-in-{}", &hash(state)[..10]);
+    let sealed = sealer.sealed("sign-in", "", sign_in.as_bytes());
+    let value = URL_SAFE_NO_PAD.encode(sealed);
+    browser.cookies.push((name, value));
+    let callback = stage.tenant.signs_in("ada", at_entra.as_str());
+    browser.come_back(&callback).await
+}
+
+/// A person agrees to what this form of a page has, whose cookie is `value`.
+async fn agrees(stage: &Stage, sealer: &Sealer, asked: &[u8]) -> Reply {
+    let mut browser = Browser::new(stage);
+    let name = format!("__Host-entra-proxy-consent-{}", &hash("value")[..10]);
+    browser.cookies.push((name, "value".to_owned()));
+    let sealed = URL_SAFE_NO_PAD.encode(sealer.sealed("consent", "", asked));
+    let form = [("consent", &*sealed), ("decision", "approve")];
+    browser.post("/consent", &form).await
+}
+
+/// A stage, and what it takes to write into its store.
+async fn stage() -> (Stage, Sealer, WatchedStore) {
+    let (sealer, store) = (Sealer::new(), WatchedStore::default());
+    let keys = sealer.keys();
+    let stage = Stage::with(|settings| settings.keys(keys).store(store.clone())).await;
+    (stage, sealer, store)
+}
+
+#[track_caller]
+fn is_told_later(reply: &Reply) {
+    assert_eq!(reply.error(), (503, "temporarily_unavailable".to_owned()));
+    assert!(reply.text().contains("a later version"), "{}", reply.text());
+    assert_eq!(reply.header("retry-after"), "60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
+    for kind in ["grant/", "code/", "user/"] {
+        let (stage, sealer, store) = stage().await;
+        let client = stage.client().await;
+        let tokens = stage.sign_in(&client, "ada").await;
+        let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+        let written = store.written();
+        let mut written = written.iter().rev();
+        let (key, _) = written.find(|(key, _)| key.starts_with(kind)).unwrap();
+        let later = sealer.sealed("record", key, b"\x02{\"all\":\"different\"}");
+        let put = store.put(key, later.clone().into(), HOUR).await;
+        put.unwrap();
+        let log = Logbook::begin();
+        match kind {
+            "grant/" => {
+                is_told_later(&stage.refresh(&client, &tokens["refresh_token"]).await);
+                stage.tenant.advance(Duration::from_secs(31)).await;
+                let refused = stage.verify(&tokens["access_token"]).await.err();
+                assert_eq!(refused, Some("grant_rule_unavailable"));
+                let form = [
+                    ("token", tokens["refresh_token"].as_str().unwrap()),
+                    ("client_id", &client.id),
+                ];
+                is_told_later(&stage.send(post("/revoke", &form, &[])).await);
+            }
+            "code/" => is_told_later(&stage.redeem(&client, &code).await),
+            _ => {
+                is_told_later(&stage.redeem(&client, &code).await);
+                let told = Browser::new(&stage).signed_in(&client, "ada", &[]).await;
+                let error = parameter(&told, "error");
+                assert_eq!(error.as_deref(), Some("temporarily_unavailable"));
+            }
+        }
+        assert_eq!(store.get(key).await.unwrap(), Some(later.into()), "{kind}");
+        let errors = log.lines("ERROR");
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        assert!(
+            errors[0].contains("written by a later version"),
+            "{errors:?}"
+        );
+        assert!(!log.text().contains("used again"), "{}", log.text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_of_a_later_version_is_neither_unknown_nor_a_theft() {
+    let (stage, sealer, _) = stage().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let now = tokens["refresh_token"].as_str().unwrap();
+    let bytes = URL_SAFE_NO_PAD.decode(now).unwrap();
+    assert_eq!((bytes[0], bytes.len()), (1, 61));
+    let later = json!(sealer.with_tag(&[&[2], &bytes[1..29], b"and more"].concat()));
+    is_told_later(&stage.refresh(&client, &later).await);
+    let form = [
+        ("token", later.as_str().unwrap()),
+        ("client_id", &client.id),
+    ];
+    is_told_later(&stage.send(post("/revoke", &form, &[])).await);
+    token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
+    // Anybody can write a number.
+    let forged = URL_SAFE_NO_PAD.encode([&[2], &bytes[1..]].concat());
+    let reply = stage.refresh(&client, &json!(forged)).await;
+    assert_eq!(reply.error(), invalid_grant());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_forms_and_cookies_of_a_later_version_have_a_page_of_their_own() {
+    let (stage, sealer, _) = stage().await;
+    let is_page = |reply: &Reply, what: &str| {
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{what}");
+        assert!(reply.text().contains("a newer version"), "{what}");
+    };
+    let later = sealer.client(b"\x02");
+    is_page(&stage.get(&later.authorize(&[])).await, "client id");
+    is_told_later(&stage.redeem(&later, "code").await);
+    let text = b"\x02{\"all\":\"different\"}";
+    is_page(&agrees(&stage, &sealer, text).await, "form");
+    let text = std::str::from_utf8(text).unwrap();
+    is_page(&comes_back(&stage, &sealer, "state", text).await, "cookie");
+    // Another sign-in in that browser leaves the cookie to whoever can read it.
+    let mut browser = Browser::new(&stage);
+    let sealed = sealer.sealed("sign-in", "", text.as_bytes());
+    let name = "__Host-entra-proxy-sign-in-aaaaaaaaaa".to_owned();
+    let value = URL_SAFE_NO_PAD.encode(sealed);
+    browser.cookies.push((name.clone(), value));
+    browser.goes_to_entra(&stage.client().await, &[]).await;
+    assert!(browser.cookies.iter().any(|(other, _)| *other == name));
+}
+
+#[tokio::test]
+async fn a_directory_of_a_later_version_is_a_problem_of_the_setting_and_left_alone() {
+    let tenant = tenant().start().await.unwrap();
+    for file in ["keys", "sign-ins.redb"] {
+        let directory = Directory::new("later version");
+        let in_directory =
+            |settings: EntraOAuthProxyBuilder| settings.data_directory(directory.path()).build();
+        drop(in_directory(settings(&tenant)).unwrap());
+        let path = directory.path().join(file);
+        if file == "keys" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.starts_with("# keys of entra-oauth-proxy, format 1\n"));
+            let later = text.replace("format 1", "format 2");
+            let key = later.lines().last().unwrap();
+            let later = format!("{key}\n{later}");
+            std::fs::write(&path, later).unwrap();
+        } else {
+            let database = Database::open(&path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            let mut format = transaction.open_table(FORMAT).unwrap();
+            format.insert("version", 2).unwrap();
+            drop(format);
+            let theirs: TableDefinition<'_, u64, u64> = TableDefinition::new("more");
+            transaction.open_table(theirs).unwrap();
+            transaction.commit().unwrap();
+        }
+        let before = std::fs::read(&path).unwrap();
+        let error = in_directory(settings(&tenant)).unwrap_err().to_string();
+        assert!(error.contains("a later version of this server"), "{error}");
+        assert!(error.contains("start that version again"), "{error}");
+        if file == "keys" {
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        } else {
+            let database = Database::open(&path).unwrap();
+            let transaction = database.begin_read().unwrap();
+            let format = transaction.open_table(FORMAT).unwrap();
+            assert_eq!(format.get("version").unwrap().unwrap().value(), 2);
+        }
+    }
+}
