@@ -214,13 +214,17 @@ fn good(
 pub(super) struct Tables<'t> {
     records: Table<'t, &'static str, (u64, &'static [u8])>,
     ends: Table<'t, (u64, &'static str), ()>,
+    /// How many records there are.
+    count: u64,
     is_changed: bool,
 }
 
 impl<'t> Tables<'t> {
     fn of(transaction: &'t WriteTransaction) -> Result<Self, Failed> {
+        let records = transaction.open_table(RECORDS).map_err(failed)?;
         Ok(Self {
-            records: transaction.open_table(RECORDS).map_err(failed)?,
+            count: records.len().map_err(failed)?,
+            records,
             ends: transaction.open_table(ENDS).map_err(failed)?,
             is_changed: false,
         })
@@ -230,14 +234,14 @@ impl<'t> Tables<'t> {
         good(&self.records, key, now)
     }
 
-    pub(super) fn count(&self) -> Result<u64, Failed> {
-        self.records.len().map_err(failed)
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// Whether the record may be written where there may be so many: one that is there may be, and
     /// another if there are fewer, or one of them is over, which makes room then.
     pub(super) fn has_room(&mut self, key: &str, now: u64, most: u64) -> Result<bool, Failed> {
-        if self.count()? < most || self.records.get(key).map_err(failed)?.is_some() {
+        if self.count < most || self.records.get(key).map_err(failed)?.is_some() {
             return Ok(true);
         }
         let first = self.ends.first().map_err(failed)?;
@@ -248,7 +252,7 @@ impl<'t> Tables<'t> {
         match over {
             Some(key) => {
                 self.remove(&key)?;
-                Ok(self.count()? < most)
+                Ok(self.count < most)
             }
             None => Ok(false),
         }
@@ -258,6 +262,7 @@ impl<'t> Tables<'t> {
         self.is_changed = true;
         let before = self.records.insert(key, (end, value)).map_err(failed)?;
         let before = before.map(|record| record.value().0);
+        self.count = self.count.saturating_add(before.is_none().into());
         if before != Some(end) {
             self.forget_end(before, key)?;
             self.ends.insert((end, key), ()).map_err(failed)?;
@@ -269,6 +274,7 @@ impl<'t> Tables<'t> {
         let before = self.records.remove(key).map_err(failed)?;
         let before = before.map(|record| record.value().0);
         self.is_changed |= before.is_some();
+        self.count = self.count.saturating_sub(before.is_some().into());
         self.forget_end(before, key)
     }
 

@@ -173,7 +173,7 @@ impl Writer {
             let answers = answers.map(|operation| operation.apply(tables, now, capacity));
             let answers = answers.collect::<Result<Vec<_>, _>>()?;
             let is_more = tables.sweep(now, most)?;
-            Ok((answers, is_more, tables.count()?))
+            Ok((answers, is_more, tables.count()))
         });
         match done {
             Ok((answers, is_more, count)) => {
