@@ -2,6 +2,7 @@
 //! judge them, and how they are measured.
 
 pub mod bare;
+pub mod forged;
 pub mod jwt;
 pub mod layer;
 pub mod measure;
@@ -118,6 +119,14 @@ impl Material {
     /// The long tokens in turn.
     pub fn long_turns(&self) -> Turns {
         Turns::new(&self.long_tokens)
+    }
+
+    /// A token of this payload, signed by the tenant's key.
+    #[must_use]
+    pub fn signed(&self, payload: &str) -> String {
+        let key_id = self.tenant.key_id();
+        let header = format!(r#"{{"typ":"JWT","alg":"RS256","kid":"{key_id}"}}"#);
+        self.tenant.sign(&header, payload)
     }
 
     /// A token whose key nobody publishes.

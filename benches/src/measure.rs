@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 /// How long a row runs in each round.
 const BATCH: Duration = Duration::from_millis(5);
 
+/// How long where the least of all rounds counts: so short that something else seldom comes between.
+const SHORT_BATCH: Duration = Duration::from_micros(200);
+
 /// Rows to be measured.
 pub struct Table<'w> {
     rounds: usize,
+    batch: Duration,
     section: Option<String>,
     rows: Vec<Row<'w>>,
 }
@@ -34,6 +38,8 @@ pub struct Measured {
     pub section: Option<String>,
     /// The median of all rounds.
     pub time: Duration,
+    /// The least of all rounds.
+    pub least: Duration,
     /// How much of the first row's time that is: the median of each round's own ratio, so that a
     /// machine that is slow for a while is so for both.
     pub ratio: f64,
@@ -45,8 +51,18 @@ impl<'w> Table<'w> {
     pub fn new(rounds: usize) -> Self {
         Self {
             rounds,
+            batch: BATCH,
             section: None,
             rows: Vec::new(),
+        }
+    }
+
+    /// An empty table, of which the least time of each row counts.
+    #[must_use]
+    pub fn of_short_batches(rounds: usize) -> Self {
+        Self {
+            batch: SHORT_BATCH,
+            ..Self::new(rounds)
         }
     }
 
@@ -72,7 +88,7 @@ impl<'w> Table<'w> {
         for row in &mut self.rows {
             // Twice, as the first ones warm it up.
             for _ in 0..2 {
-                row.batch = row.calls_in(BATCH);
+                row.batch = row.calls_in(self.batch);
             }
         }
         for _ in 0..self.rounds {
@@ -94,6 +110,7 @@ impl<'w> Table<'w> {
             let ratios = ratios.map(|(time, first)| time.as_secs_f64() / first.as_secs_f64());
             Measured {
                 ratio: median(ratios.collect(), f64::total_cmp),
+                least: row.times.iter().min().copied().unwrap_or_default(),
                 time: median(row.times, Duration::cmp),
                 name: row.name,
                 section: row.section,

@@ -1,0 +1,108 @@
+//! Tokens made to cost much before they are refused, of the sizes that a server sees.
+
+use std::time::UNIX_EPOCH;
+
+use crate::{API, Material};
+
+/// The client of all of them.
+const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+
+/// Tokens of about 1 KB, 4 KB and 16 KB: good but for a payload that is large in one respect.
+#[derive(Debug)]
+pub struct Forgeries;
+
+impl Forgeries {
+    /// All of them, by name, signed by the material's key.
+    #[must_use]
+    pub fn of(material: &Material) -> Vec<(String, String)> {
+        let sizes = [1_024, 4 * 1_024, 16 * 1_024 - 300];
+        let shapes = shapes();
+        let each = shapes.iter().flat_map(|(name, member)| {
+            sizes.map(|size| {
+                let kilobytes = (size + 512) / 1_024;
+                // Header, signature and the claims that every token has, in base64.
+                let room = (size - 344 - 140) * 3 / 4;
+                let token = token(material, room, member);
+                (format!("{name}, {kilobytes} KB"), token)
+            })
+        });
+        each.collect()
+    }
+}
+
+/// Makes members that fill so many bytes.
+type Member = Box<dyn Fn(usize) -> String>;
+
+fn shapes() -> Vec<(&'static str, Member)> {
+    let list = |claim: &'static str, item: &'static str| -> Member {
+        Box::new(move |room| format!("\"{claim}\":[{}]", filled(room, ",", item)))
+    };
+    let text = |claim: &'static str, unit: &'static str| -> Member {
+        Box::new(move |room| format!("\"{claim}\":\"{}\"", filled(room, "", unit)))
+    };
+    vec![
+        ("nothing more", Box::new(|_| "\"ver\":\"2.0\"".to_owned())),
+        ("roles of one letter", list("roles", "\"a\"")),
+        ("groups of one letter", list("groups", "\"a\"")),
+        (
+            "group ids",
+            list("groups", "\"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d\""),
+        ),
+        ("an unknown list of one letter", list("unknown", "\"a\"")),
+        ("an unknown list of numbers", list("unknown", "0")),
+        ("unknown members", Box::new(|room| members(room, ""))),
+        (
+            "unknown members, escaped",
+            Box::new(|room| members(room, "\\u0061")),
+        ),
+        ("unknown objects", list("unknown", "{\"a\":{\"b\":\"c\"}}")),
+        (
+            "deep nesting",
+            Box::new(|room| {
+                let depth = room / 2;
+                format!("\"unknown\":{}{}", "[".repeat(depth), "]".repeat(depth))
+            }),
+        ),
+        ("a long unknown string", text("unknown", "x")),
+        ("a long unknown string, escaped", text("unknown", "\\u0041")),
+        ("long scopes", text("scp", "a ")),
+        ("long scopes, escaped", text("scp", "\\u0041\\/")),
+        (
+            "a long subject, escaped seldom",
+            text("sub", "0123456789\\n"),
+        ),
+    ]
+}
+
+/// As many units as there is room for.
+fn filled(room: usize, separator: &str, unit: &str) -> String {
+    vec![unit; room / (separator.len() + unit.len())].join(separator)
+}
+
+/// As many members as there is room for, none of them twice.
+fn members(room: usize, start: &str) -> String {
+    let mut all = String::new();
+    for count in 0.. {
+        let member = format!("\"{start}{count:x}\":0");
+        if all.len() + member.len() + 1 > room {
+            break;
+        }
+        if count > 0 {
+            all.push(',');
+        }
+        all.push_str(&member);
+    }
+    all
+}
+
+fn token(material: &Material, room: usize, member: &Member) -> String {
+    let id = &material.tenant_id;
+    let now = material.now().duration_since(UNIX_EPOCH);
+    let expires = now.expect("after 1970").as_secs() + 3_600;
+    let good = format!(
+        "\"iss\":\"https://login.microsoftonline.com/{id}/v2.0\",\"tid\":\"{id}\",\
+         \"aud\":\"{API}\",\"azp\":\"{CLIENT}\",\"exp\":{expires}"
+    );
+    let member = member(room.saturating_sub(good.len()));
+    material.signed(&format!("{{{good},{member}}}"))
+}
