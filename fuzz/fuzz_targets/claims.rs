@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use entra_jwt_fuzz::cases::CASES;
 use entra_jwt_fuzz::examine::examine;
 use entra_jwt_fuzz::mutator::{Words, mutate};
-use entra_jwt_fuzz::second_reader::check_accepted;
+use entra_jwt_fuzz::second_reader::{check_accepted, check_form};
 use entra_jwt_fuzz::signer::{HEADER, SIGNER};
 use entra_jwt_fuzz::words;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
@@ -37,6 +37,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, most: usize, seed: u32| {
 
 fn accepted_by(payload: &[u8]) -> Vec<&'static str> {
     let token = SIGNER.sign(HEADER.as_bytes(), payload);
+    check_form(payload, &token);
     examine(&token)
         .inspect(|(case, accepted)| check_accepted(case, &token, accepted))
         .map(|(case, _)| case.name)

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use entra_jwt_core::{AccessToken, TokenVersion};
+use entra_jwt_core::{AccessToken, Part, Rejection, TokenVersion, Unverified};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::cases::Case;
 use crate::signer::{KEY_ID, segment};
@@ -25,6 +25,27 @@ pub fn check_accepted(case: &Case, text: &str, token: &AccessToken) {
     check_kind(case, &claims);
     check_permission(case, token, &claims);
     handler::handle(case, text, token, &claims);
+}
+
+/// Checks that the token of this payload was parsed only if the payload is one JSON object, and
+/// called no JSON only if `serde_json` cannot hold it.
+///
+/// # Panics
+/// If it is not so.
+pub fn check_form(payload: &[u8], token: &str) {
+    match Unverified::parse(token) {
+        Ok(_) => assert!(
+            serde_json::from_slice::<Claims>(payload).is_ok(),
+            "parsed, and no JSON object"
+        ),
+        Err(Rejection::InvalidJson {
+            part: Part::Payload,
+        }) => assert!(
+            serde_json::from_slice::<Map<String, Value>>(payload).is_err(),
+            "a JSON object, and not parsed"
+        ),
+        Err(_) => {}
+    }
 }
 
 fn check_header(header: &Claims) {

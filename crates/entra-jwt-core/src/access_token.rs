@@ -13,7 +13,6 @@ use crate::details::Details;
 use crate::groups::Groups;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
 use crate::member::{NumericDate, allocation};
-use crate::object::Members as _;
 use crate::rejection::Part;
 use crate::requirement::{Payload, Permissions};
 use crate::unverified;
@@ -49,8 +48,8 @@ impl AccessToken {
         tenant: TenantId,
         version: TokenVersion,
         compact: Arc<str>,
-        key_id: KeyId,
         claims: Claims,
+        key_id: KeyId,
     ) -> Self {
         Self {
             tenant,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::claims::Claims;
 use crate::groups::Groups;
 use crate::identifier::{ClientId, ObjectId, TenantId};
+use crate::member::Number;
 
 /// Who is calling.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -36,7 +37,9 @@ impl CallerKind {
 
     /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account).
     pub(crate) fn of(claims: &Claims) -> Self {
-        if has(&claims.actor_facets, &["11"]) || has(&claims.subject_facets, &["11", "13"]) {
+        if has(claims.actor_facets.as_deref(), &["11"])
+            || has(claims.subject_facets.as_deref(), &["11", "13"])
+        {
             return Self::Agent;
         }
         match Grant::of(claims) {
@@ -90,32 +93,49 @@ impl Grant {
 
 /// What only tokens of users have. Relations 7, 13 and 33 are those of applications.
 fn has_mark_of_user(claims: &Claims) -> bool {
-    let is_related =
-        claims.identity_relations.is_some() && !has(&claims.identity_relations, &["7", "13", "33"]);
+    let relations = claims.identity_relations.as_deref();
+    let is_related = relations.is_some() && !has(relations, &["7", "13", "33"]);
     is_related
         || claims.account_status.is_some()
         || claims.authentication_contexts.is_some()
         || !matches!(claims.groups(), Groups::NotEmitted)
 }
 
-/// Whether the user is a guest of the token's tenant.
+/// What tells whether the user is a guest of the token's tenant.
 ///
 /// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
 /// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access token claims reference" (`idp`: who authenticated the user, if
 /// not the token's own tenant). What marks a guest wins, but for `acct` 0: a member may well be
 /// authenticated elsewhere, as in multi-tenant organizations.
+pub(crate) struct Membership<'a> {
+    pub(crate) relations: Option<&'a str>,
+    pub(crate) account_status: Option<Number>,
+    pub(crate) provider: Option<&'a str>,
+}
+
+impl Membership<'_> {
+    pub(crate) fn is_of_guest(&self, tenant: TenantId) -> bool {
+        if tenant == TenantId::CONSUMERS {
+            return false;
+        }
+        if has(self.relations, &["5", "11", "15", "31"]) {
+            return true;
+        }
+        match (self.account_status, self.provider) {
+            (Some(status), _) => status.0 != 0,
+            (None, Some(provider)) => !names_tenant(provider, tenant),
+            (None, None) => false,
+        }
+    }
+}
+
 pub(crate) fn is_guest(claims: &Claims, tenant: TenantId) -> bool {
-    if tenant == TenantId::CONSUMERS {
-        return false;
-    }
-    if has(&claims.identity_relations, &["5", "11", "15", "31"]) {
-        return true;
-    }
-    match (claims.account_status, claims.identity_provider.as_deref()) {
-        (Some(status), _) => status.0 != 0,
-        (None, Some(provider)) => !names_tenant(provider, tenant),
-        (None, None) => false,
-    }
+    let membership = Membership {
+        relations: claims.identity_relations.as_deref(),
+        account_status: claims.account_status,
+        provider: claims.identity_provider.as_deref(),
+    };
+    membership.is_of_guest(tenant)
 }
 
 /// Whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
@@ -124,9 +144,8 @@ fn names_tenant(uri: &str, tenant: TenantId) -> bool {
 }
 
 /// Whether a claim of numbers separated by spaces has one of them.
-fn has(numbers: &Option<Box<str>>, wanted: &[&str]) -> bool {
+fn has(numbers: Option<&str>, wanted: &[&str]) -> bool {
     numbers
-        .as_deref()
         .unwrap_or_default()
         .split(' ')
         .any(|number| wanted.contains(&number))

@@ -3,12 +3,17 @@
 //! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
 //! display only stands in [`details`](crate::details).
 
-use crate::groups::{ClaimNames, GroupList, Groups};
+use crate::groups::{ClaimNames, Groups, GroupsMember};
 use crate::identifier::{ClientId, ObjectId};
-use crate::member::{Flag, Number, NumericDate, Present, Text, TextList, Word};
+use crate::member::{Flag, Lenient, Number, NumericDate, Present, Text, TextList, Word};
 use crate::object::members;
 
 members! {
+    /// Where the claims stand in a payload of which nothing is proven.
+    struct ClaimMembers;
+
+    /// The claims of a token whose signature holds.
+    ///
     /// Source: "Access token claims reference", "Optional claims reference" and "Agent ID token
     /// claims" of Microsoft's identity platform.
     struct Claims {
@@ -35,11 +40,13 @@ members! {
         // What it permits.
         "scp" => scopes: Text,
         "roles" => roles: TextList,
-        "groups" => groups: GroupList,
+        "groups" => groups: GroupsMember,
         "_claim_names" => absent_claims: ClaimNames,
         "hasgroups" => has_groups: Flag,
         "acrs" => authentication_contexts: TextList,
         "xms_cc" => client_capabilities: TextList,
+        // Of a reissued token, in place of `scp`.
+        "scope" => reissued_scopes: Lenient,
 
         // What shows that it is no bearer access token.
         "cnf" => confirmation: Present,
@@ -49,22 +56,21 @@ members! {
     }
 }
 
-members! {
-    /// What names the issuer: enough to say whose a token claims to be when another claim has a
-    /// type that Entra never writes.
-    struct IssuerClaims {
-        "iss" => issuer: Text,
-        "tid" => tenant: Text,
-    }
-}
-
-impl From<IssuerClaims> for Claims {
-    fn from(claims: IssuerClaims) -> Self {
+impl ClaimMembers {
+    /// Nothing but what names the issuer: enough to say whose a token claims to be when another
+    /// claim has a type that Entra never writes.
+    pub(crate) fn of_issuer_alone(self) -> Self {
         Self {
-            issuer: claims.issuer,
-            tenant: claims.tenant,
+            issuer: self.issuer,
+            tenant: self.tenant,
+            reissued_scopes: self.reissued_scopes,
             ..Self::default()
         }
+    }
+
+    /// As [`Claims::client`].
+    pub(crate) fn client(&self) -> Option<ClientId> {
+        self.authorized_party.or(self.application_id)
     }
 }
 

@@ -76,13 +76,12 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
     let compact = format!("{header}.{}.", encode(&Value::Object(claims)));
 
     let token = Unverified::parse_up_to(&compact, usize::MAX)?;
-    if let Some(fault) = token.type_fault {
-        return Err(fault);
+    if let Some(fault) = &token.type_fault {
+        return Err(fault.clone());
     }
-    let tenant = token.claims.tenant.as_deref();
-    let tenant = tenant.and_then(|tenant| tenant.parse().ok());
+    let tenant = token.tenant().and_then(|tenant| tenant.parse().ok());
     let tenant = tenant.ok_or(Rejection::MissingClaim { claim: "tid" })?;
-    let issuer = token.claims.issuer.as_deref().unwrap_or_default();
+    let issuer = token.issuer().unwrap_or_default();
     let version = if issuer.ends_with("/v2.0") {
         TokenVersion::V2
     } else {
@@ -92,8 +91,8 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
         tenant,
         version,
         token.compact().into(),
-        token.key_id,
-        token.claims,
+        token.own_claims(),
+        token.into_key_id(),
     ))
 }
 

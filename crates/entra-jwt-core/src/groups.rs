@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use crate::identifier::{GroupId, Guid};
-use crate::member::{Text, allocation};
-use crate::object::MemberType;
+use crate::json_text::Reader;
+use crate::member::{Fault, HeapSize, Member, TextList, allocation, names};
 
 /// What a token says about the caller's groups.
 ///
@@ -74,105 +72,64 @@ impl fmt::Debug for GroupList {
     }
 }
 
-impl MemberType for GroupList {
-    const EXPECTED: &'static str = "an array of strings";
-
+impl HeapSize for GroupList {
     fn heap_size(&self) -> usize {
         let ids = allocation(size_of::<Guid>().saturating_mul(self.ids.capacity()));
-        let names = allocation(size_of::<Text>().saturating_mul(self.names.capacity()));
-        let texts: usize = self.names.iter().map(MemberType::heap_size).sum();
+        let names = allocation(size_of::<Box<str>>().saturating_mul(self.names.capacity()));
+        let texts: usize = self.names.iter().map(HeapSize::heap_size).sum();
         ids.saturating_add(names).saturating_add(texts)
     }
 }
 
-impl<'de> Deserialize<'de> for GroupList {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        struct ListVisitor;
+/// The claim `groups`.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupsMember(TextList);
 
-        impl<'de> Visitor<'de> for ListVisitor {
-            type Value = GroupList;
+impl Member for GroupsMember {
+    const EXPECTED: &'static str = TextList::EXPECTED;
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(GroupList::EXPECTED)
-            }
+    type Owned = GroupList;
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut groups: A) -> Result<GroupList, A::Error> {
-                let mut list = GroupList::default();
-                while let Some(group) = groups.next_element()? {
-                    match group {
-                        Group::Id(id) => list.ids.push(id),
-                        Group::Name(name) => list.names.push(name),
-                    }
-                }
-                list.ids.shrink_to_fit();
-                list.names.shrink_to_fit();
-                Ok(list)
-            }
-        }
-
-        value.deserialize_seq(ListVisitor)
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        TextList::read(value).map(Self)
     }
-}
 
-enum Group {
-    Id(Guid),
-    Name(Box<str>),
-}
-
-impl<'de> Deserialize<'de> for Group {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        struct GroupVisitor;
-
-        impl Visitor<'_> for GroupVisitor {
-            type Value = Group;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Group, E> {
-                Ok(match Guid::from_setting(text) {
-                    Some(id) => Group::Id(id),
-                    None => Group::Name(text.into()),
-                })
+    fn own(self, text: &str) -> GroupList {
+        let mut list = GroupList::default();
+        let (_, groups) = self.0.of(text);
+        for group in groups {
+            match Guid::from_setting(&group) {
+                Some(id) => list.ids.push(id),
+                None => list.names.push(group.into()),
             }
         }
-
-        value.deserialize_str(GroupVisitor)
+        list.ids.shrink_to_fit();
+        list.names.shrink_to_fit();
+        list
     }
 }
 
 /// `_claim_names`: which claims Entra left out. Its addresses (`_claim_sources`) are never read.
+#[derive(Clone, Copy)]
 pub(crate) struct ClaimNames {
     pub(crate) has_groups: bool,
 }
 
-impl MemberType for ClaimNames {
+impl HeapSize for ClaimNames {}
+
+impl Member for ClaimNames {
     const EXPECTED: &'static str = "an object";
-}
 
-impl<'de> Deserialize<'de> for ClaimNames {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        struct NamesVisitor;
+    type Owned = Self;
 
-        impl<'de> Visitor<'de> for NamesVisitor {
-            type Value = ClaimNames;
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        let mut has_groups = false;
+        names(value, |name| has_groups |= name == *"groups")?;
+        Ok(Self { has_groups })
+    }
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(ClaimNames::EXPECTED)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut names: A) -> Result<ClaimNames, A::Error> {
-                let mut has_groups = false;
-                while let Some(name) = names.next_key::<String>()? {
-                    has_groups |= name == "groups";
-                    names.next_value::<IgnoredAny>()?;
-                }
-                Ok(ClaimNames { has_groups })
-            }
-        }
-
-        value.deserialize_map(NamesVisitor)
+    fn own(self, _: &str) -> Self {
+        self
     }
 }
 
@@ -182,10 +139,16 @@ mod tests {
 
     const ID: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
 
+    fn list(json: &str) -> GroupList {
+        GroupsMember::read(&mut Reader::new(json))
+            .unwrap()
+            .own(json)
+    }
+
     #[test]
     fn ids_take_sixteen_bytes_and_names_stay_names() {
         let json = format!(r#"["{ID}","contoso\\sales","{}"]"#, ID.replace('0', "1"));
-        let list: GroupList = serde_json::from_str(&json).unwrap();
+        let list = list(&json);
         assert_eq!((list.ids.len(), list.names.len(), list.len()), (2, 1, 3));
         assert_eq!(size_of_val(&*list.ids), 32);
         assert_eq!(list.ids().next().unwrap().to_string(), ID);
@@ -198,9 +161,10 @@ mod tests {
 
     #[test]
     fn the_names_of_absent_claims_are_an_object() {
-        let names = |json| serde_json::from_str::<ClaimNames>(json).map(|names| names.has_groups);
+        let names = |json| ClaimNames::read(&mut Reader::new(json)).map(|names| names.has_groups);
         assert!(names(r#"{"groups":"src1"}"#).unwrap());
         assert!(!names(r#"{"other":"src1"}"#).unwrap());
+        assert!(names(r#"{"gr\u006fups":"src1"}"#).unwrap());
         assert!(names(r#"["groups"]"#).is_err());
     }
 }

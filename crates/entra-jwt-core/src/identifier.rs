@@ -115,11 +115,6 @@ impl KeyId {
         Self::is_bounded(text).then(|| Self(text.into()))
     }
 
-    /// The same of a text that is owned already.
-    pub(crate) fn from_box(text: Box<str>) -> Option<Self> {
-        Self::is_bounded(&text).then_some(Self(text))
-    }
-
     fn is_bounded(text: &str) -> bool {
         !text.is_empty() && text.len() <= Self::MAX_LENGTH
     }

@@ -26,11 +26,13 @@
 //!
 //! # The way of a token
 //!
-//! 1. [`Unverified::parse`] reads the compact form strictly. Nothing is proven yet.
+//! 1. [`Unverified::parse`] reads the compact form strictly, and copies nothing out of it. Nothing is
+//!    proven yet.
 //! 2. [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], found by way of
 //!    a [`DiscoveryDocument`].
 //! 3. If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help.
-//! 4. [`Validator::finish`] verifies the signature and runs every rule: lifetime, issuer and
+//! 4. [`Validator::finish`] verifies the signature, refuses members that stand twice and that step 1
+//!    does not know, and runs every rule: lifetime, issuer and
 //!    tenant (an [`Authority`] of [`Tenancy`] and [`Cloud`]), what the key may sign, [`Audience`],
 //!    kind of token, who may call.
 //! 5. [`Validator::default_permission`] refuses a token that permits nothing ([`Denied`]).
@@ -77,6 +79,7 @@ mod details;
 mod discovery;
 mod groups;
 mod identifier;
+mod json_string;
 mod json_text;
 mod jwk;
 mod key;

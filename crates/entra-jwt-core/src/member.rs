@@ -1,84 +1,79 @@
 //! The types of the members that a token's header and claims have.
+//!
+//! Each is read where it stands and not copied: a [`Member`] says where, or what a number is. What
+//! it says is owned when the signature holds.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::identifier::{ClientId, KeyId, ObjectId};
-use crate::json_text;
-use crate::object::MemberType;
+use crate::identifier::{ClientId, Guid, KeyId, ObjectId};
+use crate::json_string::JsonStr;
+use crate::json_text::{self, NotJson, Quoted, Reader};
 
-/// A string on whose value something depends.
-pub(crate) type Text = Box<str>;
+/// A member of a header or payload, read from a text that anybody may have written.
+pub(crate) trait Member: Copy {
+    /// The words for a refusal: "expected {EXPECTED}".
+    const EXPECTED: &'static str;
 
-/// An array of strings on whose values something depends.
-pub(crate) type TextList = Box<[Box<str>]>;
+    /// What the member says, on its own.
+    type Owned: HeapSize;
 
-impl MemberType for Text {
-    const EXPECTED: &'static str = "a string";
+    /// Reads the value that comes next, or, where an array or object is of the wrong type as such,
+    /// nothing of it.
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault>;
 
+    /// What the member says, from the text in which it was read.
+    fn own(self, text: &str) -> Self::Owned;
+}
+
+/// Why a member cannot be read.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The text is no JSON, or what its type says cannot be read: half a surrogate pair, or a number
+    /// that is too large.
+    NotJson,
+    /// It has another type.
+    WrongType,
+}
+
+impl From<NotJson> for Fault {
+    fn from(NotJson: NotJson) -> Self {
+        Self::NotJson
+    }
+}
+
+/// What a value holds beyond itself.
+pub(crate) trait HeapSize {
+    /// In bytes.
+    fn heap_size(&self) -> usize {
+        0
+    }
+}
+
+impl HeapSize for () {}
+
+impl HeapSize for Box<str> {
     fn heap_size(&self) -> usize {
         allocation(self.len())
     }
 }
 
-impl MemberType for TextList {
-    const EXPECTED: &'static str = "an array of strings";
-
+impl HeapSize for Box<[Box<str>]> {
     fn heap_size(&self) -> usize {
-        let texts: usize = self.iter().map(MemberType::heap_size).sum();
-        texts.saturating_add(allocation(size_of_val::<[Text]>(self)))
+        let texts: usize = self.iter().map(HeapSize::heap_size).sum();
+        texts.saturating_add(allocation(size_of_val::<[Box<str>]>(self)))
     }
 }
 
-/// A string that has one of a few values in most tokens, and is not allocated then.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Word(Cow<'static, str>);
-
-impl Deref for Word {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl MemberType for Word {
-    const EXPECTED: &'static str = Text::EXPECTED;
-
+impl HeapSize for Cow<'static, str> {
     fn heap_size(&self) -> usize {
-        match &self.0 {
+        match self {
             Cow::Borrowed(_) => 0,
             Cow::Owned(text) => allocation(text.len()),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        value.deserialize_str(WordVisitor)
-    }
-}
-
-struct WordVisitor;
-
-impl Visitor<'_> for WordVisitor {
-    type Value = Word;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(Word::EXPECTED)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Word, E> {
-        let usual = ["RS256", "JWT", "user", "app"];
-        let usual = usual.into_iter().find(|usual| *usual == text);
-        Ok(Word(match usual {
-            Some(usual) => Cow::Borrowed(usual),
-            None => Cow::Owned(text.to_owned()),
-        }))
     }
 }
 
@@ -90,29 +85,218 @@ pub(crate) const fn allocation(bytes: usize) -> usize {
     }
 }
 
-macro_rules! guid_member {
-    ($($type:ty),*) => {$(
-        impl MemberType for $type {
-            const EXPECTED: &'static str = "a GUID";
+/// Takes a value of another type than is wanted, but an array or object. It is a graver fault if it
+/// cannot be read whatever is wanted.
+#[cold]
+fn wrong_type(value: &mut Reader<'_>) -> Fault {
+    let read = match value.peek() {
+        Some(b'[' | b'{') => Ok(()),
+        Some(b'"') => unicode(value).map(|_| ()),
+        Some(b'-' | b'0'..=b'9') => number(value).map(|_| ()),
+        _ => value.word(),
+    };
+    match read {
+        Ok(()) => Fault::WrongType,
+        Err(NotJson) => Fault::NotJson,
+    }
+}
+
+/// The text of a number, if it is one that can be held.
+fn number<'a>(value: &mut Reader<'a>) -> Result<&'a str, NotJson> {
+    value.peek();
+    let start = value.position();
+    value.number()?;
+    let text = value.since(start);
+    serde_json::from_str::<f64>(text).map_err(|_| NotJson)?;
+    Ok(text)
+}
+
+/// A string of Unicode.
+#[inline]
+fn unicode(value: &mut Reader<'_>) -> Result<Quoted, NotJson> {
+    let quoted = value.string()?;
+    if quoted.is_unicode {
+        Ok(quoted)
+    } else {
+        Err(NotJson)
+    }
+}
+
+#[inline]
+fn string(value: &mut Reader<'_>) -> Result<Quoted, Fault> {
+    match value.peek() {
+        Some(b'"') => Ok(unicode(value)?),
+        _ => Err(wrong_type(value)),
+    }
+}
+
+/// A string on whose value something depends.
+#[derive(Clone, Copy)]
+pub(crate) struct Text(Quoted);
+
+impl Text {
+    pub(crate) fn of(self, text: &str) -> JsonStr<'_> {
+        self.0.of(text)
+    }
+}
+
+impl Member for Text {
+    const EXPECTED: &'static str = "a string";
+
+    type Owned = Box<str>;
+
+    #[inline]
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        string(value).map(Self)
+    }
+
+    fn own(self, text: &str) -> Box<str> {
+        self.of(text).to_cow().into()
+    }
+}
+
+/// A string that has one of a few values in most tokens, and is not allocated then.
+#[derive(Clone, Copy)]
+pub(crate) struct Word(Text);
+
+impl Member for Word {
+    const EXPECTED: &'static str = Text::EXPECTED;
+
+    type Owned = Cow<'static, str>;
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        Text::read(value).map(Self)
+    }
+
+    fn own(self, text: &str) -> Cow<'static, str> {
+        let word = self.0.of(text);
+        let usual = ["user", "app"].into_iter().find(|usual| word == **usual);
+        match usual {
+            Some(usual) => Cow::Borrowed(usual),
+            None => Cow::Owned(word.to_cow().into_owned()),
         }
+    }
+}
 
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-                struct GuidVisitor;
+/// A string, or anything else, which counts as absent.
+#[derive(Clone, Copy)]
+pub(crate) struct Lenient(Option<Quoted>);
 
-                impl Visitor<'_> for GuidVisitor {
-                    type Value = $type;
+impl Lenient {
+    pub(crate) fn of(self, text: &str) -> Option<JsonStr<'_>> {
+        self.0.map(|quoted| quoted.of(text))
+    }
+}
 
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str(<$type>::EXPECTED)
-                    }
+impl Member for Lenient {
+    const EXPECTED: &'static str = "any value";
 
-                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        text.parse().map_err(E::custom)
-                    }
+    type Owned = ();
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self(if value.peek() == Some(b'"') {
+            Some(value.string()?).filter(|quoted| quoted.is_unicode)
+        } else {
+            value.skip()?;
+            None
+        }))
+    }
+
+    fn own(self, _: &str) {}
+}
+
+/// An array of strings on whose values something depends.
+#[derive(Clone, Copy)]
+pub(crate) struct TextList {
+    /// Where its first mark stands.
+    start: usize,
+    /// How many strings there are.
+    count: usize,
+}
+
+impl TextList {
+    /// The strings, and how many there are.
+    pub(crate) fn of(self, text: &str) -> (usize, impl Iterator<Item = Cow<'_, str>>) {
+        let mut reader = Reader::new(text.get(self.start..).unwrap_or_default());
+        let list = reader.text();
+        reader.takes(b'[');
+        let mut is_first = true;
+        // It was read before, so that it is an array, and of strings.
+        let texts = std::iter::from_fn(move || {
+            let has_next = reader.has_next(b']', &mut is_first).unwrap_or_default();
+            let quoted = has_next.then(|| reader.string().ok()).flatten()?;
+            Some(quoted.of(list).to_cow())
+        });
+        (self.count, texts)
+    }
+}
+
+impl Member for TextList {
+    const EXPECTED: &'static str = "an array of strings";
+
+    type Owned = Box<[Box<str>]>;
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        if value.peek() != Some(b'[') {
+            return Err(wrong_type(value));
+        }
+        let start = value.position();
+        value.takes(b'[');
+        let (mut is_first, mut count) = (true, 0_usize);
+        while value.has_next(b']', &mut is_first)? {
+            match string(value) {
+                Ok(_) => count = count.saturating_add(1),
+                Err(Fault::NotJson) => return Err(Fault::NotJson),
+                Err(Fault::WrongType) => {
+                    skip_rest(value)?;
+                    return Err(Fault::WrongType);
                 }
+            }
+        }
+        Ok(Self { start, count })
+    }
 
-                value.deserialize_str(GuidVisitor)
+    fn own(self, text: &str) -> Box<[Box<str>]> {
+        let (count, texts) = self.of(text);
+        let mut list = Vec::with_capacity(count);
+        list.extend(texts.map(Box::from));
+        list.into()
+    }
+}
+
+/// Skips the rest of an array behind an element of the wrong type, or at one that was left.
+fn skip_rest(value: &mut Reader<'_>) -> Result<(), NotJson> {
+    if matches!(value.peek(), Some(b'[' | b'{')) {
+        value.skip()?;
+    }
+    while value.has_next(b']', &mut false)? {
+        value.skip()?;
+    }
+    Ok(())
+}
+
+macro_rules! guid_member {
+    ($($type:ident),*) => {$(
+        impl HeapSize for $type {}
+
+        impl Member for $type {
+            const EXPECTED: &'static str = "a GUID";
+
+            type Owned = Self;
+
+            fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+                let text = value.text();
+                let mut buffer = [0; 36];
+                let guid = string(value)?.of(text);
+                let guid = match guid.plain() {
+                    Some(guid) => Some(guid),
+                    None => guid.within(&mut buffer),
+                };
+                guid.and_then(Guid::from_setting).map(Self).ok_or(Fault::WrongType)
+            }
+
+            fn own(self, _: &str) -> Self {
+                self
             }
         }
     )*};
@@ -151,80 +335,37 @@ impl NumericDate {
     }
 }
 
-impl MemberType for NumericDate {
+impl HeapSize for NumericDate {}
+
+impl Member for NumericDate {
     const EXPECTED: &'static str = "a number of seconds since 1970, before the year 10000";
-}
 
-impl<'de> Deserialize<'de> for NumericDate {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        // The typed hint, not `deserialize_any`, because serde_json's feature
-        // `arbitrary_precision` turns numbers into maps for the latter.
-        value.deserialize_f64(NumericDateVisitor)
-    }
-}
+    type Owned = Self;
 
-struct NumericDateVisitor;
-
-impl Visitor<'_> for NumericDateVisitor {
-    type Value = NumericDate;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(NumericDate::EXPECTED)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<NumericDate, E> {
-        let range = NumericDate::LAST.saturating_neg()..=NumericDate::LAST;
-        if range.contains(&seconds) {
-            Ok(NumericDate(seconds))
-        } else {
-            Err(E::custom("out of range"))
-        }
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        let seconds = match read_number(value)? {
+            JsonNumber::Whole(seconds) => seconds,
+            JsonNumber::Other(text) => {
+                let seconds: f64 = serde_json::from_str(text).map_err(|_| Fault::NotJson)?;
+                #[expect(clippy::cast_precision_loss, reason = "the constant has 38 bits")]
+                let last = Self::LAST as f64;
+                if !(-last..=last).contains(&seconds) {
+                    return Err(Fault::WrongType);
+                }
+                #[expect(clippy::cast_possible_truncation, reason = "in range, and floored")]
+                let seconds = seconds.floor() as i64;
+                seconds
+            }
+        };
+        let range = Self::LAST.saturating_neg()..=Self::LAST;
+        range
+            .contains(&seconds)
+            .then_some(Self(seconds))
+            .ok_or(Fault::WrongType)
     }
 
-    fn visit_u64<E: serde::de::Error>(self, seconds: u64) -> Result<NumericDate, E> {
-        i64::try_from(seconds)
-            .map_err(E::custom)
-            .and_then(|seconds| self.visit_i64(seconds))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, seconds: f64) -> Result<NumericDate, E> {
-        #[expect(clippy::cast_precision_loss, reason = "the constant has 38 bits")]
-        let last = NumericDate::LAST as f64;
-        if (-last..=last).contains(&seconds) {
-            #[expect(clippy::cast_possible_truncation, reason = "in range, and floored")]
-            self.visit_i64(seconds.floor() as i64)
-        } else {
-            Err(E::custom("out of range"))
-        }
-    }
-}
-
-/// A member of which only the presence counts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Present;
-
-impl MemberType for Present {
-    const EXPECTED: &'static str = "any value";
-}
-
-impl<'de> Deserialize<'de> for Present {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(value).map(|_| Self)
-    }
-}
-
-/// A mark that is set by anything but `false`: reading it so errs on the safe side.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Flag(pub(crate) bool);
-
-impl MemberType for Flag {
-    const EXPECTED: &'static str = "any value";
-}
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        let value = Informal::deserialize(value)?;
-        Ok(Self(value.as_str() != Some("false")))
+    fn own(self, _: &str) -> Self {
+        self
     }
 }
 
@@ -232,14 +373,164 @@ impl<'de> Deserialize<'de> for Flag {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Number(pub(crate) i64);
 
-impl MemberType for Number {
+impl HeapSize for Number {}
+
+impl Member for Number {
     const EXPECTED: &'static str = "a whole number";
+
+    type Owned = Self;
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        match read_number(value)? {
+            JsonNumber::Whole(number) => Ok(Self(number)),
+            JsonNumber::Other(_) => Err(Fault::WrongType),
+        }
+    }
+
+    fn own(self, _: &str) -> Self {
+        self
+    }
 }
 
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        i64::deserialize(value).map(Self)
+/// A number of JSON.
+enum JsonNumber<'a> {
+    Whole(i64),
+    /// With a fraction or an exponent, `-0`, or too large to be whole.
+    Other(&'a str),
+}
+
+fn read_number<'a>(value: &mut Reader<'a>) -> Result<JsonNumber<'a>, Fault> {
+    if !matches!(value.peek(), Some(b'-' | b'0'..=b'9')) {
+        return Err(wrong_type(value));
     }
+    let start = value.position();
+    value.number()?;
+    let text = value.since(start);
+    match text.parse() {
+        Ok(number) if text != "-0" => Ok(JsonNumber::Whole(number)),
+        // A number beyond what can be held is a fault of the text.
+        _ => match serde_json::from_str::<f64>(text) {
+            Ok(_) => Ok(JsonNumber::Other(text)),
+            Err(_) => Err(Fault::NotJson),
+        },
+    }
+}
+
+/// A member of which only the presence counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Present;
+
+impl HeapSize for Present {}
+
+impl Member for Present {
+    const EXPECTED: &'static str = "any value";
+
+    type Owned = Self;
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        value.skip()?;
+        Ok(Self)
+    }
+
+    fn own(self, _: &str) -> Self {
+        self
+    }
+}
+
+/// A mark that is set by anything but `false`: reading it so errs on the safe side.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl HeapSize for Flag {}
+
+impl Member for Flag {
+    const EXPECTED: &'static str = "any value";
+
+    type Owned = Self;
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self(match value.peek() {
+            Some(b'"') => {
+                let text = value.text();
+                unicode(value)?.of(text) != *"false"
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                number(value)?;
+                true
+            }
+            Some(b'{') => {
+                for_each_name(value, |_| {})?;
+                true
+            }
+            Some(b'[') => {
+                value.skip()?;
+                true
+            }
+            first => {
+                value.word()?;
+                first != Some(b'f')
+            }
+        }))
+    }
+
+    fn own(self, _: &str) -> Self {
+        self
+    }
+}
+
+/// The names of the members of the object that comes next.
+pub(crate) fn for_each_name(
+    value: &mut Reader<'_>,
+    mut look: impl FnMut(JsonStr<'_>),
+) -> Result<(), NotJson> {
+    let text = value.text();
+    value.takes(b'{');
+    let mut is_first = true;
+    while value.has_next(b'}', &mut is_first)? {
+        let name = value.name()?;
+        if !name.is_unicode {
+            return Err(NotJson);
+        }
+        look(name.of(text));
+        value.skip()?;
+    }
+    Ok(())
+}
+
+/// Reads an object by the names of its members alone.
+pub(crate) fn names(value: &mut Reader<'_>, look: impl FnMut(JsonStr<'_>)) -> Result<(), Fault> {
+    if value.peek() != Some(b'{') {
+        return Err(wrong_type(value));
+    }
+    Ok(for_each_name(value, look)?)
+}
+
+/// The key id in the header: 1 to 256 bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct HeaderKeyId(Text);
+
+impl HeaderKeyId {
+    pub(crate) fn of(self, text: &str) -> Option<KeyId> {
+        KeyId::new(&self.0.of(text).to_cow())
+    }
+}
+
+impl Member for HeaderKeyId {
+    const EXPECTED: &'static str = "a string of 1 to 256 bytes";
+
+    type Owned = ();
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        let text = value.text();
+        let id = Text::read(value)?;
+        if id.of(text).is_bounded(KeyId::MAX_LENGTH) {
+            Ok(Self(id))
+        } else {
+            Err(Fault::WrongType)
+        }
+    }
+
+    fn own(self, _: &str) {}
 }
 
 /// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
@@ -331,34 +622,156 @@ fn text(value: &str) -> Option<Box<str>> {
     json_text::string(value).map(Into::into)
 }
 
-/// The key id in the header: 1 to 256 bytes.
-pub(crate) struct HeaderKeyId(pub(crate) KeyId);
-
-impl MemberType for HeaderKeyId {
-    const EXPECTED: &'static str = "a string of 1 to 256 bytes";
-}
-
-impl<'de> Deserialize<'de> for HeaderKeyId {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        KeyId::from_box(Text::deserialize(value)?)
-            .map(Self)
-            .ok_or_else(|| D::Error::custom(Self::EXPECTED))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read<M: Member>(value: &str) -> Result<M, &'static str> {
+        M::read(&mut Reader::new(value)).map_err(|fault| match fault {
+            Fault::NotJson => "no JSON",
+            Fault::WrongType => "another type",
+        })
+    }
+
+    fn own<M: Member>(value: &str) -> M::Owned {
+        read::<M>(value).unwrap().own(value)
+    }
+
     #[test]
     fn a_word_is_what_it_says_whether_it_is_usual_or_not() {
-        for text in ["RS256", "JWT", "user", "app", "jwt", "rs256", "", "HS256"] {
-            let word: Word = serde_json::from_str(&format!("\"{text}\"")).unwrap();
-            assert_eq!(&*word, text);
+        for text in ["user", "app", "User", "APP", "", "device"] {
+            assert_eq!(own::<Word>(&format!("\"{text}\"")), text);
         }
-        let word: Word = serde_json::from_str("\"\\u004aWT\"").unwrap();
-        assert_eq!((&*word, word.heap_size()), ("JWT", 0));
-        assert!(serde_json::from_str::<Word>("5").is_err());
-        assert!(serde_json::from_str::<Word>("null").is_err());
+        let word = own::<Word>("\"\\u0061pp\"");
+        assert_eq!((&*word, word.heap_size()), ("app", 0));
+    }
+
+    /// What can be wrong with a member of any type but those that are any value.
+    fn is_strict<M: Member>(good: &str) {
+        assert!(read::<M>(good).is_ok(), "{good}");
+        for value in [
+            "null", "true", "false", "[]", "{}", "[1]", "0.5", "\"\"", "\"a\"", "1e5",
+        ] {
+            let found = read::<M>(value).map(|_| "good");
+            assert!(
+                matches!(found, Ok(_) | Err("another type")),
+                "{value} {found:?}"
+            );
+        }
+        // Beyond what can be read, whatever is wanted.
+        for value in [
+            "1e400",
+            "-1e400",
+            "\"\\ud800\"",
+            "\"\\udc00\\ud800\"",
+            "nul",
+            "-",
+            "\"",
+            "",
+            "01",
+        ] {
+            assert_eq!(read::<M>(value).map(|_| "good"), Err("no JSON"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_type_and_one_that_cannot_be_read_are_told_apart() {
+        const ID: &str = "\"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d\"";
+        is_strict::<Text>("\"a\\u0062\"");
+        is_strict::<Word>("\"app\"");
+        is_strict::<TextList>("[\"a\", \"\\n\"]");
+        is_strict::<ObjectId>(ID);
+        is_strict::<ClientId>(&ID.replace('a', "\\u0041"));
+        is_strict::<NumericDate>("1700000000");
+        is_strict::<Number>("1");
+        is_strict::<HeaderKeyId>("\"\\u006b\"");
+        assert_eq!(read::<Text>("5").err(), Some("another type"));
+        assert_eq!(read::<HeaderKeyId>("\"\"").err(), Some("another type"));
+        assert_eq!(
+            read::<ObjectId>(&ID.replace('a', "g")).err(),
+            Some("another type")
+        );
+        assert_eq!(
+            read::<ObjectId>(&ID.replace('a', "aa")).err(),
+            Some("another type")
+        );
+    }
+
+    #[test]
+    fn of_a_list_the_first_fault_counts() {
+        for (list, fault) in [
+            (r#"["a",5,"\ud800",[[]],{"b":1e400}]"#, "another type"),
+            (r#"["a",[5],"\ud800"]"#, "another type"),
+            (r#"["\ud800",5]"#, "no JSON"),
+            (r#"["a",1e400,5]"#, "no JSON"),
+            (r#"["a",5,"#, "no JSON"),
+            (r#"["a",5}"#, "no JSON"),
+            (r#"["a",]"#, "no JSON"),
+            (r#"["a" "b"]"#, "no JSON"),
+            (r#"{"a":["b"]}"#, "another type"),
+        ] {
+            assert_eq!(read::<TextList>(list).err(), Some(fault), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_any_number_up_to_the_year_10000_and_its_fraction_is_cut_off() {
+        for (number, seconds) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("-0.5", Some(-1)),
+            ("1.9", Some(1)),
+            ("17e8", Some(1_700_000_000)),
+            ("1e-400", Some(0)),
+            ("253402300799", Some(253_402_300_799)),
+            ("253402300799.5", None),
+            ("253402300800", None),
+            ("-253402300800", None),
+            ("9223372036854775808", None),
+            ("18446744073709551616", None),
+            ("1e300", None),
+        ] {
+            let found = read::<NumericDate>(number);
+            assert_eq!(found.ok().map(NumericDate::seconds), seconds, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_written_as_one() {
+        for (number, value) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-0", None),
+            ("1.0", None),
+            ("1e0", None),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(
+                read::<Number>(number).ok().map(|number| number.0),
+                value,
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mark_is_set_by_anything_but_false() {
+        for (value, is_set) in [
+            ("false", Ok(false)),
+            ("\"false\"", Ok(false)),
+            ("\"f\\u0061lse\"", Ok(false)),
+            ("true", Ok(true)),
+            ("\"\"", Ok(true)),
+            ("null", Ok(true)),
+            ("0", Ok(true)),
+            ("[[1e400]]", Ok(true)),
+            (r#"{"a":{"\ud800":1e400}}"#, Ok(true)),
+            (r#"{"\ud800":1}"#, Err("no JSON")),
+            ("1e400", Err("no JSON")),
+            ("\"\\ud800\"", Err("no JSON")),
+        ] {
+            assert_eq!(read::<Flag>(value).map(|flag| flag.0), is_set, "{value}");
+        }
     }
 }

@@ -1,60 +1,32 @@
 //! Reads the top level of a JSON object: each member once, each known one with its type.
 //!
-//! Written by hand on serde because of three things that a derived struct does not do: any member
-//! that stands twice is refused, known to us or not (RFC 7519 §4, RFC 8725 §2.4); the member that
-//! has the wrong type is named; and what decides is read the same way whichever of serde_json's
-//! features some crate in the tree turns on for all.
+//! Nothing is copied, whoever wrote the object: a field says where in the text its member stands.
+//! Written by hand because of three things that a derived struct does not do: a member that stands
+//! twice is refused, known to us or not (RFC 7519 §4, RFC 8725 §2.4); the member that has the wrong
+//! type is named; and what decides is read the same way whichever of serde_json's features some
+//! crate in the tree turns on for all.
 
 use std::borrow::Cow;
-use std::cell::Cell;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
-
-use crate::rejection::{Part, Rejection};
+use crate::json_string::unescaped_within;
+use crate::json_text::{self, NotJson, Reader};
+use crate::member::{Fault, Member};
+use crate::rejection::{Part, Rejection, Shown};
 
 /// A struct whose fields are the known members of one JSON object.
-pub(crate) trait Members<'de>: Default {
-    /// Reads the value that stands behind `name` into its field.
-    fn read<A: MapAccess<'de>>(
+pub(crate) trait Members: Default {
+    /// Reads the value that stands behind the name of this fingerprint into its field, if it is one.
+    fn read(
         &mut self,
-        name: &str,
-        object: &mut A,
-        known: &Cell<Option<KnownMember>>,
-    ) -> Result<Reading, A::Error>;
-
-    /// How many bytes the fields hold beyond themselves.
-    fn heap_size(&self) -> usize;
+        name: &[u8],
+        fingerprint: u64,
+        value: &mut Reader<'_>,
+        reading: &mut Reading,
+    ) -> Result<bool, Rejection>;
 }
 
-/// What became of one member.
-pub(crate) enum Reading {
-    /// Read into its field.
-    Done,
-    /// Its field is filled already.
-    Duplicate,
-    /// None of the fields has this name; the value is still to be read.
-    Unknown,
-}
-
-/// The member whose value is being read, so that a wrong type can be named.
-#[derive(Clone, Copy)]
-pub(crate) struct KnownMember {
-    pub(crate) name: &'static str,
-    pub(crate) expected: &'static str,
-}
-
-/// The type of a member's value, with the words for a refusal: "expected {EXPECTED}".
-pub(crate) trait MemberType {
-    const EXPECTED: &'static str;
-
-    /// How many bytes the value holds beyond itself.
-    fn heap_size(&self) -> usize {
-        0
-    }
-}
-
-/// Declares a struct of optional fields, each read from the member of the given name.
+/// Declares a struct of optional fields, each of which says where the member of the given name
+/// stands; and, if it is named, one of what they say.
 macro_rules! members {
     (
         $(#[$meta:meta])*
@@ -68,33 +40,70 @@ macro_rules! members {
             $($(#[$field_meta])* pub(crate) $field: Option<$type>,)*
         }
 
-        impl<'de> $crate::object::Members<'de> for $name {
-            fn read<A: serde::de::MapAccess<'de>>(
+        #[expect(non_upper_case_globals, reason = "the names of the fields")]
+        impl $crate::object::Members for $name {
+            fn read(
                 &mut self,
-                name: &str,
-                object: &mut A,
-                known: &std::cell::Cell<Option<$crate::object::KnownMember>>,
-            ) -> Result<$crate::object::Reading, A::Error> {
-                match name {
-                    $($member => {
-                        if self.$field.is_some() {
-                            return Ok($crate::object::Reading::Duplicate);
-                        }
-                        known.set(Some($crate::object::KnownMember {
-                            name: $member,
-                            expected: <$type as $crate::object::MemberType>::EXPECTED,
-                        }));
-                        self.$field = Some(object.next_value()?);
-                        known.set(None);
-                        Ok($crate::object::Reading::Done)
+                name: &[u8],
+                fingerprint: u64,
+                value: &mut $crate::json_text::Reader<'_>,
+                reading: &mut $crate::object::Reading,
+            ) -> Result<bool, $crate::rejection::Rejection> {
+                #[expect(non_camel_case_types, reason = "the names of the fields")]
+                enum Position {
+                    $($field,)*
+                }
+                $(
+                    const $field: u64 = $crate::object::fingerprint($member.as_bytes());
+                )*
+                // By a number, as thousands of names can be none of these.
+                match fingerprint {
+                    $($field if name == $member.as_bytes() => {
+                        let field = &mut self.$field;
+                        reading.member(field, $member, Position::$field as u32, value)?;
                     })*
-                    _ => Ok($crate::object::Reading::Unknown),
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        struct $name:ident;
+        $(#[$owned_meta:meta])*
+        struct $owned:ident {
+            $($(#[$field_meta:meta])* $member:literal => $field:ident: $type:ty,)*
+        }
+    ) => {
+        $crate::object::members! {
+            $(#[$meta])*
+            struct $name {
+                $($(#[$field_meta])* $member => $field: $type,)*
+            }
+        }
+
+        $(#[$owned_meta])*
+        #[derive(Default)]
+        pub(crate) struct $owned {
+            $($(#[$field_meta])*
+            pub(crate) $field: Option<<$type as $crate::member::Member>::Owned>,)*
+        }
+
+        impl $name {
+            /// What the members say, from the text in which they stand.
+            pub(crate) fn own(&self, text: &str) -> $owned {
+                $owned {
+                    $($field: self.$field.map(|member| $crate::member::Member::own(member, text)),)*
                 }
             }
+        }
 
-            fn heap_size(&self) -> usize {
+        impl $owned {
+            /// How many bytes the fields hold beyond themselves.
+            pub(crate) fn heap_size(&self) -> usize {
                 let sizes = [$(
-                    self.$field.as_ref().map_or(0, $crate::object::MemberType::heap_size),
+                    self.$field.as_ref().map_or(0, $crate::member::HeapSize::heap_size),
                 )*];
                 sizes.iter().sum()
             }
@@ -103,130 +112,296 @@ macro_rules! members {
 }
 pub(crate) use members;
 
-/// More than a token of Entra has.
-const USUAL_UNKNOWN: usize = 24;
+/// An object that was read.
+pub(crate) struct Object<T, const USUAL: usize> {
+    pub(crate) members: T,
+    pub(crate) unknown: UnknownNames<USUAL>,
+    /// The first known member of another type than it should have, if that did not end the
+    /// reading. None but the decisive ones are read behind it.
+    pub(crate) type_fault: Option<Rejection>,
+}
 
-/// The members of `text` and the names of those that are none of `T`'s fields, in order.
-pub(crate) fn read<'de, T: Members<'de>>(
-    text: &'de str,
+/// Reads an object, which usually has no more than so many unknown members. A wrong type of a member that `is_decisive` says to be so ends it; behind one of
+/// another member, none but the decisive ones are looked at.
+pub(crate) fn read<T: Members, const USUAL: usize>(
+    text: &str,
     part: Part,
-) -> Result<(T, Vec<Unknown<'de>>), Rejection> {
-    let known = Cell::new(None);
-    let duplicate = Cell::new(None);
-    let visitor = ObjectVisitor {
-        known: &known,
-        duplicate: &duplicate,
-        members: T::default(),
+    is_decisive: fn(&str) -> bool,
+) -> Result<Object<T, USUAL>, Rejection> {
+    let mut reading = Reading {
+        part,
+        is_decisive,
+        seen: 0,
+        type_fault: None,
+        duplicate: None,
     };
+    let no_json = |NotJson| Rejection::InvalidJson { part };
+    let (mut members, mut unknown) = (T::default(), UnknownNames::default());
 
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = json
-        .deserialize_map(visitor)
-        .and_then(|members| json.end().map(|()| members));
-
-    let (members, mut unknown) = read.map_err(|error| match (duplicate.take(), known.get()) {
-        (Some(member), _) => Rejection::DuplicateMember { part, member },
-        (None, Some(known)) if error.is_data() => Rejection::WrongType {
-            part,
-            member: known.name,
-            expected: known.expected,
-        },
-        _ => Rejection::InvalidJson { part },
-    })?;
-
-    // Sorting keeps a token with thousands of members linear enough.
-    unknown.sort_unstable();
-    let twin = unknown.windows(2).find_map(|pair| match pair {
-        [first, second] if first == second => Some(first.name.to_string()),
-        _ => None,
-    });
-    match twin {
-        Some(member) => Err(Rejection::DuplicateMember { part, member }),
-        None => Ok((members, unknown)),
+    let mut reader = Reader::new(text);
+    if !reader.takes(b'{') {
+        return Err(no_json(NotJson));
     }
-}
-
-/// A member that is none of the known ones. Ordered by its length and first letters, which are one
-/// number, before the rest: comparing whole names was a twentieth of a validation.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Unknown<'a> {
-    beginning: u64,
-    pub(crate) name: Cow<'a, str>,
-}
-
-impl<'a> Unknown<'a> {
-    fn new(name: Cow<'a, str>) -> Self {
-        let [length, ..] = name.len().to_le_bytes();
-        let letters = match name.as_bytes() {
-            [a, b, c, d, e, f, g, ..] => [length, *a, *b, *c, *d, *e, *f, *g],
-            [a, b, c, ..] => [length, *a, *b, *c, 0, 0, 0, 0],
-            _ => [length, 0, 0, 0, 0, 0, 0, 0],
-        };
-        Self {
-            beginning: u64::from_le_bytes(letters),
-            name,
+    let mut is_first = true;
+    while reader.has_next(b'}', &mut is_first).map_err(no_json)? {
+        let name = reader.name().map_err(no_json)?;
+        if !name.is_unicode {
+            return Err(no_json(NotJson));
         }
+        // Longer than the longest known name.
+        let mut buffer = [0; 24];
+        let name = match name.bytes_of(text) {
+            (name, false) => Some(name),
+            (name, true) => unescaped_within(name, &mut buffer),
+        };
+        if let Some(name) = name {
+            let fingerprint = fingerprint(name);
+            // A reader of its own, so that this one stays in registers.
+            let mut value = reader;
+            if members.read(name, fingerprint, &mut value, &mut reading)? {
+                reader = value;
+                continue;
+            }
+            unknown.add(name, fingerprint);
+        } else {
+            unknown.has_another = true;
+        }
+        reader.skip().map_err(no_json)?;
+    }
+    reader.end().map_err(no_json)?;
+    match reading.duplicate {
+        Some(member) => Err(duplicate(part, member)),
+        None => Ok(Object {
+            members,
+            unknown,
+            type_fault: reading.type_fault,
+        }),
     }
 }
 
-struct ObjectVisitor<'a, T> {
-    known: &'a Cell<Option<KnownMember>>,
-    duplicate: &'a Cell<Option<String>>,
-    members: T,
+fn duplicate(part: Part, member: &str) -> Rejection {
+    Rejection::DuplicateMember {
+        part,
+        member: Shown::cut(member),
+    }
 }
 
-impl<'de, T: Members<'de>> Visitor<'de> for ObjectVisitor<'_, T> {
-    type Value = (T, Vec<Unknown<'de>>);
+/// An object that is being read.
+pub(crate) struct Reading {
+    part: Part,
+    is_decisive: fn(&str) -> bool,
+    /// A bit for each known member that was there.
+    seen: u64,
+    type_fault: Option<Rejection>,
+    /// Found where nothing but a fault of the whole text comes before it.
+    duplicate: Option<&'static str>,
+}
 
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut unknown = Vec::new();
-        while let Some(name) = object.next_key_seed(Name)? {
-            match self.members.read(&name, &mut object, self.known)? {
-                Reading::Done => {}
-                Reading::Unknown => {
-                    object.next_value::<IgnoredAny>()?;
-                    if unknown.is_empty() {
-                        unknown.reserve(USUAL_UNKNOWN);
-                    }
-                    unknown.push(Unknown::new(name));
+impl Reading {
+    /// Reads the value of the known member of this position among all.
+    #[inline]
+    pub(crate) fn member<M: Member>(
+        &mut self,
+        field: &mut Option<M>,
+        name: &'static str,
+        position: u32,
+        value: &mut Reader<'_>,
+    ) -> Result<(), Rejection> {
+        let part = self.part;
+        let mark = 1_u64.wrapping_shl(position);
+        let is_duplicate = self.seen & mark != 0;
+        self.seen |= mark;
+        let counts = self.type_fault.is_none() || (self.is_decisive)(name);
+        if is_duplicate && counts {
+            return Err(duplicate(part, name));
+        }
+        let read = if counts {
+            value.peek();
+            let start = value.position();
+            match M::read(value) {
+                Ok(member) => {
+                    *field = Some(member);
+                    Ok(())
                 }
-                Reading::Duplicate => {
-                    self.duplicate.set(Some(name.into_owned()));
-                    return Err(serde::de::Error::custom("duplicate member"));
+                Err(Fault::NotJson) => Err(NotJson),
+                Err(Fault::WrongType) => {
+                    let fault = Rejection::WrongType {
+                        part,
+                        member: name,
+                        expected: M::EXPECTED,
+                    };
+                    if (self.is_decisive)(name) {
+                        return Err(fault);
+                    }
+                    self.type_fault = Some(fault);
+                    // An array or object is left untouched where it is of the wrong type as such.
+                    if value.position() == start {
+                        value.skip()
+                    } else {
+                        Ok(())
+                    }
                 }
             }
+        } else {
+            if is_duplicate {
+                self.duplicate.get_or_insert(name);
+            }
+            value.skip()
+        };
+        read.map_err(|NotJson| Rejection::InvalidJson { part })
+    }
+}
+
+/// What is remembered of the names of members that are none of the known ones: enough to know that
+/// none of them stands twice, unless there are more than usual or a long one is written with escapes.
+pub(crate) struct UnknownNames<const USUAL: usize> {
+    fingerprints: [u64; USUAL],
+    count: usize,
+    /// Whether there is one without a fingerprint.
+    has_another: bool,
+    /// Whether one is `tid` but for its case.
+    pub(crate) has_tid: bool,
+}
+
+impl<const USUAL: usize> Default for UnknownNames<USUAL> {
+    fn default() -> Self {
+        Self {
+            fingerprints: [0; USUAL],
+            count: 0,
+            has_another: false,
+            has_tid: false,
         }
-        Ok((self.members, unknown))
     }
 }
 
-/// A member's name, borrowed unless it is written with escapes.
-struct Name;
+impl<const USUAL: usize> UnknownNames<USUAL> {
+    #[inline]
+    fn add(&mut self, name: &[u8], fingerprint: u64) {
+        match self.fingerprints.get_mut(self.count) {
+            Some(place) => *place = fingerprint,
+            None => self.has_another = true,
+        }
+        self.count = self.count.saturating_add(1);
+        self.has_tid |= name.len() == 3 && name.eq_ignore_ascii_case(b"tid");
+    }
 
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
+    /// Whether a name may be among them twice.
+    fn may_repeat(&self) -> bool {
+        let mut fingerprints = self.fingerprints;
+        let known = fingerprints.get_mut(..self.count).unwrap_or_default();
+        known.sort_unstable();
+        self.has_another || known.windows(2).any(|pair| pair.first() == pair.get(1))
+    }
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, name: D) -> Result<Self::Value, D::Error> {
-        name.deserialize_str(self)
+    /// The refusal of the object of this text, if a member stands in it twice. Costs an allocation
+    /// for each name if they are many: it is asked for when the signature holds.
+    pub(crate) fn check(&self, text: &str, part: Part) -> Result<(), Rejection> {
+        if !self.may_repeat() {
+            return Ok(());
+        }
+        let members = json_text::members(text).into_iter().flatten().flatten();
+        let names = members.filter_map(|(name, _)| json_text::string(name));
+        let mut names: Vec<Cow<'_, str>> = names.collect();
+        names.sort_unstable();
+        let twin = names.windows(2).find_map(|pair| match pair {
+            [first, second] if first == second => Some(first),
+            _ => None,
+        });
+        match twin {
+            Some(member) => Err(duplicate(part, member)),
+            None => Ok(()),
+        }
     }
 }
 
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
+/// A number that is the same for the same name, and nearly always another for another one: of names
+/// that share their beginning, as directory extensions do, the end tells them apart.
+#[inline]
+pub(crate) const fn fingerprint(name: &[u8]) -> u64 {
+    let length = (name.len() as u64) << 56;
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        return u64::from_le_bytes(*first).rotate_left(13) ^ u64::from_le_bytes(*last) ^ length;
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return (first as u64 | (last as u64) << 32) ^ length;
+    }
+    match name {
+        [a, b, c] => (*a as u64 | (*b as u64) << 8 | (*c as u64) << 16) ^ length,
+        [a, b] => (*a as u64 | (*b as u64) << 8) ^ length,
+        [a] => *a as u64 ^ length,
+        _ => length,
+    }
+}
 
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a member's name")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    members! {
+        struct One {
+            "known" => known: crate::member::Present,
+        }
     }
 
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
+    fn names(text: &str) -> UnknownNames<8> {
+        let object = read::<One, 8>(text, Part::Payload, |_| true).unwrap();
+        object.unknown
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
+    fn code(text: &str) -> &'static str {
+        let checked = names(text).check(text, Part::Payload);
+        checked.map_or_else(|rejection| rejection.code(), |()| "once")
+    }
+
+    #[test]
+    fn the_usual_names_need_no_second_look_and_others_have_one() {
+        let usual = r#"{"aio":1,"rh":2,"uti":3,"ver":4,"xms_ftd":5,"preferred_username":6,
+            "extension_0a1b2c3d4e5f4a6b8c7d9e0f1a2b3c4d_department":7,
+            "extension_0a1b2c3d4e5f4a6b8c7d9e0f1a2b3c4d_costcenter":8}"#;
+        assert!(!names(usual).may_repeat());
+        let of = |count: usize| {
+            let members: Vec<String> = (0..count).map(|name| format!("\"m{name}\":0")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(!names(&of(8)).may_repeat());
+        assert!(names(&of(9)).may_repeat());
+        assert!(!names(r#"{"\u0061":1}"#).may_repeat());
+        let long = format!(r#"{{"\u0061{}":1}}"#, "b".repeat(24));
+        assert!(names(&long).may_repeat());
+        for text in [usual, &of(9), &long, "{}"] {
+            assert_eq!(code(text), "once");
+        }
+    }
+
+    #[test]
+    fn a_name_twice_is_found_whatever_its_length_and_spelling() {
+        for name in ["", "a", "seven77", "eight888", "sixteen_letters_", "é"] {
+            let twice = format!(r#"{{"{name}":1,"x":{{}},"{name}":1}}"#);
+            assert_eq!(code(&twice), "duplicate_member", "{name}");
+        }
+        assert_eq!(code(r#"{"name":1,"n\u0061me":1}"#), "duplicate_member");
+        let many: Vec<String> = (0..100).map(|name| format!("\"m{name}\":0")).collect();
+        let many = format!("{{{},\"m50\":1}}", many.join(","));
+        assert_eq!(code(&many), "duplicate_member");
+        // The same fingerprint, and another name.
+        let (one, other) = ("aaaaaaaa_b_bbbbbbbb", "aaaaaaaa_c_bbbbbbbb");
+        assert_eq!(fingerprint(one.as_bytes()), fingerprint(other.as_bytes()));
+        assert_eq!(code(&format!(r#"{{"{one}":1,"{other}":1}}"#)), "once");
+    }
+
+    #[test]
+    fn tid_in_another_case_is_seen_whatever_its_spelling() {
+        for (name, is_like) in [
+            ("TID", true),
+            ("Tid", true),
+            (r"\u0054id", true),
+            ("tide", false),
+            ("td", false),
+            (r"\u0054", false),
+        ] {
+            let found = names(&format!(r#"{{"{name}":1}}"#)).has_tid;
+            assert_eq!(found, is_like, "{name}");
+        }
     }
 }

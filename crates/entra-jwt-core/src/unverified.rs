@@ -1,24 +1,23 @@
 //! A token in compact form, parsed: nothing of it is proven.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::Value;
-
-use crate::access_token::member;
 use crate::base64url;
-use crate::claims::{Claims, IssuerClaims};
+use crate::claims::{ClaimMembers, Claims};
 use crate::identifier::KeyId;
-use crate::member::{HeaderKeyId, Present, Word};
-use crate::object::{self, Unknown, members};
+use crate::json_string::JsonStr;
+use crate::member::{HeaderKeyId, Present, Text};
+use crate::object::{self, Object, UnknownNames, members};
 use crate::rejection::{Part, Rejection};
 
 members! {
     /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
     /// `x5u`, `x5c`, `x5t`) are not among them: they come from the sender and are never looked at.
     struct Header {
-        "alg" => algorithm: Word,
+        "alg" => algorithm: Text,
         "kid" => key_id: HeaderKeyId,
-        "typ" => token_type: Word,
+        "typ" => token_type: Text,
         "nonce" => nonce: Present,
         "crit" => critical: Present,
         "b64" => base64_payload: Present,
@@ -27,24 +26,37 @@ members! {
     }
 }
 
+/// More unknown members than the header of a token of Entra has: `x5t` is one.
+const USUAL_IN_HEADER: usize = 4;
+
+/// More unknown claims than a token of Entra has.
+const USUAL_CLAIMS: usize = 24;
+
 /// A parsed token of which nothing is proven: what it says may be a lie.
 ///
 /// [`parse`](Self::parse) checks what holds for every issuer: size, three segments, strict
-/// base64url, JSON objects without twin members, a key id, and no header member that would change
-/// how the token is read. Whether to believe it is for a [`Validator`](crate::Validator) to say.
+/// base64url, JSON objects in which no member that decides something stands twice, a key id, and no
+/// header member that would change how the token is read. Whether to believe it is for a
+/// [`Validator`](crate::Validator) to say.
+///
+/// Nothing that the token says is copied but its `kid`, of 256 bytes at most, and the beginning of an
+/// `iss` that is written with escapes: beside those, it holds the three segments decoded. That no
+/// other member stands twice is looked at when the signature holds.
 pub struct Unverified<'a> {
     compact: &'a [u8],
     signing_input: &'a [u8],
     signature: Vec<u8>,
-    pub(crate) payload_text: String,
-    pub(crate) algorithm: Option<Word>,
-    pub(crate) token_type: Option<Word>,
-    pub(crate) has_nonce: bool,
-    pub(crate) key_id: KeyId,
-    pub(crate) claims: Claims,
+    header_text: String,
+    payload_text: String,
+    header: Header,
+    key_id: KeyId,
+    pub(crate) claims: ClaimMembers,
+    /// What `iss` says, if it is written with escapes.
+    unescaped_issuer: Option<Box<str>>,
     /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
     pub(crate) type_fault: Option<Rejection>,
-    pub(crate) tenant_is_ambiguous: bool,
+    unknown_in_header: UnknownNames<USUAL_IN_HEADER>,
+    unknown_claims: UnknownNames<USUAL_CLAIMS>,
 }
 
 /// Which key a token asks for: what is needed to fetch keys between the two phases.
@@ -98,24 +110,45 @@ impl<'a> Unverified<'a> {
             part: Part::Signature,
         })?;
 
-        let (header, _): (Header, _) = object::read(&header_text, Part::Header)?;
+        let Object {
+            members: header,
+            unknown: unknown_in_header,
+            ..
+        } = object::read::<Header, _>(&header_text, Part::Header, |_| true)?;
         if let Some(member) = header.unsupported() {
             return Err(Rejection::UnsupportedHeader { member });
         }
-        let payload = Payload::read(&payload_text)?;
+        // If a claim has a type that Entra never writes, only the issuer is read: it is the chosen
+        // issuer's rules that refuse it, so that a token of somebody else is called that.
+        let is_of_issuer: fn(&str) -> bool = |claim| matches!(claim, "iss" | "tid");
+        let Object {
+            members: claims,
+            unknown: unknown_claims,
+            type_fault,
+        } = object::read::<ClaimMembers, _>(&payload_text, Part::Payload, is_of_issuer)?;
+        let key_id = header.key_id.and_then(|key_id| key_id.of(&header_text));
+        let issuer = claims.issuer.map(|issuer| issuer.of(&payload_text));
+        let unescaped_issuer = issuer.and_then(|issuer| match issuer.short() {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(issuer) => Some(issuer.into()),
+        });
 
         Ok(Self {
             compact: token,
             signing_input,
             signature,
-            algorithm: header.algorithm,
-            token_type: header.token_type,
-            has_nonce: header.nonce.is_some(),
-            key_id: header.key_id.ok_or(Rejection::MissingKeyId)?.0,
+            key_id: key_id.ok_or(Rejection::MissingKeyId)?,
+            unescaped_issuer,
+            header_text,
             payload_text,
-            claims: payload.claims,
-            type_fault: payload.type_fault,
-            tenant_is_ambiguous: payload.tenant_is_ambiguous,
+            header,
+            claims: match type_fault {
+                None => claims,
+                Some(_) => claims.of_issuer_alone(),
+            },
+            type_fault,
+            unknown_in_header,
+            unknown_claims,
         })
     }
 
@@ -123,7 +156,7 @@ impl<'a> Unverified<'a> {
     #[must_use]
     pub fn key_ref(&self) -> KeyRef<'_> {
         KeyRef {
-            issuer: self.claims.issuer.as_deref(),
+            issuer: self.issuer(),
             key_id: &self.key_id,
         }
     }
@@ -133,20 +166,88 @@ impl<'a> Unverified<'a> {
         std::str::from_utf8(self.compact).unwrap_or_default()
     }
 
-    /// A claim that is no member of [`Claims`], if it is there and a string.
-    pub(crate) fn text(&self, claim: &str) -> Option<Box<str>> {
-        match member(&self.payload_text, claim)? {
-            Value::String(text) => Some(text.into()),
-            _ => None,
-        }
-    }
-
     pub(crate) fn signing_input(&self) -> &[u8] {
         self.signing_input
     }
 
     pub(crate) fn signature(&self) -> &[u8] {
         &self.signature
+    }
+
+    pub(crate) fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    pub(crate) fn into_key_id(self) -> KeyId {
+        self.key_id
+    }
+
+    pub(crate) fn algorithm(&self) -> Option<JsonStr<'_>> {
+        Some(self.header.algorithm?.of(&self.header_text))
+    }
+
+    pub(crate) fn token_type(&self) -> Option<JsonStr<'_>> {
+        Some(self.header.token_type?.of(&self.header_text))
+    }
+
+    pub(crate) fn has_nonce(&self) -> bool {
+        self.header.nonce.is_some()
+    }
+
+    /// `iss`.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        match &self.unescaped_issuer {
+            Some(issuer) => Some(issuer),
+            None => self.claims.issuer?.of(&self.payload_text).plain(),
+        }
+    }
+
+    /// `tid`, to be compared.
+    pub(crate) fn tenant(&self) -> Option<Cow<'_, str>> {
+        self.claims.tenant.map(|tenant| self.text(tenant).short())
+    }
+
+    /// `aud`, to be compared.
+    pub(crate) fn audience(&self) -> Option<Cow<'_, str>> {
+        self.claims
+            .audience
+            .map(|audience| self.text(audience).short())
+    }
+
+    /// Whether a second claim is named like `tid` in another case.
+    pub(crate) fn tenant_is_ambiguous(&self) -> bool {
+        self.unknown_claims.has_tid
+    }
+
+    /// What a claim says.
+    pub(crate) fn text(&self, claim: Text) -> JsonStr<'_> {
+        claim.of(&self.payload_text)
+    }
+
+    pub(crate) fn payload_text(&self) -> &str {
+        &self.payload_text
+    }
+
+    /// That no member stands twice, of those of which [`parse`](Self::parse) does not know yet.
+    pub(crate) fn check_names(&self) -> Result<(), Rejection> {
+        self.unknown_in_header
+            .check(&self.header_text, Part::Header)?;
+        self.unknown_claims.check(&self.payload_text, Part::Payload)
+    }
+
+    /// What the claims say, as Entra names them.
+    pub(crate) fn own_claims(&self) -> Claims {
+        self.claims.own(&self.payload_text)
+    }
+
+    /// The same of a reissued token, whose scopes stand in `scope` (RFC 9068 §2.2.3).
+    pub(crate) fn own_reissued_claims(&self) -> Claims {
+        let scopes = self.claims.reissued_scopes;
+        let scopes = scopes.and_then(|scopes| scopes.of(&self.payload_text));
+        Claims {
+            scopes: scopes.map(|scopes| scopes.to_cow().into()),
+            ..self.own_claims()
+        }
     }
 }
 
@@ -170,8 +271,8 @@ impl fmt::Debug for Unverified<'_> {
         formatter
             .debug_struct("Unverified")
             .field("key_id", &self.key_id)
-            .field("algorithm", &self.algorithm)
-            .field("issuer", &self.claims.issuer)
+            .field("algorithm", &self.algorithm().map(JsonStr::short))
+            .field("issuer", &self.issuer())
             .finish_non_exhaustive()
     }
 }
@@ -205,40 +306,6 @@ fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), Rejection> {
 fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
     let (before, behind) = text.split_at(dot);
     (before, behind.strip_prefix(b".").unwrap_or(behind))
-}
-
-/// What the payload says.
-struct Payload {
-    claims: Claims,
-    type_fault: Option<Rejection>,
-    tenant_is_ambiguous: bool,
-}
-
-impl Payload {
-    /// Reads the claims. If one has a type that Entra never writes, only the issuer is read: it
-    /// is the chosen issuer's rules that refuse it, so that a token of somebody else is called
-    /// that.
-    fn read(text: &str) -> Result<Self, Rejection> {
-        match object::read::<Claims>(text, Part::Payload) {
-            Ok((claims, others)) => Ok(Self::new(claims, &others, None)),
-            Err(fault @ Rejection::WrongType { .. }) => {
-                // Fails where the issuer itself has the wrong type, or behind a graver fault.
-                let (claims, others) = object::read::<IssuerClaims>(text, Part::Payload)?;
-                Ok(Self::new(claims.into(), &others, Some(fault)))
-            }
-            Err(other) => Err(other),
-        }
-    }
-
-    fn new(claims: Claims, others: &[Unknown<'_>], type_fault: Option<Rejection>) -> Self {
-        Self {
-            claims,
-            type_fault,
-            tenant_is_ambiguous: others
-                .iter()
-                .any(|other| other.name.eq_ignore_ascii_case("tid")),
-        }
-    }
 }
 
 /// A segment as the text that it encodes.

@@ -8,6 +8,7 @@ use crate::audience::{Audience, Audiences, InvalidAudience};
 use crate::authority::Authority;
 use crate::caller::Grant;
 use crate::checks::{self, Facts};
+use crate::claims::Claims;
 use crate::cloud::Cloud;
 use crate::danger::DangerousValidatorBuilder;
 use crate::denied::Denied;
@@ -75,11 +76,11 @@ impl Rules {
         }
     }
 
-    /// Reads what this profile has under another name than Entra: the scopes of a reissued token
-    /// stand in `scope` (RFC 9068 §2.2.3).
-    pub(crate) fn adapt(&self, token: &mut Unverified<'_>) {
-        if let Profile::Reissued { .. } = self.profile {
-            token.claims.scopes = token.text("scope");
+    /// What the token says, some of it under another name than Entra's.
+    pub(crate) fn own_claims(&self, token: &Unverified<'_>) -> Claims {
+        match self.profile {
+            Profile::Entra => token.own_claims(),
+            Profile::Reissued { .. } => token.own_reissued_claims(),
         }
     }
 
@@ -357,16 +358,18 @@ impl Validator {
 
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
     ///
+    /// In this order: the header; the key and its signature; that no member stands twice; the claims.
+    ///
     /// # Errors
     /// The first check that fails. Without the key, a fault of the claims comes first: then no key
-    /// could make the token valid, and the fault explains more.
+    /// could make the token valid, and the fault explains more; whether a member that decides nothing
+    /// stands twice is not looked at then.
     pub fn finish(
         &self,
-        mut token: Unverified<'_>,
+        token: Unverified<'_>,
         key: Option<&Key>,
         now: SystemTime,
     ) -> Result<AccessToken, Rejection> {
-        self.rules.adapt(&mut token);
         let facts = Facts::new(&self.rules, &token, key, now);
         checks::run(&checks::HEADER, &facts)?;
         if facts.key_is_known() {
@@ -382,8 +385,8 @@ impl Validator {
             tenant,
             version,
             token.compact().into(),
-            token.key_id,
-            token.claims,
+            self.rules.own_claims(&token),
+            token.into_key_id(),
         ))
     }
 
@@ -392,7 +395,7 @@ impl Validator {
     /// the checks again.
     #[must_use]
     pub fn unknown_key(&self, token: Unverified<'_>) -> Rejection {
-        self.rules.unknown_key(token.key_id)
+        self.rules.unknown_key(token.into_key_id())
     }
 
     /// Whether a token that was verified before is valid at this moment, too.
@@ -400,7 +403,9 @@ impl Validator {
     /// # Errors
     /// [`Rejection::Expired`] or [`Rejection::NotYetValid`].
     pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), Rejection> {
-        checks::lifetime(&self.rules, token.claims(), NumericDate::from_clock(now))
+        let claims = token.claims();
+        let now = NumericDate::from_clock(now);
+        checks::lifetime(&self.rules, claims.expires_at, claims.not_before, now)
     }
 
     /// Whether a token that is valid permits anything at all: it has a scope or a role, or is an

@@ -1,7 +1,8 @@
 //! Checks of who is calling, where only some may.
 
 use super::Facts;
-use crate::caller::is_guest;
+use crate::caller::Membership;
+use crate::member::Text;
 use crate::rejection::Rejection;
 
 /// The client application is among those that are allowed, if there is such a list. It only ever
@@ -23,7 +24,16 @@ pub(super) fn guest(facts: &Facts<'_>) -> Result<(), Rejection> {
         return Ok(());
     }
     let (tenant, _) = facts.issued_by()?;
-    if is_guest(&facts.token.claims, tenant) {
+    let (token, claims) = (facts.token, &facts.token.claims);
+    let text = |claim: Option<Text>| claim.map(|claim| token.text(claim).to_cow());
+    let relations = text(claims.identity_relations);
+    let provider = text(claims.identity_provider);
+    let membership = Membership {
+        relations: relations.as_deref(),
+        account_status: claims.account_status,
+        provider: provider.as_deref(),
+    };
+    if membership.is_of_guest(tenant) {
         Err(Rejection::GuestNotAllowed { tenant })
     } else {
         Ok(())

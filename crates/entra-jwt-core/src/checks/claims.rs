@@ -3,11 +3,10 @@
 use super::Facts;
 use crate::TokenVersion;
 use crate::audience::is_graph;
-use crate::claims::Claims;
 use crate::identifier::TenantId;
 use crate::member::NumericDate;
 use crate::microsoft_api;
-use crate::rejection::{GraphMark, Rejection};
+use crate::rejection::{GraphMark, Rejection, Shown};
 use crate::validator::Rules;
 
 /// Every claim on which something depends has the type that Entra writes. A token of somebody else
@@ -22,22 +21,23 @@ pub(super) fn types(facts: &Facts<'_>) -> Result<(), Rejection> {
 /// `exp` is required, `nbf` is honoured, `iat` decides nothing; at the skew exactly a token still
 /// passes, as with Microsoft's validator.
 pub(super) fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
-    lifetime_of(facts.rules, &facts.token.claims, facts.now)
+    let claims = &facts.token.claims;
+    lifetime_of(facts.rules, claims.expires_at, claims.not_before, facts.now)
 }
 
 pub(crate) fn lifetime_of(
     rules: &Rules,
-    claims: &Claims,
+    expires_at: Option<NumericDate>,
+    not_before: Option<NumericDate>,
     now: NumericDate,
 ) -> Result<(), Rejection> {
     let now = now.seconds();
     let skew = rules.clock_skew_seconds();
 
-    let expires_at = claims
-        .expires_at
+    let expires_at = expires_at
         .ok_or(Rejection::MissingClaim { claim: "exp" })?
         .seconds();
-    let not_before = claims.not_before.map(NumericDate::seconds);
+    let not_before = not_before.map(NumericDate::seconds);
     if not_before.is_some_and(|not_before| not_before > expires_at) {
         return Err(Rejection::ImpossibleLifetime);
     }
@@ -83,13 +83,7 @@ pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
 pub(super) fn version(facts: &Facts<'_>) -> Result<(), Rejection> {
     match facts.issued_by()? {
         (tenant, TokenVersion::V1) if !facts.rules.accepts_v1 => Err(Rejection::V1Token {
-            found: facts
-                .token
-                .claims
-                .issuer
-                .as_deref()
-                .unwrap_or_default()
-                .to_owned(),
+            found: Shown::cut(facts.token.issuer().unwrap_or_default()),
             expected: facts.rules.authority.v2_issuer(tenant),
         }),
         _ => Ok(()),
@@ -101,10 +95,9 @@ pub(super) fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
     let audiences = &facts.rules.audiences;
     let found = facts
         .token
-        .claims
-        .audience
-        .as_deref()
+        .audience()
         .ok_or(Rejection::MissingClaim { claim: "aud" })?;
+    let found = &*found;
     if audiences.accept(found) {
         return Ok(());
     }
@@ -116,13 +109,13 @@ pub(super) fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
         }
     } else if let Some(api_name) = microsoft_api::name_of(found) {
         Rejection::MicrosoftApiToken {
-            found: found.to_owned(),
+            found: Shown::cut(found),
             api_name,
             api,
         }
     } else {
         Rejection::WrongAudience {
-            found: found.to_owned(),
+            found: Shown::cut(found),
             accepted: audiences.iter().map(ToString::to_string).collect(),
         }
     })

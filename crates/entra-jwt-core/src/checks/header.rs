@@ -1,13 +1,14 @@
 //! Checks of the header.
 
 use super::Facts;
-use crate::rejection::{GraphMark, Rejection};
+use crate::json_string::JsonStr;
+use crate::rejection::{GraphMark, Rejection, Shown};
 use crate::validator::Profile;
 
 /// A header `nonce` marks tokens for Microsoft Graph: the signature was made over its hash, so
 /// the token as sent can never verify. Before the algorithm, as it explains more.
 pub(super) fn nonce(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if facts.token.has_nonce {
+    if facts.token.has_nonce() {
         return Err(Rejection::GraphToken {
             mark: GraphMark::Nonce,
             api: facts.rules.audiences.client_id(),
@@ -20,10 +21,10 @@ pub(super) fn nonce(facts: &Facts<'_>) -> Result<(), Rejection> {
 /// tokens.
 pub(super) fn algorithm(facts: &Facts<'_>) -> Result<(), Rejection> {
     let expected = facts.rules.profile.algorithm();
-    match facts.token.algorithm.as_deref() {
-        Some(found) if found == expected => Ok(()),
+    match facts.token.algorithm() {
+        Some(found) if found == *expected => Ok(()),
         found => Err(Rejection::WrongAlgorithm {
-            found: found.map(str::to_owned),
+            found: found.map(|found| Shown::cut(&found.short())),
             expected,
         }),
     }
@@ -36,11 +37,11 @@ pub(super) fn token_type(facts: &Facts<'_>) -> Result<(), Rejection> {
         Profile::Entra => ("JWT", true),
         Profile::Reissued { .. } => ("at+jwt", false),
     };
-    match facts.token.token_type.as_deref() {
+    match facts.token.token_type().map(JsonStr::short) {
         None if may_lack => Ok(()),
         Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
         found => Err(Rejection::WrongTokenType {
-            found: found.unwrap_or("no typ").to_owned(),
+            found: Shown::cut(found.as_deref().unwrap_or("no typ")),
             expected,
         }),
     }

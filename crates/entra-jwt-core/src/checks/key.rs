@@ -4,13 +4,13 @@ use super::Facts;
 use crate::TokenVersion;
 use crate::cloud::published_template_matches;
 use crate::key::Key;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, Shown};
 
 pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     if facts.key_is_known() {
         Ok(())
     } else {
-        Err(facts.rules.unknown_key(facts.token.key_id.clone()))
+        Err(facts.rules.unknown_key(facts.token.key_id().clone()))
     }
 }
 
@@ -26,9 +26,16 @@ pub(super) fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
         Ok(())
     } else {
         Err(Rejection::BadSignature {
-            key_id: facts.token.key_id.clone(),
+            key_id: facts.token.key_id().clone(),
         })
     }
+}
+
+/// No member of header or payload stands twice. The ones that decide something are looked at while
+/// the token is parsed, the others here: there can be thousands of them, and no look-up and no fetch
+/// depends on one.
+pub(super) fn names(facts: &Facts<'_>) -> Result<(), Rejection> {
+    facts.token.check_names()
 }
 
 /// A key that says for whom it signs may sign for nobody else: without this, a key of personal
@@ -39,20 +46,20 @@ pub(super) fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
         return Ok(());
     };
     let (tenant, version) = facts.issued_by()?;
-    let tid = facts.token.claims.tenant.as_deref().unwrap_or_default();
-    let issuer = facts.token.claims.issuer.as_deref().unwrap_or_default();
-    let matches = published_template_matches(key_issuer, tid, issuer)
+    let tid = facts.token.tenant().unwrap_or_default();
+    let issuer = facts.token.issuer().unwrap_or_default();
+    let matches = published_template_matches(key_issuer, &tid, issuer)
         || version == TokenVersion::V1
             && published_template_matches(
                 key_issuer,
-                tid,
+                &tid,
                 &facts.rules.authority.v2_issuer(tenant),
             );
     if matches {
         Ok(())
     } else {
         Err(Rejection::KeyIssuerMismatch {
-            found: issuer.to_owned(),
+            found: Shown::cut(issuer),
             key_issuer: key_issuer.to_owned(),
         })
     }

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use crate::identifier::{Guid, TenantId};
 use crate::key::Key;
 use crate::member::NumericDate;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, Shown};
 use crate::report::CheckName;
 use crate::unverified::Unverified;
 use crate::validator::{Profile, Rules};
@@ -51,7 +51,7 @@ impl<'a> Facts<'a> {
 
     /// Whether the key is the one that the token names.
     pub(crate) fn key_is_known(&self) -> bool {
-        self.key.is_some_and(|key| *key.id() == self.token.key_id)
+        self.key.is_some_and(|key| key.id() == self.token.key_id())
     }
 
     /// The token's tenant and version, by an issuer that belongs to that tenant.
@@ -69,28 +69,26 @@ impl<'a> Facts<'a> {
 /// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
 /// token has the one issuer, and stands for a v2 token.
 fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVersion), Rejection> {
-    let claims = &token.claims;
-    if token.tenant_is_ambiguous {
+    if token.tenant_is_ambiguous() {
         return Err(Rejection::AmbiguousTenant);
     }
-    let tid = claims
-        .tenant
-        .as_deref()
+    let tid = token
+        .tenant()
         .ok_or(Rejection::MissingClaim { claim: "tid" })?;
+    let tid = &*tid;
     let tenant = Guid::from_token(tid)
         .map(TenantId)
         .ok_or_else(|| Rejection::InvalidTenant {
-            found: tid.to_owned(),
+            found: Shown::cut(tid),
         })?;
-    let issuer = claims
-        .issuer
-        .as_deref()
+    let issuer = token
+        .issuer()
         .ok_or(Rejection::MissingClaim { claim: "iss" })?;
     if let Profile::Reissued { issuer: expected } = &rules.profile {
         return match issuer == &**expected {
             true => Ok((tenant, TokenVersion::V2)),
             false => Err(Rejection::WrongIssuer {
-                found: issuer.to_owned(),
+                found: Shown::cut(issuer),
                 expected: expected.to_string(),
             }),
         };
@@ -98,7 +96,7 @@ fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVe
     match rules.authority.version_of(issuer, tid) {
         Some(version) => Ok((tenant, version)),
         None => {
-            let found = issuer.to_owned();
+            let found = Shown::cut(issuer);
             let expected = rules.authority.v2_issuer(tenant);
             let other = (!rules.authority.is_external_id())
                 .then(|| Cloud::of_issuer(issuer, tid))
@@ -139,10 +137,11 @@ pub(crate) static HEADER: [Check; 3] = [
     check(CheckName::Type, header::token_type, &[]),
 ];
 
-/// That the signature is the key's.
-pub(crate) static SIGNATURE: [Check; 2] = [
+/// That the signature is the key's; and what is looked at when it is, as it costs more.
+pub(crate) static SIGNATURE: [Check; 3] = [
     check(CheckName::Key, key::is_known, &[]),
     check(CheckName::Signature, key::signature, &[CheckName::Key]),
+    check(CheckName::Names, key::names, &[CheckName::Signature]),
 ];
 
 /// Of the claims: they run on verified claims, and on unverified ones before a key is fetched.

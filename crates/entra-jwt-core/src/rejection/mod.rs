@@ -76,7 +76,8 @@ pub enum Rejection {
         part: Part,
     },
 
-    /// A member of the header or payload stands twice (RFC 7519 §4).
+    /// A member of the header or payload stands twice (RFC 7519 §4). One that decides something is
+    /// refused while the token is parsed, any other when the signature holds.
     #[error("the {part} has the member \"{}\" twice", Shown(.member))]
     DuplicateMember {
         /// The segment.

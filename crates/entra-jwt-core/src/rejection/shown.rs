@@ -8,12 +8,23 @@ use std::fmt;
 #[derive(Clone, Copy)]
 pub struct Shown<'a>(pub &'a str);
 
+impl Shown<'_> {
+    const LIMIT: usize = 200;
+
+    /// The text as far as it is ever displayed, and a character more, so that it shows that it was
+    /// cut.
+    pub(crate) fn cut(text: &str) -> String {
+        match text.char_indices().nth(Self::LIMIT.saturating_add(1)) {
+            Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
+            None => text.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LIMIT: usize = 200;
-
         let mut characters = self.0.chars();
-        for character in characters.by_ref().take(LIMIT) {
+        for character in characters.by_ref().take(Self::LIMIT) {
             match character {
                 '"' | '\'' => fmt::Write::write_char(formatter, character)?,
                 _ => write!(formatter, "{}", character.escape_debug())?,
@@ -35,6 +46,18 @@ impl fmt::Debug for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_cut_to_be_kept_is_displayed_as_the_whole() {
+        for length in [0, 1, 199, 200, 201, 202, 10_000] {
+            for character in ["x", "é", "\u{202e}"] {
+                let text = character.repeat(length);
+                let cut = Shown::cut(&text);
+                assert_eq!(Shown(&cut).to_string(), Shown(&text).to_string());
+                assert!(cut.chars().count() <= 201);
+            }
+        }
+    }
 
     #[test]
     fn text_from_outside_is_escaped_and_cut() {

@@ -1,10 +1,13 @@
 //! What a token has where a check passed, in few words.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::TokenVersion;
 use crate::caller::{CallerKind, Grant, is_guest};
 use crate::checks::Facts;
+use crate::claims::Claims;
+use crate::json_string::JsonStr;
 use crate::key::Key;
 use crate::report::CheckName;
 use crate::requirement::Permissions;
@@ -19,19 +22,20 @@ pub(super) fn unchecked(check: CheckName, token: &Unverified<'_>) -> Option<Stri
     (check == CheckName::Key).then(|| token.key_ref().key_id.as_str().to_owned())
 }
 
-pub(super) fn of(check: CheckName, facts: &Facts<'_>) -> Option<String> {
+pub(super) fn of(check: CheckName, facts: &Facts<'_>, claims: &Claims) -> Option<String> {
     let token = facts.token;
-    let claims = &token.claims;
     let issued_by = facts.issued_by().ok();
     let owned = |text: Option<&str>| text.map(str::to_owned);
     match check {
         CheckName::Nonce => Some("none".to_owned()),
-        CheckName::Algorithm => owned(token.algorithm.as_deref()),
+        CheckName::Algorithm => owned(token.algorithm().map(JsonStr::to_cow).as_deref()),
         CheckName::Type => {
-            Some(owned(token.token_type.as_deref()).unwrap_or_else(|| "none".to_owned()))
+            let found = token.token_type().map(JsonStr::to_cow);
+            Some(found.map_or_else(|| "none".to_owned(), Cow::into_owned))
         }
         CheckName::Key => facts.key.map(|key| key.id().as_str().to_owned()),
         CheckName::Signature => Some("verified with that key".to_owned()),
+        CheckName::Names => Some("each once".to_owned()),
         CheckName::Claims => Some("each of its type".to_owned()),
         CheckName::Lifetime => {
             let left = claims

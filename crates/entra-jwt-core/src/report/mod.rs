@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use crate::checks::{self, Check, Facts};
+use crate::claims::Claims;
 use crate::denied::Denied;
 use crate::key_set::KeySet;
 use crate::rejection::Rejection;
@@ -99,7 +100,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CheckName {
-    /// The compact form: size, segments, base64url, JSON, no member twice.
+    /// The compact form: size, segments, base64url, JSON, no member twice that decides something.
     Form,
     /// No header `nonce`, which marks tokens for Microsoft Graph.
     Nonce,
@@ -111,6 +112,9 @@ pub enum CheckName {
     Key,
     /// The signature is the key's.
     Signature,
+    /// No member of header or payload stands twice. Those that decide something are part of
+    /// [`Form`](Self::Form); the others are looked at only when the signature holds.
+    Names,
     /// Every claim on which something depends has its type.
     Claims,
     /// `exp` and `nbf`.
@@ -152,6 +156,7 @@ impl CheckName {
             Self::Type => "type",
             Self::Key => "key",
             Self::Signature => "signature",
+            Self::Names => "names",
             Self::Claims => "claims",
             Self::Lifetime => "lifetime",
             Self::Issuer => "issuer",
@@ -193,11 +198,11 @@ pub enum Verdict<'a> {
 impl Report {
     pub(crate) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
         match Unverified::parse_up_to(token, with.max_length) {
-            Ok(mut unverified) => {
-                rules.adapt(&mut unverified);
+            Ok(unverified) => {
                 let key_id = unverified.key_ref().key_id;
                 let key = with.keys.and_then(|keys| keys.key(key_id));
                 Examination {
+                    claims: rules.own_claims(&unverified),
                     facts: Facts::new(rules, &unverified, key, with.now),
                     has_keys: with.keys.is_some(),
                     findings: vec![Finding::passed(CheckName::Form, Some(found::form(token)))],
@@ -324,6 +329,7 @@ impl Finding {
 /// A report in the making.
 struct Examination<'a> {
     facts: Facts<'a>,
+    claims: Claims,
     has_keys: bool,
     findings: Vec<Finding>,
 }
@@ -359,7 +365,7 @@ impl Examination<'_> {
             return self.not_checked(check.name);
         }
         match (check.run)(&self.facts) {
-            Ok(()) => Finding::passed(check.name, found::of(check.name, &self.facts)),
+            Ok(()) => Finding::passed(check.name, found::of(check.name, &self.facts, &self.claims)),
             Err(rejection) => Finding::rejected(check.name, rejection),
         }
     }
@@ -392,8 +398,8 @@ impl Examination<'_> {
     fn permission(&mut self, requirement: Option<&Requirement>) {
         let can_be_read = self.facts.token.type_fault.is_none();
         let permissions = Permissions {
-            claims: &self.facts.token.claims,
-            payload: Payload::Text(&self.facts.token.payload_text),
+            claims: &self.claims,
+            payload: Payload::Text(self.facts.token.payload_text()),
         };
         let app_id_uri = self.facts.rules.audiences.app_id_uri();
         let mut judge = |check, judgement: Result<(), Denied>, expected: String| {

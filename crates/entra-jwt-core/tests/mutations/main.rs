@@ -173,7 +173,11 @@ fn no_other_text_of_header_or_payload_is_accepted_under_the_old_signature() {
 #[test]
 fn a_member_that_stands_twice_is_refused_even_if_the_right_key_has_signed_it() {
     let valid = Valid::new();
-    let duplicated = (which(), any::<bool>(), Duplicate::any());
+    // Those that the tenant's own key signs: of an unknown member it is looked at behind that.
+    let kinds: Vec<usize> = (0..VALID.len())
+        .filter(|which| VALID[*which] != Kind::Personal)
+        .collect();
+    let duplicated = (select(kinds), any::<bool>(), Duplicate::any());
     runner(300)
         .run(&duplicated, |(which, in_header, duplicate)| {
             let mut texts = texts(&valid.tokens[which]);

@@ -229,3 +229,29 @@ async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
     // Its `Debug` is derived: it shows all there is.
     assert_eq!(format!("{validator:?}"), before);
 }
+
+#[tokio::test]
+async fn a_long_value_is_kept_in_a_refusal_as_far_as_it_is_shown() {
+    let setup = Setup::new().await;
+    let long = "x".repeat(5_000);
+    for token in [
+        setup.user().claim("iss", &*long),
+        setup.user().claim("tid", &*long),
+        setup.user().claim("aud", &*long),
+        setup.user().claim("aud", format!("https://{long}")),
+        setup.user().header("alg", &*long),
+        setup.user().header("typ", &*long),
+    ] {
+        let refused = setup.validate(token).unwrap_err();
+        let found = refused.found().unwrap();
+        assert_eq!(found.chars().count(), 201, "{refused}");
+        assert!(refused.to_string().contains('…'), "{refused}");
+    }
+    let (header, payload) = ("{\"alg\":\"RS256\",\"kid\":", "{}");
+    let header = format!("{header}\"{}\"}}", setup.tenant.key_id());
+    let twice = payload.replace('{', &format!("{{\"{long}\":1,\"{long}\":1"));
+    let token = setup.tenant.sign(&header, &twice);
+    let refused = setup.validate_text(setup.rules(), &token).unwrap_err();
+    assert_eq!(refused.code(), "duplicate_member");
+    assert_eq!(refused.found().unwrap().chars().count(), 201);
+}

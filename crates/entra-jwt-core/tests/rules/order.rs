@@ -1,7 +1,7 @@
 //! Which check comes first, and what is checked before a key is known.
 
-use entra_dev_tenant::TokenBuilder;
-use entra_jwt_core::{KeySet, Unverified};
+use entra_dev_tenant::{Flaw, TokenBuilder};
+use entra_jwt_core::{CheckName, Explain, KeySet, Outcome, Unverified, Verdict};
 use serde_json::json;
 
 use crate::{API, OTHER_TENANT, Setup};
@@ -113,4 +113,49 @@ async fn a_token_says_which_key_it_asks_for_and_whose_it_claims_to_be() {
         assert_eq!(unverified.key_ref().key_id.as_str(), "some key");
         assert_eq!(validator.claims_to_be_ours(&unverified), ours);
     }
+}
+
+/// A member twice that decides nothing is looked for when the signature holds: before the claims, but
+/// behind everything that is refused without a look at the key.
+#[tokio::test]
+async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims() {
+    let setup = Setup::new().await;
+    let validator = setup.rules().build().unwrap();
+    let keys = KeySet::from_jwks(setup.tenant.jwks().as_bytes()).unwrap();
+    let none = KeySet::default();
+    // One that is good but for it, and one that has expired as well.
+    for (token, with_key, without_key) in [
+        (setup.user(), "duplicate_member", "unknown_key"),
+        (setup.user().expired(), "duplicate_member", "expired"),
+        (
+            setup.user().header("typ", "x"),
+            "wrong_token_type",
+            "wrong_token_type",
+        ),
+        (setup.user().bad_signature(), "bad_signature", "unknown_key"),
+    ] {
+        let twice = token.flaw(Flaw::DuplicateUnknownClaim).mint();
+        let code = |keys: &KeySet| {
+            let refused = validator.validate(&twice, keys, setup.now()).unwrap_err();
+            let report = validator.explain(&twice, &Explain::at(setup.now()).keys(keys));
+            assert_eq!(report.verdict(), Verdict::Rejected(&refused));
+            if refused.code() == "duplicate_member" {
+                let names = report.finding(CheckName::Names).unwrap();
+                assert_eq!(names.outcome, Outcome::Rejected(refused.clone()));
+            }
+            refused.code()
+        };
+        assert_eq!(code(&keys), with_key);
+        assert_eq!(code(&none), without_key);
+        let unverified = Unverified::parse(&twice).unwrap();
+        let precheck = validator.precheck(&unverified, setup.now());
+        let precheck = precheck.map_or_else(|refused| refused.code(), |()| "unknown_key");
+        assert_eq!(precheck, without_key);
+    }
+    // Without keys there is nothing to say about it.
+    let twice = setup.user().flaw(Flaw::DuplicateUnknownClaim).mint();
+    let report = validator.explain(&twice, &Explain::at(setup.now()));
+    assert_eq!(report.verdict(), Verdict::NotVerified);
+    let names = report.finding(CheckName::Names).unwrap();
+    assert_eq!(names.outcome, Outcome::NotChecked);
 }

@@ -1,0 +1,209 @@
+//! What a string of a JSON text says, without a copy of it.
+
+use std::borrow::Cow;
+
+use crate::json_text;
+
+/// A string as it stands in a JSON text, between its quotes; compared by what it says.
+#[derive(Clone, Copy)]
+pub(crate) struct JsonStr<'a> {
+    written: &'a str,
+    has_escapes: bool,
+}
+
+impl<'a> JsonStr<'a> {
+    /// The longest text that [`short`](Self::short) copies, in characters: longer than anything that
+    /// a token's text is compared with.
+    const SHORT: usize = 1_024;
+
+    /// Of a text in which no half of a surrogate pair stands alone.
+    pub(crate) fn new(written: &'a str, has_escapes: bool) -> Self {
+        Self {
+            written,
+            has_escapes,
+        }
+    }
+
+    /// The text as it is written, if that is what it says.
+    pub(crate) fn plain(self) -> Option<&'a str> {
+        (!self.has_escapes).then_some(self.written)
+    }
+
+    /// The text; copied if it is written with escapes.
+    pub(crate) fn to_cow(self) -> Cow<'a, str> {
+        match self.plain() {
+            Some(text) => Cow::Borrowed(text),
+            None => {
+                let mut text = String::with_capacity(self.written.len());
+                text.extend(self.chars());
+                Cow::Owned(text)
+            }
+        }
+    }
+
+    /// The text to compare with a shorter one, whoever wrote it: of one with escapes no more than
+    /// its beginning is copied, and a mark that it goes on.
+    pub(crate) fn short(self) -> Cow<'a, str> {
+        match self.plain() {
+            Some(text) => Cow::Borrowed(text),
+            None => {
+                let mut characters = self.chars();
+                let mut text: String = characters.by_ref().take(Self::SHORT).collect();
+                if characters.next().is_some() {
+                    text.push('…');
+                }
+                Cow::Owned(text)
+            }
+        }
+    }
+
+    /// The text in a buffer of the caller's, or `None` if it does not fit.
+    pub(crate) fn within<const LENGTH: usize>(self, buffer: &mut [u8; LENGTH]) -> Option<&str> {
+        let text = unescaped_within(self.written.as_bytes(), buffer)?;
+        std::str::from_utf8(text).ok()
+    }
+
+    /// Whether the text has at least one and at most so many bytes.
+    pub(crate) fn is_bounded(self, most: usize) -> bool {
+        match self.plain() {
+            Some(text) => !text.is_empty() && text.len() <= most,
+            None => {
+                // More characters than bytes that may be are too many.
+                let characters = self.chars().take(most.saturating_add(1));
+                let length: usize = characters.map(char::len_utf8).sum();
+                (1..=most).contains(&length)
+            }
+        }
+    }
+
+    fn chars(self) -> impl Iterator<Item = char> {
+        let mut written = self.written.chars();
+        std::iter::from_fn(move || match written.next()? {
+            '\\' => {
+                let (character, behind) = unescaped(written.as_str().as_bytes())?;
+                // Behind an escape, which is ASCII, begins a character.
+                let read = written.as_str().len().checked_sub(behind.len())?;
+                written = written.as_str().get(read..)?.chars();
+                Some(character)
+            }
+            character => Some(character),
+        })
+    }
+}
+
+impl PartialEq<str> for JsonStr<'_> {
+    fn eq(&self, text: &str) -> bool {
+        match self.plain() {
+            Some(plain) => plain == text,
+            None => self.chars().eq(text.chars()),
+        }
+    }
+}
+
+/// What comes of the text of a string in a buffer of the caller's, or `None` if it does not fit.
+pub(crate) fn unescaped_within<'b, const LENGTH: usize>(
+    written: &[u8],
+    buffer: &'b mut [u8; LENGTH],
+) -> Option<&'b [u8]> {
+    // The longest escape of a byte has six.
+    if written.len() > LENGTH.saturating_mul(6) {
+        return None;
+    }
+    let mut rest = written;
+    let mut length = 0_usize;
+    while let [first, behind @ ..] = rest {
+        if *first == b'\\' {
+            let (character, behind) = unescaped(behind)?;
+            let end = length.wrapping_add(character.len_utf8());
+            character.encode_utf8(buffer.get_mut(length..end)?);
+            (length, rest) = (end, behind);
+        } else {
+            *buffer.get_mut(length)? = *first;
+            (length, rest) = (length.wrapping_add(1), behind);
+        }
+    }
+    buffer.get(..length)
+}
+
+/// The character of an escape whose backslash was taken, and what comes behind it (RFC 8259 §7).
+fn unescaped(text: &[u8]) -> Option<(char, &[u8])> {
+    let (escape, rest) = text.split_first()?;
+    let character = match escape {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unicode(rest),
+        itself => char::from(*itself),
+    };
+    Some((character, rest))
+}
+
+fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
+    let (high, rest) = json_text::unit(text).ok()?;
+    match (char::from_u32(high.into()), rest) {
+        (Some(character), _) => Some((character, rest)),
+        (None, [b'\\', b'u', rest @ ..]) => {
+            let (low, rest) = json_text::unit(rest).ok()?;
+            let character = char::decode_utf16([high, low]).next()?.ok()?;
+            Some((character, rest))
+        }
+        (None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXTS: [&str; 9] = [
+        r#""""#,
+        r#""plain é""#,
+        r#""\u006bid""#,
+        r#""\"\\\/\b\f\n\r\t""#,
+        r#""\u0000\uFFFF\uffff""#,
+        r#""\ud83d\ude00!""#,
+        r#""\uD83D\uDE00""#,
+        r#""a\u00e9é\u20ac""#,
+        r#""\\u0041""#,
+    ];
+
+    fn of(text: &str) -> JsonStr<'_> {
+        let quoted = json_text::Reader::new(text).string().unwrap();
+        assert!(quoted.is_unicode);
+        quoted.of(text)
+    }
+
+    #[test]
+    fn a_string_says_what_serde_json_says() {
+        for text in TEXTS {
+            let expected: String = serde_json::from_str(text).unwrap();
+            let found = of(text);
+            assert_eq!(found.to_cow(), expected);
+            assert_eq!(found.short(), expected);
+            assert!(found == *expected);
+            assert!(found != *format!("{expected}x"));
+            assert_eq!(found.within(&mut [0; 32]), Some(&*expected), "{text}");
+            assert_eq!(found.is_bounded(32), !expected.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_long_string_is_copied_no_further_than_it_is_compared() {
+        let long = format!(r#""\u0061{}""#, "é".repeat(5_000));
+        let short = of(&long).short();
+        assert_eq!(short.chars().count(), 1_025);
+        assert!(short.ends_with('…'));
+        assert_eq!(of(&long).to_cow().chars().count(), 5_001);
+        let whole = format!(r#""\u0061{}""#, "é".repeat(1_023));
+        assert!(!of(&whole).short().ends_with('…'));
+
+        assert_eq!(of(r#""\u0061bc""#).within(&mut [0; 3]), Some("abc"));
+        assert_eq!(of(r#""\u0061bcd""#).within(&mut [0; 3]), None);
+        assert_eq!(of(r#""ab\u00e9""#).within(&mut [0; 3]), None);
+        assert!(of(r#""\u0061\u00e9""#).is_bounded(3));
+        assert!(!of(r#""\u0061\u00e9""#).is_bounded(2));
+        assert!(!of(r#""abc""#).is_bounded(2) && of(r#""abc""#).is_bounded(3));
+    }
+}
