@@ -197,11 +197,13 @@ impl Claims {
         self.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// Each value of an array of texts; none if it is anything else.
+    /// Each value of an array of texts, but for blank ones; none if it is anything else.
     #[must_use]
     pub fn texts(&self, name: &str) -> Vec<String> {
-        let texts = self.get(name).map(serde_json::from_value);
-        texts.and_then(Result::ok).unwrap_or_default()
+        let texts = self.get(name).map(serde_json::from_value::<Vec<String>>);
+        let mut texts = texts.and_then(Result::ok).unwrap_or_default();
+        texts.retain(|text| !text.trim().is_empty());
+        texts
     }
 
     /// The whole seconds of a number.

@@ -30,6 +30,8 @@ pub enum Groups<'a> {
 pub struct GroupList {
     ids: Vec<Guid>,
     names: Vec<Box<str>>,
+    /// Whether there is a blank one: none, but no id either.
+    has_blank: bool,
 }
 
 impl GroupList {
@@ -50,6 +52,11 @@ impl GroupList {
             Some(id) => self.ids.contains(&id),
             None => self.names().any(|name| name == group),
         }
+    }
+
+    /// Whether each group is given by its id: a list of names does not tell who is not in a group.
+    pub(crate) fn has_ids_alone(&self) -> bool {
+        self.names.is_empty() && !self.has_blank
     }
 
     /// How many groups there are.
@@ -96,13 +103,14 @@ impl Member for GroupsMember {
 
     fn own(self, text: &str) -> GroupList {
         let mut list = GroupList::default();
-        let (_, groups) = self.0.of(text);
+        let (count, groups) = self.0.of(text);
         for group in groups {
             match Guid::from_setting(&group) {
                 Some(id) => list.ids.push(id),
                 None => list.names.push(group.into()),
             }
         }
+        list.has_blank = list.len() < count;
         list.ids.shrink_to_fit();
         list.names.shrink_to_fit();
         list
@@ -157,6 +165,23 @@ mod tests {
         assert!(list.contains("contoso\\sales") && !list.contains("contoso\\Sales"));
         assert!(!list.contains("9188040d-6c67-4c5b-b112-36a304b66dad"));
         assert_eq!(format!("{list:?}"), "GroupList(3)");
+    }
+
+    #[test]
+    fn a_blank_group_is_none_but_no_id_either() {
+        for (json, length, has_ids_alone) in [
+            ("[]", 0, true),
+            (r#"[""]"#, 0, false),
+            (r#"["", " ", "\u0020"]"#, 0, false),
+            (&format!(r#"["{ID}"]"#), 1, true),
+            (&format!(r#"["{ID}",""]"#), 1, false),
+            (&format!(r#"["{ID}","sales"]"#), 2, false),
+        ] {
+            let list = list(json);
+            assert_eq!(list.len(), length, "{json}");
+            assert_eq!(list.has_ids_alone(), has_ids_alone, "{json}");
+            assert!(!list.contains("") && !list.contains(" "), "{json}");
+        }
     }
 
     #[test]

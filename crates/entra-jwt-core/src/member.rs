@@ -215,7 +215,7 @@ pub(crate) struct TextList {
 }
 
 impl TextList {
-    /// The strings, and how many there are.
+    /// The strings, but for blank ones, which are none, and how many there are with those.
     pub(crate) fn of(self, text: &str) -> (usize, impl Iterator<Item = Cow<'_, str>>) {
         let mut reader = Reader::new(text.get(self.start..).unwrap_or_default());
         let list = reader.text();
@@ -227,7 +227,7 @@ impl TextList {
             let quoted = has_next.then(|| reader.string().ok()).flatten()?;
             Some(quoted.of(list).to_cow())
         });
-        (self.count, texts)
+        (self.count, texts.filter(|text| !text.trim().is_empty()))
     }
 }
 
@@ -599,7 +599,8 @@ impl<'de> Visitor<'de> for InformalVisitor {
     }
 }
 
-/// Texts on which nothing depends: an array, of which what is no text is left out, or one text.
+/// Texts on which nothing depends: an array, of which what is no text or a blank one is left out, or
+/// one text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InformalList(Vec<Box<str>>);
 
@@ -619,7 +620,8 @@ impl InformalList {
 }
 
 fn text(value: &str) -> Option<Box<str>> {
-    json_text::string(value).map(Into::into)
+    let text = json_text::string(value)?;
+    (!text.trim().is_empty()).then(|| text.into())
 }
 
 #[cfg(test)]
@@ -712,6 +714,19 @@ mod tests {
         ] {
             assert_eq!(read::<TextList>(list).err(), Some(fault), "{list}");
         }
+    }
+
+    #[test]
+    fn blank_texts_in_a_list_are_none() {
+        let list = own::<TextList>(r#"["", "a", " ", "\u0020\t", "\u0062", "\u00a0", " c"]"#);
+        assert_eq!(
+            list.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+            ["a", "b", " c"]
+        );
+        assert!(own::<TextList>(r#"[""]"#).is_empty() && own::<TextList>("[]").is_empty());
+        let informal = InformalList::read(r#"["", "pwd", " "]"#);
+        assert_eq!(informal.iter().collect::<Vec<_>>(), ["pwd"]);
+        assert_eq!(InformalList::read(r#""""#).iter().count(), 0);
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
         Node::NotInGroup(group) => {
             let groups = permissions.groups()?;
             // Entra leaves out groups that lack the attribute whose names it lists.
-            if groups.names().next().is_some() {
+            if !groups.has_ids_alone() {
                 return Err(Denied::GroupsByName);
             }
             met(!groups.contains(group), || Denied::ForbiddenGroup {

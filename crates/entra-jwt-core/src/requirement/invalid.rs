@@ -117,8 +117,8 @@ pub enum RequirementProblem {
         /// The atom, or atoms.
         atom: &'static str,
     },
-    /// A value that is no text, number or boolean.
-    #[error("claim {claim}: the value must be a text, a number or a boolean")]
+    /// A value that is no text, number or boolean; or a blank text, which is none.
+    #[error("claim {claim}: the value must be a text that is not blank, a number or a boolean")]
     ClaimValue {
         /// The claim.
         claim: String,
@@ -320,6 +320,9 @@ fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
     match (atom, value) {
         (Some(atom), _) => Some(RequirementProblem::OwnAtom { claim, atom }),
         (None, Value::Null | Value::Array(_) | Value::Object(_)) => {
+            Some(RequirementProblem::ClaimValue { claim })
+        }
+        (None, Value::String(text)) if text.trim().is_empty() => {
             Some(RequirementProblem::ClaimValue { claim })
         }
         (None, Value::String(_) | Value::Number(_) | Value::Bool(_)) => None,

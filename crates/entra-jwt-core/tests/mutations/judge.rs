@@ -222,7 +222,8 @@ pub(crate) fn may_be_app_only(claims: &Members) -> bool {
 /// Step 10, for what permits anything at all.
 pub(crate) fn has_scope_or_role(claims: &Members) -> bool {
     let roles = claims.get("roles").and_then(Value::as_array);
-    has_scope(claims) || roles.is_some_and(|roles| !roles.is_empty())
+    let is_blank = |role: &Value| role.as_str().unwrap_or_default().trim().is_empty();
+    has_scope(claims) || roles.is_some_and(|roles| !roles.iter().all(is_blank))
 }
 
 /// `""` and `"/"` are none (§1.7).

@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use entra_jwt_core::{
-    CallerKind, ClientAuthentication, Groups, KeySet, Tenancy, TenantId, Validator,
+    CallerKind, ClientAuthentication, Denied, Groups, KeySet, NotInGroup, Requirement, Tenancy,
+    TenantId, Validator,
 };
 use serde_json::json;
 
@@ -228,6 +229,63 @@ async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
     }
     // Its `Debug` is derived: it shows all there is.
     assert_eq!(format!("{validator:?}"), before);
+}
+
+/// An empty `scp` has never permitted anything.
+#[tokio::test]
+async fn blank_entries_of_any_list_are_none() {
+    let setup = Setup::new().await;
+    let validator = setup.rules().build().unwrap();
+    let blank = json!(["", " ", "\t"]);
+    for (token, is_app) in [
+        (setup.tenant.user("ada").for_api(API), false),
+        (setup.tenant.app(CLIENT).for_api(API), true),
+    ] {
+        let mut token = token.claim("scp", "  / ").with_idtyp();
+        for list in ["roles", "groups", "acrs", "xms_cc", "wids", "amr"] {
+            token = token.claim(list, blank.clone());
+        }
+        let token = setup.validate(token).unwrap();
+        assert_eq!(token.is_app_only(), is_app);
+        assert_eq!(
+            validator.default_permission(&token),
+            Err(Denied::NoPermission)
+        );
+        assert_eq!(token.scopes().count(), 0);
+        assert_eq!(token.roles().count(), 0);
+        assert_eq!(token.authentication_contexts().count(), 0);
+        assert_eq!(token.client_capabilities().count(), 0);
+        assert_eq!(token.details().authentication_methods().count(), 0);
+        assert_eq!(token.details().directory_roles().count(), 0);
+        let Groups::Listed(groups) = token.groups() else {
+            panic!("{:?}", token.groups());
+        };
+        assert!(groups.is_empty() && !groups.contains(""));
+    }
+    // Those beside them stay.
+    let mixed = setup.user().claim("roles", json!(["", "Reader", " "]));
+    let token = setup.validate(mixed).unwrap();
+    assert_eq!(token.roles().collect::<Vec<_>>(), ["Reader"]);
+}
+
+/// A group without an id may be the one that is to be kept out.
+#[tokio::test]
+async fn a_list_with_a_blank_group_does_not_tell_who_is_not_in_a_group() {
+    let setup = Setup::new().await;
+    let outside = Requirement::new(NotInGroup("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")).unwrap();
+    for (groups, met) in [
+        (json!([]), Ok(())),
+        (json!(["2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b"]), Ok(())),
+        (json!([""]), Err(Denied::GroupsByName)),
+        (
+            json!(["2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b", " "]),
+            Err(Denied::GroupsByName),
+        ),
+    ] {
+        let token = setup.user().claim("groups", groups.clone());
+        let token = setup.validate(token).unwrap();
+        assert_eq!(outside.check(&token), met, "{groups}");
+    }
 }
 
 #[tokio::test]

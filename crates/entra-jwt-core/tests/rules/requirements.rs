@@ -464,11 +464,13 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
         (Claim("acrs", "c1").into(), "use AuthenticationContext"),
         (
             Claim("x", json!(["y"])).into(),
-            "a text, a number or a boolean",
+            "not blank, a number or a boolean",
         ),
+        (Claim("x", "").into(), "a text that is not blank"),
+        (Claim("x", " ").into(), "a text that is not blank"),
         (
             Claim("x", json!(null)).into(),
-            "a text, a number or a boolean",
+            "not blank, a number or a boolean",
         ),
         (any([] as [Condition; 0]), "at least one alternative"),
         (all([] as [Condition; 0]), "every token would pass"),
