@@ -9,6 +9,7 @@ use crate::base64url;
 use crate::identifier::KeyId;
 use crate::json_text;
 use crate::jwk::{Jwk, text};
+use crate::roca;
 
 /// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
 /// never taken from a token.
@@ -69,6 +70,10 @@ pub enum UnusableKey {
     /// between 3 and 2^32.
     #[error("too weak, or out of bounds")]
     Strength,
+    /// A modulus with the fingerprint of the library whose private keys can be computed from the
+    /// public ones (ROCA, CVE-2017-15361).
+    #[error("made by a library whose private keys can be computed (ROCA)")]
+    Roca,
     /// Two entries of one document have this `kid` and different material; neither is used.
     #[error("ambiguous: another key has the same kid")]
     Ambiguous,
@@ -119,6 +124,9 @@ impl Key {
         let exponent = number(jwk.e)?;
         if !is_strong(&modulus, &exponent) {
             return Err(UnusableKey::Strength);
+        }
+        if roca::has_fingerprint(&modulus) {
+            return Err(UnusableKey::Roca);
         }
         let prepared = PublicKeyComponents {
             n: &*modulus,
@@ -306,7 +314,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{jwk, with};
+    use crate::testing::{ROCA_MODULUS, jwk, with};
 
     fn read(entry: &Value) -> Result<Key, UnusableKey> {
         read_text(&entry.to_string())
@@ -385,6 +393,7 @@ mod tests {
             ("e", json!("AA"), UnusableKey::Strength),
             ("e", json!(""), UnusableKey::Strength),
             ("e", json!("AQAAAAE"), UnusableKey::Strength),
+            ("n", json!(ROCA_MODULUS), UnusableKey::Roca),
             ("issuer", json!(5), UnusableKey::Malformed),
             ("cloud_instance_name", json!([]), UnusableKey::Malformed),
         ] {

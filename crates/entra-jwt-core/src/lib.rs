@@ -90,6 +90,7 @@ mod object;
 mod rejection;
 mod report;
 mod requirement;
+mod roca;
 mod tenancy;
 #[cfg(test)]
 mod testing;
