@@ -267,16 +267,15 @@ async fn it_is_refused_after_the_tenant_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_request_over_tcp_gets_no_answer_while_the_clock_is_paused() {
     let tenant = tenant().await;
-    let mut stream = Place::Keys.asks_over_tcp(&tenant, "").await;
+    let close = "connection: close\r\n";
+    let mut stream = Place::Keys.asks_over_tcp(&tenant, close).await;
     let mut nothing = Vec::new();
     stream.read_to_end(&mut nothing).await.unwrap();
     assert_eq!((nothing, tenant.keys().hits()), (Vec::new(), 0));
     assert!(Place::Keys.is_right(&Place::Keys.answer(&tenant).await.body));
 
     tokio::time::resume();
-    let mut stream: TcpStream = Place::Keys
-        .asks_over_tcp(&tenant, "connection: close\r\n")
-        .await;
+    let mut stream: TcpStream = Place::Keys.asks_over_tcp(&tenant, close).await;
     let mut answer = Answer::head_of(&mut stream).await;
     stream.read_to_end(&mut answer.body).await.unwrap();
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
