@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use crate::identifier::{ClientId, DirectoryRoleId, Guid};
+use crate::informal::{Informal, InformalList};
 use crate::json_text;
-use crate::member::{Informal, InformalList};
 
 /// Declares a struct of optional fields, each read from the JSON text of the claim of that name, so
 /// that a value that nobody can read costs only its own claim.

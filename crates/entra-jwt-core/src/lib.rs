@@ -79,6 +79,7 @@ mod details;
 mod discovery;
 mod groups;
 mod identifier;
+mod informal;
 mod json_string;
 mod json_text;
 mod jwk;
