@@ -64,9 +64,11 @@ const REFUSED: Obstacle = Obstacle {
 /// Returns what is wrong with a request, in words for people.
 fn in_words(code: Code) -> &'static str {
     match code {
-        Code::InvalidTarget => "The application asks for access to another service than this one.",
-        Code::InvalidScope => "The application asks for something that there is not here.",
-        _ => "The application does not ask in the way that this server needs.",
+        Code::InvalidTarget => "The application asks for access to a different service.",
+        Code::InvalidScope => {
+            "The application asks for a permission that this service does not offer."
+        }
+        _ => "The application sent its request in a form that this server does not accept.",
     }
 }
 

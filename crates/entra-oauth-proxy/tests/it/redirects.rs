@@ -235,12 +235,15 @@ async fn the_page_says_what_is_wrong_and_where_the_button_leads() {
     let client = client_at(&stage, uri).await;
     let state = "\"><script>alert(1)</script>&'";
     for (changes, fault) in [
+        (("resource", "https://evil.example"), "a different service"),
         (
-            ("resource", "https://evil.example"),
-            "another service than this one",
+            ("scope", "admin"),
+            "a permission that this service does not offer",
         ),
-        (("scope", "admin"), "something that there is not here"),
-        (("response_type", "x"), "does not ask in the way"),
+        (
+            ("response_type", "x"),
+            "in a form that this server does not accept",
+        ),
     ] {
         let page = stage
             .get(&client.authorize(&[changes, ("state", state)]))
