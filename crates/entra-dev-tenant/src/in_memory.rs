@@ -22,7 +22,7 @@ use tower_service::Service;
 /// The server's ends of the pipes that clients open.
 pub(crate) type Accepted = UnboundedReceiver<DuplexStream>;
 
-/// Where clients open pipes.
+/// Opens pipes to the server, for clients.
 #[derive(Clone)]
 pub(crate) struct Pipes(UnboundedSender<DuplexStream>);
 
@@ -177,7 +177,7 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// What moves the bytes, polled by whoever waits for them: no task is spawned that could outlive
+/// Moves the bytes, polled by the future that waits for them: no task is spawned that could outlive
 /// the request.
 struct Connection(Option<Pin<Box<OverPipe>>>);
 

@@ -54,7 +54,7 @@ pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant
     }
 }
 
-/// How a connection came.
+/// The transport of a connection.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum By {
     Socket,

@@ -101,7 +101,7 @@ fn has_mark_of_user(claims: &Claims) -> bool {
         || !matches!(claims.groups(), Groups::NotEmitted)
 }
 
-/// What tells whether the user is a guest of the token's tenant.
+/// The claims that mark a guest of the token's tenant.
 ///
 /// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
 /// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access token claims reference" (`idp`: who authenticated the user, if

@@ -9,7 +9,7 @@ use crate::member::{Flag, Lenient, Number, NumericDate, Present, Text, TextList,
 use crate::object::members;
 
 members! {
-    /// Where the claims stand in a payload of which nothing is proven.
+    /// The positions of the claims in a payload of which nothing is proven.
     struct ClaimMembers;
 
     /// The claims of a token whose signature holds.

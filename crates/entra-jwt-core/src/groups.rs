@@ -30,7 +30,7 @@ pub enum Groups<'a> {
 pub struct GroupList {
     ids: Vec<Guid>,
     names: Vec<Box<str>>,
-    /// Whether there is a blank one: none, but no id either.
+    /// Set if there is a blank one: none, but no id either.
     has_blank: bool,
 }
 
@@ -54,7 +54,8 @@ impl GroupList {
         }
     }
 
-    /// Whether each group is given by its id: a list of names does not tell who is not in a group.
+    /// Returns whether each group is given by its id: a list of names does not tell who is not in a
+    /// group.
     pub(crate) fn has_ids_alone(&self) -> bool {
         self.names.is_empty() && !self.has_blank
     }

@@ -1,4 +1,4 @@
-//! What a string of a JSON text says, without a copy of it.
+//! Strings of a JSON text, compared without a copy.
 
 use std::borrow::Cow;
 

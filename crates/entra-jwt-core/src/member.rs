@@ -15,14 +15,14 @@ pub(crate) trait Member: Copy {
     /// The words for a refusal: "expected {EXPECTED}".
     const EXPECTED: &'static str;
 
-    /// What the member says, on its own.
+    /// The value of the member, owned.
     type Owned: HeapSize;
 
     /// Reads the value that comes next, or, where an array or object is of the wrong type as such,
     /// nothing of it.
     fn read(value: &mut Reader<'_>) -> Result<Self, Fault>;
 
-    /// What the member says, from the text in which it was read.
+    /// Returns the value of the member, from the text in which it was read.
     fn own(self, text: &str) -> Self::Owned;
 }
 
@@ -205,9 +205,9 @@ impl Member for Lenient {
 /// An array of strings on whose values something depends.
 #[derive(Clone, Copy)]
 pub(crate) struct TextList {
-    /// Where its first mark stands.
+    /// The position of its first mark.
     start: usize,
-    /// How many strings there are.
+    /// The number of strings.
     count: usize,
 }
 
@@ -220,7 +220,7 @@ impl TextList {
         let mut is_first = true;
         // It was read before, so that it is an array, and of strings.
         let texts = std::iter::from_fn(move || {
-            let has_next = reader.has_next(b']', &mut is_first).unwrap_or_default();
+            let has_next = reader.next_part(b']', &mut is_first).unwrap_or_default();
             let quoted = has_next.then(|| reader.string().ok()).flatten()?;
             Some(quoted.of(list).to_cow())
         });
@@ -240,7 +240,7 @@ impl Member for TextList {
         let start = value.position();
         value.takes(b'[');
         let (mut is_first, mut count) = (true, 0_usize);
-        while value.has_next(b']', &mut is_first)? {
+        while value.next_part(b']', &mut is_first)? {
             match string(value) {
                 Ok(_) => count = count.saturating_add(1),
                 Err(Fault::NotJson) => return Err(Fault::NotJson),
@@ -266,7 +266,7 @@ fn skip_rest(value: &mut Reader<'_>) -> Result<(), NotJson> {
     if matches!(value.peek(), Some(b'[' | b'{')) {
         value.skip()?;
     }
-    while value.has_next(b']', &mut false)? {
+    while value.next_part(b']', &mut false)? {
         value.skip()?;
     }
     Ok(())
@@ -483,7 +483,7 @@ pub(crate) fn for_each_name(
     let text = value.text();
     value.takes(b'{');
     let mut is_first = true;
-    while value.has_next(b'}', &mut is_first)? {
+    while value.next_part(b'}', &mut is_first)? {
         let name = value.name()?;
         if !name.is_unicode {
             return Err(NotJson);

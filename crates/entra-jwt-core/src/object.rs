@@ -91,7 +91,7 @@ macro_rules! members {
         }
 
         impl $name {
-            /// What the members say, from the text in which they stand.
+            /// Returns the values of the members, from the text in which they stand.
             pub(crate) fn own(&self, text: &str) -> $owned {
                 $owned {
                     $($field: self.$field.map(|member| $crate::member::Member::own(member, text)),)*
@@ -100,7 +100,7 @@ macro_rules! members {
         }
 
         impl $owned {
-            /// How many bytes the fields hold beyond themselves.
+            /// Returns the number of bytes that the fields hold beyond themselves.
             pub(crate) fn heap_size(&self) -> usize {
                 let sizes = [$(
                     self.$field.as_ref().map_or(0, $crate::member::HeapSize::heap_size),
@@ -143,7 +143,7 @@ pub(crate) fn read<T: Members, const USUAL: usize>(
         return Err(no_json(NotJson));
     }
     let mut is_first = true;
-    while reader.has_next(b'}', &mut is_first).map_err(no_json)? {
+    while reader.next_part(b'}', &mut is_first).map_err(no_json)? {
         let name = reader.name().map_err(no_json)?;
         if !name.is_unicode {
             return Err(no_json(NotJson));
@@ -257,9 +257,9 @@ impl Reading {
 pub(crate) struct UnknownNames<const USUAL: usize> {
     fingerprints: [u64; USUAL],
     count: usize,
-    /// Whether there is one without a fingerprint.
+    /// Set if there is one without a fingerprint.
     has_another: bool,
-    /// Whether one is `tid` but for its case.
+    /// Set if one is `tid` but for its case.
     pub(crate) has_tid: bool,
 }
 
@@ -285,7 +285,7 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         self.has_tid |= name.len() == 3 && name.eq_ignore_ascii_case(b"tid");
     }
 
-    /// Whether a name may be among them twice.
+    /// Returns whether a name may be among them twice.
     fn may_repeat(&self) -> bool {
         let mut fingerprints = self.fingerprints;
         let known = fingerprints.get_mut(..self.count).unwrap_or_default();

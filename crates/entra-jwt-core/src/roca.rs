@@ -10,7 +10,7 @@
 /// The greatest prime that divides `M` for every modulus of 2048 bits or more.
 const LAST_PRIME: u64 = 701;
 
-/// Whether the modulus, an odd number in big-endian bytes, has the fingerprint.
+/// Returns whether the modulus, an odd number in big-endian bytes, has the fingerprint.
 ///
 /// Nine of ten other moduli are told apart by the first five primes.
 pub(crate) fn has_fingerprint(modulus: &[u8]) -> bool {
@@ -35,7 +35,7 @@ fn remainder(modulus: &[u8], prime: u64) -> u64 {
     })
 }
 
-/// Whether the remainder is one of a power of 65537.
+/// Returns whether the remainder is one of a power of 65537.
 fn is_power(remainder: u64, prime: u64) -> bool {
     let next = |power: &u64| power.saturating_mul(65_537).checked_rem(prime);
     let powers = std::iter::successors(Some(1), next);

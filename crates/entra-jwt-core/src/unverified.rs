@@ -51,7 +51,7 @@ pub struct Unverified<'a> {
     header: Header,
     key_id: KeyId,
     pub(crate) claims: ClaimMembers,
-    /// What `iss` says, if it is written with escapes.
+    /// The value of `iss`, if it is written with escapes.
     unescaped_issuer: Option<Box<str>>,
     /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
     pub(crate) type_fault: Option<Rejection>,
@@ -219,7 +219,7 @@ impl<'a> Unverified<'a> {
         self.unknown_claims.has_tid
     }
 
-    /// What a claim says.
+    /// Returns the value of a claim.
     pub(crate) fn text(&self, claim: Text) -> JsonStr<'_> {
         claim.of(&self.payload_text)
     }

@@ -20,7 +20,7 @@ pub(crate) fn merged(own: &str, demanded: &str) -> Option<String> {
     Some(Value::Object(merged).to_string())
 }
 
-/// Whether the request that was sent asks for all that is demanded.
+/// Returns whether the request that was sent asks for all that is demanded.
 pub(crate) fn carries(sent: Option<&str>, demanded: &str) -> bool {
     let both = sent.and_then(|sent| object(&merged(sent, demanded)?));
     both.is_some() && both == sent.and_then(object)

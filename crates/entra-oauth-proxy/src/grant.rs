@@ -107,7 +107,7 @@ pub(crate) fn code_key(code: &str) -> String {
 /// How many characters of a grant's id there are in a refresh token.
 const ID_LEN: usize = 24;
 
-/// How many bytes its tag has.
+/// The length of its tag, in bytes.
 const TAG_LEN: usize = 32;
 
 pub(crate) fn new_grant_id() -> String {

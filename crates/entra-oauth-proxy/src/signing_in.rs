@@ -250,7 +250,7 @@ impl Inner {
     }
 }
 
-/// What Entra demands, with what the client asks for.
+/// Merges the demand of Entra with the client's own claims request.
 fn with_own(sign_in: &SignIn, demanded: &str) -> String {
     let own = sign_in.claims.text();
     let both = own.and_then(|own| claims::merged(own, demanded));

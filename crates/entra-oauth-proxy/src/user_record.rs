@@ -41,7 +41,7 @@ pub(crate) struct Reference {
     pub(crate) ends_at: u64,
 }
 
-/// What Entra demands of the user's next sign-in by this client (a claims challenge).
+/// A claims challenge: Entra demands it of the user's next sign-in by this client.
 #[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Demand {
     #[serde(rename = "c")]
@@ -52,7 +52,7 @@ struct Demand {
     until: u64,
 }
 
-/// How many grants there may be.
+/// The most grants that there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Caps {
     pub(crate) of_user: usize,
@@ -85,7 +85,7 @@ impl State {
 }
 
 impl UserRecord {
-    /// How many sign-ins of one user may be under way beside the grants.
+    /// The most sign-ins of one user that may be under way beside the grants.
     const UNDER_WAY: usize = 64;
 
     /// The most demands: one for each client, and a user has few at a time.
@@ -174,7 +174,7 @@ impl UserRecord {
         last.saturating_sub(now).max(1)
     }
 
-    /// What Entra demands of the next sign-in by this client.
+    /// Returns the open demand of Entra for this client.
     pub(crate) fn demand(&self, client: &str, now: u64) -> Option<&str> {
         let mut demands = self.demands.iter();
         let open = demands.find(|demand| demand.client == client && now < demand.until);

@@ -58,7 +58,7 @@ impl Users {
     }
 }
 
-/// What a change of a record comes to.
+/// The outcome of a change of a record.
 enum Change<T> {
     /// It is to be written.
     Made(T),
@@ -206,7 +206,7 @@ impl Inner {
         }
     }
 
-    /// What Entra demands of the next sign-in by this client of the user with this record.
+    /// Returns the open demand of Entra for this client in the record of a user.
     pub(crate) async fn demand(
         &self,
         key: &str,

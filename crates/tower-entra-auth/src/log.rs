@@ -23,7 +23,7 @@ pub(crate) struct RefusalLog {
 #[derive(Debug)]
 struct Written {
     at: Instant,
-    /// How many of its kind came since.
+    /// Counts the lines of this kind that were left out since.
     since: u64,
 }
 

@@ -72,7 +72,7 @@ impl<'a> Parts<'a> {
         if self.has_ended {
             return None;
         }
-        let part = match self.reader.has_next(self.close, &mut self.is_first) {
+        let part = match self.reader.next_part(self.close, &mut self.is_first) {
             Ok(true) => Some(read(self)),
             Ok(false) => self.reader.end().err().map(Err),
             Err(NotJson) => Some(Err(NotJson)),

@@ -11,7 +11,7 @@ pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// Where in its text a string stands, without the quotes.
+/// The position of a string in its text, without the quotes.
 #[derive(Clone, Copy)]
 pub(crate) struct Quoted {
     start: usize,
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         self.text
     }
 
-    /// How many bytes were read.
+    /// Returns the number of bytes that were read.
     pub(crate) fn position(&self) -> usize {
         self.text.len().saturating_sub(self.rest.len())
     }
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
     /// Whether another part comes, in an array or object whose opening mark was taken: takes the
     /// comma before it, or the closing mark.
     #[inline]
-    pub(crate) fn has_next(&mut self, close: u8, is_first: &mut bool) -> Result<bool, NotJson> {
+    pub(crate) fn next_part(&mut self, close: u8, is_first: &mut bool) -> Result<bool, NotJson> {
         let is_first = std::mem::take(is_first);
         match self.peek() {
             Some(mark) if mark == close => {

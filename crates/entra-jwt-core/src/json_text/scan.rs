@@ -20,7 +20,7 @@ fn behind_whitespace(text: &[u8]) -> &[u8] {
     rest
 }
 
-/// What comes behind an array or object.
+/// Returns the text behind an array or object.
 pub(super) fn brackets(text: &[u8]) -> Result<&[u8], NotJson> {
     let mut around = Brackets::default();
     // The mark that closes the innermost bracket.
@@ -67,7 +67,7 @@ pub(super) fn brackets(text: &[u8]) -> Result<&[u8], NotJson> {
     }
 }
 
-/// What comes behind the name of a member and its colon.
+/// Returns the text behind the name of a member and its colon.
 #[inline]
 fn name(text: &[u8]) -> Result<&[u8], NotJson> {
     let [b'"', written @ ..] = text else {
@@ -80,7 +80,7 @@ fn name(text: &[u8]) -> Result<&[u8], NotJson> {
     }
 }
 
-/// What comes behind a value that is neither an array nor an object.
+/// Returns the text behind a value that is neither an array nor an object.
 #[inline]
 pub(super) fn scalar(text: &[u8]) -> Result<&[u8], NotJson> {
     match text {
@@ -119,7 +119,7 @@ fn fraction(text: &[u8]) -> Result<&[u8], NotJson> {
     }
 }
 
-/// What comes behind one digit or more.
+/// Returns the text behind one digit or more.
 #[inline]
 fn digits(text: &[u8]) -> Result<&[u8], NotJson> {
     let [b'0'..=b'9', rest @ ..] = text else {
@@ -138,7 +138,7 @@ pub(super) fn word(text: &[u8]) -> Result<&[u8], NotJson> {
     behind.find_map(|rest| rest).ok_or(NotJson)
 }
 
-/// What was seen of a string on the way to its end.
+/// The properties of a string, found on the way to its end.
 #[derive(Clone, Copy)]
 pub(super) struct Marks {
     pub(super) has_escapes: bool,

@@ -160,7 +160,7 @@ fn near_json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Whether all of it is one value.
+/// Returns whether all of it is one value.
 fn is_json(text: &str) -> bool {
     let mut reader = Reader::new(text);
     reader.skip().is_ok() && reader.end().is_ok()

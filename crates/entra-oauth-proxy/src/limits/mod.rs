@@ -148,8 +148,8 @@ impl Limits {
         self
     }
 
-    /// How many sign-ins of one user are kept: 1 to 300. With the next one the longest unused of the
-    /// user's ends. So nobody fills the store for the others.
+    /// Sets the number of sign-ins of one user that are kept: 1 to 300. With the next one the longest
+    /// unused of the user's ends. So nobody fills the store for the others.
     pub fn grants_per_user(mut self, most: usize) -> Self {
         self.grants.of_user = most;
         self

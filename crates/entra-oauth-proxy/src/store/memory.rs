@@ -72,9 +72,9 @@ impl Records {
         (Instant::now() < record.until).then_some(&record.value)
     }
 
-    /// Whether there is room for another where there may be so many, after those that are over were
-    /// swept out. A full one is not looked through again for a moment.
-    fn has_room(&mut self, now: Instant, most: usize) -> bool {
+    /// Makes room for another where there may be so many, by sweeping out those that are over; says
+    /// whether there is any. A full one is not looked through again for a moment.
+    fn make_room(&mut self, now: Instant, most: usize) -> bool {
         let was_full = self
             .full_at
             .is_some_and(|at| now < at + MemoryStore::LOOK_AGAIN);
@@ -98,7 +98,7 @@ impl Records {
         most: usize,
     ) -> Result<(), StoreError> {
         let now = Instant::now();
-        if !self.by_key.contains_key(key) && !self.has_room(now, most) {
+        if !self.by_key.contains_key(key) && !self.make_room(now, most) {
             let text = format!(
                 "it keeps {most} records; give it more by MemoryStore::with_capacity(..), or end \
                  sign-ins earlier by idle_lifetime(..)"
@@ -157,7 +157,7 @@ impl Store for MemoryStore {
     fn has_room(&self) -> bool {
         let reserve = usize::try_from(reserve(self.most as u64)).unwrap_or_default();
         let most = self.most.saturating_sub(reserve);
-        self.lock().has_room(Instant::now(), most)
+        self.lock().make_room(Instant::now(), most)
     }
 }
 

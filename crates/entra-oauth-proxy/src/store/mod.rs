@@ -71,7 +71,7 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
-    /// Whether new sign-ins fit, with some room left for those that are under way. It is asked before
+    /// Returns whether new sign-ins fit, with some room left for those that are under way. It is asked before
     /// each sign-in, so it is to be answered from memory. While it says no, nobody is sent to Entra in
     /// vain, and those who are signed in go on. Default: yes; where there is no room, the writes say so.
     fn has_room(&self) -> bool {
@@ -127,7 +127,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it has no room for another record.
+    /// Returns whether the store has no room for another record.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full

@@ -41,7 +41,7 @@ impl Records {
         }
     }
 
-    /// Whether new sign-ins fit. The error says that they do not.
+    /// Checks that new sign-ins fit; the error says that they do not.
     pub(crate) fn room(&self) -> Result<(), StoreError> {
         match self.store.has_room() {
             true => Ok(()),

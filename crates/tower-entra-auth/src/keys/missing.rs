@@ -24,7 +24,7 @@ pub(crate) enum Missing {
     Unavailable(Unavailable),
 }
 
-/// How far the search for a key has come without waiting.
+/// The state of the search for a key before any waiting.
 pub(crate) enum Search {
     Ended(Result<Arc<TrustedKey>, Missing>),
     /// An attempt that can bring it runs, or may begin now or in a moment.

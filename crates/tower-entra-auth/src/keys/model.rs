@@ -147,7 +147,7 @@ fn judge(store: &KeyStore, world: &World, schedule: u64) {
     }
 }
 
-/// What becomes of a request whose key is not held.
+/// The outcome for a request whose key is not held.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Said {
     Found,

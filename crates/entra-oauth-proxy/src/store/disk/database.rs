@@ -214,7 +214,7 @@ fn good(
 pub(super) struct Tables<'t> {
     records: Table<'t, &'static str, (u64, &'static [u8])>,
     ends: Table<'t, (u64, &'static str), ()>,
-    /// How many records there are.
+    /// The number of records.
     count: u64,
     is_changed: bool,
 }
@@ -240,7 +240,7 @@ impl<'t> Tables<'t> {
 
     /// Whether the record may be written where there may be so many: one that is there may be, and
     /// another if there are fewer, or one of them is over, which makes room then.
-    pub(super) fn has_room(&mut self, key: &str, now: u64, most: u64) -> Result<bool, Failed> {
+    pub(super) fn make_room(&mut self, key: &str, now: u64, most: u64) -> Result<bool, Failed> {
         if self.count < most || self.records.get(key).map_err(failed)?.is_some() {
             return Ok(true);
         }

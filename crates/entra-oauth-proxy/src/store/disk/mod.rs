@@ -78,7 +78,7 @@ struct Disk {
     opened: RwLock<Opened>,
     clock: Clock,
     capacity: u64,
-    /// How many records there were after the last write.
+    /// The number of records after the last write.
     count: AtomicU64,
 }
 
@@ -157,8 +157,8 @@ impl DiskStoreOptions {
         self
     }
 
-    /// How many records it keeps at most. Default: [`DiskStore::DEFAULT_CAPACITY`]. One that has more
-    /// when it is opened keeps them, and takes no new ones until there are fewer.
+    /// Sets the number of records that it keeps at most. Default: [`DiskStore::DEFAULT_CAPACITY`]. One
+    /// that has more when it is opened keeps them, and takes no new ones until there are fewer.
     pub fn capacity(mut self, records: u64) -> Self {
         self.capacity = records;
         self

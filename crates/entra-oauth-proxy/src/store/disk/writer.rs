@@ -251,7 +251,7 @@ impl Operation {
         let mut answer = Answer::default();
         let end = |ttl: &Duration| now.saturating_add(millis(*ttl));
         match &self.task {
-            Task::Put { value, ttl } => match tables.has_room(&self.key, now, most)? {
+            Task::Put { value, ttl } => match tables.make_room(&self.key, now, most)? {
                 true => tables.put(&self.key, value, end(ttl))?,
                 false => answer.is_full = true,
             },
@@ -265,7 +265,7 @@ impl Operation {
                 ttl,
             } => {
                 answer.is_swapped = tables.get(&self.key, now)? == *expected;
-                if answer.is_swapped && !tables.has_room(&self.key, now, most)? {
+                if answer.is_swapped && !tables.make_room(&self.key, now, most)? {
                     answer = Answer {
                         is_full: true,
                         ..Answer::default()
