@@ -121,8 +121,10 @@ pub(crate) struct Object<T, const USUAL: usize> {
     pub(crate) type_fault: Option<Rejection>,
 }
 
-/// Reads an object, which usually has no more than so many unknown members. A wrong type of a member that `is_decisive` says to be so ends it; behind one of
-/// another member, none but the decisive ones are looked at.
+/// Reads an object, which usually has no more than `USUAL` unknown members.
+///
+/// A wrong type of a member that `is_decisive` names ends the reading. Behind a wrong type of
+/// another member, only the decisive ones are looked at.
 pub(crate) fn read<T: Members, const USUAL: usize>(
     text: &str,
     part: Part,
@@ -156,10 +158,7 @@ pub(crate) fn read<T: Members, const USUAL: usize>(
         };
         if let Some(name) = name {
             let fingerprint = fingerprint(name);
-            // A reader of its own, so that this one stays in registers.
-            let mut value = reader;
-            if members.read(name, fingerprint, &mut value, &mut reading)? {
-                reader = value;
+            if members.read(name, fingerprint, &mut reader, &mut reading)? {
                 continue;
             }
             unknown.add(name, fingerprint);
