@@ -197,7 +197,7 @@ impl Claims {
         self.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// Each value of an array of texts, but for blank ones; none if it is anything else.
+    /// Returns each value of an array of texts, but for blank ones; none if it is anything else.
     #[must_use]
     pub fn texts(&self, name: &str) -> Vec<String> {
         let texts = self.get(name).map(serde_json::from_value::<Vec<String>>);
@@ -225,7 +225,8 @@ impl Claims {
     #[must_use]
     pub fn scopes(&self) -> Vec<String> {
         let scopes = self.text("scp").unwrap_or_default();
-        let named = scopes.split(' ').filter(|scope| !["", "/"].contains(scope));
+        let is_named = |scope: &&str| !scope.trim().is_empty() && *scope != "/";
+        let named = scopes.split(' ').filter(is_named);
         named.map(str::to_owned).collect()
     }
 

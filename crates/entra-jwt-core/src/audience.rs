@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::identifier::ClientId;
+use crate::json_string::JsonStr;
 use crate::microsoft_api;
 
 /// An audience in addition to the client id: usually the API's App ID URI.
@@ -16,6 +17,9 @@ pub enum InvalidAudience {
     /// Empty, or with white space or control characters.
     #[error("empty or with white space; an App ID URI looks like api://orders.contoso.com")]
     Malformed,
+    /// Longer than [`Audience::MAX_LENGTH`].
+    #[error("longer than {} bytes", Audience::MAX_LENGTH)]
+    TooLong,
     /// A scope such as `api://…/.default`, of which the audience is only the first part.
     #[error("this is a scope; leave out /.default")]
     Scope,
@@ -29,15 +33,25 @@ pub enum InvalidAudience {
     Graph,
 }
 
+// With the slash that a token may have behind it, the longest one is compared whole.
+const _: () = assert!(Audience::MAX_LENGTH < JsonStr::SHORT);
+
 impl Audience {
+    /// The longest audience, in bytes.
+    pub const MAX_LENGTH: usize = 1_000;
+
     /// An audience, compared with the token's `aud` byte for byte; one trailing slash is
     /// tolerated on either side if the value has a scheme (`api://…`, `https://…`).
     ///
     /// # Errors
-    /// If no token for this API can have this audience.
+    /// If no token for this API can have this audience, or it is longer than
+    /// [`MAX_LENGTH`](Self::MAX_LENGTH).
     pub fn new(text: &str) -> Result<Self, InvalidAudience> {
         if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(InvalidAudience::Malformed);
+        }
+        if text.len() > Self::MAX_LENGTH {
+            return Err(InvalidAudience::TooLong);
         }
         if text.ends_with("/.default") {
             return Err(InvalidAudience::Scope);
@@ -203,6 +217,14 @@ mod tests {
     fn an_audience_that_no_token_can_have_is_refused_when_it_is_made() {
         assert_eq!(Audience::new(""), Err(InvalidAudience::Malformed));
         assert_eq!(Audience::new("api://a b"), Err(InvalidAudience::Malformed));
+        let longest = format!("api://{}", "a".repeat(994));
+        assert!(Audience::new(&longest).is_ok());
+        let longer = format!("{longest}a");
+        assert_eq!(Audience::new(&longer), Err(InvalidAudience::TooLong));
+        assert_eq!(
+            InvalidAudience::TooLong.to_string(),
+            "longer than 1000 bytes"
+        );
         assert_eq!(
             Audience::new("api://a/.default"),
             Err(InvalidAudience::Scope)

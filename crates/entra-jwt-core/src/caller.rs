@@ -94,10 +94,11 @@ impl Grant {
 /// What only tokens of users have. Relations 7, 13 and 33 are those of applications.
 fn has_mark_of_user(claims: &Claims) -> bool {
     let relations = claims.identity_relations.as_deref();
+    let relations = relations.filter(|relations| !relations.trim().is_empty());
     let is_related = relations.is_some() && !has(relations, &["7", "13", "33"]);
     is_related
         || claims.account_status.is_some()
-        || claims.authentication_contexts.is_some()
+        || claims.authentication_contexts().next().is_some()
         || !matches!(claims.groups(), Groups::NotEmitted)
 }
 

@@ -57,8 +57,8 @@ members! {
 }
 
 impl ClaimMembers {
-    /// Nothing but what names the issuer: enough to say whose a token claims to be when another
-    /// claim has a type that Entra never writes.
+    /// Returns nothing but what names the issuer: enough to say whose a token claims to be when
+    /// another claim has a type that Entra never writes.
     pub(crate) fn of_issuer_alone(self) -> Self {
         Self {
             issuer: self.issuer,
@@ -68,7 +68,7 @@ impl ClaimMembers {
         }
     }
 
-    /// As [`Claims::client`].
+    /// Returns the client application, as [`Claims::client`] does.
     pub(crate) fn client(&self) -> Option<ClientId> {
         self.authorized_party.or(self.application_id)
     }
@@ -80,13 +80,13 @@ impl Claims {
         self.authorized_party.or(self.application_id)
     }
 
-    /// The scopes; an autonomous agent's token may carry `""` or `"/"`, which are none.
+    /// The scopes; blank ones are none, nor is `"/"`, which an autonomous agent's token may carry.
     pub(crate) fn scopes(&self) -> impl Iterator<Item = &str> {
         self.scopes
             .as_deref()
             .unwrap_or_default()
             .split(' ')
-            .filter(|scope| !matches!(*scope, "" | "/"))
+            .filter(|scope| !scope.trim().is_empty() && *scope != "/")
     }
 
     pub(crate) fn roles(&self) -> impl Iterator<Item = &str> {

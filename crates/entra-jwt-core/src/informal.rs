@@ -12,7 +12,7 @@ use crate::json_text;
 pub(crate) struct Informal(Option<Box<str>>);
 
 impl Informal {
-    /// From the JSON text of any value.
+    /// Reads the JSON text of any value.
     pub(crate) fn read(value: &str) -> Self {
         serde_json::from_str(value).unwrap_or_default()
     }
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for InformalVisitor {
 pub(crate) struct InformalList(Vec<Box<str>>);
 
 impl InformalList {
-    /// From the JSON text of any value.
+    /// Reads the JSON text of any value.
     pub(crate) fn read(value: &str) -> Self {
         let texts = match json_text::elements(value) {
             Some(elements) => elements.flatten().filter_map(text).collect(),

@@ -14,9 +14,9 @@ pub(crate) struct JsonStr<'a> {
 impl<'a> JsonStr<'a> {
     /// The longest text that [`short`](Self::short) copies, in characters: longer than anything that
     /// a token's text is compared with.
-    const SHORT: usize = 1_024;
+    pub(crate) const SHORT: usize = 1_024;
 
-    /// Of a text in which no half of a surrogate pair stands alone.
+    /// Takes a text in which no half of a surrogate pair stands alone.
     pub(crate) fn new(written: &'a str, has_escapes: bool) -> Self {
         Self {
             written,
@@ -24,12 +24,12 @@ impl<'a> JsonStr<'a> {
         }
     }
 
-    /// The text as it is written, if that is what it says.
+    /// Returns the text as it is written, if that is what it says.
     pub(crate) fn plain(self) -> Option<&'a str> {
         (!self.has_escapes).then_some(self.written)
     }
 
-    /// The text; copied if it is written with escapes.
+    /// Returns the text, copied if it is written with escapes.
     pub(crate) fn to_cow(self) -> Cow<'a, str> {
         match self.plain() {
             Some(text) => Cow::Borrowed(text),
@@ -41,8 +41,8 @@ impl<'a> JsonStr<'a> {
         }
     }
 
-    /// The text to compare with a shorter one, whoever wrote it: of one with escapes no more than
-    /// its beginning is copied, and a mark that it goes on.
+    /// Returns the text to compare with a shorter one, whoever wrote it: of one with escapes no
+    /// more than its beginning is copied, and a mark that it goes on.
     pub(crate) fn short(self) -> Cow<'a, str> {
         match self.plain() {
             Some(text) => Cow::Borrowed(text),
@@ -57,13 +57,13 @@ impl<'a> JsonStr<'a> {
         }
     }
 
-    /// The text in a buffer of the caller's, or `None` if it does not fit.
+    /// Returns the text in a buffer of the caller's, or `None` if it does not fit.
     pub(crate) fn within<const LENGTH: usize>(self, buffer: &mut [u8; LENGTH]) -> Option<&str> {
         let text = unescaped_within(self.written.as_bytes(), buffer)?;
         std::str::from_utf8(text).ok()
     }
 
-    /// Whether the text has at least one and at most so many bytes.
+    /// Returns whether the text has at least one and at most so many bytes.
     pub(crate) fn is_bounded(self, most: usize) -> bool {
         match self.plain() {
             Some(text) => !text.is_empty() && text.len() <= most,
@@ -100,7 +100,8 @@ impl PartialEq<str> for JsonStr<'_> {
     }
 }
 
-/// What comes of the text of a string in a buffer of the caller's, or `None` if it does not fit.
+/// Returns the bytes that the text of a string says, in a buffer of the caller's, or `None` if they
+/// do not fit.
 pub(crate) fn unescaped_within<'b, const LENGTH: usize>(
     written: &[u8],
     buffer: &'b mut [u8; LENGTH],
@@ -125,7 +126,8 @@ pub(crate) fn unescaped_within<'b, const LENGTH: usize>(
     buffer.get(..length)
 }
 
-/// The character of an escape whose backslash was taken, and what comes behind it (RFC 8259 §7).
+/// Returns the character of an escape whose backslash was taken, and what comes behind it (RFC 8259
+/// §7).
 fn unescaped(text: &[u8]) -> Option<(char, &[u8])> {
     let (escape, rest) = text.split_first()?;
     let character = match escape {

@@ -89,6 +89,10 @@ impl KeySet {
             .collect();
         for id in compromised {
             set.keys.remove(&id);
+            let unusable = (Some(id), UnusableKey::Private);
+            if !set.unusable.contains(&unusable) {
+                set.unusable.push(unusable);
+            }
         }
         Ok(set)
     }
@@ -358,6 +362,20 @@ mod tests {
         let held = read(&json!([jwk(), second_jwk()]));
         let exposed: Vec<bool> = held.iter().map(|key| set.exposes(key)).collect();
         assert_eq!(exposed.iter().filter(|exposed| **exposed).count(), 1);
+    }
+
+    #[test]
+    fn a_key_published_with_its_private_half_is_listed_once_under_each_of_its_names() {
+        let private = with(&jwk(), "d", json!("AQAB"));
+        let renamed = with(&jwk(), "kid", json!("renamed"));
+        let set = read(&json!([jwk(), renamed, private, second_jwk()]));
+        let listed = set
+            .unusable()
+            .map(|(id, reason)| (id.unwrap().as_str(), reason));
+        let mut listed: Vec<(&str, UnusableKey)> = listed.collect();
+        listed.sort_unstable_by_key(|(id, _)| *id);
+        let expected = ["first", "renamed"].map(|id| (id, UnusableKey::Private));
+        assert_eq!(listed, expected);
     }
 
     #[test]

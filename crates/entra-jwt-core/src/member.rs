@@ -26,7 +26,7 @@ pub(crate) trait Member: Copy {
     fn own(self, text: &str) -> Self::Owned;
 }
 
-/// Why a member cannot be read.
+/// The reason for which a member cannot be read.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// The text is no JSON, or what its type says cannot be read: half a surrogate pair, or a number
@@ -42,9 +42,9 @@ impl From<NotJson> for Fault {
     }
 }
 
-/// What a value holds beyond itself.
+/// A value that may hold memory beyond itself.
 pub(crate) trait HeapSize {
-    /// In bytes.
+    /// Returns the number of bytes that it holds beyond itself.
     fn heap_size(&self) -> usize {
         0
     }
@@ -74,7 +74,8 @@ impl HeapSize for Cow<'static, str> {
     }
 }
 
-/// What an allocation of so many bytes takes: allocators keep a word beside it, and round up.
+/// Returns the number of bytes that an allocation of so many takes: allocators keep a word beside
+/// it, and round up.
 pub(crate) const fn allocation(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -98,7 +99,7 @@ fn wrong_type(value: &mut Reader<'_>) -> Fault {
     }
 }
 
-/// The text of a number, if it is one that can be held.
+/// Reads a number, and returns its text if it is one that can be held.
 fn number<'a>(value: &mut Reader<'a>) -> Result<&'a str, NotJson> {
     value.peek();
     let start = value.position();
@@ -108,7 +109,7 @@ fn number<'a>(value: &mut Reader<'a>) -> Result<&'a str, NotJson> {
     Ok(text)
 }
 
-/// A string of Unicode.
+/// Reads a string of Unicode.
 #[inline]
 fn unicode(value: &mut Reader<'_>) -> Result<Quoted, NotJson> {
     let quoted = value.string()?;
@@ -212,7 +213,8 @@ pub(crate) struct TextList {
 }
 
 impl TextList {
-    /// The strings, but for blank ones, which are none, and how many there are with those.
+    /// Returns how many strings there are, and those of them that are not blank: a blank one is
+    /// none.
     pub(crate) fn of(self, text: &str) -> (usize, impl Iterator<Item = Cow<'_, str>>) {
         let mut reader = Reader::new(text.get(self.start..).unwrap_or_default());
         let list = reader.text();
@@ -475,7 +477,7 @@ impl Member for Flag {
     }
 }
 
-/// The names of the members of the object that comes next.
+/// Looks at the names of the members of the object that comes next.
 pub(crate) fn for_each_name(
     value: &mut Reader<'_>,
     mut look: impl FnMut(JsonStr<'_>),
@@ -554,7 +556,7 @@ mod tests {
         assert_eq!((&*word, word.heap_size()), ("app", 0));
     }
 
-    /// What can be wrong with a member of any type but those that are any value.
+    /// Checks what can be wrong with a member of any type but those that are any value.
     fn is_strict<M: Member>(good: &str) {
         assert!(read::<M>(good).is_ok(), "{good}");
         for value in [

@@ -13,6 +13,9 @@ use crate::json_text::{self, NotJson, Reader};
 use crate::member::{Fault, Member};
 use crate::rejection::{Part, Rejection, Shown};
 
+/// The longest name that a known member may have, in bytes.
+pub(crate) const LONGEST_NAME: usize = 24;
+
 /// A struct whose fields are the known members of one JSON object.
 pub(crate) trait Members: Default {
     /// Reads the value that stands behind the name of this fingerprint into its field, if it is one.
@@ -54,6 +57,7 @@ macro_rules! members {
                     $($field,)*
                 }
                 $(
+                    const _: () = assert!($member.len() <= $crate::object::LONGEST_NAME);
                     const $field: u64 = $crate::object::fingerprint($member.as_bytes());
                 )*
                 // By a number, as thousands of names can be none of these.
@@ -150,8 +154,8 @@ pub(crate) fn read<T: Members, const USUAL: usize>(
         if !name.is_unicode {
             return Err(no_json(NotJson));
         }
-        // Longer than the longest known name.
-        let mut buffer = [0; 24];
+        // A name that does not fit is none of the known ones.
+        let mut buffer = [0; LONGEST_NAME];
         let name = match name.bytes_of(text) {
             (name, false) => Some(name),
             (name, true) => unescaped_within(name, &mut buffer),
@@ -251,8 +255,9 @@ impl Reading {
     }
 }
 
-/// What is remembered of the names of members that are none of the known ones: enough to know that
-/// none of them stands twice, unless there are more than usual or a long one is written with escapes.
+/// The names of members that are none of the known ones, as far as they are remembered: enough to
+/// know that none of them stands twice, unless there are more than usual or a long one is written
+/// with escapes.
 pub(crate) struct UnknownNames<const USUAL: usize> {
     fingerprints: [u64; USUAL],
     count: usize,
@@ -292,8 +297,8 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         self.has_another || known.windows(2).any(|pair| pair.first() == pair.get(1))
     }
 
-    /// The refusal of the object of this text, if a member stands in it twice. Costs an allocation
-    /// for each name if they are many: it is asked for when the signature holds.
+    /// Refuses the object of this text if a member stands in it twice. Costs an allocation for each
+    /// name if they are many: it is asked for when the signature holds.
     pub(crate) fn check(&self, text: &str, part: Part) -> Result<(), Rejection> {
         if !self.may_repeat() {
             return Ok(());
@@ -313,8 +318,8 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
     }
 }
 
-/// A number that is the same for the same name, and nearly always another for another one: of names
-/// that share their beginning, as directory extensions do, the end tells them apart.
+/// Returns a number that is the same for the same name, and nearly always another for another one:
+/// of names that share their beginning, as directory extensions do, the end tells them apart.
 #[inline]
 pub(crate) const fn fingerprint(name: &[u8]) -> u64 {
     let length = (name.len() as u64) << 56;

@@ -39,9 +39,10 @@ const USUAL_CLAIMS: usize = 24;
 /// header member that would change how the token is read. Whether to believe it is for a
 /// [`Validator`](crate::Validator) to say.
 ///
-/// Nothing that the token says is copied but its `kid`, of 256 bytes at most, and the beginning of an
-/// `iss` that is written with escapes: beside those, it holds the three segments decoded. That no
-/// other member stands twice is looked at when the signature holds.
+/// Nothing that the token says is kept but its `kid`, of 256 bytes at most, and the beginning of an
+/// `iss` that is written with escapes: beside those, it holds the three segments decoded. Whoever
+/// looks at an `aud`, `tid` or `typ` that is written with escapes copies 1,024 characters of it at
+/// most. That no other member stands twice is looked at when the signature holds.
 pub struct Unverified<'a> {
     compact: &'a [u8],
     signing_input: &'a [u8],
@@ -194,7 +195,7 @@ impl<'a> Unverified<'a> {
         self.header.nonce.is_some()
     }
 
-    /// `iss`.
+    /// Returns `iss`.
     pub(crate) fn issuer(&self) -> Option<&str> {
         match &self.unescaped_issuer {
             Some(issuer) => Some(issuer),
@@ -202,19 +203,19 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// `tid`, to be compared.
+    /// Returns `tid`, to be compared.
     pub(crate) fn tenant(&self) -> Option<Cow<'_, str>> {
         self.claims.tenant.map(|tenant| self.text(tenant).short())
     }
 
-    /// `aud`, to be compared.
+    /// Returns `aud`, to be compared.
     pub(crate) fn audience(&self) -> Option<Cow<'_, str>> {
         self.claims
             .audience
             .map(|audience| self.text(audience).short())
     }
 
-    /// Whether a second claim is named like `tid` in another case.
+    /// Returns whether a second claim is named like `tid` in another case.
     pub(crate) fn tenant_is_ambiguous(&self) -> bool {
         self.unknown_claims.has_tid
     }
@@ -228,19 +229,20 @@ impl<'a> Unverified<'a> {
         &self.payload_text
     }
 
-    /// That no member stands twice, of those of which [`parse`](Self::parse) does not know yet.
+    /// Checks that no member stands twice, of those of which [`parse`](Self::parse) does not know
+    /// yet.
     pub(crate) fn check_names(&self) -> Result<(), Rejection> {
         self.unknown_in_header
             .check(&self.header_text, Part::Header)?;
         self.unknown_claims.check(&self.payload_text, Part::Payload)
     }
 
-    /// What the claims say, as Entra names them.
+    /// Returns the claims, as Entra names them.
     pub(crate) fn own_claims(&self) -> Claims {
         self.claims.own(&self.payload_text)
     }
 
-    /// The same of a reissued token, whose scopes stand in `scope` (RFC 9068 §2.2.3).
+    /// Returns the claims of a reissued token, whose scopes stand in `scope` (RFC 9068 §2.2.3).
     pub(crate) fn own_reissued_claims(&self) -> Claims {
         let scopes = self.claims.reissued_scopes;
         let scopes = scopes.and_then(|scopes| scopes.of(&self.payload_text));

@@ -76,7 +76,7 @@ impl Rules {
         }
     }
 
-    /// What the token says, some of it under another name than Entra's.
+    /// Returns the claims of the token, some of which it has under another name than Entra's.
     pub(crate) fn own_claims(&self, token: &Unverified<'_>) -> Claims {
         match self.profile {
             Profile::Entra => token.own_claims(),
@@ -306,9 +306,12 @@ impl Validator {
     /// accessors; their scopes stand in `scope`.
     ///
     /// # Errors
-    /// If the audience cannot be one.
+    /// If the audience cannot be one, or the issuer is longer than an audience may be.
     pub fn reissued(&self, issuer: &str, audience: &str) -> Result<Self, InvalidAudience> {
         let audience = Audience::new(audience)?;
+        if issuer.len() > Audience::MAX_LENGTH {
+            return Err(InvalidAudience::TooLong);
+        }
         let mut rules = self.rules.clone();
         rules.audiences = Audiences::only(rules.audiences.client_id(), audience);
         rules.accepts_v1 = false;
@@ -346,7 +349,8 @@ impl Validator {
     }
 
     /// Runs every check that needs no key on the unverified token. If one fails, no key in the
-    /// world makes the token valid, and none need be fetched for it.
+    /// world makes the token valid, and none need be fetched for it. What marks a guest is looked
+    /// at only by [`finish`](Self::finish) where it is written with escapes.
     ///
     /// # Errors
     /// The first check that fails.

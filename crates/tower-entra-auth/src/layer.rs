@@ -52,7 +52,9 @@ impl EntraLayer {
     /// Better, where the router allows it: add the route after the Layer, outside of it.
     ///
     /// The path is the one that the Layer sees: inside [`axum::Router::nest`] without what stands
-    /// before. It is compared byte for byte, without the query.
+    /// before. It is compared byte for byte, without the query. Headers that name another path,
+    /// such as `X-Original-URL` and `X-Rewrite-URL`, reach the inner service as they came: one that
+    /// forwards to a server that reads them (IIS, Symfony) must remove them.
     ///
     /// # Errors
     /// If there could be another spelling of the path: if it has escapes, parameters (`;x`), dots as

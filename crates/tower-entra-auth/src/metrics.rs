@@ -41,7 +41,8 @@ pub(crate) fn keys(source: &str, held: usize) {
     let _ = (source, held);
 }
 
-/// A token named a key that is not held: `found` by a fetch, `unknown`, `pending`, or `unavailable`.
+/// Counts a token of a key that is not held: `found` by a fetch, `unknown`, `pending`,
+/// `unavailable`.
 pub(crate) fn missing_key(source: &str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
     ::metrics::counter!(

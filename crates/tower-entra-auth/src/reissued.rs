@@ -39,7 +39,7 @@ impl ReissuedTokens {
     pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
     /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared
-    /// byte for byte, but for a slash at the end of the audience.
+    /// byte for byte, but for a slash at the end of the audience, and have 1,000 bytes at most.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>, keys: KeySet) -> Self {
         Self {
             issuer: issuer.into(),
@@ -83,6 +83,12 @@ impl ReissuedTokens {
             problem(format!(
                 "the issuer \"{}\" {fault}; good is https://mcp.example.com",
                 Shown(printable(&self.issuer))
+            ));
+        } else if self.issuer.len() > Audience::MAX_LENGTH {
+            problem(format!(
+                "the issuer \"{}\" is longer than {} bytes",
+                Shown(&self.issuer),
+                Audience::MAX_LENGTH
             ));
         }
         if let Err(fault) = Audience::new(&self.audience) {

@@ -158,9 +158,9 @@ impl fmt::Debug for Unavailable {
 }
 
 impl Unavailable {
-    /// The code that callers see: `keys_unavailable`, whatever is the matter with the keys,
-    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot be
-    /// fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
+    /// Returns the code that callers see: `keys_unavailable`, whatever is the matter with the keys,
+    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot
+    /// be fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
     #[must_use]
     pub const fn public_code(&self) -> &'static str {
         match self {
@@ -211,7 +211,8 @@ impl Unavailable {
                 public, usgovernment or china; or correct metadata_endpoint"
                 .into(),
             Self::WrongTenant { .. } => {
-                "set tenant (ENTRA_TENANT_ID) or metadata_endpoint so that they belong together".into()
+                "set tenant (ENTRA_TENANT_ID) or metadata_endpoint so that they belong together"
+                    .into()
             }
             Self::Dns { .. } => "check the name resolution of this machine, and that \
                 metadata_endpoint is spelt correctly; behind a proxy set HTTPS_PROXY"
@@ -235,9 +236,9 @@ impl Unavailable {
             Self::KeySource { .. } => {
                 "mend what key_source(..) reads; it is asked again by itself".into()
             }
-            Self::NoUsableKey { .. } => {
-                "Entra has trouble, or metadata_endpoint is not Entra's; it is asked again by itself".into()
-            }
+            Self::NoUsableKey { .. } => "Entra has trouble, or metadata_endpoint is not Entra's; \
+                what is wrong with each key is in the log at DEBUG; it is asked again by itself"
+                .into(),
             Self::KeyRefreshPending => "ask again after Retry-After; if it lasts, somebody sends \
                 tokens that no key of Entra has signed: `token refused` in the log, by unknown_key"
                 .into(),

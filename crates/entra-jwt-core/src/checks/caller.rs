@@ -2,6 +2,7 @@
 
 use super::Facts;
 use crate::caller::Membership;
+use crate::json_string::JsonStr;
 use crate::member::Text;
 use crate::rejection::Rejection;
 
@@ -25,9 +26,17 @@ pub(super) fn guest(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
     let (tenant, _) = facts.issued_by()?;
     let (token, claims) = (facts.token, &facts.token.claims);
-    let text = |claim: Option<Text>| claim.map(|claim| token.text(claim).to_cow());
+    let text = |claim: Option<Text>| claim.map(|claim| token.text(claim));
     let relations = text(claims.identity_relations);
     let provider = text(claims.identity_provider);
+    // A text with escapes is copied whole, as the mark may stand at its end, and anybody may have
+    // written it: it is looked at once the signature holds.
+    let mut texts = relations.into_iter().chain(provider);
+    if !facts.key_is_known() && texts.any(|text| text.plain().is_none()) {
+        return Ok(());
+    }
+    let relations = relations.map(JsonStr::to_cow);
+    let provider = provider.map(JsonStr::to_cow);
     let membership = Membership {
         relations: relations.as_deref(),
         account_status: claims.account_status,

@@ -31,9 +31,9 @@ pub(super) fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// No member of header or payload stands twice. The ones that decide something are looked at while
-/// the token is parsed, the others here: there can be thousands of them, and no look-up and no fetch
-/// depends on one.
+/// Checks that no member of header or payload stands twice. The ones that decide something are
+/// looked at while the token is parsed, the others here: there can be thousands of them, and no
+/// look-up and no fetch depends on one.
 pub(super) fn names(facts: &Facts<'_>) -> Result<(), Rejection> {
     facts.token.check_names()
 }

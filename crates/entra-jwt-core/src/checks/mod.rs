@@ -137,7 +137,8 @@ pub(crate) static HEADER: [Check; 3] = [
     check(CheckName::Type, header::token_type, &[]),
 ];
 
-/// That the signature is the key's; and what is looked at when it is, as it costs more.
+/// The checks that the signature is the key's, and of what is looked at when it is, as that costs
+/// more.
 pub(crate) static SIGNATURE: [Check; 3] = [
     check(CheckName::Key, key::is_known, &[]),
     check(CheckName::Signature, key::signature, &[CheckName::Key]),

@@ -23,21 +23,21 @@ pub(crate) use self::scan::unit;
 #[derive(Debug)]
 pub(crate) struct NotJson;
 
-/// The texts of an array's elements, in order. `None` if the text begins as another value.
+/// Returns the texts of an array's elements, in order. `None` if the text begins as another value.
 pub(crate) fn elements(text: &str) -> Option<impl Iterator<Item = Result<&str, NotJson>>> {
     let mut parts = Parts::of(text, b'[', b']')?;
     Some(std::iter::from_fn(move || parts.next(Parts::value)))
 }
 
-/// The texts of the names and values of an object's members, in order. `None` if the text begins
-/// as another value.
+/// Returns the texts of the names and values of an object's members, in order. `None` if the text
+/// begins as another value.
 pub(crate) fn members(text: &str) -> Option<impl Iterator<Item = Result<(&str, &str), NotJson>>> {
     let mut parts = Parts::of(text, b'{', b'}')?;
     Some(std::iter::from_fn(move || parts.next(Parts::member)))
 }
 
-/// What a string says, from the text that it is as a part. `None` if the part is another value, or
-/// if half a surrogate pair is in it: JSON allows that, but it is no Unicode.
+/// Returns the text that a string says, from the text that it is as a part. `None` if the part is
+/// another value, or if half a surrogate pair is in it: JSON allows that, but it is no Unicode.
 pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
     let mut reader = Reader::new(text);
     let quoted = reader.string().ok()?;
@@ -64,7 +64,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// The next part. Nothing comes behind the end, nor behind what is no JSON.
+    /// Returns the next part. Nothing comes behind the end, nor behind what is no JSON.
     fn next<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, NotJson>,

@@ -22,7 +22,7 @@ pub(crate) struct Quoted {
 }
 
 impl Quoted {
-    /// The bytes between the quotes, and whether there are escapes among them.
+    /// Returns the bytes between the quotes, and whether there are escapes among them.
     pub(crate) fn bytes_of(self, text: &str) -> (&[u8], bool) {
         let written = text.as_bytes().get(self.start..self.end);
         (written.unwrap_or_default(), self.has_escapes)
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All of the text, of which the positions are.
+    /// Returns all of the text, of which the positions are.
     pub(crate) fn text(&self) -> &'a str {
         self.text
     }
@@ -52,12 +52,12 @@ impl<'a> Reader<'a> {
         self.text.len().saturating_sub(self.rest.len())
     }
 
-    /// The text of what was read, from that position on.
+    /// Returns the text of what was read, from that position on.
     pub(crate) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.position()).unwrap_or_default()
     }
 
-    /// The first byte of what comes next.
+    /// Returns the first byte of what comes next.
     #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         self.rest = next(self.rest);
@@ -73,8 +73,8 @@ impl<'a> Reader<'a> {
         is_next
     }
 
-    /// Whether another part comes, in an array or object whose opening mark was taken: takes the
-    /// comma before it, or the closing mark.
+    /// Returns whether another part comes, in an array or object whose opening mark was taken:
+    /// takes the comma before it, or the closing mark.
     #[inline]
     pub(crate) fn next_part(&mut self, close: u8, is_first: &mut bool) -> Result<bool, NotJson> {
         let is_first = std::mem::take(is_first);
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// Nothing but whitespace is left.
+    /// Checks that nothing but whitespace is left.
     pub(crate) fn end(&mut self) -> Result<(), NotJson> {
         match self.peek() {
             None => Ok(()),
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The name of a member, and the colon behind it.
+    /// Reads the name of a member, and the colon behind it.
     #[inline]
     pub(crate) fn name(&mut self) -> Result<Quoted, NotJson> {
         let name = self.string()?;
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `true`, `false` or `null`.
+    /// Reads `true`, `false` or `null`.
     pub(crate) fn word(&mut self) -> Result<(), NotJson> {
         self.rest = word(next(self.rest))?;
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::NotJson;
 
-/// What comes behind whitespace, of which there are four characters (RFC 8259 §2), not all of
+/// Returns the text behind whitespace, of which there are four characters (RFC 8259 §2), not all of
 /// Unicode's.
 #[inline]
 pub(super) fn next(text: &[u8]) -> &[u8] {
@@ -219,7 +219,7 @@ static HEX: [u8; 256] = {
     values
 };
 
-/// What stands from the next byte on that ends a string or cannot be in one as it is.
+/// Returns the text from the next byte on that ends a string or cannot be in one as it is.
 #[inline]
 fn from_mark(text: &[u8]) -> &[u8] {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -267,7 +267,8 @@ impl Brackets {
         self.depth = self.depth.wrapping_add(1);
     }
 
-    /// Whether the innermost one is an object; `None` behind the outermost.
+    /// Takes the innermost bracket away, and returns whether the one around it is an object; `None`
+    /// behind the outermost.
     #[inline]
     fn pop(&mut self) -> Option<bool> {
         let is_object = self.last & 1 == 1;

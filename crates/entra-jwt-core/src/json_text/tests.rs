@@ -97,7 +97,7 @@ fn what_is_no_json_ends_in_one_error() {
     }
 }
 
-/// Pieces that make JSON now and then, and what nearly is JSON often.
+/// Puts pieces together that make JSON now and then, and what nearly is JSON often.
 fn near_json() -> impl Strategy<Value = String> {
     let pieces = &[
         "{",

@@ -11,8 +11,8 @@ pub struct Shown<'a>(pub &'a str);
 impl Shown<'_> {
     const LIMIT: usize = 200;
 
-    /// The text as far as it is ever displayed, and a character more, so that it shows that it was
-    /// cut.
+    /// Returns the text as far as it is ever displayed, and a character more, so that it shows that
+    /// it was cut.
     pub(crate) fn cut(text: &str) -> String {
         match text.char_indices().nth(Self::LIMIT.saturating_add(1)) {
             Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),

@@ -226,11 +226,11 @@ pub(crate) fn has_scope_or_role(claims: &Members) -> bool {
     has_scope(claims) || roles.is_some_and(|roles| !roles.iter().all(is_blank))
 }
 
-/// `""` and `"/"` are none (§1.7).
+/// Blank ones are none, nor is `"/"` (§1.7).
 fn has_scope(claims: &Members) -> bool {
     let scopes = claims.get("scp").and_then(Value::as_str).unwrap_or("");
     let mut scopes = scopes.split(' ');
-    scopes.any(|scope| !scope.is_empty() && scope != "/")
+    scopes.any(|scope| !scope.trim().is_empty() && scope != "/")
 }
 
 fn string<'c>(claims: &'c Members, name: &str) -> Result<Option<&'c str>, Broken> {

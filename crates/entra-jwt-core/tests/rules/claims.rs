@@ -236,12 +236,16 @@ async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
 async fn blank_entries_of_any_list_are_none() {
     let setup = Setup::new().await;
     let validator = setup.rules().build().unwrap();
-    let blank = json!(["", " ", "\t"]);
-    for (token, is_app) in [
-        (setup.tenant.user("ada").for_api(API), false),
-        (setup.tenant.app(CLIENT).for_api(API), true),
+    let blank = json!(["", " ", "\t", "\u{a0}"]);
+    let user = || setup.tenant.user("ada").for_api(API);
+    for (token, is_app, scopes) in [
+        (user(), false, "  / "),
+        (user(), false, "\t"),
+        (user(), false, "\u{a0}"),
+        (user(), false, " \t \u{a0} / \n"),
+        (setup.tenant.app(CLIENT).for_api(API), true, "\t"),
     ] {
-        let mut token = token.claim("scp", "  / ").with_idtyp();
+        let mut token = token.claim("scp", scopes).with_idtyp();
         for list in ["roles", "groups", "acrs", "xms_cc", "wids", "amr"] {
             token = token.claim(list, blank.clone());
         }
@@ -264,8 +268,10 @@ async fn blank_entries_of_any_list_are_none() {
     }
     // Those beside them stay.
     let mixed = setup.user().claim("roles", json!(["", "Reader", " "]));
+    let mixed = mixed.claim("scp", "\t Reports.Read \u{a0}");
     let token = setup.validate(mixed).unwrap();
     assert_eq!(token.roles().collect::<Vec<_>>(), ["Reader"]);
+    assert_eq!(token.scopes().collect::<Vec<_>>(), ["Reports.Read"]);
 }
 
 /// A group without an id may be the one that is to be kept out.

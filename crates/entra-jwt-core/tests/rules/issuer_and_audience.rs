@@ -238,3 +238,19 @@ async fn the_audience_is_this_api() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_longest_audience_is_accepted_with_a_slash_more_and_however_it_is_written() {
+    let setup = Setup::new().await;
+    let longest = format!("https://{}", "a".repeat(Audience::MAX_LENGTH - 8));
+    let token = setup.validate(setup.user()).unwrap();
+    let mut claims: Value = token.claims_as().unwrap();
+    claims["aud"] = json!(format!("{longest}/"));
+    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, setup.tenant.key_id());
+    let plain = claims.to_string();
+    for payload in [&plain, &plain.replace('/', "\\/")] {
+        let rules = setup.rules().audience(Audience::new(&longest).unwrap());
+        let token = setup.tenant.sign(&header, payload);
+        assert!(setup.validate_text(rules, &token).is_ok(), "{payload}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
 use entra_jwt_core::{CheckName, Explain, KeySet, Outcome, Unverified, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{API, OTHER_TENANT, Setup};
 
@@ -95,6 +95,31 @@ async fn the_precheck_finds_what_the_whole_check_would_find() {
         (setup.tenant.id_token("ada").for_api(API), "id_token"),
     ] {
         assert_eq!(precheck(token.header("kid", "unknown")), Err(code));
+    }
+}
+
+/// To look at a text with escapes is to copy it whole.
+#[tokio::test]
+async fn a_mark_of_a_guest_that_has_escapes_is_looked_at_once_the_signature_holds() {
+    let setup = Setup::new().await;
+    let validator = setup.rules().refuse_guests().build().unwrap();
+    let token = setup.validate(setup.user()).unwrap();
+    let payload = token.claims_as::<Value>().unwrap().to_string();
+    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, setup.tenant.key_id());
+    for (mark, without_key) in [
+        (r#""xms_idrel":"1 \u0035""#, "unknown_key"),
+        (r#""idp":"live\u002ecom""#, "unknown_key"),
+        (r#""xms_idrel":"1 5""#, "guest_not_allowed"),
+        (r#""idp":"live.com""#, "guest_not_allowed"),
+    ] {
+        let payload = payload.replacen('{', &format!("{{{mark},"), 1);
+        let token = setup.tenant.sign(&header, &payload);
+        let code = |keys: &KeySet| {
+            let refused = validator.validate(&token, keys, setup.now()).unwrap_err();
+            refused.code()
+        };
+        assert_eq!(code(&setup.keys), "guest_not_allowed", "{mark}");
+        assert_eq!(code(&KeySet::default()), without_key, "{mark}");
     }
 }
 

@@ -8,8 +8,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, AppPermission, CheckName, Explain, Key, KeyId, KeySet, Rejection, Requirement,
-    Scope, UserRole, Validator, Verdict,
+    AccessToken, AppPermission, Audience, CheckName, Explain, InvalidAudience, Key, KeyId, KeySet,
+    Rejection, Requirement, Scope, UserRole, Validator, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -160,7 +160,13 @@ async fn only_the_claim_scope_has_the_scopes_of_a_reissued_token() {
         ["Mcp.Read", "Mcp.Write"]
     );
 
-    for scope in [json!(null), json!(["Mcp.Read"]), json!("")] {
+    for scope in [
+        json!(null),
+        json!(["Mcp.Read"]),
+        json!(""),
+        json!("\t"),
+        json!(" \u{a0} /"),
+    ] {
         claims["scope"] = scope;
         claims["roles"] = json!([]);
         let token = server.sign(&Server::header(), &claims);
@@ -231,6 +237,15 @@ async fn an_audience_that_no_token_can_have_is_refused_at_once() {
             .reissued(ISSUER, "https://graph.microsoft.com")
             .is_err()
     );
+    let longest = format!("{ISSUER}/{}", "a".repeat(Audience::MAX_LENGTH - 24));
+    assert!(entra.reissued(&longest, RESOURCE).is_ok());
+    for (issuer, audience) in [
+        (&*format!("{longest}a"), RESOURCE),
+        (ISSUER, &*format!("{longest}a")),
+    ] {
+        let refused = entra.reissued(issuer, audience).unwrap_err();
+        assert_eq!(refused, InvalidAudience::TooLong);
+    }
     assert_eq!(server.rules.issuers().collect::<Vec<_>>(), [ISSUER]);
     let audiences: Vec<String> = server.rules.audiences().map(ToString::to_string).collect();
     assert_eq!(audiences, [RESOURCE]);

@@ -6,6 +6,7 @@ use entra_jwt_core::{
     AccessToken, CheckName, Cloud, Explain, KeySet, Outcome, Rejection, Tenancy, TenantId,
     Unverified, Validator, ValidatorBuilder, Verdict,
 };
+use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT};
 
@@ -214,9 +215,9 @@ fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) 
     code
 }
 
-/// What the precheck refuses, the whole refuses, by the same reason if no key is known; what it
-/// lets pass, only the key can refuse, or a member that stands twice, which is looked for when the
-/// signature holds.
+/// Checks that the whole refuses what the precheck refuses, by the same reason if no key is known,
+/// and that what it lets pass is refused only for the key, or for a member that stands twice, which
+/// is looked for when the signature holds.
 fn precheck_agrees(
     validator: &Validator,
     token: &str,
@@ -416,6 +417,21 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
         (
             "without object id, related as a member",
             bare().without_service_principal().claim("xms_idrel", "1"),
+            [none, none, none, client, none],
+        ),
+        (
+            "without object id, with blank marks of a user",
+            bare()
+                .without_service_principal()
+                .claim("acrs", json!(["", " "]))
+                .claim("xms_idrel", " "),
+            [none, none, ok, client, none],
+        ),
+        (
+            "without object id, with an authentication context",
+            bare()
+                .without_service_principal()
+                .claim("acrs", json!(["c1"])),
             [none, none, none, client, none],
         ),
         (

@@ -121,17 +121,17 @@ impl Discovery {
         let host = || uri.host().unwrap_or_default().to_owned();
         self.document(uri, &self.last_keys, reason, |answer| {
             if answer.status != StatusCode::OK {
-                return Err(Unavailable::Status {
+                return Err(Failed::from(Unavailable::Status {
                     host: host(),
                     status: answer.status.as_u16(),
-                });
+                }));
             }
             let keys = KeySet::from_jwks(&answer.body).map_err(|_| Unavailable::Document {
                 host: host(),
                 expected: "key document",
             })?;
             if brings_nothing(&keys) {
-                return Err(Unavailable::NoUsableKey { host: host() });
+                return Err(Failed::no_usable_key(host(), Arc::new(keys)));
             }
             Ok(keys)
         })
@@ -141,7 +141,7 @@ impl Discovery {
     async fn discover(&self, reason: Reason) -> Result<Document<DiscoveryDocument>, Failed> {
         let uri = self.endpoint.uri();
         self.document(uri, &self.last_discovery, reason, |answer| {
-            self.read_discovery(answer)
+            Ok(self.read_discovery(answer)?)
         })
         .await
     }
@@ -153,7 +153,7 @@ impl Discovery {
         uri: &Uri,
         slot: &Slot<T>,
         reason: Reason,
-        read: impl FnOnce(&Answer) -> Result<T, Unavailable>,
+        read: impl FnOnce(&Answer) -> Result<T, Failed>,
     ) -> Result<Document<T>, Failed> {
         let last = || slot.lock().unwrap_or_else(PoisonError::into_inner);
         let tagged = match (reason, &*last()) {
@@ -174,9 +174,9 @@ impl Discovery {
             });
         }
         // Only an answer that was asked for is one: a bare 304 is a status like any other.
-        let document = read(&answer).map_err(|cause| Failed {
-            cause,
+        let document = read(&answer).map_err(|failed| Failed {
             retry_after: retry_after(&answer.headers),
+            ..failed
         })?;
         let document = Arc::new(document);
         let etag = answer.headers.get(ETAG).cloned();

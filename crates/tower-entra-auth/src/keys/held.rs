@@ -18,9 +18,17 @@ use super::trusted_key::TrustedKey;
 pub(crate) struct Held {
     record: Cache<KeyId, Arc<TrustedKey>>,
     timeline: Timeline,
-    /// Keys whose private half was published once. Another front end may go on serving the public
-    /// half alone for hours, so they are remembered for as long as the process runs.
-    compromised: Mutex<Vec<Arc<Key>>>,
+    compromised: Mutex<Compromised>,
+}
+
+/// Keys whose private half was published once. Another front end may go on serving the public half
+/// alone for hours, so they are remembered for as long as the process runs: the latest 200, as many
+/// as keys are held.
+#[derive(Default)]
+struct Compromised {
+    keys: Vec<Arc<Key>>,
+    /// The ids under which they were published, with or without it.
+    ids: Vec<KeyId>,
 }
 
 /// What requests look keys up in: which keys are held since the last document.
@@ -28,7 +36,7 @@ pub(crate) struct Held {
 pub(crate) struct Snapshot {
     /// In the order of their ids: a few comparisons cost less than a hash.
     keys: Box<[Entry]>,
-    /// The ids of those that were dropped for good, in the same order.
+    /// The ids of keys that were dropped for good, in the same order.
     exposed: Box<[KeyId]>,
 }
 
@@ -46,7 +54,7 @@ impl Held {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             timeline,
-            compromised: Mutex::new(Vec::new()),
+            compromised: Mutex::default(),
         }
     }
 
@@ -56,12 +64,15 @@ impl Held {
             .compromised
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        remember(&mut compromised, fetched);
-        let is_compromised = |key: &Key| {
-            fetched.exposes(key) || compromised.iter().any(|known| known.has_same_modulus(key))
-        };
+        compromised.add(fetched);
+        let is_compromised = |key: &Key| fetched.exposes(key) || compromised.has(key);
 
         let before: Vec<Arc<TrustedKey>> = self.record.iter().map(|(_, held)| held).collect();
+        let seen = before.iter().map(|held| held.key()).chain(fetched.iter());
+        let dropped: Vec<KeyId> = seen
+            .filter(|key| is_compromised(key))
+            .map(|key| key.id().clone())
+            .collect();
         for held in &before {
             // Everybody can sign with a key whose private half is published: that is no flapping.
             if !held.is_trusted(now) || is_compromised(held.key()) {
@@ -82,13 +93,14 @@ impl Held {
             self.record.insert(key.id().clone(), held);
         }
         self.record.run_pending_tasks();
+        compromised.add_ids(dropped);
 
         let after = Snapshot::new(
             self.record
                 .iter()
                 .map(|(id, held)| ((*id).clone(), held))
                 .collect(),
-            compromised.iter().map(|key| key.id().clone()).collect(),
+            compromised.ids.clone().into(),
         );
         // Tokens that were verified by a key are remembered with it: a key that was dropped,
         // replaced or pushed out must not be trusted there any longer.
@@ -101,15 +113,39 @@ impl Held {
     }
 }
 
-/// Adds what the document exposes; the latest 200 are kept, as many as keys are held.
-fn remember(compromised: &mut Vec<Arc<Key>>, fetched: &KeySet) {
-    for key in fetched.exposed() {
-        if !compromised.iter().any(|known| known.has_same_modulus(key)) {
-            compromised.push(Arc::clone(key));
-        }
+impl Compromised {
+    fn has(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| known.has_same_modulus(key))
     }
-    let surplus = compromised.len().saturating_sub(2 * KeySet::MAX_KEYS);
-    compromised.drain(..surplus);
+
+    /// Adds what the document exposes.
+    fn add(&mut self, fetched: &KeySet) {
+        for key in fetched.exposed() {
+            if !self.has(key) {
+                self.keys.push(Arc::clone(key));
+            }
+        }
+        keep_latest(&mut self.keys);
+        let private = fetched
+            .unusable()
+            .filter(|(_, reason)| *reason == UnusableKey::Private);
+        self.add_ids(private.filter_map(|(id, _)| id.cloned()));
+    }
+
+    fn add_ids(&mut self, ids: impl IntoIterator<Item = KeyId>) {
+        for id in ids {
+            if !self.ids.contains(&id) {
+                self.ids.push(id);
+            }
+        }
+        keep_latest(&mut self.ids);
+    }
+}
+
+/// Drops the oldest, if there are more than keys are held.
+fn keep_latest<T>(all: &mut Vec<T>) {
+    let surplus = all.len().saturating_sub(2 * KeySet::MAX_KEYS);
+    all.drain(..surplus);
 }
 
 impl Snapshot {
@@ -135,7 +171,7 @@ impl Snapshot {
         keys.filter(move |held| held.is_trusted(now))
     }
 
-    /// Returns whether the private half of the key was published.
+    /// Returns whether the private half of a key of this id was published.
     pub(crate) fn has_exposed(&self, id: &KeyId) -> bool {
         self.exposed.binary_search(id).is_ok()
     }
@@ -174,6 +210,11 @@ pub(crate) mod testing {
         format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
     }
 
+    /// The same with a private half.
+    pub(crate) fn private(kid: &str, seed: u16) -> String {
+        entry(kid, seed).replace("\"e\"", "\"d\":\"AQAB\",\"e\"")
+    }
+
     pub(crate) fn read(entries: &[String]) -> KeySet {
         let document = format!(r#"{{"keys":[{}]}}"#, entries.join(","));
         KeySet::from_jwks(document.as_bytes()).unwrap()
@@ -186,7 +227,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{document, entry, id, read};
+    use super::testing::{document, entry, id, private, read};
     use std::time::Duration;
 
     use super::*;
@@ -207,8 +248,7 @@ mod tests {
     #[test]
     fn a_key_whose_private_half_is_published_is_dropped_at_once() {
         let now = Instant::now();
-        let private = |kid| entry(kid, 1).replace("\"e\"", "\"d\":\"AQAB\",\"e\"");
-        for exposed in [private("a"), private("another name")] {
+        for exposed in [private("a", 1), private("another name", 1)] {
             let held = held_since(now);
             held.merge(&document(&[("a", 1), ("b", 2)]), now);
             let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
@@ -218,6 +258,28 @@ mod tests {
             let snapshot = held.merge(&document(&[("a", 1), ("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
             assert!(snapshot.find(&id("b"), now).is_some());
+        }
+    }
+
+    #[test]
+    fn each_id_of_a_key_whose_private_half_is_published_is_remembered() {
+        let now = Instant::now();
+        let exposed = || read(&[private("b", 1), entry("c", 2)]);
+        let beside = read(&[private("b", 1), entry("a", 1), entry("c", 2)]);
+        // Under its other name it was held before, stands beside it, or comes from a front end that
+        // lags behind.
+        for documents in [
+            vec![document(&[("a", 1), ("c", 2)]), exposed()],
+            vec![beside],
+            vec![exposed(), document(&[("a", 1), ("c", 2)])],
+        ] {
+            let held = held_since(now);
+            for fetched in documents {
+                held.merge(&fetched, now);
+            }
+            let snapshot = held.merge(&document(&[("c", 2)]), now);
+            let has_exposed = ["a", "b", "c"].map(|kid| snapshot.has_exposed(&id(kid)));
+            assert_eq!(has_exposed, [true, true, false]);
         }
     }
 

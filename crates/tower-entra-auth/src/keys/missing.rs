@@ -15,10 +15,11 @@ use crate::runtime::usable_runtime;
 use crate::unavailable::Unavailable;
 use crate::waiting::Place;
 
-/// Why a key cannot be had.
+/// The reason for which a key cannot be had.
 pub(crate) enum Missing {
-    /// There is no such key: a fetch that began after the request came succeeded without it, the
-    /// source has no others than those that are held, or it was dropped for good.
+    /// There is no such key: a fetch that began after the request came succeeded without it, or the
+    /// source has no others than those that are held. Or its private half was published, and
+    /// whether another has its id cannot be asked now.
     Unknown,
     /// It is not known whether there is such a key.
     Unavailable(Unavailable),
@@ -39,13 +40,13 @@ pub(super) struct Ticket {
 }
 
 impl KeyStore {
-    /// How long a request waits for keys at most.
+    /// The longest that a request waits for keys.
     const MOST_WAIT: Duration = Duration::from_secs(3);
 
-    /// How many requests wait for keys at most.
+    /// The most requests that wait for keys.
     const MOST_WAITING: usize = 256;
 
-    /// How long a request waits at most for an attempt that may not begin yet; the rest of its time
+    /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
     /// is for the attempt. [`refusal`](Self::refusal) has clients return within this span, so that
     /// all who do are answered by one attempt, and not the first of them alone.
     pub(super) const MOST_AHEAD: Duration = Duration::from_secs(1);
@@ -63,14 +64,14 @@ impl KeyStore {
         if let Some(key) = self.find(id, now) {
             return Search::Ended(Ok(key));
         }
-        if self.is_none(&state, id, now) {
+        if self.is_none(&state, now) {
             return Search::Ended(Err(Missing::Unknown));
         }
         let has_place = || self.waiting.load(Ordering::Relaxed) < Self::MOST_WAITING;
         if state.schedule.may_help(now) || self.begins_soon(&state, now).is_some() && has_place() {
             return Search::Waits(arrival);
         }
-        Search::Ended(Err(self.missing(&state, arrival)))
+        Search::Ended(Err(self.missing(&state, id, arrival)))
     }
 
     /// Waits for a key that is not held: at most 3 s, with at most 256 requests, for attempts
@@ -89,7 +90,7 @@ impl KeyStore {
             let state = self.lock();
             return match state.schedule.is_in_flight(Instant::now()) {
                 true => unavailable(Unavailable::TooManyWaiting),
-                false => Err(self.missing(&state, arrival)),
+                false => Err(self.missing(&state, id, arrival)),
             };
         };
         let runtime = usable_runtime().map_err(Missing::Unavailable)?;
@@ -102,14 +103,14 @@ impl KeyStore {
                 if let Some(key) = self.find(id, now) {
                     return Ok(key);
                 }
-                if self.is_none(&state, id, now) {
+                if self.is_none(&state, now) {
                     return Err(Missing::Unknown);
                 }
                 match self.ticket(&mut state) {
                     Some(ticket) => (ticket, deadline),
                     None => match self.begins_soon(&state, now) {
                         Some(at) if at < deadline => (self.next_ticket(), at),
-                        _ => return Err(self.missing(&state, arrival)),
+                        _ => return Err(self.missing(&state, id, arrival)),
                     },
                 }
             };
@@ -160,11 +161,13 @@ impl KeyStore {
         is_soon.then(|| now + wait)
     }
 
-    /// Returns why a request that came then goes without its key. That it does not exist is known only
-    /// by what was asked since.
-    fn missing(&self, state: &State, arrival: Arrival) -> Missing {
+    /// Returns why a request that came then goes without its key. That it does not exist is known
+    /// only by what was asked since; whoever names one whose private half was published is refused
+    /// without that.
+    fn missing(&self, state: &State, id: &KeyId, arrival: Arrival) -> Missing {
+        let is_known = || state.schedule.was_answered_since(arrival) || self.has_exposed(id);
         Missing::Unavailable(match &*self.ended.borrow() {
-            Some(Ok(())) if state.schedule.was_answered_since(arrival) => return Missing::Unknown,
+            Some(Ok(())) if is_known() => return Missing::Unknown,
             Some(Ok(())) => Unavailable::KeyRefreshPending,
             Some(Err(cause)) => cause.clone(),
             None => Unavailable::Interrupted,
@@ -173,22 +176,22 @@ impl KeyStore {
 
     /// Returns whether a key that is not held needs no fetch to be refused. Where keys are stale, none
     /// is found that may be good.
-    fn is_none(&self, state: &State, id: &KeyId, now: Instant) -> bool {
-        self.is_fresh(now) && (state.is_final || self.has_exposed(id))
+    fn is_none(&self, state: &State, now: Instant) -> bool {
+        self.is_fresh(now) && state.is_final
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::held::testing::id;
+    use crate::keys::held::testing::{id, private, read};
     use crate::keys::refresher::end;
     use crate::keys::refresher::testing::{fetched, store};
     use crate::keys::source::Fetched;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What becomes of the key `x`, which is never published.
+    /// Says what becomes of the key `x`, which is never published.
     fn search(store: &Arc<KeyStore>) -> &'static str {
         match store.search(&id("x"), Instant::now()) {
             Search::Ended(Ok(_)) => "found",
@@ -209,7 +212,8 @@ mod tests {
         store.ticket(&mut state).unwrap().begun.unwrap()
     }
 
-    /// With the keys fetched, and the bucket as it is after so many fetches on demand.
+    /// Returns a store with the keys fetched, and the bucket as it is after so many fetches on
+    /// demand.
     fn store_after(fetches: usize) -> Arc<KeyStore> {
         let store = store();
         for _ in 0..=fetches {
@@ -226,7 +230,7 @@ mod tests {
         assert_eq!(search(&store), "waits");
         tokio::time::advance(6 * SECOND).await;
         assert_eq!(search(&store), "key_refresh_pending");
-        let missing = |arrival| said(&store.missing(&store.lock(), arrival));
+        let missing = |arrival| said(&store.missing(&store.lock(), &id("x"), arrival));
         assert_eq!(missing(before), "key_refresh_pending");
 
         end(&store, stuck, fetched(&[("a", 1)]));
@@ -243,7 +247,7 @@ mod tests {
             ..fetched
         });
         end(&store, begin(&store), unchanged);
-        let missing = store.missing(&store.lock(), arrival);
+        let missing = store.missing(&store.lock(), &id("x"), arrival);
         assert_eq!(said(&missing), "key_refresh_pending");
     }
 
@@ -258,6 +262,23 @@ mod tests {
         let running = store.lock().schedule.in_flight().unwrap();
         end(&store, running, fetched(&[("a", 1)]));
         assert!(store.lock().schedule.was_answered_since(arrival));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exposed_key_is_looked_for_while_it_may_be_and_refused_at_once_while_not() {
+        let store = store_after(0);
+        let exposed = || {
+            fetched(&[]).map(|fetched| Fetched {
+                keys: Arc::new(read(&[private("x", 1)])),
+                ..fetched
+            })
+        };
+        end(&store, begin(&store), exposed());
+        assert_eq!(search(&store), "waits");
+        end(&store, begin(&store), exposed());
+        assert_eq!(search(&store), "unknown");
+        tokio::time::advance(30 * SECOND).await;
+        assert_eq!(search(&store), "waits");
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,6 +92,8 @@ struct State {
     last_failure: Option<(Instant, Unavailable)>,
     /// The source has said that it brings no other keys than those that are held.
     is_final: bool,
+    /// The ids of the keys in the last document whose private half can be computed (ROCA).
+    weak_keys: Vec<Option<KeyId>>,
 }
 
 /// What an attempt that succeeded changed.
@@ -120,6 +122,7 @@ impl KeyStore {
                 last_success: None,
                 last_failure: None,
                 is_final: false,
+                weak_keys: Vec::new(),
             }),
             fresh_until: AtomicU64::new(0),
             max_staleness: keeping.max_staleness,
@@ -144,7 +147,8 @@ impl KeyStore {
         self.is_fresh(now) && key.is_trusted(now)
     }
 
-    /// Returns whether the private half of the key was published, so that it is refused for good.
+    /// Returns whether the private half of a key of this id was published: that key is refused for
+    /// good, and another may have its id.
     fn has_exposed(&self, id: &KeyId) -> bool {
         let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         snapshot.as_ref().is_some_and(|keys| keys.has_exposed(id))

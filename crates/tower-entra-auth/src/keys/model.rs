@@ -48,7 +48,7 @@ struct World {
     fetches: Vec<(Instant, Reason)>,
     /// When each successful answer arrived, and what it said; the order is that of the questions.
     answers: Vec<(Instant, Published)>,
-    /// Which fetch, in their order, the last answer was to.
+    /// The number of the fetch, in their order, to which the last answer was.
     last_answered: Option<usize>,
 }
 

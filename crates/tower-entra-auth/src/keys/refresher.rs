@@ -1,5 +1,6 @@
 //! The tasks: the refresher that keeps the schedule, and one for each attempt.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -157,6 +158,13 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
         Err(_) if ending == Ending::Interrupted => {}
         Err(cause) => state.last_failure = Some((now, cause.clone())),
     }
+    let document = match fetched {
+        Ok(fetched) => Some(fetched.keys),
+        Err(failed) => failed.useless,
+    };
+    let weak_before = document
+        .as_deref()
+        .map(|keys| mem::replace(&mut state.weak_keys, weak_keys(keys)));
     let failures_before = state.schedule.end(ending, now);
     let next = state.schedule.next();
     store.set_overdue_after(next);
@@ -191,23 +199,37 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
             "cannot fetch signing keys"
         ),
     }
-    if let Ok(fetched) = fetched {
-        report_unusable(&fetched.keys, source);
+    if let (Some(document), Some(weak_before)) = (document, weak_before) {
+        report_unusable(&document, &weak_before, source);
     }
 }
 
-/// A private key in public is for somebody to hear of; other entries are of no use, and no trouble.
-fn report_unusable(fetched: &KeySet, source: &str) {
-    for (key_id, reason) in fetched.unusable() {
-        let key_id = key_id.map(KeyId::as_str).map(Shown);
-        if reason == UnusableKey::Private {
-            tracing::error!(
+/// Returns the ids of the keys whose private half can be computed from the public one.
+fn weak_keys(document: &KeySet) -> Vec<Option<KeyId>> {
+    let unusable = document.unusable();
+    let weak = unusable.filter(|(_, reason)| *reason == UnusableKey::Roca);
+    weak.map(|(id, _)| id.cloned()).collect()
+}
+
+/// Writes down which entries are not used. A private key in public is for somebody to hear of, and
+/// so is one that everybody can compute, if the document before had it not; other entries are of no
+/// use, and no trouble.
+fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &str) {
+    for (id, reason) in document.unusable() {
+        let key_id = id.map(KeyId::as_str).map(Shown);
+        let is_known = || weak_before.iter().any(|known| known.as_ref() == id);
+        match reason {
+            UnusableKey::Private => tracing::error!(
                 source,
                 ?key_id,
                 "a signing key was published with its private half; it is no longer trusted"
-            );
-        } else {
-            tracing::debug!(source, ?key_id, %reason, "a published key is not used");
+            ),
+            UnusableKey::Roca if !is_known() => tracing::warn!(
+                source,
+                ?key_id,
+                "a key was published whose private half can be computed (ROCA); it is not used"
+            ),
+            _ => tracing::debug!(source, ?key_id, %reason, "a published key is not used"),
         }
     }
 }

@@ -33,8 +33,8 @@ struct InFlight {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct AttemptNumber(u64);
 
-/// When a request came, in the order of attempts: how many had begun by then. A clock would not tell
-/// which of two came first at the same moment.
+/// The moment at which a request came, in the order of attempts: how many had begun by then. A
+/// clock would not tell which of two came first at the same moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Arrival(u64);
 
@@ -123,7 +123,7 @@ impl Schedule {
         number
     }
 
-    /// The attempt in flight.
+    /// Returns the attempt in flight.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> Option<AttemptNumber> {
         self.in_flight.map(|attempt| attempt.number)

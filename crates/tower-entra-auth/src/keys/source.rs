@@ -149,6 +149,18 @@ pub(crate) struct Failed {
     pub(crate) cause: Unavailable,
     /// What the server asked for.
     pub(crate) retry_after: Option<Duration>,
+    /// A document without any key that can be used, to be reported.
+    pub(crate) useless: Option<Arc<KeySet>>,
+}
+
+impl Failed {
+    /// Returns the failure to find a usable key in this document.
+    pub(crate) fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
+        Self {
+            useless: Some(document),
+            ..Self::from(Unavailable::NoUsableKey { host })
+        }
+    }
 }
 
 impl From<Unavailable> for Failed {
@@ -156,6 +168,7 @@ impl From<Unavailable> for Failed {
         Self {
             cause,
             retry_after: None,
+            useless: None,
         }
     }
 }
@@ -196,9 +209,8 @@ impl<S: KeySource> Source for Brought<S> {
                 })
             })?;
             if brings_nothing(&published.keys) {
-                return Err(Failed::from(Unavailable::NoUsableKey {
-                    host: self.name.to_string(),
-                }));
+                let host = self.name.to_string();
+                return Err(Failed::no_usable_key(host, published.keys));
             }
             Ok(Fetched {
                 keys: published.keys,

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
 use tower_entra_auth::BoxError;
 
-/// A client for loopback, whatever proxies and certificates this machine has.
+/// Returns a client for loopback, whatever proxies and certificates this machine has.
 pub(crate) fn client() -> Client {
     let builder = reqwest::Client::builder().no_proxy().tls_certs_only([]);
     Client(builder.build().unwrap())
@@ -57,7 +57,7 @@ impl Client {
     }
 }
 
-/// On a connection of its own, as reqwest would send it.
+/// Sends the request on a connection of its own, as reqwest would.
 async fn through_memory(
     address: SocketAddr,
     request: reqwest::Request,

@@ -121,7 +121,7 @@ pub(crate) async fn serve_routes(layer: EntraLayer, routes: Router) -> Server {
     }
 }
 
-/// A connection of tonic's client.
+/// Opens a connection of tonic's client.
 pub(crate) async fn channel(server: &Server) -> Channel {
     let endpoint = Endpoint::from_shared(server.url.clone()).unwrap();
     let address = server.url.trim_start_matches("http://").parse().unwrap();

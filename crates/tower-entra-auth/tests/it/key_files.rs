@@ -84,7 +84,8 @@ async fn the_file_is_read_every_minute_without_any_request() {
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "held already");
 }
 
-/// A file that is spoilt so: held keys go on serving, and it is read again when it is mended.
+/// Checks that held keys go on serving while the file is spoilt so, and that it is read again when
+/// it is mended.
 async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     let tenant = tenant().await;
     let directory = Directory::new();

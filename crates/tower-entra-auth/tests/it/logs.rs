@@ -6,14 +6,23 @@ use std::sync::{Arc, Mutex, Once};
 use axum::Router;
 use axum::routing::get;
 use http::Request;
+use serde_json::json;
+use tokio::time::sleep;
 use tower::ServiceExt as _;
-use tower_entra_auth::{Caller, ClaimsChallenge, HandlerRefusal, Scope};
+use tower_entra_auth::{Caller, ClaimsChallenge, HandlerRefusal, KeySet, Scope};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{app, each_kind, settings, tenant, user};
+use crate::support::{HOUR, app, each_kind, of_source, settings, tenant, user};
+
+/// The modulus of a key whose private half can be computed from it (ROCA). Source: Wycheproof,
+/// `json_web_key_test.json`, test 7.
+const ROCA_MODULUS: &str = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5UoK98DnKIgArXG\
+    Tu3MaW_HhFw16HGaTDUHqPrId7fe4r11CqRw09yBFuW79V8sYIwHdzCaWflUI6auImYbVfoN9_nD5n8N8SY9DwXw7mwZM9wREP\
+    XoDPgOoIWl6q_MPsp7n0zs3Z5ZaiQWOOzl1S9OhwAfSiiOwz6efnXEaxuTEtPd7BjSx7NaFka8Dx9U7YqXy2RFj1O9PjyaDGuR\
+    h7YXsX3iMUSP_wSyHQg_c_qHRtKUsNSGCT7OZg0hzm2KphtjnayKJvC64vAbROBR4Ubg6Bxg9IQVZ-QYyE";
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -317,4 +326,32 @@ async fn what_keys_fail_with_is_logged_with_its_remedy() {
     assert_eq!(lines.len(), 1);
     assert!(lines[0].contains("WARN") && lines[0].contains("tenant_not_found"));
     assert!(lines[0].contains("ENTRA_TENANT_ID") && lines[0].contains("failures=1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_anybody_can_compute_is_warned_of_once_beside_good_ones_and_alone() {
+    let (beside, alone) = (tenant().await, tenant().await);
+    let weak = json!({ "kty": "RSA", "kid": "weak", "n": ROCA_MODULUS, "e": "AQAB" });
+    let document = json!({ "keys": [weak] }).to_string();
+    beside.publishes_also(weak);
+    alone
+        .keys()
+        .answers_with(200, "application/json", &document);
+    let brought = KeySet::from_jwks(document.as_bytes()).unwrap();
+    let no_key = Some("no_usable_key");
+    for (auth, expected) in [
+        (settings(&beside).build().unwrap(), None),
+        (settings(&alone).build().unwrap(), no_key),
+        (of_source(&beside, brought).build().unwrap(), no_key),
+    ] {
+        let (log, _guard) = Log::capture();
+        let failure = auth.ready().await.err();
+        assert_eq!(failure.map(|failure| failure.code()), expected);
+        // It is fetched again, several times.
+        sleep(3 * HOUR).await;
+        let lines = log.lines_with("can be computed (ROCA); it is not used");
+        assert_eq!(lines.len(), 1, "{}", log.text());
+        let line = &lines[0];
+        assert!(line.contains("WARN") && line.contains("weak"), "{line}");
+    }
 }

@@ -103,8 +103,8 @@ async fn everything_happens(_: &Snapshotter) {
     assert_eq!(ask(&server, "/me", good()).await, 503);
 }
 
-/// More requests than may wait for a key server that hangs. Without sockets, so that no time passes
-/// between them.
+/// Sends more requests than may wait for a key server that hangs. Without sockets, so that no time
+/// passes between them.
 async fn crowd() {
     let tenant = tenant().await;
     tenant.keys().hangs();

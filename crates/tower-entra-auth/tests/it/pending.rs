@@ -39,9 +39,9 @@ struct Scene {
 /// The key server.
 struct Entra {
     key_document: String,
-    /// How long it takes with the key document.
+    /// The time that it takes with the key document.
     takes: Duration,
-    /// When it was asked for the key document.
+    /// The moments at which it was asked for the key document.
     asked: Vec<Instant>,
 }
 
@@ -57,7 +57,7 @@ impl Scene {
         Self::of(tenant, entra, first).await
     }
 
-    /// As after a restart: with the keys that are published now, and no others.
+    /// Starts anew, as after a restart: with the keys that are published now, and no others.
     async fn restarted(self) -> Self {
         Self::of(self.tenant, self.entra, self.first).await
     }
@@ -106,7 +106,7 @@ impl Scene {
         }
     }
 
-    /// Another key signs, and it alone is published.
+    /// Has another key sign, and publishes it alone.
     fn replace_keys(&self) {
         self.tenant.rotate_keys();
         self.tenant.withdraw_old_keys();
@@ -117,17 +117,17 @@ impl Scene {
         self.entra.lock().unwrap().takes = takes;
     }
 
-    /// How often keys were fetched.
+    /// Returns how often keys were fetched.
     fn fetches(&self) -> usize {
         self.entra.lock().unwrap().asked.len()
     }
 
-    /// A good token of the key that signs now.
+    /// Mints a good token of the key that signs now.
     fn token(&self) -> String {
         user(&self.tenant).expires_in(1_000 * 3_600).mint()
     }
 
-    /// A token that somebody made who knows which API this is.
+    /// Returns a token that somebody made who knows which API this is.
     fn strangers(&self, number: usize) -> String {
         with_key(&self.forged, &format!("stranger {number}"))
     }
@@ -140,7 +140,7 @@ impl Scene {
     }
 }
 
-/// The token under another key id.
+/// Returns the token under another key id.
 fn with_key(token: &str, kid: &str) -> String {
     let header = format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#);
     let (_, rest) = token.split_once('.').unwrap();
@@ -191,7 +191,7 @@ impl Api {
         }
     }
 
-    /// `accepted`, or the status and the code of the refusal.
+    /// Returns `accepted`, or the status and the code of the refusal.
     fn ask(&self, token: &str) -> impl Future<Output = String> + Send + use<> {
         let answer = self.answer(token, "text/plain");
         async move { answer.await.said }
@@ -211,7 +211,7 @@ impl Api {
     }
 }
 
-/// What a future comes to without waiting; one that waits goes on as a task.
+/// Returns what a future comes to without waiting; one that waits goes on as a task.
 async fn at_once<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
     later: &mut JoinSet<T>,
@@ -359,6 +359,42 @@ async fn the_key_is_found_by_a_fetch_on_its_way_if_that_brings_it() {
     let start = Instant::now();
     assert_eq!(scene.api.ask(&scene.token()).await, ACCEPTED);
     assert_eq!(start.elapsed(), 2 * SECOND);
+}
+
+/// With a private half in the key document, which is then replaced by another key of the same name.
+#[tokio::test(start_paused = true)]
+async fn a_fresh_key_that_has_the_id_of_an_exposed_one_is_fetched_by_its_first_token() {
+    let scene = Scene::start().await;
+    let kid = scene.tenant.key_id();
+    scene.tenant.publishes_private_half();
+    scene.entra.lock().unwrap().key_document = scene.tenant.jwks();
+    let scene = scene.restarted().await;
+    scene.tenant.publishes_normally();
+    scene.replace_keys();
+    {
+        let mut entra = scene.entra.lock().unwrap();
+        entra.key_document = entra.key_document.replace(&scene.tenant.key_id(), &kid);
+    }
+
+    let before = scene.fetches();
+    let fresh = user(&scene.tenant).header("kid", &*kid).mint();
+    assert_eq!(scene.api.ask(&fresh).await, ACCEPTED);
+    assert_eq!(scene.fetches(), before + 1);
+    // What the exposed one signs is refused as before.
+    assert_eq!(scene.api.ask(&scene.first).await, UNTRUSTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_an_exposed_key_is_refused_at_once_while_none_may_be_fetched() {
+    let scene = Scene::start().await;
+    scene.tenant.publishes_private_half();
+    scene.entra.lock().unwrap().key_document = scene.tenant.jwks();
+    let scene = scene.restarted().await;
+    scene.empty_the_bucket().await;
+    let before = scene.fetches();
+    assert_eq!(scene.api.ask(&scene.strangers(1)).await, PENDING);
+    assert_eq!(scene.api.ask(&scene.first).await, UNTRUSTED);
+    assert_eq!(scene.fetches(), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,6 +218,22 @@ async fn settings_that_cannot_be_are_told_together() {
 }
 
 #[tokio::test]
+async fn an_issuer_or_audience_that_is_too_long_is_refused() {
+    let server = Server::new().await;
+    let long = format!("{ISSUER}/{}", "a".repeat(1_000));
+    let error = settings(&server.tenant)
+        .audience(&long)
+        .reissued_tokens(ReissuedTokens::new(&long, &long, KeySet::default()))
+        .build()
+        .unwrap_err();
+    let too_long = error
+        .problems()
+        .filter(|(_, problem)| problem.contains("longer than 1000 bytes"));
+    let settings: Vec<_> = too_long.map(|(setting, _)| setting).collect();
+    assert_eq!(settings, ["audience", "reissued_tokens", "reissued_tokens"]);
+}
+
+#[tokio::test]
 async fn the_authority_is_where_its_metadata_is() {
     let server = Server::new().await;
     let id = server.tenant.id();

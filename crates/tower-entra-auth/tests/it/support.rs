@@ -29,8 +29,8 @@ pub(crate) async fn tenant() -> DevTenant {
     DevTenant::start().await.unwrap()
 }
 
-/// The settings for an API in the tenant, whose documents come through memory if the clock is
-/// paused.
+/// Returns the settings for an API in the tenant, whose documents come through memory if the clock
+/// is paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
     let settings = EntraAuth::builder()
         .tenant(tenant.id())
@@ -114,7 +114,7 @@ impl Server {
         Self { url, task }
     }
 
-    /// A connection of one's own.
+    /// Opens a connection of one's own.
     pub(crate) async fn connect(&self) -> Box<dyn Stream> {
         let address = self.url.trim_start_matches("http://").parse().unwrap();
         if memory_network::has(address) {
@@ -149,14 +149,14 @@ pub(crate) async fn serve(app: Router) -> Server {
     }
 }
 
-/// Where a server listens, and its URL.
+/// The place at which a server listens, and its URL.
 pub(crate) enum Listener {
     Tcp(String, TcpListener),
     Memory(String, memory_network::Listener),
 }
 
 impl Listener {
-    /// In memory if the clock is paused: it would run on while a packet is on its way.
+    /// Listens in memory if the clock is paused: it would run on while a packet is on its way.
     pub(crate) async fn bind() -> Self {
         if memory_network::is_clock_paused() {
             let listener = memory_network::Listener::bind();

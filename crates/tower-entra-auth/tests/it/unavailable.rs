@@ -111,7 +111,7 @@ async fn what_is_no_document_is_told_as_such() {
     }
 }
 
-/// By the client of the feature `reqwest`, over sockets; with a paused clock these faults come
+/// Goes by the client of the feature `reqwest`, over sockets; with a paused clock these faults come
 /// through memory (`faults`).
 #[tokio::test]
 async fn a_body_that_breaks_off_or_is_compressed_is_told_as_such() {

@@ -31,7 +31,7 @@
 //! | F24 | keys of unknown types | here |
 //! | F25 | symmetric keys | here |
 //! | F26 | a private half is published | here; `keys::a_key_whose_private_half_is_published_is_refused_at_once` |
-//! | F27 | weak RSA keys | here the short one; each bound in the tests of `entra_jwt_core`, which takes any key within bounds: ROCA cannot be told from them |
+//! | F27 | weak RSA keys | here the short one; each bound, and the fingerprint of ROCA, in the tests of `entra_jwt_core`; that one is warned of: `logs` |
 //! | F28 | members that are not canonical | the tests of `entra_jwt_core`, which reads them |
 //! | F29 | keys of other clouds and of personal accounts | here; `tenants::each_tenancy_admits_its_own_with_keys_from_its_own_documents` |
 //! | F30 | discovery of others, keys elsewhere | here; at the start `unavailable::keys_are_never_fetched_from_elsewhere` |
