@@ -379,8 +379,12 @@ impl EntraOAuthProxyBuilder {
             }
             for uri in &client.redirect_uris {
                 if let Err(fault) = RedirectUri::parse(uri, allow_list) {
+                    let remedy = match RedirectUri::has_unknown_scheme(uri, allow_list) {
+                        true => "; private_use_schemes(..) allows it",
+                        false => "",
+                    };
                     problem(format!(
-                        "the redirect URI \"{}\" of \"{id}\" {fault}",
+                        "the redirect URI \"{}\" of \"{id}\" {fault}{remedy}",
                         Shown(uri)
                     ));
                 }

@@ -263,8 +263,8 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Where grants, codes and the records of users are kept. One that is shared or outlives the process needs
-    /// [keys](Self::keys).
+    /// Sets the store of grants, codes and the records of users. One that is shared or outlives the
+    /// process needs [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
         self.store = Arc::new(store);
         self.has_store = true;
@@ -288,7 +288,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Answers are sent to these addresses alone; several calls add up. An entry is one of:
+    /// Limits the addresses to which answers are sent to these; several calls add up. An entry is one of:
     ///
     /// | entry | allows |
     /// |---|---|
@@ -307,7 +307,8 @@ impl EntraOAuthProxyBuilder {
     ///
     /// # Errors
     /// [`build`](Self::build) refuses entries that could not be registered, such as `javascript:` and
-    /// `http://example.com`, and hosts without a scheme.
+    /// `http://example.com`, and hosts without a scheme. A scheme that could be a host, too, such as
+    /// `com.example.app:`, needs its colon.
     pub fn redirect_allow_list<S: Into<String>>(
         mut self,
         entries: impl IntoIterator<Item = S>,
@@ -317,7 +318,7 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Schemes of applications that clients may register beside those that are known: `notes-desk:`, or
+    /// Adds schemes of applications that clients may register beside the known ones: `notes-desk:`, or
     /// `notes-desk`. Several calls add up. Without, a scheme must be a domain name in reverse, as
     /// `com.example.app` (RFC 8252 §7.1), or that of a product that is known to use it with MCP:
     /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
@@ -422,8 +423,8 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How often one address, one client, one sign-in and one user may ask, and how many sign-ins of a
-    /// user are kept: see [`Limits`].
+    /// Sets the limits of requests by address, client, sign-in and user, and of the sign-ins that are
+    /// kept of a user: see [`Limits`].
     ///
     /// The address is what the server says of the connection, so it must say it: axum's does where it is
     /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see

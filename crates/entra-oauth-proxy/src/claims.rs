@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Both requests as one: the members of both, and of the claims in them; where both ask for the same
+/// Merges both requests: the members of both, and of the claims in them; where both ask for the same
 /// claim, as Entra demands it. `None` if one of them is no object.
 ///
 /// Entra's goes before, as a sign-in that lacks what it demands comes to nothing; what the client asks

@@ -17,7 +17,7 @@ const KEYS: &str = "keys";
 /// The longest file of keys, in bytes: more than a thousand of them.
 const MOST_KEYS: u64 = 64 * 1024;
 
-/// What a line of the file of keys begins with, before its version. Version 0 had no such line.
+/// The beginning of the line with the version of a file of keys. Version 0 had no such line.
 const HEADER: &str = "# keys of entra-oauth-proxy, format ";
 
 impl EntraOAuthProxyBuilder {
@@ -98,7 +98,7 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     }
 }
 
-/// The whole file, which must be one of some length: a link to a device has no end, and a pipe waits
+/// Reads the whole file, which must be one of some length: a link to a device has no end, and a pipe waits
 /// for somebody to write into it.
 fn read(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
@@ -116,7 +116,7 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
 }
 
-/// The version of a file of keys; `None` if it has one that is no number.
+/// Parses the version of a file of keys; `None` if it is no number.
 fn version(text: &str) -> Option<u64> {
     // Keys may have been written above it.
     let mut lines = text.lines();

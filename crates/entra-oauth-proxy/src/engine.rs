@@ -172,7 +172,7 @@ impl Engine {
         answer
     }
 
-    /// The address by which a client is told of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
+    /// Returns the address that tells a client of an error (RFC 6749 §4.1.2.1, with RFC 9207's `iss`).
     pub(crate) fn error_url(&self, to: &Return, error: &OAuthError) -> String {
         let description = &*error.description;
         let parameters = [

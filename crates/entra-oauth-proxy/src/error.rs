@@ -100,7 +100,7 @@ impl OAuthError {
         }
     }
 
-    /// There is no room for another sign-in.
+    /// Returns the error of a store without room for another sign-in.
     pub(crate) fn full() -> Self {
         Self {
             retry_after: Some(Self::FULL_FOR),
@@ -112,11 +112,11 @@ impl OAuthError {
         }
     }
 
-    /// When somebody else's sign-in may have ended.
+    /// The time after which somebody else's sign-in may have ended.
     pub(crate) const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 
-    /// What was sent is good, but another version of this server is needed to read it: the client keeps
-    /// what it has.
+    /// Returns the error of what is good, but can be read by a later version of this server alone: the
+    /// client keeps it.
     pub(crate) fn later() -> Self {
         Self {
             retry_after: Some(Self::LATER_FOR),

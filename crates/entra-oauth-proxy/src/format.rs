@@ -1,8 +1,8 @@
 //! The formats of everything that is kept outside this process's memory, with their versions, in one
 //! place.
 //!
-//! What is sealed or stored begins with one byte, its version, inside the encryption. What the version
-//! of the server before the first byte wrote is JSON, begins with a brace, and counts as version 0.
+//! What is sealed or stored begins with one byte, its version, inside the encryption. What was
+//! written before there was such a byte is JSON, begins with a brace, and counts as version 0.
 //! Versions stay below 32, so that nothing else looks like one.
 //!
 //! To change a format: raise its version here, read what all earlier versions wrote (by defaults of
@@ -46,12 +46,12 @@ impl Format {
     }
 }
 
-/// Something of which the format has a version.
+/// A value of which the format has a version.
 pub(crate) trait Kept: Serialize + DeserializeOwned {
     const FORMAT: Format;
 }
 
-/// Why something cannot be read.
+/// The reason for which a value cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unread {
     /// It was not made here, for this, or under a key that is in the list.
@@ -60,7 +60,7 @@ pub(crate) enum Unread {
     Later,
 }
 
-/// What everything begins with that was written before there was a version byte.
+/// The first byte of everything that was written before there was a version byte.
 const BRACE: u8 = b'{';
 
 fn written<T: Kept>(value: &T) -> Option<Vec<u8>> {
@@ -82,7 +82,7 @@ fn read<T: Kept>(text: &[u8]) -> Result<T, Unread> {
 }
 
 impl Keyring {
-    /// The value with its version, encrypted: see [`seal`](Self::seal).
+    /// Encrypts the value with its version: see [`seal`](Self::seal).
     pub(crate) fn seal_versioned<T: Kept>(
         &self,
         purpose: Purpose,
@@ -92,7 +92,7 @@ impl Keyring {
         self.seal(purpose, context, &written(value)?)
     }
 
-    /// The value that was [sealed](Self::seal_versioned), by this version of the server or an earlier one.
+    /// Decrypts what was [sealed](Self::seal_versioned), by this version of the server or an earlier one.
     pub(crate) fn open_versioned<T: Kept>(
         &self,
         purpose: Purpose,

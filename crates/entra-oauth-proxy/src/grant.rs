@@ -48,7 +48,7 @@ pub(crate) struct Grant {
     pub(crate) rotated_at: u64,
     /// When it ends, whatever happens.
     pub(crate) ends_at: u64,
-    /// Whether the record of its user has a reference to it. Since version 1: before, none had.
+    /// True if the record of its user has a reference to it. Since version 1: before, none had.
     #[serde(default)]
     pub(crate) is_referred_to: bool,
 }
@@ -148,9 +148,9 @@ impl Grant {
 }
 
 impl Engine {
-    /// The token with its tag: it depends on nothing but the grant and its generation.
+    /// Writes the token with its tag, which depends on nothing but the grant and its generation.
     ///
-    /// Its version, its generation, the grant's id, and the tag of all that. Every version begins with
+    /// It has its version, its generation, the grant's id, and the tag of all that. Every version begins with
     /// its number and ends with the tag of all that is before. The first had no number, and is known by
     /// its length, which no other version has.
     pub(crate) fn refresh_token(&self, token: &RefreshToken) -> String {

@@ -60,13 +60,13 @@ impl Inner {
         let id = new_grant_id();
         observe::grant(&id);
         // Before the grant: none is there of which the user's record does not know.
-        let is_one_too_many = self.refer(&id, &grant).await;
-        let is_one_too_many = is_one_too_many.map_err(|error| down(&error))?;
+        let referred = self.refer(&id, &grant).await;
+        referred.map_err(|error| down(&error))?;
         // Before the code is used: whoever uses it again ends the grant, even before it is answered.
         let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
         let written = self.records.put(&grant_key(&id), &grant, ttl).await;
         if let Err(error) = written {
-            return Err(self.given_up(&id, &error).await);
+            return Err(self.given_up(&id, &grant, &error).await);
         }
         let used = CodeRecord::Used {
             grant: id.clone(),
@@ -75,10 +75,11 @@ impl Inner {
         let replaced = self.records.replace(&key, &found, &used, REMEMBERED).await;
         let replaced = match replaced {
             Ok(replaced) => replaced,
-            Err(error) => return Err(self.given_up(&id, &error).await),
+            Err(error) => return Err(self.given_up(&id, &grant, &error).await),
         };
         if !replaced {
             self.end(&id).await?;
+            self.unrefer(&id, &grant).await;
             let other = self.records.get::<CodeRecord>(&key).await;
             return Err(
                 match other
@@ -90,7 +91,7 @@ impl Inner {
                 },
             );
         }
-        if is_one_too_many && !self.is_left(&id, &grant).await {
+        if !self.is_left(&id, &grant).await {
             return Err(invalid_grant(
                 "the sign-in is over: its user has as many as may be, and later ones",
             ));
@@ -101,15 +102,17 @@ impl Inner {
             .tokens(requested, &id, &grant, (&scopes, &shown), now)
     }
 
-    /// Nobody gets a grant of which the store did not say that it was written, or that its code was
-    /// used: it goes, if it is there.
-    async fn given_up(&self, id: &str, error: &StoreError) -> OAuthError {
-        // If this fails, too, it has a reference, and goes before any that is used.
-        let _ = self.records.remove(&grant_key(id)).await;
+    /// Ends a grant of which the store did not say that it was written, or that its code was used, and
+    /// returns the error for its client.
+    async fn given_up(&self, id: &str, grant: &Grant, error: &StoreError) -> OAuthError {
+        // If this fails, too, it keeps its reference, and goes like any other that nobody uses.
+        if self.records.remove(&grant_key(id)).await.is_ok() {
+            self.unrefer(id, grant).await;
+        }
         down(error)
     }
 
-    /// Whether a grant is left after the longest unused of its user were ended.
+    /// Ends the longest unused grants of a user who has too many, and returns whether this one is left.
     async fn is_left(&self, id: &str, grant: &Grant) -> bool {
         let trimmed = self.trim(&self.user_key(&grant.user), id).await;
         trimmed.unwrap_or_else(|error| {
@@ -120,13 +123,18 @@ impl Inner {
 
     /// A code was used twice by whoever can prove it: what it came to is in two hands.
     async fn used_again(&self, grant: &str) -> OAuthError {
-        metrics::reused(Reused::Code);
-        tracing::warn!(
-            grant,
-            "a code was used twice; the sign-in that it came to is ended"
-        );
         match self.end(grant).await {
-            Ok(()) => invalid_grant("the code was used before"),
+            Ok(was_there) => {
+                // Once, however often it is sent.
+                if was_there {
+                    metrics::reused(Reused::Code);
+                    tracing::warn!(
+                        grant,
+                        "a code was used twice; the sign-in that it came to is ended"
+                    );
+                }
+                invalid_grant("the code was used before")
+            }
             Err(error) => error,
         }
     }
@@ -170,12 +178,13 @@ impl Inner {
             grant = id,
             "a sign-in was ended by its client"
         );
-        self.end(&id).await
+        self.end(&id).await.map(|_| ())
     }
 
-    /// Ends a sign-in: its refresh token at once, its access tokens when the Layer asks next.
-    pub(crate) async fn end(&self, id: &str) -> Result<(), OAuthError> {
+    /// Ends a sign-in: its refresh token at once, its access tokens when the Layer asks next. Returns
+    /// whether there was one.
+    pub(crate) async fn end(&self, id: &str) -> Result<bool, OAuthError> {
         let removed = self.records.remove(&grant_key(id)).await;
-        removed.map(|_| ()).map_err(|error| down(&error))
+        removed.map_err(|error| down(&error))
     }
 }

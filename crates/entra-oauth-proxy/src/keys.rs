@@ -56,7 +56,7 @@ pub enum InvalidKeys {
 }
 
 impl ProxyKeys {
-    /// Keys in base64, separated by commas or white space; the first signs and encrypts. A line that
+    /// Parses keys in base64, separated by commas or white space; the first signs and encrypts. A line that
     /// begins with `#` is a comment.
     ///
     /// # Errors

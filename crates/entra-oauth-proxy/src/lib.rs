@@ -112,7 +112,8 @@
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
-//! | too many requests of one address, client, sign-in or user | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
+//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
+//! | too many sign-ins of one user | the client is told `temporarily_unavailable`, by the browser |
 //!
 //! # Features
 //!

@@ -86,7 +86,7 @@ pub(crate) fn store_error() {
     ::metrics::counter!("entra_proxy_store_errors_total").increment(1);
 }
 
-/// The store had no room for another record.
+/// Counts a record for which the store had no room.
 pub(crate) fn store_full() {
     #[cfg(feature = "metrics")]
     ::metrics::counter!("entra_proxy_store_full_total").increment(1);
@@ -130,7 +130,7 @@ pub(crate) fn describe() {
         );
         describe_counter!(
             "entra_proxy_store_full_total",
-            "Sign-ins that were refused as the store is full"
+            "Records, and requests of people who would sign in, for which the store had no room"
         );
         // There from the beginning: the first one would otherwise be no increase.
         for what in Reused::ALL {

@@ -129,8 +129,8 @@ pub(crate) fn seconds(time: SystemTime) -> u64 {
     since.unwrap_or_default().as_secs()
 }
 
-/// The store does not answer, is full, or has what only a later version of this server can read. The
-/// log has it already.
+/// Returns the error for clients where the store does not answer, is full, or has what only a later
+/// version of this server can read. The log has it already.
 pub(crate) fn down(error: &StoreError) -> OAuthError {
     if error.is_full() {
         return OAuthError::full();

@@ -63,6 +63,8 @@ impl EntraOAuthProxy {
     /// #     app: axum::Router,
     /// #     terminated: impl Future<Output = ()> + Send + 'static,
     /// # ) -> std::io::Result<()> {
+    /// # use axum::serve::ListenerExt as _;
+    /// let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     /// axum::serve(listener, app).with_graceful_shutdown(terminated).await?;
     /// proxy.shutdown().await;
     /// # Ok(())

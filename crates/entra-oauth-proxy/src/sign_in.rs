@@ -46,7 +46,7 @@ pub(crate) enum Claims {
     // Until version 1 there was a third, of whichever user of the client Entra had demanded it.
     #[serde(alias = "Kept")]
     Asked(String),
-    /// What Entra demands, with the client's own: once it was known, in this very sign-in, who signs in.
+    /// Entra's demand with the client's own claims, once it is known in this sign-in who signs in.
     Demanded(String),
 }
 

@@ -86,7 +86,7 @@ impl Inner {
         self.to_entra(asked, claims, &to, &cookies, now)
     }
 
-    /// Whether a sign-in can be kept, as far as can be known before Entra is asked.
+    /// Checks that a sign-in can be kept, as far as that can be known before Entra is asked.
     async fn can_sign_in(&self) -> Result<(), StoreError> {
         self.records.room()?;
         self.records.answers(PROBE).await
@@ -154,7 +154,14 @@ impl Inner {
                 self.engine.told(to, &error)
             }
             Err(Failure::Demanded(claims)) => {
-                tracing::info!(client = asked.client, "Entra demands more of a sign-in");
+                let what = "Entra demands more of a sign-in";
+                throttled!(
+                    info,
+                    self.engine.log,
+                    (what, ""),
+                    client = asked.client,
+                    "{what}"
+                );
                 // What the client asks for is in there.
                 let asked = Asked {
                     claims: None,
@@ -215,7 +222,8 @@ impl Inner {
             .await;
         kept.map_err(|error| down(&error))?;
         if is_met {
-            self.forget_demand(&key, client).await;
+            self.forget_demand(&key, client, sign_in.claims.text())
+                .await;
         }
         Ok(code)
     }
@@ -257,7 +265,7 @@ fn with_own(sign_in: &SignIn, demanded: &str) -> String {
     both.unwrap_or_else(|| demanded.to_owned())
 }
 
-/// The page for whoever comes while there is no room for another sign-in.
+/// Makes the page for those who come while there is no room for another sign-in.
 fn full_page() -> Answer {
     let mut answer = error_page(&Obstacle {
         status: StatusCode::SERVICE_UNAVAILABLE,

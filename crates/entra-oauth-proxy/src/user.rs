@@ -62,12 +62,12 @@ impl User {
         Some(Self { claims, scopes })
     }
 
-    /// The tenant's id, for the log.
+    /// Returns the tenant's id, for the log.
     pub(crate) fn tenant(&self) -> &str {
         self.ids()[0]
     }
 
-    /// Tenant and object id.
+    /// Returns the tenant and the object id.
     pub(crate) fn ids(&self) -> [&str; 2] {
         PERSON.map(|claim| {
             let id = self.claims.get(claim).and_then(Value::as_str);

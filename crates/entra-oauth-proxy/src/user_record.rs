@@ -1,5 +1,5 @@
-//! What is kept of a user across sign-ins: which grants there are, and what Entra demands of the next
-//! sign-in. Decided here, without any I/O; [`users`](crate::users) carries it out.
+//! The record of a user across sign-ins: the grants, and the demands of Entra on the next sign-in.
+//! Decided here, without any I/O; [`users`](crate::users) carries it out.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::grant::Grant;
 /// that are over. References to grants that ended before go when there are too many.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct UserRecord {
-    /// In the order in which they were made.
+    /// The one made first comes first.
     #[serde(rename = "g")]
     pub(crate) grants: Vec<Reference>,
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
@@ -26,7 +26,7 @@ impl Kept for UserRecord {
     const FORMAT: Format = format::USER;
 }
 
-/// That a grant was made.
+/// A reference to a grant that was made, or is about to be.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Reference {
     #[serde(rename = "i")]
@@ -36,7 +36,7 @@ pub(crate) struct Reference {
     /// In seconds since 1970, as the next.
     #[serde(rename = "m")]
     pub(crate) made_at: u64,
-    /// When it ends, whatever happens.
+    /// The latest end of the grant.
     #[serde(rename = "e")]
     pub(crate) ends_at: u64,
 }
@@ -71,7 +71,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// How long after the reference the grant is written, at most, in seconds: as long as the store may
+    /// The longest time between a reference and its grant, in seconds: as long as the store may
     /// take for both, and some.
     const PENDING: u64 = 60;
 
@@ -100,7 +100,7 @@ impl UserRecord {
         self.demands.retain(|demand| now < demand.until);
     }
 
-    /// Whether there is no place for another reference before those that are over were taken away.
+    /// Returns whether references that are over must go before there is a place for another.
     pub(crate) fn is_full(&self, caps: Caps) -> bool {
         self.grants.len() >= caps.of_user.saturating_add(Self::UNDER_WAY)
     }
@@ -112,11 +112,18 @@ impl UserRecord {
         }
     }
 
+    /// Removes the reference to a grant, and returns whether there was one.
+    pub(crate) fn remove(&mut self, grant: &str) -> bool {
+        let before = self.grants.len();
+        self.grants.retain(|reference| reference.grant != grant);
+        self.grants.len() != before
+    }
+
     pub(crate) fn has(&self, grant: &str) -> bool {
         self.grants.iter().any(|reference| reference.grant == grant)
     }
 
-    /// The references among which there may be too many: all, or those of clients that have too many.
+    /// Returns the references among which there may be too many: all, or those of clients that have too many.
     pub(crate) fn excessive(&self, caps: Caps) -> Vec<Reference> {
         let is_excessive = |reference: &&Reference| {
             self.grants.len() > caps.of_user || self.count(&reference.client) > caps.of_client
@@ -129,7 +136,7 @@ impl UserRecord {
         of_client.count()
     }
 
-    /// The grants that have to end, so that no cap is exceeded: of those that are there, the longest
+    /// Returns the grants that have to end, so that no cap is exceeded: of those that are there, the longest
     /// unused. `looked` are the [`excessive`](Self::excessive) references with their states.
     pub(crate) fn superfluous(
         looked: &[(Reference, State)],
@@ -166,7 +173,7 @@ impl UserRecord {
         superfluous
     }
 
-    /// For how long it is stored after this moment, in seconds: as long as anything in it.
+    /// Returns its time to live from this moment on, in seconds: as long as anything in it.
     pub(crate) fn time_to_live(&self, now: u64) -> u64 {
         let grants = self.grants.iter().map(|reference| reference.ends_at);
         let ends = grants.chain(self.demands.iter().map(|demand| demand.until));
@@ -181,8 +188,8 @@ impl UserRecord {
         open.map(|demand| &*demand.claims)
     }
 
-    /// Entra demands this of the next sign-in by this client, beside what it demanded before. Says
-    /// whether that is kept.
+    /// Adds a demand of Entra on the next sign-in by this client to what it demanded before, and returns
+    /// whether it is kept.
     pub(crate) fn demands(&mut self, client: &str, claims: &str, now: u64) -> bool {
         let before = self.demand(client, now);
         let both = before.and_then(|before| claims::merged(before, claims));

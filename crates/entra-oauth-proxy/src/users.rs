@@ -14,8 +14,10 @@ use moka::sync::Cache;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use crate::claims;
 use crate::grant::{Grant, grant_key};
 use crate::keys::hash;
+use crate::log::{RefusalLog, throttled};
 use crate::proxy::Inner;
 use crate::store::StoreError;
 use crate::user::User;
@@ -26,18 +28,19 @@ use crate::user_record::{Caps, Reference, State, UserRecord};
 pub(crate) struct Users {
     turns: Cache<String, Arc<Mutex<()>>>,
     caps: Caps,
+    log: RefusalLog,
 }
 
 impl Users {
-    /// How many users are known at once. One who is pushed out costs a change that is made again.
+    /// The most users that are known at once. One who is pushed out costs a change that is made again.
     const MOST: u64 = 10_000;
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    /// How long a change waits for those before it: as long as for the store.
+    /// The longest wait of a change for those before it: as long as for the store.
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// How often a change is begun anew because another instance was faster.
+    /// The most attempts at a change while other instances are faster.
     const ROUNDS: usize = 16;
 
     pub(crate) fn new(caps: Caps) -> Self {
@@ -48,13 +51,21 @@ impl Users {
                 .time_to_idle(Self::IDLE)
                 .build(),
             caps,
+            log: RefusalLog::default(),
         }
     }
 
     async fn turn(&self, key: &str) -> Result<OwnedMutexGuard<()>, StoreError> {
         let turn = self.turns.get_with(key.to_owned(), Arc::default);
         let turn = timeout(Self::PATIENCE, turn.lock_owned()).await;
-        turn.map_err(|_| crowded())
+        turn.map_err(|_| self.crowded())
+    }
+
+    /// Tells operators that a change is given up.
+    fn crowded(&self) -> StoreError {
+        let what = "too many change the record of one user at once";
+        throttled!(warn, self.log, (what, ""), "{what}");
+        StoreError::new(what)
     }
 }
 
@@ -67,7 +78,7 @@ enum Change<T> {
 }
 
 impl Inner {
-    /// Where the record of a user is kept: whoever reads the store learns nobody's id. It does not
+    /// Returns the key of a user's record: whoever reads the store learns nobody's id. It does not
     /// depend on the keys, so that a new one loses no record.
     pub(crate) fn user_key(&self, user: &User) -> String {
         let issuer = self.engine.keys.issuer();
@@ -97,51 +108,62 @@ impl Inner {
                 return Ok(done);
             }
         }
-        Err(crowded())
+        Err(self.users.crowded())
     }
 
-    /// Says that a grant of this user is about to be made. Whether there are too many then is to be
-    /// looked at once it is made: see [`trim`](Self::trim).
-    pub(crate) async fn refer(&self, id: &str, grant: &Grant) -> Result<bool, StoreError> {
+    /// Adds a reference to a grant that is about to be made. Once it is made, too many of them are
+    /// [trimmed](Self::trim).
+    pub(crate) async fn refer(&self, id: &str, grant: &Grant) -> Result<(), StoreError> {
         let key = self.user_key(&grant.user);
         for _ in 0..2 {
-            let added = self
-                .change_user(&key, |record, now| {
-                    if record.is_full(self.users.caps) && !record.has(id) {
-                        return Change::None(None);
-                    }
-                    record.add(reference(id, grant, now));
-                    Change::Made(Some(!record.excessive(self.users.caps).is_empty()))
-                })
-                .await?;
-            if let Some(is_excessive) = added {
-                return Ok(is_excessive);
+            if self.is_added(&key, id, grant).await? {
+                return Ok(());
             }
             self.trim(&key, "").await?;
         }
-        Err(crowded())
+        Err(self.users.crowded())
     }
 
-    /// Adds a grant that the version before made without a reference, at its next refresh. Says whether
-    /// that was done: else the refresh after this one tries it again.
-    pub(crate) async fn adopt(&self, id: &str, grant: &Grant) -> bool {
+    /// Removes the reference to a grant that was not made.
+    pub(crate) async fn unrefer(&self, id: &str, grant: &Grant) {
         let key = self.user_key(&grant.user);
-        let adopted = self.change_user(&key, |record, now| {
+        let removed = self.change_user(&key, |record, _| match record.remove(id) {
+            true => Change::Made(()),
+            false => Change::None(()),
+        });
+        if let Err(error) = removed.await {
+            tracing::debug!(%error, "a reference to nothing stays until it is over by time");
+        }
+    }
+
+    /// Adds a reference, if there is room for one, and returns whether it is there then.
+    async fn is_added(&self, key: &str, id: &str, grant: &Grant) -> Result<bool, StoreError> {
+        let added = self.change_user(key, |record, now| {
             if record.is_full(self.users.caps) && !record.has(id) {
                 return Change::None(false);
             }
             record.add(reference(id, grant, now));
             Change::Made(true)
         });
-        adopted.await.unwrap_or_else(|error| {
+        added.await
+    }
+
+    /// Adds a grant that the version before made without a reference, at its next refresh. Says whether
+    /// that was done: else the refresh after this one tries it again.
+    pub(crate) async fn adopt(&self, id: &str, grant: &Grant) -> bool {
+        let key = self.user_key(&grant.user);
+        let adopted = self.is_added(&key, id, grant).await;
+        adopted.unwrap_or_else(|error| {
             tracing::warn!(%error, "a sign-in of before is not counted for its user yet");
             false
         })
     }
 
-    /// Ends the longest unused grants of a user who has too many. Says whether this one is left.
+    /// Ends the longest unused grants of a user who has too many. Returns whether this one is left.
     ///
-    /// All who make a grant do so after theirs is there: whoever looks last sees all of them.
+    /// All who make a grant do so once theirs is there, so that whoever looks last sees all of them.
+    /// What is used in the moment between the look and the end is ended all the same: a store cannot
+    /// compare and take.
     pub(crate) async fn trim(&self, key: &str, id: &str) -> Result<bool, StoreError> {
         let caps = self.users.caps;
         let _turn = self.users.turn(key).await?;
@@ -187,7 +209,7 @@ impl Inner {
                 return Ok(is_left);
             }
         }
-        Err(crowded())
+        Err(self.users.crowded())
     }
 
     async fn state(&self, reference: &Reference, now: u64) -> Result<State, StoreError> {
@@ -200,8 +222,8 @@ impl Inner {
                 let grant = found.map(|found| found.value);
                 Ok(State::of(reference, grant.as_ref(), now))
             }
-            // It is there, whatever it says.
-            Err(error) if error.is_later() => Ok(State::UsedAt(u64::MAX)),
+            // A later version takes care of it: it neither counts nor goes here.
+            Err(error) if error.is_later() => Ok(State::Pending),
             Err(error) => Err(error),
         }
     }
@@ -237,14 +259,14 @@ impl Inner {
         }
     }
 
-    /// The user has signed in with what Entra demanded.
-    pub(crate) async fn forget_demand(&self, key: &str, client: &str) {
+    /// Removes the demand that a sign-in with these claims has met; not what came to it meanwhile.
+    pub(crate) async fn forget_demand(&self, key: &str, client: &str, sent: Option<&str>) {
         let forgotten = self.change_user(key, |record, now| match record.demand(client, now) {
-            Some(_) => {
+            Some(demanded) if claims::carries(sent, demanded) => {
                 record.forget_demand(client);
                 Change::Made(())
             }
-            None => Change::None(()),
+            _ => Change::None(()),
         });
         if let Err(error) = forgotten.await {
             tracing::warn!(%error, "the next sign-in is asked once more for what Entra demanded");
@@ -259,8 +281,4 @@ fn reference(id: &str, grant: &Grant, now: u64) -> Reference {
         made_at: now,
         ends_at: grant.ends_at,
     }
-}
-
-fn crowded() -> StoreError {
-    StoreError::new("too many change the record of one user at once")
 }

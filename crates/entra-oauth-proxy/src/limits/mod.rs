@@ -15,8 +15,8 @@ pub(crate) use self::gate::{Gate, Group};
 use self::bucket::Rate;
 use crate::user_record::Caps;
 
-/// How often one address, one client, one sign-in and one user may ask, how many sign-ins of a user are
-/// kept, and how many calls to Entra there are at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
+/// Limits of requests by address, client, sign-in and user, of the sign-ins that are kept of a user, and
+/// of calls to Entra at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
 ///
 /// ```
 /// use entra_oauth_proxy::{EntraOAuthProxy, Limits};
@@ -39,7 +39,6 @@ use crate::user_record::Caps;
 /// | [`token_requests_per_address`](Self::token_requests_per_address) | `/token` and `/revoke` | 1 000 | 3 000 |
 /// | [`token_requests_per_client`](Self::token_requests_per_client) | `/token`, once the code or refresh token is proven | 5 000 | 30 000 |
 /// | [`refreshes_per_sign_in`](Self::refreshes_per_sign_in) | `/token`, once the refresh token is proven | 120 | 60 |
-///
 /// | [`sign_ins_per_user`](Self::sign_ins_per_user) | `/callback`, once Entra has said who it is | 60 | 10 |
 ///
 /// | setting | default |
@@ -84,7 +83,7 @@ impl Limits {
         of_client: 10,
     };
 
-    /// No limit by address, client, sign-in or user on how often they may ask: for a server behind
+    /// Returns limits without any of requests by address, client, sign-in or user: for a server behind
     /// something that has them. Those that are set after this count. The calls to Entra at a time, and
     /// the sign-ins that are kept of one user, stay limited.
     pub fn none() -> Self {
@@ -140,9 +139,10 @@ impl Limits {
         self
     }
 
-    /// How often one user may sign in, by whichever client and from wherever: `burst` at once,
+    /// Limits the sign-ins of one user, by all clients and from all addresses: `burst` at once,
     /// `per_minute` from then on; each 1 to 1 000 000. Each sign-in leaves a record for half an hour,
-    /// whatever becomes of it: that its code was used.
+    /// whatever becomes of it: that its code was used. One of which Entra demanded more at the last
+    /// refresh counts twice.
     pub fn sign_ins_per_user(mut self, burst: u32, per_minute: u32) -> Self {
         self.of_user = Some(Rate { burst, per_minute });
         self
@@ -155,7 +155,7 @@ impl Limits {
         self
     }
 
-    /// How many of them may be by one client: 1 to 300. With the next one the longest unused of the
+    /// Sets the number of them that are kept by one client: 1 to 300. With the next one the longest unused of the
     /// user's by that client ends. A client that registers itself is one for each installation; one that
     /// is [known in advance](crate::FixedClient), or hosted, is one for all its installations, and a
     /// user may have it on several devices.

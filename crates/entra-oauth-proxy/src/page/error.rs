@@ -38,7 +38,7 @@ pub(crate) fn error_page(obstacle: &Obstacle) -> Answer {
     error_page_with(obstacle, "")
 }
 
-/// The same with HTML after what to do.
+/// Makes an error page with HTML after what to do.
 pub(crate) fn error_page_with(obstacle: &Obstacle, more: &str) -> Answer {
     let Obstacle {
         status,

@@ -22,7 +22,7 @@ enum Entry {
 }
 
 impl AllowList {
-    /// The error is the entry that is none.
+    /// Parses the entries of a list. The error is the one that is none.
     pub(crate) fn new<'e>(entries: impl IntoIterator<Item = &'e str>) -> Result<Self, &'e str> {
         let entries = entries
             .into_iter()
@@ -33,13 +33,18 @@ impl AllowList {
         })
     }
 
-    /// The same with these schemes known. The error is the one that is none.
+    /// Adds schemes that are known beside the list. The error is the one that is none.
     pub(crate) fn knows<'e>(
         mut self,
         schemes: impl IntoIterator<Item = &'e str>,
     ) -> Result<Self, &'e str> {
         for text in schemes {
-            match Entry::parse(text) {
+            // Here nothing else could be meant.
+            let scheme = match text.ends_with(':') {
+                true => Entry::parse(text),
+                false => Entry::parse(&format!("{text}:")),
+            };
+            match scheme {
                 Some(Entry::Scheme(scheme)) => self.schemes.push(scheme),
                 _ => return Err(text),
             }
@@ -78,9 +83,11 @@ impl Entry {
         let bare = text.trim_end_matches('/');
         let scheme = bare.strip_suffix(':').unwrap_or(bare);
         if !scheme.contains(['/', ':']) {
-            // A host is easily taken for one.
+            // A host is easily taken for one: `app.example.com`, of which both ends are top-level
+            // domains, is one without a colon.
             let is_host = scheme == "localhost"
-                || scheme.contains('.') && !scheme::is_domain_name_in_reverse(scheme);
+                || scheme.contains('.') && !scheme::is_domain_name_in_reverse(scheme)
+                || scheme == bare && scheme::is_domain_name(scheme);
             let probe = RedirectUri::safe(&format!("{scheme}://host")).ok()?;
             let is_scheme = probe.kind == Kind::Custom && !is_host;
             return is_scheme.then_some(Self::Scheme(probe.host));
@@ -233,6 +240,14 @@ mod tests {
             let known = AllowList::default().knows([entry]);
             assert_eq!(known.unwrap_err(), entry);
         }
+        // Each could be a host.
+        for entry in ["app.example.com", "chat.openai.com/", "com.example.app"] {
+            assert_eq!(AllowList::new([entry]).unwrap_err(), entry);
+        }
+        for entry in ["com.example.app", "com.example.app:"] {
+            assert!(AllowList::default().knows([entry]).is_ok());
+        }
+        assert!(AllowList::new(["com.example.app:"]).is_ok());
         // Which are addresses, and no schemes.
         for entry in ["https://claude.ai", "myapp:/callback", "https://x/cb"] {
             assert!(AllowList::new([entry]).is_ok());

@@ -41,6 +41,12 @@ impl RedirectUri {
         }
     }
 
+    /// Returns whether nothing speaks against it but that its scheme is not known to be an
+    /// application's.
+    pub(crate) fn has_unknown_scheme(text: &str, allowed: &AllowList) -> bool {
+        Self::safe(text).is_ok() && Self::owned(text, allowed).is_err()
+    }
+
     /// Whether nothing but the list speaks against it.
     pub(crate) fn is_safe(text: &str, allowed: &AllowList) -> bool {
         Self::owned(text, allowed).is_ok()
@@ -60,7 +66,7 @@ impl RedirectUri {
         }
     }
 
-    /// The URI, if nobody runs or reads it, and everybody reads the same in it.
+    /// Parses a URI that nobody runs or reads, and in which everybody reads the same.
     fn safe(text: &str) -> Result<Self, &'static str> {
         if text.len() > MOST_BYTES {
             return Err("is longer than 512 bytes");

@@ -37,8 +37,13 @@ const PRODUCTS: [Product; 6] = [
 ];
 
 /// The makers of these editors, whose own extensions also act upon what is sent to them:
-/// `vscode.git` clones, `anysphere.cursor-deeplink` installs MCP servers.
-const MAKERS: [&str; 3] = ["anysphere", "codeium", "vscode"];
+/// `vscode.git` clones, `anysphere.cursor-deeplink` installs MCP servers,
+/// `ms-vscode-remote.remote-containers` clones and starts a container
+/// (<https://code.visualstudio.com/docs/devcontainers/containers>).
+const MAKERS: [&str; 5] = ["anysphere", "codeium", "github", "microsoft", "vscode"];
+
+/// The beginning of the names under which Microsoft publishes extensions beside those.
+const OF_MICROSOFT: &str = "ms-";
 
 /// The extensions of the makers that take answers.
 const OF_MAKERS: [&str; 4] = [
@@ -176,6 +181,12 @@ pub(super) fn is_domain_name_in_reverse(scheme: &str) -> bool {
     is_below_the_root && scheme.len() <= MOST_BYTES && scheme.contains('.') && labels.all(is_label)
 }
 
+/// Returns whether there are at least two labels, of which the last is a top-level domain.
+pub(super) fn is_domain_name(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, last)| TOP_LEVEL_DOMAINS.binary_search(&last).is_ok())
+}
+
 /// Returns whether it is a label of a host's name (RFC 1123 §2.1), in lower case.
 fn is_label(label: &str) -> bool {
     let is_of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -212,9 +223,8 @@ fn is_extension(id: &str) -> bool {
     let Some((publisher, name)) = id.split_once('.') else {
         return false;
     };
-    is_label(publisher)
-        && is_label(name)
-        && (!MAKERS.contains(&publisher) || OF_MAKERS.contains(&&*id))
+    let is_makers = MAKERS.contains(&publisher) || publisher.starts_with(OF_MICROSOFT);
+    is_label(publisher) && is_label(name) && (!is_makers || OF_MAKERS.contains(&&*id))
 }
 
 #[cfg(test)]
@@ -295,6 +305,19 @@ mod tests {
             ("cursor", "//Anysphere.cursor-deeplink/mcp/install", false),
             ("cursor", "//vscode.git/clone?url=x", false),
             ("vscode", "//vscode.git/clone?url=x", false),
+            (
+                "vscode",
+                "//ms-vscode-remote.remote-containers/cloneInVolume?url=x",
+                false,
+            ),
+            (
+                "vscode-insiders",
+                "//MS-vsliveshare.vsliveshare/join?x",
+                false,
+            ),
+            ("vscode", "//GitHub.vscode-pull-request-github/x", false),
+            ("vscode", "//microsoft.x/y", false),
+            ("vscode", "//msp.notes/callback", true),
             ("vscode", "//file/etc/passwd", false),
             ("vscode", "//vscode-remote/ssh-remote+host/x", false),
             ("vscode", ":extension/x.y", false),

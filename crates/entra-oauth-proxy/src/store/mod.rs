@@ -71,16 +71,16 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
-    /// Returns whether new sign-ins fit, with some room left for those that are under way. It is asked before
-    /// each sign-in, so it is to be answered from memory. While it says no, nobody is sent to Entra in
+    /// Returns whether new sign-ins fit, with some room left for those that are under way. It is asked
+    /// before each sign-in, so it is to be answered from memory. While it says no, nobody is sent to Entra in
     /// vain, and those who are signed in go on. Default: yes; where there is no room, the writes say so.
     fn has_room(&self) -> bool {
         true
     }
 }
 
-/// How many of so many records are kept for sign-ins that are under way when there is room for no
-/// others: a code comes to a grant, and to a record of its user.
+/// Returns the part of a capacity that is kept for sign-ins that are under way when there is room for
+/// no others: a code comes to a grant, and to a record of its user.
 const fn reserve(most: u64) -> u64 {
     let part = most / 16;
     match part < 1_024 {
@@ -110,7 +110,7 @@ enum Kind {
 }
 
 impl StoreError {
-    /// For this reason.
+    /// Makes an error with this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
             kind: Kind::NoAnswer,
@@ -118,7 +118,7 @@ impl StoreError {
         }
     }
 
-    /// It has no room for another record, for this reason. What is there stays, can be replaced, and can
+    /// Makes the error of a store without room for another record. What is there stays, can be replaced, and can
     /// be taken.
     pub fn full(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl StoreError {
         self.kind == Kind::Full
     }
 
-    /// A record is there that a later version of this server wrote.
+    /// Makes the error of a record that a later version of this server wrote.
     pub(crate) fn later() -> Self {
         Self {
             kind: Kind::Later,

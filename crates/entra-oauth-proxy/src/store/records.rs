@@ -26,7 +26,7 @@ pub(crate) struct Found<T> {
     stored: Bytes,
 }
 
-/// The same where there may be none, or one that cannot be read.
+/// A record that may be missing or unreadable, with what the store has of it.
 pub(crate) struct Seen<T> {
     pub(crate) value: Option<T>,
     pub(crate) stored: Option<Bytes>,
@@ -49,7 +49,7 @@ impl Records {
         }
     }
 
-    /// The record. One that cannot be read is none: it was written under a key that is gone, or
+    /// Reads the record. One that cannot be read is none: it was written under a key that is gone, or
     /// somebody changed it. One of a later version of this server is an error.
     pub(crate) async fn get<T: Kept>(&self, key: &str) -> Result<Option<Found<T>>, StoreError> {
         let Seen { value, stored } = self.see(key).await?;
@@ -57,7 +57,7 @@ impl Records {
         Ok(found.map(|(value, stored)| Found { value, stored }))
     }
 
-    /// The same, with what the store has of one that cannot be read: to be replaced, too.
+    /// Reads the record, with what the store has of one that cannot be read: to be replaced, too.
     pub(crate) async fn see<T: Kept>(&self, key: &str) -> Result<Seen<T>, StoreError> {
         let stored = self.answered(self.store.get(key)).await?;
         let value = match &stored {
@@ -183,5 +183,5 @@ impl Records {
 /// The kinds of records, by the beginnings of their keys.
 const KINDS: [&str; 3] = ["grant", "code", "user"];
 
-/// How long the store may take: what waits for it waits no longer.
+/// The longest wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,9 +1,9 @@
-//! What Entra demands of one user's next sign-in (a claims challenge at a refresh), and that it goes to
-//! nobody else.
+//! Entra's demands on one user's next sign-in (a claims challenge at a refresh), which go to nobody else.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::logbook::Logbook;
 use crate::refresh::invalid_grant;
 use crate::refusals_of_entra::demanded;
 use crate::support::{Browser, Client, HOUR, MINUTE, Reply, Stage};
@@ -56,7 +56,7 @@ fn code_of(reply: &Reply) -> String {
     crate::support::parameter(&url, "code").unwrap_or_else(|| panic!("{url}"))
 }
 
-/// What a sign-in sends to Entra, each time that it goes there.
+/// Signs in, and returns the claims that Entra is sent, each time that the browser goes there.
 async fn sent(stage: &Stage, client: &Client, user: &str, own: Option<&Value>) -> Vec<Value> {
     let own = own.map(ToString::to_string).unwrap_or_default();
     let mut browser = Browser::new(stage);
@@ -145,6 +145,36 @@ async fn two_that_are_demanded_are_sent_together_to_their_client_and_apart_to_tw
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_to_it_while_it_is_met_stays() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "grace").await["refresh_token"].clone();
+    let second = stage.sign_in(&client, "grace").await["refresh_token"].clone();
+    stage.tenant.advance(HOUR).await;
+    refuses(&stage, &client, &first, &claim("a")).await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let at_entra = browser.come_back(&callback).await.location();
+    assert_eq!(demanded(&at_entra), Some(claim("a")));
+    let callback = stage.tenant.signs_in("grace", &at_entra);
+    // It has seen what it has met, and is about to be done.
+    let release = store.holds_the_next("code/");
+    let (reply, ()) = tokio::join!(browser.come_back(&callback), async {
+        store.holds().await;
+        refuses(&stage, &client, &second, &claim("b")).await;
+        release.send(()).unwrap();
+    });
+    code_of(&reply);
+    let mut both = claim("a");
+    both["access_token"]["b"] = claim("b")["access_token"]["b"].clone();
+    let of_grace = sent(&stage, &client, "grace", None).await;
+    assert_eq!(of_grace, [Value::Null, both]);
+    assert_eq!(sent(&stage, &client, "grace", None).await, [Value::Null]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_over_after_a_quarter_of_an_hour() {
     let stage = Stage::new().await;
     let client = stage.client().await;
@@ -165,11 +195,15 @@ async fn a_browser_that_comes_back_again_goes_where_it_went() {
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     let callback = stage.tenant.signs_in("grace", &at_entra);
     let cookies = browser.cookies.clone();
+    let log = Logbook::begin();
     let first = browser.come_back(&callback).await;
     assert_eq!(demanded(&first.location()), Some(claim("a")));
     let after = std::mem::replace(&mut browser.cookies, cookies);
     let again = browser.come_back(&callback).await;
     assert_eq!(demanded(&again.location()), Some(claim("a")));
+    let lines = log.lines("INFO");
+    let told = lines.iter().filter(|line| line.contains("demands more"));
+    assert_eq!(told.count(), 1, "{lines:#?}");
     // The second leg of either comes to a code, the same however often.
     browser.cookies.extend(after);
     let callback = stage.tenant.signs_in("grace", &first.location());

@@ -109,10 +109,46 @@ async fn a_store_on_disk_has_no_room_for_new_sign_ins_a_sixteenth_before_it_is_f
     assert!(store.put("grant/32", "1".into(), HOUR).await.is_err());
     // What is over stays for a day, but not where its place is needed.
     clock.fetch_add(1_800, Ordering::SeqCst);
-    assert!(store.has_room());
     store.put("grant/32", "1".into(), HOUR).await.unwrap();
     assert!(store.put("grant/33", "1".into(), HOUR).await.is_err());
     assert!(!store.has_room());
+}
+
+#[tokio::test]
+async fn what_is_over_makes_no_room_for_new_sign_ins_in_the_part_for_those_under_way() {
+    let directory = Directory::new("reserve");
+    let (store, clock) = bounded(&directory, 32);
+    for (number, ttl) in (0..31).map(|number| (number, if number < 2 { HOUR / 2 } else { HOUR })) {
+        let key = format!("grant/{number}");
+        store.put(&key, "1".into(), ttl).await.unwrap();
+    }
+    assert!(!store.has_room());
+    clock.fetch_add(1_800, Ordering::SeqCst);
+    // With any write goes what is over: 29 are left, and 30 are as many as there may be.
+    store.put("grant/2", "2".into(), HOUR).await.unwrap();
+    assert!(store.has_room());
+    store.put("grant/31", "1".into(), HOUR / 2).await.unwrap();
+    assert!(!store.has_room());
+    clock.fetch_add(1_800, Ordering::SeqCst);
+    assert_eq!(store.get("grant/2").await.unwrap(), Some("2".into()));
+}
+
+#[tokio::test]
+async fn a_store_with_more_records_than_it_may_have_takes_new_ones_once_enough_are_over() {
+    let directory = Directory::new("more than it may have");
+    let (store, _) = bounded(&directory, 40);
+    for number in 0..40 {
+        let ttl = if number < 20 { HOUR / 2 } else { HOUR };
+        let key = format!("grant/{number}");
+        store.put(&key, "1".into(), ttl).await.unwrap();
+    }
+    drop(store);
+    let (store, clock) = bounded(&directory, 32);
+    assert!(store.put("grant/40", "1".into(), HOUR).await.is_err());
+    clock.fetch_add(1_800, Ordering::SeqCst);
+    store.put("grant/39", "2".into(), HOUR).await.unwrap();
+    assert!(store.has_room());
+    store.put("grant/40", "1".into(), HOUR).await.unwrap();
 }
 
 #[cfg(unix)]

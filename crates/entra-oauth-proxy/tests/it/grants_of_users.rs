@@ -1,4 +1,4 @@
-//! How many sign-ins of one user are kept, and what the others notice of it.
+//! The number of sign-ins that are kept of one user, and that others notice nothing of it.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn redeemed_at_once(
     tokens
 }
 
-/// How many of them are signed in.
+/// Returns the number of them that are signed in.
 async fn good(stage: &Stage, tokens: &[(Client, Value)]) -> usize {
     let mut good = 0;
     for (client, token) in tokens {
@@ -220,6 +220,65 @@ async fn sign_ins_at_once_at_two_instances_leave_as_many_as_may_be() {
     let tokens = redeemed_at_once(&[&stage.proxy, &another], &clients, &codes).await;
     assert_eq!(store.count("grant/").await, 4);
     assert_eq!(good(&stage, &tokens).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_overtaken_by_a_later_sign_in_looks_once_its_own_is_there() {
+    let (stage, store) = watched(limits().grants_per_user_and_client(2)).await;
+    let client = stage.client().await;
+    stage.sign_in(&client, "ada").await;
+    let codes = codes(&stage, "ada", &[client.clone(), client.clone()]).await;
+    let release = store.holds_the_next("grant/");
+    let (slow, fast) = tokio::join!(stage.redeem(&client, &codes[0]), async {
+        store.holds().await;
+        let fast = stage.redeem(&client, &codes[1]).await;
+        release.send(()).unwrap();
+        fast
+    });
+    assert_eq!((slow.status, fast.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(store.count("grant/").await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_use_one_code_at_once_keep_its_user_out_of_no_other_client() {
+    let (stage, _) = watched(limits().grants_per_user(1).grants_per_user_and_client(1)).await;
+    let (client, other) = (stage.client().await, stage.client().await);
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let mut all = JoinSet::new();
+    // More than may be under way for one user.
+    for _ in 0..70 {
+        let form = post("/token", &client.redemption(&code), &[]);
+        all.spawn(stage.proxy.service().oneshot(form));
+    }
+    all.join_all().await;
+    stage.sign_in(&other, "ada").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_too_long_behind_others_of_the_same_user_is_told_and_so_are_operators() {
+    let (stage, store) = watched(limits()).await;
+    let client = stage.client().await;
+    let codes = codes(&stage, "ada", &vec![client.clone(); 3]).await;
+    let log = Logbook::begin();
+    // A change reads and writes: the third of them would wait for 16 s.
+    store.takes(Duration::from_secs(4));
+    let mut all = JoinSet::new();
+    for code in codes {
+        let form = post("/token", &client.redemption(&code), &[]);
+        all.spawn(stage.proxy.service().oneshot(form));
+    }
+    let mut statuses: Vec<_> = all
+        .join_all()
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    statuses.sort_by_key(|response| response.status());
+    let statuses = statuses.iter().map(|response| response.status().as_u16());
+    assert_eq!(statuses.collect::<Vec<_>>(), [200, 200, 503]);
+    let lines = log.lines("WARN");
+    let crowded = lines.iter().filter(|line| line.contains("too many change"));
+    assert_eq!(crowded.count(), 1, "{lines:#?}");
 }
 
 /// As a process leaves it that ends after the first of both writes, or after the second.

@@ -1,4 +1,4 @@
-//! What strangers can write into the log: the first line of a kind, then one a minute.
+//! Lines of the log that strangers can cause: the first of a kind, then one a minute.
 
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -6,12 +6,13 @@ use serde_json::json;
 use url::Url;
 
 use crate::logbook::Logbook;
+use crate::refresh::invalid_grant;
 use crate::support::{Browser, Client, MINUTE, REDIRECT, Stage, encoded, parameter, post, request};
 use crate::watched_store::WatchedStore;
 
 type Sent = Request<Full<bytes::Bytes>>;
 
-/// How many of each request are sent.
+/// The number of requests of each kind.
 const EACH: usize = 350;
 
 /// The lines that operators have by default, and their bytes.
@@ -44,7 +45,7 @@ fn register(media_type: &str, body: String) -> Sent {
     request(Method::POST, "/register", &headers, body.into())
 }
 
-/// What somebody can send who has not signed in, to every endpoint; each other than the ones before.
+/// Returns requests of somebody who has not signed in, to every endpoint; each other than those before.
 fn junk(clients: &[Client; 3], cookies: &str, state: &str, n: usize) -> Vec<Sent> {
     let [open, secret, local] = clients;
     let with_cookies = |path: &str| request(Method::GET, path, &[("cookie", cookies)], "".into());
@@ -220,4 +221,20 @@ async fn a_store_that_is_down_or_damaged_is_a_few_lines_whoever_asks() {
     let (lines, bytes) = written(&log);
     assert!(lines.len() <= 2, "{lines:#?}");
     assert!(bytes <= 2_000, "{bytes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_used_again_is_one_line_however_often_it_comes() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    let log = Logbook::begin();
+    for _ in 0..5 {
+        let reply = stage.redeem(&client, &code).await;
+        assert_eq!(reply.error(), invalid_grant());
+    }
+    let lines = log.lines("WARN");
+    let told = lines.iter().filter(|line| line.contains("used twice"));
+    assert_eq!(told.count(), 1, "{lines:#?}");
 }

@@ -1,5 +1,5 @@
-//! Where browsers are sent before a person agreed to anything, which is nearly nowhere; and where the
-//! error goes instead (RFC 9700 §4.11.2).
+//! Redirects before a person agreed to anything, of which there are nearly none, and the page that has
+//! the error instead (RFC 9700 §4.11.2).
 
 use entra_oauth_proxy::{EntraOAuthProxyBuilder, FixedClient, ProxyKeys};
 use http::{Method, StatusCode};
@@ -345,7 +345,7 @@ async fn schemes_of_systems_and_of_other_applications_are_not_registered() {
     }
 }
 
-/// What was registered, or agreed to, under rules that allowed it ends where they do not.
+/// A registration, or a consent, ends where the rules allow its address no more.
 #[tokio::test(start_paused = true)]
 async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
     let uri = "notes-desk://callback";

@@ -321,6 +321,10 @@ async fn a_fixed_client_can_be_told_and_answered() {
         (good().redirect_uri("http://client.example/x"), "is http"),
         (good().redirect_uri("notes-desk:/cb"), "has a scheme"),
         (
+            good().redirect_uri("notes-desk:/cb"),
+            "private_use_schemes(..)",
+        ),
+        (
             FixedClient::public("").redirect_uri("https://client.example/"),
             "no id",
         ),

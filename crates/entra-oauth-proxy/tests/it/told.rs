@@ -14,7 +14,7 @@ pub(crate) fn links(page: &Reply) -> Vec<String> {
         .collect()
 }
 
-/// Where the button of a page leads that tells a person of an error: the only link on it.
+/// Returns the address of the button on a page that tells a person of an error: the only link on it.
 #[track_caller]
 pub(crate) fn carried(page: &Reply) -> Url {
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "{}", page.text());

@@ -1,4 +1,4 @@
-//! What other versions of this server kept: the one before it is read, a later one is left alone.
+//! Records of other versions of this server: of the one before they are read, of a later one left alone.
 //!
 //! The texts of version 0 are those that the server wrote at the commit "Let taking turns be a file of
 //! its own", seen by a line that printed each text before it was sealed while a test signed ada in,
@@ -14,7 +14,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, Store as _};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, ProxyKeys, Store as _};
 use http::StatusCode;
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ impl Sealer {
         [&id[..], &nonce, &body].concat()
     }
 
-    /// What was sealed, with its version in front.
+    /// Decrypts what was sealed, with its version in front.
     fn opened(&self, purpose: &str, context: &str, sealed: &[u8]) -> Vec<u8> {
         let nonce = Nonce::try_assume_unique_for_key(&sealed[8..20]).unwrap();
         let mut body = sealed[20..].to_vec();
@@ -192,7 +192,7 @@ impl Before<'_> {
         )
     }
 
-    /// What Entra demanded of the client's next user, until version 0.
+    /// Returns the demand on a client's next user as version 0 kept it.
     fn demanded(&self) -> String {
         r#"{"claims":"{\"access_token\":{\"capolids\":{\"essential\":true,\"values\":[\"3f2504e0-4f89-41d3-9a0c-0305e82c3301\"]}}}","of":{"claims":{"oid":"635e4ad8-9501-4c92-97b5-41858aaade17","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47"},"scopes":[]}}"#.to_owned()
     }
@@ -434,6 +434,38 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
             "{errors:?}"
         );
         assert!(!log.text().contains("used again"), "{}", log.text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn grants_of_a_later_version_neither_count_nor_go_when_their_user_signs_in() {
+    let (sealer, store) = (Sealer::new(), WatchedStore::default());
+    let keys = sealer.keys();
+    let limits = Limits::none().grants_per_user_and_client(2);
+    let stage =
+        Stage::with(|settings| settings.keys(keys).store(store.clone()).limits(limits)).await;
+    let client = stage.client().await;
+    for _ in 0..2 {
+        stage.sign_in(&client, "ada").await;
+    }
+    let mut later = Vec::new();
+    for (key, _) in store.written() {
+        if key.starts_with("grant/") {
+            let sealed = sealer.sealed("record", &key, b"\x02{\"all\":\"different\"}");
+            store.put(&key, sealed.clone().into(), HOUR).await.unwrap();
+            later.push((key, sealed));
+        }
+    }
+    let mut token = Value::Null;
+    for _ in 0..3 {
+        stage.tenant.advance(Duration::from_secs(61)).await;
+        token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    }
+    token_of(stage.refresh(&client, &token).await).await;
+    assert_eq!(store.count("grant/").await, 4);
+    assert_eq!(later.len(), 2);
+    for (key, sealed) in later {
+        assert_eq!(store.get(&key).await.unwrap(), Some(sealed.into()));
     }
 }
 

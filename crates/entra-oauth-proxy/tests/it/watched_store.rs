@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
@@ -27,6 +28,8 @@ struct Inner {
     delay: Mutex<Duration>,
     /// A record as it was, for the next who reads it.
     older: Mutex<Option<(String, Bytes)>>,
+    /// The beginning of a key, and what the next record under such a key waits for.
+    held: Mutex<Option<(&'static str, oneshot::Receiver<()>)>>,
 }
 
 /// What becomes of a grant that is to be replaced.
@@ -54,6 +57,20 @@ impl WatchedStore {
             .into_iter()
             .find(|(key, _)| key.starts_with("grant/"));
         *self.0.older.lock().unwrap() = first;
+    }
+
+    /// Holds back the next record that is put under a key that begins so, until the sender is used.
+    pub(crate) fn holds_the_next(&self, beginning: &'static str) -> oneshot::Sender<()> {
+        let (release, released) = oneshot::channel();
+        *self.0.held.lock().unwrap() = Some((beginning, released));
+        release
+    }
+
+    /// Waits until that record is held back.
+    pub(crate) async fn holds(&self) {
+        while self.0.held.lock().unwrap().is_some() {
+            yield_now().await;
+        }
     }
 
     pub(crate) fn goes_down(&self) {
@@ -163,6 +180,12 @@ impl Store for WatchedStore {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
+            let is_held =
+                |held: &mut (&'static str, oneshot::Receiver<()>)| key.starts_with(held.0);
+            let held = self.0.held.lock().unwrap().take_if(is_held);
+            if let Some((_, released)) = held {
+                released.await.unwrap();
+            }
             self.0.records.put(key, value, ttl).await
         })
     }

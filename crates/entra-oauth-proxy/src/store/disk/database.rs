@@ -31,10 +31,6 @@ const CACHE: usize = match cfg!(test) {
     false => 64 * 1024 * 1024,
 };
 
-/// How many milliseconds a record that is over stays in the file: a clock that is wrong for less, and
-/// for a moment, takes nobody's sign-in.
-const STAYS: u64 = 24 * 60 * 60 * 1_000;
-
 /// Why nothing is read or written.
 pub(super) type Failed = Box<redb::Error>;
 
@@ -141,7 +137,7 @@ impl Opened {
         })
     }
 
-    /// How many records there are, those that are over and stay for a while among them. The table knows.
+    /// Returns the number of records, with those that are over and stay for a while. The table knows it.
     pub(super) fn count(&self) -> Result<u64, Failed> {
         caught(|| {
             let transaction = self.database.begin_read().map_err(failed)?;
@@ -160,19 +156,14 @@ impl Opened {
         })
     }
 
-    /// Whether a record has been over for long enough.
-    pub(super) fn has_to_sweep(&self, now: u64) -> Result<bool, Failed> {
-        let earliest = self.earliest_end()?;
-        Ok(earliest.is_some_and(|end| end <= now.saturating_sub(STAYS)))
-    }
-
-    /// When the first record ends.
-    pub(super) fn earliest_end(&self) -> Result<Option<u64>, Failed> {
+    /// Returns whether a record has been over for so long.
+    pub(super) fn has_to_sweep(&self, now: u64, stays: u64) -> Result<bool, Failed> {
         caught(|| {
             let transaction = self.database.begin_read().map_err(failed)?;
             let ends = transaction.open_table(ENDS).map_err(failed)?;
             let earliest = ends.first().map_err(failed)?;
-            Ok(earliest.map(|(key, _)| key.value().0))
+            let earliest = earliest.map(|(key, _)| key.value().0);
+            Ok(earliest.is_some_and(|end| end <= now.saturating_sub(stays)))
         })
     }
 
@@ -238,8 +229,8 @@ impl<'t> Tables<'t> {
         self.count
     }
 
-    /// Whether the record may be written where there may be so many: one that is there may be, and
-    /// another if there are fewer, or one of them is over, which makes room then.
+    /// Makes room for the record where there may be `most`, by removing one that is over, and returns
+    /// whether it may be written. One that is there always may.
     pub(super) fn make_room(&mut self, key: &str, now: u64, most: u64) -> Result<bool, Failed> {
         if self.count < most || self.records.get(key).map_err(failed)?.is_some() {
             return Ok(true);
@@ -285,10 +276,10 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Takes away so many records that have been over for long enough, at most. Says whether there may
-    /// be more.
-    pub(super) fn sweep(&mut self, now: u64, most: usize) -> Result<bool, Failed> {
-        let over = ..(now.saturating_sub(STAYS).saturating_add(1), "");
+    /// Removes so many records, at most, that have been over for `stays` milliseconds. Returns whether
+    /// there may be more.
+    pub(super) fn sweep(&mut self, now: u64, stays: u64, most: usize) -> Result<bool, Failed> {
+        let over = ..(now.saturating_sub(stays).saturating_add(1), "");
         let over = self.ends.range::<(u64, &str)>(over).map_err(failed)?;
         let keys = over.take(most).map(|end| {
             let (key, _) = end?;

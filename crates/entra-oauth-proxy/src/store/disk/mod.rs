@@ -36,7 +36,8 @@ use super::{Store, StoreError, Stored, reserve};
 /// error is written, or it is not.
 ///
 /// The file grows to what was ever needed at the same time. The place of a record is used again a day
-/// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good.
+/// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good;
+/// where the store is nearly full, at its end.
 /// Its owner alone can read the file (on Unix). A copy is a backup if the process was stopped while it
 /// was made.
 ///
@@ -58,6 +59,9 @@ pub struct DiskStoreOptions {
     clock: Clock,
     capacity: u64,
 }
+
+/// A day, in milliseconds.
+const STAYS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The wall clock.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -83,10 +87,9 @@ struct Disk {
 }
 
 impl DiskStore {
-    /// How many records it keeps at most, unless set [otherwise](DiskStoreOptions::capacity): 500 000. A
-    /// sign-in has one of 3 to 20 KB as long as it lasts, and one of less than 1 KB for half an hour and
-    /// the day for which what is over stays; a user has one of up to some KB. With 5 KB each, that is 2.5
-    /// GB.
+    /// The default [capacity](DiskStoreOptions::capacity): 500 000 records. A sign-in has one of 3 to
+    /// 20 KB as long as it lasts, and one of up to 3 KB for half an hour and the day for which what is
+    /// over stays; a user has one of up to some KB. With 5 KB each, that is 2.5 GB.
     pub const DEFAULT_CAPACITY: u64 = 500_000;
 
     /// How many operations wait at most; more wait to be accepted.
@@ -208,6 +211,21 @@ impl DiskStoreOptions {
 }
 
 impl Disk {
+    /// Returns the number of records from which on there is no room for new sign-ins.
+    fn nearly_full(&self) -> u64 {
+        self.capacity.saturating_sub(reserve(self.capacity))
+    }
+
+    /// Returns how many milliseconds a record that is over stays in the file, which has so many: a
+    /// clock that is wrong for less, and for a moment, takes nobody's sign-in. Where it is nearly full,
+    /// none: what is good needs the room.
+    fn stays(&self, count: u64) -> u64 {
+        match count < self.nearly_full() {
+            true => STAYS,
+            false => 0,
+        }
+    }
+
     /// Milliseconds since 1970.
     fn now(&self) -> u64 {
         let since = (self.clock)().duration_since(UNIX_EPOCH);
@@ -295,18 +313,10 @@ impl Store for DiskStore {
         })
     }
 
-    /// By the number that the last write left; and where that is too many, whether one is over.
+    /// By the number that the last write, or sweep, left.
     fn has_room(&self) -> bool {
         let disk = &self.inner.disk;
-        let most = disk.capacity.saturating_sub(reserve(disk.capacity));
-        if disk.count.load(Ordering::Relaxed) < most {
-            return true;
-        }
-        match disk.read(Opened::earliest_end) {
-            Ok(earliest) => earliest.is_some_and(|end| end <= disk.now()),
-            // The writes say what is wrong.
-            Err(_) => true,
-        }
+        disk.count.load(Ordering::Relaxed) < disk.nearly_full()
     }
 }
 

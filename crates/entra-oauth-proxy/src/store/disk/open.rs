@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
+use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::database::NotOpened;
@@ -121,8 +122,47 @@ impl OpenStoreError {
     }
 }
 
-/// The file, locked as long as it is there.
-pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenStoreError> {
+/// A file that is locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct LockedFile {
+    backend: FileBackend,
+    /// The same opened file, as the lock is its.
+    lock: File,
+}
+
+impl Drop for LockedFile {
+    /// Unlocks the file. Closing it is not enough: where this process starts another at the moment,
+    /// that has the opened file, too, until its program begins.
+    fn drop(&mut self) {
+        // Then closing it has to do.
+        let _ = self.lock.unlock();
+    }
+}
+
+impl StorageBackend for LockedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.backend.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.backend.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend.write(offset, data)
+    }
+}
+
+/// Opens the file and locks it.
+pub(super) fn backend(path: &Path) -> Result<LockedFile, OpenStoreError> {
     let file = opened(path)?;
     match file.try_lock() {
         Ok(()) => {}
@@ -134,7 +174,11 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenStoreError> {
         Err(TryLockError::Error(error)) => return Err(OpenStoreError::io(path, error)),
     }
     begin_anew_if_unfinished(&file).map_err(|error| OpenStoreError::io(path, error))?;
-    FileBackend::new(file).map_err(|error| OpenStoreError::of(path, error.into()))
+    let lock = file.try_clone();
+    let lock = lock.map_err(|error| OpenStoreError::io(path, error))?;
+    let backend = FileBackend::new(file);
+    let backend = backend.map_err(|error| OpenStoreError::of(path, error.into()))?;
+    Ok(LockedFile { backend, lock })
 }
 
 fn opened(path: &Path) -> Result<File, OpenStoreError> {
@@ -199,4 +243,24 @@ fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
         file.set_len(0)?;
     }
     file.rewind()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_being_started_does_not_keep_the_lock() {
+        let name = format!("entra-oauth-proxy {} lock.redb", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let file = backend(&path).unwrap();
+        // What such a process has until its program begins.
+        let copy = file.lock.try_clone().unwrap();
+        assert!(matches!(backend(&path), Err(OpenStoreError::InUse { .. })));
+        drop(file);
+        let again = backend(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(again.is_ok(), "{again:?}");
+        drop(copy);
+    }
 }

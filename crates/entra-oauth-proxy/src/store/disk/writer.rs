@@ -133,9 +133,10 @@ impl Writer {
 
     /// Whether there is something to do though nobody asks for anything.
     fn has_work(&self) -> bool {
+        let stays = self.disk.stays(self.disk.count.load(Ordering::Relaxed));
         let opened = self.disk.opened();
         // If that cannot be told, trying it tells why.
-        opened.is_failed() || opened.has_to_sweep(self.disk.now()).unwrap_or(true)
+        opened.is_failed() || opened.has_to_sweep(self.disk.now(), stays).unwrap_or(true)
     }
 
     fn carry_out(&mut self, batch: Vec<Operation>) {
@@ -172,7 +173,8 @@ impl Writer {
             let answers = batch.iter();
             let answers = answers.map(|operation| operation.apply(tables, now, capacity));
             let answers = answers.collect::<Result<Vec<_>, _>>()?;
-            let is_more = tables.sweep(now, most)?;
+            let stays = self.disk.stays(tables.count());
+            let is_more = tables.sweep(now, stays, most)?;
             Ok((answers, is_more, tables.count()))
         });
         match done {
