@@ -1,4 +1,4 @@
-//! What a forged token costs before it is refused, in one table from one run:
+//! Measures what a forged token costs before it is refused, in one table from one run:
 //! `cargo bench --bench forged`.
 //!
 //! A bad signature is compared with the bare check of the same bytes, an unknown key with what
@@ -66,7 +66,7 @@ fn main() {
     }
 }
 
-/// What nobody can save who has to know that the payload is JSON.
+/// Does what nobody can save who has to know that the payload is JSON.
 fn decode_and_skip(segments: &[&str]) {
     for (position, segment) in segments.iter().enumerate() {
         let bytes = URL_SAFE_NO_PAD.decode(segment).expect("base64url");

@@ -12,7 +12,7 @@ const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 pub struct Forgeries;
 
 impl Forgeries {
-    /// All of them, by name, signed by the material's key.
+    /// Makes all of them, by name, signed by the material's key.
     #[must_use]
     pub fn of(material: &Material) -> Vec<(String, String)> {
         let smallest = token(material, 0, &|_| "\"ver\":\"2.0\"".to_owned());
@@ -72,12 +72,12 @@ fn shapes() -> Vec<(&'static str, Member)> {
     ]
 }
 
-/// As many units as there is room for.
+/// Returns as many units as there is room for.
 fn filled(room: usize, separator: &str, unit: &str) -> String {
     vec![unit; room / (separator.len() + unit.len())].join(separator)
 }
 
-/// As many members as there is room for, none of them twice.
+/// Returns as many members as there is room for, none of them twice.
 fn members(room: usize, start: &str) -> String {
     let mut all = String::new();
     for count in 0.. {

@@ -82,13 +82,15 @@ impl Protected<EntraService<Inner>> {
     /// Has tokens of an unknown key asked for until no fetch is begun for them.
     ///
     /// # Panics
-    /// If one is accepted.
+    /// If one is accepted, or a fetch is begun for the last one.
     pub fn empty_the_bucket(&mut self, material: &Material, unknown: &HeaderValue) {
         material.tokio.block_on(async {
+            let mut last = None;
             for _ in 0..4 {
                 let answer = self.service.call(request(Some(unknown))).await;
-                assert_ne!(status(answer), StatusCode::OK);
+                last = Some(of_unknown_key(status(answer)));
             }
+            assert_eq!(last, Some(StatusCode::SERVICE_UNAVAILABLE));
         });
     }
 }
@@ -117,12 +119,20 @@ impl<S: Serves> Protected<S> {
         assert_eq!(self.ask(Some(bearer)), StatusCode::OK);
     }
 
-    /// A request that is refused.
+    /// A request whose token is invalid.
     ///
     /// # Panics
-    /// If it is not.
+    /// If it is not refused as that.
     pub fn refuse(&mut self, bearer: &HeaderValue) {
-        assert_ne!(self.ask(Some(bearer)), StatusCode::OK);
+        assert_eq!(self.ask(Some(bearer)), StatusCode::UNAUTHORIZED);
+    }
+
+    /// A request whose token has an unknown key.
+    ///
+    /// # Panics
+    /// If it is not refused as that.
+    pub fn refuse_unknown_key(&mut self, bearer: &HeaderValue) {
+        of_unknown_key(self.ask(Some(bearer)));
     }
 
     /// A request without a token.
@@ -153,6 +163,14 @@ fn request(bearer: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
         request.headers_mut().insert(AUTHORIZATION, bearer.clone());
     }
     request
+}
+
+/// Checks the status of a request whose token has an unknown key, and returns it: 401 if a fetch
+/// came back without the key, else 503 until the next one.
+fn of_unknown_key(status: StatusCode) -> StatusCode {
+    let expected = [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE];
+    assert!(expected.contains(&status), "{status}");
+    status
 }
 
 fn status<B>(answer: Result<Response<B>, Infallible>) -> StatusCode {

@@ -121,7 +121,7 @@ impl Material {
         Turns::new(&self.long_tokens)
     }
 
-    /// A token of this payload, signed by the tenant's key.
+    /// Makes a token of this payload, signed by the tenant's key.
     #[must_use]
     pub fn signed(&self, payload: &str) -> String {
         let key_id = self.tenant.key_id();

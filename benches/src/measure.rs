@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How long a row runs in each round.
 const BATCH: Duration = Duration::from_millis(5);
 
-/// How long where the least of all rounds counts: so short that something else seldom comes between.
+/// The same where the least of all rounds counts: so short that something else seldom comes between.
 const SHORT_BATCH: Duration = Duration::from_micros(200);
 
 /// Rows to be measured.
@@ -57,7 +57,7 @@ impl<'w> Table<'w> {
         }
     }
 
-    /// An empty table, of which the least time of each row counts.
+    /// Makes an empty table, of which the least time of each row counts.
     #[must_use]
     pub fn of_short_batches(rounds: usize) -> Self {
         Self {

@@ -80,7 +80,7 @@ def pages(client):
 
 
 def refused(url, redirect_uri):
-    """The URL of a request that is refused before anybody is asked."""
+    """Returns the URL of a request that is refused before anybody is asked."""
     return authorize(url, "Somebody", redirect_uri, "No.Such.Scope")
 
 
@@ -256,7 +256,7 @@ def cancels(browser, client):
 
 
 def carries_an_error(browser, client):
-    """By the button alone, which waits as the others do: nobody is sent before."""
+    """Checks that the button alone sends an error, and waits as the others do."""
     browser.open(refused(USUAL, "https://client.example/callback"))
     assert browser.driver.current_url.startswith(f"{USUAL}/authorize"), browser.driver.current_url
     assert browser.run("return document.activeElement === document.body")

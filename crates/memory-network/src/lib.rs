@@ -1,4 +1,4 @@
-//! A loopback network in memory, for tests whose clock is paused.
+//! A network in memory, for tests whose clock is paused.
 //!
 //! While tokio's clock is paused it jumps to the next timer as soon as nothing else is to do, and
 //! a packet that is on its way through the system counts as nothing: such a test passes or fails
@@ -15,10 +15,12 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-/// How much one end may send before the other reads.
+/// The most that one end may send before the other reads.
 const PIPE_BYTES: usize = 64 * 1024;
-/// No system listens there on ports as low as those of a test: who goes there by TCP is refused.
-const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// An address of TEST-NET-1, where no system is: nothing that listens on this machine has it.
+///
+/// Source: RFC 5737 §3.
+const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Beyond 80, which URLs leave out.
 const BEFORE_FIRST_PORT: u16 = 99;

@@ -1,10 +1,10 @@
-//! What must hold in the sources of the whole workspace: no socket while a clock is paused, and no
-//! server to copy that lets small writes wait.
+//! Rules for the sources of the whole workspace: no socket while a clock is paused, and nothing to
+//! copy, server or client, that lets small writes wait.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What goes through the system, or runs in a thread that no clock stops.
+/// Goes through the system, or runs in a thread that no clock stops.
 const NOT_WHILE_PAUSED: [&str; 11] = [
     "TcpListener::",
     "TcpStream::",
@@ -22,6 +22,22 @@ const NOT_WHILE_PAUSED: [&str; 11] = [
 const SOCKETS: [&str; 2] = ["TcpListener::bind(", "TcpStream::connect("];
 
 const PAUSES: [&str; 2] = ["start_paused", "time::pause()"];
+
+/// Makes connections whose small writes wait for each other, unless each is told not to.
+const CONNECTS: [&str; 6] = [
+    "axum::serve(",
+    "serve_with_incoming(",
+    "HttpConnector::new()",
+    ".build_http",
+    "connect_async",
+    "TcpStream::connect(",
+];
+
+/// Does so where it is about TCP.
+const ACCEPTS: [&str; 2] = [".accept()", "::accept("];
+
+/// Tells them; the last one is an argument of `connect_async_with_config`.
+const WITHOUT_DELAY: [&str; 3] = ["nodelay(true)", "nodelay(Some(true))", ", None, true)"];
 
 #[test]
 fn no_test_opens_a_socket_while_its_clock_is_paused() {
@@ -49,19 +65,33 @@ fn no_test_opens_a_socket_while_its_clock_is_paused() {
 }
 
 #[test]
-fn every_server_of_an_example_and_of_the_tenant_sends_small_writes_at_once() {
-    let mut servers = 0;
+fn what_connects_in_examples_and_documentation_sends_small_writes_at_once() {
+    let mut problems = Vec::new();
+    let mut found = 0;
     for file in files(&["examples", "crates/entra-dev-tenant/src"], "rs") {
         let source = read(&file);
-        if let Some(problem) = waits(&source) {
-            panic!("{}: {problem}", file.display());
+        for function in functions(&source) {
+            found += connections(function.text);
+            if waits(function.text) {
+                problems.push(format!("{}: {}", file.display(), function.name));
+            }
         }
-        servers += usize::from(source.contains("nodelay"));
     }
-    assert!(servers > 10, "only {servers} found");
+    for file in files(&["crates", "examples"], "md").chain(["README.md".into()]) {
+        let text = read(&file);
+        for block in blocks(&text) {
+            found += connections(block);
+            if waits(block) {
+                problems.push(format!("{}: {block}", file.display()));
+            }
+        }
+    }
+    let problems = problems.join("\n");
+    assert!(problems.is_empty(), "set TCP_NODELAY:\n{problems}");
+    assert!(found > 15, "only {found} found");
 }
 
-/// The check itself can fail.
+/// This check can fail.
 #[test]
 fn a_socket_is_found_where_it_is_and_nowhere_else() {
     let source = |attribute: &str, body: &str| {
@@ -95,16 +125,29 @@ fn a_socket_is_found_where_it_is_and_nowhere_else() {
     assert!(is_found("start_paused TcpStream::connect"));
     assert!(!is_found("start_paused metadata_endpoint( http_client("));
     assert!(!is_found("metadata_endpoint( TcpStream::connect"));
+}
 
-    for server in [
-        "axum::serve(",
-        "serve_with_incoming(",
-        "x.accept().await",
-        "HttpConnector::new()",
-    ] {
-        assert!(waits(server).is_some(), "{server}");
-        assert_eq!(waits(&format!("{server} nodelay")), None);
+/// This check can fail, too.
+#[test]
+fn what_lets_small_writes_wait_is_found() {
+    for connects in CONNECTS.iter().chain(&ACCEPTS) {
+        let connects = format!("TcpListener; {connects}");
+        assert!(waits(&connects), "{connects}");
+        for without_delay in WITHOUT_DELAY {
+            assert!(!waits(&format!("{connects}; {without_delay}")));
+            assert!(waits(&format!("{connects}; {connects}; {without_delay}")));
+            for comment in ["//", "///", "    // one;"] {
+                assert!(waits(&format!("{connects};\n{comment} {without_delay}\n")));
+                assert!(!waits(&format!("{comment} {connects}\n")));
+            }
+            assert!(waits(&format!("{connects}; // {without_delay}")));
+        }
+        assert!(waits(&format!("{connects}; x.set_nodelay(false)")));
     }
+    assert!(!waits("in_memory.accept()"));
+    let text = "```rust\naxum::serve(\n```\nnodelay(true)\n```\nx\n```\n";
+    let found: Vec<bool> = blocks(text).map(waits).collect();
+    assert_eq!(found, [true, false]);
 }
 
 struct Function<'s> {
@@ -114,7 +157,7 @@ struct Function<'s> {
     is_test: bool,
 }
 
-/// The functions of a source that rustfmt has formatted; those within another are part of it.
+/// Finds the functions of a source that rustfmt has formatted; those within another are part of it.
 fn functions(source: &str) -> Vec<Function<'_>> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -134,7 +177,7 @@ fn functions(source: &str) -> Vec<Function<'_>> {
         });
         if let Some((_, declared)) = declared {
             let name = declared.split(['(', '<']).next().unwrap_or_default();
-            if !line.ends_with('}') {
+            if !line.ends_with(['}', ';']) {
                 let end = format!("\n{}}}\n", &line[..line.len() - code.len()]);
                 let length = rest.find(&end).map_or(rest.len(), |at| at + end.len());
                 offset += length;
@@ -175,9 +218,13 @@ fn problem_of(file: &Path, function: &Function<'_>) -> Option<String> {
     None
 }
 
+/// Returns the blocks of code of a text in Markdown.
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```").skip(1).step_by(2)
+}
+
 fn problems_of_blocks(file: &Path, text: &str) -> Vec<String> {
-    let blocks = text.split("```").skip(1).step_by(2);
-    let paused = blocks.filter(|block| has_any(block, &PAUSES));
+    let paused = blocks(text).filter(|block| has_any(block, &PAUSES));
     paused
         .filter_map(|block| {
             let without_client =
@@ -188,22 +235,35 @@ fn problems_of_blocks(file: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-fn waits(source: &str) -> Option<&'static str> {
-    const SERVERS: [&str; 4] = [
-        "axum::serve(",
-        "serve_with_incoming(",
-        ".accept()",
-        "HttpConnector::new()",
-    ];
-    (has_any(source, &SERVERS) && !source.contains("nodelay"))
-        .then_some("small writes wait for each other: set TCP_NODELAY")
+/// Returns how many connections the code makes or serves whose small writes could wait.
+fn connections(source: &str) -> usize {
+    let code = without_comments(source);
+    let is_tcp = has_any(&code, &["TcpListener", "TcpStream"]);
+    let accepts = ACCEPTS.into_iter().filter(|_| is_tcp);
+    count(&code, CONNECTS.into_iter().chain(accepts))
+}
+
+/// Returns whether small writes of one of them wait.
+fn waits(source: &str) -> bool {
+    connections(source) > count(&without_comments(source), WITHOUT_DELAY.into_iter())
+}
+
+fn count(text: &str, found: impl Iterator<Item = &'static str>) -> usize {
+    found.map(|found| text.matches(found).count()).sum()
+}
+
+fn without_comments(source: &str) -> String {
+    let lines = source.lines().map(str::trim_start);
+    let code = lines.filter(|line| !line.starts_with("//"));
+    let code = code.map(|line| line.split(" //").next().unwrap_or_default());
+    code.collect::<Vec<_>>().join("\n")
 }
 
 fn has_any(text: &str, found: &[&str]) -> bool {
     found.iter().any(|found| text.contains(found))
 }
 
-/// The comments that are documentation.
+/// Returns the comments that are documentation.
 fn documentation(source: &str) -> String {
     let lines = source.lines().map(str::trim_start);
     let text = lines.filter_map(|line| line.strip_prefix("///").or(line.strip_prefix("//!")));
@@ -218,7 +278,7 @@ fn read(file: &Path) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// All files with this extension, by their path from the root.
+/// Finds all files with this extension, by their path from the root.
 fn files<'f>(folders: &'f [&str], extension: &'f str) -> impl Iterator<Item = PathBuf> + 'f {
     let mut found = Vec::new();
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();

@@ -213,12 +213,12 @@ fn of_real_tenant(
 ) -> Result<EntraOAuthProxyBuilder, Box<dyn Error>> {
     // What Entra refuses, and why, is told by the log alone. Not what rmcp says, which writes a
     // line for each session and each request that it refuses: whoever is signed in could fill the
-    // log.
+    // log. Nor what axum says, which writes a line a second while it cannot accept connections:
+    // strangers could fill it.
     let of_whom = Targets::new()
         .with_target("entra_oauth_proxy", LevelFilter::INFO)
         .with_target("entra_confidential_client", LevelFilter::INFO)
-        .with_target("tower_entra_auth", LevelFilter::INFO)
-        .with_target("axum", LevelFilter::ERROR);
+        .with_target("tower_entra_auth", LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry()
         .with(of_whom)

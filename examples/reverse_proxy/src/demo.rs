@@ -146,6 +146,7 @@ pub(crate) async fn play() -> Result<(), Box<dyn Error>> {
             && expected.iter().all(|part| saw.contains(part))
             && expected.is_empty() == (saw == "nothing")
             && !saw.contains("forged")
+            && !saw.contains("x.auth")
             && !saw.contains("authorization");
     }
     match all_as_expected {
@@ -232,9 +233,11 @@ impl Seen {
                 };
             }
         }
+        // Neither may be there.
         for name in ["x.auth.roles", "authorization"] {
-            if headers.contains_key(name) {
-                text.push_str(name);
+            for value in headers.get_all(name) {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let _ = write!(text, "{name}={value} ");
             }
         }
         text.trim_end().to_owned()

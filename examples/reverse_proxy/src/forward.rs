@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 
-use http::{Request, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy::connect::Connect;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
@@ -59,7 +60,7 @@ where
             remove_hop_by_hop(response.headers_mut());
             // Not that of the other connection.
             *response.version_mut() = Version::HTTP_11;
-            response.map(|body| body.map_err(Into::into).boxed())
+            response
         }
         Err(failure) => form.unavailable(failure.status(), failure.text()),
     }
@@ -79,6 +80,12 @@ where
     parts.version = upstream.version();
 
     clean_request(&mut parts.headers, upstream.version());
+    let has_length = parts.headers.contains_key(CONTENT_LENGTH);
+    if parts.version == Version::HTTP_11 && !has_length && !body.is_end_stream() {
+        // Without it hyper takes GET and HEAD for requests without a body.
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(TRANSFER_ENCODING, chunked);
+    }
     let known = std::mem::take(&mut parts.extensions);
     say_forwarded(
         &mut parts.headers,

@@ -34,7 +34,7 @@ pub(crate) struct Throttle {
 #[derive(Debug)]
 struct Written {
     at: Instant,
-    /// How many came since.
+    /// The number of those that came since.
     since: u64,
 }
 

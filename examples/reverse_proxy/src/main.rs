@@ -55,8 +55,9 @@
 //!
 //! On standard error: what the Layer logs, and each kind of trouble with the upstream or with
 //! accepting connections, the first of a kind at once, then at most one line a minute with the
-//! `count` since the last. A client cannot fill the log. Lines of the libraries beneath are left
-//! out.
+//! `count` since the last. A request whose client breaks off its body, or sends no more of it, is
+//! no trouble with the upstream. A client cannot fill the log. Lines of the libraries beneath are
+//! left out.
 //!
 //! # What it does not do
 //!
@@ -85,6 +86,7 @@ mod spelling;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod upstream;
 
 use std::error::Error;

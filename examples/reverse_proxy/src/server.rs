@@ -42,11 +42,11 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-/// Where connections come from: TCP, or the memory of a test.
+/// A source of connections: TCP, or the memory of a test.
 pub(crate) trait Listener {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and its other end.
+    /// Waits for the next connection, and returns it with its other end.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 }
 

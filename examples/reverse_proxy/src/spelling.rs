@@ -19,7 +19,7 @@ pub(crate) fn begins_with(name: &HeaderName, known: &str) -> bool {
     words(known).all(|word| words_of_name.next() == Some(word))
 }
 
-/// In lower case, as every [`HeaderName`] is.
+/// Returns the words of a name, in lower case as every [`HeaderName`] is.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|character: char| !character.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())

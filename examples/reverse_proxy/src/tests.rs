@@ -1,5 +1,8 @@
-//! What the proxy promises, through real sockets, or through memory where the clock is paused.
+//! Tests of what the proxy promises, through real sockets, or through memory where the clock is
+//! paused.
 
+#[cfg(target_os = "linux")]
+mod connecting;
 mod connections;
 mod failures;
 mod identity;

@@ -3,14 +3,11 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -18,9 +15,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::headers::clean_trailers;
+use crate::answer::Body;
 use crate::log::Throttle;
 use crate::server::{CONNECTION_WINDOW, MAX_HEADER_BYTES, STREAM_WINDOW};
+use crate::upload::{Sender, Upload};
 
 /// Until a connection stands.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,9 +31,6 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// For how long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The client's body, its trailers cleaned, and its progress told.
-type Upload = UnsyncBoxBody<Bytes, hyper::Error>;
-
 /// Where requests go, with the connections to it.
 #[derive(Clone)]
 pub(crate) struct Upstream<C = HttpConnector> {
@@ -47,12 +42,14 @@ pub(crate) struct Upstream<C = HttpConnector> {
     losses: Arc<Losses>,
 }
 
-/// Throttles of the log's lines about requests that got no response, one for each kind.
+/// Throttles of the log's lines about requests that got no response, or half of one: one throttle
+/// for each kind.
 #[derive(Default)]
 struct Losses {
     not_connected: Throttle,
     broken_off: Throttle,
     late: Throttle,
+    cut_short: Throttle,
 }
 
 /// Why there is no response.
@@ -74,7 +71,7 @@ impl Upstream {
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
-    /// The same, over other connections than those of TCP.
+    /// Makes the same, over other connections than those of TCP.
     pub(crate) fn with_connector(text: &str, connector: C) -> Result<Self, &'static str> {
         let (version, rest) = match text.split_once("://") {
             Some(("http", rest)) => (Version::HTTP_11, rest),
@@ -126,20 +123,21 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
     }
 
     /// The response, as soon as its headers are there.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Incoming>, Failure> {
+    pub(crate) async fn send(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let (progress, taken) = watch::channel(());
-        let has_broken_off = Arc::new(AtomicBool::new(false));
-        let request = request.map(|body| upload(body, progress, Arc::clone(&has_broken_off)));
+        let sender = Arc::<Sender>::default();
+        let request = request.map(|body| Upload::new(body, progress, Arc::clone(&sender)));
         let authority = &self.authority;
         let response = tokio::select! {
             response = self.client.request(request) => response,
             () = silence(taken) => {
                 let limit = RESPONSE_TIMEOUT;
-                let late = format_args!("upstream {authority}: no answer within {limit:?}");
-                self.losses.late.warn(late);
+                if sender.is_awaited() {
+                    tracing::debug!("a client sent no more of its upload for {limit:?}");
+                } else {
+                    let late = format_args!("upstream {authority}: no answer within {limit:?}");
+                    self.losses.late.warn(late);
+                }
                 return Err(Failure::Late);
             }
         };
@@ -152,9 +150,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
                 self.losses.broken_off.warn(switched);
                 Err(Failure::Unreachable)
             }
-            Ok(response) => Ok(response),
-            // That is no word about the upstream, and must not stand in the place of one.
-            Err(error) if has_broken_off.load(Ordering::Relaxed) => {
+            Ok(response) => Ok(response.map(|body| self.download(body, sender))),
+            Err(error) if sender.has_broken_off() => {
                 tracing::debug!("a client broke off its upload: {}", chain(&error));
                 Err(Failure::Unreachable)
             }
@@ -171,18 +168,23 @@ impl<C: Connect + Clone + Send + Sync + 'static> Upstream<C> {
             }
         }
     }
-}
 
-fn upload(body: Incoming, progress: watch::Sender<()>, has_broken_off: Arc<AtomicBool>) -> Upload {
-    body.map_frame(move |frame| {
-        progress.send_replace(());
-        clean_trailers(frame)
-    })
-    .map_err(move |error| {
-        has_broken_off.store(true, Ordering::Relaxed);
-        error
-    })
-    .boxed_unsync()
+    /// Returns the body of a response as the client gets it. If it breaks off, the log says so: the
+    /// client has the status already.
+    fn download(&self, body: Incoming, sender: Arc<Sender>) -> Body {
+        let (authority, losses) = (self.authority.clone(), Arc::clone(&self.losses));
+        let told = move |error: hyper::Error| {
+            let why = chain(&error);
+            if sender.has_broken_off() {
+                tracing::debug!("a client broke off its upload: {why}");
+            } else {
+                let half = format_args!("upstream {authority}: the response broke off: {why}");
+                losses.cut_short.warn(half);
+            }
+            error.into()
+        };
+        body.map_err(told).boxed()
+    }
 }
 
 /// Ends when the upstream has taken nothing of the request for too long.

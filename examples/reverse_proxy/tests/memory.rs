@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
@@ -40,9 +41,11 @@ async fn assert_flat(is_http2: bool, bytes: u64) {
     let proxy = Proxy::start(&tenant, upstream().await, is_http2);
     let token = tenant.user("ada").scope("Reports.Read").for_api(API);
     let token = token.expires_in(1_000_000).mint();
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new())
         .http2_only(is_http2)
-        .build_http::<Zeros>();
+        .build::<_, Zeros>(connector);
     let send = async |bytes: u64| {
         let request = Request::post(&proxy.url)
             .header("authorization", format!("Bearer {token}"))

@@ -20,8 +20,8 @@ use axum::serve::ListenerExt as _;
 use entra_dev_tenant::DevTenant;
 use futures_util::{SinkExt as _, Stream, StreamExt as _, stream};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{connect_async_with_config, tungstenite};
 use tower_entra_auth::{Caller, EntraAuth};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -121,7 +121,8 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
         Ok::<_, Box<dyn Error>>(request)
     };
     let start = Instant::now();
-    let (mut socket, _) = tokio_tungstenite::connect_async(request()?).await?;
+    // `true`: small writes must not wait for each other.
+    let (mut socket, _) = connect_async_with_config(request()?, None, true).await?;
     socket.send("hello".into()).await?;
     let echo = socket.next().await.ok_or("no echo")??;
     println!("WebSocket         {}", echo.to_text()?);
@@ -138,7 +139,7 @@ async fn try_socket(url: &str, token: &str) -> Result<(), Box<dyn Error>> {
     expect(code == UNAUTHORIZED && ends_in_time(after))?;
 
     // Whoever comes again with the same token is refused as with any request.
-    match tokio_tungstenite::connect_async(request()?).await {
+    match connect_async_with_config(request()?, None, true).await {
         Err(tungstenite::Error::Http(response)) => {
             println!("  again           {}", response.status());
             expect(response.status() == 401)

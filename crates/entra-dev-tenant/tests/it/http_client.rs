@@ -18,7 +18,7 @@ use crate::support::{API, CLIENT};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What every client must be that `http_client(..)` of our other crates takes.
+/// Takes what `http_client(..)` of our other crates takes.
 fn fits<S>(_: &S)
 where
     S: tower::Service<Request<Bytes>, Response = Response<ResponseBody>> + Clone + Send + Sync,
@@ -78,7 +78,7 @@ async fn it_fetches_documents_and_tokens_on_a_connection_for_each() {
     assert_eq!(asked.header("host"), host);
 }
 
-/// Of faults that take time `faults` tells, which reads through memory.
+/// Leaves out the faults that take time: they are in `faults`, which reads through memory.
 #[tokio::test]
 async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
     type Spoil = fn(&Endpoint) -> Option<Fault<'_>>;

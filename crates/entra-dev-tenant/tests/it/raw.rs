@@ -57,7 +57,7 @@ impl Place {
         self.asks_on(stream, tenant, headers).await
     }
 
-    /// The same over TCP, for which the clock must run.
+    /// Asks over TCP, for which the clock must run.
     pub(crate) async fn asks_over_tcp(self, tenant: &DevTenant, headers: &str) -> TcpStream {
         let stream = TcpStream::connect(tenant.address()).await.unwrap();
         self.asks_on(stream, tenant, headers).await

@@ -1,16 +1,12 @@
 //! When the upstream fails.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 use super::memory::connect;
@@ -19,7 +15,7 @@ use super::support::{
     upstream,
 };
 use crate::answer::text_body;
-use crate::upstream::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::upstream::RESPONSE_TIMEOUT;
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_502() {
@@ -51,7 +47,8 @@ async fn an_upstream_that_speaks_something_else_is_502() {
     }
 }
 
-async fn call(proxy: &Proxy, content_type: &str) -> Response<Incoming> {
+/// Sends what says that it is a call of gRPC.
+pub(super) async fn call(proxy: &Proxy, content_type: &str) -> Response<Incoming> {
     let request = proxy.get("/").method("POST");
     let request = request.header("content-type", content_type);
     proxy
@@ -59,8 +56,8 @@ async fn call(proxy: &Proxy, content_type: &str) -> Response<Incoming> {
         .await
 }
 
-/// Headers alone, which say 14.
-async fn assert_unavailable(response: Response<Incoming>) {
+/// Checks that there are headers alone, which say 14.
+pub(super) async fn assert_unavailable(response: Response<Incoming>) {
     assert_eq!(response.status(), 200);
     let headers = response.headers();
     assert_eq!(header(headers, "grpc-status"), Some("14"));
@@ -68,80 +65,6 @@ async fn assert_unavailable(response: Response<Incoming>) {
     let body = response.into_body().collect().await.unwrap();
     assert!(body.trailers().is_none());
     assert!(body.to_bytes().is_empty());
-}
-
-/// Over TCP, with a clock that runs; the time that must pass passes by hand.
-#[tokio::test]
-async fn an_upstream_that_does_not_connect_is_504_after_5_s() {
-    // With its queue full, Linux lets further connections wait.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(1).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut queue = Vec::new();
-    while !is_waited_for(address) {
-        assert!(queue.len() < 10, "the queue has no end");
-        let connecting = TcpSocket::new_v4().unwrap().connect(address);
-        queue.push(tokio::spawn(connecting));
-        tokio::task::yield_now().await;
-    }
-    for waiting in queue {
-        waiting.abort();
-        let _ = waiting.await;
-    }
-    for to in BOTH {
-        for http in BOTH {
-            let proxy = Proxy::before(&to.upstream(address)).await;
-            let asked = pin!(proxy.ask(http, proxy.get("/")));
-            let (status, text) = late_by_hand(address, asked).await;
-            assert_eq!(
-                (status, &*text),
-                (504, "the upstream did not answer in time\n")
-            );
-        }
-        let proxy = Proxy::before(&to.upstream(address)).await;
-        let response = late_by_hand(address, pin!(call(&proxy, "application/grpc"))).await;
-        assert_unavailable(response).await;
-    }
-}
-
-/// What comes when the connection that it waits for was waited for long enough.
-async fn late_by_hand<T>(address: SocketAddr, mut asked: Pin<&mut impl Future<Output = T>>) -> T {
-    let waits = async {
-        while !is_waited_for(address) {
-            tokio::task::yield_now().await;
-        }
-        passes(CONNECT_TIMEOUT - SECOND).await;
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = &mut asked => panic!("too early"),
-        () = waits => {}
-    }
-    passes(2 * SECOND).await;
-    asked.await
-}
-
-/// Lets time pass at once; the clock runs before and after.
-async fn passes(time: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(time).await;
-    tokio::time::resume();
-}
-
-/// Whether a connection to the address is being made, as Linux tells it.
-fn is_waited_for(address: SocketAddr) -> bool {
-    const SYN_SENT: &str = "02";
-    let remote = format!(":{:04X}", address.port());
-    let connections = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    connections.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(2);
-        let is_there = fields.next().is_some_and(|there| there.ends_with(&remote));
-        is_there && fields.next() == Some(SYN_SENT)
-    })
 }
 
 #[tokio::test(start_paused = true)]

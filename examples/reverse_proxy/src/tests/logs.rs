@@ -4,15 +4,23 @@ use std::io;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::advance;
 use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
 
-use super::support::{BOTH, Http, Proxy, breaking_off, nobody, piece, played, read_to_end};
+use super::memory::{Stream, connect};
+use super::support::{
+    Asked, BOTH, Http, Proxy, after, breaking_off, nobody, piece, played, read_to_end, stream,
+};
+use crate::answer::{Body, text_body};
 use crate::log::{Throttle, subscriber};
+use crate::upstream::RESPONSE_TIMEOUT;
 
-/// What the program would log on this thread, from now on.
+/// The lines that the program would write on this thread, from now on.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -32,7 +40,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The counts of the lines with this.
+    /// Returns the counts of the lines with this.
     fn counts(&self, needle: &str) -> Vec<u64> {
         let text = self.text();
         let lines = text.lines().filter(|line| line.contains(needle));
@@ -104,20 +112,51 @@ async fn many_lost_requests_are_few_lines_with_their_exact_count() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn responses_that_break_off_are_few_lines_with_their_exact_count() {
+    const LOST: u64 = 100;
+    let (log, _guard) = Log::capture();
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+    let proxy = Proxy::before(&Http::One.upstream(breaking_off(half).await)).await;
+    let lose = async || {
+        let request = proxy.get("/").body(text_body("")).unwrap();
+        let response = proxy.send(Http::One, request).await;
+        assert_eq!(response.status(), 200);
+        assert!(response.into_body().collect().await.is_err());
+    };
+    for _ in 0..LOST {
+        lose().await;
+    }
+    assert_eq!(log.counts("the response broke off: "), [1]);
+    advance(Duration::from_secs(60)).await;
+    lose().await;
+    assert_eq!(log.counts("the response broke off: "), [1, LOST]);
+    assert_eq!(log.counts("reverse_proxy::log: upstream "), [1, LOST]);
+}
+
+/// Begins an upload of ten bytes and sends four of them; returns what the upstream got.
+async fn begin_upload(
+    proxy: &Proxy,
+    requests: &mut mpsc::UnboundedReceiver<Asked>,
+) -> (Box<dyn Stream>, Incoming, oneshot::Sender<Response<Body>>) {
+    let token = proxy.user().mint();
+    let line = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10";
+    let sent = format!("{line}\r\nAuthorization: Bearer {token}\r\n\r\nhalf");
+    let mut client = connect(proxy.address).await.unwrap();
+    client.write_all(sent.as_bytes()).await.unwrap();
+    let (request, answer) = requests.recv().await.unwrap();
+    let mut body = request.into_body();
+    assert_eq!(piece(&mut body).await, "half");
+    (client, body, answer)
+}
+
 #[tokio::test]
 async fn an_upload_that_its_client_breaks_off_is_no_line_about_the_upstream() {
     let (mut requests, address) = played().await;
     for to in BOTH {
         let proxy = Proxy::before(&to.upstream(address)).await;
         let (log, _guard) = Log::capture();
-        let token = proxy.user().mint();
-        let line = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10";
-        let sent = format!("{line}\r\nAuthorization: Bearer {token}\r\n\r\nhalf");
-        let mut client = TcpStream::connect(proxy.address).await.unwrap();
-        client.write_all(sent.as_bytes()).await.unwrap();
-        let (request, _unanswered) = requests.recv().await.unwrap();
-        let mut body = request.into_body();
-        assert_eq!(piece(&mut body).await, "half");
+        let (mut client, _body, _unanswered) = begin_upload(&proxy, &mut requests).await;
         // No more of the upload, but the client still waits for what there is to say.
         client.shutdown().await.unwrap();
         let answer = read_to_end(&mut client).await;
@@ -127,10 +166,64 @@ async fn an_upload_that_its_client_breaks_off_is_no_line_about_the_upstream() {
 }
 
 #[tokio::test]
+async fn nor_is_one_that_breaks_off_while_the_response_is_under_way() {
+    let (mut requests, address) = played().await;
+    for to in BOTH {
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        let (log, _guard) = Log::capture();
+        let (mut client, _body, answer) = begin_upload(&proxy, &mut requests).await;
+        let (_down, answered) = stream();
+        answer.send(Response::new(answered)).unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200");
+        client.shutdown().await.unwrap();
+        // The response has no end, but for that of the connection.
+        read_to_end(&mut client).await;
+        assert_eq!(log.text(), "", "{to:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_is_one_of_which_its_client_sends_no_more() {
+    for to in BOTH {
+        let (mut requests, address) = played().await;
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        let (log, _guard) = Log::capture();
+        let (mut client, _body, _unanswered) = begin_upload(&proxy, &mut requests).await;
+        let mut status = [0; 12];
+        let answered = client.read_exact(&mut status);
+        after(RESPONSE_TIMEOUT, answered).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 504");
+        assert_eq!(log.text(), "", "{to:?}");
+
+        // Where it has all that the client has to say, it is the one that is late.
+        let answer = after(RESPONSE_TIMEOUT, proxy.ask(Http::One, proxy.get("/"))).await;
+        assert_eq!(answer.0, 504);
+        assert_eq!(log.counts("no answer within 30s"), [1], "{to:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_the_upstream_does_not_take_is_a_line_about_the_upstream() {
+    static LARGE: [u8; 16 * 1024 * 1024] = [0; 16 * 1024 * 1024];
+    let (_requests, address) = played().await;
+    for to in BOTH {
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        let (log, _guard) = Log::capture();
+        let request = proxy.get("/").method("POST");
+        let request = request.body(text_body(&LARGE[..])).unwrap();
+        let response = after(RESPONSE_TIMEOUT, proxy.send(Http::Two, request)).await;
+        assert_eq!(response.status(), 504);
+        assert_eq!(log.counts("no answer within 30s"), [1], "{to:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_libraries_say_of_a_stranger_is_not_written() {
     let proxy = Proxy::before(&Http::One.upstream(nobody().await)).await;
     let (log, _guard) = Log::capture();
-    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let mut client = connect(proxy.address).await.unwrap();
     let frame = |kind, flags| [0, 0, if kind == 4 { 0 } else { 8 }, kind, flags, 0, 0, 0, 0];
     let (settings, ping, ack) = (4, 6, 1);
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();

@@ -16,7 +16,7 @@ use tower::Service;
 
 use crate::server;
 
-/// Where a server of a test listens.
+/// The listener of a test's server.
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Memory(memory_network::Listener),
@@ -26,7 +26,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Through memory if the clock is paused: it would run on while a packet is on its way.
+/// Listens in memory if the clock is paused: it would run on while a packet is on its way.
 pub(crate) async fn bind() -> (SocketAddr, Listener) {
     if memory_network::is_clock_paused() {
         let listener = memory_network::Listener::bind();

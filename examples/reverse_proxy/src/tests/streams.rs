@@ -54,6 +54,41 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_of_unknown_length_arrives_whatever_the_method() {
+    let (mut requests, address) = played().await;
+    for to in BOTH {
+        let proxy = Proxy::before(&to.upstream(address)).await;
+        for http in BOTH {
+            for method in ["GET", "HEAD", "DELETE", "POST"] {
+                let (mut up, sent) = stream();
+                let mut request = proxy.get("/").method(method);
+                if http == Http::One {
+                    // The client of this test would send no body either.
+                    request = request.header("transfer-encoding", "chunked");
+                }
+                let request = request.body(sent).unwrap();
+                let upload = async {
+                    up.send_data(Bytes::from("one")).await.unwrap();
+                    up.send_data(Bytes::from("two")).await.unwrap();
+                    drop(up);
+                };
+                let upstream = async {
+                    let (request, answer) = requests.recv().await.unwrap();
+                    assert_eq!(header(request.headers(), "content-length"), None);
+                    let body = request.into_body().collect().await.unwrap();
+                    answer.send(Response::new(text_body(""))).unwrap();
+                    body.to_bytes()
+                };
+                let all = async { tokio::join!(proxy.send(http, request), upload, upstream) };
+                let (response, (), arrived) = at_once(all).await;
+                assert_eq!(response.status(), 200);
+                assert_eq!(arrived, "onetwo", "{method}, {http:?} to {to:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_nobody_reads_is_not_taken() {
     static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
     let (mut requests, address) = played().await;

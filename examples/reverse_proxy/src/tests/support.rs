@@ -299,12 +299,12 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> 
     Some(value)
 }
 
-/// What comes of it without any paused time passing.
+/// Returns what comes of it without any paused time passing.
 pub(crate) async fn at_once<T>(future: impl Future<Output = T>) -> T {
     soon(future).await.expect("not at once")
 }
 
-/// The same, or `None` if it does not come before time passes.
+/// Returns the same, or `None` if it does not come before time passes.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
     assert!(memory_network::is_clock_paused());
     timeout(Duration::from_millis(1), future).await.ok()
