@@ -38,6 +38,10 @@ impl Buckets {
     /// The most keys that are remembered.
     const MOST: u64 = 50_000;
 
+    /// The least time for which a key is remembered that nobody uses. It passes by moka's clock, which
+    /// goes on where tokio's is paused, as in tests.
+    const LEAST_IDLE: Duration = Duration::from_secs(60);
+
     /// A rate has no zero in it.
     pub(crate) fn new(rate: Rate) -> Self {
         let interval = 60_000_000_000 / u64::from(rate.per_minute.max(1));
@@ -50,7 +54,7 @@ impl Buckets {
             full_at: Cache::builder()
                 .max_capacity(Self::MOST)
                 .eviction_policy(EvictionPolicy::lru())
-                .time_to_idle(Duration::from_nanos(to_fill).max(Duration::from_secs(1)))
+                .time_to_idle(Duration::from_nanos(to_fill).max(Self::LEAST_IDLE))
                 .build(),
         }
     }

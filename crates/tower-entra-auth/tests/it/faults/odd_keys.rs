@@ -227,7 +227,7 @@ async fn a_key_whose_private_half_is_published_is_refused_even_where_it_is_the_o
     }
     scene.tenant.publishes_normally();
     scene.tenant.rotate_keys();
-    sleep(5 * MINUTE).await;
+    sleep(6 * MINUTE).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, UNTRUSTED);
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tower_entra_auth::EntraAuth;
 
 use super::hits;
-use crate::support::{ACCEPTED, HOUR, Scene, auth, settings, tenant, user};
+use crate::support::{ACCEPTED, HOUR, SECOND, Scene, auth, settings, tenant, user};
 
 // F17
 #[tokio::test(start_paused = true)]
@@ -106,7 +106,7 @@ async fn replicas_that_start_together_do_not_go_on_in_step() {
         "the first fetch waits for nothing"
     );
     assert_eq!(tenant.keys().hits(), 20);
-    sleep(HOUR).await;
+    sleep(HOUR + SECOND).await;
     let requests = tenant.keys().requests();
     assert_eq!(requests.len(), 40);
     let moments: HashSet<u64> = requests[20..]

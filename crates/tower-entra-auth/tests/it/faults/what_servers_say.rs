@@ -30,7 +30,8 @@ async fn a_304_that_was_asked_for_renews_the_keys() {
     sleep(50 * HOUR).await;
     for place in Place::BOTH {
         let requests = place.of(&scene.tenant).requests();
-        assert!((51..=54).contains(&requests.len()), "{}", requests.len());
+        // One at the start, and one in each 57 to 60 minutes, of which the last may be about to begin.
+        assert!((50..=54).contains(&requests.len()), "{}", requests.len());
         assert_eq!(condition(&requests[0]), None, "{place:?}");
         let conditions = requests[1..].iter().map(condition);
         let conditions: HashSet<_> = conditions.collect();
@@ -46,7 +47,7 @@ async fn a_304_that_was_asked_for_renews_the_keys() {
 
     // A new document has a new tag: a scheduled fetch brings it.
     scene.tenant.rotate_keys();
-    sleep(HOUR).await;
+    sleep(HOUR + SECOND).await;
     let fetched = scene.tenant.keys().hits();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     assert_eq!(scene.tenant.keys().hits(), fetched);
@@ -67,7 +68,7 @@ async fn a_missing_key_is_asked_for_without_a_condition_as_a_cache_may_say_304_f
 
     // A cache that has not noticed: a scheduled fetch believes it.
     scene.tenant.keys().answers_not_modified();
-    sleep(HOUR).await;
+    sleep(HOUR + SECOND).await;
     assert_eq!(scene.tenant.keys().hits(), 2);
     assert!(scene.issuer().last_failure.is_none());
     assert_eq!(scene.answer(&old).await, ACCEPTED);
@@ -98,7 +99,7 @@ async fn a_missing_key_is_asked_for_without_a_condition_as_a_cache_may_say_304_f
 #[tokio::test(start_paused = true)]
 async fn without_an_etag_every_fetch_is_unconditional() {
     let scene = Scene::start().await;
-    sleep(3 * HOUR).await;
+    sleep(3 * HOUR + SECOND).await;
     for place in Place::BOTH {
         let requests = place.of(&scene.tenant).requests();
         assert!(requests.len() >= 4);
