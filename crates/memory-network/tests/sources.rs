@@ -91,6 +91,23 @@ fn what_connects_in_examples_and_documentation_sends_small_writes_at_once() {
     assert!(found > 15, "only {found} found");
 }
 
+#[test]
+fn no_test_looks_at_the_log_of_one_thread_without_a_subscriber_for_all() {
+    // A test on another thread that is the first to come to a line can switch that line off.
+    let mut found = 0;
+    for file in files(&["crates", "examples"], "rs") {
+        let source = read(&file);
+        if !file.ends_with("tests/sources.rs")
+            && has_any(&source, &[" set_default(", "subscriber::set_default("])
+        {
+            let has_one = has_any(&source, &["set_global_default(", "for_all_threads()"]);
+            assert!(has_one, "{}", file.display());
+            found += 1;
+        }
+    }
+    assert!(found >= 4, "only {found} found");
+}
+
 /// This check can fail.
 #[test]
 fn a_socket_is_found_where_it_is_and_nowhere_else() {

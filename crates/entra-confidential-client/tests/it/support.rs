@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,7 +21,9 @@ use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, dat
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tower::Service;
-use tracing::subscriber::DefaultGuard;
+use tracing::Subscriber;
+use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
+use tracing_subscriber::fmt::MakeWriter;
 
 pub(crate) const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const ENDPOINT: &str =
@@ -298,6 +301,17 @@ impl Drop for TempDir {
     }
 }
 
+fn subscriber<W>(writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(writer)
+        .finish()
+}
+
 /// The log of this thread, at every level and of every crate, while the value lives.
 pub(crate) struct Logs {
     written: Arc<Mutex<Vec<u8>>>,
@@ -306,16 +320,15 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) fn capture() -> Self {
+        // Without one for all threads, a test on another thread that is the first to come to a line
+        // of the log can switch that line off for all.
+        static FOR_ALL: Once = Once::new();
+        FOR_ALL.call_once(|| set_global_default(subscriber(io::sink)).unwrap());
         let written = Arc::new(Mutex::new(Vec::new()));
         let writer = Writer(Arc::clone(&written));
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
         Self {
             written,
-            _guard: tracing::subscriber::set_default(subscriber),
+            _guard: set_default(subscriber(move || writer.clone())),
         }
     }
 
@@ -336,13 +349,13 @@ impl Logs {
 #[derive(Clone)]
 struct Writer(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend(bytes);
         Ok(bytes.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
