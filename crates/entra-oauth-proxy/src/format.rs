@@ -1,8 +1,8 @@
 //! The formats of everything that is kept outside this process's memory, with their versions, in one
 //! place.
 //!
-//! What is sealed or stored begins with one byte, its version, inside the encryption. What was
-//! written before there was such a byte is JSON, begins with a brace, and counts as version 0.
+//! Every sealed or stored value begins with one byte, its version, inside the encryption. Values from
+//! before there was such a byte are JSON, begin with a brace, and count as version 0.
 //! Versions stay below 32, so that nothing else looks like one.
 //!
 //! To change a format: raise its version here, read what all earlier versions wrote (by defaults of

@@ -105,8 +105,9 @@ impl Inner {
     /// Ends a grant of which the store did not say that it was written, or that its code was used, and
     /// returns the error for its client.
     async fn given_up(&self, id: &str, grant: &Grant, error: &StoreError) -> OAuthError {
-        // If this fails, too, it keeps its reference, and goes like any other that nobody uses.
-        if self.records.remove(&grant_key(id)).await.is_ok() {
+        // If it was not there, it may still be on its way to the store: it keeps its reference then, and
+        // goes like any other that nobody uses.
+        if let Ok(true) = self.records.remove(&grant_key(id)).await {
             self.unrefer(id, grant).await;
         }
         down(error)

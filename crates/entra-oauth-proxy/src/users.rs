@@ -162,8 +162,8 @@ impl Inner {
     /// Ends the longest unused grants of a user who has too many. Returns whether this one is left.
     ///
     /// All who make a grant do so once theirs is there, so that whoever looks last sees all of them.
-    /// What is used in the moment between the look and the end is ended all the same: a store cannot
-    /// compare and take.
+    /// A grant that is used between the look and the end is ended all the same: a store cannot compare
+    /// and take.
     pub(crate) async fn trim(&self, key: &str, id: &str) -> Result<bool, StoreError> {
         let caps = self.users.caps;
         let _turn = self.users.turn(key).await?;

@@ -7,7 +7,7 @@
 //! but its feature holds for the whole program: in every other crate a `Value` takes an object with
 //! a member of a certain name for a text to be read anew.
 //!
-//! What is JSON is for `serde_json` to say: the tests compare, and so does the fuzz target `claims`.
+//! `serde_json` decides which texts are JSON: the tests compare, and so does the fuzz target `claims`.
 
 mod reader;
 mod scan;

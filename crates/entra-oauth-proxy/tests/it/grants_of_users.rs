@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, MemoryStore, ProxyKeys};
+use entra_oauth_proxy::{
+    EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, MemoryStore, ProxyKeys, Store as _,
+};
 use http::StatusCode;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -276,6 +278,24 @@ async fn whoever_waits_too_long_behind_others_of_the_same_user_is_told_and_so_ar
     let lines = log.lines("WARN");
     let crowded = lines.iter().filter(|line| line.contains("too many change"));
     assert_eq!(crowded.count(), 1, "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_reaches_the_store_after_it_was_given_up_counts_for_its_user() {
+    let (stage, store) = watched(limits().grants_per_user_and_client(1)).await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let _held = store.holds_the_next("grant/");
+    let reply = stage.redeem(&client, &code).await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let written = store.written();
+    let mut written = written.iter().rev();
+    let (key, value) = written.find(|(key, _)| key.starts_with("grant/")).unwrap();
+    store.put(key, value.clone(), HOUR).await.unwrap();
+    stage.tenant.advance(Duration::from_secs(1)).await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    assert_eq!(store.count("grant/").await, 1);
+    token_of(stage.refresh(&client, &token).await).await;
 }
 
 /// As a process leaves it that ends after the first of both writes, or after the second.

@@ -313,7 +313,8 @@ impl Store for DiskStore {
         })
     }
 
-    /// By the number that the last write, or sweep, left.
+    /// Compares the number of records after the last write, or sweep, with the capacity less the part
+    /// for sign-ins under way.
     fn has_room(&self) -> bool {
         let disk = &self.inner.disk;
         disk.count.load(Ordering::Relaxed) < disk.nearly_full()
