@@ -4,6 +4,7 @@
 use http::StatusCode;
 
 use crate::answer::Answer;
+use crate::claims;
 use crate::client::Client;
 use crate::consent::Asked;
 use crate::cookie::Cookies;
@@ -225,7 +226,7 @@ impl Engine {
             challenge: challenge.to_owned(),
             names: granted.names,
             shown: granted.shown,
-            claims: claims(params)?,
+            claims: requested_claims(params)?,
             id: random_guid(),
             at: now,
             cookie: String::new(),
@@ -233,21 +234,20 @@ impl Engine {
     }
 }
 
-/// A claims request (OpenID Connect Core §5.5): what a claims challenge said.
-fn claims(params: &Params) -> Result<Option<String>, OAuthError> {
+/// Returns the part of a claims request (OpenID Connect Core §5.5), which a claims challenge said, that goes to
+/// Entra.
+fn requested_claims(params: &Params) -> Result<Option<String>, OAuthError> {
     let Some(text) = params.one("claims")? else {
         return Ok(None);
     };
-    let is_object = |text: &str| {
-        serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_object())
-    };
-    match text.len() <= MOST_CLAIMS && is_object(text) {
-        true => Ok(Some(text.to_owned())),
-        false => Err(OAuthError::new(
+    let short = Some(text).filter(|text| text.len() <= MOST_CLAIMS);
+    let passed = short.and_then(|text| claims::of_client(text).ok());
+    passed.ok_or_else(|| {
+        OAuthError::new(
             Code::InvalidRequest,
             "claims is no JSON object of at most 512 bytes",
-        )),
-    }
+        )
+    })
 }
 
 /// 32 bytes in base64url.
