@@ -467,6 +467,13 @@ impl Validator {
         self.rules.audiences.app_id_uri()
     }
 
+    /// Returns the greatest difference between the clocks of Entra and of this machine that is borne: 5 minutes
+    /// unless [set](ValidatorBuilder::clock_skew).
+    #[must_use]
+    pub fn clock_skew(&self) -> Duration {
+        self.rules.clock_skew
+    }
+
     /// Whether v1 tokens are accepted beside v2 tokens.
     #[must_use]
     pub fn accepts_v1_tokens(&self) -> bool {

@@ -7,15 +7,16 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tower_entra_auth::entra_jwt_core::{Shown, Validator};
-use tower_entra_auth::{ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all};
+use tower_entra_auth::{
+    EntraAuth, ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all,
+};
 use url::{Url, form_urlencoded};
 
 use crate::build_error::BuildError;
 use crate::builder::{EntraOAuthProxyBuilder, Prompt};
 use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
-use crate::grant::{Grant, grant_key};
-use crate::keys::{Keyring, ProxyKeys};
+use crate::keys::{Keyring, ProxyKeys, random_text};
 use crate::limits::{Gate, TrustedProxies};
 use crate::log::RefusalLog;
 use crate::metrics;
@@ -93,13 +94,12 @@ impl EntraOAuthProxyBuilder {
                 published = published.name(name);
             }
             let of_grants = records.clone();
+            let (issuer, clock) = (urls.public.clone(), Arc::clone(&self.clock));
             let reissued = ReissuedTokens::new(&urls.public, &resource.url, keys.key_set())
                 .grant_rule(self.lifetimes.grant_check, move |grant| {
-                    let records = of_grants.clone();
-                    async move {
-                        let found = records.get::<Grant>(&grant_key(&grant)).await;
-                        found.map(|found| found.is_some())
-                    }
+                    let (records, issuer) = (of_grants.clone(), issuer.clone());
+                    let now = seconds(clock());
+                    async move { records.has_grant(&issuer, &grant, now).await }
                 });
             auth = auth.protected_resource(published).reissued_tokens(reissued);
         }
@@ -157,10 +157,12 @@ impl EntraOAuthProxyBuilder {
             },
             allow_list,
             lifetimes: self.lifetimes,
+            skew: clock_skew(&auth),
+            process: random_text::<9>(),
             pass_through: self.pass_through,
             log: RefusalLog::default(),
         };
-        let refreshes = Refreshes::new(seconds((self.clock)()));
+        let refreshes = Refreshes::new(&engine, seconds((self.clock)()));
         let users = Users::new(self.limits.caps());
         announce(&engine, &proxy_keys, &kept);
         metrics::describe();
@@ -451,6 +453,12 @@ impl EntraOAuthProxyBuilder {
             }
         }
     }
+}
+
+/// Returns the greatest difference between two clocks that the Layer bears, in seconds.
+fn clock_skew(auth: &EntraAuth) -> u64 {
+    let skews = auth.validators().map(|rules| rules.clock_skew().as_secs());
+    skews.max().unwrap_or_default()
 }
 
 /// Scopes, before it is known of which application.

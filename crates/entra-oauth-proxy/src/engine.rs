@@ -30,6 +30,10 @@ pub(crate) struct Engine {
     pub(crate) allow_list: AllowList,
     pub(crate) scopes: Scopes,
     pub(crate) lifetimes: Lifetimes,
+    /// The greatest difference between two clocks, in seconds: that of the Layer.
+    pub(crate) skew: u64,
+    /// The name of this process among those that share a store: random.
+    pub(crate) process: String,
     pub(crate) entra: Entra,
     /// Whether clients get Entra's own access tokens.
     pub(crate) pass_through: bool,
@@ -71,7 +75,7 @@ pub(crate) struct Lifetimes {
     pub(crate) idle: Duration,
     /// However often it is refreshed.
     pub(crate) session: Duration,
-    /// For how long the refresh token before the current one still works.
+    /// The time for which the refresh token before the current one still works.
     pub(crate) grace: Duration,
     /// How long a yes about a grant is kept.
     pub(crate) grant_check: Duration,

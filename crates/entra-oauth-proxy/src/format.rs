@@ -23,9 +23,10 @@ pub(crate) struct Format {
     pub(crate) version: u8,
 }
 
-pub(crate) const GRANT: Format = Format::new("grant", 1);
-pub(crate) const CODE: Format = Format::new("code", 1);
-pub(crate) const USER: Format = Format::new("user", 1);
+pub(crate) const GRANT: Format = Format::new("grant", 2);
+pub(crate) const CODE: Format = Format::new("code", 2);
+pub(crate) const USER: Format = Format::new("user", 2);
+pub(crate) const CLIENT: Format = Format::new("client", 1);
 pub(crate) const REGISTRATION: Format = Format::new("client id", 1);
 pub(crate) const CONSENT: Format = Format::new("consent form", 1);
 pub(crate) const SIGN_IN: Format = Format::new("sign-in cookie", 1);

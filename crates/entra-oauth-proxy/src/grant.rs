@@ -1,10 +1,13 @@
 //! Grants: that a user lets a client use the resource, and the tokens that come of it.
 
+use std::time::Duration;
+
 use entra_confidential_client::TokenResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::consent::Asked;
+use crate::ends::Numbers;
 use crate::engine::Engine;
 use crate::format::{self, Format, Kept, Unread};
 use crate::keys::{Purpose, base64url, from_base64url, hash, random_text};
@@ -20,15 +23,31 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// The longest time between two questions at Entra whether the user still counts, in seconds: the longest
+    /// lifetime that it gives to tokens of clients without continuous access evaluation
+    /// (<https://learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes>).
+    const MOST: u64 = 90 * 60;
+
+    /// The time before the end of its access token from which on it is renewed, in seconds.
+    const LAST: u64 = 5 * 60;
+
     pub(crate) fn of(tokens: &TokenResponse, now: u64) -> Self {
+        let lifetime = tokens.expires_in.as_secs().min(Self::MOST);
         Self {
             access_token: tokens.access_token.expose().to_owned(),
-            expires_at: now.saturating_add(tokens.expires_in.as_secs()),
+            expires_at: now.saturating_add(lifetime),
             refresh_token: tokens
                 .refresh_token
                 .as_ref()
                 .map(|token| token.expose().to_owned()),
         }
+    }
+
+    /// Returns whether Entra has to be asked again: its token ends soon, or later than any that this version
+    /// keeps, on whichever instance's clock.
+    pub(crate) fn is_due(&self, now: u64, skew: u64) -> bool {
+        let left = self.expires_at.saturating_sub(now);
+        left < Self::LAST || left > Self::MOST.saturating_add(skew)
     }
 }
 
@@ -46,11 +65,16 @@ pub(crate) struct Grant {
     pub(crate) generation: u32,
     /// When it was last, in seconds since 1970.
     pub(crate) rotated_at: u64,
+    /// The process that did so, by a random name. Since version 2.
+    #[serde(default)]
+    pub(crate) rotated_by: String,
     /// When it ends, whatever happens.
     pub(crate) ends_at: u64,
     /// True if the record of its user has a reference to it. Since version 1: before, none had.
     #[serde(default)]
     pub(crate) is_referred_to: bool,
+    #[serde(default)]
+    pub(crate) numbers: Numbers,
 }
 
 impl Kept for Grant {
@@ -85,6 +109,8 @@ pub(crate) struct Fresh {
     pub(crate) asked: Asked,
     pub(crate) user: User,
     pub(crate) upstream: Upstream,
+    #[serde(default)]
+    pub(crate) numbers: Numbers,
 }
 
 /// A refresh token, read: nothing of it is stored anywhere.
@@ -120,6 +146,7 @@ impl Grant {
             asked,
             user,
             upstream,
+            numbers,
         } = fresh;
         Self {
             client: asked.client.clone(),
@@ -130,20 +157,31 @@ impl Grant {
             upstream: upstream.clone(),
             generation: 0,
             rotated_at: now,
+            rotated_by: engine.process.clone(),
             ends_at: now.saturating_add(engine.lifetimes.session.as_secs()),
             is_referred_to: true,
+            numbers: *numbers,
         }
     }
 
-    /// For how long it is stored after this moment, in seconds.
+    /// Returns its time to live from this moment on, in seconds. Without refresh tokens it lasts as long as its
+    /// only access token.
     pub(crate) fn time_to_live(&self, engine: &Engine, now: u64) -> u64 {
-        let left = self.ends_at.saturating_sub(now);
-        // Without refresh tokens it lasts as long as its only access token.
-        let idle = match self.may_refresh {
-            true => engine.lifetimes.idle.as_secs(),
-            false => engine.lifetimes.access_token.as_secs() + 600,
-        };
-        left.min(idle)
+        match self.may_refresh {
+            true => self.left(engine.lifetimes.idle, now),
+            false => self.first_time_to_live(engine, now),
+        }
+    }
+
+    /// Returns the time to live, in seconds, of one whose client has not been answered yet: as long as its first
+    /// access token.
+    pub(crate) fn first_time_to_live(&self, engine: &Engine, now: u64) -> u64 {
+        const MORE: Duration = Duration::from_secs(600);
+        self.left(engine.lifetimes.access_token.saturating_add(MORE), now)
+    }
+
+    fn left(&self, span: Duration, now: u64) -> u64 {
+        self.ends_at.saturating_sub(now).min(span.as_secs())
     }
 }
 

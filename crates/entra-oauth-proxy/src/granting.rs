@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::revocation::{Revocation, Token, not_revocable};
 use crate::store::StoreError;
-use crate::token::{By, CodeProof, Requested, invalid_grant};
+use crate::token::{By, CodeProof, Requested, begin_again, invalid_grant};
 
 /// How long it is remembered that a code was used: longer than anybody would send it again by
 /// mistake.
@@ -57,17 +58,29 @@ impl Inner {
         };
         self.gate.admit(&requested.client.hash, None)?;
         let grant = Grant::new(fresh, &self.engine, now);
+        if !self.engine.has_required(&grant) {
+            return Err(begin_again());
+        }
+        let user_key = self.user_key(&grant.user);
+        let standing = self.records.standing(&user_key, &grant.client, now).await;
+        if standing.map_err(|error| down(&error))?.numbers != grant.numbers {
+            return Err(invalid_grant("the sign-in was ended"));
+        }
+        let kept = self.keep_client_number(&grant.client, grant.numbers).await;
+        kept.map_err(|error| down(&error))?;
         let id = new_grant_id();
         observe::grant(&id);
         // Before the grant: none is there of which the user's record does not know.
         let referred = self.refer(&id, &grant).await;
         referred.map_err(|error| down(&error))?;
-        // Before the code is used: whoever uses it again ends the grant, even before it is answered.
-        let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
+        // Before the code is used: whoever uses it again ends the grant, even before it is answered. For as
+        // long as its first access token: one of which the store says nothing more may be nobody's.
+        let ttl = Duration::from_secs(grant.first_time_to_live(&self.engine, now));
         let written = self.records.put(&grant_key(&id), &grant, ttl).await;
-        if let Err(error) = written {
-            return Err(self.given_up(&id, &grant, &error).await);
-        }
+        let stored = match written {
+            Ok(stored) => stored,
+            Err(error) => return Err(self.given_up(&id, &grant, &error).await),
+        };
         let used = CodeRecord::Used {
             grant: id.clone(),
             asked: Box::new(fresh.asked.clone()),
@@ -92,14 +105,29 @@ impl Inner {
             );
         }
         if !self.is_left(&id, &grant).await {
+            self.end(&id).await?;
             return Err(invalid_grant(
                 "the sign-in is over: its user has as many as may be, and later ones",
             ));
+        }
+        if grant.may_refresh && !self.is_lengthened(&id, &grant, stored, now).await {
+            return Err(invalid_grant("the sign-in was ended"));
         }
         let (scopes, shown) = self.engine.narrowed(&grant, None)?;
         tracing::info!(client = grant.client, grant = id, "a code was redeemed");
         self.engine
             .tokens(requested, &id, &grant, (&scopes, &shown), now)
+    }
+
+    /// Keeps a grant whose client is about to be answered for its whole time, and returns whether it is there.
+    async fn is_lengthened(&self, id: &str, grant: &Grant, stored: Bytes, now: u64) -> bool {
+        let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
+        let key = grant_key(id);
+        let swapped = self.records.swap(&key, Some(stored), grant, ttl).await;
+        swapped.unwrap_or_else(|error| {
+            tracing::debug!(%error, grant = id, "a sign-in has its whole time with its first refresh");
+            true
+        })
     }
 
     /// Ends a grant of which the store did not say that it was written, or that its code was used, and

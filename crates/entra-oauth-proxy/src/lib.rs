@@ -153,7 +153,9 @@ mod consent;
 mod cookie;
 #[cfg(feature = "redb")]
 mod data_directory;
+mod ending;
 mod endpoint;
+mod ends;
 mod engine;
 mod error;
 mod format;
@@ -221,6 +223,7 @@ pub use tower_entra_auth;
 pub use crate::build_error::BuildError;
 pub use crate::builder::{EntraOAuthProxyBuilder, Prompt};
 pub use crate::client::FixedClient;
+pub use crate::ending::EndError;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
 pub use crate::layer::ProxyLayer;
 pub use crate::limits::Limits;

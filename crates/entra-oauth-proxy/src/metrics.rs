@@ -44,7 +44,7 @@ pub(crate) fn entra_request(grant_type: &'static str, outcome: &'static str, too
 }
 
 /// By what a refresh was answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Served {
     /// New tokens of Entra's.
     Renewed,

@@ -13,7 +13,8 @@ use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::sign_in::refused_tokens;
 use crate::signing_in::NOT_ACCEPTED;
-use crate::token::{RENEW_BEFORE, Requested, Rotation, invalid_grant};
+use crate::store::Found;
+use crate::token::{Arrival, Requested, Rotation, begin_again, invalid_grant};
 use crate::turns::Trouble;
 use crate::user::User;
 
@@ -47,35 +48,32 @@ impl Inner {
         let turn = self.refreshes.of(id);
         let place = turn.places.try_acquire();
         let _place = place.map_err(|_| OAuthError::unavailable(None))?;
-        let troubles = turn.troubles();
+        let (troubles, rotations) = (turn.troubles(), turn.rotations());
         let _turn = turn.taken.lock().await;
         if let Some(Trouble::Store(error)) = turn.trouble_since(troubles) {
             return Err(error);
         }
         for round in 0..MOST_ROUNDS {
-            let mut served = Served::Held;
             let found = self.records.get::<Grant>(&key).await;
             let found = found.map_err(|error| turn.down(&error))?;
             let found = found.ok_or_else(over)?;
             let mut grant = found.value.clone();
-            let grace_from = self.refreshes.grace_from(id, &grant, token, came);
+            let arrival = Arrival {
+                came,
+                grace_until: self.refreshes.grace_until(id, &grant, token, came),
+                was_overtaken: turn.rotations() != rotations,
+            };
             let client = &requested.client;
-            let rotation = self
-                .engine
-                .rotation(&grant, token, client, came, grace_from)?;
+            let rotation = self.engine.rotation(&grant, token, client, &arrival)?;
             // Whoever stole a token is not told to wait.
             if round == 0 && rotation != Rotation::Stolen {
                 self.gate.admit(&client.hash, Some(id))?;
             }
-            match rotation {
+            let is_next = match rotation {
+                Rotation::Next => true,
+                Rotation::Again => false,
                 // It was good when it came: others were faster, more than once.
-                Rotation::Stolen if round > 0 => {
-                    return self.refreshed(requested, id, &grant, scope, Served::Again);
-                }
-                Rotation::Next => {}
-                Rotation::Again => {
-                    return self.refreshed(requested, id, &grant, scope, Served::Again);
-                }
+                Rotation::Stolen if round > 0 => false,
                 Rotation::Stolen => {
                     metrics::reused(Reused::RefreshToken);
                     tracing::warn!(
@@ -85,10 +83,26 @@ impl Inner {
                     self.end(id).await?;
                     return Err(invalid_grant("the refresh token was replaced before"));
                 }
+            };
+            let user_key = self.user_key(&grant.user);
+            let now = self.now();
+            let standing = self.records.standing(&user_key, &grant.client, now).await;
+            let standing = standing.map_err(|error| turn.down(&error))?;
+            if standing.numbers != grant.numbers {
+                // What an operator ended, and is still in the store.
+                self.end(id).await?;
+                return Err(over());
+            }
+            if !self.engine.has_required(&grant) {
+                return Err(self.lacks_required(id, &grant).await);
             }
             // Before anything is asked or replaced: a scope that is refused costs nobody anything.
             self.engine.narrowed(&grant, scope)?;
-            if grant.upstream.expires_at.saturating_sub(self.now()) < RENEW_BEFORE {
+            let mut served = match is_next {
+                true => Served::Held,
+                false => Served::Again,
+            };
+            if grant.upstream.is_due(self.now(), self.engine.skew) {
                 let renewed = match turn.trouble_since(troubles) {
                     // Whoever was before asked meanwhile, in vain.
                     Some(Trouble::Entra(error) | Trouble::Store(error)) => {
@@ -110,13 +124,16 @@ impl Inner {
                     // Entra's own token is good for a while: so is the user.
                     Err(NotRenewed::Later(_)) => served = Served::HeldInTrouble,
                     Err(NotRenewed::Over) => {
-                        if self.is_as_found(&key, &found.value).await? {
+                        if self.is_as_found(&key, &found).await? {
                             self.end(id).await?;
                             return Err(over());
                         }
                         continue;
                     }
                 }
+            }
+            if !is_next && served != Served::Renewed {
+                return self.refreshed(requested, id, &grant, scope, served);
             }
             // As Entra may have taken one back.
             self.engine.narrowed(&grant, scope)?;
@@ -125,16 +142,25 @@ impl Inner {
             }
             let now = self.now();
             let before = grant.generation;
-            grant.generation = grant.generation.max(token.generation).saturating_add(1);
-            grant.rotated_at = now;
+            // A repeat has its successor, and its grace, already.
+            if is_next {
+                grant.generation = grant.generation.max(token.generation).saturating_add(1);
+                grant.rotated_at = now;
+                grant.rotated_by.clone_from(&self.engine.process);
+            }
             let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
             let replaced = self.records.replace(&key, &found, &grant, ttl).await;
             let replaced = replaced.map_err(|error| {
-                self.refreshes.is_uncertain(id, before);
+                if is_next {
+                    self.refreshes.is_uncertain(id, before);
+                }
                 turn.down(&error)
             })?;
             if replaced {
-                self.refreshes.is_certain(id);
+                if is_next {
+                    self.refreshes.is_certain(id);
+                    turn.has_rotated();
+                }
                 return self.refreshed(requested, id, &grant, scope, served);
             }
             // Somebody was faster: what they made of it is what there is.
@@ -160,11 +186,25 @@ impl Inner {
         Ok(tokens)
     }
 
-    /// Whether nobody has replaced the grant meanwhile.
-    async fn is_as_found(&self, key: &str, grant: &Grant) -> Result<bool, OAuthError> {
+    /// Returns whether nobody has replaced the grant meanwhile.
+    async fn is_as_found(&self, key: &str, found: &Found<Grant>) -> Result<bool, OAuthError> {
         let current = self.records.get::<Grant>(key).await;
         let current = current.map_err(|error| down(&error))?;
-        Ok(current.is_some_and(|current| current.value.generation == grant.generation))
+        Ok(current.is_some_and(|current| current.is_same(found)))
+    }
+
+    /// Ends a sign-in that lacks a scope which is required today, and returns the error by which its client
+    /// begins another: nobody has agreed to that scope.
+    async fn lacks_required(&self, id: &str, grant: &Grant) -> OAuthError {
+        tracing::info!(
+            client = grant.client,
+            grant = id,
+            "a sign-in is ended, as its user was not asked for a scope that is required now"
+        );
+        match self.end(id).await {
+            Ok(_) => begin_again(),
+            Err(error) => error,
+        }
     }
 
     /// New tokens from Entra, with the scopes said: without them Entra guesses, and refuses.

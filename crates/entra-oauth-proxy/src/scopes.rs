@@ -96,13 +96,16 @@ impl Scopes {
         all.any(|known| known == name)
     }
 
-    /// Those that there still are.
+    /// Returns whether all scopes that are required today are among the names.
+    pub(crate) fn has_required(&self, names: &[String]) -> bool {
+        self.required.iter().all(|name| names.contains(name))
+    }
+
+    /// Returns those of the names that there are today, and none that is not among them: whoever agreed to
+    /// them agreed to no others.
     pub(crate) fn known(&self, names: &[String]) -> Vec<String> {
-        let is_known =
-            |name: &&String| self.required.contains(name) || self.optional.contains(name);
-        let asked = names.iter().filter(is_known);
-        let missing = self.required.iter().filter(|name| !names.contains(name));
-        missing.chain(asked).cloned().collect()
+        let known = names.iter().filter(|name| self.has(name));
+        known.cloned().collect()
     }
 
     /// The name of a scope without the API in front of it.
@@ -129,6 +132,7 @@ impl Scopes {
     }
 
     fn with<'s>(&'s self, names: &[String], more: impl Iterator<Item = &'s String>) -> Vec<String> {
+        let names = self.known(names);
         let full = names
             .iter()
             .map(|name| format!("{}/{name}", self.identifier_uri));

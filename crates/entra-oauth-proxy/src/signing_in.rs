@@ -12,8 +12,9 @@ use tower_entra_auth::{Caller, HandlerRefusal};
 
 use crate::answer::{Answer, add_cookie, set};
 use crate::claims;
-use crate::consent::{Answered, Asked, denied};
+use crate::consent::{Answered, Asked, CHANGED, denied};
 use crate::cookie::Cookies;
+use crate::ending::Standing;
 use crate::engine::{Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::grant::{CodeRecord, Fresh, Upstream, code_key};
@@ -70,13 +71,7 @@ impl Inner {
             Err(obstacle) => return error_page(&obstacle),
         };
         let Some(to) = self.engine.return_of(&asked) else {
-            return error_page(&Obstacle {
-                status: StatusCode::BAD_REQUEST,
-                title: "This application may not connect any more",
-                what_to_do: "What is allowed here has changed since you were asked. Go back to the \
-                    application and connect it again; if that does not help, ask whoever runs this \
-                    server.",
-            });
+            return error_page(&CHANGED);
         };
         if let Err(error) = self.can_sign_in().await {
             return self.engine.told(&to, &down(&error));
@@ -199,19 +194,20 @@ impl Inner {
         let client = &sign_in.asked.client;
         let key = self.user_key(&user);
         self.gate.admit_user(&key)?;
-        let demanded = self.demand(&key, client).await;
-        let demanded = demanded.map_err(|error| down(&error))?;
-        let is_met = match demanded {
+        let standing = self.records.standing(&key, client, now).await;
+        let Standing { numbers, user: of } = standing.map_err(|error| down(&error))?;
+        let is_met = match of.demand(client, now) {
             None => false,
-            Some(demanded) if claims::carries(sign_in.claims.text(), &demanded) => true,
+            Some(demanded) if claims::carries(sign_in.claims.text(), demanded) => true,
             // Once: what Entra lets pass then, it lets pass.
             Some(_) if sign_in.claims.is_demanded() => false,
-            Some(demanded) => return Err(Failure::Demanded(with_own(sign_in, &demanded))),
+            Some(demanded) => return Err(Failure::Demanded(with_own(sign_in, demanded))),
         };
         let fresh = Fresh {
             asked: sign_in.asked.clone(),
             upstream: Upstream::of(&tokens, now),
             user,
+            numbers,
         };
         tracing::info!(client, tenant = fresh.user.tenant(), "a user signed in");
         let code = random_text::<32>();

@@ -37,6 +37,16 @@ pub(crate) struct CodeProof {
     verifier: String,
 }
 
+/// When a refresh token came.
+pub(crate) struct Arrival {
+    /// In seconds since 1970, as the next.
+    pub(crate) came: u64,
+    /// The last moment at which the token that was replaced last works.
+    pub(crate) grace_until: Option<u64>,
+    /// True if it waited here while another request replaced it.
+    pub(crate) was_overtaken: bool,
+}
+
 /// What is to be done with a refresh token that is of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rotation {
@@ -48,11 +58,13 @@ pub(crate) enum Rotation {
     Stolen,
 }
 
-/// An access token of Entra's that is good for less is renewed, in seconds.
-pub(crate) const RENEW_BEFORE: u64 = 5 * 60;
-
 pub(crate) fn invalid_grant(what: &'static str) -> OAuthError {
     OAuthError::new(Code::InvalidGrant, what)
+}
+
+/// The error for a sign-in whose user was not asked for all that is required today.
+pub(crate) fn begin_again() -> OAuthError {
+    invalid_grant("this server requires more than the user agreed to; sign in again")
 }
 
 impl Engine {
@@ -119,34 +131,40 @@ impl Engine {
         }
     }
 
-    /// What a refresh token of this grant is good for. The grace of the one that was replaced last
-    /// counts from `grace_from`.
+    /// Decides what is to be done with a refresh token of this grant.
     pub(crate) fn rotation(
         &self,
         grant: &Grant,
         token: &RefreshToken,
         client: &Client,
-        now: u64,
-        grace_from: u64,
+        arrival: &Arrival,
     ) -> Result<Rotation, OAuthError> {
+        let now = arrival.came;
         if !is_same(&grant.client, &client.hash) {
             return Err(invalid_grant("the refresh token is another client's"));
         }
         if now >= grant.ends_at {
             return Err(invalid_grant("the sign-in is over"));
         }
-        let is_recent = now.saturating_sub(grace_from) <= self.lifetimes.grace.as_secs();
+        let is_in_grace = arrival.grace_until.is_some_and(|until| now <= until);
         Ok(match grant.generation.checked_sub(token.generation) {
             // A later one than is known: its tag says that it was made here, so the store has lost
             // that.
             Some(0) | None => Rotation::Next,
-            Some(1) if is_recent => Rotation::Again,
+            Some(1) if arrival.was_overtaken || is_in_grace => Rotation::Again,
             Some(_) => Rotation::Stolen,
         })
     }
 
-    /// The scopes of a refreshed token: those of the grant, or fewer (RFC 6749 §6). The second is how
-    /// they are written.
+    /// Returns whether the scopes that are required today are among those that the user agreed to and that Entra
+    /// granted. If not, the sign-in has to begin again, with the page.
+    pub(crate) fn has_required(&self, grant: &Grant) -> bool {
+        let of_both = [&grant.names, &grant.user.scopes];
+        of_both.iter().all(|names| self.scopes.has_required(names))
+    }
+
+    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6), and how they
+    /// are written: those that the user agreed to, that Entra granted, and that there are today.
     pub(crate) fn narrowed(
         &self,
         grant: &Grant,
@@ -167,10 +185,16 @@ impl Engine {
                 .collect();
             shown.into_iter().chain(more).collect()
         };
-        let all = &grant.user.scopes;
         // Entra's own token has what it has.
-        let Some(requested) = requested.filter(|_| !self.pass_through) else {
+        if self.pass_through {
+            let all = &grant.user.scopes;
             return Ok((all.clone(), shown_of(all)));
+        }
+        let mut all = self.scopes.known(&grant.names);
+        all.retain(|name| grant.user.scopes.contains(name));
+        let Some(requested) = requested else {
+            let shown = shown_of(&all);
+            return Ok((all, shown));
         };
         let granted = self.scopes.grant(Some(requested))?;
         if !granted.names.iter().all(|name| grant.names.contains(name)) {
@@ -179,7 +203,6 @@ impl Engine {
                 "the user was not asked for a scope of these; sign in again for it",
             ));
         }
-        // Entra may have taken one back meanwhile.
         let is_there = |name: &String| all.contains(name);
         let names: Vec<String> = granted.names.into_iter().filter(is_there).collect();
         let of_names = |shown: &String| {

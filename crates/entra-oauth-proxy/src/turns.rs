@@ -1,5 +1,6 @@
 //! Whose turn it is to refresh a sign-in, and what those are told who wait for it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
+use crate::engine::Engine;
 use crate::error::OAuthError;
 use crate::grant::{Grant, RefreshToken};
 use crate::proxy::down;
@@ -20,6 +22,12 @@ pub(crate) struct Refreshes {
     uncertain: Cache<String, u32>,
     /// When this process began, in seconds since 1970.
     began_at: u64,
+    /// Its name among those that share a store: random.
+    process: String,
+    /// The time for which a replaced token works, in seconds, if any.
+    grace: Option<u64>,
+    /// The greatest difference between two clocks, in seconds.
+    skew: u64,
 }
 
 /// Whose turn it is to refresh a grant.
@@ -28,6 +36,8 @@ pub(crate) struct Turn {
     pub(crate) places: Semaphore,
     /// How often Entra or the store did not answer, and how it was the last time.
     trouble: Mutex<(u64, Option<Trouble>)>,
+    /// How often the refresh token was replaced here.
+    rotations: AtomicU64,
 }
 
 /// What whoever waited meanwhile is told, too.
@@ -48,7 +58,9 @@ impl Refreshes {
     /// away: its token, too, may have been replaced.
     const AWAY: Duration = Duration::from_secs(60 * 60);
 
-    pub(crate) fn new(now: u64) -> Self {
+    pub(crate) fn new(engine: &Engine, now: u64) -> Self {
+        let grace = engine.lifetimes.grace;
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
         let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
         let uncertain = Cache::builder().eviction_policy(EvictionPolicy::lru());
         Self {
@@ -61,6 +73,9 @@ impl Refreshes {
                 .time_to_live(Self::AWAY)
                 .build(),
             began_at: now,
+            process: engine.process.clone(),
+            grace: (seconds > 0).then_some(seconds),
+            skew: engine.skew,
         }
     }
 
@@ -79,23 +94,28 @@ impl Refreshes {
         self.uncertain.invalidate(id);
     }
 
-    /// From when the grace of a replaced token counts. Whoever replaced it may not have been answered:
-    /// as this process ended then, or the store did not say that it was done.
-    pub(crate) fn grace_from(
+    /// Returns the last moment at which a replaced token works; `None` without a grace. It counts anew for
+    /// whoever may not have been answered, as the process ended then, or the store did not say that the token
+    /// was replaced; and it is longer by the skew where another process read the time from a clock of its own.
+    pub(crate) fn grace_until(
         &self,
         id: &str,
         grant: &Grant,
         token: &RefreshToken,
         came: u64,
-    ) -> u64 {
-        if self.uncertain.get(id) == Some(token.generation) {
-            return came;
-        }
-        let before = self.began_at.checked_sub(grant.rotated_at);
-        match before {
-            Some(before) if before <= Self::AWAY.as_secs() => self.began_at,
-            _ => grant.rotated_at,
-        }
+    ) -> Option<u64> {
+        let grace = self.grace?;
+        let skew = match grant.rotated_by == self.process {
+            true => 0,
+            false => self.skew,
+        };
+        let began_at = self.began_at.checked_sub(grant.rotated_at);
+        let began_at = began_at.filter(|before| *before <= Self::AWAY.as_secs());
+        let came = Some(came).filter(|_| self.uncertain.get(id) == Some(token.generation));
+        let anew = came.or(began_at.map(|_| self.began_at));
+        let until = grant.rotated_at.saturating_add(grace).saturating_add(skew);
+        let anew = anew.map(|from| from.saturating_add(grace));
+        Some(anew.map_or(until, |anew| anew.max(until)))
     }
 }
 
@@ -108,7 +128,17 @@ impl Turn {
             taken: tokio::sync::Mutex::default(),
             places: Semaphore::new(Self::PLACES),
             trouble: Mutex::default(),
+            rotations: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how often the refresh token was replaced here: whoever waits meanwhile is not late by it.
+    pub(crate) fn rotations(&self) -> u64 {
+        self.rotations.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_rotated(&self) {
+        self.rotations.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn troubles(&self) -> u64 {

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::claims;
+use crate::ends::Ends;
 use crate::engine::Lifetimes;
 use crate::format::{self, Format, Kept};
 use crate::grant::Grant;
@@ -20,6 +21,9 @@ pub(crate) struct UserRecord {
     pub(crate) grants: Vec<Reference>,
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     demands: Vec<Demand>,
+    /// How often an operator ended the sign-ins of the user. Since version 2.
+    #[serde(rename = "e", default, skip_serializing_if = "Ends::is_zero")]
+    pub(crate) ends: Ends,
 }
 
 impl Kept for UserRecord {
@@ -72,13 +76,14 @@ pub(crate) enum State {
 
 impl State {
     /// The longest time between a reference and its grant, in seconds: as long as the store may
-    /// take for both, and some.
+    /// take for both, and some. Another process may have made it, by a clock that differs by the skew.
     const PENDING: u64 = 60;
 
-    pub(crate) fn of(reference: &Reference, grant: Option<&Grant>, now: u64) -> Self {
+    pub(crate) fn of(reference: &Reference, grant: Option<&Grant>, now: u64, skew: u64) -> Self {
+        let pending = Self::PENDING.saturating_add(skew);
         match grant {
             Some(grant) => Self::UsedAt(grant.rotated_at),
-            None if now.saturating_sub(reference.made_at) <= Self::PENDING => Self::Pending,
+            None if now.saturating_sub(reference.made_at) <= pending => Self::Pending,
             None => Self::Over,
         }
     }
@@ -98,6 +103,7 @@ impl UserRecord {
     pub(crate) fn clean(&mut self, now: u64) {
         self.grants.retain(|reference| now < reference.ends_at);
         self.demands.retain(|demand| now < demand.until);
+        self.ends.clean(now);
     }
 
     /// Returns whether references that are over must go before there is a place for another.
@@ -176,7 +182,8 @@ impl UserRecord {
     /// Returns its time to live from this moment on, in seconds: as long as anything in it.
     pub(crate) fn time_to_live(&self, now: u64) -> u64 {
         let grants = self.grants.iter().map(|reference| reference.ends_at);
-        let ends = grants.chain(self.demands.iter().map(|demand| demand.until));
+        let demands = self.demands.iter().map(|demand| demand.until);
+        let ends = grants.chain(demands).chain([self.ends.until()]);
         let last = ends.max().unwrap_or_default();
         last.saturating_sub(now).max(1)
     }
@@ -283,9 +290,10 @@ mod tests {
     fn a_grant_that_is_not_there_is_under_way_for_a_minute_and_over_from_then_on() {
         let reference = reference("a", "x");
         for now in [0, 60] {
-            assert_eq!(State::of(&reference, None, now), State::Pending, "{now}");
+            assert_eq!(State::of(&reference, None, now, 0), State::Pending, "{now}");
         }
-        assert_eq!(State::of(&reference, None, 61), State::Over);
+        assert_eq!(State::of(&reference, None, 61, 0), State::Over);
+        assert_eq!(State::of(&reference, None, 61, 1), State::Pending);
     }
 
     #[test]

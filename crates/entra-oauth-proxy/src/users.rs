@@ -41,7 +41,7 @@ impl Users {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// The most attempts at a change while other instances are faster.
-    const ROUNDS: usize = 16;
+    pub(crate) const ROUNDS: usize = 16;
 
     pub(crate) fn new(caps: Caps) -> Self {
         let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
@@ -77,14 +77,16 @@ enum Change<T> {
     None(T),
 }
 
+/// Returns the key of a user's record, by tenant and object id: whoever reads the store learns nobody's id. It
+/// does not depend on the keys, so that a new one loses no record.
+pub(crate) fn user_key(issuer: &str, [tenant, object]: [&str; 2]) -> String {
+    // None of them has a line break.
+    format!("user/{}", hash(&format!("{issuer}\n{tenant}\n{object}")))
+}
+
 impl Inner {
-    /// Returns the key of a user's record: whoever reads the store learns nobody's id. It does not
-    /// depend on the keys, so that a new one loses no record.
     pub(crate) fn user_key(&self, user: &User) -> String {
-        let issuer = self.engine.keys.issuer();
-        let [tenant, object] = user.ids();
-        // None of them has a line break.
-        format!("user/{}", hash(&format!("{issuer}\n{tenant}\n{object}")))
+        user_key(self.engine.keys.issuer(), user.ids())
     }
 
     /// Changes the record of a user, until nobody else did so meanwhile.
@@ -124,6 +126,16 @@ impl Inner {
         Err(self.users.crowded())
     }
 
+    /// Raises the number of a user, and returns the grants to which there was a reference: they are over.
+    pub(crate) async fn raise_of_user(&self, key: &str) -> Result<Vec<String>, StoreError> {
+        let raised = self.change_user(key, |record, now| {
+            record.ends.raise(now);
+            let over = std::mem::take(&mut record.grants);
+            Change::Made(over.into_iter().map(|reference| reference.grant).collect())
+        });
+        raised.await
+    }
+
     /// Removes the reference to a grant that was not made.
     pub(crate) async fn unrefer(&self, id: &str, grant: &Grant) {
         let key = self.user_key(&grant.user);
@@ -143,6 +155,7 @@ impl Inner {
                 return Change::None(false);
             }
             record.add(reference(id, grant, now));
+            record.ends.keep(now);
             Change::Made(true)
         });
         added.await
@@ -220,23 +233,12 @@ impl Inner {
         {
             Ok(found) => {
                 let grant = found.map(|found| found.value);
-                Ok(State::of(reference, grant.as_ref(), now))
+                Ok(State::of(reference, grant.as_ref(), now, self.engine.skew))
             }
             // A later version takes care of it: it neither counts nor goes here.
             Err(error) if error.is_later() => Ok(State::Pending),
             Err(error) => Err(error),
         }
-    }
-
-    /// Returns the open demand of Entra for this client in the record of a user.
-    pub(crate) async fn demand(
-        &self,
-        key: &str,
-        client: &str,
-    ) -> Result<Option<String>, StoreError> {
-        let seen = self.records.see::<UserRecord>(key).await?;
-        let record = seen.value.unwrap_or_default();
-        Ok(record.demand(client, self.now()).map(str::to_owned))
     }
 
     /// Keeps what Entra demands of the next sign-in of this user by this client.

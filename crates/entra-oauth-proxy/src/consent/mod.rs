@@ -41,6 +41,14 @@ impl Kept for Asked {
     const FORMAT: Format = format::CONSENT;
 }
 
+/// The page for a person who agreed to what is not offered any more.
+pub(crate) const CHANGED: Obstacle = Obstacle {
+    status: StatusCode::BAD_REQUEST,
+    title: "This application may not connect any more",
+    what_to_do: "What is allowed here has changed since you were asked. Go back to the application and \
+        connect it again; if that does not help, ask whoever runs this server.",
+};
+
 /// What a person answered.
 pub(crate) enum Answered {
     Approved(Asked),
@@ -105,7 +113,10 @@ impl Engine {
         observe::client(&asked.client);
         observe::sign_in(&asked.id);
         match params.one("decision").ok().flatten() {
-            Some("approve") => Ok(Answered::Approved(asked)),
+            Some("approve") => match self.scopes.has_required(&asked.names) {
+                true => Ok(Answered::Approved(asked)),
+                false => Err(CHANGED),
+            },
             Some("deny") => Ok(Answered::Denied {
                 to: self.return_of(&asked).ok_or_else(not_ours)?,
                 spent: cookie::expire(&self.urls, Kind::Consent, cookie_id(&asked.cookie)),

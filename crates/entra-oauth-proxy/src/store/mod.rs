@@ -17,7 +17,7 @@ pub(crate) use self::disk::sync_directory;
 #[cfg(feature = "redb")]
 pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use self::memory::MemoryStore;
-pub(crate) use self::records::Records;
+pub(crate) use self::records::{Found, Records};
 
 /// Keeps small records, each for a limited time.
 ///

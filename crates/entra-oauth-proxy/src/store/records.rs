@@ -26,6 +26,13 @@ pub(crate) struct Found<T> {
     stored: Bytes,
 }
 
+impl<T> Found<T> {
+    /// Returns whether the store had the same when the other was found.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.stored == other.stored
+    }
+}
+
 /// A record that may be missing or unreadable, with what the store has of it.
 pub(crate) struct Seen<T> {
     pub(crate) value: Option<T>,
@@ -72,14 +79,17 @@ impl Records {
         self.answered(self.store.get(key)).await.map(|_| ())
     }
 
+    /// Writes the record, whatever there is, and returns what the store has of it.
     pub(crate) async fn put<T: Kept>(
         &self,
         key: &str,
         value: &T,
         ttl: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Bytes, StoreError> {
         let value = self.written(key, value)?;
-        self.answered(self.store.put(key, value, ttl)).await
+        self.answered(self.store.put(key, value.clone(), ttl))
+            .await?;
+        Ok(value)
     }
 
     /// Takes the record away, whatever it is. Says whether there was one.
@@ -181,7 +191,7 @@ impl Records {
 }
 
 /// The kinds of records, by the beginnings of their keys.
-const KINDS: [&str; 3] = ["grant", "code", "user"];
+const KINDS: [&str; 4] = ["grant", "code", "user", "client"];
 
 /// The longest wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -344,13 +344,14 @@ async fn a_record_of_a_user_that_cannot_be_read_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_reads_and_writes_the_grant_alone() {
+async fn a_refresh_reads_the_grant_and_what_may_have_ended_it_and_writes_the_grant_alone() {
     let (stage, store) = watched(limits()).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    let before = store.calls();
+    let (calls, written) = (store.calls(), store.written().len());
     token_of(stage.refresh(&client, &token).await).await;
-    assert_eq!(store.calls() - before, 2);
+    assert_eq!(store.calls() - calls, 4);
+    assert_eq!(store.written().len() - written, 1);
 }
 
 #[tokio::test(start_paused = true)]

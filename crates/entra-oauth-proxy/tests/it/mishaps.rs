@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{Client, HOUR, MINUTE, Reply, Stage, post, settings, tenant};
+use crate::support::{Browser, Client, HOUR, MINUTE, Reply, Stage, post, settings, tenant};
 use crate::watched_store::{Swaps, WatchedStore};
 
 fn unavailable() -> (u16, String) {
@@ -259,4 +259,45 @@ async fn a_reverse_proxy_that_is_not_named_is_told_of_before_anybody_is_refused(
         };
         assert_eq!(warned.count(), expected, "{peer}: {lines:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_of_which_the_store_says_nothing_more_is_gone_with_its_first_access_token() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    // It is written, and then neither its code nor itself can be.
+    let release = store.holds_the_next("grant/");
+    let (redeemed, ()) = tokio::join!(stage.redeem(&client, &code), async {
+        store.holds().await;
+        store.goes_down();
+        release.send(()).unwrap();
+    });
+    assert_eq!(redeemed.error(), unavailable());
+    store.comes_back();
+    assert_eq!(store.count("grant/").await, 1);
+    stage.tenant.advance(71 * MINUTE).await;
+    assert_eq!(store.count("grant/").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_that_the_store_did_not_lengthen_is_lengthened_by_its_first_refresh() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let release = store.holds_the_next("code/");
+    let (redeemed, ()) = tokio::join!(stage.redeem(&client, &code), async {
+        store.holds().await;
+        store.goes_down();
+        release.send(()).unwrap();
+    });
+    store.comes_back();
+    let token = token_of(redeemed).await;
+    // Its client comes when its first access token is over.
+    stage.tenant.advance(65 * MINUTE).await;
+    let next = token_of(stage.refresh(&client, &token).await).await;
+    stage.tenant.advance(29 * 24 * HOUR).await;
+    token_of(stage.refresh(&client, &next).await).await;
 }

@@ -46,6 +46,13 @@ pub(crate) fn tenant() -> DevTenantBuilder {
 
 /// The settings of a proxy before the tenant, which it asks through memory if the clock is paused.
 pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
+    settings_without_scopes(tenant)
+        .required_scopes(["read"])
+        .optional_scopes(["write"])
+}
+
+/// The same, before it is said which scopes there are.
+pub(crate) fn settings_without_scopes(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
     let settings = EntraOAuthProxy::builder()
         .tenant(tenant.id())
         .client_id(APP)
@@ -53,9 +60,7 @@ pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
         .metadata_endpoint(tenant.url())
         .clock(tenant.clock())
         .public_url(PUBLIC)
-        .resource(RESOURCE)
-        .required_scopes(["read"])
-        .optional_scopes(["write"]);
+        .resource(RESOURCE);
     if memory_network::is_clock_paused() {
         settings.http_client(tenant.http_client())
     } else {

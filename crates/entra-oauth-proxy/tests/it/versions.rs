@@ -133,6 +133,9 @@ fn now(tenant: &DevTenant) -> u64 {
     since.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
+/// A record of a version that is not there yet.
+const LATER: &[u8] = b"\x03{\"all\":\"different\"}";
+
 /// As version 0 wrote it, for ada and this client.
 struct Before<'b> {
     client: &'b Client,
@@ -210,7 +213,7 @@ async fn upstream(sealer: &Sealer, tenant: DevTenant) -> (DevTenant, String, Str
     let grant = written.iter().find(|(key, _)| key.starts_with("grant/"));
     let (key, sealed) = grant.unwrap();
     let text = sealer.opened("record", key, sealed);
-    assert_eq!(text[0], 1, "the version");
+    assert_eq!(text[0], 2, "the version");
     let grant: Value = serde_json::from_slice(&text[1..]).unwrap();
     let token = |name: &str| grant["upstream"][name].as_str().unwrap().to_owned();
     let tokens = (token("access_token"), token("refresh_token"));
@@ -256,7 +259,7 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
         access_token,
         refresh_token,
     };
-    let [held, renewed, used] = ["held", "renewed", "used"].map(id);
+    let [held, renewed, used, long] = ["held", "renewed", "used", "long"].map(id);
     let grant = |id: &str, good_for| {
         let text = before.grant(good_for);
         sealer.record(&format!("grant/{id}"), &text)
@@ -265,6 +268,8 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
         grant(&held, 3_000),
         grant(&renewed, 10),
         grant(&used, 3_000),
+        // As Entra once said it, or somebody in its place.
+        grant(&long, 4_000_000_000),
         sealer.record(&format!("code/{}", hash("fresh")), &before.fresh()),
         sealer.record(&format!("code/{}", hash("used")), &before.used(&used)),
         sealer.record(&format!("claims/{}", hash(&client.id)), &before.demanded()),
@@ -286,10 +291,12 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     for _ in 0..3 {
         token = token_of(stage.refresh(&client, &token).await).await;
     }
-    let asked = stage.tenant.token_endpoint().requests().len();
-    let presented = sealer.refresh_token(1, &renewed);
-    token_of(stage.refresh(&client, &presented).await).await;
-    assert_eq!(stage.tenant.token_endpoint().requests().len(), asked + 1);
+    for id in [&renewed, &long] {
+        let asked = stage.tenant.token_endpoint().requests().len();
+        let presented = sealer.refresh_token(1, id);
+        token_of(stage.refresh(&client, &presented).await).await;
+        assert_eq!(stage.tenant.token_endpoint().requests().len(), asked + 1);
+    }
     // What was under way comes to its end: a code, and one that was used; a cookie; a form.
     let redeemed = stage.redeem(&client, "fresh").await;
     assert_eq!(redeemed.status, StatusCode::OK, "{}", redeemed.text());
@@ -330,8 +337,8 @@ async fn a_directory_of_the_version_before_is_read_and_nobody_is_signed_out() {
     let (key, value) = &of_users[0];
     let text = sealer.opened("record", key.value(), value.value().1);
     let text = String::from_utf8(text).unwrap();
-    assert_eq!(text.matches("\"i\":").count(), 5, "{text}");
-    for grant in [&held, &renewed] {
+    assert_eq!(text.matches("\"i\":").count(), 6, "{text}");
+    for grant in [&held, &renewed, &long] {
         assert_eq!(text.matches(&**grant).count(), 1, "{text}");
     }
     drop((of_users, table, format, transaction, database));
@@ -402,7 +409,7 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
         let written = store.written();
         let mut written = written.iter().rev();
         let (key, _) = written.find(|(key, _)| key.starts_with(kind)).unwrap();
-        let later = sealer.sealed("record", key, b"\x02{\"all\":\"different\"}");
+        let later = sealer.sealed("record", key, LATER);
         let put = store.put(key, later.clone().into(), HOUR).await;
         put.unwrap();
         let log = Logbook::begin();
@@ -449,12 +456,10 @@ async fn grants_of_a_later_version_neither_count_nor_go_when_their_user_signs_in
         stage.sign_in(&client, "ada").await;
     }
     let mut later = Vec::new();
-    for (key, _) in store.written() {
-        if key.starts_with("grant/") {
-            let sealed = sealer.sealed("record", &key, b"\x02{\"all\":\"different\"}");
-            store.put(&key, sealed.clone().into(), HOUR).await.unwrap();
-            later.push((key, sealed));
-        }
+    for (key, _) in store.records("grant/").await {
+        let sealed = sealer.sealed("record", &key, LATER);
+        store.put(&key, sealed.clone().into(), HOUR).await.unwrap();
+        later.push((key, sealed));
     }
     let mut token = Value::Null;
     for _ in 0..3 {
@@ -501,7 +506,7 @@ async fn ids_forms_and_cookies_of_a_later_version_have_a_page_of_their_own() {
     let later = sealer.client(b"\x02");
     is_page(&stage.get(&later.authorize(&[])).await, "client id");
     is_told_later(&stage.redeem(&later, "code").await);
-    let text = b"\x02{\"all\":\"different\"}";
+    let text = LATER;
     is_page(&agrees(&stage, &sealer, text).await, "form");
     let text = std::str::from_utf8(text).unwrap();
     is_page(&comes_back(&stage, &sealer, "state", text).await, "cookie");

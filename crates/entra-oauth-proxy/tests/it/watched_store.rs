@@ -28,7 +28,7 @@ struct Inner {
     delay: Mutex<Duration>,
     /// A record as it was, for the next who reads it.
     older: Mutex<Option<(String, Bytes)>>,
-    /// The beginning of a key, and what the next record under such a key waits for.
+    /// The beginning of a key, and what the next write of such a key waits for.
     held: Mutex<Option<(&'static str, oneshot::Receiver<()>)>>,
 }
 
@@ -59,7 +59,7 @@ impl WatchedStore {
         *self.0.older.lock().unwrap() = first;
     }
 
-    /// Holds back the next record that is put under a key that begins so, until the sender is used.
+    /// Holds back the next record that is written under a key that begins so, until the sender is used.
     pub(crate) fn holds_the_next(&self, beginning: &'static str) -> oneshot::Sender<()> {
         let (release, released) = oneshot::channel();
         *self.0.held.lock().unwrap() = Some((beginning, released));
@@ -106,6 +106,15 @@ impl WatchedStore {
         }
     }
 
+    /// Waits until a write that is held back is released.
+    async fn is_released(&self, key: &str) {
+        let is_held = |held: &mut (&'static str, oneshot::Receiver<()>)| key.starts_with(held.0);
+        let held = self.0.held.lock().unwrap().take_if(is_held);
+        if let Some((_, released)) = held {
+            released.await.unwrap();
+        }
+    }
+
     /// How often it was asked for anything.
     pub(crate) fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
@@ -115,31 +124,33 @@ impl WatchedStore {
         self.0.written.lock().unwrap().clone()
     }
 
-    /// How many records there are whose key begins so.
-    pub(crate) async fn count(&self, beginning: &str) -> usize {
-        let written = self.written();
-        let mut keys: Vec<_> = written.iter().map(|(key, _)| key).collect();
-        keys.sort();
-        keys.dedup();
-        let mut count = 0;
-        for key in keys.into_iter().filter(|key| key.starts_with(beginning)) {
-            count += usize::from(self.0.records.get(key).await.unwrap().is_some());
+    /// The records that there are whose key begins so, in the order in which they were first written.
+    pub(crate) async fn records(&self, beginning: &str) -> Vec<(String, Bytes)> {
+        let mut records: Vec<(String, Bytes)> = Vec::new();
+        for (key, _) in self.written() {
+            let is_known = records.iter().any(|(known, _)| *known == key);
+            if is_known || !key.starts_with(beginning) {
+                continue;
+            }
+            if let Some(value) = self.0.records.get(&key).await.unwrap() {
+                records.push((key, value));
+            }
         }
-        count
+        records
+    }
+
+    /// How many of them there are.
+    pub(crate) async fn count(&self, beginning: &str) -> usize {
+        self.records(beginning).await.len()
     }
 
     /// Somebody changes a byte of each record whose key begins so.
     pub(crate) async fn corrupts(&self, beginning: &str) {
         let ttl = Duration::from_secs(3_600);
-        for (key, _) in self.written() {
-            if !key.starts_with(beginning) {
-                continue;
-            }
-            if let Some(value) = self.0.records.get(&key).await.unwrap() {
-                let mut value = value.to_vec();
-                *value.last_mut().unwrap() ^= 1;
-                self.0.records.put(&key, value.into(), ttl).await.unwrap();
-            }
+        for (key, value) in self.records(beginning).await {
+            let mut value = value.to_vec();
+            *value.last_mut().unwrap() ^= 1;
+            self.0.records.put(&key, value.into(), ttl).await.unwrap();
         }
     }
 
@@ -180,12 +191,7 @@ impl Store for WatchedStore {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
-            let is_held =
-                |held: &mut (&'static str, oneshot::Receiver<()>)| key.starts_with(held.0);
-            let held = self.0.held.lock().unwrap().take_if(is_held);
-            if let Some((_, released)) = held {
-                released.await.unwrap();
-            }
+            self.is_released(key).await;
             self.0.records.put(key, value, ttl).await
         })
     }
@@ -208,6 +214,7 @@ impl Store for WatchedStore {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
+            self.is_released(key).await;
             let swaps = *self.0.swaps.lock().unwrap();
             let records = &self.0.records;
             match swaps {

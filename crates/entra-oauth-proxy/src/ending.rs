@@ -1,0 +1,187 @@
+//! An operator ends sign-ins: of a user, of a client, or one of them.
+
+use std::time::Duration;
+
+use tower_entra_auth::{ObjectId, TenantId};
+
+use crate::ends::{ClientRecord, Ends, Numbers, client_key};
+use crate::grant::{Grant, grant_key};
+use crate::proxy::{EntraOAuthProxy, Inner};
+use crate::store::{Records, StoreError};
+use crate::user_record::UserRecord;
+use crate::users::{Users, user_key};
+
+/// The error of an end that was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndError {
+    /// The text is no hash of a client's id.
+    #[error("no client has such a hash: the log prints it as client, 43 characters of base64url")]
+    NoClientHash,
+    /// The store did not answer, or has no room for the record of the end.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EntraOAuthProxy {
+    /// Ends all sign-ins of a user, by every client, and those that are under way: their codes and refresh
+    /// tokens at once, their access tokens when the Layer asks next
+    /// ([`grant_check_interval`](crate::EntraOAuthProxyBuilder::grant_check_interval), 30 s).
+    ///
+    /// Nobody is kept from signing in again: that is Entra's to refuse. Sessions at Entra, and its tokens that
+    /// were passed through, are not ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not answer: they may be ended, or not; call it again. Or if it is full,
+    /// and there is no record of this user yet.
+    pub async fn end_sign_ins_of(
+        &self,
+        tenant: TenantId,
+        user: ObjectId,
+    ) -> Result<(), StoreError> {
+        self.inner.end_sign_ins_of(tenant, user).await
+    }
+
+    /// Ends all sign-ins by a client, and those that are under way, as
+    /// [`end_sign_ins_of`](Self::end_sign_ins_of) does: a client by the hash of its id, as lines of the log
+    /// and spans have it as `client`, and tokens as their
+    /// [`registered_client`](tower_entra_auth::entra_jwt_core::AccessToken::registered_client).
+    ///
+    /// Its registration stays good, as it is in its id: its users can sign in again.
+    ///
+    /// # Errors
+    /// [`EndError::NoClientHash`] for a text that is none, and [`EndError::Store`] as with a user.
+    pub async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
+        self.inner.end_sign_ins_of_client(client).await
+    }
+
+    /// Ends one sign-in, by the id of its grant, as lines of the log and spans have it as `grant`, and access
+    /// tokens as `gid`. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not answer.
+    pub async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
+        self.inner.end_sign_in(grant).await
+    }
+}
+
+/// What the records of its user and its client say of a sign-in.
+pub(crate) struct Standing {
+    pub(crate) numbers: Numbers,
+    pub(crate) user: UserRecord,
+}
+
+impl Records {
+    /// Reads what the records of a user, by its key, and of a client say at this moment.
+    pub(crate) async fn standing(
+        &self,
+        user_key: &str,
+        client: &str,
+        now: u64,
+    ) -> Result<Standing, StoreError> {
+        let client_key = client_key(client);
+        let of_user = self.see::<UserRecord>(user_key);
+        let of_client = self.see::<ClientRecord>(&client_key);
+        let (of_user, of_client) = tokio::join!(of_user, of_client);
+        let mut user = of_user?.value.unwrap_or_default();
+        user.clean(now);
+        let mut client = of_client?.value.unwrap_or_default();
+        client.ends.clean(now);
+        Ok(Standing {
+            numbers: Numbers {
+                user: user.ends.number(),
+                client: client.ends.number(),
+            },
+            user,
+        })
+    }
+
+    /// Returns whether there is such a grant, and no operator has ended it.
+    pub(crate) async fn has_grant(
+        &self,
+        issuer: &str,
+        id: &str,
+        now: u64,
+    ) -> Result<bool, StoreError> {
+        let Some(found) = self.get::<Grant>(&grant_key(id)).await? else {
+            return Ok(false);
+        };
+        let grant = found.value;
+        let user_key = user_key(issuer, grant.user.ids());
+        let standing = self.standing(&user_key, &grant.client, now).await?;
+        Ok(standing.numbers == grant.numbers)
+    }
+}
+
+impl Inner {
+    async fn end_sign_ins_of(&self, tenant: TenantId, user: ObjectId) -> Result<(), StoreError> {
+        let ids = [tenant.to_string(), user.to_string()];
+        let key = user_key(self.engine.keys.issuer(), [&ids[0], &ids[1]]);
+        let grants = self.raise_of_user(&key).await?;
+        tracing::info!(%tenant, count = grants.len(), "the sign-ins of a user were ended by an operator");
+        for grant in grants {
+            // It is over in any case: this takes Entra's tokens out of the store.
+            if let Err(error) = self.records.remove(&grant_key(&grant)).await {
+                tracing::debug!(%error, grant, "a sign-in that was ended stays in the store for now");
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
+        let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if client.len() != 43 || !client.bytes().all(is_of_base64url) {
+            return Err(EndError::NoClientHash);
+        }
+        self.change_client(client, Ends::raise).await?;
+        tracing::info!(client, "the sign-ins by a client were ended by an operator");
+        Ok(())
+    }
+
+    async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
+        let was_there = self.records.remove(&grant_key(grant)).await?;
+        if was_there {
+            tracing::info!(grant, "a sign-in was ended by an operator");
+        }
+        Ok(was_there)
+    }
+
+    /// Keeps the number that a sign-in took of its client for as long as the sign-in may last.
+    pub(crate) async fn keep_client_number(
+        &self,
+        client: &str,
+        numbers: Numbers,
+    ) -> Result<(), StoreError> {
+        match numbers.client {
+            0 => Ok(()),
+            _ => self.change_client(client, Ends::keep).await,
+        }
+    }
+
+    /// Changes the number of a client, until nobody else did so meanwhile.
+    async fn change_client(
+        &self,
+        client: &str,
+        change: impl Fn(&mut Ends, u64),
+    ) -> Result<(), StoreError> {
+        let key = client_key(client);
+        for _ in 0..Users::ROUNDS {
+            let seen = self.records.see::<ClientRecord>(&key).await?;
+            let now = self.now();
+            let mut record = seen.value.unwrap_or_default();
+            record.ends.clean(now);
+            let before = record.ends;
+            change(&mut record.ends, now);
+            if record.ends == before {
+                return Ok(());
+            }
+            let ttl = Duration::from_secs(record.ends.time_to_live(now));
+            if self.records.swap(&key, seen.stored, &record, ttl).await? {
+                return Ok(());
+            }
+        }
+        Err(StoreError::new(
+            "too many change the record of one client at once",
+        ))
+    }
+}

@@ -1,0 +1,281 @@
+//! An operator ends sign-ins: of a user, of a client, or one; those that are under way, too.
+
+use std::time::Duration;
+
+use entra_dev_tenant::DevTenant;
+use entra_oauth_proxy::{EndError, ProxyKeys};
+use http::StatusCode;
+use serde_json::Value;
+use tower_entra_auth::{ObjectId, TenantId};
+
+use crate::disk::Directory;
+use crate::logbook::Logbook;
+use crate::refresh::{invalid_grant, token_of};
+use crate::support::{Browser, Client, Stage, claims, settings};
+use crate::watched_store::WatchedStore;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+async fn stage() -> (Stage, WatchedStore) {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    (stage, store)
+}
+
+/// The user whose tokens these are.
+fn user(tokens: &Value) -> (TenantId, ObjectId) {
+    let claims = claims(&tokens["access_token"]);
+    let id = |name: &str| claims[name].as_str().unwrap().to_owned();
+    (id("tid").parse().unwrap(), id("oid").parse().unwrap())
+}
+
+async fn ends_user(stage: &Stage, tokens: &Value) {
+    let (tenant, user) = user(tokens);
+    stage.proxy.end_sign_ins_of(tenant, user).await.unwrap();
+}
+
+fn hash(client: &Client) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, client.id.as_bytes());
+    URL_SAFE_NO_PAD.encode(digest.as_ref())
+}
+
+/// Whether its access token passes once the Layer has asked, and its refresh token works.
+async fn goes_on(stage: &Stage, client: &Client, tokens: &Value) -> bool {
+    stage.tenant.advance(Duration::from_secs(31)).await;
+    let access = stage.verify(&tokens["access_token"]).await;
+    let refreshed = stage.refresh(client, &tokens["refresh_token"]).await;
+    match access {
+        Ok(_) => assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text()),
+        Err(code) => {
+            assert_eq!(code, "grant_ended");
+            assert_eq!(refreshed.error(), invalid_grant());
+        }
+    }
+    access.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_sign_ins_of_a_user_end_by_every_client_and_nobody_elses() {
+    let (stage, store) = stage().await;
+    let (client, other) = (stage.client().await, stage.client().await);
+    let of_ada = [
+        (&client, stage.sign_in(&client, "ada").await),
+        (&other, stage.sign_in(&other, "ada").await),
+    ];
+    let of_grace = stage.sign_in(&client, "grace").await;
+    let log = Logbook::begin();
+    ends_user(&stage, &of_ada[0].1).await;
+    for (client, tokens) in &of_ada {
+        assert!(!goes_on(&stage, client, tokens).await);
+    }
+    assert!(goes_on(&stage, &client, &of_grace).await);
+    assert_eq!(
+        store.count("grant/").await,
+        1,
+        "Entra's tokens are gone, too"
+    );
+    let lines = log.lines("INFO");
+    let told = lines
+        .iter()
+        .find(|line| line.contains("ended by an operator"));
+    assert!(told.unwrap().contains("count=2"), "{lines:#?}");
+    assert!(!log.text().contains(&user(&of_ada[0].1).1.to_string()));
+    // She may sign in again.
+    let again = stage.sign_in(&client, "ada").await;
+    assert!(goes_on(&stage, &client, &again).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_was_not_redeemed_yet_ends_with_its_user_and_with_its_client() {
+    for of_user in [true, false] {
+        let (stage, store) = stage().await;
+        let client = stage.client().await;
+        let before = stage.sign_in(&client, "ada").await;
+        let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+        match of_user {
+            true => ends_user(&stage, &before).await,
+            false => stage
+                .proxy
+                .end_sign_ins_of_client(&hash(&client))
+                .await
+                .unwrap(),
+        }
+        stage.tenant.advance(Duration::from_secs(30)).await;
+        assert_eq!(stage.redeem(&client, &code).await.error(), invalid_grant());
+        assert!(!goes_on(&stage, &client, &before).await);
+        assert_eq!(store.count("grant/").await, 0);
+        let after = stage.sign_in(&client, "ada").await;
+        assert!(goes_on(&stage, &client, &after).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_being_redeemed_comes_to_nothing_that_lasts() {
+    for held in ["grant/", "code/"] {
+        let (stage, store) = stage().await;
+        let client = stage.client().await;
+        let before = stage.sign_in(&client, "ada").await;
+        let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+        let release = store.holds_the_next(held);
+        let (redeemed, ()) = tokio::join!(stage.redeem(&client, &code), async {
+            store.holds().await;
+            ends_user(&stage, &before).await;
+            release.send(()).unwrap();
+        });
+        if redeemed.status == StatusCode::OK {
+            assert!(!goes_on(&stage, &client, &redeemed.json()).await, "{held}");
+        } else {
+            assert_eq!(redeemed.error(), invalid_grant(), "{held}");
+        }
+        let left = store.count("grant/").await;
+        assert_eq!(left, 0, "{held}: no grant is left over");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_sign_ins_by_a_client_end_of_every_user_and_no_other_clients() {
+    let (stage, _) = stage().await;
+    let (client, other) = (stage.client().await, stage.client().await);
+    let log = Logbook::begin();
+    let of_client = [
+        stage.sign_in(&client, "ada").await,
+        stage.sign_in(&client, "grace").await,
+    ];
+    // The name that the log prints.
+    let lines = log.lines("INFO");
+    let line = lines
+        .iter()
+        .find(|line| line.contains("a code was redeemed"));
+    let printed = line.unwrap().split(" client=").nth(1).unwrap();
+    let printed = printed.split(' ').next().unwrap().trim_matches('"');
+    assert_eq!(printed, hash(&client));
+    let of_other = stage.sign_in(&other, "ada").await;
+    stage.proxy.end_sign_ins_of_client(printed).await.unwrap();
+    for tokens in &of_client {
+        assert!(!goes_on(&stage, &client, tokens).await);
+    }
+    assert!(goes_on(&stage, &other, &of_other).await);
+    let again = stage.sign_in(&client, "ada").await;
+    assert!(goes_on(&stage, &client, &again).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_sign_in_ends_by_its_grant() {
+    let (stage, _) = stage().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let other = stage.sign_in(&client, "ada").await;
+    let grant = claims(&tokens["access_token"])["gid"].clone();
+    let grant = grant.as_str().unwrap();
+    assert!(stage.proxy.end_sign_in(grant).await.unwrap());
+    assert!(!stage.proxy.end_sign_in(grant).await.unwrap());
+    assert!(!goes_on(&stage, &client, &tokens).await);
+    assert!(goes_on(&stage, &client, &other).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_clients_hash_is_told_so_and_a_store_that_is_down() {
+    let (stage, store) = stage().await;
+    let client = stage.client().await;
+    for text in ["", "a", &client.id, &format!("{}=", &hash(&client)[1..])] {
+        let error = stage.proxy.end_sign_ins_of_client(text).await.unwrap_err();
+        assert!(matches!(error, EndError::NoClientHash), "{error}");
+    }
+    let tokens = stage.sign_in(&client, "ada").await;
+    let (tenant, user) = user(&tokens);
+    store.goes_down();
+    assert!(stage.proxy.end_sign_ins_of(tenant, user).await.is_err());
+    let error = stage.proxy.end_sign_ins_of_client(&hash(&client)).await;
+    assert!(matches!(error, Err(EndError::Store(_))));
+    assert!(stage.proxy.end_sign_in("grant").await.is_err());
+    store.comes_back();
+    assert!(goes_on(&stage, &client, &tokens).await);
+}
+
+/// The longest sessions that there may be.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_remembered_for_as_long_as_it_decides_about_a_sign_in() {
+    let stage = Stage::with(|settings| {
+        let settings = settings.session_lifetime(LONGEST);
+        settings.idle_lifetime(90 * DAY)
+    })
+    .await;
+    let client = stage.client().await;
+    let before = stage.sign_in(&client, "ada").await;
+    let ends = || async {
+        stage
+            .proxy
+            .end_sign_ins_of_client(&hash(&client))
+            .await
+            .unwrap();
+        ends_user(&stage, &before).await;
+    };
+    ends().await;
+    stage.tenant.advance(80 * DAY).await;
+    let refused = stage.refresh(&client, &before["refresh_token"]).await;
+    assert_eq!(refused.error(), invalid_grant());
+    // Another takes the numbers when no sign-in of before can be left much longer.
+    stage.tenant.advance(270 * DAY).await;
+    let after = stage.sign_in(&client, "ada").await;
+    stage.tenant.advance(60 * DAY).await;
+    let token = token_of(stage.refresh(&client, &after["refresh_token"]).await).await;
+    ends().await;
+    assert_eq!(
+        stage.refresh(&client, &token).await.error(),
+        invalid_grant()
+    );
+}
+
+#[tokio::test]
+async fn an_end_survives_a_restart_and_is_seen_by_other_instances() {
+    let directory = Directory::new("ended by an operator");
+    let tenant = crate::support::tenant().start().await.unwrap();
+    let in_directory =
+        |tenant: &DevTenant| settings(tenant).data_directory(directory.path()).build();
+    let proxy = in_directory(&tenant).unwrap();
+    let mut stage = Stage { tenant, proxy };
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    stage
+        .proxy
+        .end_sign_ins_of_client(&hash(&client))
+        .await
+        .unwrap();
+    stage.proxy.shutdown().await;
+    let Stage { tenant, proxy } = stage;
+    drop(proxy);
+    let proxy = in_directory(&tenant).unwrap();
+    stage = Stage { tenant, proxy };
+    let refused = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refused.error(), invalid_grant());
+    assert_eq!(stage.redeem(&client, &code).await.error(), invalid_grant());
+    let access = stage.verify(&tokens["access_token"]).await;
+    assert_eq!(access.err(), Some("grant_ended"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_instance_with_the_same_store_ends_what_this_one_made() {
+    let (store, keys) = (WatchedStore::default(), ProxyKeys::generate());
+    let stage = Stage::with(|settings| settings.store(store.clone()).keys(keys.clone())).await;
+    let other = settings(&stage.tenant)
+        .store(store)
+        .keys(keys)
+        .build()
+        .unwrap();
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let token = token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
+    let (tenant, user) = user(&tokens);
+    other.end_sign_ins_of(tenant, user).await.unwrap();
+    assert_eq!(
+        stage.refresh(&client, &token).await.error(),
+        invalid_grant()
+    );
+    stage.tenant.advance(Duration::from_secs(31)).await;
+    assert!(stage.verify(&tokens["access_token"]).await.is_err());
+}
