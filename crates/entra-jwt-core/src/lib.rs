@@ -33,8 +33,8 @@
 //! 3. If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help.
 //! 4. [`Validator::finish`] verifies the signature, refuses members that stand twice and that step 1
 //!    does not know, and runs every rule: lifetime, issuer and
-//!    tenant (an [`Authority`] of [`Tenancy`] and [`Cloud`]), what the key may sign, [`Audience`],
-//!    kind of token, who may call.
+//!    version (an [`Authority`] of [`Tenancy`] and [`Cloud`]), what the key may sign, [`Audience`],
+//!    kind of token; then whether tenant, client and user are admitted.
 //! 5. [`Validator::default_permission`] refuses a token that permits nothing ([`Denied`]).
 //! 6. A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s,
 //!    [`AppPermission`]s, [`Group`]s and more.

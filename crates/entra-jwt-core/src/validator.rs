@@ -338,19 +338,20 @@ impl Validator {
         self.finish(unverified, key, now)
     }
 
-    /// Whether the token says that an issuer of this validator's cloud issued it, v1 or v2, in a
-    /// tenant that is allowed. It may be lying.
+    /// Returns whether the token says that an issuer of this validator's cloud issued it, v1 or v2,
+    /// whether its tenant is allowed or not. It may be lying.
     #[must_use]
     pub fn claims_to_be_ours(&self, token: &Unverified<'_>) -> bool {
         let facts = Facts::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
-        facts
-            .issued_by()
-            .is_ok_and(|(tenant, _)| self.rules.authority.tenancy().admits(tenant))
+        facts.issued_by().is_ok()
     }
 
-    /// Runs every check that needs no key on the unverified token. If one fails, no key in the
-    /// world makes the token valid, and none need be fetched for it. What marks a guest is looked
-    /// at only by [`finish`](Self::finish) where it is written with escapes.
+    /// Runs the checks of the header and the claims on the unverified token. If one fails, no key in
+    /// the world makes the token valid, and none need be fetched for it.
+    ///
+    /// Its tenant, its client and whether its user is a guest are looked at only by
+    /// [`finish`](Self::finish), once the signature holds: otherwise anybody could find out by made-up
+    /// tokens who is admitted.
     ///
     /// # Errors
     /// The first check that fails.
@@ -362,12 +363,13 @@ impl Validator {
 
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
     ///
-    /// In this order: the header; the key and its signature; that no member stands twice; the claims.
+    /// In this order: the header; the key and its signature; that no member stands twice; the claims;
+    /// whether tenant, client and user are admitted.
     ///
     /// # Errors
     /// The first check that fails. Without the key, a fault of the claims comes first: then no key
-    /// could make the token valid, and the fault explains more; whether a member that decides nothing
-    /// stands twice is not looked at then.
+    /// could make the token valid, and the fault explains more. Whether a member that decides nothing
+    /// stands twice, and who is admitted, is not looked at then.
     pub fn finish(
         &self,
         token: Unverified<'_>,
@@ -383,6 +385,7 @@ impl Validator {
             checks::run(&checks::CLAIMS, &facts)?;
             checks::run(&checks::SIGNATURE, &facts)?;
         }
+        checks::run(&checks::ADMISSION, &facts)?;
         let (tenant, version) = facts.issued_by()?;
 
         Ok(AccessToken::new(

@@ -50,7 +50,8 @@
 //!    refused without a look at any key.
 //! 4. Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits
 //!    nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled
-//!    refresh runs, and the request waits for it for at most 3 s.
+//!    refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest
+//!    are admitted is not asked here: no refusal of a made-up token says so.
 //! 5. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
 //!    permits anything: a scope or a role, unless its client is exempt.
 //! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is

@@ -3,7 +3,6 @@
 use super::Facts;
 use crate::TokenVersion;
 use crate::audience::is_graph;
-use crate::identifier::TenantId;
 use crate::member::NumericDate;
 use crate::microsoft_api;
 use crate::rejection::{GraphMark, Rejection, Shown};
@@ -58,25 +57,6 @@ pub(crate) fn lifetime_of(
 /// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
 pub(super) fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
     facts.issued_by().map(|_| ())
-}
-
-/// The tenant is allowed.
-pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let (found, _) = facts.issued_by()?;
-    let tenancy = facts.rules.authority.tenancy();
-    if tenancy.admits(found) {
-        return Ok(());
-    }
-    let allowed = tenancy.to_string();
-    Err(if found == TenantId::CONSUMERS {
-        Rejection::PersonalAccount { allowed }
-    } else {
-        Rejection::TenantNotAllowed {
-            found,
-            allowed,
-            by_tenant_rule: false,
-        }
-    })
 }
 
 /// v2, or v1 where that was opted into. Told by the issuer, never by `ver`.

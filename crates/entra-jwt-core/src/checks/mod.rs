@@ -2,10 +2,11 @@
 //!
 //! Each is a function from [`Facts`] to a refusal. Those of the header need only the token, those
 //! of the claims may look at the key, if one is known by then: the same functions judge the
-//! unverified claims before a key is fetched and the verified ones after, and `explain` runs them
-//! to the end.
+//! unverified claims before a key is fetched and the verified ones after. Those of admission judge
+//! verified claims only: whoever makes up a token must not learn from the answer who is admitted.
+//! `explain` runs all of them to the end.
 
-mod caller;
+mod admission;
 mod claims;
 mod header;
 mod key;
@@ -145,12 +146,12 @@ pub(crate) static SIGNATURE: [Check; 3] = [
     check(CheckName::Names, key::names, &[CheckName::Signature]),
 ];
 
-/// Of the claims: they run on verified claims, and on unverified ones before a key is fetched.
-pub(crate) static CLAIMS: [Check; 12] = [
+/// Of the claims: they run on verified claims, and on unverified ones before a key is fetched. They
+/// compare with what is known of this API, or with the token itself.
+pub(crate) static CLAIMS: [Check; 9] = [
     check(CheckName::Claims, claims::types, &[]),
     check(CheckName::Lifetime, claims::lifetime, &[CheckName::Claims]),
     check(CheckName::Issuer, claims::issuer, &[]),
-    check(CheckName::Tenant, claims::tenant, &[CheckName::Issuer]),
     check(CheckName::Version, claims::version, &[CheckName::Issuer]),
     check(
         CheckName::KeyIssuer,
@@ -161,20 +162,26 @@ pub(crate) static CLAIMS: [Check; 12] = [
     check(CheckName::Audience, claims::audience, &[CheckName::Claims]),
     check(CheckName::Binding, claims::binding, &[CheckName::Claims]),
     check(CheckName::Kind, claims::kind, &[CheckName::Claims]),
+];
+
+/// Of who is admitted: they run on verified claims only, as they compare with other tenants and
+/// clients.
+pub(crate) static ADMISSION: [Check; 3] = [
+    check(CheckName::Tenant, admission::tenant, &[CheckName::Issuer]),
     check(
         CheckName::Client,
-        caller::client,
+        admission::client,
         &[CheckName::Claims, CheckName::Kind],
     ),
     check(
         CheckName::Guest,
-        caller::guest,
+        admission::guest,
         &[CheckName::Claims, CheckName::Issuer],
     ),
 ];
 
 /// All of them, in the order in which a token with a known key meets them.
-pub(crate) static ALL: [&[Check]; 3] = [&HEADER, &SIGNATURE, &CLAIMS];
+pub(crate) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION];
 
 pub(crate) use self::claims::lifetime_of as lifetime;
 

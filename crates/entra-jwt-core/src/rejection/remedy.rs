@@ -44,8 +44,9 @@ impl Rejection {
                 list for as long as their tokens live"
                 .into(),
             Self::UnknownKey { api: Some(api), .. } => format!(
-                "check that the token is of the configured tenant and cloud; if this API has \
-                 custom signing keys (claims mapping), set metadata_endpoint to the tenant's \
+                "check that the token is of an allowed tenant (personal accounts and other clouds \
+                 have keys of their own); if this API has custom signing keys (claims mapping), set \
+                 metadata_endpoint to the tenant's \
                  /v2.0/.well-known/openid-configuration?appid={api}",
             )
             .into(),

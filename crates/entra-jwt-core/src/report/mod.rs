@@ -121,8 +121,6 @@ pub enum CheckName {
     Lifetime,
     /// `iss` belongs to `tid` in this cloud.
     Issuer,
-    /// `tid` is allowed.
-    Tenant,
     /// v2, or v1 where that is accepted.
     Version,
     /// The key may sign for this issuer.
@@ -135,6 +133,8 @@ pub enum CheckName {
     Binding,
     /// An access token, not an id token.
     Kind,
+    /// `tid` is allowed. Looked at, as client and guest are, only when the signature holds.
+    Tenant,
     /// The client application is allowed.
     Client,
     /// The user is no guest, where guests are refused.
@@ -160,13 +160,13 @@ impl CheckName {
             Self::Claims => "claims",
             Self::Lifetime => "lifetime",
             Self::Issuer => "issuer",
-            Self::Tenant => "tenant",
             Self::Version => "version",
             Self::KeyIssuer => "key_issuer",
             Self::KeyCloud => "key_cloud",
             Self::Audience => "audience",
             Self::Binding => "binding",
             Self::Kind => "kind",
+            Self::Tenant => "tenant",
             Self::Client => "client",
             Self::Guest => "guest",
             Self::Permission => "permission",
@@ -241,27 +241,26 @@ impl Report {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// What follows: the first failure, in the order of the checks; but where the key is unknown,
-    /// any other comes before that, as with [`Validator::finish`](crate::Validator::finish).
+    /// Returns what follows: the first failure, in the order of the checks. Where the key is unknown,
+    /// a failure of the claims comes before that, and who is admitted is no reason, as with
+    /// [`Validator::finish`](crate::Validator::finish).
     #[must_use]
     pub fn verdict(&self) -> Verdict<'_> {
         let mut failures = self
             .findings
             .iter()
             .filter_map(|finding| match &finding.outcome {
-                Outcome::Rejected(rejection) => Some(Verdict::Rejected(rejection)),
-                Outcome::Denied(denied) => Some(Verdict::Denied(denied)),
+                Outcome::Rejected(rejection) => Some((finding, Verdict::Rejected(rejection))),
+                Outcome::Denied(denied) => Some((finding, Verdict::Denied(denied))),
                 Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
             });
         let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
         match failures.next() {
-            Some(unknown @ Verdict::Rejected(Rejection::UnknownKey { .. })) => {
-                match failures.next() {
-                    Some(rejected @ Verdict::Rejected(_)) => rejected,
-                    _ => unknown,
-                }
+            Some((Finding { check, .. }, unknown)) if *check == CheckName::Key => {
+                let of_claims = failures.find(|(finding, _)| finding.is_among(&checks::CLAIMS));
+                of_claims.map_or(unknown, |(_, verdict)| verdict)
             }
-            Some(failure) => failure,
+            Some((_, failure)) => failure,
             None if self.findings.iter().all(is_passed) => Verdict::Accepted,
             None => Verdict::NotVerified,
         }
@@ -283,6 +282,10 @@ impl Finding {
             Outcome::Denied(denied) => Some(denied.code()),
             Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
         }
+    }
+
+    fn is_among(&self, checks: &[Check]) -> bool {
+        checks.iter().any(|check| check.name == self.check)
     }
 
     fn new(check: CheckName, outcome: Outcome) -> Self {

@@ -235,6 +235,7 @@ fn what_microsofts_validator_refuses_is_refused_but_for_these() {
         laxer,
         [
             "the metadata is wrong, and the last good issuer is older than 24 hours",
+            "unknown kid, another tenant: they are not",
             "the clock stands a fraction of a second after exp and skew",
             "v2 token for api://{client id}",
             "v1 token for {client id}",

@@ -13,17 +13,17 @@ use crate::{API, CLIENT, OTHER_TENANT};
 /// Where in the order of the checks a token is refused, or nowhere.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Expected {
-    /// Before it is asked whether the tenant is allowed.
-    BeforeTenant(&'static str),
+    /// Before the version.
+    BeforeVersion(&'static str),
+    /// After the version: a v1 token is refused for that where only v2 is accepted.
+    AfterVersion(&'static str),
     /// Of another tenant of work or school.
     OtherTenant,
-    /// After the tenant: a token of a tenant that is not allowed is refused for that.
-    AfterTenant(&'static str),
     /// Valid, but permits nothing.
     Denied(&'static str),
     Accepted,
 }
-use Expected::{Accepted, AfterTenant, BeforeTenant, Denied, OtherTenant};
+use Expected::{Accepted, AfterVersion, BeforeVersion, Denied, OtherTenant};
 
 /// A good token, which the flaws spoil.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,44 +66,44 @@ impl Base {
 fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
     match flaw {
         // The form.
-        Flaw::Oversize => BeforeTenant("token_too_large"),
-        Flaw::FourSegments | Flaw::TwoSegments => BeforeTenant("not_a_token"),
-        Flaw::Jwe => BeforeTenant("encrypted_token"),
-        Flaw::Padding | Flaw::TrailingBits => BeforeTenant("invalid_base64"),
+        Flaw::Oversize => BeforeVersion("token_too_large"),
+        Flaw::FourSegments | Flaw::TwoSegments => BeforeVersion("not_a_token"),
+        Flaw::Jwe => BeforeVersion("encrypted_token"),
+        Flaw::Padding | Flaw::TrailingBits => BeforeVersion("invalid_base64"),
         Flaw::DuplicateClaim
         | Flaw::DuplicateClaimEscaped
         | Flaw::DuplicateHeader
-        | Flaw::DuplicateUnknownClaim => BeforeTenant("duplicate_member"),
-        Flaw::NoKid => BeforeTenant("missing_kid"),
-        Flaw::Crit => BeforeTenant("unsupported_header"),
+        | Flaw::DuplicateUnknownClaim => BeforeVersion("duplicate_member"),
+        Flaw::NoKid => BeforeVersion("missing_kid"),
+        Flaw::Crit => BeforeVersion("unsupported_header"),
         // The header.
-        Flaw::HeaderNonce => BeforeTenant("graph_token"),
+        Flaw::HeaderNonce => BeforeVersion("graph_token"),
         Flaw::AlgNone | Flaw::Hs256WithPublicKey | Flaw::Ps256 | Flaw::Rs512 => {
-            BeforeTenant("wrong_algorithm")
+            BeforeVersion("wrong_algorithm")
         }
-        Flaw::TypAtJwt => BeforeTenant("wrong_token_type"),
+        Flaw::TypAtJwt => BeforeVersion("wrong_token_type"),
         // The key.
         // Any fault of the claims comes first: no key could mend it.
-        Flaw::UnknownKid => AfterTenant("unknown_key"),
-        Flaw::WrongKey | Flaw::BadSignature | Flaw::EmbeddedJwk => BeforeTenant("bad_signature"),
+        Flaw::UnknownKid => AfterVersion("unknown_key"),
+        Flaw::WrongKey | Flaw::BadSignature | Flaw::EmbeddedJwk => BeforeVersion("bad_signature"),
         // The claims' types.
         Flaw::ExpString
         | Flaw::ExpHuge
         | Flaw::NbfString
         | Flaw::AudArray
         | Flaw::ScpArray
-        | Flaw::RolesString => BeforeTenant("wrong_type"),
+        | Flaw::RolesString => BeforeVersion("wrong_type"),
         // The lifetime.
-        Flaw::NoExp => BeforeTenant("missing_claim"),
-        Flaw::Expired | Flaw::ExpiredAtSkewEdge => BeforeTenant("expired"),
-        Flaw::NotYetValid => BeforeTenant("not_yet_valid"),
-        Flaw::NbfAfterExp => BeforeTenant("impossible_lifetime"),
+        Flaw::NoExp => BeforeVersion("missing_claim"),
+        Flaw::Expired | Flaw::ExpiredAtSkewEdge => BeforeVersion("expired"),
+        Flaw::NotYetValid => BeforeVersion("not_yet_valid"),
+        Flaw::NbfAfterExp => BeforeVersion("impossible_lifetime"),
         Flaw::ExpiredWithinSkew | Flaw::NotYetValidWithinSkew | Flaw::ExpFloat => Accepted,
         // The issuer.
-        Flaw::NoTid | Flaw::NoIssuer => BeforeTenant("missing_claim"),
-        Flaw::TidTwin => BeforeTenant("ambiguous_tenant"),
-        Flaw::UpperCaseTid | Flaw::TidNoGuid => BeforeTenant("invalid_tenant"),
-        Flaw::IssuerOfAnotherCloud => BeforeTenant("wrong_cloud"),
+        Flaw::NoTid | Flaw::NoIssuer => BeforeVersion("missing_claim"),
+        Flaw::TidTwin => BeforeVersion("ambiguous_tenant"),
+        Flaw::UpperCaseTid | Flaw::TidNoGuid => BeforeVersion("invalid_tenant"),
+        Flaw::IssuerOfAnotherCloud => BeforeVersion("wrong_cloud"),
         Flaw::IssuerV11
         | Flaw::TidOfAnotherTenant
         | Flaw::IssuerOfAnotherTenant
@@ -111,21 +111,23 @@ fn expected(flaw: Flaw, base: Base, cloud: DevCloud) -> Expected {
         | Flaw::IssuerWrongHost
         | Flaw::IssuerAliasHost
         | Flaw::IssuerSlashAdded
-        | Flaw::IssuerSlashRemoved => BeforeTenant("wrong_issuer"),
-        Flaw::AnotherTenant if base == Base::Personal => AfterTenant("key_issuer_mismatch"),
+        | Flaw::IssuerSlashRemoved => BeforeVersion("wrong_issuer"),
+        Flaw::AnotherTenant if base == Base::Personal => AfterVersion("key_issuer_mismatch"),
         Flaw::AnotherTenant => OtherTenant,
         // What the key may sign.
         Flaw::PersonalKey if base == Base::Personal => Accepted,
-        Flaw::PersonalKey => AfterTenant("key_issuer_mismatch"),
-        Flaw::OtherCloudKey => AfterTenant("key_cloud_mismatch"),
+        Flaw::PersonalKey => AfterVersion("key_issuer_mismatch"),
+        Flaw::OtherCloudKey => AfterVersion("key_cloud_mismatch"),
         // The audience.
-        Flaw::NoAud => AfterTenant("missing_claim"),
-        Flaw::AudGraph => AfterTenant("graph_token"),
-        Flaw::AudManagement => AfterTenant("microsoft_api_token"),
-        Flaw::AudOther | Flaw::AudUpperCase => AfterTenant("wrong_audience"),
+        Flaw::NoAud => AfterVersion("missing_claim"),
+        Flaw::AudGraph => AfterVersion("graph_token"),
+        Flaw::AudManagement => AfterVersion("microsoft_api_token"),
+        Flaw::AudOther | Flaw::AudUpperCase => AfterVersion("wrong_audience"),
         // The kind.
-        Flaw::ProofOfPossession => AfterTenant("proof_of_possession"),
-        Flaw::NoClient | Flaw::PayloadNonce | Flaw::CHash | Flaw::AtHash => AfterTenant("id_token"),
+        Flaw::ProofOfPossession => AfterVersion("proof_of_possession"),
+        Flaw::NoClient | Flaw::PayloadNonce | Flaw::CHash | Flaw::AtHash => {
+            AfterVersion("id_token")
+        }
         // The permission.
         Flaw::ScpEmpty | Flaw::ScpSlash if matches!(base, Base::App | Base::AppV1) => Accepted,
         Flaw::NoScopeNoRole | Flaw::ScpEmpty | Flaw::ScpSlash => Denied("no_permission"),
@@ -158,26 +160,21 @@ fn tenancies(tenant: &DevTenant) -> Vec<Row> {
     ]
 }
 
-/// The code that the whole must give: the flaw's, or the tenancy's, or the version's.
+/// The code that the whole must give: the flaw's, or the version's, or the tenancy's.
 fn code(expected: Expected, base: Base, row: &Row, accepts_v1: bool) -> &'static str {
     let is_personal = base == Base::Personal && expected != OtherTenant;
     let is_admitted = match expected {
         OtherTenant => row.admits_others,
-        // The flaw makes it one of another tenant, signed by the personal key.
-        AfterTenant("key_issuer_mismatch") if is_personal => row.admits_others,
         _ if is_personal => row.admits_personal,
         _ => row.admits_home,
     };
-    let refused_tenant = match expected {
-        AfterTenant("key_issuer_mismatch") if is_personal => "tenant_not_allowed",
-        _ if is_personal => "personal_account",
-        _ => "tenant_not_allowed",
-    };
     match expected {
-        BeforeTenant(code) => code,
-        _ if !is_admitted => refused_tenant,
+        BeforeVersion(code) => code,
         _ if base.is_v1() && !accepts_v1 => "v1_token",
-        AfterTenant(code) | Denied(code) => code,
+        AfterVersion(code) => code,
+        _ if !is_admitted && is_personal => "personal_account",
+        _ if !is_admitted => "tenant_not_allowed",
+        Denied(code) => code,
         OtherTenant | Accepted => "accepted",
     }
 }
@@ -215,9 +212,18 @@ fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) 
     code
 }
 
+const AFTER_THE_SIGNATURE: [&str; 6] = [
+    "untrusted_signature",
+    "duplicate_member",
+    "tenant_not_allowed",
+    "personal_account",
+    "client_not_allowed",
+    "guest_not_allowed",
+];
+
 /// Checks that the whole refuses what the precheck refuses, by the same reason if no key is known,
-/// and that what it lets pass is refused only for the key, or for a member that stands twice, which
-/// is looked for when the signature holds.
+/// and that what it lets pass is refused only for the key, or for what is looked at when the
+/// signature holds: a member that stands twice, and who is admitted.
 fn precheck_agrees(
     validator: &Validator,
     token: &str,
@@ -240,7 +246,7 @@ fn precheck_agrees(
             assert_eq!(without_key.code(), "unknown_key");
             if let Err(rejection) = result {
                 let code = rejection.public_code();
-                assert!(["untrusted_signature", "duplicate_member"].contains(&code));
+                assert!(AFTER_THE_SIGNATURE.contains(&code), "{code}");
             }
         }
     }
@@ -517,9 +523,10 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
         .with_cloud_instance_name("microsoftonline.com");
     for flaw in Flaw::ALL {
         let expected = match (*flaw, expected(*flaw, Base::User, DevCloud::Public)) {
-            (_, BeforeTenant(code) | AfterTenant(code) | Denied(code)) => code,
+            (_, BeforeVersion(code) | AfterVersion(code) | Denied(code)) => code,
             (_, Accepted) => "accepted",
-            (_, OtherTenant) => "tenant_not_allowed",
+            // Its keys sign for itself alone.
+            (_, OtherTenant) => "key_issuer_mismatch",
         };
         // The keys of the shared documents are not among those of External ID.
         let expected = match flaw {

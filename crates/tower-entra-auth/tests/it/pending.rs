@@ -13,15 +13,16 @@ use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::{BoxError, EntraAuth, EntraLayer};
+use tower_entra_auth::{BoxError, EntraAuth, EntraAuthBuilder, EntraLayer};
 
 use crate::status::{counter, recorded};
 use crate::support::{
-    ACCEPTED, API, CLIENT, PENDING, SECOND, UNAVAILABLE, UNTRUSTED, settings, tenant, user,
+    ACCEPTED, API, CLIENT, OTHER_TENANT, PENDING, SECOND, UNAVAILABLE, UNTRUSTED, settings, tenant,
+    user,
 };
 
 /// A tenant, the server that publishes its keys, and an API that trusts it.
@@ -54,15 +55,24 @@ impl Scene {
             asked: Vec::new(),
         }));
         let first = user(&tenant).expires_in(1_000 * 3_600).mint();
-        Self::of(tenant, entra, first).await
+        Self::of(tenant, entra, first, |settings| settings).await
     }
 
     /// Starts anew, as after a restart: with the keys that are published now, and no others.
     async fn restarted(self) -> Self {
-        Self::of(self.tenant, self.entra, self.first).await
+        self.restarted_with(|settings| settings).await
     }
 
-    async fn of(tenant: DevTenant, entra: Arc<Mutex<Entra>>, first: String) -> Self {
+    async fn restarted_with(self, change: fn(EntraAuthBuilder) -> EntraAuthBuilder) -> Self {
+        Self::of(self.tenant, self.entra, self.first, change).await
+    }
+
+    async fn of(
+        tenant: DevTenant,
+        entra: Arc<Mutex<Entra>>,
+        first: String,
+        change: fn(EntraAuthBuilder) -> EntraAuthBuilder,
+    ) -> Self {
         let discovery = json!({
             "issuer": format!("https://login.microsoftonline.com/{}/v2.0", tenant.id()),
             "jwks_uri": format!("{}/keys", tenant.url()),
@@ -87,17 +97,10 @@ impl Scene {
                 Ok(Response::new(Full::from(document)))
             }
         });
-        let auth = settings(&tenant).http_client(http).build().unwrap();
+        let auth = change(settings(&tenant).http_client(http)).build().unwrap();
         auth.ready().await.unwrap();
-        // Nothing but what it takes.
-        let claims = json!({
-            "ver": "2.0", "aud": API, "tid": tenant.id(), "exp": 4_102_444_800_u64, "nbf": 0,
-            "scp": "Reports.Read", "azp": CLIENT,
-            "iss": format!("https://login.microsoftonline.com/{}/v2.0", tenant.id()),
-        });
-        let claims = URL_SAFE_NO_PAD.encode(claims.to_string());
         Self {
-            forged: format!(".{claims}.AAAA"),
+            forged: forged(&made_up(tenant.id())),
             api: Api(auth.layer()),
             tenant,
             entra,
@@ -138,6 +141,20 @@ impl Scene {
         assert_eq!(self.api.ask(&self.strangers(0)).await, UNTRUSTED);
         assert_eq!(self.fetches(), before + 2);
     }
+}
+
+/// Returns claims of which only the signature is wrong: nothing but what it takes.
+fn made_up(tenant: &str) -> Value {
+    json!({
+        "ver": "2.0", "aud": API, "tid": tenant, "exp": 4_102_444_800_u64, "nbf": 0,
+        "scp": "Reports.Read", "azp": CLIENT,
+        "iss": format!("https://login.microsoftonline.com/{tenant}/v2.0"),
+    })
+}
+
+/// Returns a token with these claims, but for its header.
+fn forged(claims: &Value) -> String {
+    format!(".{}.AAAA", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
 /// Returns the token under another key id.
@@ -469,4 +486,89 @@ fn pending_is_counted_apart_from_what_is_unavailable() {
     }
     let unavailable = |name: &&String| name.starts_with("entra_auth_decisions_total unavailable");
     assert_eq!(recorded.keys().find(unavailable), None);
+}
+
+/// What a stranger can see of an answer, and what the service counts.
+#[derive(Debug, Default, PartialEq)]
+struct Seen {
+    said: String,
+    retry_after: Option<u64>,
+    grpc: Option<(String, String)>,
+    took: Duration,
+    fetches: usize,
+    counted: Vec<String>,
+}
+
+/// How it stands with the keys when a made-up token comes.
+#[derive(Clone, Copy, Debug)]
+enum Keys {
+    MayBeFetched,
+    MayNotBeFetched,
+    CannotBeHad,
+}
+
+/// Sends a made-up token, and the same again for gRPC, to a service for one tenant, one client and no
+/// guests.
+fn seen(keys: Keys, content_type: &str, change: fn(&mut Value)) -> Seen {
+    let mut seen = Seen::default();
+    let counted = recorded(async |_| {
+        let scene = Scene::start().await;
+        let restarted =
+            scene.restarted_with(|settings| settings.allowed_clients([CLIENT]).refuse_guests());
+        let scene = restarted.await;
+        scene.keys_take(SECOND / 20);
+        match keys {
+            Keys::MayBeFetched => {}
+            Keys::MayNotBeFetched => scene.empty_the_bucket().await,
+            Keys::CannotBeHad => scene.entra.lock().unwrap().key_document = "garbage".to_owned(),
+        }
+        let mut claims = made_up(scene.tenant.id());
+        change(&mut claims);
+        let token = with_key(&forged(&claims), "stranger");
+        let (before, start) = (scene.fetches(), Instant::now());
+        let answer = scene.api.answer(&token, content_type).await;
+        assert!(answer.has_challenge || answer.retry_after.is_some());
+        seen.said = answer.said;
+        seen.retry_after = answer.retry_after;
+        seen.grpc = answer.grpc;
+        seen.took = start.elapsed();
+        seen.fetches = scene.fetches() - before;
+    });
+    let counts = counted.into_iter().filter(|(name, _)| {
+        name.starts_with("entra_auth_decisions") || name.starts_with("entra_auth_missing_keys")
+    });
+    seen.counted = counts
+        .map(|(name, count)| format!("{name} {count:?}"))
+        .collect();
+    seen
+}
+
+/// Whoever learns by made-up tokens which tenants and clients are admitted knows whom to deceive.
+#[test]
+fn a_made_up_token_is_answered_alike_whether_whom_it_names_is_admitted_or_not() {
+    fn of_tenant(claims: &mut Value, tenant: &str) {
+        claims["tid"] = json!(tenant);
+        claims["iss"] = json!(format!("https://login.microsoftonline.com/{tenant}/v2.0"));
+    }
+    let not_admitted: [fn(&mut Value); 6] = [
+        |claims| of_tenant(claims, OTHER_TENANT),
+        |claims| of_tenant(claims, "9188040d-6c67-4c5b-b112-36a304b66dad"),
+        |claims| claims["azp"] = json!(API),
+        |claims| claims["acct"] = json!(1),
+        |claims| claims["idp"] = json!("live.com"),
+        |claims| claims["xms_idrel"] = json!("1 5"),
+    ];
+    for (keys, content_type, said, fetches) in [
+        (Keys::MayBeFetched, "text/plain", UNTRUSTED, 2),
+        (Keys::MayNotBeFetched, "text/plain", PENDING, 0),
+        (Keys::CannotBeHad, "text/plain", UNAVAILABLE, 1),
+        (Keys::MayBeFetched, "application/grpc", ACCEPTED, 2),
+        (Keys::MayNotBeFetched, "application/grpc", ACCEPTED, 0),
+    ] {
+        let admitted = seen(keys, content_type, |_| {});
+        assert_eq!((&*admitted.said, admitted.fetches), (said, fetches));
+        for change in not_admitted {
+            assert_eq!(seen(keys, content_type, change), admitted, "{keys:?}");
+        }
+    }
 }

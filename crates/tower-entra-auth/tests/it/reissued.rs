@@ -133,8 +133,31 @@ async fn a_token_of_another_tenant_is_refused_whoever_issued_it() {
     let auth = server.auth(server.tokens());
     let mut claims = server.claims();
     claims["tid"] = json!(OTHER_TENANT);
-    // Its issuer is the first one's to judge, as for any token that is nobody's.
-    assert_eq!(code(&auth, &server.mint(&claims)).await, "wrong_algorithm");
+    assert_eq!(
+        code(&auth, &server.mint(&claims)).await,
+        "tenant_not_allowed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_made_up_token_of_the_server_does_not_tell_which_tenants_are_admitted() {
+    let server = Server::new().await;
+    let auth = server.auth(server.tokens());
+    for tenant in [
+        server.tenant.id(),
+        OTHER_TENANT,
+        "9188040d-6c67-4c5b-b112-36a304b66dad",
+    ] {
+        let mut claims = server.claims();
+        claims["tid"] = json!(tenant);
+        let unknown = server.mint_with("unknown", &claims);
+        assert_eq!(code(&auth, &unknown).await, "unknown_key", "{tenant}");
+        let (good, other) = (server.mint(&claims), server.mint_with("x", &claims));
+        let (input, _) = good.rsplit_once('.').unwrap();
+        let (_, signature) = other.rsplit_once('.').unwrap();
+        let forged = format!("{input}.{signature}");
+        assert_eq!(code(&auth, &forged).await, "bad_signature", "{tenant}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

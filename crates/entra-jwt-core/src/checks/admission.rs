@@ -1,10 +1,28 @@
-//! Checks of who is calling, where only some may.
+//! Checks of who is admitted, where only some are.
 
 use super::Facts;
 use crate::caller::Membership;
-use crate::json_string::JsonStr;
-use crate::member::Text;
+use crate::identifier::TenantId;
 use crate::rejection::Rejection;
+
+/// The tenant is allowed.
+pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (found, _) = facts.issued_by()?;
+    let tenancy = facts.rules.authority.tenancy();
+    if tenancy.admits(found) {
+        return Ok(());
+    }
+    let allowed = tenancy.to_string();
+    Err(if found == TenantId::CONSUMERS {
+        Rejection::PersonalAccount { allowed }
+    } else {
+        Rejection::TenantNotAllowed {
+            found,
+            allowed,
+            by_tenant_rule: false,
+        }
+    })
+}
 
 /// The client application is among those that are allowed, if there is such a list. It only ever
 /// restricts: to be on it permits nothing.
@@ -26,17 +44,9 @@ pub(super) fn guest(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
     let (tenant, _) = facts.issued_by()?;
     let (token, claims) = (facts.token, &facts.token.claims);
-    let text = |claim: Option<Text>| claim.map(|claim| token.text(claim));
-    let relations = text(claims.identity_relations);
-    let provider = text(claims.identity_provider);
-    // A text with escapes is copied whole, as the mark may stand at its end, and anybody may have
-    // written it: it is looked at once the signature holds.
-    let mut texts = relations.into_iter().chain(provider);
-    if !facts.key_is_known() && texts.any(|text| text.plain().is_none()) {
-        return Ok(());
-    }
-    let relations = relations.map(JsonStr::to_cow);
-    let provider = provider.map(JsonStr::to_cow);
+    let text = |claim| token.text(claim).to_cow();
+    let relations = claims.identity_relations.map(text);
+    let provider = claims.identity_provider.map(text);
     let membership = Membership {
         relations: relations.as_deref(),
         account_status: claims.account_status,
