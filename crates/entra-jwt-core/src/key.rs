@@ -149,6 +149,10 @@ impl Key {
     /// front of Entra, whose tokens [`Validator::reissued`](crate::Validator::reissued) accepts.
     /// Entra has none such, and none is read from a key document.
     ///
+    /// Of the two signatures of one text that anybody can make of either, `(r, s)` and `(r, n - s)`,
+    /// it verifies the one with the lower `s`: a token has one spelling. The signer must write that
+    /// one.
+    ///
     /// The public key is a point of 65 bytes, uncompressed: 4, then its two coordinates.
     ///
     /// # Errors
@@ -248,7 +252,11 @@ impl Key {
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.prepared.verify_sig(message, signature).is_ok()
+        let is_the_one_spelling = match self.material {
+            Material::Rsa { .. } => true,
+            Material::P256(_) => has_low_s(signature),
+        };
+        is_the_one_spelling && self.prepared.verify_sig(message, signature).is_ok()
     }
 }
 
@@ -261,6 +269,18 @@ impl fmt::Debug for Key {
             .field("cloud_instance_name", &self.cloud_instance_name)
             .finish_non_exhaustive()
     }
+}
+
+/// Half of the order of P-256 (SEC 2 §2.4.2), rounded down.
+const HALF_ORDER: [u8; 32] = [
+    0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
+];
+
+/// Returns whether `s` of a signature of P-256 (`r`, then `s`, of 32 bytes each) is the lower one of
+/// `s` and `n - s`, which both verify.
+fn has_low_s(signature: &[u8]) -> bool {
+    signature.get(32..).is_some_and(|s| *s <= HALF_ORDER[..])
 }
 
 /// A blank restriction restricts nothing, as with Microsoft's validator.
@@ -516,6 +536,28 @@ mod tests {
         for wrong in [&[][..], &point[1..], &point[..33], &elsewhere] {
             let reason = Key::es256(id(), wrong).map(|key| key.id).unwrap_err();
             assert_eq!(reason, UnusableKey::Strength);
+        }
+    }
+
+    #[test]
+    fn of_the_two_spellings_of_a_signature_the_lower_one_counts() {
+        let signature = |s: [u8; 32]| [[1; 32], s].concat();
+        let mut above = HALF_ORDER;
+        above[31] += 1;
+        assert!(has_low_s(&signature(HALF_ORDER)) && has_low_s(&signature([0; 32])));
+        assert!(!has_low_s(&signature(above)) && !has_low_s(&signature([0xff; 32])));
+        assert!(!has_low_s(&[]) && !has_low_s(&[0; 31]));
+        // Twice that and one is the order.
+        let order: [u8; 32] = [
+            0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63,
+            0x25, 0x51,
+        ];
+        let mut carry = 1;
+        for (half, whole) in HALF_ORDER.iter().zip(order).rev() {
+            let doubled = u16::from(*half) * 2 + carry;
+            assert_eq!(doubled & 0xff, u16::from(whole));
+            carry = doubled >> 8;
         }
     }
 

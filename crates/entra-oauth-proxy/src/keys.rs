@@ -311,12 +311,13 @@ impl Keyring {
         })
     }
 
-    /// The id and the signature of the first signing key (ES256).
+    /// Returns the text made of the id of the first signing key, and its signature (ES256).
     pub(crate) fn sign(&self, input: impl FnOnce(&str) -> String) -> Option<String> {
         let keys = self.sets.first()?;
         let input = input(keys.verifying.id().as_str());
         let signature = keys.signing.sign(&SystemRandom::new(), input.as_bytes());
-        Some(format!("{input}.{}", base64url(signature.ok()?.as_ref())))
+        let signature = with_low_s(signature.ok()?.as_ref())?;
+        Some(format!("{input}.{}", base64url(&signature)))
     }
 
     /// The public halves of all signing keys.
@@ -409,6 +410,26 @@ fn signing_key(root: &Prk, attempt: u8) -> Option<(EcdsaKeyPair, Vec<u8>)> {
     Some((pair, point))
 }
 
+/// The order of P-256 (SEC 2 §2.4.2).
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Returns the signature of P-256 with the lower one of `s` and `n - s`. Both verify; the Layer takes
+/// that one alone, so that nobody can make a second text of a token.
+fn with_low_s(signature: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = signature.split_at_checked(32)?;
+    let mut other = ORDER;
+    let mut borrow = false;
+    for (digit, of_s) in other.iter_mut().zip(s).rev() {
+        let (less, first) = digit.overflowing_sub(*of_s);
+        let (difference, second) = less.overflowing_sub(u8::from(borrow));
+        (*digit, borrow) = (difference, first || second);
+    }
+    Some([r, s.min(&other[..])].concat())
+}
+
 fn derived<const N: usize>(root: &Prk, labels: &[&str]) -> Option<[u8; N]> {
     struct Length(usize);
 
@@ -428,6 +449,8 @@ fn derived<const N: usize>(root: &Prk, labels: &[&str]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+
     use super::*;
 
     const ISSUER: &str = "https://mcp.example.com";
@@ -510,6 +533,28 @@ mod tests {
         };
         assert_eq!(by(&both), by(&new));
         assert_ne!(by(&both), by(&old));
+    }
+
+    #[test]
+    fn of_the_two_spellings_of_a_signature_the_lower_one_is_written() {
+        let ring = keyring(&ProxyKeys::generate());
+        let half = "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8";
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        for number in 0..64 {
+            let token = ring.sign(|_| format!("text {number}")).unwrap();
+            let (input, signature) = token.split_once('.').unwrap();
+            let signature = from_base64url(signature).unwrap();
+            assert!(hex(&signature[32..]).as_str() <= half, "{number}");
+            let point = &ring.sets[0].point;
+            let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+            assert!(public.verify(input.as_bytes(), &signature).is_ok());
+        }
+        let of = |s: [u8; 32]| with_low_s(&[[1; 32], s].concat()).unwrap();
+        let (mut one, mut most) = ([0; 32], ORDER);
+        one[31] = 1;
+        most[31] -= 1;
+        assert_eq!(of(most), of(one));
+        assert_eq!(of(one)[32..], one);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
@@ -59,9 +62,12 @@ impl Server {
     fn sign(&self, header: &Value, claims: &Value) -> String {
         let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let input = format!("{}.{}", part(header), part(claims));
-        let signature = self.key.sign(&SystemRandom::new(), input.as_bytes());
-        let signature = URL_SAFE_NO_PAD.encode(signature.unwrap());
-        format!("{input}.{signature}")
+        let random = SystemRandom::new();
+        let mut signatures =
+            std::iter::repeat_with(|| self.key.sign(&random, input.as_bytes()).unwrap());
+        // Below half of the order for sure.
+        let low = signatures.find(|signature| signature.as_ref()[32] < 0x7f);
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(low.unwrap()))
     }
 
     fn validate(&self, token: &str) -> Result<AccessToken, Rejection> {
@@ -146,6 +152,31 @@ async fn what_a_reissued_token_must_be_is_exact() {
     claims.as_object_mut().unwrap().remove("tid");
     let token = server.sign(&Server::header(), &claims);
     assert_eq!(server.validate(&token).unwrap_err().code(), "missing_claim");
+}
+
+/// Anybody can make `(r, n - s)` of `(r, s)`, and ECDSA verifies both.
+#[tokio::test]
+async fn the_other_spelling_of_a_signature_is_no_second_token() {
+    let (_, server) = Server::new().await;
+    let token = server.sign(&Server::header(), &server.claims());
+    assert!(server.validate(&token).is_ok());
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let mut other = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let order = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let mut borrow = false;
+    for (of_s, of_order) in other[32..].iter_mut().zip(order).rev() {
+        let (less, first) = u8::overflowing_sub(of_order, *of_s);
+        let (difference, second) = less.overflowing_sub(u8::from(borrow));
+        (*of_s, borrow) = (difference, first || second);
+    }
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, server.key.public_key());
+    assert!(public.verify(input.as_bytes(), &other).is_ok());
+    let spelled_otherwise = format!("{input}.{}", URL_SAFE_NO_PAD.encode(other));
+    let refused = server.validate(&spelled_otherwise).unwrap_err();
+    assert_eq!(refused.code(), "bad_signature");
 }
 
 #[tokio::test]
