@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::caller::Caller;
+use crate::keys::jittered;
 use crate::refusal::Refusal;
 use crate::reissued::GrantRule;
 use crate::runtime::usable_runtime;
@@ -24,7 +25,7 @@ use crate::unavailable::Unavailable;
 use crate::waiting::Place;
 
 /// The questions that are asked about verified tokens.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct AfterChecks {
     pub(crate) tenant_rule: Option<Arc<Remembering<TenantRule>>>,
     /// Of tokens that have a grant.
@@ -41,7 +42,7 @@ impl AfterChecks {
     }
 
     /// Asks what is not remembered, one after the other.
-    pub(crate) async fn ask(&self, caller: &Caller) -> Outcome {
+    pub(crate) async fn ask(&self, caller: &Caller) -> Result<(), Refusal> {
         let of_tenant = self.tenant_rule.as_ref();
         if let Some(rule) = of_tenant.filter(|rule| !rule.remembers(caller)) {
             Arc::clone(rule).ask(caller.clone()).await?;
@@ -51,6 +52,37 @@ impl AfterChecks {
             Arc::clone(rule).ask(caller.clone()).await?;
         }
         Ok(())
+    }
+
+    /// Returns the moment at which a stream of the caller that begins now asks again; `None` if
+    /// there is nothing to ask.
+    pub(crate) fn rest_until(&self, caller: &Caller) -> Option<Instant> {
+        // What a caller is that nobody verified, no rule can know.
+        caller.proof()?;
+        let now = Instant::now();
+        let of_tenant = self.tenant_rule.as_ref();
+        let of_tenant = of_tenant.map(|rule| rule.stream_rests_until(caller, now));
+        let of_grant = self.grant_rule_about(caller);
+        let of_grant = of_grant.map(|rule| rule.stream_rests_until(caller, now));
+        of_tenant.into_iter().chain(of_grant).min()
+    }
+
+    /// Asks again while a stream of the caller lasts, and returns the moment at which to ask next,
+    /// whether there was an answer or not.
+    ///
+    /// # Errors
+    /// The no.
+    pub(crate) async fn ask_again(self, caller: Caller) -> Result<Instant, Rejection> {
+        let mut next = None;
+        if let Some(rule) = &self.tenant_rule {
+            let of_tenant = Arc::clone(rule).ask_again(caller.clone()).await?;
+            next = Some(of_tenant);
+        }
+        if let Some(rule) = self.grant_rule_about(&caller) {
+            let of_grant = Arc::clone(rule).ask_again(caller.clone()).await?;
+            next = Some(next.map_or(of_grant, |next| of_grant.min(next)));
+        }
+        Ok(next.unwrap_or_else(|| Instant::now() + LEAST_REST))
     }
 
     fn grant_rule_about(&self, caller: &Caller) -> Option<&Arc<Remembering<GrantRule>>> {
@@ -84,14 +116,28 @@ pub(crate) enum Answer {
     No(Rejection),
 }
 
+/// A yes, and for how long it is good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Yes {
+    /// For requests.
+    until: Instant,
+    /// For streams, which ask less often.
+    rests_until: Instant,
+}
+
 /// What those learn who wait for the same answer.
-pub(crate) type Outcome = Result<(), Refusal>;
+pub(crate) type Outcome = Result<Yes, Refusal>;
+
+/// The least time between two questions of a stream: also where a yes is kept for less.
+const LEAST_REST: Duration = Duration::from_secs(5);
 
 /// Asks each question once at a time, and remembers each yes for as long as it is good.
 pub(crate) struct Remembering<C: AfterCheck> {
     check: C,
-    /// Until when each yes is good. Judged on use; moka only bounds how many there are.
-    yes: Cache<C::Key, Instant>,
+    /// Judged on use; moka only bounds how many there are.
+    yes: Cache<C::Key, Yes>,
+    /// When streams ask again where there was no answer.
+    unanswered: Cache<C::Key, Instant>,
     questions: Mutex<Questions<C::Key>>,
     waiting: AtomicUsize,
 }
@@ -120,8 +166,15 @@ impl<C: AfterCheck> Remembering<C> {
     /// How many yes are kept at most.
     const MOST_KEPT: u64 = 10_000;
 
+    /// How many failures to answer are kept at most.
+    const MOST_UNANSWERED: u64 = 1_000;
+
     /// How many questions are asked at the same time at most.
     const MOST_ASKING: usize = 256;
+
+    /// With how many of them a stream begins one more: requests must find room, however many
+    /// streams come to their moment at once.
+    const MOST_ASKING_FOR_STREAMS: usize = Self::MOST_ASKING / 2;
 
     /// How many requests wait for answers at most. More than may wait for keys: those of one
     /// tenant all wait when its yes has run out.
@@ -131,6 +184,7 @@ impl<C: AfterCheck> Remembering<C> {
         Arc::new(Self {
             check,
             yes: Cache::new(Self::MOST_KEPT),
+            unanswered: Cache::new(Self::MOST_UNANSWERED),
             questions: Mutex::new(Questions {
                 by_key: HashMap::new(),
                 next: 0,
@@ -141,8 +195,44 @@ impl<C: AfterCheck> Remembering<C> {
 
     /// Whether a yes that is still good covers the caller. Never waits.
     pub(crate) fn remembers(&self, caller: &Caller) -> bool {
-        let until = self.yes.get(&self.check.key(caller));
-        until.is_some_and(|until| Instant::now() < until)
+        let yes = self.yes.get(&self.check.key(caller));
+        yes.is_some_and(|yes| Instant::now() < yes.until)
+    }
+
+    /// The moment at which a stream of the caller that begins now asks again. Where nothing is
+    /// remembered, its request was answered a moment ago.
+    fn stream_rests_until(&self, caller: &Caller, now: Instant) -> Instant {
+        let rests_until = self.rests_until(&self.check.key(caller), now);
+        rests_until.unwrap_or(now + LEAST_REST)
+    }
+
+    /// Until when no stream needs to ask; `None` if one should now.
+    fn rests_until(&self, key: &C::Key, now: Instant) -> Option<Instant> {
+        let of_yes = self.yes.get(key).map(|yes| yes.rests_until);
+        let of_failure = self.unanswered.get(key);
+        let moments = of_yes.into_iter().chain(of_failure);
+        moments.filter(|until| now < *until).max()
+    }
+
+    /// Asks on behalf of a stream, and returns when to ask next. It takes no place of a request's:
+    /// the stream is there anyway, and nobody may ever poll this again.
+    async fn ask_again(self: Arc<Self>, caller: Caller) -> Result<Instant, Rejection> {
+        let now = Instant::now();
+        if let Some(until) = self.rests_until(&self.check.key(&caller), now) {
+            return Ok(until);
+        }
+        let Ok(runtime) = usable_runtime() else {
+            return Ok(now + Self::RETRY_AFTER);
+        };
+        let Some(asked) = self.asked(&runtime, caller, Self::MOST_ASKING_FOR_STREAMS) else {
+            // Not all of them at the same moment again.
+            return Ok(now + jittered(Self::RETRY_AFTER, 1));
+        };
+        match self.answer(asked).await {
+            Ok(yes) => Ok(yes.rests_until),
+            Err(Refusal::Rejected { rejection, .. }) => Err(rejection),
+            Err(_) => Ok(Instant::now() + Self::RETRY_AFTER),
+        }
     }
 
     /// Asks, or waits for the answer if it is being asked already.
@@ -153,9 +243,13 @@ impl<C: AfterCheck> Remembering<C> {
         let Ok(runtime) = usable_runtime() else {
             return self.unavailable("there is no tokio runtime to ask it on");
         };
-        let Some(asked) = self.asked(&runtime, caller) else {
+        let Some(asked) = self.asked(&runtime, caller, Self::MOST_ASKING) else {
             return self.unavailable("too many questions are being asked");
         };
+        self.answer(asked).await
+    }
+
+    async fn answer(&self, asked: Asked) -> Outcome {
         let mut answered = asked.answered;
         match timeout_at(asked.deadline, answered.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
@@ -168,15 +262,16 @@ impl<C: AfterCheck> Remembering<C> {
     }
 
     /// The question about this caller that is being asked, from now on if it was not yet. One that
-    /// nobody waits for any longer may be on a runtime that does not run, and is asked anew.
-    fn asked(self: &Arc<Self>, runtime: &Handle, caller: Caller) -> Option<Asked> {
+    /// nobody waits for any longer may be on a runtime that does not run, and is asked anew. `None`
+    /// if it would be one more than `most`.
+    fn asked(self: &Arc<Self>, runtime: &Handle, caller: Caller, most: usize) -> Option<Asked> {
         let key = self.check.key(&caller);
         let now = Instant::now();
         let mut questions = self.lock();
         match questions.by_key.get(&key) {
             Some(asked) if now < asked.deadline => return Some(asked.clone()),
             Some(_) => {}
-            None if questions.by_key.len() < Self::MOST_ASKING => {}
+            None if questions.by_key.len() < most => {}
             None => return None,
         }
         questions.next += 1;
@@ -198,6 +293,26 @@ impl<C: AfterCheck> Remembering<C> {
         };
         runtime.spawn(question.ask(caller, asked.deadline));
         Some(asked)
+    }
+
+    /// Takes a question off the list, and keeps what was answered. Does neither where a later
+    /// question stands in its place.
+    fn settle(&self, key: &C::Key, number: u64, outcome: Option<&Outcome>) {
+        let mut questions = self.lock();
+        let asked = questions.by_key.get(key);
+        if asked.is_none_or(|asked| asked.number != number) {
+            return;
+        }
+        // Before it is off the list: whoever comes between would ask anew.
+        match outcome {
+            Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
+            Some(Err(Refusal::Rejected { .. })) => self.yes.invalidate(key),
+            Some(Err(_)) | None => {
+                let next = Instant::now() + Self::RETRY_AFTER;
+                self.unanswered.insert(key.clone(), next);
+            }
+        }
+        questions.by_key.remove(key);
     }
 
     fn unavailable(&self, reason: &str) -> Outcome {
@@ -227,11 +342,11 @@ impl<C: AfterCheck> Question<C> {
         let check = &self.of.check;
         let outcome = match timeout_at(deadline, check.ask(caller)).await {
             Ok(Ok(Answer::Yes { keep_for })) => {
-                if !keep_for.is_zero() {
-                    let until = Instant::now() + keep_for;
-                    self.of.yes.insert(self.key.clone(), until);
-                }
-                Ok(())
+                let now = Instant::now();
+                Ok(Yes {
+                    until: now + keep_for,
+                    rests_until: now + keep_for.max(LEAST_REST),
+                })
             }
             Ok(Ok(Answer::No(rejection))) => Err(rejection.into()),
             Ok(Err(cause)) => Err(Refusal::Unavailable {
@@ -241,27 +356,15 @@ impl<C: AfterCheck> Question<C> {
             Err(_) => self.of.unavailable("it took longer than 5 s"),
         };
         // Off the list first: whoever comes after this asks anew.
-        self.take_off();
+        self.of.settle(&self.key, self.number, Some(&outcome));
         self.sender.send_replace(Some(outcome));
-    }
-
-    fn take_off(&self) {
-        let mut questions = self.of.lock();
-        // A later question may stand in its place.
-        if questions
-            .by_key
-            .get(&self.key)
-            .is_some_and(|asked| asked.number == self.number)
-        {
-            questions.by_key.remove(&self.key);
-        }
     }
 }
 
 impl<C: AfterCheck> Drop for Question<C> {
     fn drop(&mut self) {
         // After a panic of the question, or the end of its runtime: the answer never comes.
-        self.take_off();
+        self.of.settle(&self.key, self.number, None);
     }
 }
 
@@ -343,6 +446,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_times_of_their_own()
+    {
+        let caller = caller().await;
+        let gate = Remembering::new(Gate::default());
+        let most = Remembering::<Gate>::MOST_ASKING_FOR_STREAMS;
+        let asking: Vec<_> = (0..most)
+            .map(|_| tokio::spawn(Arc::clone(&gate).ask_again(caller.clone())))
+            .collect();
+        while gate.check.asked.load(Ordering::SeqCst) < most {
+            tokio::task::yield_now().await;
+        }
+        let now = Instant::now();
+        let mut next = Vec::new();
+        for _ in 0..20 {
+            let turned_away = Arc::clone(&gate).ask_again(caller.clone()).await;
+            next.push(turned_away.unwrap() - now);
+        }
+        assert!(next.iter().all(|wait| *wait <= Duration::from_secs(5)));
+        next.dedup();
+        assert!(next.len() > 1, "{next:?}");
+        assert_eq!(gate.check.asked.load(Ordering::SeqCst), most);
+
+        let request = tokio::spawn(Arc::clone(&gate).ask(caller.clone()));
+        while gate.check.asked.load(Ordering::SeqCst) == most {
+            tokio::task::yield_now().await;
+        }
+        gate.check.open.notify_waiters();
+        for task in asking {
+            let rests = task.await.unwrap().unwrap() - now;
+            assert_eq!(rests, Duration::from_secs(60));
+        }
+        assert!(request.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_requests_that_wait_are_bounded() {
         let caller = caller().await;
         let gate = Remembering::new(Gate {
@@ -378,7 +516,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let asked = gate.asked(idle.handle(), caller.clone()).unwrap();
+        let asked = gate.asked(idle.handle(), caller.clone(), 1).unwrap();
         let joined = Arc::clone(&gate).ask(caller.clone()).await;
         assert!(reason(joined).contains("longer than 5 s"));
         gate.check.open.notify_one();
@@ -386,7 +524,7 @@ mod tests {
         assert!(gate.lock().by_key.is_empty());
 
         // The end of that runtime takes off no question but its own.
-        let later = gate.asked(&Handle::current(), caller.clone()).unwrap();
+        let later = gate.asked(&Handle::current(), caller.clone(), 1).unwrap();
         assert_ne!(later.number, asked.number);
         idle.shutdown_background();
         assert_eq!(gate.lock().by_key.len(), 1);

@@ -12,6 +12,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
 
+use crate::after_check::AfterChecks;
 use crate::builder::Clock;
 use crate::caller::{AuthId, Caller};
 use crate::claims_challenge::ClaimsChallenge;
@@ -29,6 +30,8 @@ pub(crate) struct Answers {
     words: Words,
     log: RefusalLog,
     time: Time,
+    /// What is asked about callers again while they are served.
+    after_checks: AfterChecks,
     hook: Option<Hook>,
 }
 
@@ -56,12 +59,19 @@ pub struct Refused<'r> {
 }
 
 impl Answers {
-    pub(crate) fn new(id: AuthId, words: Words, time: Time, hook: Option<Hook>) -> Self {
+    pub(crate) fn new(
+        id: AuthId,
+        words: Words,
+        time: Time,
+        after_checks: AfterChecks,
+        hook: Option<Hook>,
+    ) -> Self {
         Self {
             id,
             words,
             log: RefusalLog::default(),
             time,
+            after_checks,
             hook,
         }
     }
@@ -72,6 +82,10 @@ impl Answers {
 
     pub(crate) fn time(&self) -> &Time {
         &self.time
+    }
+
+    pub(crate) fn after_checks(&self) -> &AfterChecks {
+        &self.after_checks
     }
 
     /// What to change, for the log.

@@ -255,7 +255,8 @@ impl EntraAuthBuilder {
     }
 
     /// How long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
-    /// asks with every request.
+    /// asks with every request, and every 5 s for streams that
+    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
     pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
         self.tenant_rule_ttl = Some(ttl);
         self

@@ -130,6 +130,11 @@ impl Caller {
     /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
     /// default: until then the same token would be let in again.
     ///
+    /// It ends before that, without a grace, with a no of the
+    /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
+    /// [grant rule](crate::ReissuedTokens::grant_rule), which are asked again as
+    /// [`ExpiryLayer`](crate::ExpiryLayer) says: a client that comes again is refused.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use tower_entra_auth::Caller;
@@ -137,7 +142,7 @@ impl Caller {
     /// async fn serve(caller: Caller, socket: impl Future<Output = ()>) {
     ///     tokio::select! {
     ///         () = socket => {}
-    ///         () = caller.expiry(Duration::from_secs(300)) => {} // close it: the client comes again
+    ///         () = caller.expiry(Duration::from_secs(300)) => {} // close it: the client asks again
     ///     }
     /// }
     /// # use std::future::Future;
@@ -153,7 +158,7 @@ impl Caller {
         // Beyond the end of time there is no grace.
         let ends = expired.checked_add(grace);
         let ends = ends.or_else(|| expired.checked_add(time.skew));
-        Expiry::new(ends.unwrap_or(expired), Arc::clone(&time.clock))
+        Expiry::new(ends.unwrap_or(expired), self.clone())
     }
 
     /// Whether the client declares that it understands claims challenges.
@@ -214,6 +219,7 @@ pub(crate) mod testing {
     use entra_jwt_core::{KeySet, TenantId, Validator};
 
     use super::*;
+    use crate::after_check::AfterChecks;
     use crate::answers::Time;
     use crate::keys::Timeline;
     use crate::respond::Words;
@@ -239,7 +245,8 @@ pub(crate) mod testing {
             clock: Arc::new(SystemTime::now),
             skew: Duration::ZERO,
         };
-        let answers = Arc::new(Answers::new(AuthId(0), Words::default(), time, None));
-        Caller::new(token, &answers, proof)
+        let rules = AfterChecks::default();
+        let answers = Answers::new(AuthId(0), Words::default(), time, rules, None);
+        Caller::new(token, &Arc::new(answers), proof)
     }
 }

@@ -1,7 +1,6 @@
-//! The body of a response that ends when the token of its caller has expired.
+//! The body of a response that ends when its caller is good no longer.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,51 +21,51 @@ use crate::handler_refusal::grpc_metadata;
 use crate::http_client::BoxError;
 use crate::refusal::Refusal;
 
-/// A request whose caller's token may expire, and what is needed to end it then.
+/// A request whose caller may be good no longer before it is done, and what is needed to end it
+/// then.
 pub(crate) struct Lasting {
     expiry: Expiry,
-    caller: Caller,
     method: Method,
     form: Form,
 }
 
 impl Lasting {
-    pub(crate) fn new(caller: Caller, grace: Duration, method: Method, form: Form) -> Self {
+    pub(crate) fn new(caller: &Caller, grace: Duration, method: Method, form: Form) -> Self {
         Self {
             expiry: caller.expiry(grace),
-            caller,
             method,
             form,
         }
     }
 
-    /// Whether the time has come before anything was done.
+    /// Whether the token has expired before anything was done.
     pub(crate) fn is_over(&self) -> bool {
         self.expiry.is_over()
     }
 
-    /// Whether the time has come.
-    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.expiry).poll(context)
+    /// Waits for the end, and says why it is.
+    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
+        self.expiry.poll_end(context)
     }
 
     /// The answer in the place of one that has not begun.
-    pub(crate) fn answer(&self) -> Response<Full<Bytes>> {
-        for_method(&self.method, self.answer_in(self.form))
+    pub(crate) fn answer(&self, why: &Refusal) -> Response<Full<Bytes>> {
+        for_method(&self.method, self.answer_in(self.form, why))
     }
 
     /// The trailers in the place of a gRPC stream's own.
-    fn trailers(&self) -> HeaderMap {
-        grpc_metadata(&Refusal::Outlived, self.answer_in(Form::Grpc))
+    fn trailers(&self, why: &Refusal) -> HeaderMap {
+        grpc_metadata(why, self.answer_in(Form::Grpc, why))
     }
 
-    fn answer_in(&self, form: Form) -> Response<Full<Bytes>> {
-        let (answers, headers) = (self.caller.answers(), HeaderMap::new());
-        answers.answer_in(form, &Refusal::Outlived, Some(&self.caller), &headers)
+    fn answer_in(&self, form: Form, why: &Refusal) -> Response<Full<Bytes>> {
+        let (caller, headers) = (self.expiry.caller(), HeaderMap::new());
+        let answers = caller.answers();
+        answers.answer_in(form, why, Some(caller), &headers)
     }
 }
 
-/// The response, that ends when its caller's token has expired.
+/// The response, that ends when its caller is good no longer.
 pub(crate) fn watched<R>(
     response: Response<R>,
     lasting: Option<Box<Lasting>>,
@@ -103,7 +102,7 @@ enum End {
 }
 
 pin_project! {
-    /// The inner service's body, for as long as the token of its caller is good.
+    /// The inner service's body, for as long as its caller is good.
     pub struct ExpiryBody<B> {
         // `None` when it is at its end.
         #[pin]
@@ -114,12 +113,21 @@ pin_project! {
     }
 }
 
-/// The token of the caller has expired before all of the response was sent: the error of an
-/// [`ExpiryBody`].
+/// The token of the caller has expired, or a rule has said no, before all of the response was sent:
+/// the error of an [`ExpiryBody`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the token of the caller has expired before all of the response was sent")]
-#[non_exhaustive]
-pub struct Outlived;
+#[error("the response was ended before all of it was sent: {code}")]
+pub struct Outlived {
+    code: &'static str,
+}
+
+impl Outlived {
+    /// The machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or `grant_ended`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
 
 impl<B> ExpiryBody<B> {
     pub(crate) fn refusal(body: Full<Bytes>) -> Self {
@@ -148,10 +156,13 @@ where
             return Poll::Ready(None);
         };
         let ended = match this.lasting {
-            Some(lasting) => lasting.poll_end(context).is_ready().then_some(lasting),
+            Some(lasting) => match lasting.poll_end(context) {
+                Poll::Ready(why) => Some((lasting, why)),
+                Poll::Pending => None,
+            },
             None => None,
         };
-        let Some(ended) = ended else {
+        let Some((lasting, why)) = ended else {
             let frame = ready!(body.poll_frame(context));
             if frame.is_none() {
                 this.body.set(None);
@@ -160,11 +171,11 @@ where
         };
         this.body.set(None);
         if let End::Grpc = this.end {
-            return Poll::Ready(Some(Ok(Frame::trailers(ended.trailers()))));
+            return Poll::Ready(Some(Ok(Frame::trailers(lasting.trailers(&why)))));
         }
-        ended.caller.answers().note(&Refusal::Outlived);
+        lasting.expiry.caller().answers().note(&why);
         Poll::Ready(match this.end {
-            End::Error => Some(Err(Outlived.into())),
+            End::Error => Some(Err(Outlived { code: why.code() }.into())),
             End::Clean | End::Grpc => None,
         })
     }

@@ -1,4 +1,4 @@
-//! A Layer that ends responses which outlast the token of their caller.
+//! A Layer that ends responses which outlast the token of their caller, or the yes of a rule.
 
 use std::fmt;
 use std::future::Future;
@@ -17,13 +17,14 @@ use crate::accessors::inner_service_accessors;
 use crate::auth::EntraAuth;
 use crate::expiry_body::{ExpiryBody, Lasting, watched};
 use crate::form::Form;
+use crate::refusal::Refusal;
 
-/// Ends what lasts longer than the token of its caller and a grace; made by
+/// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
 /// [`EntraAuth::end_at_expiry`].
 ///
-/// A token is checked when its request arrives; a stream of events goes on for hours. Nothing ends
-/// before the [clock skew](crate::EntraAuthBuilder::clock_skew) is over: until then the same token is
-/// accepted. Behind [`EntraAuth::layer`] of the same `EntraAuth`, for routes that stream:
+/// A token is checked when its request arrives; a stream of events goes on for hours. A token's
+/// expiry ends nothing before the [clock skew](crate::EntraAuthBuilder::clock_skew) is over: until
+/// then the same token is accepted. Behind [`EntraAuth::layer`] of the same `EntraAuth`, for routes that stream:
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -39,12 +40,20 @@ use crate::form::Form;
 /// # }
 /// ```
 ///
-/// | at expiry plus grace | what the client sees |
+/// | at expiry plus grace, or at a no | what the client sees |
 /// |---|---|
-/// | the response has not begun | 401 `expired`, or gRPC status 16; the inner service's work is dropped |
-/// | gRPC streams | the trailers `grpc-status: 16` and `grpc-message: expired` |
+/// | the response has not begun | 401 with the code, or gRPC status 16; the inner service's work is dropped |
+/// | gRPC streams | the trailers `grpc-status: 16` and `grpc-message` with the code |
 /// | `text/event-stream` is sent | its end: the browser asks again, and gets 401 |
 /// | any other body is sent | an error of the connection (HTTP/1.1) or the stream (HTTP/2), since an end would look like all of it |
+///
+/// The code is `expired`, or that of a no: `tenant_not_allowed` of the
+/// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `grant_ended` of the
+/// [grant rule](crate::ReissuedTokens::grant_rule). Where such a rule is set, it is asked again when
+/// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
+/// streams of one tenant, or of one grant, share the question and its answer with each other and
+/// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again
+/// after 5 s, and the stream goes on meanwhile.
 ///
 /// Requests without a caller ([optional](crate::EntraLayer::optional)) are left alone. A WebSocket is no
 /// response: its handler awaits [`Caller::expiry`](crate::Caller::expiry) itself. A client that reads
@@ -101,12 +110,11 @@ where
         let lasting = auth.caller_in(request.extensions()).map(|caller| {
             let form = Form::of(request.method(), request.headers());
             let method = request.method().clone();
-            let caller = caller?.clone();
-            Some(Box::new(Lasting::new(caller, *grace, method, form)))
+            Some(Box::new(Lasting::new(caller?, *grace, method, form)))
         });
         let answer = match lasting {
             // The Layer counts in whole seconds.
-            Ok(Some(lasting)) if lasting.is_over() => lasting.answer(),
+            Ok(Some(lasting)) if lasting.is_over() => lasting.answer(&Refusal::Outlived),
             Ok(lasting) => {
                 let future = self.inner.call(request);
                 return ExpiryFuture {
@@ -170,8 +178,8 @@ where
                     let Some(lasting) = lasting else {
                         return Poll::Pending;
                     };
-                    ready!(lasting.poll_end(context));
-                    lasting.answer()
+                    let why = ready!(lasting.poll_end(context));
+                    lasting.answer(&why)
                 }
             };
             // The inner service's work is dropped here.

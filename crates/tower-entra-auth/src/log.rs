@@ -111,6 +111,17 @@ fn write(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
         | Refusal::Authorization(_) => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
+        Refusal::Ended(rejection) => {
+            let found = rejection.found();
+            let found = found.as_deref().map(Shown).map(tracing::field::display);
+            tracing::warn!(
+                code,
+                found,
+                remedy,
+                count,
+                "what was being served was ended: a rule says no now"
+            );
+        }
         // What a claims request asks for may be about a person.
         Refusal::Challenged { .. } => {
             tracing::warn!(code, remedy, count, "more claims are needed");

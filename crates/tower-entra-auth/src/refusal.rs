@@ -48,6 +48,8 @@ pub(crate) enum Refusal {
     },
     /// The token has expired while the request was served.
     Outlived,
+    /// A rule has said no while the request was served.
+    Ended(Rejection),
     /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
     /// or that of another `EntraAuth`.
     WrongLayer { of_another: bool },
@@ -101,7 +103,7 @@ impl Refusal {
             Self::OtherScheme => "other_scheme",
             Self::Authorization(AuthorizationFault::Malformed) => "malformed_authorization",
             Self::Authorization(AuthorizationFault::Several) => "several_authorizations",
-            Self::Rejected { rejection, .. } => rejection.code(),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.code(),
             Self::Denied { denied, .. } => denied.code(),
             Self::Challenged { .. } => "claims_challenge",
             #[cfg(feature = "axum")]
@@ -129,18 +131,19 @@ impl Refusal {
                 ..
             } => "pending",
             Self::Unavailable { .. } => "unavailable",
-            Self::Outlived => "ended",
+            Self::Outlived | Self::Ended(_) => "ended",
             Self::WrongLayer { .. } | Self::HookPanicked => "fault",
         }
     }
 
     /// What is written into the log at most once a minute: the code, and what tells one mistake of
-    /// the program from another.
+    /// the program from another, or the end of a stream from the refusal of a request.
     pub(crate) fn log_key(&self) -> (&'static str, &'static str) {
         let which = match self {
             #[cfg(feature = "axum")]
             Self::OtherClaims { wanted } => wanted,
             Self::WrongLayer { of_another: true } => "of another",
+            Self::Ended(_) => "ended",
             _ => "",
         };
         (self.code(), which)
@@ -150,7 +153,9 @@ impl Refusal {
     pub(crate) fn public_code(&self) -> Option<&'static str> {
         match self {
             Self::NoCredentials | Self::OtherScheme => None,
-            Self::Rejected { rejection, .. } => Some(rejection.public_code()),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => {
+                Some(rejection.public_code())
+            }
             Self::Unavailable { cause, .. } => Some(cause.public_code()),
             other => Some(other.code()),
         }
@@ -162,7 +167,7 @@ impl Refusal {
             Self::NoCredentials | Self::OtherScheme | Self::Authorization(_) => {
                 words.how_to_send.into()
             }
-            Self::Rejected { rejection, .. } => rejection.remedy(),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy(),
             Self::Denied { denied, .. } => denied.remedy_for(&words.app_id_uri),
             Self::Challenged {
                 is_understood: true,
@@ -193,7 +198,7 @@ impl Refusal {
     /// What to change, for the caller.
     pub(crate) fn public_remedy(&self, words: &Words) -> Cow<'static, str> {
         match self {
-            Self::Rejected { rejection, .. } => rejection.public_remedy(),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.public_remedy(),
             other => other.remedy(words),
         }
     }

@@ -141,7 +141,10 @@ impl<'r> Kind<'r> {
     fn of(refusal: &'r Refusal) -> Self {
         match refusal {
             Refusal::NoCredentials | Refusal::OtherScheme => Self::unauthorized(Challenge::Bare),
-            Refusal::Authorization(_) | Refusal::Rejected { .. } | Refusal::Outlived => {
+            Refusal::Authorization(_)
+            | Refusal::Rejected { .. }
+            | Refusal::Outlived
+            | Refusal::Ended(_) => {
                 Self::unauthorized(Challenge::Error("invalid_token", Wanted::First))
             }
             Refusal::Denied { denied, scopes } => match ClaimsChallenge::that_cures(denied) {

@@ -118,10 +118,11 @@ impl EntraAuth {
             clock: Arc::clone(&parts.clock),
             skew: parts.clock_skew,
         };
+        let answers = Answers::new(id, words, time, parts.after_checks.clone(), hook);
         Self {
             inner: Arc::new(Inner {
                 parts,
-                answers: Arc::new(Answers::new(id, words, time, hook)),
+                answers: Arc::new(answers),
             }),
         }
     }
@@ -161,8 +162,9 @@ impl EntraAuth {
         ))
     }
 
-    /// A Layer that ends what lasts longer than the token of its caller and the grace after that:
-    /// for routes behind [`layer`](Self::layer) that stream. See [`ExpiryLayer`].
+    /// Returns a Layer that ends what lasts longer than the token of its caller and the grace after
+    /// that, or than the yes of a rule about the caller: for routes behind [`layer`](Self::layer)
+    /// that stream. See [`ExpiryLayer`].
     ///
     /// The grace is at least the [clock skew](EntraAuthBuilder::clock_skew), 5 minutes by default:
     /// until then the same token would open the next stream.

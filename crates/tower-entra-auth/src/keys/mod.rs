@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout};
 
 use self::held::{Held, Snapshot};
 pub(crate) use self::missing::{Missing, Search};
-pub(crate) use self::schedule::{Arrival, Schedule};
+pub(crate) use self::schedule::{Arrival, Schedule, jittered};
 use self::source::{Reason, Source};
 pub(crate) use self::timeline::Timeline;
 pub(crate) use self::trusted_key::TrustedKey;

@@ -215,7 +215,7 @@ fn back_off(failures_before: u32) -> Duration {
 }
 
 /// The span less a random part of at most one `fraction`th.
-fn jittered(span: Duration, fraction: u32) -> Duration {
+pub(crate) fn jittered(span: Duration, fraction: u32) -> Duration {
     // Hash maps' keys are the standard library's only source of randomness; this is no secret.
     let random = RandomState::new().hash_one(()) % 1_000;
     let part = u32::try_from(random).unwrap_or(0);

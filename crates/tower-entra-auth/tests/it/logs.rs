@@ -15,7 +15,8 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{HOUR, app, each_kind, of_source, settings, tenant, user};
+use crate::support::{HOUR, MINUTE, app, each_kind, of_source, settings, tenant, user};
+use crate::tenants::Rule;
 
 /// The modulus of a key whose private half can be computed from it (ROCA). Source: Wycheproof,
 /// `json_web_key_test.json`, test 7.
@@ -114,6 +115,36 @@ async fn send(auth: &tower_entra_auth::EntraAuth, token: Option<&str>) {
     };
     let request = request.body(axum::body::Body::empty()).unwrap();
     let _ = app(auth).oneshot(request).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_rule_ends_is_a_line_and_one_that_its_token_ends_is_none() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let rule = Rule::saying(Ok(true));
+    let auth = rule.of(&tenant).build().unwrap();
+    let never = get(std::future::pending::<()>).layer(auth.end_at_expiry(MINUTE));
+    let app = Router::new().route("/", never).layer(auth.layer());
+    for lifetime in [60, 3_600] {
+        let token = user(&tenant).expires_in(lifetime).mint();
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        let answer = app
+            .clone()
+            .oneshot(request.body(axum::body::Body::empty()).unwrap());
+        assert_eq!(answer.await.unwrap().status(), 401);
+        rule.says(Ok(false));
+    }
+    let lines = log.lines_with("a rule says no now");
+    assert_eq!(lines.len(), 1, "{}", log.text());
+    for part in ["WARN", "tenant_not_allowed", tenant.id(), "remedy="] {
+        assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+    }
+    let lines = log.lines_with("the token expired while");
+    assert!(
+        matches!(&lines[..], [line] if line.contains("DEBUG")),
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test(start_paused = true)]

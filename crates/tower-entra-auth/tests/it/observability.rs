@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use http::Request;
 use metrics_util::debugging::Snapshotter;
 use promql_parser::label::{MatchOp, Matcher};
@@ -25,8 +25,9 @@ use crate::grpc;
 use crate::logs::for_all_threads;
 use crate::status::{METRICS, counter, recorded};
 use crate::support::{
-    API, CLIENT, HOUR, OTHER_TENANT, Server, client, serve, settings, tenant, user,
+    API, CLIENT, HOUR, MINUTE, OTHER_TENANT, Server, client, serve, settings, tenant, user,
 };
+use crate::tenants::Rule;
 
 /// `/me`, `/strong` and `/open`; the Layer is asked for anonymous requests at `/open` only.
 fn app(auth: &EntraAuth) -> Router {
@@ -174,6 +175,36 @@ fn each_decision_is_counted_once_by_outcome_and_code() {
         ("unavailable too_many_waiting", 1),
     ];
     assert_eq!(decisions, BTreeMap::from(expected));
+}
+
+#[test]
+fn the_end_of_what_was_being_served_is_counted_with_the_reason() {
+    let series = recorded(async |_| {
+        let tenant = tenant().await;
+        let rule = Rule::saying(Ok(true));
+        let auth = rule.of(&tenant).build().unwrap();
+        let never = any(std::future::pending::<()>).layer(auth.end_at_expiry(MINUTE));
+        let app = Router::new().route("/", never).layer(auth.layer());
+        let ask = async |lifetime| {
+            let token = user(&tenant).expires_in(lifetime).mint();
+            let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+            let answer = app.clone().oneshot(request.body(Body::empty()).unwrap());
+            answer.await.unwrap().status()
+        };
+        assert_eq!(ask(60).await, 401);
+        tokio::join!(async { assert_eq!(ask(3_600).await, 401) }, async {
+            tokio::time::sleep(MINUTE).await;
+            rule.says(Ok(false));
+        });
+    });
+    for (labels, count) in [
+        ("accepted none", 2),
+        ("ended expired", 1),
+        ("ended tenant_not_allowed", 1),
+    ] {
+        let name = format!("entra_auth_decisions_total {labels}");
+        assert_eq!(counter(&series, &name), count, "{labels}");
+    }
 }
 
 /// The queries of the example rules and of the dashboard.

@@ -17,33 +17,33 @@ use crate::support::{API, OTHER_TENANT, SECOND, settings, tenant, user};
 const ISSUER: &str = "https://mcp.example.com";
 const RESOURCE: &str = "https://mcp.example.com/mcp";
 
-struct Server {
+pub(crate) struct Server {
     key: EcdsaKeyPair,
-    tenant: DevTenant,
+    pub(crate) tenant: DevTenant,
 }
 
 impl Server {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self {
             key: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap(),
             tenant: tenant().await,
         }
     }
 
-    fn tokens(&self) -> ReissuedTokens {
+    pub(crate) fn tokens(&self) -> ReissuedTokens {
         let id = KeyId::new("own").unwrap();
         let key = Key::es256(id, self.key.public_key().as_ref()).unwrap();
         ReissuedTokens::new(ISSUER, RESOURCE, KeySet::from_iter([Arc::new(key)]))
     }
 
-    fn auth(&self, tokens: ReissuedTokens) -> EntraAuth {
+    pub(crate) fn auth(&self, tokens: ReissuedTokens) -> EntraAuth {
         settings(&self.tenant)
             .reissued_tokens(tokens)
             .build()
             .unwrap()
     }
 
-    fn claims(&self) -> Value {
+    pub(crate) fn claims(&self) -> Value {
         let now = (self.tenant.clock())();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         json!({
@@ -54,7 +54,7 @@ impl Server {
         })
     }
 
-    fn mint(&self, claims: &Value) -> String {
+    pub(crate) fn mint(&self, claims: &Value) -> String {
         self.mint_with("own", claims)
     }
 

@@ -163,37 +163,42 @@ async fn a_key_of_another_cloud_counts_only_by_a_setting_named_dangerous() {
 
 /// A rule that counts how often it is asked, and says what it is told to.
 #[derive(Clone, Default)]
-struct Rule {
+pub(crate) struct Rule {
     asked: Arc<AtomicUsize>,
     answer: Arc<std::sync::Mutex<Option<Result<bool, &'static str>>>>,
     answered: Arc<Notify>,
 }
 
 impl Rule {
-    fn saying(answer: Result<bool, &'static str>) -> Self {
+    pub(crate) fn saying(answer: Result<bool, &'static str>) -> Self {
         let rule = Self::default();
         rule.says(answer);
         rule
     }
 
-    fn says(&self, answer: Result<bool, &'static str>) {
+    pub(crate) fn says(&self, answer: Result<bool, &'static str>) {
         *self.answer.lock().unwrap() = Some(answer);
         self.answered.notify_waiters();
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    fn of(&self, tenant: &DevTenant) -> EntraAuthBuilder {
+    pub(crate) fn of(&self, tenant: &DevTenant) -> EntraAuthBuilder {
         let rule = self.clone();
         settings(tenant)
             .tenancy(Tenancy::organizations())
             .tenant_rule(move |_| rule.clone().ask())
     }
 
+    /// Says nothing from now on.
+    pub(crate) fn hangs(&self) {
+        *self.answer.lock().unwrap() = None;
+    }
+
     /// Does not answer before it is told what.
-    async fn ask(self) -> Result<bool, &'static str> {
+    pub(crate) async fn ask(self) -> Result<bool, &'static str> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         loop {
             let answered = self.answered.notified();
