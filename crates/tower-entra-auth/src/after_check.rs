@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ pub(crate) type Asking = Pin<Box<dyn Future<Output = Result<Answer, Unavailable>
 
 /// What was answered.
 pub(crate) enum Answer {
-    /// Good for so long.
+    /// Good for so long from when it was asked.
     Yes {
         keep_for: Duration,
     },
@@ -125,6 +125,17 @@ pub(crate) struct Yes {
     rests_until: Instant,
 }
 
+/// What else a question came to.
+#[derive(Clone)]
+enum NotYes {
+    No {
+        rejection: Rejection,
+        until: Instant,
+    },
+    /// There was no answer. For streams alone: requests ask anew.
+    Unanswered { until: Instant },
+}
+
 /// What those learn who wait for the same answer.
 pub(crate) type Outcome = Result<Yes, Refusal>;
 
@@ -134,11 +145,12 @@ const LEAST_REST: Duration = Duration::from_secs(5);
 /// Asks each question once at a time, and remembers each yes for as long as it is good.
 pub(crate) struct Remembering<C: AfterCheck> {
     check: C,
-    /// Judged on use; moka only bounds how many there are.
+    /// Judged on use, as what is in `not_yes`; moka only bounds how many there are.
     yes: Cache<C::Key, Yes>,
-    /// When streams ask again where there was no answer.
-    unanswered: Cache<C::Key, Instant>,
+    /// Apart from those, so that no crowd of strangers drives out a yes.
+    not_yes: Cache<C::Key, NotYes>,
     questions: Mutex<Questions<C::Key>>,
+    /// All that wait, of whichever key.
     waiting: AtomicUsize,
 }
 
@@ -154,6 +166,8 @@ struct Asked {
     /// Until when its answer is waited for.
     deadline: Instant,
     answered: watch::Receiver<Option<Outcome>>,
+    /// The requests that wait for it.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl<C: AfterCheck> Remembering<C> {
@@ -166,8 +180,12 @@ impl<C: AfterCheck> Remembering<C> {
     /// How many yes are kept at most.
     const MOST_KEPT: u64 = 10_000;
 
-    /// How many failures to answer are kept at most.
-    const MOST_UNANSWERED: u64 = 1_000;
+    /// For how long a no is kept: so that a tenant that is no customer does not have a slow rule
+    /// asked with every request.
+    const KEEP_NO: Duration = Duration::from_secs(1);
+
+    /// How many no, and failures to answer, are kept at most.
+    const MOST_NOT_YES: u64 = 1_000;
 
     /// How many questions are asked at the same time at most.
     const MOST_ASKING: usize = 256;
@@ -180,11 +198,15 @@ impl<C: AfterCheck> Remembering<C> {
     /// tenant all wait when its yes has run out.
     const MOST_WAITING: usize = 1_024;
 
+    /// How many times as many of them wait for one answer, at most, as there are places left: one
+    /// key alone may have 768, three quarters, and however many crowd in, some are left for others.
+    const SHARE: usize = 3;
+
     pub(crate) fn new(check: C) -> Arc<Self> {
         Arc::new(Self {
             check,
             yes: Cache::new(Self::MOST_KEPT),
-            unanswered: Cache::new(Self::MOST_UNANSWERED),
+            not_yes: Cache::new(Self::MOST_NOT_YES),
             questions: Mutex::new(Questions {
                 by_key: HashMap::new(),
                 next: 0,
@@ -209,7 +231,10 @@ impl<C: AfterCheck> Remembering<C> {
     /// Until when no stream needs to ask; `None` if one should now.
     fn rests_until(&self, key: &C::Key, now: Instant) -> Option<Instant> {
         let of_yes = self.yes.get(key).map(|yes| yes.rests_until);
-        let of_failure = self.unanswered.get(key);
+        let of_failure = match self.not_yes.get(key) {
+            Some(NotYes::Unanswered { until }) => Some(until),
+            _ => None,
+        };
         let moments = of_yes.into_iter().chain(of_failure);
         moments.filter(|until| now < *until).max()
     }
@@ -217,9 +242,12 @@ impl<C: AfterCheck> Remembering<C> {
     /// Asks on behalf of a stream, and returns when to ask next. It takes no place of a request's:
     /// the stream is there anyway, and nobody may ever poll this again.
     async fn ask_again(self: Arc<Self>, caller: Caller) -> Result<Instant, Rejection> {
-        let now = Instant::now();
-        if let Some(until) = self.rests_until(&self.check.key(&caller), now) {
+        let (key, now) = (self.check.key(&caller), Instant::now());
+        if let Some(until) = self.rests_until(&key, now) {
             return Ok(until);
+        }
+        if let Some(no) = self.kept_no(&key) {
+            return Err(no);
         }
         let Ok(runtime) = usable_runtime() else {
             return Ok(now + Self::RETRY_AFTER);
@@ -235,8 +263,19 @@ impl<C: AfterCheck> Remembering<C> {
         }
     }
 
+    /// A no of a moment ago.
+    fn kept_no(&self, key: &C::Key) -> Option<Rejection> {
+        match self.not_yes.get(key)? {
+            NotYes::No { rejection, until } => (Instant::now() < until).then_some(rejection),
+            NotYes::Unanswered { .. } => None,
+        }
+    }
+
     /// Asks, or waits for the answer if it is being asked already.
     pub(crate) async fn ask(self: Arc<Self>, caller: Caller) -> Outcome {
+        if let Some(no) = self.kept_no(&self.check.key(&caller)) {
+            return Err(no.into());
+        }
         let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
             return self.unavailable("too many requests wait for it");
         };
@@ -245,6 +284,11 @@ impl<C: AfterCheck> Remembering<C> {
         };
         let Some(asked) = self.asked(&runtime, caller, Self::MOST_ASKING) else {
             return self.unavailable("too many questions are being asked");
+        };
+        let of_question = Arc::clone(&asked.waiting);
+        let left = Self::MOST_WAITING.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        let Some(_share) = Place::among(&of_question, Self::SHARE * left.max(1)) else {
+            return self.unavailable("too many requests wait for the same answer");
         };
         self.answer(asked).await
     }
@@ -280,6 +324,7 @@ impl<C: AfterCheck> Remembering<C> {
             number: questions.next,
             deadline: now + Self::MOST_WAIT,
             answered,
+            waiting: Arc::default(),
         };
         questions.by_key.insert(key.clone(), asked.clone());
         // Never under the lock: on a runtime that is shutting down, the task is dropped here and
@@ -306,10 +351,18 @@ impl<C: AfterCheck> Remembering<C> {
         // Before it is off the list: whoever comes between would ask anew.
         match outcome {
             Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
-            Some(Err(Refusal::Rejected { .. })) => self.yes.invalidate(key),
+            Some(Err(Refusal::Rejected { rejection, .. })) => {
+                self.yes.invalidate(key);
+                let no = NotYes::No {
+                    rejection: rejection.clone(),
+                    until: Instant::now() + Self::KEEP_NO,
+                };
+                self.not_yes.insert(key.clone(), no);
+            }
             Some(Err(_)) | None => {
-                let next = Instant::now() + Self::RETRY_AFTER;
-                self.unanswered.insert(key.clone(), next);
+                let until = Instant::now() + Self::RETRY_AFTER;
+                self.not_yes
+                    .insert(key.clone(), NotYes::Unanswered { until });
             }
         }
         questions.by_key.remove(key);
@@ -340,14 +393,13 @@ struct Question<C: AfterCheck> {
 impl<C: AfterCheck> Question<C> {
     async fn ask(self, caller: Caller, deadline: Instant) {
         let check = &self.of.check;
+        // What the answer goes by may have been looked up at the beginning of a slow one.
+        let asked_at = Instant::now();
         let outcome = match timeout_at(deadline, check.ask(caller)).await {
-            Ok(Ok(Answer::Yes { keep_for })) => {
-                let now = Instant::now();
-                Ok(Yes {
-                    until: now + keep_for,
-                    rests_until: now + keep_for.max(LEAST_REST),
-                })
-            }
+            Ok(Ok(Answer::Yes { keep_for })) => Ok(Yes {
+                until: asked_at + keep_for,
+                rests_until: asked_at + keep_for.max(LEAST_REST),
+            }),
             Ok(Ok(Answer::No(rejection))) => Err(rejection.into()),
             Ok(Err(cause)) => Err(Refusal::Unavailable {
                 cause,
@@ -370,40 +422,61 @@ impl<C: AfterCheck> Drop for Question<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::AtomicBool;
 
     use tokio::sync::Notify;
+    use tokio::time::advance;
 
     use super::*;
     use crate::caller::testing::caller;
 
-    /// Says yes to whoever asks, once it is let.
+    /// Says yes to whoever asks, once it is let, unless it is told otherwise.
     #[derive(Default)]
     struct Gate {
         open: Arc<Notify>,
         asked: Arc<AtomicUsize>,
-        next_key: AtomicUsize,
+        /// Another one with each request, unless it is the same.
+        key: AtomicUsize,
         is_one_key: bool,
+        says_no: AtomicBool,
+        fails: AtomicBool,
+    }
+
+    impl Gate {
+        fn of_one_key() -> Arc<Remembering<Self>> {
+            Remembering::new(Self {
+                is_one_key: true,
+                ..Self::default()
+            })
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::SeqCst)
+        }
     }
 
     impl AfterCheck for Gate {
         type Key = usize;
 
         fn key(&self, _: &Caller) -> usize {
-            if self.is_one_key {
-                return 0;
-            }
-            self.next_key.fetch_add(1, Ordering::SeqCst)
+            let step = usize::from(!self.is_one_key);
+            self.key.fetch_add(step, Ordering::SeqCst)
         }
 
         fn ask(&self, _: Caller) -> Asking {
             self.asked.fetch_add(1, Ordering::SeqCst);
             let open = Arc::clone(&self.open);
+            let says_no = self.says_no.load(Ordering::SeqCst);
+            let fails = self.fails.load(Ordering::SeqCst);
             Box::pin(async move {
                 open.notified().await;
-                Ok(Answer::Yes {
-                    keep_for: Duration::from_secs(60),
-                })
+                match () {
+                    () if fails => Err(Unavailable::NoRuntime),
+                    () if says_no => Ok(Answer::No(Rejection::GrantEnded)),
+                    () => Ok(Answer::Yes {
+                        keep_for: Duration::from_secs(60),
+                    }),
+                }
             })
         }
 
@@ -454,7 +527,7 @@ mod tests {
         let asking: Vec<_> = (0..most)
             .map(|_| tokio::spawn(Arc::clone(&gate).ask_again(caller.clone())))
             .collect();
-        while gate.check.asked.load(Ordering::SeqCst) < most {
+        while gate.check.asked() < most {
             tokio::task::yield_now().await;
         }
         let now = Instant::now();
@@ -466,10 +539,10 @@ mod tests {
         assert!(next.iter().all(|wait| *wait <= Duration::from_secs(5)));
         next.dedup();
         assert!(next.len() > 1, "{next:?}");
-        assert_eq!(gate.check.asked.load(Ordering::SeqCst), most);
+        assert_eq!(gate.check.asked(), most);
 
         let request = tokio::spawn(Arc::clone(&gate).ask(caller.clone()));
-        while gate.check.asked.load(Ordering::SeqCst) == most {
+        while gate.check.asked() == most {
             tokio::task::yield_now().await;
         }
         gate.check.open.notify_waiters();
@@ -480,37 +553,157 @@ mod tests {
         assert!(request.await.unwrap().is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_requests_that_wait_are_bounded() {
-        let caller = caller().await;
-        let gate = Remembering::new(Gate {
-            is_one_key: true,
-            ..Gate::default()
-        });
-        let most = Remembering::<Gate>::MOST_WAITING;
-        let waiting: Vec<_> = (0..most)
-            .map(|_| tokio::spawn(Arc::clone(&gate).ask(caller.clone())))
+    /// Has so many requests wait for the answer about the key that is the gate's now.
+    async fn crowd(
+        gate: &Arc<Remembering<Gate>>,
+        caller: &Caller,
+        size: usize,
+    ) -> Vec<tokio::task::JoinHandle<Outcome>> {
+        let before = gate.waiting.load(Ordering::SeqCst);
+        let waiting = (0..size)
+            .map(|_| tokio::spawn(Arc::clone(gate).ask(caller.clone())))
             .collect();
-        while gate.waiting.load(Ordering::SeqCst) < most {
+        for _ in 0..10 * size {
             tokio::task::yield_now().await;
         }
+        assert_eq!(gate.waiting.load(Ordering::SeqCst), before + size);
+        waiting
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_key_may_have_most_places_and_leaves_some_to_all_others() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        let mut waiting = crowd(&gate, &caller, 768).await;
         let one_more = Arc::clone(&gate).ask(caller.clone()).await;
-        assert!(reason(one_more).contains("too many requests"));
-        gate.check.open.notify_one();
+        assert!(reason(one_more).contains("the same answer"));
+        // Those that crowd in next share what is left.
+        for (key, most) in [(1, 192), (2, 48), (3, 12)] {
+            gate.check.key.store(key, Ordering::SeqCst);
+            waiting.append(&mut crowd(&gate, &caller, most).await);
+            let one_more = Arc::clone(&gate).ask(caller.clone()).await;
+            assert!(reason(one_more).contains("the same answer"), "{key}");
+        }
+        for key in 4..8 {
+            gate.check.key.store(key, Ordering::SeqCst);
+            waiting.append(&mut crowd(&gate, &caller, 1).await);
+        }
+        let asked = gate.check.asked();
+        for _ in 0..asked {
+            gate.check.open.notify_one();
+            tokio::task::yield_now().await;
+        }
         for task in waiting {
             assert!(task.await.unwrap().is_ok());
         }
-        assert_eq!(gate.check.asked.load(Ordering::SeqCst), 1);
+        assert_eq!(asked, 8, "one for each key");
         assert_eq!(gate.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        let keys = Remembering::<Gate>::MOST_ASKING;
+        let mut requests = Vec::new();
+        for number in 0..2_000 {
+            gate.check.key.store(number % keys, Ordering::SeqCst);
+            requests.push(tokio::spawn(Arc::clone(&gate).ask(caller.clone())));
+            // It runs until it waits, or is turned away.
+            tokio::task::yield_now().await;
+        }
+        let waiting = gate.waiting.load(Ordering::SeqCst);
+        let most = Remembering::<Gate>::MOST_WAITING;
+        assert!((most - 10..=most).contains(&waiting), "{waiting}");
+        let turned_away = requests.iter().filter(|request| request.is_finished());
+        assert_eq!(turned_away.count(), 2_000 - waiting);
+        for request in requests {
+            assert!(request.await.unwrap().is_err());
+        }
+        assert_eq!(gate.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_yes_counts_from_when_it_was_asked() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        let asking = tokio::spawn(Arc::clone(&gate).ask(caller.clone()));
+        while gate.check.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+        advance(Duration::from_secs(4)).await;
+        gate.check.open.notify_one();
+        assert!(asking.await.unwrap().is_ok());
+        assert!(gate.remembers(&caller));
+        advance(Duration::from_secs(55)).await;
+        assert!(gate.remembers(&caller));
+        advance(Duration::from_secs(1)).await;
+        assert!(!gate.remembers(&caller), "60 s after the question");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_no_is_kept_for_a_second_and_no_longer() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        let ask = || Arc::clone(&gate).ask(caller.clone());
+        gate.check.says_no.store(true, Ordering::SeqCst);
+        gate.check.open.notify_one();
+        for _ in 0..1_000 {
+            let no = ask().await.unwrap_err();
+            assert_eq!(no.code(), "grant_ended");
+        }
+        let stream = Arc::clone(&gate).ask_again(caller.clone()).await;
+        assert_eq!(stream.unwrap_err().code(), "grant_ended");
+        assert_eq!(gate.check.asked(), 1);
+
+        gate.check.says_no.store(false, Ordering::SeqCst);
+        advance(Duration::from_secs(1)).await;
+        gate.check.open.notify_one();
+        assert!(ask().await.is_ok());
+        assert_eq!(gate.check.asked(), 2);
+        // And it takes nothing from a yes that came after it.
+        assert!(gate.remembers(&caller));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_yes_is_bounded_and_drives_out_no_yes() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        gate.check.open.notify_one();
+        assert!(Arc::clone(&gate).ask(caller.clone()).await.is_ok());
+        gate.check.says_no.store(true, Ordering::SeqCst);
+        for key in 1..20_000 {
+            gate.check.key.store(key, Ordering::SeqCst);
+            gate.check.open.notify_one();
+            assert!(Arc::clone(&gate).ask(caller.clone()).await.is_err());
+        }
+        gate.not_yes.run_pending_tasks();
+        assert!(gate.not_yes.entry_count() <= Remembering::<Gate>::MOST_NOT_YES);
+        gate.check.key.store(0, Ordering::SeqCst);
+        assert!(gate.remembers(&caller));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_to_answer_is_kept_for_streams_and_not_for_requests() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        gate.check.fails.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        let five_seconds_later = start + Duration::from_secs(5);
+        for _ in 0..100 {
+            gate.check.open.notify_one();
+            let next = Arc::clone(&gate).ask_again(caller.clone()).await.unwrap();
+            assert_eq!(next, five_seconds_later);
+        }
+        assert_eq!(gate.check.asked(), 1);
+        assert!(Arc::clone(&gate).ask(caller.clone()).await.is_err());
+        assert_eq!(gate.check.asked(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
         let caller = caller().await;
-        let gate = Remembering::new(Gate {
-            is_one_key: true,
-            ..Gate::default()
-        });
+        let gate = Gate::of_one_key();
         // A runtime that exists, and nobody drives.
         let idle = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -52,8 +52,9 @@ impl ReissuedTokens {
     /// Asks whether the grant of a token (`gid`) is still good, after every other check: whether it
     /// was not revoked. `Ok(false)` refuses the token (`grant_ended`), an error or no answer within
     /// 5 s is 503 (`grant_rule_unavailable`). A yes is kept for `ttl`, at most
-    /// [5 minutes](Self::MAX_GRANT_TTL), a no is not. Default: every grant is good while its tokens
-    /// live.
+    /// [5 minutes](Self::MAX_GRANT_TTL), from when it was asked; a no for a second. Streams that
+    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches ask again after that, at most every
+    /// 5 s. Default: every grant is good while its tokens live.
     pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
     where
         F: Fn(Arc<str>) -> R + Send + Sync + 'static,

@@ -251,7 +251,7 @@ async fn how_long_a_yes_is_kept_can_be_set_down_to_not_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_of_the_tenant_rule_is_not_kept_and_refuses_as_the_core_does() {
+async fn a_no_of_the_tenant_rule_is_kept_for_a_second_and_refuses_as_the_core_does() {
     let tenant = tenant().await;
     let rule = Rule::saying(Ok(false));
     let server = serving(rule.of(&tenant)).await;
@@ -262,7 +262,11 @@ async fn a_no_of_the_tenant_rule_is_not_kept_and_refuses_as_the_core_does() {
         "Bearer error=\"invalid_token\", error_description=\"tenant_not_allowed\""
     );
     rule.says(Ok(true));
-    assert_eq!(code(&server, user(&tenant)).await, "accepted");
+    let another = user(&tenant).mint();
+    assert_eq!(status(&server, &another).await, 401);
+    assert_eq!(rule.asked(), 1);
+    advance(SECOND).await;
+    assert_eq!(status(&server, &another).await, 200);
     assert_eq!(rule.asked(), 2);
 }
 
