@@ -2,6 +2,7 @@
 
 mod database;
 mod open;
+mod readers;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use self::database::{Failed, NotOpened, Opened};
 pub use self::open::OpenStoreError;
 pub(crate) use self::open::sync_directory;
+use self::readers::Readers;
 use self::writer::{Answer, Operation, Task, Writer};
 use super::{Store, StoreError, Stored, reserve};
 
@@ -29,6 +31,9 @@ use super::{Store, StoreError, Stored, reserve};
 /// A write that was answered is on the disk. Writes that come at once share one transaction, and one
 /// wait for the disk. One process at a time has the file: the operating system lets it go when the
 /// process ends, in whichever way.
+///
+/// It reads and writes in threads of its own. A disk that does not answer holds up those alone who ask
+/// for a record, and the proxy gives up on it after 10 s.
 ///
 /// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
 /// by itself once it can. It tries after 1 s, and each time later, up to 30 s. After each failure the
@@ -46,7 +51,7 @@ use super::{Store, StoreError, Stored, reserve};
 /// (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
 ///
 /// A cheap handle: clones share everything. When the last one is dropped, that waits until everything
-/// that was accepted is written.
+/// that was accepted is written, and for reads that have begun.
 #[derive(Clone)]
 pub struct DiskStore {
     inner: Arc<Inner>,
@@ -68,9 +73,10 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 struct Inner {
     disk: Arc<Disk>,
+    readers: Readers,
     /// There until it is dropped.
     writer: Option<(mpsc::Sender<Operation>, JoinHandle<()>)>,
-    /// How many operations may wait.
+    /// How many writes may wait.
     places: Arc<Semaphore>,
 }
 
@@ -92,7 +98,7 @@ impl DiskStore {
     /// over stays; a user has one of up to some KB. With 5 KB each, that is 2.5 GB.
     pub const DEFAULT_CAPACITY: u64 = 500_000;
 
-    /// How many operations wait at most; more wait to be accepted.
+    /// How many writes wait at most; more wait to be accepted.
     const PLACES: usize = 1_024;
 
     /// Opens the file, or makes it if there is none. Its directory must be there.
@@ -194,6 +200,8 @@ impl DiskStoreOptions {
             capacity: self.capacity,
             count: AtomicU64::new(count),
         });
+        let readers = Readers::start(&disk);
+        let readers = readers.map_err(|error| OpenStoreError::io(path, error))?;
         let (sender, receiver) = mpsc::channel();
         let writer = writer(Arc::clone(&disk));
         let thread = std::thread::Builder::new()
@@ -203,6 +211,7 @@ impl DiskStoreOptions {
         Ok(DiskStore {
             inner: Arc::new(Inner {
                 disk,
+                readers,
                 writer: Some((sender, thread)),
                 places: Arc::new(Semaphore::new(DiskStore::PLACES)),
             }),
@@ -271,13 +280,10 @@ fn millis(span: Duration) -> u64 {
 }
 
 impl Store for DiskStore {
-    // Read where it is asked: that took 11 µs, and 14 to 27 where half of the records were not in
-    // memory, on two busy cores on which `spawn_blocking` took 32 to 157.
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         Box::pin(async move {
-            let disk = &self.inner.disk;
-            let now = disk.now();
-            disk.read(|opened| opened.get(key, now))
+            let Inner { readers, disk, .. } = &*self.inner;
+            readers.get(key, disk.now()).await
         })
     }
 

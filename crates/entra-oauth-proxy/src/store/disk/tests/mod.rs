@@ -2,12 +2,18 @@
 
 mod ram;
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
+
+use tokio::task::JoinSet;
 
 use self::ram::{Mishap, Ram, Step};
 use super::writer::Patience;
 use super::*;
+use crate::keys::{Keyring, ProxyKeys};
+use crate::store::Records;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -493,4 +499,121 @@ async fn a_file_does_not_grow_by_records_that_are_over() {
         lengths.iter().all(|length| *length < 1_000_000),
         "{lengths:?}"
     );
+}
+
+/// A store of 200 records, most of which are in memory no more, whose disk does not answer.
+async fn stuck() -> (Arc<Ram>, DiskStore) {
+    let ram = Ram::new(Vec::new());
+    let store = opened(&ram).unwrap();
+    for number in 0..200 {
+        put(&store, number).await.unwrap();
+    }
+    drop(store);
+    let backend: Arc<dyn StorageBackend> = ram.clone();
+    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
+        let mut writer = Writer::new(disk);
+        writer.idle = HOUR;
+        writer
+    });
+    let store = store.unwrap();
+    // From then on its writer rests.
+    put(&store, 0).await.unwrap();
+    ram.is_stuck();
+    (ram, store)
+}
+
+/// Waits until that is so.
+async fn comes_to_be(mut is_so: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < patience, "it never was");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Asks for many records.
+fn asked(store: &DiskStore, reads: usize) -> JoinSet<()> {
+    let mut asked = JoinSet::new();
+    for number in 0..reads {
+        let store = store.clone();
+        asked.spawn(async move {
+            get(&store, number % 200).await;
+        });
+    }
+    asked
+}
+
+/// On the runtime's only thread.
+#[tokio::test]
+async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_after_ten_seconds() {
+    let (ram, store) = stuck().await;
+    let mut numbers = 0..200;
+    // One of which nothing is in memory.
+    let key = loop {
+        let key = format!("grant/{}", numbers.next().expect("one"));
+        let read = tokio::spawn({
+            let (store, key) = (store.clone(), key.clone());
+            async move { store.get(&key).await }
+        });
+        comes_to_be(|| read.is_finished() || ram.reads_since_stuck() > 0).await;
+        if !read.is_finished() {
+            break key;
+        }
+    };
+    let keyring = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
+    let records = Records::new(Arc::new(store.clone()), Arc::new(keyring));
+    // It goes on where everybody waits.
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let error = records.answers(&key).await.unwrap_err();
+    let expected = "the store does not answer: no answer within 10s";
+    assert_eq!(error.to_string(), expected);
+    assert!(begun.elapsed() >= Duration::from_secs(10));
+    ram.is_released();
+    for number in 0..200 {
+        assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn of_those_who_gave_up_on_a_disk_that_does_not_answer_little_is_left() {
+    let (ram, store) = stuck().await;
+    let places = Arc::clone(&store.inner.readers.places);
+    let mut asked = asked(&store, 3 * Readers::PLACES);
+    comes_to_be(|| places.available_permits() == 0 && ram.reads_since_stuck() > 0).await;
+    asked.shutdown().await;
+    ram.is_released();
+    comes_to_be(|| places.available_permits() == Readers::PLACES).await;
+    // What had begun: a few pages for each thread.
+    let reads = ram.reads_since_stuck();
+    assert!(reads <= 8 * Readers::THREADS, "{reads}");
+    for number in 0..200 {
+        assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_dropped_reads_no_more() {
+    let (ram, store) = stuck().await;
+    let mut asked = asked(&store, 200);
+    comes_to_be(|| ram.reads_since_stuck() > 0).await;
+    asked.shutdown().await;
+    let order = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let dropped = scope.spawn(|| {
+            drop(store);
+            order.lock().unwrap().push("dropped");
+        });
+        // Long enough for one that waits for nobody.
+        for _ in 0..10_000 {
+            if dropped.is_finished() {
+                break;
+            }
+            thread::yield_now();
+        }
+        order.lock().unwrap().push("released");
+        ram.is_released();
+    });
+    assert_eq!(order.into_inner().unwrap(), ["released", "dropped"]);
+    assert_eq!(Arc::strong_count(&ram), 1);
 }

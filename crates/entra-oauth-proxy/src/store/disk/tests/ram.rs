@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -24,6 +25,16 @@ pub(super) struct Ram {
     pub(super) refused: AtomicU64,
     /// What happens at which of the next operations, counted down to one.
     pub(super) mishap: Mutex<(u32, Mishap)>,
+    stuck: Mutex<Stuck>,
+    is_released: Condvar,
+}
+
+/// Whether reads are held up.
+#[derive(Debug, Default)]
+struct Stuck {
+    is_stuck: bool,
+    /// How many reads came since reads were held up first.
+    came: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +51,43 @@ impl Ram {
             reads: AtomicU64::new(u64::MAX),
             refused: AtomicU64::new(0),
             mishap: Mutex::new((0, Mishap::Error)),
+            stuck: Mutex::default(),
+            is_released: Condvar::new(),
         })
+    }
+
+    /// From now on reads are held up.
+    pub(super) fn is_stuck(&self) {
+        let mut stuck = self.stuck.lock().unwrap();
+        stuck.is_stuck = true;
+        stuck.came.get_or_insert_default();
+    }
+
+    pub(super) fn is_released(&self) {
+        self.stuck.lock().unwrap().is_stuck = false;
+        self.is_released.notify_all();
+    }
+
+    /// How many reads came since reads were held up first.
+    pub(super) fn reads_since_stuck(&self) -> usize {
+        self.stuck.lock().unwrap().came.unwrap_or_default()
+    }
+
+    /// Nobody is held up for good, so that a test that waits in vain comes to its end.
+    fn wait(&self) -> io::Result<()> {
+        const LONGEST: Duration = Duration::from_secs(30);
+
+        let mut stuck = self.stuck.lock().unwrap();
+        if let Some(came) = &mut stuck.came {
+            *came += 1;
+        }
+        let waited = self
+            .is_released
+            .wait_timeout_while(stuck, LONGEST, |stuck| stuck.is_stuck);
+        match waited.unwrap().1.timed_out() {
+            true => Err(io::Error::other("nobody released it")),
+            false => Ok(()),
+        }
     }
 
     /// Before each operation.
@@ -103,6 +150,7 @@ impl StorageBackend for Ram {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.wait()?;
         self.begin()?;
         if self.reads.load(Ordering::SeqCst) == 0 {
             return Err(io::Error::other("a bad sector"));

@@ -1,0 +1,134 @@
+//! The threads that read: a disk that does not answer holds up nobody but them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{Disk, StoreError};
+
+/// Reads records in threads of their own, beside the writer.
+pub(super) struct Readers {
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
+    /// How many reads may wait.
+    pub(super) places: Arc<Semaphore>,
+}
+
+/// A record that is to be read.
+struct Read {
+    key: Box<str>,
+    /// When it was asked for.
+    now: u64,
+    answer: oneshot::Sender<Result<Option<Bytes>, StoreError>>,
+    /// Given back when it is answered, or nobody waits for it any more.
+    _place: OwnedSemaphorePermit,
+}
+
+/// What is to be read, for whichever thread comes first.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    has_changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    reads: VecDeque<Read>,
+    is_over: bool,
+}
+
+impl Readers {
+    /// How many read at once: on a disk that is slow, those whose records are in memory do not wait
+    /// for the one whose record is not.
+    pub(super) const THREADS: usize = 4;
+
+    /// How many reads wait at most; more wait to be accepted. So a disk that does not answer costs
+    /// little memory, however many ask and give up.
+    pub(super) const PLACES: usize = 1_024;
+
+    pub(super) fn start(disk: &Arc<Disk>) -> io::Result<Self> {
+        let mut readers = Self {
+            queue: Arc::default(),
+            threads: Vec::with_capacity(Self::THREADS),
+            places: Arc::new(Semaphore::new(Self::PLACES)),
+        };
+        for _ in 0..Self::THREADS {
+            let (queue, disk) = (Arc::clone(&readers.queue), Arc::clone(disk));
+            let thread = std::thread::Builder::new()
+                .name("entra-oauth-proxy reads".to_owned())
+                .spawn(move || queue.serve(&disk))?;
+            readers.threads.push(thread);
+        }
+        Ok(readers)
+    }
+
+    /// Reads a record that is good at this moment. Whoever gives up leaves nothing behind but the read
+    /// that has begun.
+    pub(super) async fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, StoreError> {
+        let gone = || StoreError::new("its readers have ended; an error in the log says why");
+        let places = Arc::clone(&self.places);
+        let place = places.acquire_owned().await.map_err(|_| gone())?;
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(Read {
+            key: key.into(),
+            now,
+            answer,
+            _place: place,
+        });
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, read: Read) {
+        self.lock().reads.push_back(read);
+        self.has_changed.notify_one();
+    }
+
+    /// Takes the next read, once there is one; `None` when it is over.
+    fn next(&self) -> Option<Read> {
+        let mut waiting = self.lock();
+        loop {
+            if waiting.is_over {
+                return None;
+            }
+            if let Some(read) = waiting.reads.pop_front() {
+                return Some(read);
+            }
+            let woken = self.has_changed.wait(waiting);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn serve(&self, disk: &Disk) {
+        while let Some(read) = self.next() {
+            // On a disk that did not answer for a while, most have given up.
+            if read.answer.is_closed() {
+                continue;
+            }
+            let found = disk.read(|opened| opened.get(&read.key, read.now));
+            let _ = read.answer.send(found);
+        }
+    }
+}
+
+impl Drop for Readers {
+    /// Waits for the reads that have begun, as the file is locked as long as they go on. Nobody waits
+    /// for the others: whoever does has the store.
+    fn drop(&mut self) {
+        self.queue.lock().is_over = true;
+        self.queue.has_changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic was said.
+            let _ = thread.join();
+        }
+    }
+}
