@@ -100,9 +100,11 @@ fn tower_service(
                 .unwrap_or_else(|never: Infallible| match never {});
             // An HTTP date is letters, digits, spaces, commas and colons.
             let date = HeaderValue::from_str(&http_date(tenant.clock.now()));
-            answer
-                .headers_mut()
-                .insert(header::DATE, date.expect("a date"));
+            let headers = answer.headers_mut();
+            headers.insert(header::DATE, date.expect("a date"));
+            // As all of Entra's answers have it.
+            let no_sniff = HeaderValue::from_static("nosniff");
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
             if answer.status() == StatusCode::NOT_MODIFIED {
                 // It would be the length of what is not modified, which is not 0.
                 answer.headers_mut().remove(header::CONTENT_LENGTH);

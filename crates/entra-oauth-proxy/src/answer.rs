@@ -5,7 +5,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION,
     CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, PRAGMA, REFERRER_POLICY, RETRY_AFTER,
-    SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    SET_COOKIE, TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, Version};
@@ -24,9 +24,12 @@ pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     }
 }
 
+/// Begins each answer of this server's own: a browser takes its body for nothing but what its content
+/// type says.
 pub(crate) fn of_status(status: StatusCode) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = status;
+    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
 }
 

@@ -20,6 +20,7 @@ use crate::answers::for_method;
 use crate::body::ResponseBody;
 use crate::layer::ResponseFuture;
 use crate::protected_resource::Published;
+use crate::respond::begun;
 
 /// Serves the metadata document of a [`ProtectedResource`](crate::ProtectedResource); made by
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
@@ -64,7 +65,7 @@ impl ResourceMetadata {
         if !published.paths.iter().any(|ours| ours == path) {
             return None;
         }
-        let mut response = Response::new(Full::default());
+        let mut response = begun(Bytes::new());
         set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         match *method {
             Method::GET | Method::HEAD => {
@@ -109,7 +110,7 @@ impl<B> Service<Request<B>> for ResourceMetadata {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let answer = self.answer(request.method(), request.uri().path());
         ready(Ok(answer.unwrap_or_else(|| {
-            let mut response = Response::new(Full::default());
+            let mut response = begun(Bytes::new());
             *response.status_mut() = StatusCode::NOT_FOUND;
             response
         })))

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use entra_jwt_core::Denied;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -54,17 +56,17 @@ pub(crate) fn response(refusal: &Refusal, words: &Words, form: Form) -> Response
     let mut response = match form {
         Form::Text => {
             let body = match &description {
-                Some(text) => Full::from([text, "\n"].concat()),
-                None => Full::default(),
+                Some(text) => [text, "\n"].concat(),
+                None => String::new(),
             };
-            let mut response = Response::new(body);
+            let mut response = begun(body);
             if description.is_some() {
                 insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
             }
             response
         }
         Form::Json => {
-            let mut response = Response::new(Full::from(told.problem(kind.status)));
+            let mut response = begun(told.problem(kind.status));
             insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
             response
         }
@@ -94,6 +96,14 @@ pub(crate) fn response(refusal: &Refusal, words: &Words, form: Form) -> Response
     response
 }
 
+/// Begins an answer of this crate's own, but for gRPC: a browser takes its body for nothing but what its
+/// content type says.
+pub(crate) fn begun(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    insert(&mut response, X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    response
+}
+
 /// What HEAD gets (RFC 9110 §9.3.2): no body, and the length that it would have. Over HTTP/2 hyper
 /// sends a body where there is one, and clients take that for a fault of the protocol.
 pub(crate) fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
@@ -104,6 +114,7 @@ pub(crate) fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full
     response.map(|_| Full::default())
 }
 
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -516,6 +527,17 @@ mod tests {
                 "application/problem+json"
             );
             assert_eq!(String::from_utf8(body(response).await).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn no_browser_guesses_what_an_answer_is() {
+        for form in [Form::Text, Form::Json] {
+            for detail in [RefusalDetail::Full, RefusalDetail::None] {
+                let response = answer(&expired(), detail, form);
+                let told = header(&response, "x-content-type-options");
+                assert_eq!(told.as_deref(), Some("nosniff"), "{form:?} {detail:?}");
+            }
         }
     }
 

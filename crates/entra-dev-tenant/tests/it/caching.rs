@@ -54,6 +54,19 @@ async fn a_client_that_names_the_etag_gets_304_until_the_document_changes() {
 }
 
 #[tokio::test]
+async fn no_answer_is_sniffed() {
+    let tenant = tenant().await;
+    for place in [Place::Discovery, Place::Keys, Place::Token] {
+        let answer = place.answer(&tenant).await;
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            Some("nosniff"),
+            "{place:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn tokens_have_no_etag() {
     let tenant = tenant().await;
     tenant.token_endpoint().serves_etags(true);

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http_body_util::Full;
 
@@ -54,7 +54,6 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &st
         (CONTENT_SECURITY_POLICY, &policy),
         (CACHE_CONTROL, "no-store"),
         (REFERRER_POLICY, "no-referrer"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),

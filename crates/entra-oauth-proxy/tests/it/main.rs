@@ -36,6 +36,7 @@ mod revocation;
 mod rotation;
 mod settings;
 mod sign_in;
+mod sniffing;
 mod stores;
 mod support;
 mod threats;

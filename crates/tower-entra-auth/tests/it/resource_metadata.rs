@@ -43,6 +43,7 @@ fn app(auth: &EntraAuth) -> Router {
 async fn document(auth: &EntraAuth, path: &str) -> Value {
     let response = ask(&serve(app(auth)).await, Method::GET, path).await;
     assert_eq!(response.status(), 200, "{path}");
+    assert_eq!(header(&response, "x-content-type-options"), Some("nosniff"));
     let text = response.text().await.unwrap();
     serde_json::from_str(&text).unwrap()
 }

@@ -59,6 +59,7 @@ fn the_status_needs_no_runtime() {
     assert!(!auth.status().is_ready());
     let response = auth.readiness()().into_inner();
     assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }
 
 #[tokio::test(start_paused = true)]
