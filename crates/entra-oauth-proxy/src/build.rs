@@ -103,7 +103,8 @@ impl EntraOAuthProxyBuilder {
                 });
             auth = auth.protected_resource(published).reissued_tokens(reissued);
         }
-        let auth = auth.build();
+        // Secrets go where the metadata is.
+        let auth = auth.own_endpoints_only().build();
         if let Err(error) = &auth {
             problems.extend(error.problems().map(owned));
         }
@@ -119,9 +120,10 @@ impl EntraOAuthProxyBuilder {
         };
 
         let client_id = client_id(auth.validators().next());
+        let token_endpoint = format!("{}/oauth2/v2.0/token", auth.authority_url());
         let entra = self
             .entra
-            .token_endpoint(format!("{}/oauth2/v2.0/token", auth.authority_url()))
+            .token_endpoint(&token_endpoint)
             .client_id(&client_id)
             .build()
             .map_err(|error| BuildError::new(error.problems().map(owned).collect()))?;
@@ -164,7 +166,7 @@ impl EntraOAuthProxyBuilder {
         };
         let refreshes = Refreshes::new(&engine, seconds((self.clock)()));
         let users = Users::new(self.limits.caps());
-        announce(&engine, &proxy_keys, &kept);
+        announce(&engine, &token_endpoint, &proxy_keys, &kept);
         metrics::describe();
         Ok(EntraOAuthProxy {
             inner: Arc::new(Inner {
@@ -578,11 +580,17 @@ fn in_words(tenancy: &Tenancy) -> String {
     }
 }
 
-fn announce(engine: &Engine, keys: &ProxyKeys, (sign_ins, in_keys): &(String, String)) {
+fn announce(
+    engine: &Engine,
+    token_endpoint: &str,
+    keys: &ProxyKeys,
+    (sign_ins, in_keys): &(String, String),
+) {
     tracing::info!(
         issuer = engine.urls.public,
         resource = engine.resource.url,
         redirect_uri = engine.urls.callback(),
+        token_endpoint,
         required_scopes = engine.scopes.required.join(" "),
         optional_scopes = engine.scopes.optional.join(" "),
         registration = engine.clients.registration,

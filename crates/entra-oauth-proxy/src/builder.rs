@@ -13,6 +13,7 @@ use tower_entra_auth::{BoxError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 use tower_service::Service;
 
 use crate::client::FixedClient;
+use crate::danger::DangerousBuilder;
 use crate::engine::Lifetimes;
 use crate::keys::ProxyKeys;
 use crate::limits::Limits;
@@ -173,7 +174,8 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.client_id(id))
     }
 
-    /// Tenant, client id and cloud from the environment: see [`EntraAuthBuilder::environment`].
+    /// Tenant, client id, cloud and metadata endpoint from the environment: see
+    /// [`EntraAuthBuilder::environment`].
     pub fn environment(self) -> Self {
         self.auth(EntraAuthBuilder::environment)
     }
@@ -460,9 +462,20 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.external_id(host))
     }
 
-    /// Where Entra is: for a development tenant. See [`EntraAuthBuilder::metadata_endpoint`].
+    /// Where Entra is: for a development tenant on this machine. See
+    /// [`EntraAuthBuilder::metadata_endpoint`].
+    ///
+    /// Browsers are sent there, too, and the client secret, codes and refresh tokens. On another host
+    /// than those of the cloud and loopback it needs
+    /// [`allow_endpoints_elsewhere`](crate::danger::DangerousBuilder::allow_endpoints_elsewhere),
+    /// also if it is `ENTRA_METADATA_ENDPOINT`.
     pub fn metadata_endpoint(self, url: impl Into<String>) -> Self {
         self.auth(|auth| auth.metadata_endpoint(url))
+    }
+
+    /// Returns the settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousBuilder {
+        DangerousBuilder(self)
     }
 
     /// Any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy

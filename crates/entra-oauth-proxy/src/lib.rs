@@ -151,6 +151,7 @@ mod client;
 pub mod conformance;
 mod consent;
 mod cookie;
+pub mod danger;
 #[cfg(feature = "redb")]
 mod data_directory;
 mod ending;

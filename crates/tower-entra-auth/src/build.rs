@@ -62,6 +62,9 @@ impl EntraAuthBuilder {
         self.check_token_place(&mut problems);
         let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
+        if !self.may_be_at(&authority_base, cloud, tenancy.as_ref()) {
+            problems.extend(self.endpoint_elsewhere());
+        }
 
         let rules = match (cloud, tenancy, client_id) {
             (Some(cloud), Some(tenancy), Some(client_id)) => {
@@ -419,6 +422,37 @@ impl EntraAuthBuilder {
         configured
             .or_else(|| external_id.and_then(|host| MetadataBase::of_external_id(host).ok()))
             .unwrap_or_else(|| MetadataBase::of_cloud(cloud))
+    }
+
+    /// Whether the authority may be where it is, whatever the keys come from: secrets may be sent
+    /// there.
+    fn may_be_at(
+        &self,
+        base: &MetadataBase,
+        cloud: Option<Cloud>,
+        tenancy: Option<&Tenancy>,
+    ) -> bool {
+        let tenant = tenancy.and_then(Tenancy::single);
+        !self.own_endpoints_only
+            || self.allow_endpoints_elsewhere
+            || base.is_own(
+                cloud.unwrap_or_default(),
+                self.external_id.as_deref(),
+                tenant,
+            )
+    }
+
+    fn endpoint_elsewhere(&self) -> Option<Problem> {
+        let setting = self.metadata_endpoint.as_ref()?;
+        Some(Problem {
+            setting: setting.named("metadata_endpoint"),
+            text: format!(
+                "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
+                 secrets are sent to the endpoints there; leave it out or, if it is meant, allow it \
+                 by dangerous().allow_endpoints_elsewhere()",
+                Shown(printable(&setting.value))
+            ),
+        })
     }
 
     fn checked_http_client(

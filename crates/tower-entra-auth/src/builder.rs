@@ -44,6 +44,7 @@ use crate::token_source::{TokenPlace, TokenSource};
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
+/// | [`own_endpoints_only`](Self::own_endpoints_only) | off: metadata and keys come from any host that is set |
 /// | [`custom_signing_key`](Self::custom_signing_key) | off: the tenant's keys |
 /// | [`key_source`](Self::key_source) | none: the discovery document |
 /// | [`refresh_interval`](Self::refresh_interval) | 1 hour |
@@ -68,6 +69,8 @@ pub struct EntraAuthBuilder {
     pub(crate) external_id: Option<String>,
     pub(crate) metadata_endpoint: Option<Setting<String>>,
     pub(crate) allow_plain_http: bool,
+    pub(crate) own_endpoints_only: bool,
+    pub(crate) allow_endpoints_elsewhere: bool,
     pub(crate) accepts_keys_of_other_clouds: bool,
     pub(crate) audiences: Vec<String>,
     pub(crate) accepts_v1: bool,
@@ -174,6 +177,8 @@ impl EntraAuthBuilder {
             external_id: None,
             metadata_endpoint: None,
             allow_plain_http: false,
+            own_endpoints_only: false,
+            allow_endpoints_elsewhere: false,
             accepts_keys_of_other_clouds: false,
             audiences: Vec::new(),
             accepts_v1: false,
@@ -335,6 +340,16 @@ impl EntraAuthBuilder {
     /// tenant.
     pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
         self.metadata_endpoint = Some(Setting::by_code(url.into()));
+        self
+    }
+
+    /// Refuses a [`metadata_endpoint`](Self::metadata_endpoint) that is neither on a host of the
+    /// [`cloud`](Self::cloud) or of [`external_id`](Self::external_id), nor on loopback, wherever it
+    /// was set: for a service that sends secrets to the endpoints under
+    /// [`EntraAuth::authority_url`](crate::EntraAuth::authority_url), which follow it. Whoever sets an
+    /// environment variable would get them. [`dangerous`](Self::dangerous) has the exception.
+    pub fn own_endpoints_only(mut self) -> Self {
+        self.own_endpoints_only = true;
         self
     }
 

@@ -21,6 +21,16 @@ impl DangerousBuilder {
         self.0
     }
 
+    /// Lets [`metadata_endpoint`](EntraAuthBuilder::metadata_endpoint) be on any host where
+    /// [`own_endpoints_only`](EntraAuthBuilder::own_endpoints_only) is set, such as that of a gateway.
+    ///
+    /// Whoever operates that host, or can set `ENTRA_METADATA_ENDPOINT`, then gets what this program
+    /// sends to Entra: its client secret, its users' codes and refresh tokens.
+    pub fn allow_endpoints_elsewhere(mut self) -> EntraAuthBuilder {
+        self.0.allow_endpoints_elsewhere = true;
+        self.0
+    }
+
     /// Takes the token from this parameter of the query where there is no `Authorization` header:
     /// for clients that cannot set one, such as a browser's `EventSource` or `WebSocket`. A request
     /// with both is refused (`malformed_authorization`).

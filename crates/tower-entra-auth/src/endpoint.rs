@@ -87,6 +87,29 @@ impl MetadataBase {
         })
     }
 
+    /// Whether it is on a host of the cloud, on one of the External ID tenant, by the host that was set
+    /// or the tenant's own, or on loopback.
+    pub(crate) fn is_own(
+        &self,
+        cloud: Cloud,
+        external_id: Option<&str>,
+        tenant: Option<TenantId>,
+    ) -> bool {
+        let Ok(uri) = self.text.parse::<Uri>() else {
+            return false;
+        };
+        let Ok(host) = plain_host(&uri) else {
+            return false;
+        };
+        let of_external_id = external_id.is_some_and(|named| {
+            let named = Self::of_external_id(named).map(|named| named.text);
+            named.is_ok_and(|named| named == format!("https://{host}"))
+                || tenant.is_some_and(|tenant| host == format!("{tenant}.ciamlogin.com"))
+        });
+        let is_https = uri.scheme_str() == Some("https");
+        is_loopback(host) || is_https && (cloud.is_host(host) || of_external_id)
+    }
+
     pub(crate) fn is_plain_http(&self) -> bool {
         self.text.starts_with("http://")
     }

@@ -428,3 +428,69 @@ async fn keys_that_are_missing_are_made_for_one_instance_and_that_is_said() {
     settings(&one.tenant).keys(keys).build().unwrap();
     assert!(log.lines("WARN").is_empty(), "{}", log.text());
 }
+
+const ELSEWHERE: &str = "https://entra.example";
+
+/// Variables that move the endpoints.
+fn moved(name: &str) -> Option<String> {
+    (name == "ENTRA_METADATA_ENDPOINT").then(|| ELSEWHERE.to_owned())
+}
+
+fn in_the_cloud() -> EntraOAuthProxyBuilder {
+    EntraOAuthProxy::builder()
+        .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+        .client_id(APP)
+        .credential(Secret::new("sixteen characters"))
+        .public_url("https://mcp.example.com")
+        .resource("https://mcp.example.com/mcp")
+        .required_scopes(["read"])
+}
+
+/// The client secret, codes, refresh tokens and browsers go where the metadata is.
+#[tokio::test]
+async fn the_environment_does_not_move_the_endpoints_away_from_entra() {
+    for (settings, named) in [
+        (
+            in_the_cloud().auth(|auth| auth.variables(moved)),
+            "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        ),
+        (
+            in_the_cloud().metadata_endpoint(ELSEWHERE),
+            "metadata_endpoint",
+        ),
+        (
+            in_the_cloud()
+                .metadata_endpoint(ELSEWHERE.replace("https", "http"))
+                .auth(|auth| auth.dangerous().allow_plain_http_metadata()),
+            "metadata_endpoint",
+        ),
+    ] {
+        let error = settings.build().unwrap_err();
+        let problems: Vec<_> = error.problems().collect();
+        let [(setting, text)] = problems[..] else {
+            panic!("{error}");
+        };
+        assert_eq!(setting, named);
+        for part in ["entra.example", "secrets are sent", "dangerous()"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_start_says_where_secrets_are_sent() {
+    let logbook = Logbook::begin();
+    let dared = in_the_cloud()
+        .auth(|auth| auth.variables(moved))
+        .dangerous();
+    assert!(dared.allow_endpoints_elsewhere().build().is_ok());
+    assert!(in_the_cloud().build().is_ok());
+    let log = logbook.text();
+    for host in ["entra.example", "login.microsoftonline.com"] {
+        let endpoint =
+            format!("https://{host}/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token");
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains("sign in through") && line.contains(&endpoint));
+        assert!(line.is_some(), "{endpoint} in {log}");
+    }
+}

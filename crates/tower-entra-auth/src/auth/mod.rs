@@ -273,7 +273,9 @@ impl EntraAuth {
     /// The URL under which the endpoints of the authority are, without a slash at its end:
     /// `https://login.microsoftonline.com/{tenant}`, to which `/oauth2/v2.0/authorize` and
     /// `/oauth2/v2.0/token` are added. It follows the
-    /// [metadata endpoint](EntraAuthBuilder::metadata_endpoint).
+    /// [metadata endpoint](EntraAuthBuilder::metadata_endpoint), also if that is of the environment:
+    /// where secrets are sent there, set
+    /// [`own_endpoints_only`](EntraAuthBuilder::own_endpoints_only).
     #[must_use]
     pub fn authority_url(&self) -> &str {
         &self.inner.parts.authority_url

@@ -352,3 +352,78 @@ async fn the_environment_leads_to_a_service_that_works() {
         401
     );
 }
+
+/// The problem that there is with where secrets would go, and nothing else.
+fn elsewhere(builder: EntraAuthBuilder) -> Option<String> {
+    let error = builder.own_endpoints_only().build().err()?;
+    let problems: Vec<_> = error.problems().collect();
+    let [(setting, text)] = problems[..] else {
+        panic!("{error}");
+    };
+    assert!(text.contains("secrets are sent"), "{text}");
+    assert!(text.contains("allow_endpoints_elsewhere()"), "{text}");
+    Some(setting.to_owned())
+}
+
+#[test]
+fn where_secrets_are_sent_the_endpoints_are_entras_own_or_loopback() {
+    assert_eq!(elsewhere(good()), None);
+    for url in [
+        "https://login.microsoftonline.com",
+        "https://login.windows.net",
+        "http://127.0.0.1:7580",
+        "http://localhost:7580/",
+        "https://[::1]:7580",
+    ] {
+        assert_eq!(elsewhere(good().metadata_endpoint(url)), None, "{url}");
+    }
+    let document =
+        format!("https://login.example.com/{TENANT}/v2.0/.well-known/openid-configuration?appid=x");
+    for url in [
+        "https://login.example.com",
+        "https://login.example.com:8443/entra",
+        "https://login.microsoftonline.com.evil.example",
+        "https://evil.example/login.microsoftonline.com",
+        "https://contoso.ciamlogin.com",
+        // Of another cloud than the tenant's.
+        "https://login.microsoftonline.us",
+        &document,
+    ] {
+        let builder = || good().metadata_endpoint(url);
+        let setting = elsewhere(builder());
+        assert_eq!(setting.as_deref(), Some("metadata_endpoint"), "{url}");
+        assert!(builder().build().is_ok(), "keys alone may come from there");
+        let dared = builder().dangerous().allow_endpoints_elsewhere();
+        assert_eq!(elsewhere(dared), None, "{url}");
+    }
+    let government = good().cloud(Cloud::UsGovernment);
+    let government = government.metadata_endpoint("https://login.microsoftonline.us");
+    assert_eq!(elsewhere(government), None);
+}
+
+#[test]
+fn a_tenant_of_external_id_has_the_host_that_is_set_and_one_of_its_own() {
+    let external = |url: &str| {
+        let builder = good().external_id("login.contoso.com");
+        elsewhere(builder.metadata_endpoint(url))
+    };
+    assert_eq!(elsewhere(good().external_id("login.contoso.com")), None);
+    assert_eq!(external("https://login.contoso.com"), None);
+    assert_eq!(external(&format!("https://{TENANT}.ciamlogin.com")), None);
+    for url in ["https://evil.ciamlogin.com", "https://www.contoso.com"] {
+        assert!(external(url).is_some(), "{url}");
+    }
+}
+
+#[test]
+fn where_secrets_are_sent_no_other_setting_lets_the_environment_move_the_endpoints() {
+    let moved =
+        |name: &str| (name == "ENTRA_METADATA_ENDPOINT").then(|| "http://entra.example".to_owned());
+    let named = Some("metadata_endpoint (ENTRA_METADATA_ENDPOINT)".to_owned());
+    let plain = good().dangerous().allow_plain_http_metadata();
+    assert_eq!(elsewhere(plain.variables(moved)), named);
+    // The keys come from elsewhere, the endpoints follow all the same.
+    let secure = |name: &str| moved(name).map(|url| url.replace("http:", "https:"));
+    let brought = good().key_source(tower_entra_auth::KeySet::default());
+    assert_eq!(elsewhere(brought.variables(secure)), named);
+}
