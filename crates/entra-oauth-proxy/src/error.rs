@@ -131,5 +131,5 @@ impl OAuthError {
     const LATER_FOR: Duration = Duration::from_secs(60);
 
     /// When to ask again, where nobody else says it.
-    const RETRY_AFTER: Duration = Duration::from_secs(5);
+    pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 }

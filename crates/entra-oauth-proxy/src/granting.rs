@@ -14,6 +14,7 @@ use crate::metrics;
 use crate::observe::{self, Reused};
 use crate::proxy::{Inner, down};
 use crate::revocation::{Revocation, Token, not_revocable};
+use crate::running::Of;
 use crate::store::StoreError;
 use crate::token::{By, CodeProof, Requested, begin_again, invalid_grant};
 
@@ -31,7 +32,7 @@ impl Inner {
         let requested = self.engine.requested(headers, form)?;
         observe::client(&requested.client.hash);
         let inner = Arc::clone(self);
-        let work = self.work.to_its_end(async move {
+        let work = self.work.to_its_end(Of::Clients, async move {
             match &requested.by {
                 By::Code(proof) => inner.by_code(&requested, proof).await,
                 By::Refresh { token, scope } => {
@@ -39,7 +40,7 @@ impl Inner {
                 }
             }
         });
-        work.await.ok_or_else(|| OAuthError::unavailable(None))?
+        work.await?
     }
 
     async fn by_code(&self, requested: &Requested, proof: &CodeProof) -> Result<Value, OAuthError> {
@@ -179,8 +180,8 @@ impl Inner {
         let inner = Arc::clone(self);
         let work = self
             .work
-            .to_its_end(async move { inner.revoked(revocation).await });
-        work.await.ok_or_else(|| OAuthError::unavailable(None))?
+            .to_its_end(Of::Clients, async move { inner.revoked(revocation).await });
+        work.await?
     }
 
     async fn revoked(&self, revocation: Revocation) -> Result<(), OAuthError> {

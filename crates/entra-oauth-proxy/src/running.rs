@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -11,37 +12,102 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::answer::{json, set};
-use crate::log::throttled;
+use crate::error::OAuthError;
+use crate::log::{RefusalLog, throttled};
 use crate::proxy::{EntraOAuthProxy, Inner};
 
 /// What is under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Work {
     tasks: TaskTracker,
     is_ending: AtomicBool,
+    of_browsers: Arc<Semaphore>,
+    of_clients: Arc<Semaphore>,
+    log: RefusalLog,
+}
+
+/// Whose work it is. Each has places of its own: browsers come from anybody, and take none from those
+/// who are signed in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    /// Those that came back from Entra.
+    Browsers,
+    /// Those who send codes and tokens.
+    Clients,
+}
+
+/// Why work was not done to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NotDone {
+    /// It was not begun, as too much is under way.
+    Full,
+    /// It panicked.
+    Panicked,
+}
+
+impl From<NotDone> for OAuthError {
+    fn from(_: NotDone) -> Self {
+        Self::unavailable(None)
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            tasks: TaskTracker::default(),
+            is_ending: AtomicBool::default(),
+            of_browsers: Arc::new(Semaphore::new(Self::MOST)),
+            of_clients: Arc::new(Semaphore::new(Self::MOST)),
+            log: RefusalLog::default(),
+        }
+    }
 }
 
 impl Work {
+    /// How much is under way at most for browsers, and as much for clients.
+    ///
+    /// It counts whether or not anybody waits for it, as a client that hangs up leaves its work here:
+    /// while the store or Entra does not answer, for 10 s and some. While both do, it takes
+    /// milliseconds, so that a thousand at once are far from it, and all who come back in one moment
+    /// after an outage have a place. With a grant of 20 KB in each, it is less than 256 MB.
+    const MOST: usize = 4_096;
+
     /// Does it to its end, even if whoever asked for it goes away: Entra gives for a code once, and a
     /// browser that is closed in that moment must not cost the sign-in.
-    ///
-    /// `None` if it panicked.
     pub(crate) async fn to_its_end<T: Send + 'static>(
         &self,
+        of: Of,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
+    ) -> Result<T, NotDone> {
+        let places = match of {
+            Of::Browsers => &self.of_browsers,
+            Of::Clients => &self.of_clients,
+        };
+        let place = Arc::clone(places).try_acquire_owned();
+        let place = place.map_err(|_| self.full())?;
+        let work = async move {
+            let _place = place;
+            work.await
+        };
         match Handle::try_current() {
             Ok(runtime) => {
-                let work = work.in_current_span();
-                self.tasks.spawn_on(work, &runtime).await.ok()
+                let work = self.tasks.spawn_on(work.in_current_span(), &runtime);
+                work.await.map_err(|_| NotDone::Panicked)
             }
             // Another runtime: as long as it is waited for.
-            Err(_) => Some(work.await),
+            Err(_) => Ok(work.await),
         }
+    }
+
+    fn full(&self) -> NotDone {
+        let what = "too much is under way: requests are told to come later";
+        throttled!(warn, self.log, (what, ""), "{what}");
+        NotDone::Full
     }
 }
 

@@ -22,7 +22,7 @@ use crate::keys::{hash, random_text};
 use crate::log::{RefusalLog, throttled};
 use crate::page::{Obstacle, error_page};
 use crate::proxy::{Inner, down};
-use crate::running::PROBE;
+use crate::running::{NotDone, Of, PROBE};
 use crate::sign_in::{Arrived, Claims, Returned, SignIn, refused_tokens};
 use crate::store::StoreError;
 
@@ -109,13 +109,14 @@ impl Inner {
         };
         let inner = Arc::clone(self);
         let work = async move { inner.answered(arrived, &cookies).await };
-        let answer = self.work.to_its_end(work).await;
-        answer.unwrap_or_else(|| {
-            error_page(&Obstacle {
+        let answer = self.work.to_its_end(Of::Browsers, work).await;
+        answer.unwrap_or_else(|not_done| match not_done {
+            NotDone::Full => busy_page(),
+            NotDone::Panicked => error_page(&Obstacle {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 title: "This sign-in cannot go on",
                 what_to_do: "Something failed here. Go back to the application and connect it again.",
-            })
+            }),
         })
     }
 
@@ -259,6 +260,22 @@ fn with_own(sign_in: &SignIn, demanded: &str) -> String {
     let own = sign_in.claims.text();
     let both = own.and_then(|own| claims::merged(own, demanded));
     both.unwrap_or_else(|| demanded.to_owned())
+}
+
+/// Makes the page for a browser that came back from Entra while too many do. Its cookie stays.
+fn busy_page() -> Answer {
+    let mut answer = error_page(&Obstacle {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        title: "This server is busy at the moment",
+        what_to_do: "It cannot finish your sign-in just now. Load this page again in a few seconds: your \
+            sign-in goes on from here.",
+    });
+    set(
+        &mut answer,
+        RETRY_AFTER,
+        &OAuthError::RETRY_AFTER.as_secs().to_string(),
+    );
+    answer
 }
 
 /// Makes the page for those who come while there is no room for another sign-in.

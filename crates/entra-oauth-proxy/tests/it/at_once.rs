@@ -1,20 +1,26 @@
 //! Refreshes at once, answers that nobody waits for any more, and the end of the process.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use entra_oauth_proxy::Limits;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 use url::Url;
 
+use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, post};
+use crate::support::{Browser, Client, HOUR, PUBLIC, Reply, Stage, parameter, post, request};
 use crate::watched_store::WatchedStore;
 
 /// So many refreshes of one token, all on their way before the first is answered.
@@ -206,7 +212,7 @@ async fn readiness_is_that_of_keys_and_store_until_the_end() {
     let ready = || {
         let router = router.clone();
         async move {
-            let request = crate::support::request(Method::GET, "/ready", &[], Bytes::new());
+            let request = request(Method::GET, "/ready", &[], Bytes::new());
             let response = router.oneshot(request.map(Body::new)).await.unwrap();
             let retry_after = response.headers().get("retry-after").cloned();
             let (head, body) = response.into_parts();
@@ -239,4 +245,99 @@ async fn without_entras_keys_it_is_not_ready() {
     stage.tenant.goes_down();
     let answer = stage.proxy.readiness()().await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// How much is under way at most, as the operators' page says.
+const MOST: usize = 4_096;
+
+/// Sends the request so often, and hangs up as soon as it is under way.
+async fn hangs_up(stage: &Stage, times: usize, request: impl Fn() -> Request<Full<Bytes>>) {
+    for _ in 0..times {
+        let mut asked = stage.proxy.service().oneshot(request());
+        let polled =
+            poll_fn(|context| Poll::Ready(Pin::new(&mut asked).poll(context).is_pending()));
+        assert!(polled.await, "it was answered at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_while_too_much_is_under_way_is_told_to_come_later_and_loses_nothing() {
+    let store = WatchedStore::default();
+    let limits = Limits::none();
+    let stage = Stage::with(|settings| settings.store(store.clone()).limits(limits)).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    let form = client.redemption("no code");
+    let unavailable = (503, "temporarily_unavailable".to_owned());
+
+    store.takes(HOUR);
+    hangs_up(&stage, MOST, || post("/token", &form, &[])).await;
+    let (begun, calls, log) = (Instant::now(), store.calls(), Logbook::begin());
+    let revocation = [
+        ("token", token.as_str().unwrap()),
+        ("client_id", &client.id),
+    ];
+    for reply in [
+        stage.refresh(&client, &token).await,
+        stage.redeem(&client, &code).await,
+        stage.send(post("/revoke", &revocation, &[])).await,
+    ] {
+        assert_eq!(reply.error(), unavailable);
+        assert_eq!(reply.header("retry-after"), "5");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(store.calls(), calls);
+    let lines = log.lines("WARN");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("too much is under way"), "{lines:#?}");
+
+    store.takes(Duration::ZERO);
+    // It waits for all of it.
+    stage.proxy.shutdown().await;
+    assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    token_of(stage.refresh(&client, &token).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browser_that_comes_back_while_too_many_do_loads_the_page_again_and_takes_no_place_of_a_client()
+ {
+    let stage = Stage::with(|settings| settings.limits(Limits::none())).await;
+    let client = stage.client().await;
+    let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let mut one = Browser::new(&stage);
+    let at_entra = one.goes_to_entra(&client, &[]).await;
+    let slow = stage.tenant.signs_in("ada", &at_entra);
+    let mut other = Browser::new(&stage);
+    let at_entra = other.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("grace", &at_entra);
+
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint.takes(Duration::from_secs(5)).for_next(1);
+    let (path, cookie) = (slow.strip_prefix(PUBLIC).unwrap(), one.cookie());
+    let headers = [("cookie", &*cookie)];
+    let comes_back = || request(Method::GET, path, &headers, Bytes::new());
+    hangs_up(&stage, MOST, comes_back).await;
+    let page = other.come_back(&callback).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(page.header("retry-after"), "5");
+    assert!(
+        page.text().contains("Load this page again"),
+        "{}",
+        page.text()
+    );
+    assert!(page.cookies().is_empty());
+    token_of(stage.refresh(&client, &token).await).await;
+
+    stage.proxy.shutdown().await;
+    for (browser, callback) in [(&mut other, &callback), (&mut one, &slow)] {
+        let answered: Url = browser
+            .come_back(callback)
+            .await
+            .location()
+            .parse()
+            .unwrap();
+        let code = parameter(&answered, "code").unwrap();
+        assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+    }
 }

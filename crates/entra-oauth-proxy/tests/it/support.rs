@@ -230,6 +230,13 @@ impl<'s> Browser<'s> {
         }
     }
 
+    /// The header with all its cookies.
+    pub(crate) fn cookie(&self) -> String {
+        let cookies = self.cookies.iter();
+        let cookies = cookies.map(|(name, value)| format!("{name}={value}"));
+        cookies.collect::<Vec<_>>().join("; ")
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
         self.send(Method::GET, path, &[], Bytes::new()).await
     }
@@ -251,11 +258,7 @@ impl<'s> Browser<'s> {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Reply {
-        let cookies = self
-            .cookies
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        let cookies = cookies.collect::<Vec<_>>().join("; ");
+        let cookies = self.cookie();
         let mut headers = headers.to_vec();
         if !cookies.is_empty() {
             headers.push((COOKIE.as_str(), &cookies));
