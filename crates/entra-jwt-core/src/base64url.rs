@@ -9,14 +9,15 @@ const STRICT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_allow_trailing_bits(false)
     .with_decode_padding_mode(DecodePaddingMode::RequireNone);
 
+/// The engine without `unsafe`.
+#[cfg(not(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+static ENGINE: base64::engine::GeneralPurpose =
+    base64::engine::GeneralPurpose::new(&base64::alphabet::URL_SAFE, STRICT);
+
 /// The engine that uses the CPU's vector instructions where it has them.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 static ENGINE: std::sync::LazyLock<base64::engine::simd::Simd> =
     std::sync::LazyLock::new(|| base64::engine::simd::Simd::url_safe(STRICT));
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-static ENGINE: base64::engine::general_purpose::GeneralPurpose =
-    base64::engine::general_purpose::GeneralPurpose::new(&base64::alphabet::URL_SAFE, STRICT);
 
 /// Decodes `text`, or `None` if it is not the one spelling of its bytes.
 pub(crate) fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
@@ -36,5 +37,34 @@ mod tests {
         ] {
             assert_eq!(decode(text), None, "{text}");
         }
+    }
+
+    /// Of every length up to some strides of the longest vectors, with every kind of wrong byte in
+    /// every place.
+    #[cfg(feature = "simd")]
+    #[test]
+    fn vector_instructions_decode_what_the_scalar_engine_decodes() {
+        use base64::engine::GeneralPurpose;
+
+        let scalar = GeneralPurpose::new(&base64::alphabet::URL_SAFE, STRICT);
+        let bytes: Vec<u8> = (0..150_u32).map(|n| (n * 89 + n / 7) as u8).collect();
+        let (mut decoded, mut refused) = (0, 0);
+        for length in 0..=bytes.len() {
+            let text = scalar.encode(&bytes[..length]).into_bytes();
+            assert_eq!(decode(&text).as_deref(), Some(&bytes[..length]));
+            for place in 0..text.len() {
+                for byte in *b"AZaz09-_+/=@[`{:,.\0\x7f\x80\xff \n" {
+                    let mut text = text.clone();
+                    text[place] = byte;
+                    let expected = scalar.decode(&text).ok();
+                    match expected {
+                        Some(_) => decoded += 1,
+                        None => refused += 1,
+                    }
+                    assert_eq!(decode(&text), expected, "{length} {place} {byte}");
+                }
+            }
+        }
+        assert!(decoded > 10_000 && refused > 10_000, "{decoded} {refused}");
     }
 }
