@@ -15,7 +15,6 @@ use crate::credential::Credential;
 use crate::endpoint::{TokenEndpoint, printable_url};
 use crate::http_client::{BoxError, HttpClient};
 use crate::log::ErrorLog;
-use crate::text::printable;
 
 /// Settings of a [`ConfidentialClient`].
 ///
@@ -163,7 +162,7 @@ impl ConfidentialClientBuilder {
         // Without braces and other notations that Entra does not take.
         match id.parse::<uuid::Uuid>() {
             Ok(parsed) if id.len() == 36 => Ok(parsed.to_string()),
-            _ => Err(format!("\"{}\" is no GUID; {source}", printable(id))),
+            _ => Err(format!("\"{}\" is no GUID; {source}", printable_url(id))),
         }
     }
 }
@@ -176,7 +175,7 @@ impl fmt::Debug for ConfidentialClientBuilder {
                 "token_endpoint",
                 &self.token_endpoint.as_deref().map(printable_url),
             )
-            .field("client_id", &self.client_id)
+            .field("client_id", &self.client_id.as_deref().map(printable_url))
             .field("credential", &self.credential)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

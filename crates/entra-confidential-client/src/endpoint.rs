@@ -61,9 +61,10 @@ impl TokenEndpoint {
     }
 }
 
-/// A URL as it may be printed: without a query, and not at all if it has a user name or password.
+/// A URL as it may be printed: without a query, and not at all if it has a user name or password. As
+/// `ShownUrl` of `entra-jwt-core`, on which this crate does not depend.
 pub(crate) fn printable_url(url: &str) -> String {
-    if url.contains('@') {
+    if url.contains('@') || url.contains("%40") {
         return "(not shown: it has a user name or password)".to_owned();
     }
     crate::text::printable(url.split(['?', '#']).next().unwrap_or_default())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anstream::ColorChoice;
-use entra_jwt_core::Cloud;
+use entra_jwt_core::{Cloud, ShownUrl};
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
 pub(crate) const USAGE: &str = "\
@@ -114,15 +114,16 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(Value(command)) => {
             let command = command.to_string_lossy();
+            let command = ShownUrl(&command);
             return Err(
-                format!("there is no command {command:?}; it is: entra-jwt explain").into(),
+                format!("there is no command \"{command}\"; it is: entra-jwt explain").into(),
             );
         }
         Some(other) => return Err(with_hint(&other.unexpected())),
     }
 
     let mut arguments = Arguments::default();
-    while let Some(argument) = parser.next()? {
+    while let Some(argument) = parser.next().map_err(|error| with_hint(&error))? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Long(name) => {
@@ -228,5 +229,17 @@ fn has_token(argument: &std::ffi::OsStr) -> bool {
 }
 
 fn with_hint(error: &lexopt::Error) -> lexopt::Error {
-    format!("{error}; entra-jwt --help shows what there is").into()
+    const HINT: &str = "entra-jwt --help shows what there is";
+
+    // It may be the value of an option that was left out.
+    match error {
+        lexopt::Error::UnexpectedArgument(value) => {
+            let value = value.to_string_lossy();
+            format!("unexpected argument \"{}\"; {HINT}", ShownUrl(&value)).into()
+        }
+        lexopt::Error::UnexpectedValue { option, .. } => {
+            format!("{option} takes no value; {HINT}").into()
+        }
+        _ => format!("{error}; {HINT}").into(),
+    }
 }

@@ -5,9 +5,10 @@ use std::fmt;
 use crate::identifier::ClientId;
 use crate::json_string::JsonStr;
 use crate::microsoft_api;
+use crate::rejection::ShownUrl;
 
 /// An audience in addition to the client id: usually the API's App ID URI.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Audience(Box<str>);
 
 /// The text cannot be the `aud` of an Entra token.
@@ -20,6 +21,9 @@ pub enum InvalidAudience {
     /// Longer than [`Audience::MAX_LENGTH`].
     #[error("longer than {} bytes", Audience::MAX_LENGTH)]
     TooLong,
+    /// A URI with a user name or password, which everybody would be told who is to ask for a token.
+    #[error("has a user name or password; leave it out")]
+    UserInfo,
     /// A scope such as `api://…/.default`, of which the audience is only the first part.
     #[error("this is a scope; leave out /.default")]
     Scope,
@@ -53,6 +57,9 @@ impl Audience {
         if text.len() > Self::MAX_LENGTH {
             return Err(InvalidAudience::TooLong);
         }
+        if has_user_info(text) {
+            return Err(InvalidAudience::UserInfo);
+        }
         if text.ends_with("/.default") {
             return Err(InvalidAudience::Scope);
         }
@@ -74,6 +81,20 @@ impl fmt::Display for Audience {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = ShownUrl(&self.0);
+        formatter.debug_tuple("Audience").field(&shown).finish()
+    }
+}
+
+/// Whether it is a URI with a user name or password before its host (RFC 3986 §3.2.1).
+fn has_user_info(text: &str) -> bool {
+    let rest = text.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 /// Whether the audience is Microsoft Graph of any cloud, by App ID URI or application id.
@@ -217,6 +238,12 @@ mod tests {
     fn an_audience_that_no_token_can_have_is_refused_when_it_is_made() {
         assert_eq!(Audience::new(""), Err(InvalidAudience::Malformed));
         assert_eq!(Audience::new("api://a b"), Err(InvalidAudience::Malformed));
+        for text in ["https://user:password@host/", "api://name@host?x"] {
+            assert_eq!(Audience::new(text), Err(InvalidAudience::UserInfo));
+        }
+        for text in ["https://host/@name", "name@host", "urn:a@b"] {
+            assert!(Audience::new(text).is_ok(), "{text}");
+        }
         let longest = format!("api://{}", "a".repeat(994));
         assert!(Audience::new(&longest).is_ok());
         let longer = format!("{longest}a");

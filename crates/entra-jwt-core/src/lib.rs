@@ -119,7 +119,7 @@ pub use crate::identifier::{
 };
 pub use crate::key::{Key, UnusableKey};
 pub use crate::key_set::{InvalidKeySet, KeySet};
-pub use crate::rejection::{GraphMark, Part, Rejection, Shown};
+pub use crate::rejection::{GraphMark, Part, Rejection, Shown, ShownUrl};
 pub use crate::report::{CheckName, Explain, Finding, Outcome, Report, Verdict};
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,

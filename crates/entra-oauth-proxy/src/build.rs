@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tower_entra_auth::entra_jwt_core::{Shown, Validator};
+use tower_entra_auth::entra_jwt_core::{Shown, ShownUrl, Validator};
 use tower_entra_auth::{
     EntraAuth, ProtectedResource, ReissuedTokens, Scope, Tenancy, TenantId, all,
 };
@@ -281,7 +281,7 @@ impl EntraOAuthProxyBuilder {
                     "additional_authorize_scopes".to_owned(),
                     format!(
                         "\"{}\" is no scope such as https://graph.microsoft.com/User.Read",
-                        Shown(scope)
+                        ShownUrl(scope)
                     ),
                 ));
             }
@@ -315,7 +315,7 @@ impl EntraOAuthProxyBuilder {
                     continue;
                 }
             };
-            let text = format!("\"{}\" {fault}", Shown(scope));
+            let text = format!("\"{}\" {fault}", ShownUrl(scope));
             problems.push(("scope_text".to_owned(), text));
         }
         texts
@@ -333,7 +333,7 @@ impl EntraOAuthProxyBuilder {
                     "\"{}\" is neither an origin, such as https://claude.ai or http://localhost, nor a \
                      URI that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor \
                      the scheme of an application, such as cursor:",
-                    Shown(entry)
+                    ShownUrl(entry)
                 ),
             ));
         });
@@ -344,7 +344,7 @@ impl EntraOAuthProxyBuilder {
                 "private_use_schemes".to_owned(),
                 format!(
                     "\"{}\" is no scheme of an application's own, such as notes-desk: or com.example.app:",
-                    Shown(entry)
+                    ShownUrl(entry)
                 ),
             ));
         })
@@ -389,7 +389,7 @@ impl EntraOAuthProxyBuilder {
                     };
                     problem(format!(
                         "the redirect URI \"{}\" of \"{id}\" {fault}{remedy}",
-                        Shown(uri)
+                        ShownUrl(uri)
                     ));
                 }
             }
@@ -508,7 +508,7 @@ fn checked_url(
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return problem(format!("not set; {examples}"));
     };
-    let shown = Shown(text);
+    let shown = ShownUrl(text);
     let Ok(url) = Url::parse(text) else {
         return problem(format!("\"{shown}\" is no URL; {examples}"));
     };
@@ -539,11 +539,11 @@ fn checked_url(
 }
 
 fn scope_problem(scope: &str) -> Option<String> {
-    let shown = Shown(scope);
+    let shown = ShownUrl(scope);
     if let Some((_, name)) = scope.rsplit_once('/') {
         return Some(format!(
             "\"{shown}\" has the API in front of it; give its short name, \"{}\"",
-            Shown(name)
+            ShownUrl(name)
         ));
     }
     let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, Credential};
 use http::{Request, Response};
 use http_body::Body;
+use tower_entra_auth::entra_jwt_core::ShownUrl;
 use tower_entra_auth::{BoxError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 use tower_service::Service;
 
@@ -519,11 +520,13 @@ impl EntraOAuthProxyBuilder {
 
 impl fmt::Debug for EntraOAuthProxyBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let required_scopes = self.required_scopes.iter().map(|scope| ShownUrl(scope));
+        let required_scopes: Vec<_> = required_scopes.collect();
         formatter
             .debug_struct("EntraOAuthProxyBuilder")
-            .field("public_url", &self.public_url)
-            .field("resource", &self.resource)
-            .field("required_scopes", &self.required_scopes)
+            .field("public_url", &self.public_url.as_deref().map(ShownUrl))
+            .field("resource", &self.resource.as_deref().map(ShownUrl))
+            .field("required_scopes", &required_scopes)
             .field("fixed_clients", &self.fixed_clients)
             .finish_non_exhaustive()
     }

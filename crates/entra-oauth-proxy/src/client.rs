@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
+use tower_entra_auth::entra_jwt_core::ShownUrl;
 use url::form_urlencoded;
 
 use crate::error::{Code, OAuthError};
@@ -59,11 +60,13 @@ impl FixedClient {
 
 impl fmt::Debug for FixedClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redirect_uris = self.redirect_uris.iter().map(|uri| ShownUrl(uri));
+        let redirect_uris: Vec<_> = redirect_uris.collect();
         formatter
             .debug_struct("FixedClient")
             .field("id", &self.id)
             .field("has_secret", &self.secret.is_some())
-            .field("redirect_uris", &self.redirect_uris)
+            .field("redirect_uris", &redirect_uris)
             .finish_non_exhaustive()
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use entra_jwt_core::{
-    Audience, Authority, ClientId, Cloud, InvalidRules, Shown, Tenancy, Validator, ValidatorBuilder,
+    Audience, Authority, ClientId, Cloud, InvalidRules, ShownUrl, Tenancy, Validator,
+    ValidatorBuilder,
 };
 
 use crate::after_check::{AfterChecks, Remembering};
 use crate::auth::{EntraAuth, Parts, TrustedIssuer};
 use crate::build_error::{BuildError, Problem};
 use crate::builder::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
-use crate::endpoint::{MetadataBase, printable};
+use crate::endpoint::MetadataBase;
 use crate::http_client::HttpClient;
 use crate::keys::KeyStore;
 use crate::keys::discovery::Discovery;
@@ -193,11 +194,11 @@ impl EntraAuthBuilder {
                         "\"{}\" is the host of no known cloud; those are \
                          https://login.microsoftonline.com, https://login.microsoftonline.us and \
                          https://login.partner.microsoftonline.cn",
-                        Shown(text)
+                        ShownUrl(text)
                     ),
                     _ => format!(
                         "\"{}\" is no known cloud; those are public, usgovernment and china",
-                        Shown(text)
+                        ShownUrl(text)
                     ),
                 },
             });
@@ -235,7 +236,7 @@ impl EntraAuthBuilder {
                     "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
                      consumers; the id of {domain} stands in \
                      https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
-                    Shown(text)
+                    ShownUrl(text)
                 )
             }
         };
@@ -270,12 +271,12 @@ impl EntraAuthBuilder {
                     } else if text.contains("://") {
                         format!(
                             "\"{}\" is an App ID URI, which belongs into audience(..); {WHERE}",
-                            Shown(text)
+                            ShownUrl(text)
                         )
                     } else {
                         format!(
                             "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
-                            Shown(text)
+                            ShownUrl(text)
                         )
                     },
                 });
@@ -302,7 +303,7 @@ impl EntraAuthBuilder {
                 setting: "token_in_query".to_owned(),
                 text: format!(
                     "\"{}\" is not the name of a parameter, such as access_token",
-                    printable(parameter)
+                    ShownUrl(parameter)
                 ),
             });
         }
@@ -315,7 +316,7 @@ impl EntraAuthBuilder {
                 Ok(audience) => audiences.push(audience),
                 Err(error) => problems.push(Problem {
                     setting: "audience".to_owned(),
-                    text: format!("\"{}\": {error}", Shown(text)),
+                    text: format!("\"{}\": {error}", ShownUrl(text)),
                 }),
             }
         }
@@ -333,7 +334,7 @@ impl EntraAuthBuilder {
                             text: format!(
                                 "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
                                  \"Application (client) ID\" from the client's Overview page",
-                                Shown(id)
+                                ShownUrl(id)
                             ),
                         });
                     }
@@ -404,7 +405,7 @@ impl EntraAuthBuilder {
         };
         MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
-                let url = Shown(printable(&setting.value));
+                let url = ShownUrl(&setting.value);
                 problems.push(Problem {
                     setting: setting.named("metadata_endpoint"),
                     text: format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
@@ -450,7 +451,7 @@ impl EntraAuthBuilder {
                 "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
                  secrets are sent to the endpoints there; leave it out or, if it is meant, allow it \
                  by dangerous().allow_endpoints_elsewhere()",
-                Shown(printable(&setting.value))
+                ShownUrl(&setting.value)
             ),
         })
     }
@@ -476,7 +477,10 @@ impl EntraAuthBuilder {
     /// One line at the start that says what is trusted, and where each setting came from.
     fn announce(&self, validator: &Validator, keys_from: &str) {
         let source = |setting: Option<&'static str>| setting.unwrap_or("default");
-        let audiences: Vec<String> = validator.audiences().map(ToString::to_string).collect();
+        let audiences = validator.audiences().map(ToString::to_string);
+        let audiences: Vec<String> = audiences
+            .map(|audience| ShownUrl(&audience).to_string())
+            .collect();
         let issuers: Vec<String> = validator.issuers().collect();
         tracing::info!(
             issuers = issuers.join(", "),
@@ -538,7 +542,7 @@ fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<Metada
                 text: format!(
                     "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
                      domain such as login.contoso.com",
-                    Shown(printable(host))
+                    ShownUrl(host)
                 ),
             });
         })

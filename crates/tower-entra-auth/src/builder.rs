@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_jwt_core::{Cloud, Tenancy, TenantId, Unverified, Validator};
+use entra_jwt_core::{Cloud, ShownUrl, Tenancy, TenantId, Unverified, Validator};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
@@ -14,7 +14,6 @@ use tower_service::Service;
 
 use crate::answers::{Hook, Refused};
 use crate::danger::DangerousBuilder;
-use crate::endpoint::printable;
 use crate::environment;
 use crate::http_client::{BoxError, HttpClient};
 use crate::keys::Keeping;
@@ -152,20 +151,38 @@ impl<T> Setting<T> {
 const BUILDER: &str = "builder";
 
 /// A tenancy as it was set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum TenancySetting {
     Known(Tenancy),
     Text(String),
 }
 
+impl fmt::Debug for TenancySetting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(tenancy) => tenancy.fmt(formatter),
+            Self::Text(text) => ShownUrl(text).fmt(formatter),
+        }
+    }
+}
+
 /// A cloud as it was set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum CloudSetting {
     Known(Cloud),
     /// `ENTRA_CLOUD`
     Name(String),
     /// `AZURE_AUTHORITY_HOST`
     AuthorityHost(String),
+}
+
+impl fmt::Debug for CloudSetting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(cloud) => cloud.fmt(formatter),
+            Self::Name(text) | Self::AuthorityHost(text) => ShownUrl(text).fmt(formatter),
+        }
+    }
 }
 
 impl EntraAuthBuilder {
@@ -549,14 +566,17 @@ impl EntraAuthBuilder {
 impl fmt::Debug for EntraAuthBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let metadata_endpoint = self.metadata_endpoint.as_ref();
-        let metadata_endpoint = metadata_endpoint.map(|setting| printable(&setting.value));
+        let metadata_endpoint = metadata_endpoint.map(|setting| ShownUrl(&setting.value));
+        let client_id = self.client_id.as_ref();
+        let client_id = client_id.map(|setting| ShownUrl(&setting.value));
+        let audiences: Vec<_> = self.audiences.iter().map(|text| ShownUrl(text)).collect();
         formatter
             .debug_struct("EntraAuthBuilder")
             .field("tenancy", &self.tenancy)
-            .field("client_id", &self.client_id)
+            .field("client_id", &client_id)
             .field("cloud", &self.cloud)
             .field("metadata_endpoint", &metadata_endpoint)
-            .field("audiences", &self.audiences)
+            .field("audiences", &audiences)
             .finish_non_exhaustive()
     }
 }

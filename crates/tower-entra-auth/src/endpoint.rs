@@ -151,14 +151,6 @@ impl MetadataBase {
     }
 }
 
-/// A URL as it may be printed: without a query, and not at all if it has a user name or password.
-pub(crate) fn printable(url: &str) -> &str {
-    if url.contains('@') {
-        return "(not shown: it has a user name or password)";
-    }
-    url.split(['?', '#']).next().unwrap_or_default()
-}
-
 impl MetadataEndpoint {
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
@@ -284,11 +276,6 @@ mod tests {
             let error = configured(&text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
         }
-        assert!(!printable("https://user:secret@host").contains("secret"));
-        assert_eq!(
-            printable("https://host/path?sig=secret"),
-            "https://host/path"
-        );
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! How clients get tokens for this API, told before they have one: the settings (RFC 9728).
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
-use entra_jwt_core::{ClientId, Cloud, Shown, Tenancy, TenantId, Validator};
+use entra_jwt_core::{ClientId, Cloud, ShownUrl, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
 use crate::build_error::Problem;
-use crate::endpoint::{printable, secure_url};
+use crate::endpoint::secure_url;
 use crate::respond::is_scope;
 use crate::token_source::TokenPlace;
 
@@ -26,7 +27,7 @@ use crate::token_source::TokenPlace;
 ///     ProtectedResource::at("https://mcp.example.com/mcp").scopes(["Mcp.Access"]),
 /// );
 /// ```
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 #[must_use = "it does nothing before it is given to the builder"]
 pub struct ProtectedResource {
     url: String,
@@ -34,6 +35,24 @@ pub struct ProtectedResource {
     authorization_server: Option<String>,
     name: Option<String>,
     documentation: Option<String>,
+}
+
+impl fmt::Debug for ProtectedResource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| ShownUrl(scope)).collect();
+        let authorization_server = self.authorization_server.as_deref().map(ShownUrl);
+        formatter
+            .debug_struct("ProtectedResource")
+            .field("url", &ShownUrl(&self.url))
+            .field("scopes", &scopes)
+            .field("authorization_server", &authorization_server)
+            .field("name", &self.name)
+            .field(
+                "documentation",
+                &self.documentation.as_deref().map(ShownUrl),
+            )
+            .finish()
+    }
 }
 
 /// What the settings come to.
@@ -130,7 +149,7 @@ impl ProtectedResource {
             texts.push(format!(
                 "the URL \"{}\" {problem}; good are https://mcp.example.com/mcp and, for development, \
                  http://127.0.0.1:8080/mcp",
-                Shown(printable(&self.url))
+                ShownUrl(&self.url)
             ));
         }
         texts.extend(self.scopes.iter().filter_map(|scope| scope_problem(scope)));
@@ -139,7 +158,7 @@ impl ProtectedResource {
                 if let Err(problem) = server_url(issuer).and_then(|uri| of_one_tenant(&uri)) {
                     texts.push(format!(
                         "the authorization server \"{}\" {problem}",
-                        Shown(printable(issuer))
+                        ShownUrl(issuer)
                     ));
                 }
             }
@@ -162,7 +181,7 @@ impl ProtectedResource {
         }
         if let Some(url) = &self.documentation {
             if let Err(problem) = secure_url(url, false) {
-                let url = Shown(printable(url));
+                let url = ShownUrl(url);
                 texts.push(format!("the documentation's URL \"{url}\" {problem}"));
             }
         }
@@ -216,7 +235,7 @@ impl ProtectedResource {
                 "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
                  needed, {MAX_SCOPES} characters at most; the part before the slash is the first \
                  audience(..)",
-                Shown(&joined)
+                ShownUrl(&joined)
             )));
         }
         let document = Document {
@@ -357,13 +376,13 @@ fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
 }
 
 fn scope_problem(scope: &str) -> Option<String> {
-    let shown = Shown(scope);
+    let shown = ShownUrl(scope);
     let scope = scope.trim();
     if let Some((api, name)) = scope.rsplit_once('/') {
         if api.contains("://") || api.parse::<ClientId>().is_ok() {
             return Some(format!(
                 "the scope \"{shown}\" has the API in front of it; give its short name, \"{}\"",
-                Shown(name)
+                ShownUrl(name)
             ));
         }
     }

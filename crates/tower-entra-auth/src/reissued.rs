@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{Audience, KeySet, Rejection, Shown, Validator};
+use entra_jwt_core::{Audience, KeySet, Rejection, ShownUrl, Validator};
 
 use crate::after_check::{AfterCheck, Answer, Asking, Remembering};
 use crate::auth::TrustedIssuer;
 use crate::build_error::Problem;
 use crate::caller::Caller;
-use crate::endpoint::{printable, secure_url};
+use crate::endpoint::secure_url;
 use crate::keys::source::Brought;
 use crate::keys::{Keeping, KeyStore};
 use crate::unavailable::Unavailable;
@@ -83,19 +83,19 @@ impl ReissuedTokens {
         if let Err(fault) = secure_url(&self.issuer, false) {
             problem(format!(
                 "the issuer \"{}\" {fault}; good is https://mcp.example.com",
-                Shown(printable(&self.issuer))
+                ShownUrl(&self.issuer)
             ));
         } else if self.issuer.len() > Audience::MAX_LENGTH {
             problem(format!(
                 "the issuer \"{}\" is longer than {} bytes",
-                Shown(&self.issuer),
+                ShownUrl(&self.issuer),
                 Audience::MAX_LENGTH
             ));
         }
         if let Err(fault) = Audience::new(&self.audience) {
             problem(format!(
                 "the audience \"{}\": {fault}",
-                Shown(&self.audience)
+                ShownUrl(&self.audience)
             ));
         }
         if self.keys.is_empty() {
@@ -127,8 +127,8 @@ impl fmt::Debug for ReissuedTokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ReissuedTokens")
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
+            .field("issuer", &ShownUrl(&self.issuer))
+            .field("audience", &ShownUrl(&self.audience))
             .finish_non_exhaustive()
     }
 }

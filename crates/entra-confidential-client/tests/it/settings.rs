@@ -171,3 +171,30 @@ fn child_that_reads_the_environment() {
         Err(error) => println!("{error}"),
     }
 }
+
+/// URLs with something secret in them.
+const WITH_SECRETS: [&str; 4] = [
+    "https://user:hunter2@host.example/",
+    "https://user:hunter2%40host.example/",
+    "https://host.example/cb?sig=hunter2",
+    "https://host.example/cb#hunter2",
+];
+
+#[test]
+fn nothing_secret_in_a_url_is_printed() {
+    let script = Script::default();
+    let good = || script.settings(Secret::new("secret"));
+    for url in WITH_SECRETS {
+        let path = format!("{url}/oauth2/v2.0/token");
+        for settings in [
+            good().token_endpoint(url),
+            good().token_endpoint(path),
+            good().client_id(url),
+        ] {
+            let printed = format!("{settings:?}");
+            assert!(!printed.contains("hunter2"), "{printed}");
+            let error = settings.build().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -258,3 +258,53 @@ fn help_and_version_are_printed() {
     assert_eq!(ran.status, 2);
     assert!(ran.err.contains("entra-jwt explain"), "{}", ran.err);
 }
+
+/// URLs with something secret in them.
+const WITH_SECRETS: [&str; 4] = [
+    "https://user:hunter2@host.example/",
+    "https://user:hunter2%40host.example/",
+    "https://host.example/cb?sig=hunter2",
+    "https://host.example/cb#hunter2",
+];
+
+#[test]
+fn nothing_secret_in_a_url_is_printed() {
+    let good = [
+        "--tenant",
+        "72f988bf-86f1-41af-91ab-2d7cd011db47",
+        "--client-id",
+        API,
+    ];
+    for url in WITH_SECRETS {
+        let joined = format!("--live={url}");
+        for arguments in [
+            &["--tenant", url][..],
+            &["--client-id", url],
+            &["--audience", url],
+            &["--cloud", url],
+            &["--external-id", url],
+            &["--allowed-client", url],
+            &["--exempt-client", url],
+            &["--metadata-endpoint", url, "--keys", "x"],
+            &["--clock-skew", url],
+            &["one", url],
+            &[&joined],
+        ] {
+            let whole = [&["explain"], &good[..], arguments].concat();
+            let ran = run(&whole, "garbage");
+            let printed = format!("{} {}", ran.out, ran.err);
+            assert!(!printed.contains("hunter2"), "{arguments:?}: {printed}");
+        }
+        let ran = run(&[url], "");
+        assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+        for variable in [
+            "ENTRA_METADATA_ENDPOINT",
+            "AZURE_AUTHORITY_HOST",
+            "ENTRA_CLOUD",
+        ] {
+            let whole = [&["explain"], &good[..]].concat();
+            let ran = run_with(&whole, "garbage", &[(variable, url)]);
+            assert!(!ran.err.contains("hunter2"), "{variable}: {}", ran.err);
+        }
+    }
+}

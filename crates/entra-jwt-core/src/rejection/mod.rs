@@ -9,7 +9,7 @@ use std::fmt;
 use crate::cloud::Cloud;
 use crate::identifier::{ClientId, KeyId, TenantId};
 
-pub use self::shown::Shown;
+pub use self::shown::{Shown, ShownUrl};
 
 /// A part of a token in the compact form `header.payload.signature`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

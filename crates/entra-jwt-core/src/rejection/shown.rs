@@ -43,6 +43,27 @@ impl fmt::Debug for Shown<'_> {
     }
 }
 
+/// A URL, or what was set in place of one, as it may be displayed: without its query and fragment,
+/// and not at all if it has a user name or password. Otherwise as [`Shown`].
+pub struct ShownUrl<'a>(pub &'a str);
+
+impl fmt::Display for ShownUrl<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Wherever it is: what is no URL cannot be told to be without a password.
+        if self.0.contains('@') || self.0.contains("%40") {
+            return formatter.write_str("(not shown: it has a user name or password)");
+        }
+        let shown = self.0.split(['?', '#']).next().unwrap_or_default();
+        fmt::Display::fmt(&Shown(shown), formatter)
+    }
+}
+
+impl fmt::Debug for ShownUrl<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +88,24 @@ mod tests {
             Shown(&"x".repeat(201)).to_string(),
             format!("{}…", "x".repeat(200))
         );
+    }
+
+    #[test]
+    fn a_url_is_displayed_without_what_may_be_secret() {
+        assert_eq!(
+            ShownUrl("https://host/path?sig=hunter2#hunter2").to_string(),
+            "https://host/path"
+        );
+        assert_eq!(ShownUrl("a\nb").to_string(), "a\\nb");
+        for url in [
+            "https://user:hunter2@host/",
+            "https://user:hunter2%40host/",
+            "//hunter2@host",
+            "user:hunter2@host",
+            "https:\\\\user:hunter2@host",
+        ] {
+            let shown = format!("{0} {0:?}", ShownUrl(url));
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
-use tower_entra_auth::entra_jwt_core::Shown;
+use tower_entra_auth::entra_jwt_core::ShownUrl;
 
 /// `X-Forwarded-For`. `Forwarded` (RFC 7239) is not read: who sends it sends this one too.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -31,7 +31,7 @@ impl TrustedProxies {
                 Ok(network) => networks.push(network),
                 Err(fault) => wrong.push(format!(
                     "\"{}\" {fault}; good are 192.0.2.7, 10.0.0.0/8 and fd00::/8",
-                    Shown(entry)
+                    ShownUrl(entry)
                 )),
             }
         }

@@ -494,3 +494,56 @@ async fn the_start_says_where_secrets_are_sent() {
         assert!(line.is_some(), "{endpoint} in {log}");
     }
 }
+
+/// URLs with something secret in them.
+const WITH_SECRETS: [&str; 4] = [
+    "https://user:hunter2@host.example/",
+    "https://user:hunter2%40host.example/",
+    "https://host.example/cb?sig=hunter2",
+    "https://host.example/cb#hunter2",
+];
+
+/// In an error, by `Debug`, or in the line at the start where the value is good.
+#[tokio::test]
+async fn nothing_secret_in_a_url_is_printed() {
+    let logbook = Logbook::begin();
+    for url in WITH_SECRETS {
+        let variable =
+            |wanted: &'static str| move |name: &str| (name == wanted).then(|| url.to_owned());
+        let document = format!("{url}/v2.0/.well-known/openid-configuration");
+        let moved = || in_the_cloud().metadata_endpoint(&*document);
+        let client = FixedClient::public("fixed");
+        for settings in [
+            in_the_cloud().tenant(url),
+            in_the_cloud().client_id(url),
+            in_the_cloud().public_url(url),
+            in_the_cloud().resource(url),
+            in_the_cloud().identifier_uri(url),
+            in_the_cloud().metadata_endpoint(url),
+            moved(),
+            moved().dangerous().allow_endpoints_elsewhere(),
+            in_the_cloud().external_id(url),
+            in_the_cloud().required_scopes([url]),
+            in_the_cloud().optional_scopes([url]),
+            in_the_cloud().additional_authorize_scopes([url, "with space"]),
+            in_the_cloud().additional_authorize_scopes([format!("{url} ")]),
+            in_the_cloud().scope_text(url, "Read"),
+            in_the_cloud().redirect_allow_list([url]),
+            in_the_cloud().private_use_schemes([url]),
+            in_the_cloud().trusted_proxies([url]),
+            in_the_cloud().fixed_client(client.clone().redirect_uri(url)),
+            in_the_cloud().auth(|auth| auth.variables(variable("ENTRA_METADATA_ENDPOINT"))),
+            in_the_cloud().auth(|auth| auth.variables(variable("AZURE_AUTHORITY_HOST"))),
+        ] {
+            let mut printed = format!("{settings:?} {:?}", client.clone().redirect_uri(url));
+            match settings.build() {
+                Ok(proxy) => printed = format!("{printed} {proxy:?}"),
+                Err(error) => printed = format!("{printed} {error}"),
+            }
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+    }
+    let log = logbook.text();
+    assert!(log.contains("sign in through this server"));
+    assert!(!log.contains("hunter2"), "{log}");
+}

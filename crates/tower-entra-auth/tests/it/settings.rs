@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tower_entra_auth::{BuildError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
+use tower_entra_auth::{
+    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, ProtectedResource, ReissuedTokens,
+    Tenancy,
+};
 
+use crate::logs::Log;
 use crate::support::{API, CLIENT, OTHER_TENANT, app, serve, status, tenant, user};
 
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
@@ -424,6 +428,72 @@ fn where_secrets_are_sent_no_other_setting_lets_the_environment_move_the_endpoin
     assert_eq!(elsewhere(plain.variables(moved)), named);
     // The keys come from elsewhere, the endpoints follow all the same.
     let secure = |name: &str| moved(name).map(|url| url.replace("http:", "https:"));
-    let brought = good().key_source(tower_entra_auth::KeySet::default());
+    let brought = good().key_source(KeySet::default());
     assert_eq!(elsewhere(brought.variables(secure)), named);
+}
+
+/// URLs with something secret in them.
+const WITH_SECRETS: [&str; 4] = [
+    "https://user:hunter2@host.example/",
+    "https://user:hunter2%40host.example/",
+    "https://host.example/cb?sig=hunter2",
+    "https://host.example/cb#hunter2",
+];
+
+/// In an error, by `Debug`, or in the line at the start where the value is good.
+#[test]
+fn nothing_secret_in_a_url_is_printed() {
+    let (log, _guard) = Log::capture();
+    for url in WITH_SECRETS {
+        let variable =
+            |wanted: &'static str| move |name: &str| (name == wanted).then(|| url.to_owned());
+        let resource = || ProtectedResource::at("https://api.example.com").scopes(["Read"]);
+        let issuer = format!("{url}{}", "a".repeat(1_000));
+        let reissued =
+            |issuer: &str, audience: &str| ReissuedTokens::new(issuer, audience, KeySet::default());
+        let resources = [
+            ProtectedResource::at(url).scopes(["Read"]),
+            resource().authorization_server(url),
+            resource().documentation(url),
+            resource().scopes([url]),
+        ];
+        let of_others = [
+            reissued(url, "api://x"),
+            reissued(&issuer, "api://x"),
+            reissued("https://issuer.example", url),
+        ];
+        for printed in [format!("{resources:?}"), format!("{of_others:?}")] {
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+        let mut builders = vec![
+            good().tenant(url),
+            good().client_id(url),
+            good().audience(url),
+            good().metadata_endpoint(url),
+            good().metadata_endpoint(url).own_endpoints_only(),
+            good().metadata_endpoint(format!("{url}/v2.0/.well-known/openid-configuration")),
+            good().external_id(url),
+            good().allowed_clients([url]),
+            good().exempt_clients([url]),
+            good().dangerous().token_in_query(url),
+            good().variables(variable("ENTRA_METADATA_ENDPOINT")),
+            good().variables(variable("ENTRA_CLOUD")),
+            good().variables(variable("AZURE_AUTHORITY_HOST")),
+            EntraAuth::builder().variables(variable("ENTRA_TENANT_ID")),
+            EntraAuth::builder().variables(variable("ENTRA_CLIENT_ID")),
+        ];
+        builders.extend(resources.map(|resource| good().protected_resource(resource)));
+        builders.extend(of_others.map(|tokens| good().reissued_tokens(tokens)));
+        for builder in builders {
+            let mut printed = format!("{builder:?}");
+            match builder.build() {
+                Ok(auth) => printed = format!("{printed} {auth:?}"),
+                Err(error) => printed = format!("{printed} {error}"),
+            }
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
+    }
+    let log = log.text();
+    assert!(log.contains("tokens of Microsoft Entra ID are required"));
+    assert!(!log.contains("hunter2"), "{log}");
 }
