@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::base64url;
 use crate::caller::{self, CallerId, CallerKind, Grant};
 use crate::claims::Claims;
 use crate::details::Details;
@@ -15,9 +17,13 @@ use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
 use crate::member::{NumericDate, allocation};
 use crate::rejection::Part;
 use crate::requirement::{Payload, Permissions};
-use crate::unverified;
+use crate::unverified::{self, Unverified};
 
-/// A token of Entra that passed every check of a [`Validator`](crate::Validator).
+/// A token that passed every check of a [`Validator`](crate::Validator): one of Entra, or one that a
+/// server in front of Entra [reissued](crate::Validator::reissued).
+///
+/// A reissued token has the claims of Entra that the server copied, as of
+/// [`issued_at`](Self::issued_at), and the accessors say of each what it means there.
 ///
 /// Owned and without a public constructor: whoever holds one knows that it was verified. Its
 /// `Debug` shows no claim about a person.
@@ -28,8 +34,30 @@ pub struct AccessToken {
     compact: Arc<str>,
     key_id: KeyId,
     claims: Claims,
+    /// `None` in a token of Entra.
+    reissued: Option<Box<Reissued>>,
     /// Read when first asked for: most requests never do.
     details: OnceLock<Box<Details>>,
+}
+
+/// What only a reissued token says.
+pub(crate) struct Reissued {
+    /// The hash of its `client_id`.
+    client: Box<str>,
+    /// When Entra issued the token of which it is.
+    issued_by_entra_at: Option<NumericDate>,
+}
+
+impl Reissued {
+    /// `None` if it names no client.
+    pub(crate) fn read(token: &Unverified<'_>) -> Option<Self> {
+        let client = token.registered_client()?.to_cow();
+        let hash = digest(&SHA256, client.as_bytes());
+        Some(Self {
+            client: base64url::encode(hash).into(),
+            issued_by_entra_at: token.claims.issued_by_entra_at.and_then(|at| at.0),
+        })
+    }
 }
 
 /// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
@@ -49,6 +77,7 @@ impl AccessToken {
         version: TokenVersion,
         compact: Arc<str>,
         claims: Claims,
+        reissued: Option<Box<Reissued>>,
         key_id: KeyId,
     ) -> Self {
         Self {
@@ -58,11 +87,12 @@ impl AccessToken {
             compact,
             key_id,
             claims,
+            reissued,
             details: OnceLock::new(),
         }
     }
 
-    /// The tenant (`tid`), which the issuer confirms.
+    /// The tenant (`tid`), which the issuer confirms; of a reissued token, the server's word for it.
     #[must_use]
     pub fn tenant_id(&self) -> TenantId {
         self.tenant
@@ -93,11 +123,25 @@ impl AccessToken {
         self.claims.subject.as_deref()
     }
 
-    /// The client application that asked for the token: `azp` in v2, `appid` in v1. Not this API, which
-    /// is the audience.
+    /// The client application that asked Entra for the token: `azp` in v2, `appid` in v1. Not this
+    /// API, which is the audience.
+    ///
+    /// `None` of a reissued token: there the server asked Entra, whoever its own client is, which
+    /// [`registered_client`](Self::registered_client) names.
     #[must_use]
     pub fn client_id(&self) -> Option<ClientId> {
-        self.claims.client()
+        match self.reissued {
+            Some(_) => None,
+            None => self.claims.client(),
+        }
+    }
+
+    /// Returns the client that got the token from the server which reissued it, as a hash: SHA-256 of
+    /// the `client_id` by which it is registered there, in base64url. `entra-oauth-proxy` has the same
+    /// text in its log as `client`. `None` of a token of Entra: see [`client_id`](Self::client_id).
+    #[must_use]
+    pub fn registered_client(&self) -> Option<&str> {
+        Some(&self.reissued.as_ref()?.client)
     }
 
     /// A user, an application or an agent.
@@ -134,7 +178,8 @@ impl AccessToken {
         caller::numbers(&self.claims.identity_relations)
     }
 
-    /// `xms_act_fct`: facets of who acts, by Entra's numbers (11 agent identity, 13 agent's user).
+    /// `xms_act_fct`: facets of who acts, by Entra's numbers (11 agent identity, 13 agent's user). A
+    /// reissued token should have none: towards Entra the server acts.
     pub fn actor_facets(&self) -> impl Iterator<Item = u32> {
         caller::numbers(&self.claims.actor_facets)
     }
@@ -166,12 +211,13 @@ impl AccessToken {
         self.claims.authentication_contexts()
     }
 
-    /// `xms_cc`: what the client can do; `cp1` means that it understands claims challenges.
+    /// `xms_cc`: what the client can do; `cp1` means that it understands claims challenges. A reissued
+    /// token should have none: towards Entra the server is the client.
     pub fn client_capabilities(&self) -> impl Iterator<Item = &str> {
         self.claims.client_capabilities()
     }
 
-    /// `iss`.
+    /// `iss`: Entra's, or that of the server which reissued the token.
     #[must_use]
     pub fn issuer(&self) -> &str {
         self.claims.issuer.as_deref().unwrap_or_default()
@@ -183,7 +229,7 @@ impl AccessToken {
         self.claims.audience.as_deref().unwrap_or_default()
     }
 
-    /// The format of the token, told by its issuer.
+    /// The format of the token, told by its issuer. A reissued one stands for a v2 token.
     #[must_use]
     pub fn version(&self) -> TokenVersion {
         self.version
@@ -203,13 +249,23 @@ impl AccessToken {
         self.claims.not_before.map(NumericDate::to_system_time)
     }
 
-    /// `iat`.
+    /// Returns the time at which Entra issued the token, and so vouched for what it says: `iat`; in a
+    /// reissued token `entra_iat`, which the server copies from the token of Entra that it is of.
+    ///
+    /// Not the `iat` of a reissued token, at which Entra was not asked: such a token of today may be of
+    /// a sign-in that has been revoked since. `None` where `entra_iat` is missing.
     #[must_use]
     pub fn issued_at(&self) -> Option<SystemTime> {
-        self.claims.issued_at.map(NumericDate::to_system_time)
+        let at = match &self.reissued {
+            Some(reissued) => reissued.issued_by_entra_at,
+            None => self.claims.issued_at,
+        };
+        at.map(NumericDate::to_system_time)
     }
 
-    /// `uti`, Entra's id of this one token; it stands in Entra's sign-in logs.
+    /// `uti`, Entra's id of this one token; it stands in Entra's sign-in logs. Of a reissued token it
+    /// is that of the token of Entra, if the server copies it, and many may have it: their own id is
+    /// `jti`.
     #[must_use]
     pub fn token_id(&self) -> Option<&str> {
         self.details().token_id()
@@ -235,7 +291,8 @@ impl AccessToken {
     }
 
     /// What else the token says about its user, client and sign-in: for display and logs, not to
-    /// decide by. The first call reads the payload once more.
+    /// decide by. Of a reissued token, what the server copied. The first call reads the payload once
+    /// more.
     #[must_use]
     pub fn details(&self) -> &Details {
         self.details
@@ -257,6 +314,9 @@ impl AccessToken {
         allocation(self.compact.len().saturating_add(COUNTS))
             .saturating_add(size_of::<Self>())
             .saturating_add(self.claims.heap_size())
+            .saturating_add(self.reissued.as_ref().map_or(0, |reissued| {
+                allocation(size_of::<Reissued>()).saturating_add(allocation(reissued.client.len()))
+            }))
             .saturating_add(details)
     }
 
@@ -295,6 +355,7 @@ impl fmt::Debug for AccessToken {
             .debug_struct("AccessToken")
             .field("tenant", &self.tenant)
             .field("client", &self.client_id())
+            .field("registered_client", &self.registered_client())
             .field("kind", &self.kind)
             .field("version", &self.version)
             .field("expires_at", &self.claims.expires_at)

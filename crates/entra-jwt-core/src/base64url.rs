@@ -24,6 +24,10 @@ pub(crate) fn decode(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     ENGINE.decode(text).ok()
 }
 
+pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
+    ENGINE.encode(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,9 @@
 
 use crate::groups::{ClaimNames, Groups, GroupsMember};
 use crate::identifier::{ClientId, ObjectId};
-use crate::member::{Flag, Lenient, Number, NumericDate, Present, Text, TextList, Word};
+use crate::member::{
+    Flag, Lenient, LenientDate, Number, NumericDate, Present, Text, TextList, Word,
+};
 use crate::object::members;
 
 members! {
@@ -45,8 +47,10 @@ members! {
         "hasgroups" => has_groups: Flag,
         "acrs" => authentication_contexts: TextList,
         "xms_cc" => client_capabilities: TextList,
-        // Of a reissued token, in place of `scp`.
+        // Of a reissued token: in place of `scp`, of `azp` and of `iat`.
         "scope" => reissued_scopes: Lenient,
+        "client_id" => registered_client: Lenient,
+        "entra_iat" => issued_by_entra_at: LenientDate,
 
         // What shows that it is no bearer access token.
         "cnf" => confirmation: Present,

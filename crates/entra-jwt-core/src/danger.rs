@@ -92,6 +92,7 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
         version,
         token.compact().into(),
         token.own_claims(),
+        None,
         token.into_key_id(),
     ))
 }

@@ -67,6 +67,11 @@ claims! {
 ///
 /// From [`AccessToken::details`](crate::AccessToken::details). Names and addresses are mutable,
 /// and another tenant can issue the same: deciding by them is the fault known as nOAuth.
+///
+/// In a [reissued](crate::Validator::reissued) token these are the claims of the token of Entra that the
+/// server copies, if it does: what they say of a client, its
+/// [authentication](Self::client_authentication) or its [session](Self::session_id) is then of that
+/// server.
 #[derive(Default)]
 pub struct Details(DetailClaims);
 

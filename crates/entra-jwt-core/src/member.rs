@@ -368,6 +368,32 @@ impl Member for NumericDate {
     }
 }
 
+/// A number of seconds since 1970, or anything else, which counts as absent.
+#[derive(Clone, Copy)]
+pub(crate) struct LenientDate(pub(crate) Option<NumericDate>);
+
+impl Member for LenientDate {
+    const EXPECTED: &'static str = "any value";
+
+    type Owned = ();
+
+    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+        Ok(Self(match value.peek() {
+            Some(b'-' | b'0'..=b'9') => {
+                let start = value.position();
+                value.number()?;
+                NumericDate::read(&mut Reader::new(value.since(start))).ok()
+            }
+            _ => {
+                value.skip()?;
+                None
+            }
+        }))
+    }
+
+    fn own(self, _: &str) {}
+}
+
 /// A whole number on whose value something depends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Number(pub(crate) i64);

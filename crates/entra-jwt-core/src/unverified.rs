@@ -242,6 +242,12 @@ impl<'a> Unverified<'a> {
         self.claims.own(&self.payload_text)
     }
 
+    /// Returns `client_id` of a reissued token (RFC 9068 §2.2), if it names a client.
+    pub(crate) fn registered_client(&self) -> Option<JsonStr<'_>> {
+        let client = self.claims.registered_client?.of(&self.payload_text);
+        client.filter(|client| *client != *"")
+    }
+
     /// Returns the claims of a reissued token, whose scopes stand in `scope` (RFC 9068 §2.2.3).
     pub(crate) fn own_reissued_claims(&self) -> Claims {
         let scopes = self.claims.reissued_scopes;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use crate::access_token::AccessToken;
+use crate::access_token::{AccessToken, Reissued};
 use crate::audience::{Audience, Audiences, InvalidAudience};
 use crate::authority::Authority;
 use crate::caller::Grant;
@@ -81,6 +81,14 @@ impl Rules {
         match self.profile {
             Profile::Entra => token.own_claims(),
             Profile::Reissued { .. } => token.own_reissued_claims(),
+        }
+    }
+
+    /// Returns what only a reissued token says.
+    fn reissued(&self, token: &Unverified<'_>) -> Option<Box<Reissued>> {
+        match self.profile {
+            Profile::Entra => None,
+            Profile::Reissued { .. } => Reissued::read(token).map(Box::new),
         }
     }
 
@@ -199,6 +207,10 @@ impl ValidatorBuilder {
 
     /// Accepts tokens of these client applications only (`azp`, in v1 tokens `appid`). The list
     /// restricts; being on it permits nothing. Default: every client. Several calls add up.
+    ///
+    /// It is about clients of Entra. Of a [reissued](Validator::reissued) token that is the server which
+    /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
+    /// and admits all of them, or none. Compare [`AccessToken::registered_client`] for that.
     pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.allowed_clients.get_or_insert_default().extend(ids);
         self
@@ -303,7 +315,9 @@ impl Validator {
     /// of the tokens that these rules admit (RFC 9068): signed with [ES256](Key::es256), of the type
     /// `at+jwt`, of exactly this issuer and for exactly this audience. Their `tid`, `oid`, `azp` and
     /// what else they have of Entra's claims is judged by the same rules, and read by the same
-    /// accessors; their scopes stand in `scope`.
+    /// accessors; their scopes stand in `scope`, their client in `client_id`
+    /// ([`AccessToken::registered_client`]), and the time of the token of Entra that they are of in
+    /// `entra_iat` ([`AccessToken::issued_at`]). `client_id` and `sub` are required (RFC 9068 §2.2).
     ///
     /// # Errors
     /// If the audience cannot be one, or the issuer is longer than an audience may be.
@@ -393,6 +407,7 @@ impl Validator {
             version,
             token.compact().into(),
             self.rules.own_claims(&token),
+            self.rules.reissued(&token),
             token.into_key_id(),
         ))
     }

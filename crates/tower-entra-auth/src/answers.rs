@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "axum")]
 use std::sync::LazyLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub(crate) struct Answers {
     /// What is asked about callers again while they are served.
     after_checks: AfterChecks,
     hook: Option<Hook>,
+    on_challenge: Option<OnChallenge>,
 }
 
 /// By which tokens expire.
@@ -48,6 +50,9 @@ pub(crate) type Hook = Box<
     dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
 >;
 
+/// Hears of each challenge to the caller of a reissued token.
+pub(crate) type OnChallenge = Box<dyn Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static>;
+
 /// A request that is refused, as the hook of
 /// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
 pub struct Refused<'r> {
@@ -56,6 +61,8 @@ pub struct Refused<'r> {
     request: &'r HeaderMap,
     form: Form,
     words: &'r Words,
+    /// What the hook has an answer to ask the client for, the last one.
+    challenge: Mutex<Option<ClaimsChallenge>>,
 }
 
 impl Answers {
@@ -73,7 +80,20 @@ impl Answers {
             time,
             after_checks,
             hook,
+            on_challenge: None,
         }
+    }
+
+    pub(crate) fn telling(self, on_challenge: Option<OnChallenge>) -> Self {
+        Self {
+            on_challenge,
+            ..self
+        }
+    }
+
+    /// Returns whether somebody hears of challenges to the callers of reissued tokens.
+    pub(crate) fn tells_of_challenges(&self) -> bool {
+        self.on_challenge.is_some()
     }
 
     pub(crate) fn id(&self) -> AuthId {
@@ -135,6 +155,7 @@ impl Answers {
     ) -> Response<Full<Bytes>> {
         let answer = respond::response(refusal, &self.words, form);
         let Some(hook) = &self.hook else {
+            self.tell_of(refusal.challenge().as_deref(), caller);
             return answer;
         };
         let refused = Refused {
@@ -143,14 +164,37 @@ impl Answers {
             request: headers,
             form,
             words: &self.words,
+            challenge: Mutex::default(),
         };
         // A hook has no state of ours to leave half changed.
         match catch_unwind(AssertUnwindSafe(|| hook(&refused, answer))) {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                let of_hook = refused.challenge.into_inner();
+                let of_hook = of_hook.unwrap_or_else(PoisonError::into_inner);
+                let challenge = of_hook.map(Cow::Owned).or_else(|| refusal.challenge());
+                self.tell_of(challenge.as_deref(), caller);
+                answer
+            }
             Err(_) => {
                 self.note(&Refusal::HookPanicked);
                 respond::response(&Refusal::HookPanicked, &self.words, form)
             }
+        }
+    }
+
+    /// Tells the server that reissued the caller's token what the client is asked for.
+    fn tell_of(&self, challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
+        let caller = caller.filter(|caller| caller.grant().is_some());
+        let (Some(tell), Some(challenge), Some(caller)) = (&self.on_challenge, challenge, caller)
+        else {
+            return;
+        };
+        // The client is challenged all the same, and asks again.
+        if catch_unwind(AssertUnwindSafe(|| tell(caller, challenge))).is_err() {
+            tracing::error!(
+                remedy = "see why the function of on_challenge(..) panicked",
+                "no word of a challenge to the server that reissued the token"
+            );
         }
     }
 }
@@ -197,7 +241,15 @@ impl Refused<'_> {
     #[must_use]
     pub fn challenge(&self, claims: ClaimsChallenge) -> Response<Full<Bytes>> {
         let refusal = Refusal::challenged(claims, self.caller);
-        respond::response(&refusal, self.words, self.form)
+        let answer = respond::response(&refusal, self.words, self.form);
+        if let Some(claims) = refusal.challenge() {
+            let mut challenge = self
+                .challenge
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *challenge = Some(claims.into_owned());
+        }
+        answer
     }
 }
 

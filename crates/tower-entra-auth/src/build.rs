@@ -109,6 +109,7 @@ impl EntraAuthBuilder {
             validator,
             keys,
             has_grants: false,
+            on_challenge: None,
         }];
         issuers.extend(reissued);
         let parts = Parts {

@@ -315,7 +315,10 @@ impl EntraAuthBuilder {
     }
 
     /// Accepts tokens of these client applications only, by their application (client) ids. The
-    /// list restricts; being on it permits nothing.
+    /// list restricts; being on it permits nothing. Of [reissued tokens](Self::reissued_tokens) it
+    /// judges the server that reissued them, which must be on it, and cannot tell that server's clients
+    /// apart: compare [`AccessToken::registered_client`](crate::AccessToken::registered_client) for
+    /// that.
     pub fn allowed_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         let ids = ids.into_iter().map(Into::into);
         self.allowed_clients.get_or_insert_default().extend(ids);

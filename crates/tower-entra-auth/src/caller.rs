@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::AccessToken;
+use entra_jwt_core::{AccessToken, Denied};
 use tokio::time::Instant;
 
 use crate::answers::Answers;
@@ -114,7 +114,9 @@ impl Caller {
     }
 
     /// The refusal that asks the client for a token with more claims, for a handler to return:
-    /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403.
+    /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403. Of a
+    /// reissued token it is 401 if its server
+    /// [hears of challenges](crate::ReissuedTokens::on_challenge).
     ///
     /// For an authentication context, require it: `auth.require(AuthenticationContext("c1"))?` is
     /// the Layer of a route, and [`RequireLayer::check`](crate::RequireLayer::check) asks for it in
@@ -161,10 +163,23 @@ impl Caller {
         Expiry::new(ends.unwrap_or(expired), self.clone())
     }
 
-    /// Whether the client declares that it understands claims challenges.
+    /// Returns whether a challenge gets the client another token: it declares that it understands
+    /// claims challenges, or the server from which it has its token hears of them.
     pub(crate) fn understands_challenges(&self) -> bool {
         let mut capabilities = self.client_capabilities();
-        capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))
+        self.grant().is_some() && self.answers().tells_of_challenges()
+            || capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))
+    }
+
+    /// Returns the denial with what is known here of whether the client can be challenged.
+    pub(crate) fn able_to_step_up(&self, denied: Denied) -> Denied {
+        match denied {
+            Denied::StepUp { context, .. } => Denied::StepUp {
+                context,
+                understands_challenges: self.understands_challenges(),
+            },
+            denied => denied,
+        }
     }
 
     pub(crate) fn verified_by(&self) -> AuthId {

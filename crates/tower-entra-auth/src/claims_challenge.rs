@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 ///
 /// Only a client that declares the capability `cp1` understands it; another one would loop. The
 /// declaration is in the token (`xms_cc`) only if the API's app registration requests that optional
-/// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. Source: "Claims
+/// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. The client
+/// of a reissued token need not understand it: its server
+/// [hears of it](crate::ReissuedTokens::on_challenge). Source: "Claims
 /// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClaimsChallenge {
@@ -42,7 +44,7 @@ impl ClaimsChallenge {
 
     /// For a token that was issued after this moment, of a user whose sessions before it you consider
     /// revoked. It revokes nothing itself: compare it with
-    /// [`issued_at`](crate::AccessToken::issued_at).
+    /// [`issued_at`](crate::AccessToken::issued_at), which of a reissued token is when Entra was asked.
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
         let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();

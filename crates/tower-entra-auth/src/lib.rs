@@ -74,6 +74,7 @@
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
 //! | one without the authentication context that is required, of a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same, of a [reissued token](ReissuedTokens::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |

@@ -84,6 +84,7 @@ impl RequestSpan {
             caller = Empty,
             tenant = Empty,
             client_id = Empty,
+            registered_client = Empty,
             outcome = Empty,
             code = Empty,
         );
@@ -116,6 +117,9 @@ impl RequestSpan {
         self.span.record("tenant", display(caller.tenant_id()));
         if let Some(client) = caller.client_id() {
             self.span.record("client_id", display(client));
+        }
+        if let Some(client) = caller.registered_client() {
+            self.span.record("registered_client", client);
         }
     }
 

@@ -96,6 +96,18 @@ impl Refusal {
         }
     }
 
+    /// Returns what the client is asked for, if it is challenged.
+    pub(crate) fn challenge(&self) -> Option<Cow<'_, ClaimsChallenge>> {
+        match self {
+            Self::Denied { denied, .. } => ClaimsChallenge::that_cures(denied).map(Cow::Owned),
+            Self::Challenged {
+                claims,
+                is_understood: true,
+            } => Some(Cow::Borrowed(claims)),
+            _ => None,
+        }
+    }
+
     /// The exact code, for the log.
     pub(crate) fn code(&self) -> &'static str {
         match self {

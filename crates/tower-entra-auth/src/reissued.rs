@@ -9,9 +9,11 @@ use std::time::Duration;
 use entra_jwt_core::{Audience, KeySet, Rejection, ShownUrl, Validator};
 
 use crate::after_check::{AfterCheck, Answer, Asking, Remembering};
+use crate::answers::OnChallenge;
 use crate::auth::TrustedIssuer;
 use crate::build_error::Problem;
 use crate::caller::Caller;
+use crate::claims_challenge::ClaimsChallenge;
 use crate::endpoint::secure_url;
 use crate::keys::source::Brought;
 use crate::keys::{Keeping, KeyStore};
@@ -23,15 +25,24 @@ use crate::unavailable::Unavailable;
 /// beside Entra's own.
 ///
 /// They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
-/// `scope`, and the id of their grant in `gid`. Of Entra's claims they have `tid`, `oid` and whatever
+/// `scope`, the id of their grant in `gid`, their client in `client_id`, and in `entra_iat` the time at
+/// which Entra issued the token that they are of. Of Entra's claims they have `tid`, `oid` and whatever
 /// else the server copies, and are judged by the same rules:
 /// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
+///
+/// For Entra the server is the client of all of them, so that a few things are others than in tokens of
+/// Entra: [`client_id`](crate::AccessToken::client_id) is none, and
+/// [`registered_client`](crate::AccessToken::registered_client) names the client;
+/// [`issued_at`](crate::AccessToken::issued_at) is when Entra was asked;
+/// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
+/// [told to the server](Self::on_challenge).
 #[must_use = "it does nothing before it is given to the builder"]
 pub struct ReissuedTokens {
     issuer: String,
     audience: String,
     keys: KeySet,
     grant_rule: Option<GrantRule>,
+    on_challenge: Option<OnChallenge>,
 }
 
 impl ReissuedTokens {
@@ -46,6 +57,7 @@ impl ReissuedTokens {
             audience: audience.into(),
             keys,
             grant_rule: None,
+            on_challenge: None,
         }
     }
 
@@ -68,6 +80,38 @@ impl ReissuedTokens {
             }),
             ttl: ttl.min(Self::MAX_GRANT_TTL),
         });
+        self
+    }
+
+    /// Calls a function with each challenge for more claims to a caller of one of these tokens, so that
+    /// the server asks Entra for them when the client refreshes or signs in again.
+    ///
+    /// Entra knows the server alone, so that no `xms_cc` says whether a client can answer a challenge,
+    /// and none needs to: it is answered by its server. With this function every caller of these tokens
+    /// is challenged, 401 `insufficient_claims`, after which clients get a new token; without it they
+    /// are refused, 403. That is so of a required
+    /// [authentication context](crate::AuthenticationContext), of
+    /// [`Caller::challenge`](crate::Caller::challenge) and of
+    /// [`Refused::challenge`](crate::Refused::challenge).
+    ///
+    /// The function is called once for each challenge that is answered, before the answer is sent, on
+    /// the thread that serves the request: it must not block. If it panics, the log says so, and the
+    /// challenge is answered all the same. Default: none.
+    ///
+    /// ```
+    /// # fn tokens(tokens: tower_entra_auth::ReissuedTokens) -> tower_entra_auth::ReissuedTokens {
+    /// tokens.on_challenge(|caller, claims| {
+    ///     // Kept by user and client until the next refresh.
+    ///     let wanted = (caller.id().to_string(), caller.registered_client(), claims.json());
+    /// #   drop(wanted);
+    /// })
+    /// # }
+    /// ```
+    pub fn on_challenge<F>(mut self, function: F) -> Self
+    where
+        F: Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static,
+    {
+        self.on_challenge = Some(Box::new(function));
         self
     }
 
@@ -118,6 +162,7 @@ impl ReissuedTokens {
             validator,
             keys,
             has_grants: true,
+            on_challenge: self.on_challenge,
         };
         Some((issuer, rule))
     }

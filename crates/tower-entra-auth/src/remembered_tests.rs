@@ -253,10 +253,12 @@ async fn each_trusted_issuer_has_its_own_keys() {
     let first = tenant().await;
     let second = DevTenant::builder()
         .id("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")
+        .external_id()
         .start()
         .await
         .unwrap();
-    let auth = auth(&first).and_trusting(&auth(&second));
+    let external = settings(&second).external_id("contoso.ciamlogin.com");
+    let auth = auth(&first).and_trusting(&external.build().unwrap());
     for tenant in [&first, &second] {
         let token = user(tenant).mint();
         let caller = ask(&auth, &token).await.unwrap();
@@ -264,7 +266,9 @@ async fn each_trusted_issuer_has_its_own_keys() {
         assert!(is_remembered(&auth, &token, &caller).await);
     }
     // Signed by the other's key: its own issuer does not know it.
-    let forged = user(&first).of_tenant(second.id()).mint();
+    let issuer = format!("https://{0}.ciamlogin.com/{0}/v2.0", second.id());
+    let forged = user(&first).of_tenant(second.id()).claim("iss", issuer);
+    let forged = forged.mint();
     assert_eq!(ask(&auth, &forged).await.unwrap_err(), "unknown_key");
     assert_eq!(first.keys().hits(), 1);
     second.rotate_keys();

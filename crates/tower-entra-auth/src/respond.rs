@@ -150,6 +150,9 @@ enum Wanted<'r> {
 
 impl<'r> Kind<'r> {
     fn of(refusal: &'r Refusal) -> Self {
+        if let Some(claims) = refusal.challenge() {
+            return Self::unauthorized(Challenge::Claims(claims));
+        }
         match refusal {
             Refusal::NoCredentials | Refusal::OtherScheme => Self::unauthorized(Challenge::Bare),
             Refusal::Authorization(_)
@@ -158,15 +161,10 @@ impl<'r> Kind<'r> {
             | Refusal::Ended(_) => {
                 Self::unauthorized(Challenge::Error("invalid_token", Wanted::First))
             }
-            Refusal::Denied { denied, scopes } => match ClaimsChallenge::that_cures(denied) {
-                Some(claims) => Self::unauthorized(Challenge::Claims(Cow::Owned(claims))),
-                None if *denied == Denied::NoPermission => Self::forbidden(Wanted::First),
-                None => Self::forbidden(Wanted::Named(scopes)),
-            },
-            Refusal::Challenged {
-                claims,
-                is_understood: true,
-            } => Self::unauthorized(Challenge::Claims(Cow::Borrowed(claims))),
+            Refusal::Denied { denied, .. } if *denied == Denied::NoPermission => {
+                Self::forbidden(Wanted::First)
+            }
+            Refusal::Denied { scopes, .. } => Self::forbidden(Wanted::Named(scopes)),
             Refusal::Challenged { .. } => Self::forbidden(Wanted::Unknown),
             #[cfg(feature = "axum")]
             Refusal::OtherClaims { .. } => Self::forbidden(Wanted::Unknown),

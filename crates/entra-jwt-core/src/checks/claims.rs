@@ -6,7 +6,7 @@ use crate::audience::is_graph;
 use crate::member::NumericDate;
 use crate::microsoft_api;
 use crate::rejection::{GraphMark, Rejection, Shown};
-use crate::validator::Rules;
+use crate::validator::{Profile, Rules};
 
 /// Every claim on which something depends has the type that Entra writes. A token of somebody else
 /// has other types more often than not, so the issuer's fault comes first.
@@ -110,7 +110,8 @@ pub(super) fn binding(facts: &Facts<'_>) -> Result<(), Rejection> {
 }
 
 /// Entra marks id tokens by nothing, so by what only they have, and what only they lack: an
-/// access token always names its client (`azp`, `appid`).
+/// access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
+/// demands, so that whoever tells its callers apart by that never takes two for one.
 pub(super) fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
     let claims = &facts.token.claims;
     let has_mark =
@@ -119,6 +120,17 @@ pub(super) fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
         Err(Rejection::IdToken {
             api: facts.rules.audiences.client_id(),
         })
+    } else if let Profile::Reissued { .. } = facts.rules.profile {
+        let subject = claims.subject.map(|subject| facts.token.text(subject));
+        let missing = |claim| Rejection::MissingClaim { claim };
+        facts
+            .token
+            .registered_client()
+            .ok_or(missing("client_id"))?;
+        subject
+            .filter(|subject| *subject != *"")
+            .ok_or(missing("sub"))?;
+        Ok(())
     } else {
         Ok(())
     }

@@ -153,7 +153,8 @@ pub enum Rejection {
         key_id: KeyId,
     },
 
-    /// A claim that every Entra access token has is missing.
+    /// A claim that every such token has is missing: every access token of Entra, or every
+    /// [reissued](crate::Validator::reissued) one.
     #[error("the claim {claim} is missing")]
     MissingClaim {
         /// The claim's name.

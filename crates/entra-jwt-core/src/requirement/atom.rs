@@ -72,7 +72,8 @@ atoms! {
 ///
 /// Claims that users or other tenants can set, such as `email`, `upn`, `preferred_username` and
 /// `name`, are refused when the requirement is built. With several tenants, the administrators of each
-/// decide what the other claims of its users are: require a tenant as well.
+/// decide what the other claims of its users are: require a tenant as well. In a
+/// [reissued](crate::Validator::reissued) token `azp` is the server, whoever its client is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use = "nothing is required by an atom alone"]
 #[expect(

@@ -1,7 +1,7 @@
 //! Tokens that an authorization server in front of Entra reissues (RFC 9068).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -101,7 +101,6 @@ async fn a_reissued_token_is_read_like_one_of_entra() {
         token.scopes().collect::<Vec<_>>(),
         ["Mcp.Read", "Mcp.Write"]
     );
-    assert_eq!(token.client_id().unwrap().to_string(), API);
     assert!(token.is_delegated());
     assert_eq!(token.issuer(), ISSUER);
     assert_eq!(token.claim("gid"), Some(json!("grant")));
@@ -110,6 +109,107 @@ async fn a_reissued_token_is_read_like_one_of_entra() {
     assert!(passes(Requirement::new(Scope("Mcp.Write")).unwrap()));
     assert!(passes(Requirement::new(UserRole("Reader")).unwrap()));
     assert!(!passes(Requirement::new(AppPermission("Reader")).unwrap()));
+}
+
+/// SHA-256 of `opaque`, in base64url.
+const OPAQUE: &str = "bSKYhMEmi7CrMtjaMV0P5S-RRyKL2DCje8n7KKlUlA0";
+
+#[tokio::test]
+async fn the_client_of_a_reissued_token_is_the_servers_and_not_the_one_that_entra_knows() {
+    let (setup, server) = Server::new().await;
+    let mut claims = server.claims();
+    let read = |claims: &Value| {
+        let token = server.sign(&Server::header(), claims);
+        server.validate(&token).unwrap()
+    };
+    let token = read(&claims);
+    assert_eq!(token.client_id(), None);
+    assert_eq!(token.registered_client(), Some(OPAQUE));
+    let shown = format!("{token:?}");
+    assert!(shown.contains(OPAQUE) && !shown.contains(API), "{shown}");
+    claims["client_id"] = json!("https://client.example.com/metadata.json");
+    let other = read(&claims);
+    assert!(
+        other
+            .registered_client()
+            .is_some_and(|other| other != OPAQUE)
+    );
+
+    // Nothing of a token of Entra is called so, whatever it has.
+    let entras = setup.user().claim("client_id", "opaque");
+    let entras = setup.validate(entras).unwrap();
+    assert!(entras.client_id().is_some());
+    assert_eq!(entras.registered_client(), None);
+    assert!(setup.validate(setup.user().claim("client_id", 5)).is_ok());
+}
+
+#[tokio::test]
+async fn a_reissued_token_was_issued_when_entra_issued_the_one_that_it_is_of() {
+    let (setup, server) = Server::new().await;
+    let mut claims = server.claims();
+    for (at, expected) in [
+        (json!(1_700_000_000), Some(1_700_000_000)),
+        (json!(1_700_000_000.5), Some(1_700_000_000)),
+        (json!(null), None),
+        (json!("1700000000"), None),
+        (json!([1_700_000_000]), None),
+        (json!(1e300), None),
+    ] {
+        claims["entra_iat"] = at;
+        let token = server.sign(&Server::header(), &claims);
+        let issued_at = server.validate(&token).unwrap().issued_at();
+        let seconds =
+            issued_at.map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(seconds, expected);
+    }
+    claims.as_object_mut().unwrap().remove("entra_iat");
+    let token = server.sign(&Server::header(), &claims);
+    assert_eq!(server.validate(&token).unwrap().issued_at(), None);
+
+    let entras = setup.validate(setup.user().claim("entra_iat", 5)).unwrap();
+    let iat = entras.claim("iat").unwrap().as_u64().unwrap();
+    let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(iat);
+    assert_eq!(entras.issued_at(), Some(expected));
+}
+
+#[tokio::test]
+async fn a_reissued_token_says_of_which_client_and_whom_it_is() {
+    let (_, server) = Server::new().await;
+    for claim in ["client_id", "sub"] {
+        assert_eq!(
+            server.refusal_of(claim, json!("")),
+            "missing_claim",
+            "{claim}"
+        );
+        let mut claims = server.claims();
+        claims.as_object_mut().unwrap().remove(claim);
+        let token = server.sign(&Server::header(), &claims);
+        let refused = server.validate(&token).unwrap_err();
+        assert_eq!(refused, Rejection::MissingClaim { claim });
+    }
+    assert_eq!(server.refusal_of("client_id", json!(5)), "missing_claim");
+    let mut claims = server.claims();
+    claims.as_object_mut().unwrap().remove("oid");
+    let token = server.sign(&Server::header(), &claims);
+    let id = server.validate(&token).unwrap().id().to_string();
+    assert_eq!(id, "sub:pairwise");
+}
+
+/// The server is the only client that Entra knows.
+#[tokio::test]
+async fn the_allowed_clients_admit_every_client_of_a_server_or_none() {
+    let (setup, server) = Server::new().await;
+    for (allowed, expected) in [(API, None), (OTHER_TENANT, Some("client_not_allowed"))] {
+        let rules = setup.rules().allowed_clients([allowed.parse().unwrap()]);
+        let rules = rules.build().unwrap().reissued(ISSUER, RESOURCE).unwrap();
+        for client in ["opaque", "another"] {
+            let mut claims = server.claims();
+            claims["client_id"] = json!(client);
+            let token = server.sign(&Server::header(), &claims);
+            let outcome = rules.validate(&token, &server.keys, SystemTime::now());
+            assert_eq!(outcome.err().map(|refused| refused.code()), expected);
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! A sign-in from the beginning to the end, and what comes of it.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::json;
 use tower_entra_auth::TokenVersion;
@@ -38,7 +41,12 @@ async fn a_client_registers_signs_a_user_in_and_calls() {
     assert_eq!(caller.scopes().collect::<Vec<_>>(), ["read"]);
     assert_eq!(caller.kind(), entra.kind());
     assert_eq!(caller.version(), TokenVersion::V2);
-    assert_eq!(caller.client_id().unwrap().to_string(), APP);
+    // Entra's client of it is this server, whoever its own is.
+    assert_eq!(entra.registered_client(), None);
+    assert_eq!(caller.client_id(), None);
+    let hash = digest(&SHA256, client.id.as_bytes());
+    let hash = URL_SAFE_NO_PAD.encode(hash);
+    assert_eq!(caller.registered_client(), Some(&*hash));
     // A browser that is done has nothing left of it.
     assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
 }

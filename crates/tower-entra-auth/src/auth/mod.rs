@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::decide::Decision;
 use crate::after_check::AfterChecks;
-use crate::answers::{Answers, Hook, Time, for_body};
+use crate::answers::{Answers, Hook, OnChallenge, Time, for_body};
 use crate::build_error::BuildError;
 use crate::builder::{Clock, EntraAuthBuilder};
 use crate::caller::{Anonymous, AuthId, Caller};
@@ -75,6 +75,8 @@ pub(crate) struct TrustedIssuer {
     pub(crate) keys: Arc<KeyStore>,
     /// Whether each of its tokens is of a grant.
     pub(crate) has_grants: bool,
+    /// Hears of each challenge to one of its callers; [`EntraAuth::new`] moves it to the answers.
+    pub(crate) on_challenge: Option<OnChallenge>,
 }
 
 struct Inner {
@@ -110,7 +112,7 @@ impl EntraAuth {
         Self::builder().environment().build()
     }
 
-    pub(crate) fn new(parts: Parts, words: Words, hook: Option<Hook>) -> Self {
+    pub(crate) fn new(mut parts: Parts, words: Words, hook: Option<Hook>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
 
         let id = AuthId(NEXT.fetch_add(1, Ordering::Relaxed));
@@ -118,7 +120,10 @@ impl EntraAuth {
             clock: Arc::clone(&parts.clock),
             skew: parts.clock_skew,
         };
-        let answers = Answers::new(id, words, time, parts.after_checks.clone(), hook);
+        let mut issuers = parts.issuers.iter_mut();
+        let on_challenge = issuers.find_map(|issuer| issuer.on_challenge.take());
+        let rules = parts.after_checks.clone();
+        let answers = Answers::new(id, words, time, rules, hook).telling(on_challenge);
         Self {
             inner: Arc::new(Inner {
                 parts,
@@ -356,6 +361,7 @@ impl EntraAuth {
             return Err(Refusal::WrongLayer { of_another: true });
         }
         requirement.check(caller).map_err(|denied| {
+            let denied = caller.able_to_step_up(denied);
             let scopes = requirement.scopes_after(&denied, caller);
             Refusal::Denied {
                 scopes: scopes.into_iter().map(str::to_owned).collect(),
@@ -474,6 +480,7 @@ impl EntraAuth {
                         validator: issuer.validator.clone(),
                         keys: Arc::clone(&issuer.keys),
                         has_grants: issuer.has_grants,
+                        on_challenge: None,
                     })
                     .collect(),
                 after_checks: AfterChecks::default(),

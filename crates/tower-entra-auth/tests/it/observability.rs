@@ -366,7 +366,7 @@ fn every_metric_and_outcome_is_documented() {
 
 /// Keeps the spans of `entra_auth`, and in which of them something was said.
 #[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Kept>>);
+pub(crate) struct Spans(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
@@ -377,7 +377,7 @@ struct Kept {
 }
 
 impl Spans {
-    fn take(&self) -> Vec<BTreeMap<String, String>> {
+    pub(crate) fn take(&self) -> Vec<BTreeMap<String, String>> {
         std::mem::take(&mut *self.0.lock().unwrap()).spans
     }
 }
@@ -439,7 +439,7 @@ impl Subscriber for Spans {
     }
 }
 
-fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let pairs = pairs.iter().copied();
     pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
