@@ -11,8 +11,8 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, AppPermission, Audience, CheckName, Explain, InvalidAudience, Key, KeyId, KeySet,
-    Rejection, Requirement, Scope, UserRole, Validator, Verdict,
+    AccessToken, AppPermission, Audience, CheckName, Denied, Explain, InvalidAudience, Key, KeyId,
+    KeySet, Rejection, Requirement, Scope, UserRole, Validator, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -210,6 +210,23 @@ async fn the_allowed_clients_admit_every_client_of_a_server_or_none() {
             assert_eq!(outcome.err().map(|refused| refused.code()), expected);
         }
     }
+}
+
+/// It would be the server that is exempt, and with it every client of it.
+#[tokio::test]
+async fn no_client_of_a_server_is_exempt_from_needing_a_scope_or_a_role() {
+    let (setup, server) = Server::new().await;
+    let rules = setup.rules().exempt_clients([API.parse().unwrap()]);
+    let rules = rules.build().unwrap().reissued(ISSUER, RESOURCE).unwrap();
+    let mut claims = server.claims();
+    claims["idtyp"] = json!("app");
+    claims["scope"] = json!("");
+    claims["roles"] = json!([]);
+    let token = server.sign(&Server::header(), &claims);
+    let token = rules.validate(&token, &server.keys, SystemTime::now());
+    let token = token.unwrap();
+    assert!(token.is_app_only());
+    assert_eq!(rules.default_permission(&token), Err(Denied::NoPermission));
 }
 
 #[tokio::test]

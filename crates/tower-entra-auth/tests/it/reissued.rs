@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -21,7 +22,7 @@ use tower_entra_auth::{
 
 use crate::logs::for_all_threads;
 use crate::observability::{Spans, fields};
-use crate::support::{API, OTHER_TENANT, SECOND, settings, tenant, user};
+use crate::support::{API, HOUR, OTHER_TENANT, SECOND, settings, tenant, user};
 
 const ISSUER: &str = "https://mcp.example.com";
 const RESOURCE: &str = "https://mcp.example.com/mcp";
@@ -398,6 +399,24 @@ async fn a_grant_that_has_ended_ends_its_tokens_once_the_last_yes_has_run_out() 
     // Nobody asks about a token of Entra's.
     assert_eq!(code(&auth, &user(&server.tenant).mint()).await, "accepted");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_long_a_yes_is_to_be_kept_it_is_asked_for_again_after_the_longest_time() {
+    let server = Server::new().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let auth = server.auth(server.tokens().grant_rule(24 * HOUR, move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok::<_, String>(true) }
+    }));
+    let token = server.mint(&server.claims());
+    let longest = ReissuedTokens::MAX_GRANT_TTL;
+    for (wait, expected) in [(Duration::ZERO, 1), (longest - SECOND, 1), (SECOND, 2)] {
+        tokio::time::advance(wait).await;
+        assert_eq!(code(&auth, &token).await, "accepted");
+        assert_eq!(asked.load(Ordering::SeqCst), expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]
