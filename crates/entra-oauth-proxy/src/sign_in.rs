@@ -18,7 +18,7 @@ use crate::log::{RefusalLog, throttled};
 use crate::observe;
 use crate::page::{LATER_VERSION, Obstacle};
 use crate::params::Params;
-use crate::user::User;
+use crate::user::{NoUser, User};
 
 /// A sign-in that is under way at Entra. It is kept in the cookie of the browser in which the person
 /// agreed, encrypted: so nobody else can end it, and nothing is stored.
@@ -285,13 +285,16 @@ impl Engine {
                 "a scope that is required was not granted",
             ));
         }
-        let scopes = match self.pass_through {
+        let scopes: Vec<String> = match self.pass_through {
             // The token is Entra's: it has what it has.
             true => caller.scopes().map(str::to_owned).collect(),
             false => asked.iter().filter(has).cloned().collect(),
         };
-        User::of(caller, scopes)
-            .ok_or_else(|| mismatch(&self.log, "the access token does not say whose it is"))
+        let room = self.room_for_claims(&scopes);
+        User::of(caller, scopes, room).map_err(|no_user| match no_user {
+            NoUser::Nobody => mismatch(&self.log, "the access token does not say whose it is"),
+            NoUser::TooLong { claim, bytes } => too_long(&self.log, claim, bytes),
+        })
     }
 }
 
@@ -469,6 +472,25 @@ fn mismatch(log: &RefusalLog, what: &'static str) -> OAuthError {
         what,
         reference,
         "the tokens that Entra sent are refused"
+    );
+    told
+}
+
+/// What Entra says of a user does not fit into a token that the Layer reads.
+fn too_long(log: &RefusalLog, claim: &'static str, bytes: usize) -> OAuthError {
+    let (told, reference) = OAuthError::referring(
+        Code::AccessDenied,
+        "this account has more app roles than fit into a token; an administrator has to take some away",
+    );
+    throttled!(
+        warn,
+        log,
+        ("a token would be too long", claim),
+        claim,
+        bytes,
+        reference,
+        "an account has more claims than fit into a token of this server, and is not signed in without \
+         them; if it is roles, give it fewer app roles, or app roles with shorter values"
     );
     told
 }

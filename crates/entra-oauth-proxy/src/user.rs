@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_entra_auth::Caller;
+use tower_entra_auth::entra_jwt_core::Unverified;
+
+use crate::client::MOST_ID;
+use crate::engine::Engine;
 
 /// The claims of Entra's token that go into ours: what the rules and accessors of a `Caller` read.
 /// Not `email` and `upn`, by which nothing may be decided; and not `xms_cc`, which says what this server
@@ -29,9 +33,43 @@ const COPIED: [&str; 16] = [
 /// What is unique about a user.
 const PERSON: [&str; 2] = ["tid", "oid"];
 
-/// The longest claims, in bytes of JSON: with the client's id, and in base64, the token must be one
-/// that the Layer reads.
+/// The longest claims, in bytes of JSON, however much room there is.
 const MOST_BYTES: usize = 9 * 1024;
+
+/// The longest payload, in bytes of JSON: in base64, with header and signature, the token must be one
+/// that the Layer reads.
+const MOST_PAYLOAD: usize = (Unverified::DEFAULT_MAX_LENGTH - 160) / 4 * 3;
+
+/// The names and numbers of a token's own claims, and its ids of a fixed length.
+const OWN: usize = 350;
+
+/// Why a token of Entra's makes no user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoUser {
+    /// It does not say whose it is.
+    Nobody,
+    /// Its claims do not fit into a token of this server.
+    TooLong {
+        /// The longest of them.
+        claim: &'static str,
+        bytes: usize,
+    },
+}
+
+impl Engine {
+    /// Returns how many bytes of JSON the claims of a user may have, so that the Layer reads a token
+    /// with them and these scopes, whichever client gets it.
+    pub(crate) fn room_for_claims(&self, scopes: &[String]) -> usize {
+        // Entra's own token has what it has.
+        if self.pass_through {
+            return usize::MAX;
+        }
+        let text = |text: &str| json!(text).to_string().len();
+        let others = text(&self.urls.public) + text(&self.resource.url) + text(&scopes.join(" "));
+        let room = MOST_PAYLOAD.saturating_sub(OWN + MOST_ID + others);
+        room.min(MOST_BYTES)
+    }
+}
 
 /// A user who signed in.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -42,24 +80,35 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// `None` if the token does not say whose it is.
-    pub(crate) fn of(caller: &Caller, scopes: Vec<String>) -> Option<Self> {
-        caller.object_id()?;
-        let all: Map<String, Value> = caller.claims_as().ok()?;
+    /// The user of a token of Entra's, with claims of so many bytes of JSON at most. Left out are those
+    /// alone that say so themselves, or that allow something only where a handler asks for them by name:
+    /// groups, and directory roles. App roles are all there, or there is no user: a handler that lets
+    /// somebody in for want of a role must not do so as it was left out.
+    pub(crate) fn of(caller: &Caller, scopes: Vec<String>, room: usize) -> Result<Self, NoUser> {
+        caller.object_id().ok_or(NoUser::Nobody)?;
+        let all: Map<String, Value> = caller.claims_as().map_err(|_| NoUser::Nobody)?;
         let mut claims: Map<String, Value> = all
             .into_iter()
             .filter(|(name, _)| COPIED.contains(&&**name))
             .collect();
+        claims.insert("idtyp".to_owned(), json!("user"));
         let length = |claims: &Map<String, Value>| json!(claims).to_string().len();
-        if length(&claims) > MOST_BYTES && claims.remove("groups").is_some() {
+        if length(&claims) > room && claims.remove("groups").is_some() {
             // As Entra says it of groups that it leaves out.
             claims.insert("hasgroups".to_owned(), json!(true));
         }
-        if length(&claims) > MOST_BYTES {
+        if length(&claims) > room {
             claims.remove("wids");
         }
-        claims.insert("idtyp".to_owned(), json!("user"));
-        Some(Self { claims, scopes })
+        if length(&claims) > room {
+            let longest = COPIED.map(|claim| {
+                let value = claims.get(claim);
+                (value.map_or(0, |value| value.to_string().len()), claim)
+            });
+            let (bytes, claim) = longest.into_iter().max().unwrap_or_default();
+            return Err(NoUser::TooLong { claim, bytes });
+        }
+        Ok(Self { claims, scopes })
     }
 
     /// Returns the tenant's id, for the log.

@@ -5,7 +5,6 @@ use entra_oauth_proxy::{
 };
 use http::StatusCode;
 use serde_json::json;
-use tower_entra_auth::Groups;
 use url::Url;
 
 use crate::support::{
@@ -238,50 +237,4 @@ async fn a_credential_that_cannot_be_read_now_may_be_there_in_a_moment() {
         parameter(&told, "error").as_deref(),
         Some("temporarily_unavailable")
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_token_of_somebody_in_very_many_groups_is_one_that_the_layer_reads() {
-    let stage = Stage::new().await;
-    let groups: Vec<String> = (0..260)
-        .map(|n| format!("0a1b2c3d-4e5f-4a6b-8c7d-{n:012}"))
-        .collect();
-    let few = &groups[..200]; // the most that Entra writes
-    for (groups, listed) in [(few, 200), (&groups[..], 0)] {
-        let user = stage.tenant.user("ada").scope("read").for_api(APP);
-        let entras = user.claim("groups", json!(groups)).mint();
-        let body = json!({
-            "token_type": "Bearer", "expires_in": 3_600, "access_token": entras,
-            "id_token": "to be filled in", "refresh_token": "r",
-        });
-        let long = format!("https://client.example/{}", "a".repeat(480));
-        let uris = json!([long, format!("{long}?")]);
-        let client = stage.client_with(json!({ "redirect_uris": uris })).await;
-        let mut browser = Browser::new(&stage);
-        let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
-        let id_token = stage.tenant.id_token("ada").for_api(APP);
-        let id_token = id_token
-            .claim("nonce", parameter(&at_entra, "nonce").unwrap())
-            .mint();
-        let mut body = body;
-        body["id_token"] = json!(id_token);
-        let endpoint = stage.tenant.token_endpoint();
-        endpoint
-            .answers_with(200, "application/json", &body.to_string())
-            .for_next(1);
-        let state = parameter(&at_entra, "state").unwrap();
-        let told = browser
-            .get(&format!("/callback?code=x&state={state}"))
-            .await
-            .location();
-        let told: Url = told.parse().unwrap();
-        let code = parameter(&told, "code").unwrap_or_else(|| panic!("{told}"));
-        let tokens = stage.redeem(&client, &code).await.json();
-        let caller = stage.verify(&tokens["access_token"]).await.unwrap();
-        match caller.groups() {
-            Groups::Listed(list) => assert_eq!(list.len(), listed),
-            Groups::Overage => assert_eq!(listed, 0),
-            _ => panic!("the groups are lost"),
-        }
-    }
 }

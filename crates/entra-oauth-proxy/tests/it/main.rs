@@ -21,6 +21,7 @@ mod limits;
 mod log_floods;
 mod logbook;
 mod logs;
+mod long_tokens;
 mod mishaps;
 mod observability;
 mod pages;
