@@ -92,7 +92,7 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
                 ));
             }
             let keys = ProxyKeys::generate().kept();
-            keep(directory, &keys).map_err(failed)?;
+            keep(directory, &keys, &Disk).map_err(failed)?;
             Ok(keys)
         }
     }
@@ -143,8 +143,31 @@ fn warn_if_others_may_read(path: &Path) {
     let _ = path;
 }
 
+/// What makes a file last, so that tests see in which order it is done.
+trait Durable {
+    fn sync(&self, file: &File) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+struct Disk;
+
+impl Durable for Disk {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        sync_directory(directory)
+    }
+}
+
 /// Writes the keys: under their name they are there whole, or not at all.
-fn keep(directory: &Path, keys: &ProxyKeys) -> io::Result<()> {
+fn keep(directory: &Path, keys: &ProxyKeys, disk: &impl Durable) -> io::Result<()> {
     let unfinished = directory.join("keys.new");
     // Whoever put it there could read what is written into it, or have it written elsewhere.
     match fs::remove_file(&unfinished) {
@@ -158,9 +181,97 @@ fn keep(directory: &Path, keys: &ProxyKeys) -> io::Result<()> {
     let mut file: File = options.open(&unfinished)?;
     let text = format!("{HEADER}{}\n{}\n", format::KEYS_FILE, keys.to_base64());
     file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    disk.sync(&file)?;
     drop(file);
     // Nobody else is here who could have made one meanwhile: the store is locked.
-    fs::rename(&unfinished, directory.join(KEYS))?;
-    sync_directory(directory)
+    disk.rename(&unfinished, &directory.join(KEYS))?;
+    disk.sync_directory(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// What was done, and the length of the file at that moment.
+    struct Watched {
+        directory: PathBuf,
+        done: RefCell<Vec<(&'static str, u64)>>,
+        fails: Option<&'static str>,
+    }
+
+    impl Watched {
+        fn of(directory: &Path, fails: Option<&'static str>) -> Self {
+            Self {
+                directory: directory.to_owned(),
+                done: RefCell::default(),
+                fails,
+            }
+        }
+
+        fn does(&self, what: &'static str, file: &str) -> io::Result<()> {
+            let length = fs::metadata(self.directory.join(file))?.len();
+            self.done.borrow_mut().push((what, length));
+            match self.fails == Some(what) {
+                true => Err(io::Error::other("a bad moment")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Durable for Watched {
+        fn sync(&self, file: &File) -> io::Result<()> {
+            assert_eq!(
+                file.metadata()?.len(),
+                fs::metadata(self.directory.join("keys.new"))?.len()
+            );
+            self.does("sync", "keys.new")
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.does("rename", "keys.new")?;
+            Disk.rename(from, to)
+        }
+
+        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+            assert_eq!(directory, self.directory);
+            self.does("sync the directory", KEYS)
+        }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let name = format!("entra-oauth-proxy {} {name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn keys_are_on_the_disk_before_they_have_their_name_and_before_anything_is_made_under_them() {
+        let path = directory("keys that last");
+        let watched = Watched::of(&path, None);
+        let keys = ProxyKeys::generate();
+        keep(&path, &keys, &watched).unwrap();
+        let text = fs::read_to_string(path.join(KEYS)).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert!(text.contains(&keys.to_base64()));
+        let whole = text.len() as u64;
+        let expected = ["sync", "rename", "sync the directory"].map(|step| (step, whole));
+        assert_eq!(watched.done.into_inner(), expected);
+    }
+
+    #[test]
+    fn keys_of_which_it_is_not_known_that_they_last_are_not_used() {
+        for step in ["sync", "rename", "sync the directory"] {
+            let path = directory("keys that do not last");
+            let watched = Watched::of(&path, Some(step));
+            let kept = keep(&path, &ProxyKeys::generate(), &watched);
+            let has_keys = path.join(KEYS).exists();
+            fs::remove_dir_all(&path).unwrap();
+            assert!(kept.is_err(), "{step}");
+            assert_eq!(has_keys, step == "sync the directory");
+        }
+    }
 }

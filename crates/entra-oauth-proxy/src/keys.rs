@@ -506,6 +506,66 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_of_one_issuer_is_none_of_another() {
+        let keys = ProxyKeys::generate();
+        let of = |issuer: &str, message: &[u8]| {
+            let ring = Keyring::new(&keys, issuer).unwrap();
+            ring.tag(Purpose::RefreshToken, message)
+        };
+        assert_eq!(of(ISSUER, b"one"), of(ISSUER, b"one"));
+        assert_ne!(of(ISSUER, b"one"), of("https://other.example.com", b"one"));
+        // Where one ends and the other begins is part of it.
+        assert_ne!(
+            of("https://a.example", b"/one"),
+            of("https://a.example/one", b"")
+        );
+        let ring = Keyring::new(&keys, "https://a.example").unwrap();
+        let sealed = ring.seal(Purpose::Record, b"/one", b"text").unwrap();
+        let ring = Keyring::new(&keys, "https://a.example/one").unwrap();
+        assert_eq!(ring.open(Purpose::Record, b"", &sealed), None);
+    }
+
+    #[test]
+    fn what_is_random_is_as_long_as_it_says_and_never_the_same() {
+        assert_eq!(random_text::<32>().len(), 43);
+        assert_eq!(from_base64url(&random_text::<18>()).unwrap().len(), 18);
+        assert_ne!(random_text::<18>(), random_text::<18>());
+        assert_ne!(random_guid(), random_guid());
+        let [key] = ProxyKeys::generate().roots[..] else {
+            panic!("more than one key");
+        };
+        assert!(root(&STANDARD.encode(key), 1).is_ok());
+        // Nothing of it is left as it was.
+        assert!(random::<256>().iter().filter(|byte| **byte == 0).count() < 16);
+        let ring = keyring(&ProxyKeys::generate());
+        let sealed = |ring: &Keyring| ring.seal(Purpose::Record, b"", b"text").unwrap();
+        let (one, other) = (sealed(&ring), sealed(&ring));
+        // The key's id, the nonce, the text, the tag.
+        assert_eq!(one.len(), 8 + 12 + 4 + 16);
+        assert_eq!(one[..8], other[..8]);
+        assert_ne!(one[8..20], other[8..20]);
+    }
+
+    #[test]
+    fn each_purpose_has_keys_of_its_own() {
+        let ring = keyring(&ProxyKeys::generate());
+        for purpose in Purpose::ALL {
+            let tag = ring.tag(purpose, b"one");
+            let sealed = ring.seal(purpose, b"", b"text").unwrap();
+            for other in Purpose::ALL {
+                let is_same = other == purpose;
+                assert_eq!(
+                    ring.has_tag(other, b"one", &tag),
+                    is_same,
+                    "{purpose:?} {other:?}"
+                );
+                let opened = ring.open(other, b"", &sealed);
+                assert_eq!(opened.is_some(), is_same, "{purpose:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_first_key_makes_and_all_of_them_read() {
         let (old, new) = (ProxyKeys::generate(), ProxyKeys::generate());
         let both = ProxyKeys {

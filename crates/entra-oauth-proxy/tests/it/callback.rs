@@ -90,6 +90,13 @@ async fn only_the_browser_in_which_it_began_ends_a_sign_in() {
         StatusCode::FORBIDDEN,
         "twice",
     );
+    // In whichever order.
+    other.cookies.swap(0, 1);
+    is_page(
+        &other.come_back(&callback).await,
+        StatusCode::FORBIDDEN,
+        "twice, the right one first",
+    );
     assert_eq!(stage.tenant.token_endpoint().hits(), 0);
     assert!(
         browser

@@ -35,6 +35,7 @@ mod renewal;
 mod repeats;
 mod revocation;
 mod rotation;
+mod secrets;
 mod settings;
 mod sign_in;
 mod sniffing;

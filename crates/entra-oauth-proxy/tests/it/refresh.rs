@@ -82,6 +82,38 @@ async fn a_token_that_was_replaced_a_while_ago_ends_the_whole_family() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn repeating_a_refresh_does_not_lengthen_the_grace() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let second = token_of(stage.refresh(&client, &first).await).await;
+    for seconds in [20, 20, 20] {
+        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        assert_eq!(token_of(stage.refresh(&client, &first).await).await, second);
+    }
+    stage.tenant.advance(Duration::from_secs(1)).await;
+    for token in [&first, &second] {
+        assert_eq!(stage.refresh(&client, token).await.error(), invalid_grant());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_begins_when_the_token_is_replaced_however_long_entra_took() {
+    for (seconds, is_good) in [(60, true), (61, false)] {
+        let stage = Stage::new().await;
+        let client = stage.client().await;
+        let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+        stage.tenant.advance(HOUR).await;
+        let endpoint = stage.tenant.token_endpoint();
+        endpoint.takes(Duration::from_secs(4)).for_next(1);
+        token_of(stage.refresh(&client, &first).await).await;
+        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        let again = stage.refresh(&client, &first).await;
+        assert_eq!(again.status == StatusCode::OK, is_good, "{seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_grace_the_token_before_ends_the_family_at_once() {
     let stage = Stage::with(|settings| settings.rotation_grace(Duration::ZERO)).await;
     let client = stage.client().await;

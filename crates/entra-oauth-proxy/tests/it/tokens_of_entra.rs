@@ -1,9 +1,10 @@
 //! The tokens that Entra sends for a code: which of them are those of this sign-in.
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::callback::{failed, is_told};
-use crate::support::{APP, Browser, Stage, claims};
+use crate::support::{APP, Browser, Stage, claims, parameter};
 
 /// What Entra's token endpoint answered to the only sign-in of another stage, to be changed.
 fn answer(access_token: &str, id_token: Option<&str>) -> Value {
@@ -89,6 +90,33 @@ async fn tokens_that_are_not_of_this_sign_in_are_refused_and_nothing_is_issued()
             "an id token of another user",
             "server_error",
             Box::new(move |s| (access(s, "ada"), Some(id(s, "grace", &nonce_of(s))))),
+        ),
+        (
+            "an id token of another tenant, by the same object id",
+            "server_error",
+            Box::new(move |s| {
+                let id = s.tenant.id_token("ada").for_api(APP);
+                let id = id.claim("nonce", nonce_of(s)).claim("tid", other_tenant);
+                (access(s, "ada"), Some(id.mint()))
+            }),
+        ),
+        (
+            "an id token without a tenant",
+            "server_error",
+            Box::new(move |s| {
+                let id = s.tenant.id_token("ada").for_api(APP);
+                let id = id.claim("nonce", nonce_of(s)).without_claim("tid");
+                (access(s, "ada"), Some(id.mint()))
+            }),
+        ),
+        (
+            "an id token without an object id",
+            "server_error",
+            Box::new(move |s| {
+                let id = s.tenant.id_token("ada").for_api(APP);
+                let id = id.claim("nonce", nonce_of(s)).without_claim("oid");
+                (access(s, "ada"), Some(id.mint()))
+            }),
         ),
         (
             "an id token for another application",
@@ -259,5 +287,62 @@ async fn an_issuer_in_the_return_must_be_that_of_the_tokens() {
         };
         let reply = browser.come_back(&format!("{callback}&iss={issuer}")).await;
         assert_eq!(reply.location().contains("code="), is_good, "{issuer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rules_and_handlers_read_of_a_user_is_in_our_token_and_nothing_else() {
+    let copied = json!({
+        "_claim_names": { "groups": "src1" },
+        "acct": 1,
+        "acrs": ["c1"],
+        "idp": "https://sts.windows.net/99999999-2222-4333-8444-555555555555/",
+        "name": "Ada",
+        "preferred_username": "ada@example.com",
+        "roles": ["Reports.Read"],
+        "wids": ["62e90394-69f5-4237-9190-012177145e10"],
+        "xms_idrel": "1 26",
+        "xms_sub_fct": "2",
+    });
+    let left = json!({
+        "email": "ada@example.com",
+        "upn": "ada@example.com",
+        "xms_cc": ["cp1"],
+        "ipaddr": "203.0.113.9",
+        "family_name": "Lovelace",
+    });
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&client, &[]).await;
+    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let mut user = stage.tenant.user("ada").scope("read").for_api(APP);
+    for claims in [&copied, &left] {
+        for (name, value) in claims.as_object().unwrap() {
+            user = user.claim(name, value.clone());
+        }
+    }
+    let entras = json!(user.mint());
+    let id_token = stage.tenant.id_token("ada").for_api(APP);
+    let id_token = id_token.claim("nonce", nonce_of(&stage)).mint();
+    answers(&stage, entras.as_str().unwrap(), Some(&id_token));
+    let told: Url = browser
+        .come_back(&callback)
+        .await
+        .location()
+        .parse()
+        .unwrap();
+    let code = parameter(&told, "code").unwrap_or_else(|| panic!("{told}"));
+    let token = stage.redeem(&client, &code).await.json()["access_token"].clone();
+    let (ours, entras) = (claims(&token), claims(&entras));
+    for (name, value) in copied.as_object().unwrap() {
+        assert_eq!(&ours[name], value, "{name}");
+    }
+    for name in ["azp", "oid", "sub", "tid"] {
+        assert_eq!(ours[name], entras[name], "{name}");
+    }
+    assert_eq!(ours["idtyp"], "user");
+    for name in left.as_object().unwrap().keys() {
+        assert_eq!(ours[name], Value::Null, "{name}");
     }
 }
