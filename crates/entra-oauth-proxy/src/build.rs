@@ -14,6 +14,7 @@ use url::{Url, form_urlencoded};
 
 use crate::build_error::BuildError;
 use crate::builder::{EntraOAuthProxyBuilder, Prompt};
+use crate::challenges::Challenges;
 use crate::client::Clients;
 use crate::engine::{Engine, Entra, Lifetimes, Resource, Urls};
 use crate::keys::{Keyring, ProxyKeys, random_text};
@@ -82,6 +83,14 @@ impl EntraOAuthProxyBuilder {
         let keys = Arc::new(keys);
         let records = Records::new(Arc::clone(&self.store), Arc::clone(&keys));
 
+        let users = Arc::new(Users::new(self.limits.caps()));
+        let work = Work::default();
+        let issuer = urls.as_ref().map_or("", |urls| &*urls.public);
+        let challenges = Arc::new(Challenges::new(
+            (issuer, &records, &users),
+            Arc::clone(&self.clock),
+            work.tracker(),
+        ));
         let mut auth = self.auth;
         if let Some(uri) = &self.identifier_uri {
             auth = auth.audience(uri.trim());
@@ -101,6 +110,9 @@ impl EntraOAuthProxyBuilder {
                     let now = seconds(clock());
                     async move { records.has_grant(&issuer, &grant, now).await }
                 });
+            let told = Arc::clone(&challenges);
+            let reissued =
+                reissued.on_challenge(move |caller, challenge| told.challenged(caller, challenge));
             auth = auth.protected_resource(published).reissued_tokens(reissued);
         }
         // Secrets go where the metadata is.
@@ -165,32 +177,31 @@ impl EntraOAuthProxyBuilder {
             log: RefusalLog::default(),
         };
         let refreshes = Refreshes::new(&engine, seconds((self.clock)()));
-        let users = Users::new(self.limits.caps());
         announce(&engine, &token_endpoint, &proxy_keys, &kept);
         metrics::describe();
-        Ok(EntraOAuthProxy {
-            inner: Arc::new(Inner {
-                documents: Documents::of(&engine),
-                engine,
-                records,
-                entra,
-                auth,
-                required,
-                resource_metadata,
-                clock: self.clock,
-                gate: Gate::new(&self.limits, trusted_proxies),
-                // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
-                // code once.
-                arrivals: Cache::builder()
-                    .eviction_policy(EvictionPolicy::lru())
-                    .max_capacity(10_000)
-                    .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
-                    .build(),
-                refreshes,
-                users,
-                work: Work::default(),
-            }),
-        })
+        let inner = Arc::new(Inner {
+            documents: Documents::of(&engine),
+            engine,
+            records,
+            entra,
+            auth,
+            required,
+            resource_metadata,
+            clock: self.clock,
+            gate: Gate::new(&self.limits, trusted_proxies),
+            // A flood of strangers pushes others out of it, and gains nothing: Entra takes a
+            // code once.
+            arrivals: Cache::builder()
+                .eviction_policy(EvictionPolicy::lru())
+                .max_capacity(10_000)
+                .time_to_live(Duration::from_secs(Lifetimes::SIGN_IN))
+                .build(),
+            refreshes,
+            users,
+            challenges,
+            work,
+        });
+        Ok(EntraOAuthProxy { inner })
     }
 
     /// Where sign-ins and keys are kept, for the log.

@@ -369,8 +369,8 @@ impl EntraOAuthProxyBuilder {
     /// How long an access token is good: 1 minute to 24 hours.
     ///
     /// That a user has left is noticed when Entra's own token is renewed, with the first refresh in its
-    /// last 5 minutes or after: a user may go on for what is left of that (Entra gives 60 to 90
-    /// minutes) and then for this long.
+    /// last 5 minutes or after: a user may go on for what is left of that (60 to 90 minutes, whatever
+    /// Entra says of it) and then for this long.
     pub fn access_token_lifetime(mut self, span: Duration) -> Self {
         self.lifetimes.access_token = span;
         self
@@ -389,10 +389,14 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// How long a refresh token works on after another took its place, for a client that did not get
-    /// the answer: at most 2 minutes, and until its successor is replaced in its turn. Used later, it
-    /// ends the sign-in. It counts anew where a client could not be answered: for what was replaced in
-    /// the hour before this process began, and for what the store did not say that it wrote.
+    /// Sets the time for which a refresh token works on after another took its place, for a client that
+    /// did not get the answer: at most 2 minutes, and until its successor is replaced in its turn. Used
+    /// later, it ends the sign-in. Zero is none, but for requests that came at once.
+    ///
+    /// It counts anew where a client could not be answered: for what was replaced in the hour before this
+    /// process began, and for what the store did not say that it wrote. It is longer by the
+    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew) for what another instance replaced, whose
+    /// clock may differ.
     pub fn rotation_grace(mut self, span: Duration) -> Self {
         self.lifetimes.grace = span;
         self

@@ -51,9 +51,9 @@
 //! 4. `POST /consent`: the person agreed, in this browser. It goes to Entra with a cookie that holds
 //!    what is under way, encrypted.
 //! 5. `GET /callback`: the same browser comes back. The code is redeemed, the access token verified by
-//!    the rules of the Layer, the id token's nonce compared. If Entra has demanded something of this
-//!    user's next sign-in (a claims challenge at a refresh), the browser goes to Entra with that, once.
-//!    Only then is there a code for the client, good for a minute.
+//!    the rules of the Layer, the id token's nonce compared. If something is demanded of this user's
+//!    next sign-in (a [claims challenge](#claims-challenges)), the browser goes to Entra with that,
+//!    once. Only then is there a code for the client, good for a minute.
 //! 6. `POST /token`: the code comes to a grant, which is stored, and to tokens. Of a user who has too
 //!    many grants, the longest unused ends.
 //! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
@@ -70,6 +70,19 @@
 //!
 //! The same request by request, with what is answered: [`by_hand`].
 //!
+//! # Claims challenges
+//!
+//! A route that wants more of a caller, by
+//! [`Caller::challenge`](tower_entra_auth::Caller::challenge) or a requirement of an authentication
+//! context, is answered with 401, and this server keeps what it wants as an open demand on that user by
+//! that client, for 15 minutes. Most clients refresh after a 401, and send no `claims`: the refresh asks
+//! Entra with the demand. Either Entra has a token for it, which the refreshed one is made of; or it
+//! wants to see the user, and the refresh is `invalid_grant`: then the client begins a sign-in, which
+//! carries the demand. So it goes with what Entra itself demands at a refresh.
+//!
+//! Of the `claims` that a client sends to `/authorize`, `acrs` and `nbf` of the access token go to
+//! Entra.
+//!
 //! # What is kept, and where
 //!
 //! | what | where | for how long |
@@ -81,7 +94,8 @@
 //! | that a code was used | in the [`Store`] | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
-//! | which grants a user has, and what Entra demands of the user's next sign-in | in the store, by a hash | as the longest of them; 15 minutes |
+//! | which grants a user has, and what is demanded of the user's next sign-in | in the store, by a hash | as the longest of them; 15 minutes |
+//! | that an operator [ended](EntraOAuthProxy::end_sign_ins_of) sign-ins of a user or a client | in the store, by a hash | 368 days from the last of them |
 //! | a refresh token | nowhere: it is the grant's id and number with a tag | as the grant |
 //!
 //! The store is in memory, and the keys are made at the start, unless it is set otherwise. A single
@@ -110,7 +124,7 @@
 //! | something that a later version of this server made | 503 `temporarily_unavailable`, or a page; nothing is changed |
 //! | the store does not answer the Layer | 503 `grant_rule_unavailable`, 30 s after the last answer |
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
-//! | a code or refresh token that is unknown, over, used or another client's | 400 `invalid_grant` |
+//! | a code or refresh token that is unknown, over, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
 //! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
 //! | too many sign-ins of one user | the client is told `temporarily_unavailable`, by the browser |
@@ -134,8 +148,9 @@
 // The engine decides, without I/O, in the order in which a client meets it: `metadata`,
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
-// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra, and
-// `users` with the `user_record`. `format` has the versions of all that is kept.
+// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra,
+// `users` with the `user_record`, and `ending` with `ends`. `challenges` are those of the routes behind it.
+// `format` has the versions of all that is kept.
 // `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 // `log` keeps strangers from filling the log.
 mod answer;
@@ -145,6 +160,7 @@ mod axum;
 mod build;
 mod build_error;
 mod builder;
+mod challenges;
 mod claims;
 mod client;
 #[cfg(feature = "testing")]

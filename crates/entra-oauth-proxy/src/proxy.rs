@@ -14,6 +14,7 @@ use serde_json::Value;
 use tower_entra_auth::{EntraAuth, RequireLayer, ResourceMetadata};
 
 use crate::builder::EntraOAuthProxyBuilder;
+use crate::challenges::Challenges;
 use crate::engine::Engine;
 use crate::error::OAuthError;
 use crate::layer::ProxyLayer;
@@ -45,7 +46,8 @@ pub(crate) struct Inner {
     /// What the sign-ins that came back from Entra came to, by the hash of their nonce.
     pub(crate) arrivals: Cache<String, Arrival>,
     pub(crate) refreshes: Refreshes,
-    pub(crate) users: Users,
+    pub(crate) users: Arc<Users>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) work: Work,
 }
 

@@ -102,14 +102,16 @@ impl Inner {
                 true => Served::Held,
                 false => Served::Again,
             };
-            if grant.upstream.is_due(self.now(), self.engine.skew) {
+            let demanded = self.demanded(&standing, &user_key, &grant.client);
+            let is_due = grant.upstream.is_due(self.now(), self.engine.skew);
+            if is_due || demanded.is_some() {
                 let renewed = match turn.trouble_since(troubles) {
                     // Whoever was before asked meanwhile, in vain.
                     Some(Trouble::Entra(error) | Trouble::Store(error)) => {
                         Err(NotRenewed::Later(error))
                     }
                     None => {
-                        let renewed = self.renew(id, &mut grant).await;
+                        let renewed = self.renew(id, &mut grant, demanded.as_deref()).await;
                         if let Err(NotRenewed::Later(error)) = &renewed {
                             turn.has(Trouble::Entra(error.clone()));
                         }
@@ -157,6 +159,10 @@ impl Inner {
                 turn.down(&error)
             })?;
             if replaced {
+                if served == Served::Renewed && demanded.is_some() {
+                    self.forget_demand(&user_key, &grant.client, demanded.as_deref())
+                        .await;
+                }
                 if is_next {
                     self.refreshes.is_certain(id);
                     turn.has_rotated();
@@ -207,8 +213,14 @@ impl Inner {
         }
     }
 
-    /// New tokens from Entra, with the scopes said: without them Entra guesses, and refuses.
-    async fn renew(&self, id: &str, grant: &mut Grant) -> Result<(), NotRenewed> {
+    /// Gets new tokens from Entra, with the scopes said: without them Entra guesses, and refuses. What is
+    /// demanded of the user goes along.
+    async fn renew(
+        &self,
+        id: &str,
+        grant: &mut Grant,
+        demanded: Option<&str>,
+    ) -> Result<(), NotRenewed> {
         let refresh_token = grant
             .upstream
             .refresh_token
@@ -216,7 +228,10 @@ impl Inner {
             .ok_or(NotRenewed::Over)?;
         let names = self.engine.scopes.known(&grant.names);
         let asked = self.engine.scopes.to_redeem(&names);
-        let request = TokenRequest::refresh_token(refresh_token, asked);
+        let mut request = TokenRequest::refresh_token(refresh_token, asked);
+        if let Some(demanded) = demanded {
+            request = request.claims(demanded);
+        }
         let renewed = self.gate.renewing.call(self.ask("refresh_token", request));
         let tokens = match renewed.await.map_err(NotRenewed::Later)? {
             Ok(tokens) => tokens,
@@ -225,8 +240,10 @@ impl Inner {
                 if told.code != Code::AccessDenied {
                     return Err(NotRenewed::Later(told));
                 }
-                if let Some(claims) = error.claims() {
-                    self.keep_demand(&grant.user, &grant.client, claims).await;
+                // Until the next sign-in, which this begins.
+                if let Some(claims) = error.claims().or(demanded) {
+                    self.keep_demand(&self.user_key(&grant.user), &grant.client, claims)
+                        .await;
                 }
                 return Err(NotRenewed::Over);
             }

@@ -77,6 +77,11 @@ impl Work {
     /// after an outage have a place. With a grant of 20 KB in each, it is less than 256 MB.
     const MOST: usize = 4_096;
 
+    /// Returns the list of what is waited for at the end, for work that others begin.
+    pub(crate) fn tracker(&self) -> TaskTracker {
+        self.tasks.clone()
+    }
+
     /// Does it to its end, even if whoever asked for it goes away: Entra gives for a code once, and a
     /// browser that is closed in that moment must not cost the sign-in.
     pub(crate) async fn to_its_end<T: Send + 'static>(

@@ -14,7 +14,6 @@ use crate::answer::{Answer, add_cookie, set};
 use crate::claims;
 use crate::consent::{Answered, Asked, CHANGED, denied};
 use crate::cookie::Cookies;
-use crate::ending::Standing;
 use crate::engine::{Lifetimes, Return};
 use crate::error::{Code, OAuthError};
 use crate::grant::{CodeRecord, Fresh, Upstream, code_key};
@@ -196,19 +195,19 @@ impl Inner {
         let key = self.user_key(&user);
         self.gate.admit_user(&key)?;
         let standing = self.records.standing(&key, client, now).await;
-        let Standing { numbers, user: of } = standing.map_err(|error| down(&error))?;
-        let is_met = match of.demand(client, now) {
+        let standing = standing.map_err(|error| down(&error))?;
+        let is_met = match self.demanded(&standing, &key, client) {
             None => false,
-            Some(demanded) if claims::carries(sign_in.claims.text(), demanded) => true,
+            Some(demanded) if claims::carries(sign_in.claims.text(), &demanded) => true,
             // Once: what Entra lets pass then, it lets pass.
             Some(_) if sign_in.claims.is_demanded() => false,
-            Some(demanded) => return Err(Failure::Demanded(with_own(sign_in, demanded))),
+            Some(demanded) => return Err(Failure::Demanded(with_own(sign_in, &demanded))),
         };
         let fresh = Fresh {
             asked: sign_in.asked.clone(),
             upstream: Upstream::of(&tokens, now),
             user,
-            numbers,
+            numbers: standing.numbers,
         };
         tracing::info!(client, tenant = fresh.user.tenant(), "a user signed in");
         let code = random_text::<32>();

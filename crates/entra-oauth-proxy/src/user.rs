@@ -30,6 +30,9 @@ const COPIED: [&str; 16] = [
     "xms_sub_fct",
 ];
 
+/// The claim that says when Entra issued the token behind ours: `iat` is that of ours (RFC 9068).
+const ENTRA_ISSUED_AT: &str = "entra_iat";
+
 /// What is unique about a user.
 const PERSON: [&str; 2] = ["tid", "oid"];
 
@@ -86,12 +89,16 @@ impl User {
     /// somebody in for want of a role must not do so as it was left out.
     pub(crate) fn of(caller: &Caller, scopes: Vec<String>, room: usize) -> Result<Self, NoUser> {
         caller.object_id().ok_or(NoUser::Nobody)?;
-        let all: Map<String, Value> = caller.claims_as().map_err(|_| NoUser::Nobody)?;
+        let mut all: Map<String, Value> = caller.claims_as().map_err(|_| NoUser::Nobody)?;
+        let issued_at = all.remove("iat");
         let mut claims: Map<String, Value> = all
             .into_iter()
             .filter(|(name, _)| COPIED.contains(&&**name))
             .collect();
         claims.insert("idtyp".to_owned(), json!("user"));
+        if let Some(issued_at) = issued_at {
+            claims.insert(ENTRA_ISSUED_AT.to_owned(), issued_at);
+        }
         let length = |claims: &Map<String, Value>| json!(claims).to_string().len();
         if length(&claims) > room && claims.remove("groups").is_some() {
             // As Entra says it of groups that it leaves out.

@@ -97,7 +97,7 @@ impl UserRecord {
     const MOST_DEMANDS: usize = 8;
 
     /// The longest claims of a demand, in bytes: they come along in a cookie.
-    const MOST_CLAIMS: usize = 1_024;
+    pub(crate) const MOST_CLAIMS: usize = 1_024;
 
     /// Takes away what is over by time.
     pub(crate) fn clean(&mut self, now: u64) {
@@ -188,7 +188,7 @@ impl UserRecord {
         last.saturating_sub(now).max(1)
     }
 
-    /// Returns the open demand of Entra for this client.
+    /// Returns the open demand on the user's next sign-in, or refresh, by this client.
     pub(crate) fn demand(&self, client: &str, now: u64) -> Option<&str> {
         let mut demands = self.demands.iter();
         let open = demands.find(|demand| demand.client == client && now < demand.until);

@@ -19,7 +19,7 @@ use crate::grant::{Grant, grant_key};
 use crate::keys::hash;
 use crate::log::{RefusalLog, throttled};
 use crate::proxy::Inner;
-use crate::store::StoreError;
+use crate::store::{Records, StoreError};
 use crate::user::User;
 use crate::user_record::{Caps, Reference, State, UserRecord};
 
@@ -61,6 +61,57 @@ impl Users {
         turn.map_err(|_| self.crowded())
     }
 
+    /// Changes the record of a user, until nobody else did so meanwhile.
+    async fn change<T>(
+        &self,
+        records: &Records,
+        now: impl Fn() -> u64,
+        key: &str,
+        mut change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        let _turn = self.turn(key).await?;
+        for _ in 0..Self::ROUNDS {
+            let seen = records.see::<UserRecord>(key).await?;
+            let now = now();
+            let mut record = seen.value.unwrap_or_default();
+            record.clean(now);
+            let done = match change(&mut record, now) {
+                Change::Made(done) => done,
+                Change::None(done) => return Ok(done),
+            };
+            let ttl = Duration::from_secs(record.time_to_live(now));
+            if records.swap(key, seen.stored, &record, ttl).await? {
+                return Ok(done);
+            }
+        }
+        Err(self.crowded())
+    }
+
+    /// Keeps what Entra, or a route, demands of the next sign-in of this user by this client.
+    pub(crate) async fn keep_demand(
+        &self,
+        records: &Records,
+        now: impl Fn() -> u64,
+        (key, client): (&str, &str),
+        claims: &str,
+    ) {
+        let kept = self.change(records, now, key, |record, now| {
+            match record.demands(client, claims, now) {
+                true => Change::Made(true),
+                false => Change::None(false),
+            }
+        });
+        match kept.await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("what is demanded of the next sign-in is too long to keep");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what is demanded of the next sign-in is not kept");
+            }
+        }
+    }
+
     /// Tells operators that a change is given up.
     fn crowded(&self) -> StoreError {
         let what = "too many change the record of one user at once";
@@ -89,28 +140,13 @@ impl Inner {
         user_key(self.engine.keys.issuer(), user.ids())
     }
 
-    /// Changes the record of a user, until nobody else did so meanwhile.
     async fn change_user<T>(
         &self,
         key: &str,
-        mut change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
+        change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
     ) -> Result<T, StoreError> {
-        let _turn = self.users.turn(key).await?;
-        for _ in 0..Users::ROUNDS {
-            let seen = self.records.see::<UserRecord>(key).await?;
-            let now = self.now();
-            let mut record = seen.value.unwrap_or_default();
-            record.clean(now);
-            let done = match change(&mut record, now) {
-                Change::Made(done) => done,
-                Change::None(done) => return Ok(done),
-            };
-            let ttl = Duration::from_secs(record.time_to_live(now));
-            if self.records.swap(key, seen.stored, &record, ttl).await? {
-                return Ok(done);
-            }
-        }
-        Err(self.users.crowded())
+        let now = || self.now();
+        self.users.change(&self.records, now, key, change).await
     }
 
     /// Adds a reference to a grant that is about to be made. Once it is made, too many of them are
@@ -242,27 +278,14 @@ impl Inner {
     }
 
     /// Keeps what Entra demands of the next sign-in of this user by this client.
-    pub(crate) async fn keep_demand(&self, user: &User, client: &str, claims: &str) {
-        let key = self.user_key(user);
-        let kept = self.change_user(&key, |record, now| {
-            match record.demands(client, claims, now) {
-                true => Change::Made(true),
-                false => Change::None(false),
-            }
-        });
-        match kept.await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("what Entra demands of the next sign-in is too long to keep");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "what Entra demands of the next sign-in is not kept");
-            }
-        }
+    pub(crate) async fn keep_demand(&self, key: &str, client: &str, claims: &str) {
+        let (now, of) = (|| self.now(), (key, client));
+        self.users.keep_demand(&self.records, now, of, claims).await;
     }
 
-    /// Removes the demand that a sign-in with these claims has met; not what came to it meanwhile.
+    /// Removes the demand that Entra has met where these claims were sent; not what came to it meanwhile.
     pub(crate) async fn forget_demand(&self, key: &str, client: &str, sent: Option<&str>) {
+        self.challenges.forget(key, client, sent);
         let forgotten = self.change_user(key, |record, now| match record.demand(client, now) {
             Some(demanded) if claims::carries(sent, demanded) => {
                 record.forget_demand(client);

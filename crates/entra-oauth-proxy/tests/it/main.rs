@@ -3,6 +3,7 @@
 mod at_once;
 mod authorize;
 mod callback;
+mod challenges;
 mod changed_settings;
 mod clients;
 mod complaints;
@@ -47,3 +48,4 @@ mod tokens_of_entra;
 mod told;
 mod versions;
 mod watched_store;
+mod what_ends_when;

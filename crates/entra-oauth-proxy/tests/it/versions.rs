@@ -145,6 +145,10 @@ struct Before<'b> {
     refresh_token: String,
 }
 
+/// The tenant, and ada in it.
+const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+const ADA: &str = "635e4ad8-9501-4c92-97b5-41858aaade17";
+
 const USER: &str = r#"{"claims":{"azp":"6e74172b-be56-4843-9ff4-e66a39bb12e3","idtyp":"user","name":"ada","oid":"635e4ad8-9501-4c92-97b5-41858aaade17","preferred_username":"ada@contoso.onmicrosoft.com","sub":"DLK_3bYnpG0UdIHr9nExyiE_wTXMmgYJhwqPFNukC4A","tid":"72f988bf-86f1-41af-91ab-2d7cd011db47"},"scopes":["read"]}"#;
 
 impl Before<'_> {
@@ -397,6 +401,78 @@ fn is_told_later(reply: &Reply) {
     assert_eq!(reply.error(), (503, "temporarily_unavailable".to_owned()));
     assert!(reply.text().contains("a later version"), "{}", reply.text());
     assert_eq!(reply.header("retry-after"), "60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
+    let sealer = Sealer::new();
+    let tenant = tenant().start().await.unwrap();
+    let (tenant, access_token, refresh_token) = upstream(&sealer, tenant).await;
+    let store = WatchedStore::default();
+    let proxy = settings(&tenant).keys(sealer.keys()).store(store.clone());
+    let proxy = proxy.build().unwrap();
+    let stage = Stage { tenant, proxy };
+    let client = sealer.client(b"\x01");
+    let before = Before {
+        client: &client,
+        now: now(&stage.tenant),
+        access_token,
+        refresh_token,
+    };
+    let [one, other] = ["one", "other"].map(id);
+    let user = |grant: &str| {
+        let (now, client) = (before.now, hash(&client.id));
+        format!(
+            r#"{{"i":"{grant}","c":"{client}","m":{now},"e":{}}}"#,
+            now + 7_773_000
+        )
+    };
+    let grant = before.grant(3_000);
+    let grant = format!(
+        "{},\"is_referred_to\":true}}",
+        grant.strip_suffix('}').unwrap()
+    );
+    let whose = format!("{PUBLIC}\n{TENANT}\n{ADA}");
+    let user_key = format!("user/{}", hash(&whose));
+    for (key, text) in [
+        (format!("grant/{one}"), grant.clone()),
+        (format!("grant/{other}"), grant),
+        (format!("code/{}", hash("fresh")), before.fresh()),
+        (
+            user_key,
+            format!(r#"{{"g":[{},{}]}}"#, user(&one), user(&other)),
+        ),
+    ] {
+        let (key, value) = sealer.record(&key, &format!("\x01{text}"));
+        store.put(&key, value.into(), 90 * 24 * HOUR).await.unwrap();
+    }
+    let presented = sealer.refresh_token(1, &one);
+    let refreshed = stage.refresh(&client, &presented).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+    let refreshed = refreshed.json();
+    // It was not kept when Entra issued the token: whoever compares asks for another.
+    let caller = stage.verify(&refreshed["access_token"]).await.unwrap();
+    assert_eq!(caller.issued_at(), None);
+    stage.tenant.advance(HOUR).await;
+    let renewed = stage.refresh(&client, &refreshed["refresh_token"]).await;
+    let caller = stage.verify(&renewed.json()["access_token"]).await.unwrap();
+    assert!(caller.issued_at().is_some());
+    let presented = sealer.refresh_token(1, &other);
+    let of_other = token_of(stage.refresh(&client, &presented).await).await;
+    let redeemed = stage.redeem(&client, "fresh").await;
+    let tokens = redeemed.json();
+    // All of them are the user's.
+    let user = caller.object_id().unwrap();
+    let ended = stage.proxy.end_sign_ins_of(caller.tenant_id(), user).await;
+    ended.unwrap();
+    for token in [
+        &renewed.json()["refresh_token"],
+        &of_other,
+        &tokens["refresh_token"],
+    ] {
+        assert_eq!(stage.refresh(&client, token).await.error(), invalid_grant());
+    }
+    assert_eq!(store.get(&format!("grant/{other}")).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
