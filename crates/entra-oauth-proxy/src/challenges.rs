@@ -17,8 +17,8 @@ use crate::claims;
 use crate::ending::Standing;
 use crate::engine::Lifetimes;
 use crate::proxy::{Inner, seconds};
+use crate::standing::UserStanding;
 use crate::store::Records;
-use crate::user_record::UserRecord;
 use crate::users::{Users, user_key};
 
 /// The challenges of this process that are not met yet, by user and client: at hand for the refresh that
@@ -88,7 +88,7 @@ impl Challenges {
                 before.claims
             }
             Some(before) => claims::merged(&before.claims, claims)
-                .filter(|both| both.len() <= UserRecord::MOST_CLAIMS)
+                .filter(|both| both.len() <= UserStanding::MOST_CLAIMS)
                 .map_or_else(|| claims.into(), Into::into),
             None => claims.into(),
         };
@@ -118,7 +118,7 @@ impl Challenges {
         let (Some(user), Some(client)) = (caller.object_id(), caller.registered_client()) else {
             return;
         };
-        if challenge.json().len() > UserRecord::MOST_CLAIMS {
+        if challenge.json().len() > UserStanding::MOST_CLAIMS {
             tracing::warn!("a challenge is too long to be kept for its caller's next refresh");
             return;
         }

@@ -28,6 +28,7 @@ where
     P: Future<Output = ()>,
 {
     keeps_what_is_put(store).await;
+    shows_several_at_once(store).await;
     gives_to_one_who_takes(store).await;
     swaps_only_what_is_expected(store).await;
     shows_what_was_answered(store).await;
@@ -101,6 +102,19 @@ async fn found(store: &dyn Store, key: &str) -> Option<Bytes> {
 #[expect(clippy::panic, reason = "a suite of tests fails by panicking")]
 fn answered<T>(answer: Result<T, crate::StoreError>) -> T {
     answer.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn shows_several_at_once(store: &dyn Store) {
+    answered(store.put("several/a", value("1"), LONG).await);
+    answered(store.put("several/b", value("2"), LONG).await);
+    let keys = ["several/b", "several/none", "several/a", "several/b"];
+    let expected = [Some(value("2")), None, Some(value("1")), Some(value("2"))];
+    let found = answered(store.get_all(&keys).await);
+    assert_eq!(
+        found, expected,
+        "several are read in the order of their keys"
+    );
+    assert_eq!(answered(store.get_all(&[]).await), [], "none are read");
 }
 
 async fn keeps_what_is_put(store: &dyn Store) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use tower_entra_auth::{ObjectId, TenantId};
 
 use crate::ends::{ClientRecord, Ends, Numbers, client_key};
+use crate::format::Changing as _;
 use crate::grant::{Grant, grant_key};
 use crate::proxy::{EntraOAuthProxy, Inner};
-use crate::store::{Records, StoreError};
-use crate::user_record::UserRecord;
-use crate::users::{Users, user_key};
+use crate::standing::UserStanding;
+use crate::store::{Found, Records, StoreError};
+use crate::users::{Users, standing_key, user_key};
 
 /// The error of an end that was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -68,32 +69,64 @@ impl EntraOAuthProxy {
 /// What the records of its user and its client say of a sign-in.
 pub(crate) struct Standing {
     pub(crate) numbers: Numbers,
-    pub(crate) user: UserRecord,
+    pub(crate) user: UserStanding,
+}
+
+/// A grant, and what stands about it.
+pub(crate) struct Stands {
+    pub(crate) grant: Found<Grant>,
+    pub(crate) user_key: String,
+    pub(crate) standing: Standing,
 }
 
 impl Records {
-    /// Reads what the records of a user, by its key, and of a client say at this moment.
+    /// Reads what the records of a user and of a client say at this moment.
     pub(crate) async fn standing(
         &self,
         user_key: &str,
         client: &str,
         now: u64,
     ) -> Result<Standing, StoreError> {
-        let client_key = client_key(client);
-        let of_user = self.see::<UserRecord>(user_key);
-        let of_client = self.see::<ClientRecord>(&client_key);
-        let (of_user, of_client) = tokio::join!(of_user, of_client);
-        let mut user = of_user?.value.unwrap_or_default();
-        user.clean(now);
-        let mut client = of_client?.value.unwrap_or_default();
-        client.ends.clean(now);
-        Ok(Standing {
-            numbers: Numbers {
-                user: user.ends.number(),
-                client: client.ends.number(),
-            },
-            user,
-        })
+        let keys = [standing_key(user_key), client_key(client)];
+        let stored = self.all(&[&keys[0], &keys[1]]).await?;
+        let [user, client] = <[_; 2]>::try_from(stored).map_err(|_| incomplete())?;
+        let of_user = self.found(&keys[0], user)?;
+        let of_client = self.found(&keys[1], client)?;
+        Ok(Standing::of(of_user, of_client, now))
+    }
+
+    /// Reads a grant, and what stands about it: in one request to the store, if it is known whose it is. Its
+    /// client is the one that shows it; whether it is that client's is not looked at.
+    pub(crate) async fn grant(
+        &self,
+        issuer: &str,
+        (id, client): (&str, &str),
+        user: Option<&str>,
+        now: u64,
+    ) -> Result<Option<Stands>, StoreError> {
+        let keys = [grant_key(id), client_key(client)];
+        let of_user = user.map(standing_key);
+        let mut all: Vec<&str> = keys.iter().map(|key| &**key).collect();
+        all.extend(of_user.as_deref());
+        let mut stored = self.all(&all).await?.into_iter();
+        let (Some(grant), Some(client)) = (stored.next(), stored.next()) else {
+            return Err(incomplete());
+        };
+        let Some(grant) = self.found::<Grant>(&keys[0], grant)? else {
+            return Ok(None);
+        };
+        let of_client = self.found(&keys[1], client)?;
+        let user_key = user_key(issuer, grant.value.user.ids());
+        let key = standing_key(&user_key);
+        let of_user = match stored.next().filter(|_| of_user.as_ref() == Some(&key)) {
+            Some(stored) => self.found(&key, stored)?,
+            None => self.get(&key).await?,
+        };
+        Ok(Some(Stands {
+            grant,
+            user_key,
+            standing: Standing::of(of_user, of_client, now),
+        }))
     }
 
     /// Returns whether there is such a grant, and no operator has ended it.
@@ -113,19 +146,54 @@ impl Records {
     }
 }
 
+impl Standing {
+    fn of(
+        user: Option<Found<UserStanding>>,
+        client: Option<Found<ClientRecord>>,
+        now: u64,
+    ) -> Self {
+        let mut user = user.map(|found| found.value).unwrap_or_default();
+        user.clean(now);
+        let mut client = client.map(|found| found.value).unwrap_or_default();
+        client.clean(now);
+        Self {
+            numbers: Numbers {
+                user: user.ends.number(),
+                client: client.ends.number(),
+            },
+            user,
+        }
+    }
+}
+
+/// The error of a store that does not answer for each key.
+fn incomplete() -> StoreError {
+    StoreError::new("it answers for fewer records than it was asked for")
+}
+
 impl Inner {
     async fn end_sign_ins_of(&self, tenant: TenantId, user: ObjectId) -> Result<(), StoreError> {
         let ids = [tenant.to_string(), user.to_string()];
         let key = user_key(self.engine.keys.issuer(), [&ids[0], &ids[1]]);
-        let grants = self.raise_of_user(&key).await?;
-        tracing::info!(%tenant, count = grants.len(), "the sign-ins of a user were ended by an operator");
-        for grant in grants {
-            // It is over in any case: this takes Entra's tokens out of the store.
-            if let Err(error) = self.records.remove(&grant_key(&grant)).await {
-                tracing::debug!(%error, grant, "a sign-in that was ended stays in the store for now");
-            }
-        }
+        self.raise_of_user(&key).await?;
+        tracing::info!(%tenant, "the sign-ins of a user were ended by an operator");
+        // They are over in any case: this takes Entra's tokens out of the store.
+        let count = self.take_grants(&key).await;
+        let count = count.unwrap_or_else(|error| {
+            tracing::warn!(%error, %tenant, "sign-ins that were ended stay in the store for now");
+            0
+        });
+        tracing::debug!(%tenant, count, "sign-ins that were ended were taken out of the store");
         Ok(())
+    }
+
+    /// Takes the grants of a user to which there are references out of the store, and returns their number.
+    async fn take_grants(&self, user_key: &str) -> Result<usize, StoreError> {
+        let grants = self.take_references(user_key).await?;
+        for grant in &grants {
+            self.records.remove(&grant_key(grant)).await?;
+        }
+        Ok(grants.len())
     }
 
     async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
@@ -146,16 +214,20 @@ impl Inner {
         Ok(was_there)
     }
 
-    /// Keeps the number that a sign-in took of its client for as long as the sign-in may last.
-    pub(crate) async fn keep_client_number(
+    /// Keeps the numbers that a sign-in took for as long as the sign-in may last.
+    pub(crate) async fn keep_numbers(
         &self,
+        user_key: &str,
         client: &str,
         numbers: Numbers,
     ) -> Result<(), StoreError> {
-        match numbers.client {
-            0 => Ok(()),
-            _ => self.change_client(client, Ends::keep).await,
+        if numbers.user > 0 {
+            self.keep_user_number(user_key).await?;
         }
+        if numbers.client > 0 {
+            self.change_client(client, Ends::keep).await?;
+        }
+        Ok(())
     }
 
     /// Changes the number of a client, until nobody else did so meanwhile.
@@ -169,13 +241,13 @@ impl Inner {
             let seen = self.records.see::<ClientRecord>(&key).await?;
             let now = self.now();
             let mut record = seen.value.unwrap_or_default();
-            record.ends.clean(now);
+            record.clean(now);
             let before = record.ends;
             change(&mut record.ends, now);
             if record.ends == before {
                 return Ok(());
             }
-            let ttl = Duration::from_secs(record.ends.time_to_live(now));
+            let ttl = Duration::from_secs(record.time_to_live(now));
             if self.records.swap(&key, seen.stored, &record, ttl).await? {
                 return Ok(());
             }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::{self, Format, Kept};
+use crate::format::{self, Changing, Format, Kept};
 
 /// The number of one user or one client.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -57,11 +57,6 @@ impl Ends {
             *self = Self::default();
         }
     }
-
-    /// Returns its time to live from this moment on, in seconds.
-    pub(crate) fn time_to_live(self, now: u64) -> u64 {
-        self.until.saturating_sub(now).max(1)
-    }
 }
 
 /// The numbers that a sign-in took. Since version 2 of a code and of a grant: before, all were zero.
@@ -82,6 +77,16 @@ pub(crate) struct ClientRecord {
 
 impl Kept for ClientRecord {
     const FORMAT: Format = format::CLIENT;
+}
+
+impl Changing for ClientRecord {
+    fn clean(&mut self, now: u64) {
+        self.ends.clean(now);
+    }
+
+    fn time_to_live(&self, now: u64) -> u64 {
+        self.ends.until().saturating_sub(now).max(1)
+    }
 }
 
 /// Returns the key of a client's record.

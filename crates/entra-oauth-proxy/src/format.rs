@@ -25,7 +25,8 @@ pub(crate) struct Format {
 
 pub(crate) const GRANT: Format = Format::new("grant", 2);
 pub(crate) const CODE: Format = Format::new("code", 2);
-pub(crate) const USER: Format = Format::new("user", 2);
+pub(crate) const USER: Format = Format::new("user", 1);
+pub(crate) const STANDING: Format = Format::new("standing", 1);
 pub(crate) const CLIENT: Format = Format::new("client", 1);
 pub(crate) const REGISTRATION: Format = Format::new("client id", 1);
 pub(crate) const CONSENT: Format = Format::new("consent form", 1);
@@ -50,6 +51,15 @@ impl Format {
 /// A value of which the format has a version.
 pub(crate) trait Kept: Serialize + DeserializeOwned {
     const FORMAT: Format;
+}
+
+/// A record that is changed by whoever finds it, and cleans itself then.
+pub(crate) trait Changing: Kept + Default {
+    /// Takes away what is over by time.
+    fn clean(&mut self, now: u64);
+
+    /// Returns its time to live from this moment on, in seconds: as long as anything in it.
+    fn time_to_live(&self, now: u64) -> u64;
 }
 
 /// The reason for which a value cannot be read.

@@ -67,8 +67,8 @@ impl Inner {
         if standing.map_err(|error| down(&error))?.numbers != grant.numbers {
             return Err(invalid_grant("the sign-in was ended"));
         }
-        let kept = self.keep_client_number(&grant.client, grant.numbers).await;
-        kept.map_err(|error| down(&error))?;
+        let kept = self.keep_numbers(&user_key, &grant.client, grant.numbers);
+        kept.await.map_err(|error| down(&error))?;
         let id = new_grant_id();
         observe::grant(&id);
         // Before the grant: none is there of which the user's record does not know.

@@ -149,7 +149,7 @@
 // `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
 // `revocation`; and `sign_out`, for a person. What people read is made by `page`.
 // `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra,
-// `users` with the `user_record`, and `ending` with `ends`. `challenges` are those of the routes behind it.
+// `users` with the `user_record` and the `standing`, and `ending` with `ends`. `challenges` are those of the routes behind it.
 // `format` has the versions of all that is kept.
 // `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 // `log` keeps strangers from filling the log.
@@ -199,6 +199,7 @@ mod service;
 mod sign_in;
 mod sign_out;
 mod signing_in;
+mod standing;
 mod store;
 mod token;
 mod turns;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use entra_confidential_client::TokenRequest;
 use serde_json::Value;
 
+use crate::ending::Stands;
 use crate::error::{Code, OAuthError};
 use crate::grant::{Grant, RefreshToken, Upstream, grant_key};
 use crate::metrics::{self, Served};
@@ -42,7 +43,7 @@ impl Inner {
     ) -> Result<Value, OAuthError> {
         let id = &token.grant;
         observe::grant(id);
-        let key = grant_key(id);
+        let (key, issuer) = (grant_key(id), self.engine.keys.issuer());
         // By when it came: what happens while it waits does not make it late.
         let came = self.now();
         let turn = self.refreshes.of(id);
@@ -54,16 +55,23 @@ impl Inner {
             return Err(error);
         }
         for round in 0..MOST_ROUNDS {
-            let found = self.records.get::<Grant>(&key).await;
-            let found = found.map_err(|error| turn.down(&error))?;
-            let found = found.ok_or_else(over)?;
+            let client = &requested.client;
+            let user = self.refreshes.user_of(id);
+            let of = (&**id, &*client.hash);
+            let stands = self.records.grant(issuer, of, user.as_deref(), self.now());
+            let stands = stands.await.map_err(|error| turn.down(&error))?;
+            let Stands {
+                grant: found,
+                user_key,
+                standing,
+            } = stands.ok_or_else(over)?;
+            self.refreshes.is_of(id, &user_key);
             let mut grant = found.value.clone();
             let arrival = Arrival {
                 came,
                 grace_until: self.refreshes.grace_until(id, &grant, token, came),
                 was_overtaken: turn.rotations() != rotations,
             };
-            let client = &requested.client;
             let rotation = self.engine.rotation(&grant, token, client, &arrival)?;
             // Whoever stole a token is not told to wait.
             if round == 0 && rotation != Rotation::Stolen {
@@ -84,10 +92,6 @@ impl Inner {
                     return Err(invalid_grant("the refresh token was replaced before"));
                 }
             };
-            let user_key = self.user_key(&grant.user);
-            let now = self.now();
-            let standing = self.records.standing(&user_key, &grant.client, now).await;
-            let standing = standing.map_err(|error| turn.down(&error))?;
             if standing.numbers != grant.numbers {
                 // What an operator ended, and is still in the store.
                 self.end(id).await?;

@@ -20,6 +20,8 @@ pub(crate) struct Refreshes {
     turns: Cache<String, Arc<Turn>>,
     /// The generation of each grant of which the store did not say whether it was replaced.
     uncertain: Cache<String, u32>,
+    /// Whose each grant is, which never changes: by the end of the keys of its user's records.
+    users: Cache<String, Arc<str>>,
     /// When this process began, in seconds since 1970.
     began_at: u64,
     /// Its name among those that share a store: random.
@@ -63,6 +65,7 @@ impl Refreshes {
         let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
         let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
         let uncertain = Cache::builder().eviction_policy(EvictionPolicy::lru());
+        let users = Cache::builder().eviction_policy(EvictionPolicy::lru());
         Self {
             turns: turns
                 .max_capacity(Self::MOST)
@@ -72,6 +75,7 @@ impl Refreshes {
                 .max_capacity(Self::MOST)
                 .time_to_live(Self::AWAY)
                 .build(),
+            users: users.max_capacity(Self::MOST).build(),
             began_at: now,
             process: engine.process.clone(),
             grace: (seconds > 0).then_some(seconds),
@@ -82,6 +86,18 @@ impl Refreshes {
     pub(crate) fn of(&self, grant: &str) -> Arc<Turn> {
         self.turns
             .get_with(grant.to_owned(), || Arc::new(Turn::new()))
+    }
+
+    /// Returns whose grant it is, if that is known here.
+    pub(crate) fn user_of(&self, grant: &str) -> Option<Arc<str>> {
+        self.users.get(grant)
+    }
+
+    /// Remembers whose grant it is.
+    pub(crate) fn is_of(&self, grant: &str, user: &str) {
+        if !self.users.contains_key(grant) {
+            self.users.insert(grant.to_owned(), user.into());
+        }
     }
 
     /// The store did not say whether this generation was replaced: the client must not suffer for it.

@@ -1,33 +1,37 @@
-//! The record of a user across sign-ins: the grants, and the demands of Entra on the next sign-in.
+//! The record of a user across sign-ins: the grants.
 //! Decided here, without any I/O; [`users`](crate::users) carries it out.
 
 use serde::{Deserialize, Serialize};
 
-use crate::claims;
-use crate::ends::Ends;
-use crate::engine::Lifetimes;
-use crate::format::{self, Format, Kept};
+use crate::format::{self, Changing, Format, Kept};
 use crate::grant::Grant;
 
 /// The record of one user, as it is stored (encrypted). The names are short, as it is written with each
 /// sign-in.
 ///
-/// It cleans itself: with each change go the references to grants that have ended by time, and demands
-/// that are over. References to grants that ended before go when there are too many.
+/// It cleans itself: with each change go the references to grants that have ended by time. References to
+/// grants that ended before go when there are too many.
 #[derive(Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct UserRecord {
     /// The one made first comes first.
     #[serde(rename = "g")]
     pub(crate) grants: Vec<Reference>,
-    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
-    demands: Vec<Demand>,
-    /// How often an operator ended the sign-ins of the user. Since version 2.
-    #[serde(rename = "e", default, skip_serializing_if = "Ends::is_zero")]
-    pub(crate) ends: Ends,
 }
 
 impl Kept for UserRecord {
     const FORMAT: Format = format::USER;
+}
+
+impl Changing for UserRecord {
+    fn clean(&mut self, now: u64) {
+        self.grants.retain(|reference| now < reference.ends_at);
+    }
+
+    fn time_to_live(&self, now: u64) -> u64 {
+        let ends = self.grants.iter().map(|reference| reference.ends_at);
+        let last = ends.max().unwrap_or_default();
+        last.saturating_sub(now).max(1)
+    }
 }
 
 /// A reference to a grant that was made, or is about to be.
@@ -43,17 +47,6 @@ pub(crate) struct Reference {
     /// The latest end of the grant.
     #[serde(rename = "e")]
     pub(crate) ends_at: u64,
-}
-
-/// A claims challenge: Entra demands it of the user's next sign-in by this client.
-#[derive(Debug, Deserialize, Eq, PartialEq, Serialize)]
-struct Demand {
-    #[serde(rename = "c")]
-    client: String,
-    #[serde(rename = "t")]
-    claims: String,
-    #[serde(rename = "u")]
-    until: u64,
 }
 
 /// The most grants that there may be.
@@ -92,19 +85,6 @@ impl State {
 impl UserRecord {
     /// The most sign-ins of one user that may be under way beside the grants.
     const UNDER_WAY: usize = 64;
-
-    /// The most demands: one for each client, and a user has few at a time.
-    const MOST_DEMANDS: usize = 8;
-
-    /// The longest claims of a demand, in bytes: they come along in a cookie.
-    pub(crate) const MOST_CLAIMS: usize = 1_024;
-
-    /// Takes away what is over by time.
-    pub(crate) fn clean(&mut self, now: u64) {
-        self.grants.retain(|reference| now < reference.ends_at);
-        self.demands.retain(|demand| now < demand.until);
-        self.ends.clean(now);
-    }
 
     /// Returns whether references that are over must go before there is a place for another.
     pub(crate) fn is_full(&self, caps: Caps) -> bool {
@@ -177,49 +157,6 @@ impl UserRecord {
             superfluous.extend(oldest.map(|(_, reference)| reference.grant.clone()));
         }
         superfluous
-    }
-
-    /// Returns its time to live from this moment on, in seconds: as long as anything in it.
-    pub(crate) fn time_to_live(&self, now: u64) -> u64 {
-        let grants = self.grants.iter().map(|reference| reference.ends_at);
-        let demands = self.demands.iter().map(|demand| demand.until);
-        let ends = grants.chain(demands).chain([self.ends.until()]);
-        let last = ends.max().unwrap_or_default();
-        last.saturating_sub(now).max(1)
-    }
-
-    /// Returns the open demand on the user's next sign-in, or refresh, by this client.
-    pub(crate) fn demand(&self, client: &str, now: u64) -> Option<&str> {
-        let mut demands = self.demands.iter();
-        let open = demands.find(|demand| demand.client == client && now < demand.until);
-        open.map(|demand| &*demand.claims)
-    }
-
-    /// Adds a demand of Entra on the next sign-in by this client to what it demanded before, and returns
-    /// whether it is kept.
-    pub(crate) fn demands(&mut self, client: &str, claims: &str, now: u64) -> bool {
-        let before = self.demand(client, now);
-        let both = before.and_then(|before| claims::merged(before, claims));
-        let both = both.filter(|both| both.len() <= Self::MOST_CLAIMS);
-        let claims = both.as_deref().unwrap_or(claims);
-        if claims.len() > Self::MOST_CLAIMS {
-            return false;
-        }
-        let claims = claims.to_owned();
-        self.forget_demand(client);
-        if self.demands.len() >= Self::MOST_DEMANDS {
-            self.demands.remove(0);
-        }
-        self.demands.push(Demand {
-            client: client.to_owned(),
-            claims,
-            until: now.saturating_add(Lifetimes::SIGN_IN),
-        });
-        true
-    }
-
-    pub(crate) fn forget_demand(&mut self, client: &str) {
-        self.demands.retain(|demand| demand.client != client);
     }
 }
 
@@ -336,48 +273,11 @@ mod tests {
             ends_at: 5_000,
             ..reference("b", "x")
         });
-        assert!(record.demands("x", "{}", 4_900));
-        assert_eq!(record.time_to_live(1_000), 4_900 + 900 - 1_000);
+        assert_eq!(record.time_to_live(1_000), 4_000);
         record.clean(1_000);
         assert_eq!(record.grants.len(), 1);
-        record.clean(5_799);
-        assert_eq!(record.demand("x", 5_799), Some("{}"));
-        assert_eq!(record.demand("x", 5_800), None);
-        record.clean(5_800);
+        record.clean(5_000);
         assert_eq!(record, UserRecord::default());
-    }
-
-    #[test]
-    fn demands_are_of_one_client_and_two_of_it_are_one() {
-        let mut record = UserRecord::default();
-        let of = |claim: &str| format!(r#"{{"access_token":{{"{claim}":null}}}}"#);
-        assert!(record.demands("x", &of("a"), 0));
-        assert!(record.demands("y", &of("b"), 0));
-        assert!(record.demands("x", &of("c"), 0));
-        let both = r#"{"access_token":{"a":null,"c":null}}"#;
-        assert_eq!(record.demand("x", 0), Some(both));
-        assert_eq!(record.demand("y", 0), Some(&*of("b")));
-        record.forget_demand("x");
-        assert_eq!(record.demand("x", 0), None);
-    }
-
-    #[test]
-    fn demands_are_bounded_in_number_and_length() {
-        let mut record = UserRecord::default();
-        for number in 0..20 {
-            assert!(record.demands(&format!("client {number}"), "{}", 0));
-        }
-        assert_eq!(record.demands.len(), 8);
-        assert!(record.demand("client 19", 0).is_some());
-        let long = format!(r#"{{"x":"{}"}}"#, "a".repeat(1_020));
-        assert!(!record.demands("x", &long, 0));
-        // Both together would be too long: the later one.
-        let (one, other) = (
-            format!(r#"{{"a":"{}"}}"#, "a".repeat(600)),
-            format!(r#"{{"b":"{}"}}"#, "b".repeat(600)),
-        );
-        assert!(record.demands("x", &one, 0) && record.demands("x", &other, 0));
-        assert_eq!(record.demand("x", 0), Some(&*other));
     }
 
     #[test]
@@ -395,10 +295,6 @@ mod tests {
                 ends_at: 1_803_727_462,
                 ..reference(&format!("{number:024}"), &"c".repeat(43))
             });
-        }
-        for number in 0..UserRecord::MOST_DEMANDS {
-            let claims = format!("\"{}", "\"".repeat(UserRecord::MOST_CLAIMS - 1));
-            assert!(record.demands(&format!("{number:043}"), &claims, 0));
         }
         let length = serde_json::to_vec(&record).unwrap().len();
         // The suite for stores has values of 64 KiB.

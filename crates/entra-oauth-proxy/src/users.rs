@@ -15,10 +15,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::claims;
+use crate::format::Changing;
 use crate::grant::{Grant, grant_key};
 use crate::keys::hash;
 use crate::log::{RefusalLog, throttled};
 use crate::proxy::Inner;
+use crate::standing::UserStanding;
 use crate::store::{Records, StoreError};
 use crate::user::User;
 use crate::user_record::{Caps, Reference, State, UserRecord};
@@ -61,17 +63,17 @@ impl Users {
         turn.map_err(|_| self.crowded())
     }
 
-    /// Changes the record of a user, until nobody else did so meanwhile.
-    async fn change<T>(
+    /// Changes a record of a user, until nobody else did so meanwhile.
+    async fn change<R: Changing, T>(
         &self,
         records: &Records,
         now: impl Fn() -> u64,
         key: &str,
-        mut change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
+        mut change: impl FnMut(&mut R, u64) -> Change<T>,
     ) -> Result<T, StoreError> {
         let _turn = self.turn(key).await?;
         for _ in 0..Self::ROUNDS {
-            let seen = records.see::<UserRecord>(key).await?;
+            let seen = records.see::<R>(key).await?;
             let now = now();
             let mut record = seen.value.unwrap_or_default();
             record.clean(now);
@@ -92,15 +94,19 @@ impl Users {
         &self,
         records: &Records,
         now: impl Fn() -> u64,
-        (key, client): (&str, &str),
+        (user, client): (&str, &str),
         claims: &str,
     ) {
-        let kept = self.change(records, now, key, |record, now| {
-            match record.demands(client, claims, now) {
+        let key = standing_key(user);
+        let kept = self.change(
+            records,
+            now,
+            &key,
+            |record: &mut UserStanding, now| match record.demands(client, claims, now) {
                 true => Change::Made(true),
                 false => Change::None(false),
-            }
-        });
+            },
+        );
         match kept.await {
             Ok(true) => {}
             Ok(false) => {
@@ -128,11 +134,20 @@ enum Change<T> {
     None(T),
 }
 
-/// Returns the key of a user's record, by tenant and object id: whoever reads the store learns nobody's id. It
-/// does not depend on the keys, so that a new one loses no record.
+/// Returns the end of the keys of a user's records, by tenant and object id: whoever reads the store learns
+/// nobody's id. It does not depend on the keys of this server, so that a new one loses no record.
 pub(crate) fn user_key(issuer: &str, [tenant, object]: [&str; 2]) -> String {
     // None of them has a line break.
-    format!("user/{}", hash(&format!("{issuer}\n{tenant}\n{object}")))
+    hash(&format!("{issuer}\n{tenant}\n{object}"))
+}
+
+fn record_key(user: &str) -> String {
+    format!("user/{user}")
+}
+
+/// Returns the key of the record of what stands about a user.
+pub(crate) fn standing_key(user: &str) -> String {
+    format!("standing/{user}")
 }
 
 impl Inner {
@@ -140,13 +155,24 @@ impl Inner {
         user_key(self.engine.keys.issuer(), user.ids())
     }
 
+    /// Changes the references to the grants of a user.
     async fn change_user<T>(
         &self,
-        key: &str,
+        user: &str,
         change: impl FnMut(&mut UserRecord, u64) -> Change<T>,
     ) -> Result<T, StoreError> {
-        let now = || self.now();
-        self.users.change(&self.records, now, key, change).await
+        let (now, key) = (|| self.now(), record_key(user));
+        self.users.change(&self.records, now, &key, change).await
+    }
+
+    /// Changes what stands about a user.
+    async fn change_standing<T>(
+        &self,
+        user: &str,
+        change: impl FnMut(&mut UserStanding, u64) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        let (now, key) = (|| self.now(), standing_key(user));
+        self.users.change(&self.records, now, &key, change).await
     }
 
     /// Adds a reference to a grant that is about to be made. Once it is made, too many of them are
@@ -162,14 +188,42 @@ impl Inner {
         Err(self.users.crowded())
     }
 
-    /// Raises the number of a user, and returns the grants to which there was a reference: they are over.
-    pub(crate) async fn raise_of_user(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        let raised = self.change_user(key, |record, now| {
+    /// Raises the number of a user, which ends all sign-ins that took the one before.
+    pub(crate) async fn raise_of_user(&self, user: &str) -> Result<(), StoreError> {
+        let raised = self.change_standing(user, |record, now| {
             record.ends.raise(now);
-            let over = std::mem::take(&mut record.grants);
-            Change::Made(over.into_iter().map(|reference| reference.grant).collect())
+            Change::Made(())
         });
         raised.await
+    }
+
+    /// Keeps the number that a sign-in took of its user for as long as the sign-in may last.
+    pub(crate) async fn keep_user_number(&self, user: &str) -> Result<(), StoreError> {
+        let kept = self.change_standing(user, |record, now| {
+            let before = record.ends;
+            record.ends.keep(now);
+            match record.ends == before {
+                true => Change::None(()),
+                false => Change::Made(()),
+            }
+        });
+        kept.await
+    }
+
+    /// Takes all references of a user away, and returns their grants.
+    pub(crate) async fn take_references(&self, user: &str) -> Result<Vec<String>, StoreError> {
+        let taken = self.change_user(user, |record, _| {
+            let grants = std::mem::take(&mut record.grants);
+            let grants: Vec<_> = grants
+                .into_iter()
+                .map(|reference| reference.grant)
+                .collect();
+            match grants.is_empty() {
+                true => Change::None(grants),
+                false => Change::Made(grants),
+            }
+        });
+        taken.await
     }
 
     /// Removes the reference to a grant that was not made.
@@ -191,7 +245,6 @@ impl Inner {
                 return Change::None(false);
             }
             record.add(reference(id, grant, now));
-            record.ends.keep(now);
             Change::Made(true)
         });
         added.await
@@ -213,15 +266,17 @@ impl Inner {
     /// All who make a grant do so once theirs is there, so that whoever looks last sees all of them.
     /// A grant that is used between the look and the end is ended all the same: a store cannot compare
     /// and take.
-    pub(crate) async fn trim(&self, key: &str, id: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn trim(&self, user: &str, id: &str) -> Result<bool, StoreError> {
         let caps = self.users.caps;
+        let key = &*record_key(user);
         let _turn = self.users.turn(key).await?;
         let mut ended = Vec::new();
         for _ in 0..Users::ROUNDS {
             let seen = self.records.see::<UserRecord>(key).await?;
             let now = self.now();
             let Some(mut record) = seen.value else {
-                return Ok(true);
+                // Whose reference was just written: an end has taken it away.
+                return Ok(id.is_empty());
             };
             record.clean(now);
             let is_all = record.grants.len() > caps.of_user;
@@ -286,7 +341,7 @@ impl Inner {
     /// Removes the demand that Entra has met where these claims were sent; not what came to it meanwhile.
     pub(crate) async fn forget_demand(&self, key: &str, client: &str, sent: Option<&str>) {
         self.challenges.forget(key, client, sent);
-        let forgotten = self.change_user(key, |record, now| match record.demand(client, now) {
+        let forgotten = self.change_standing(key, |record, now| match record.demand(client, now) {
             Some(demanded) if claims::carries(sent, demanded) => {
                 record.forget_demand(client);
                 Change::Made(())

@@ -38,6 +38,21 @@ pub trait Store: Send + Sync + 'static {
     /// If the store cannot tell now. Not if there is none.
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>>;
 
+    /// The values of several records, in the order of the keys: for stores that read them in one request.
+    /// Default: [`get`](Self::get) for each, one after the other.
+    ///
+    /// # Errors
+    /// If the store cannot tell of one of them now.
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+        Box::pin(async move {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                values.push(self.get(key).await?);
+            }
+            Ok(values)
+        })
+    }
+
     /// Writes a record that is good for `ttl`, in place of any that is there.
     ///
     /// # Errors

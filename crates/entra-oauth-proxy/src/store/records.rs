@@ -59,9 +59,8 @@ impl Records {
     /// Reads the record. One that cannot be read is none: it was written under a key that is gone, or
     /// somebody changed it. One of a later version of this server is an error.
     pub(crate) async fn get<T: Kept>(&self, key: &str) -> Result<Option<Found<T>>, StoreError> {
-        let Seen { value, stored } = self.see(key).await?;
-        let found = value.zip(stored);
-        Ok(found.map(|(value, stored)| Found { value, stored }))
+        let stored = self.answered(self.store.get(key)).await?;
+        self.found(key, stored)
     }
 
     /// Reads the record, with what the store has of one that cannot be read: to be replaced, too.
@@ -74,7 +73,25 @@ impl Records {
         Ok(Seen { value, stored })
     }
 
-    /// Whether the store answers.
+    /// Reads what the store has under each of the keys, in their order.
+    pub(crate) async fn all(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.answered(self.store.get_all(keys)).await
+    }
+
+    /// Reads a record that [the store has](Self::all).
+    pub(crate) fn found<T: Kept>(
+        &self,
+        key: &str,
+        stored: Option<Bytes>,
+    ) -> Result<Option<Found<T>>, StoreError> {
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let value = self.read(key, &stored)?;
+        Ok(value.map(|value| Found { value, stored }))
+    }
+
+    /// Returns whether the store answers.
     pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
         self.answered(self.store.get(key)).await.map(|_| ())
     }
@@ -191,7 +208,7 @@ impl Records {
 }
 
 /// The kinds of records, by the beginnings of their keys.
-const KINDS: [&str; 4] = ["grant", "code", "user", "client"];
+const KINDS: [&str; 5] = ["grant", "code", "user", "standing", "client"];
 
 /// The longest wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -348,10 +348,14 @@ async fn a_refresh_reads_the_grant_and_what_may_have_ended_it_and_writes_the_gra
     let (stage, store) = watched(limits()).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    let (calls, written) = (store.calls(), store.written().len());
-    token_of(stage.refresh(&client, &token).await).await;
-    assert_eq!(store.calls() - calls, 4);
-    assert_eq!(store.written().len() - written, 1);
+    let mut token = token;
+    // The first time it is not known whose it is before it is read.
+    for requests in [3, 2, 2] {
+        let (calls, written) = (store.calls(), store.written().len());
+        token = token_of(stage.refresh(&client, &token).await).await;
+        assert_eq!(store.calls() - calls, requests);
+        assert_eq!(store.written().len() - written, 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

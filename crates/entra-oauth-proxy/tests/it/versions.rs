@@ -477,14 +477,23 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
 
 #[tokio::test(start_paused = true)]
 async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
-    for kind in ["grant/", "code/", "user/"] {
+    for kind in ["grant/", "code/", "user/", "standing/", "client/"] {
         let (stage, sealer, store) = stage().await;
         let client = stage.client().await;
         let tokens = stage.sign_in(&client, "ada").await;
         let code = Browser::new(&stage).code(&client, "ada", &[]).await;
         let written = store.written();
-        let mut written = written.iter().rev();
-        let (key, _) = written.find(|(key, _)| key.starts_with(kind)).unwrap();
+        let last = |kind: &str| {
+            let mut written = written.iter().rev();
+            let (key, _) = written.find(|(key, _)| key.starts_with(kind)).unwrap();
+            key.clone()
+        };
+        let key = &match kind {
+            // Of which there is none yet.
+            "standing/" => last("user/").replace("user/", kind),
+            "client/" => format!("client/{}", hash(&client.id)),
+            _ => last(kind),
+        };
         let later = sealer.sealed("record", key, LATER);
         let put = store.put(key, later.clone().into(), HOUR).await;
         put.unwrap();
@@ -502,8 +511,13 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
                 is_told_later(&stage.send(post("/revoke", &form, &[])).await);
             }
             "code/" => is_told_later(&stage.redeem(&client, &code).await),
+            "user/" => is_told_later(&stage.redeem(&client, &code).await),
             _ => {
                 is_told_later(&stage.redeem(&client, &code).await);
+                is_told_later(&stage.refresh(&client, &tokens["refresh_token"]).await);
+                stage.tenant.advance(Duration::from_secs(31)).await;
+                let refused = stage.verify(&tokens["access_token"]).await.err();
+                assert_eq!(refused, Some("grant_rule_unavailable"));
                 let told = Browser::new(&stage).signed_in(&client, "ada", &[]).await;
                 let error = parameter(&told, "error");
                 assert_eq!(error.as_deref(), Some("temporarily_unavailable"));

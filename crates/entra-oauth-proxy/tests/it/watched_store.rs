@@ -106,6 +106,14 @@ impl WatchedStore {
         }
     }
 
+    async fn shown(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let older = self.0.older.lock().unwrap().take_if(|(of, _)| of == key);
+        match older {
+            Some((_, value)) => Ok(Some(value)),
+            None => self.0.records.get(key).await,
+        }
+    }
+
     /// Waits until a write that is held back is released.
     async fn is_released(&self, key: &str) {
         let is_held = |held: &mut (&'static str, oneshot::Receiver<()>)| key.starts_with(held.0);
@@ -179,11 +187,19 @@ impl Store for WatchedStore {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(None)?;
-            let older = self.0.older.lock().unwrap().take_if(|(of, _)| of == key);
-            match older {
-                Some((_, value)) => Ok(Some(value)),
-                None => self.0.records.get(key).await,
+            self.shown(key).await
+        })
+    }
+
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+        Box::pin(async move {
+            self.lets_others_go_first().await;
+            self.check(None)?;
+            let mut values = Vec::new();
+            for key in keys {
+                values.push(self.shown(key).await?);
             }
+            Ok(values)
         })
     }
 

@@ -282,8 +282,15 @@ fn millis(span: Duration) -> u64 {
 impl Store for DiskStore {
     fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
         Box::pin(async move {
+            let values = self.get_all(&[key]).await?;
+            Ok(values.into_iter().next().flatten())
+        })
+    }
+
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+        Box::pin(async move {
             let Inner { readers, disk, .. } = &*self.inner;
-            readers.get(key, disk.now()).await
+            readers.get_all(keys, disk.now()).await
         })
     }
 

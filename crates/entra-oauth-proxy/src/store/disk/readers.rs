@@ -18,12 +18,12 @@ pub(super) struct Readers {
     pub(super) places: Arc<Semaphore>,
 }
 
-/// A record that is to be read.
+/// Records that are to be read.
 struct Read {
-    key: Box<str>,
+    keys: Vec<Box<str>>,
     /// When it was asked for.
     now: u64,
-    answer: oneshot::Sender<Result<Option<Bytes>, StoreError>>,
+    answer: oneshot::Sender<Result<Vec<Option<Bytes>>, StoreError>>,
     /// Given back when it is answered, or nobody waits for it any more.
     _place: OwnedSemaphorePermit,
 }
@@ -66,15 +66,19 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Reads a record that is good at this moment. Whoever gives up leaves nothing behind but the read
+    /// Reads records that are good at this moment. Whoever gives up leaves nothing behind but the read
     /// that has begun.
-    pub(super) async fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, StoreError> {
+    pub(super) async fn get_all(
+        &self,
+        keys: &[&str],
+        now: u64,
+    ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let gone = || StoreError::new("its readers have ended; an error in the log says why");
         let places = Arc::clone(&self.places);
         let place = places.acquire_owned().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
         self.queue.push(Read {
-            key: key.into(),
+            keys: keys.iter().map(|key| Box::from(*key)).collect(),
             now,
             answer,
             _place: place,
@@ -114,7 +118,10 @@ impl Queue {
             if read.answer.is_closed() {
                 continue;
             }
-            let found = disk.read(|opened| opened.get(&read.key, read.now));
+            let found = disk.read(|opened| {
+                let keys = read.keys.iter();
+                keys.map(|key| opened.get(key, read.now)).collect()
+            });
             let _ = read.answer.send(found);
         }
     }
