@@ -320,3 +320,33 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
         plain: (id.to_owned(), secret.to_owned()),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::ProxyKeys;
+
+    #[test]
+    fn an_id_that_is_too_long_is_unknown_though_it_was_made_here() {
+        let keys = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
+        let clients = Clients {
+            fixed: Vec::new(),
+            registration: true,
+        };
+        let registration = |length: usize| Registration {
+            redirect_uris: vec![format!("https://client.example/{}", "a".repeat(length))],
+            name: None,
+            method: Method::None,
+            application_type: ApplicationType::Native,
+            may_refresh: true,
+            issued_at: 0,
+        };
+        for (length, is_known) in [(1_300, true), (1_600, false)] {
+            let sealed = keys.seal_versioned(Purpose::ClientId, b"", &registration(length));
+            let id = base64url(&sealed.unwrap());
+            assert_eq!(id.len() <= MOST_ID, is_known);
+            assert_eq!(id_of(&registration(length), &keys).is_some(), is_known);
+            assert_eq!(clients.find(&id, &keys).is_ok(), is_known, "{length}");
+        }
+    }
+}

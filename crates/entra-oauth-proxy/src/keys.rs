@@ -470,8 +470,10 @@ mod tests {
         );
         assert_eq!(ring.open(Purpose::SignIn, b"two", &sealed), None);
         assert_eq!(ring.open(Purpose::Consent, b"one", &sealed), None);
-        let elsewhere = Keyring::new(&keys, "https://other.example.com").unwrap();
-        assert_eq!(elsewhere.open(Purpose::SignIn, b"one", &sealed), None);
+        for issuer in ["https://other.example.com", "https://mcp.example.org"] {
+            let elsewhere = Keyring::new(&keys, issuer).unwrap();
+            assert_eq!(elsewhere.open(Purpose::SignIn, b"one", &sealed), None);
+        }
         assert_eq!(
             keyring(&ProxyKeys::generate()).open(Purpose::SignIn, b"one", &sealed),
             None
@@ -583,6 +585,9 @@ mod tests {
             b"x",
             &old.tag(Purpose::ClientSecret, b"x")
         ));
+        let by_both = both.tag(Purpose::ClientSecret, b"x");
+        assert!(new.has_tag(Purpose::ClientSecret, b"x", &by_both));
+        assert!(!old.has_tag(Purpose::ClientSecret, b"x", &by_both));
         assert_eq!(both.key_set().len(), 2);
         let by = |ring: &Keyring| {
             ring.sign(str::to_owned)
@@ -656,5 +661,12 @@ mod tests {
         }
         let keys = ProxyKeys::from_base64(&good).unwrap();
         assert!(!format!("{keys:?}").contains(&good));
+        // As many different bytes as a random key never falls short of.
+        for (different, is_good) in [(11, false), (12, true)] {
+            let mut key = [0; 32];
+            (1..different).for_each(|byte| key[usize::from(byte)] = byte);
+            let keys = ProxyKeys::from_base64(&STANDARD.encode(key));
+            assert_eq!(keys.is_ok(), is_good, "{different}");
+        }
     }
 }

@@ -139,3 +139,31 @@ impl User {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_one_object_of_one_tenant() {
+        let user = |claims: Value| User {
+            claims: claims.as_object().unwrap().clone(),
+            scopes: Vec::new(),
+        };
+        let ada = user(json!({ "tid": "t", "oid": "a", "name": "Ada" }));
+        assert!(ada.is_same_person(&user(json!({ "tid": "t", "oid": "a" }))));
+        for other in [
+            json!({ "tid": "t", "oid": "b" }),
+            json!({ "tid": "u", "oid": "a" }),
+            json!({ "oid": "a" }),
+            json!({ "tid": "t" }),
+            json!({}),
+        ] {
+            let other = user(other);
+            assert!(!ada.is_same_person(&other), "{other:?}");
+            assert!(!other.is_same_person(&ada), "{other:?}");
+        }
+        let nobody = user(json!({}));
+        assert!(!nobody.is_same_person(&nobody));
+    }
+}

@@ -298,6 +298,10 @@ mod tests {
             "https://example.com/a/%2e%2e/cb",
             "https://example.com/a/%2E./cb",
             "https://example.com/..%2fcb",
+            "https://example.com/..%5ccb",
+            "https://example.com/a%5C..%5Ccb",
+            "com.example.app://user@host/cb",
+            "com.example.app://user:password@host/cb",
             "https://example.com\\@evil.example/cb",
             "https:example.com/cb",
             "https:/example.com/cb",
@@ -421,6 +425,19 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_has_512_bytes() {
+        let of_length = |length: usize| {
+            let beginning = "https://example.com/";
+            parse(&format!(
+                "{beginning}{}",
+                "a".repeat(length - beginning.len())
+            ))
+        };
+        assert!(of_length(512).is_ok());
+        assert_eq!(of_length(513), Err("is longer than 512 bytes"));
+    }
+
+    #[test]
     fn parameters_are_added_to_those_that_are_there() {
         let with = |text: &str| {
             parse(text)
@@ -438,6 +455,10 @@ mod tests {
         );
         assert_eq!(
             with("https://example.com/cb?a=1"),
+            format!("https://example.com/cb?a=1&{added}")
+        );
+        assert_eq!(
+            with("https://example.com/cb?a=1&"),
             format!("https://example.com/cb?a=1&{added}")
         );
         assert_eq!(

@@ -252,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn extensions_of_browsers_are_nobodys_applications() {
+        for scheme in [
+            "chrome-extension",
+            "moz-extension",
+            "ms-browser-extension",
+            "safari-web-extension",
+            "another-extension",
+        ] {
+            assert!(is_acted_upon(scheme), "{scheme}");
+        }
+        assert!(!is_acted_upon("extension"));
+    }
+
+    #[test]
     fn domain_names_in_reverse_have_labels_and_a_top_level_domain() {
         let most = format!("com.{}", "a".repeat(63));
         for scheme in [

@@ -274,3 +274,42 @@ async fn ids_and_secrets_outlive_a_restart_and_a_change_of_keys_until_theirs_is_
         (401, "invalid_client".to_owned())
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_a_secret_sends_none_or_an_empty_one() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    for (secret, status) in [("x", 401), ("", 200)] {
+        let mut form = client.redemption(&code);
+        form.push(("client_secret", secret));
+        let reply = stage.token(&form).await;
+        assert_eq!(reply.status.as_u16(), status, "{secret}: {}", reply.text());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_of_a_fixed_client_is_the_whole_of_it() {
+    let secret = "0123456789abcdef";
+    let desk = FixedClient::confidential("desk", secret).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.fixed_client(desk)).await;
+    let client = Client {
+        id: "desk".to_owned(),
+        secret: None,
+        redirect_uri: REDIRECT.to_owned(),
+    };
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    for (sent, status) in [
+        (&*format!("{secret}x"), 401),
+        (&secret[1..], 401),
+        (&secret[..15], 401),
+        ("0123456789ABCDEF", 401),
+        ("", 401),
+        (secret, 200),
+    ] {
+        let mut form = client.redemption(&code);
+        form.push(("client_secret", sent));
+        let reply = stage.token(&form).await;
+        assert_eq!(reply.status.as_u16(), status, "{sent}: {}", reply.text());
+    }
+}

@@ -200,3 +200,20 @@ async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
         assert!(browser.cookies.is_empty());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_number_that_is_none_of_entras_the_log_has_nine_digits() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let mut browser = Browser::new(&stage);
+    let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
+    let state = parameter(&at_entra, "state").unwrap();
+    let digits = "1234567890".repeat(50);
+    let log = Logbook::begin();
+    let path =
+        format!("/callback?error=access_denied&error_description=AADSTS{digits}&state={state}");
+    browser.get(&path).await;
+    let said = log.text();
+    assert!(said.contains("AADSTS123456789"), "{said}");
+    assert!(!said.contains("1234567890"), "{said}");
+}

@@ -346,3 +346,27 @@ async fn what_rules_and_handlers_read_of_a_user_is_in_our_token_and_nothing_else
         assert_eq!(ours[name], Value::Null, "{name}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_required_scope_is_granted_or_there_is_no_sign_in() {
+    let stage = Stage::with(|settings| settings.required_scopes(["read", "write"])).await;
+    for (scopes, is_good) in [
+        (&["read"][..], false),
+        (&["write"], false),
+        (&["read", "write"], true),
+    ] {
+        let reply = failed(&stage, |stage| {
+            let user = stage.tenant.user("ada").for_api(APP);
+            let user = scopes.iter().fold(user, |user, scope| user.scope(scope));
+            let id_token = stage.tenant.id_token("ada").for_api(APP);
+            let id_token = id_token.claim("nonce", nonce_of(stage)).mint();
+            answers(stage, &user.mint(), Some(&id_token));
+        })
+        .await;
+        match is_good {
+            true => assert!(reply.location().contains("code="), "{}", reply.location()),
+            false => is_told(&reply, "access_denied", &scopes.join(" ")),
+        }
+        stage.tenant.token_endpoint().recovers();
+    }
+}
