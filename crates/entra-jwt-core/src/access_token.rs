@@ -40,11 +40,11 @@ pub struct AccessToken {
     details: OnceLock<Box<Details>>,
 }
 
-/// What only a reissued token says.
+/// The claims that only a reissued token has.
 pub(crate) struct Reissued {
     /// The hash of its `client_id`.
     client: Box<str>,
-    /// When Entra issued the token of which it is.
+    /// The time at which Entra issued the token behind it.
     issued_by_entra_at: Option<NumericDate>,
 }
 

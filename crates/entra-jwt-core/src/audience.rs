@@ -90,7 +90,7 @@ impl fmt::Debug for Audience {
     }
 }
 
-/// Whether it is a URI with a user name or password before its host (RFC 3986 §3.2.1).
+/// Returns whether it is a URI with a user name or password before its host (RFC 3986 §3.2.1).
 fn has_user_info(text: &str) -> bool {
     let rest = text.split_once("://").map(|(_, rest)| rest);
     let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());

@@ -467,7 +467,7 @@ impl EntraOAuthProxyBuilder {
         self.auth(|auth| auth.external_id(host))
     }
 
-    /// Where Entra is: for a development tenant on this machine. See
+    /// Sets where Entra is: for a development tenant on this machine. See
     /// [`EntraAuthBuilder::metadata_endpoint`].
     ///
     /// Browsers are sent there, too, and the client secret, codes and refresh tokens. On another host

@@ -188,12 +188,16 @@ impl Inner {
     }
 
     /// Takes the grants of a user to which there are references out of the store, and returns their number.
+    /// One that cannot be taken keeps none of the others there: the error is that of the last such.
     async fn take_grants(&self, user_key: &str) -> Result<usize, StoreError> {
         let grants = self.take_references(user_key).await?;
+        let mut taken = Ok(grants.len());
         for grant in &grants {
-            self.records.remove(&grant_key(grant)).await?;
+            if let Err(error) = self.records.remove(&grant_key(grant)).await {
+                taken = Err(error);
+            }
         }
-        Ok(grants.len())
+        taken
     }
 
     async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {

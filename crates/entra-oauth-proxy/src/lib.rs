@@ -127,6 +127,7 @@
 //! | a code or refresh token that is unknown, over, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
 //! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
+//! | too much is under way at once | 503 `temporarily_unavailable`, or a page; nothing was used up. [Work under way](operations#work-under-way) |
 //! | too many sign-ins of one user | the client is told `temporarily_unavailable`, by the browser |
 //!
 //! # Features

@@ -146,7 +146,7 @@ pub(crate) static SIGNATURE: [Check; 3] = [
     check(CheckName::Names, key::names, &[CheckName::Signature]),
 ];
 
-/// Of the claims: they run on verified claims, and on unverified ones before a key is fetched. They
+/// The checks of the claims: they run on verified claims, and on unverified ones before a key is fetched. They
 /// compare with what is known of this API, or with the token itself.
 pub(crate) static CLAIMS: [Check; 9] = [
     check(CheckName::Claims, claims::types, &[]),
@@ -164,7 +164,7 @@ pub(crate) static CLAIMS: [Check; 9] = [
     check(CheckName::Kind, claims::kind, &[CheckName::Claims]),
 ];
 
-/// Of who is admitted: they run on verified claims only, as they compare with other tenants and
+/// The checks of who is admitted: they run on verified claims only, as they compare with other tenants and
 /// clients.
 pub(crate) static ADMISSION: [Check; 3] = [
     check(CheckName::Tenant, admission::tenant, &[CheckName::Issuer]),
