@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use entra_jwt_core::Rejection;
+use entra_jwt_core::{Rejection, TenantId};
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -83,6 +83,13 @@ impl AfterChecks {
             next = Some(next.map_or(of_grant, |next| of_grant.min(next)));
         }
         Ok(next.unwrap_or_else(|| Instant::now() + LEAST_REST))
+    }
+
+    /// Forgets what the tenant rule answered about this tenant.
+    pub(crate) fn forget_tenant(&self, tenant: TenantId) {
+        if let Some(rule) = &self.tenant_rule {
+            rule.forget(&tenant);
+        }
     }
 
     fn grant_rule_about(&self, caller: &Caller) -> Option<&Arc<Remembering<GrantRule>>> {
@@ -366,6 +373,15 @@ impl<C: AfterCheck> Remembering<C> {
             }
         }
         questions.by_key.remove(key);
+    }
+
+    /// Forgets what was answered about a key. A question that is being asked may have looked before
+    /// whatever it is that changed: those that wait for it get its answer, which nobody keeps.
+    fn forget(&self, key: &C::Key) {
+        let mut questions = self.lock();
+        questions.by_key.remove(key);
+        self.yes.invalidate(key);
+        self.not_yes.invalidate(key);
     }
 
     fn unavailable(&self, reason: &str) -> Outcome {
@@ -664,6 +680,39 @@ mod tests {
         assert_eq!(gate.check.asked(), 2);
         // And it takes nothing from a yes that came after it.
         assert!(gate.remembers(&caller));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_forgotten_is_asked_anew_and_no_earlier_question_brings_it_back() {
+        let caller = caller().await;
+        let gate = Gate::of_one_key();
+        let ask = || tokio::spawn(Arc::clone(&gate).ask(caller.clone()));
+        // A yes, a no, and one of each that is still being asked when it is forgotten.
+        for (before, is_asked_already) in
+            [(true, true), (false, true), (true, false), (false, false)]
+        {
+            let asked = gate.check.asked();
+            gate.check.says_no.store(!before, Ordering::SeqCst);
+            let earlier = ask();
+            while gate.check.asked() == asked {
+                tokio::task::yield_now().await;
+            }
+            if !is_asked_already {
+                gate.forget(&0);
+            }
+            gate.check.open.notify_one();
+            assert_eq!(earlier.await.unwrap().is_ok(), before);
+            if is_asked_already {
+                gate.forget(&0);
+            }
+            assert!(!gate.remembers(&caller));
+
+            gate.check.says_no.store(before, Ordering::SeqCst);
+            gate.check.open.notify_one();
+            assert_eq!(ask().await.unwrap().is_ok(), !before, "{before}");
+            assert_eq!(gate.check.asked(), asked + 2);
+            gate.forget(&0);
+        }
     }
 
     #[tokio::test(start_paused = true)]

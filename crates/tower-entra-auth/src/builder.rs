@@ -244,10 +244,12 @@ impl EntraAuthBuilder {
     /// within 5 s is 503 (`tenant_rule_unavailable`).
     ///
     /// A yes is kept for [`tenant_rule_ttl`](Self::tenant_rule_ttl), from when it was asked; a no for a
-    /// second. Requests of the same tenant that come while the rule is being asked share its answer.
-    /// 1,024 wait at most, and those of one tenant only while they are at most three times as many as
-    /// there are places left (768 if nobody else waits), so that no tenant takes the places of all; the
-    /// others are 503. The rule is asked on a task of its own, so that a client that hangs up ends
+    /// second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) ends both.
+    ///
+    /// Requests of the same tenant that come while the rule is being asked share its answer. 1,024 wait
+    /// at most, and those of one tenant only while they are at most three times as many as there are
+    /// places left (768 if nobody else waits), so that no tenant takes the places of all; the others are
+    /// 503. The rule is asked on a task of its own, so that a client that hangs up ends
     /// nothing; its error goes into the log.
     ///
     /// ```

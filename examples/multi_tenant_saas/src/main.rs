@@ -47,14 +47,16 @@ fn app(settings: impl Fn() -> EntraAuthBuilder, store: &Store) -> Result<Router,
     let sign_up = settings().build()?;
     let administrators = sign_up.require(UserRole("Company.Administrator"))?;
 
-    let product = Router::new()
-        .route("/orders", get(orders).post(order))
-        .layer(product.layer());
     let sign_up = Router::new()
         .route("/sign-up", post(sign_up_company))
         .layer(administrators)
-        .layer(sign_up.layer());
-    Ok(product.merge(sign_up).with_state(store.clone()))
+        .layer(sign_up.layer())
+        .with_state((store.clone(), product.clone()));
+    let product = Router::new()
+        .route("/orders", get(orders).post(order))
+        .layer(product.layer())
+        .with_state(store.clone());
+    Ok(product.merge(sign_up))
 }
 
 /// Always by the caller's tenant: nothing in the request says whose data is meant.
@@ -71,8 +73,13 @@ async fn order(caller: Caller, State(store): State<Store>) -> &'static str {
     "ordered"
 }
 
-async fn sign_up_company(caller: Caller, State(store): State<Store>) -> &'static str {
+async fn sign_up_company(
+    caller: Caller,
+    State((store, product)): State<(Store, EntraAuth)>,
+) -> &'static str {
     store.sign_up(caller.tenant_id());
+    // It was no customer a moment ago, and that is remembered.
+    product.forget_tenant(caller.tenant_id());
     "welcome"
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 #[cfg(feature = "testing")]
 use entra_jwt_core::AccessToken;
-use entra_jwt_core::{Explain, IntoCondition, InvalidRequirement, Report, Requirement, Validator};
+use entra_jwt_core::{
+    Explain, IntoCondition, InvalidRequirement, Report, Requirement, TenantId, Validator,
+};
 use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -273,6 +275,17 @@ impl EntraAuth {
             Ok(Decision::Wait(waiting)) => waiting.decide().await,
         };
         decided.map_err(|refusal| HandlerRefusal::new(&self.inner.answers, None, refusal))
+    }
+
+    /// Forgets what the [tenant rule](EntraAuthBuilder::tenant_rule) answered about a tenant, so that
+    /// its next request asks again: for the moment at which a company becomes a customer, or ceases to
+    /// be one. Without it a yes is kept for
+    /// [`tenant_rule_ttl`](EntraAuthBuilder::tenant_rule_ttl), and a no for a second.
+    ///
+    /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
+    /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.inner.parts.after_checks.forget_tenant(tenant);
     }
 
     /// The URL under which the endpoints of the authority are, without a slash at its end:

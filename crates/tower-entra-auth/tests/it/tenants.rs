@@ -271,6 +271,32 @@ async fn a_no_of_the_tenant_rule_is_kept_for_a_second_and_refuses_as_the_core_do
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_forgotten_is_asked_about_with_its_next_request() {
+    let tenant = tenant().await;
+    let rule = Rule::saying(Ok(false));
+    let auth = rule.of(&tenant).build().unwrap();
+    let server = serve(app(&auth)).await;
+    let token = user(&tenant).mint();
+    let other = user(&tenant).of_tenant(OTHER_TENANT).mint();
+    let id: TenantId = tenant.id().parse().unwrap();
+    assert_eq!(status(&server, &token).await, 401);
+    assert_eq!(status(&server, &other).await, 401);
+    // It signs up: a no is forgotten, and no other tenant's.
+    rule.says(Ok(true));
+    auth.forget_tenant(id);
+    assert_eq!(status(&server, &token).await, 200);
+    assert_eq!(status(&server, &other).await, 401);
+    assert_eq!(rule.asked(), 3);
+    // It leaves: so is a yes, also of a token that is remembered.
+    rule.says(Ok(false));
+    auth.forget_tenant(id);
+    assert_eq!(status(&server, &token).await, 401);
+    assert_eq!(rule.asked(), 4);
+    // Where there is no rule, there is nothing to forget.
+    settings(&tenant).build().unwrap().forget_tenant(id);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_of_the_tenant_rule_is_503_and_no_kept_yes_is_lost() {
     let tenant = tenant().await;
     let rule = Rule::saying(Ok(true));
