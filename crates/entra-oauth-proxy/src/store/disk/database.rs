@@ -7,8 +7,9 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _,
-    StorageBackend, Table, TableDefinition, TableHandle as _, WriteTransaction,
+    AccessGuard, Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable,
+    ReadableTableMetadata as _, StorageBackend, Table, TableDefinition, TableHandle as _,
+    WriteTransaction,
 };
 
 use crate::format;
@@ -129,11 +130,16 @@ impl Opened {
         self.has_failed.load(Ordering::SeqCst)
     }
 
-    pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
+    /// Reads what was committed, in one transaction.
+    pub(super) fn get_all(
+        &self,
+        keys: &[Box<str>],
+        now: u64,
+    ) -> Result<Vec<Option<Bytes>>, Failed> {
         caught(|| {
             let transaction = self.database.begin_read().map_err(failed)?;
             let records: ReadOnlyTable<_, _> = transaction.open_table(RECORDS).map_err(failed)?;
-            good(&records, key, now)
+            keys.iter().map(|key| good(&records, key, now)).collect()
         })
     }
 
@@ -223,6 +229,14 @@ impl<'t> Tables<'t> {
 
     pub(super) fn get(&self, key: &str, now: u64) -> Result<Option<Bytes>, Failed> {
         good(&self.records, key, now)
+    }
+
+    /// Returns whether the record is exactly this one, or missing.
+    pub(super) fn has(&self, key: &str, now: u64, value: Option<&[u8]>) -> Result<bool, Failed> {
+        let found = self.records.get(key).map_err(failed)?;
+        let found = found.as_ref().map(AccessGuard::value);
+        let found = found.filter(|(end, _)| now < *end);
+        Ok(found.map(|(_, value)| value) == value)
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -33,7 +33,8 @@ use super::{Store, StoreError, Stored, reserve};
 /// process ends, in whichever way.
 ///
 /// It reads and writes in threads of its own. A disk that does not answer holds up those alone who ask
-/// for a record, and the proxy gives up on it after 10 s.
+/// for a record, and the proxy gives up on it after 10 s. It is used on a tokio runtime with timers, as
+/// the proxy is.
 ///
 /// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
 /// by itself once it can. It tries after 1 s, and each time later, up to 30 s. After each failure the

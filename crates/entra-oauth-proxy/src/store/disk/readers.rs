@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
 
 use super::{Disk, StoreError};
 
@@ -38,6 +40,10 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     reads: VecDeque<Read>,
+    /// How many threads sleep.
+    asleep: usize,
+    /// Whether one of them is on its way.
+    is_called: bool,
     is_over: bool,
 }
 
@@ -49,6 +55,11 @@ impl Readers {
     /// How many reads wait at most; more wait to be accepted. So a disk that does not answer costs
     /// little memory, however many ask and give up.
     pub(super) const PLACES: usize = 1_024;
+
+    /// After how long a read that has no answer wakes another thread: the ones that are awake may be
+    /// held up. One thread alone is the fastest while the disk answers, as to wake one costs more than
+    /// what it reads.
+    const HELD_UP: Duration = Duration::from_millis(1);
 
     pub(super) fn start(disk: &Arc<Disk>) -> io::Result<Self> {
         let mut readers = Self {
@@ -74,16 +85,25 @@ impl Readers {
         now: u64,
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let gone = || StoreError::new("its readers have ended; an error in the log says why");
+        // Whoever reads at the same moment is to wake one thread together.
+        tokio::task::yield_now().await;
         let places = Arc::clone(&self.places);
         let place = places.acquire_owned().await.map_err(|_| gone())?;
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         self.queue.push(Read {
             keys: keys.iter().map(|key| Box::from(*key)).collect(),
             now,
             answer,
             _place: place,
         });
-        answered.await.map_err(|_| gone())?
+        let found = match timeout(Self::HELD_UP, &mut answered).await {
+            Ok(found) => found,
+            Err(_) => {
+                self.queue.has_changed.notify_one();
+                answered.await
+            }
+        };
+        found.map_err(|_| gone())?
     }
 }
 
@@ -92,23 +112,30 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes a thread only if none is awake: the one that is comes by.
     fn push(&self, read: Read) {
-        self.lock().reads.push_back(read);
-        self.has_changed.notify_one();
+        let mut waiting = self.lock();
+        waiting.reads.push_back(read);
+        if waiting.asleep == Readers::THREADS && !waiting.is_called {
+            waiting.is_called = true;
+            drop(waiting);
+            self.has_changed.notify_one();
+        }
     }
 
     /// Takes the next read, once there is one; `None` when it is over.
     fn next(&self) -> Option<Read> {
         let mut waiting = self.lock();
-        loop {
-            if waiting.is_over {
-                return None;
-            }
-            if let Some(read) = waiting.reads.pop_front() {
-                return Some(read);
-            }
+        while waiting.reads.is_empty() && !waiting.is_over {
+            waiting.asleep += 1;
             let woken = self.has_changed.wait(waiting);
             waiting = woken.unwrap_or_else(PoisonError::into_inner);
+            waiting.asleep -= 1;
+        }
+        waiting.is_called = false;
+        match waiting.is_over {
+            true => None,
+            false => waiting.reads.pop_front(),
         }
     }
 
@@ -118,10 +145,7 @@ impl Queue {
             if read.answer.is_closed() {
                 continue;
             }
-            let found = disk.read(|opened| {
-                let keys = read.keys.iter();
-                keys.map(|key| opened.get(key, read.now)).collect()
-            });
+            let found = disk.read(|opened| opened.get_all(&read.keys, read.now));
             let _ = read.answer.send(found);
         }
     }

@@ -266,7 +266,7 @@ impl Operation {
                 value,
                 ttl,
             } => {
-                answer.is_swapped = tables.get(&self.key, now)? == *expected;
+                answer.is_swapped = tables.has(&self.key, now, expected.as_deref())?;
                 if answer.is_swapped && !tables.make_room(&self.key, now, most)? {
                     answer = Answer {
                         is_full: true,

@@ -543,23 +543,49 @@ fn asked(store: &DiskStore, reads: usize) -> JoinSet<()> {
     asked
 }
 
+/// Reads records until the disk holds one up; returns its key, and the read.
+async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::JoinHandle<()>) {
+    let before = ram.reads_since_stuck();
+    for number in 1..200 {
+        let key = format!("grant/{number}");
+        let read = tokio::spawn({
+            let (store, key) = (store.clone(), key.clone());
+            async move { drop(store.get(&key).await) }
+        });
+        comes_to_be(|| read.is_finished() || ram.reads_since_stuck() > before).await;
+        if !read.is_finished() {
+            return (key, read);
+        }
+    }
+    panic!("all are in memory");
+}
+
+/// As long as there is a thread that is not.
+#[tokio::test]
+async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
+    let (ram, store) = stuck().await;
+    let mut held = Vec::new();
+    for _ in 1..Readers::THREADS {
+        held.push(held_up(&ram, &store).await.1);
+        let read = tokio::spawn({
+            let store = store.clone();
+            async move { get(&store, 0).await }
+        });
+        comes_to_be(|| read.is_finished()).await;
+        assert_eq!(read.await.unwrap(), Some(value(0)));
+        assert!(held.iter().all(|read| !read.is_finished()));
+    }
+    ram.is_released();
+    for read in held {
+        read.await.unwrap();
+    }
+}
+
 /// On the runtime's only thread.
 #[tokio::test]
 async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_after_ten_seconds() {
     let (ram, store) = stuck().await;
-    let mut numbers = 0..200;
-    // One of which nothing is in memory.
-    let key = loop {
-        let key = format!("grant/{}", numbers.next().expect("one"));
-        let read = tokio::spawn({
-            let (store, key) = (store.clone(), key.clone());
-            async move { store.get(&key).await }
-        });
-        comes_to_be(|| read.is_finished() || ram.reads_since_stuck() > 0).await;
-        if !read.is_finished() {
-            break key;
-        }
-    };
+    let (key, _) = held_up(&ram, &store).await;
     let keyring = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
     let records = Records::new(Arc::new(store.clone()), Arc::new(keyring));
     // It goes on where everybody waits.
