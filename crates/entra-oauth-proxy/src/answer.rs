@@ -24,30 +24,42 @@ pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     }
 }
 
+/// Sets a header to what is known when this is compiled, and copies nothing.
+pub(crate) fn set_static(answer: &mut Answer, name: HeaderName, value: &'static str) {
+    answer
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
+}
+
 /// Begins each answer of this server's own: a browser takes its body for nothing but what its content
 /// type says.
 pub(crate) fn of_status(status: StatusCode) -> Answer {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = status;
-    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set_static(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
 }
 
 /// JSON that nobody keeps (RFC 6749 §5.1).
 pub(crate) fn json(status: StatusCode, value: &Value) -> Answer {
     let mut answer = of_status(status);
-    *answer.body_mut() = Full::new(value.to_string().into());
-    set(&mut answer, CONTENT_TYPE, "application/json");
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    set(&mut answer, PRAGMA, "no-cache");
+    // Most fit: tokens are the longest.
+    let mut body = Vec::with_capacity(4 * 1_024);
+    if serde_json::to_writer(&mut body, value).is_err() {
+        body.clear();
+    }
+    *answer.body_mut() = Full::new(body.into());
+    set_static(&mut answer, CONTENT_TYPE, "application/json");
+    set_static(&mut answer, CACHE_CONTROL, "no-store");
+    set_static(&mut answer, PRAGMA, "no-cache");
     answer
 }
 
 /// It is done, and there is nothing more to say (RFC 7009 §2.2).
 pub(crate) fn done() -> Answer {
     let mut answer = of_status(StatusCode::OK);
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    set(&mut answer, PRAGMA, "no-cache");
+    set_static(&mut answer, CACHE_CONTROL, "no-store");
+    set_static(&mut answer, PRAGMA, "no-cache");
     answer
 }
 
@@ -77,8 +89,8 @@ pub(crate) fn oauth_error(error: &OAuthError) -> Answer {
 pub(crate) fn see_other(location: &str) -> Answer {
     let mut answer = of_status(StatusCode::SEE_OTHER);
     set(&mut answer, LOCATION, location);
-    set(&mut answer, CACHE_CONTROL, "no-store");
-    set(&mut answer, REFERRER_POLICY, "no-referrer");
+    set_static(&mut answer, CACHE_CONTROL, "no-store");
+    set_static(&mut answer, REFERRER_POLICY, "no-referrer");
     answer
 }
 
@@ -91,7 +103,7 @@ pub(crate) fn add_cookie(answer: &mut Answer, cookie: &str) {
 /// Says that the connection ends, as there is a body that nobody read: a server closes where that has
 /// not arrived yet, and a client that is not told (RFC 9112 §9.6) sends its next request into it.
 pub(crate) fn ends_connection(answer: &mut Answer) {
-    set(answer, CONNECTION, "close");
+    set_static(answer, CONNECTION, "close");
 }
 
 /// Whether a body comes with the head, by a protocol in which it is in the way of what follows.
@@ -114,19 +126,19 @@ pub(crate) fn preflight(methods: &str) -> Answer {
     let mut answer = of_status(StatusCode::NO_CONTENT);
     set(&mut answer, ALLOW, methods);
     set(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, methods);
-    set(
+    set_static(
         &mut answer,
         ACCESS_CONTROL_ALLOW_HEADERS,
         "authorization, content-type, mcp-protocol-version, *",
     );
-    set(&mut answer, ACCESS_CONTROL_MAX_AGE, "86400");
+    set_static(&mut answer, ACCESS_CONTROL_MAX_AGE, "86400");
     for_scripts(answer)
 }
 
 /// Lets scripts of any origin read the answer.
 pub(crate) fn for_scripts(mut answer: Answer) -> Answer {
-    set(&mut answer, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-    set(
+    set_static(&mut answer, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set_static(
         &mut answer,
         ACCESS_CONTROL_EXPOSE_HEADERS,
         "www-authenticate, retry-after",

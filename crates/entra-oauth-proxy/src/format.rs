@@ -74,10 +74,9 @@ pub(crate) enum Unread {
 /// The first byte of everything that was written before there was a version byte.
 const BRACE: u8 = b'{';
 
-fn written<T: Kept>(value: &T) -> Option<Vec<u8>> {
-    let mut text = vec![T::FORMAT.version];
-    serde_json::to_writer(&mut text, value).ok()?;
-    Some(text)
+fn write<T: Kept>(value: &T, text: &mut Vec<u8>) -> Option<()> {
+    text.push(T::FORMAT.version);
+    serde_json::to_writer(text, value).ok()
 }
 
 fn read<T: Kept>(text: &[u8]) -> Result<T, Unread> {
@@ -100,7 +99,7 @@ impl Keyring {
         context: &[u8],
         value: &T,
     ) -> Option<Vec<u8>> {
-        self.seal(purpose, context, &written(value)?)
+        self.seal(purpose, context, |text| write(value, text))
     }
 
     /// Decrypts what was [sealed](Self::seal_versioned), by this version of the server or an earlier one.
@@ -159,7 +158,8 @@ mod tests {
     fn every_version_up_to_this_one_is_read() {
         assert_eq!(read(br#"{"text":"x"}"#), Ok(note(false)));
         assert_eq!(read(b"\x01{\"text\":\"x\"}"), Ok(note(false)));
-        let now = written(&note(true)).unwrap();
+        let mut now = Vec::new();
+        write(&note(true), &mut now).unwrap();
         assert_eq!(now, b"\x02{\"text\":\"x\",\"is_read\":true}");
         assert_eq!(read(&now), Ok(note(true)));
     }

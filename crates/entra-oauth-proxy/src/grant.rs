@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use entra_confidential_client::TokenResponse;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::consent::Asked;
 use crate::ends::Numbers;
@@ -235,16 +235,15 @@ impl Engine {
         now: u64,
         lifetime: u64,
     ) -> Option<String> {
-        let mut claims = user.claims.clone();
-        let subject = claims.remove("sub");
-        let own: Map<String, Value> = [
+        let of_user = |name: &str| user.claims.get(name).cloned();
+        let own = [
             ("iss", json!(self.urls.public)),
             ("aud", json!(self.resource.url)),
             // Entra's, which is the user's for this application.
             (
                 "sub",
-                subject
-                    .or_else(|| claims.get("oid").cloned())
+                of_user("sub")
+                    .or_else(|| of_user("oid"))
                     .unwrap_or_default(),
             ),
             ("client_id", json!(client_id)),
@@ -253,16 +252,26 @@ impl Engine {
             ("exp", json!(now.saturating_add(lifetime))),
             ("jti", json!(random_text::<18>())),
             ("gid", json!(grant_id)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-        claims.extend(own);
-        self.keys.sign(|key_id| {
-            let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": key_id });
-            let part = |value: &Value| base64url(value.to_string().as_bytes());
-            format!("{}.{}", part(&header), part(&Value::Object(claims)))
-        })
+        ];
+        let mut claims = Vec::with_capacity(2_048);
+        serde_json::to_writer(&mut claims, &Claims { own, user }).ok()?;
+        self.keys.token("at+jwt", &claims)
+    }
+}
+
+/// The claims of a token: our own, and the user's under other names.
+struct Claims<'a> {
+    own: [(&'static str, Value); 9],
+    user: &'a User,
+}
+
+impl Serialize for Claims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_own = |name: &str| self.own.iter().any(|(own, _)| *own == name);
+        let of_user = self.user.claims.iter().filter(|(name, _)| !is_own(name));
+        let of_user = of_user.map(|(name, value)| (&**name, value));
+        let own = self.own.iter().map(|(name, value)| (*name, value));
+        serializer.collect_map(of_user.chain(own))
     }
 }
 

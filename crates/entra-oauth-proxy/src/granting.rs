@@ -86,7 +86,8 @@ impl Inner {
             grant: id.clone(),
             asked: Box::new(fresh.asked.clone()),
         };
-        let replaced = self.records.replace(&key, &found, &used, REMEMBERED).await;
+        let before = Some(found.stored.clone());
+        let replaced = self.records.swap(&key, before, &used, REMEMBERED).await;
         let replaced = match replaced {
             Ok(replaced) => replaced,
             Err(error) => return Err(self.given_up(&id, &grant, &error).await),
@@ -114,10 +115,9 @@ impl Inner {
         if grant.may_refresh && !self.is_lengthened(&id, &grant, stored, now).await {
             return Err(invalid_grant("the sign-in was ended"));
         }
-        let (scopes, shown) = self.engine.narrowed(&grant, None)?;
+        let scopes = self.engine.narrowed(&grant, None)?;
         tracing::info!(client = grant.client, grant = id, "a code was redeemed");
-        self.engine
-            .tokens(requested, &id, &grant, (&scopes, &shown), now)
+        self.engine.tokens(requested, &id, &grant, &scopes, now)
     }
 
     /// Keeps a grant whose client is about to be answered for its whole time, and returns whether it is there.

@@ -261,20 +261,27 @@ impl Keyring {
         &self.issuer
     }
 
-    /// The text encrypted and bound to its purpose and its context, under the first key.
-    pub(crate) fn seal(&self, purpose: Purpose, context: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    /// Encrypts what is written, and binds it to its purpose and its context, under the first key.
+    pub(crate) fn seal(
+        &self,
+        purpose: Purpose,
+        context: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    ) -> Option<Vec<u8>> {
         let keys = self.sets.first()?;
         let nonce: [u8; NONCE_LEN] = random();
-        let mut sealed = [&keys.id[..], &nonce].concat();
-        let mut body = text.to_vec();
-        keys.sealing(purpose)?
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                self.aad(keys, context),
-                &mut body,
-            )
-            .ok()?;
-        sealed.append(&mut body);
+        let mut sealed = Vec::with_capacity(ROOM);
+        sealed.extend_from_slice(&keys.id);
+        sealed.extend_from_slice(&nonce);
+        let head = sealed.len();
+        write(&mut sealed)?;
+        let body = sealed.get_mut(head..)?;
+        let key = keys.sealing(purpose)?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = key.seal_in_place_separate_tag(nonce, self.aad(keys, context), body);
+        sealed.extend_from_slice(tag.ok()?.as_ref());
+        // It may be kept for long.
+        sealed.shrink_to_fit();
         Some(sealed)
     }
 
@@ -287,7 +294,9 @@ impl Keyring {
         let mut body = body.to_vec();
         let key = keys.sealing(purpose)?;
         let text = key.open_in_place(nonce, self.aad(keys, context), &mut body);
-        text.ok().map(|text| text.to_vec())
+        let length = text.ok()?.len();
+        body.truncate(length);
+        Some(body)
     }
 
     /// A tag that only the holder of the first key can make.
@@ -311,13 +320,21 @@ impl Keyring {
         })
     }
 
-    /// Returns the text made of the id of the first signing key, and its signature (ES256).
-    pub(crate) fn sign(&self, input: impl FnOnce(&str) -> String) -> Option<String> {
+    /// Returns a token of this type with these claims, signed by the first signing key (ES256).
+    pub(crate) fn token(&self, token_type: &str, claims: &[u8]) -> Option<String> {
         let keys = self.sets.first()?;
-        let input = input(keys.verifying.id().as_str());
-        let signature = keys.signing.sign(&SystemRandom::new(), input.as_bytes());
+        let key_id = keys.verifying.id().as_str();
+        let header = json!({ "alg": "ES256", "typ": token_type, "kid": key_id }).to_string();
+        let parts = header.len() + claims.len() + SIGNATURE_LEN;
+        let mut token = String::with_capacity(parts * 4 / 3 + 8);
+        URL_SAFE_NO_PAD.encode_string(header, &mut token);
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        let signature = keys.signing.sign(&SystemRandom::new(), token.as_bytes());
         let signature = with_low_s(signature.ok()?.as_ref())?;
-        Some(format!("{input}.{}", base64url(&signature)))
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Some(token)
     }
 
     /// The public halves of all signing keys.
@@ -410,6 +427,12 @@ fn signing_key(root: &Prk, attempt: u8) -> Option<(EcdsaKeyPair, Vec<u8>)> {
     Some((pair, point))
 }
 
+/// The room for what is sealed, in bytes: most fits, so that nothing is copied while it is written.
+const ROOM: usize = 4 * 1_024;
+
+/// The length of a signature of P-256, in bytes.
+const SIGNATURE_LEN: usize = 64;
+
 /// The order of P-256 (SEC 2 §2.4.2).
 const ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -459,11 +482,19 @@ mod tests {
         Keyring::new(keys, ISSUER).unwrap()
     }
 
+    fn sealed_text(ring: &Keyring, purpose: Purpose, context: &[u8]) -> Vec<u8> {
+        let write = |text: &mut Vec<u8>| {
+            text.extend_from_slice(b"text");
+            Some(())
+        };
+        ring.seal(purpose, context, write).unwrap()
+    }
+
     #[test]
     fn what_was_sealed_opens_for_its_purpose_and_context_alone() {
         let keys = ProxyKeys::generate();
         let ring = keyring(&keys);
-        let sealed = ring.seal(Purpose::SignIn, b"one", b"text").unwrap();
+        let sealed = sealed_text(&ring, Purpose::SignIn, b"one");
         assert_eq!(
             ring.open(Purpose::SignIn, b"one", &sealed).unwrap(),
             b"text"
@@ -492,7 +523,7 @@ mod tests {
                 "{index}"
             );
         }
-        assert_ne!(ring.seal(Purpose::SignIn, b"one", b"text").unwrap(), sealed);
+        assert_ne!(sealed_text(&ring, Purpose::SignIn, b"one"), sealed);
     }
 
     #[test]
@@ -522,7 +553,7 @@ mod tests {
             of("https://a.example/one", b"")
         );
         let ring = Keyring::new(&keys, "https://a.example").unwrap();
-        let sealed = ring.seal(Purpose::Record, b"/one", b"text").unwrap();
+        let sealed = sealed_text(&ring, Purpose::Record, b"/one");
         let ring = Keyring::new(&keys, "https://a.example/one").unwrap();
         assert_eq!(ring.open(Purpose::Record, b"", &sealed), None);
     }
@@ -540,8 +571,8 @@ mod tests {
         // Nothing of it is left as it was.
         assert!(random::<256>().iter().filter(|byte| **byte == 0).count() < 16);
         let ring = keyring(&ProxyKeys::generate());
-        let sealed = |ring: &Keyring| ring.seal(Purpose::Record, b"", b"text").unwrap();
-        let (one, other) = (sealed(&ring), sealed(&ring));
+        let sealed = || sealed_text(&ring, Purpose::Record, b"");
+        let (one, other) = (sealed(), sealed());
         // The key's id, the nonce, the text, the tag.
         assert_eq!(one.len(), 8 + 12 + 4 + 16);
         assert_eq!(one[..8], other[..8]);
@@ -553,7 +584,7 @@ mod tests {
         let ring = keyring(&ProxyKeys::generate());
         for purpose in Purpose::ALL {
             let tag = ring.tag(purpose, b"one");
-            let sealed = ring.seal(purpose, b"", b"text").unwrap();
+            let sealed = sealed_text(&ring, purpose, b"");
             for other in Purpose::ALL {
                 let is_same = other == purpose;
                 assert_eq!(
@@ -575,8 +606,8 @@ mod tests {
             is_generated: false,
         };
         let (old, new, both) = (keyring(&old), keyring(&new), keyring(&both));
-        let by_old = old.seal(Purpose::Record, b"", b"x").unwrap();
-        let by_both = both.seal(Purpose::Record, b"", b"x").unwrap();
+        let by_old = sealed_text(&old, Purpose::Record, b"");
+        let by_both = sealed_text(&both, Purpose::Record, b"");
         assert!(both.open(Purpose::Record, b"", &by_old).is_some());
         assert!(new.open(Purpose::Record, b"", &by_both).is_some());
         assert!(old.open(Purpose::Record, b"", &by_both).is_none());
@@ -590,11 +621,8 @@ mod tests {
         assert!(!old.has_tag(Purpose::ClientSecret, b"x", &by_both));
         assert_eq!(both.key_set().len(), 2);
         let by = |ring: &Keyring| {
-            ring.sign(str::to_owned)
-                .unwrap()
-                .split('.')
-                .next()
-                .map(str::to_owned)
+            let token = ring.token("JWT", b"{}").unwrap();
+            token.split('.').next().map(str::to_owned)
         };
         assert_eq!(by(&both), by(&new));
         assert_ne!(by(&both), by(&old));
@@ -606,8 +634,9 @@ mod tests {
         let half = "7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8";
         let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
         for number in 0..64 {
-            let token = ring.sign(|_| format!("text {number}")).unwrap();
-            let (input, signature) = token.split_once('.').unwrap();
+            let claims = format!("{{\"number\":{number}}}");
+            let token = ring.token("JWT", claims.as_bytes()).unwrap();
+            let (input, signature) = token.rsplit_once('.').unwrap();
             let signature = from_base64url(signature).unwrap();
             assert!(hex(&signature[32..]).as_str() <= half, "{number}");
             let point = &ring.sets[0].point;
@@ -627,7 +656,7 @@ mod tests {
         let text = base64url(&random::<32>());
         let one = keyring(&ProxyKeys::from_base64(&text).unwrap());
         let other = keyring(&ProxyKeys::from_base64(&format!(" {text}\n")).unwrap());
-        let sealed = one.seal(Purpose::ClientId, b"", b"x").unwrap();
+        let sealed = sealed_text(&one, Purpose::ClientId, b"");
         assert!(other.open(Purpose::ClientId, b"", &sealed).is_some());
         let (one, other) = (one.key_set(), other.key_set());
         assert!(

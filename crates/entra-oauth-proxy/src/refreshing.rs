@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use entra_confidential_client::TokenRequest;
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ use crate::proxy::{Inner, down};
 use crate::sign_in::refused_tokens;
 use crate::signing_in::NOT_ACCEPTED;
 use crate::store::Found;
+use crate::token::Narrowed;
 use crate::token::{Arrival, Requested, Rotation, begin_again, invalid_grant};
 use crate::turns::Trouble;
 use crate::user::User;
@@ -61,12 +63,15 @@ impl Inner {
             let stands = self.records.grant(issuer, of, user.as_deref(), self.now());
             let stands = stands.await.map_err(|error| turn.down(&error))?;
             let Stands {
-                grant: found,
+                grant:
+                    Found {
+                        value: mut grant,
+                        stored,
+                    },
                 user_key,
                 standing,
             } = stands.ok_or_else(over)?;
             self.refreshes.is_of(id, &user_key);
-            let mut grant = found.value.clone();
             let arrival = Arrival {
                 came,
                 grace_until: self.refreshes.grace_until(id, &grant, token, came),
@@ -101,7 +106,7 @@ impl Inner {
                 return Err(self.lacks_required(id, &grant).await);
             }
             // Before anything is asked or replaced: a scope that is refused costs nobody anything.
-            self.engine.narrowed(&grant, scope)?;
+            let mut scopes = self.engine.narrowed(&grant, scope)?;
             let mut served = match is_next {
                 true => Served::Held,
                 false => Served::Again,
@@ -123,14 +128,18 @@ impl Inner {
                     }
                 };
                 match renewed {
-                    Ok(()) => served = Served::Renewed,
+                    Ok(()) => {
+                        served = Served::Renewed;
+                        // As Entra may have taken one back.
+                        scopes = self.engine.narrowed(&grant, scope)?;
+                    }
                     Err(NotRenewed::Later(error)) if grant.upstream.expires_at <= self.now() => {
                         return Err(error);
                     }
                     // Entra's own token is good for a while: so is the user.
                     Err(NotRenewed::Later(_)) => served = Served::HeldInTrouble,
                     Err(NotRenewed::Over) => {
-                        if self.is_as_found(&key, &found).await? {
+                        if self.is_as_found(&key, &stored).await? {
                             self.end(id).await?;
                             return Err(over());
                         }
@@ -139,10 +148,8 @@ impl Inner {
                 }
             }
             if !is_next && served != Served::Renewed {
-                return self.refreshed(requested, id, &grant, scope, served);
+                return self.refreshed(requested, id, &grant, &scopes, served);
             }
-            // As Entra may have taken one back.
-            self.engine.narrowed(&grant, scope)?;
             if !grant.is_referred_to {
                 grant.is_referred_to = self.adopt(id, &grant).await;
             }
@@ -155,7 +162,7 @@ impl Inner {
                 grant.rotated_by.clone_from(&self.engine.process);
             }
             let ttl = Duration::from_secs(grant.time_to_live(&self.engine, now));
-            let replaced = self.records.replace(&key, &found, &grant, ttl).await;
+            let replaced = self.records.swap(&key, Some(stored), &grant, ttl).await;
             let replaced = replaced.map_err(|error| {
                 if is_next {
                     self.refreshes.is_uncertain(id, before);
@@ -171,7 +178,7 @@ impl Inner {
                     self.refreshes.is_certain(id);
                     turn.has_rotated();
                 }
-                return self.refreshed(requested, id, &grant, scope, served);
+                return self.refreshed(requested, id, &grant, &scopes, served);
             }
             // Somebody was faster: what they made of it is what there is.
         }
@@ -184,23 +191,20 @@ impl Inner {
         requested: &Requested,
         id: &str,
         grant: &Grant,
-        scope: Option<&str>,
+        scopes: &Narrowed,
         served: Served,
     ) -> Result<Value, OAuthError> {
-        let (scopes, shown) = self.engine.narrowed(grant, scope)?;
         let now = self.now();
-        let tokens = self
-            .engine
-            .tokens(requested, id, grant, (&scopes, &shown), now)?;
+        let tokens = self.engine.tokens(requested, id, grant, scopes, now)?;
         metrics::refreshed(served);
         Ok(tokens)
     }
 
     /// Returns whether nobody has replaced the grant meanwhile.
-    async fn is_as_found(&self, key: &str, found: &Found<Grant>) -> Result<bool, OAuthError> {
+    async fn is_as_found(&self, key: &str, stored: &Bytes) -> Result<bool, OAuthError> {
         let current = self.records.get::<Grant>(key).await;
         let current = current.map_err(|error| down(&error))?;
-        Ok(current.is_some_and(|current| current.is_same(found)))
+        Ok(current.is_some_and(|current| current.stored == stored))
     }
 
     /// Ends a sign-in that lacks a scope which is required today, and returns the error by which its client

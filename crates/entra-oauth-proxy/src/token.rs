@@ -37,6 +37,14 @@ pub(crate) struct CodeProof {
     verifier: String,
 }
 
+/// The scopes of tokens that are issued.
+pub(crate) struct Narrowed {
+    /// As the resource knows them.
+    names: Vec<String>,
+    /// As the client wrote them.
+    shown: Vec<String>,
+}
+
 /// When a refresh token came.
 pub(crate) struct Arrival {
     /// In seconds since 1970, as the next.
@@ -163,13 +171,12 @@ impl Engine {
         of_both.iter().all(|names| self.scopes.has_required(names))
     }
 
-    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6), and how they
-    /// are written: those that the user agreed to, that Entra granted, and that there are today.
+    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6): those that the user agreed to, that Entra granted, and that there are today.
     pub(crate) fn narrowed(
         &self,
         grant: &Grant,
         requested: Option<&str>,
-    ) -> Result<(Vec<String>, Vec<String>), OAuthError> {
+    ) -> Result<Narrowed, OAuthError> {
         let shown_of = |names: &[String]| -> Vec<String> {
             let of_names = |shown: &&String| {
                 *shown == OFFLINE_ACCESS
@@ -187,14 +194,15 @@ impl Engine {
         };
         // Entra's own token has what it has.
         if self.pass_through {
-            let all = &grant.user.scopes;
-            return Ok((all.clone(), shown_of(all)));
+            let names = grant.user.scopes.clone();
+            let shown = shown_of(&names);
+            return Ok(Narrowed { names, shown });
         }
-        let mut all = self.scopes.known(&grant.names);
-        all.retain(|name| grant.user.scopes.contains(name));
+        let mut names = self.scopes.known(&grant.names);
+        names.retain(|name| grant.user.scopes.contains(name));
         let Some(requested) = requested else {
-            let shown = shown_of(&all);
-            return Ok((all, shown));
+            let shown = shown_of(&names);
+            return Ok(Narrowed { names, shown });
         };
         let granted = self.scopes.grant(Some(requested))?;
         if !granted.names.iter().all(|name| grant.names.contains(name)) {
@@ -203,13 +211,12 @@ impl Engine {
                 "the user was not asked for a scope of these; sign in again for it",
             ));
         }
-        let is_there = |name: &String| all.contains(name);
-        let names: Vec<String> = granted.names.into_iter().filter(is_there).collect();
+        names.retain(|name| granted.names.contains(name));
         let of_names = |shown: &String| {
             shown == OFFLINE_ACCESS || names.iter().any(|name| name == self.scopes.short(shown))
         };
         let shown = granted.shown.into_iter().filter(of_names).collect();
-        Ok((names, shown))
+        Ok(Narrowed { names, shown })
     }
 
     /// The answer with the tokens.
@@ -218,7 +225,7 @@ impl Engine {
         requested: &Requested,
         grant_id: &str,
         grant: &Grant,
-        (scopes, shown): (&[String], &[String]),
+        scopes: &Narrowed,
         now: u64,
     ) -> Result<Value, OAuthError> {
         let (access_token, expires_in) = match self.pass_through {
@@ -232,7 +239,7 @@ impl Engine {
                 let left = grant.ends_at.saturating_sub(now);
                 let lifetime = self.lifetimes.access_token.as_secs().min(left);
                 let of = (requested.client_id.as_str(), grant_id);
-                let token = self.access_token(of, &grant.user, scopes, now, lifetime);
+                let token = self.access_token(of, &grant.user, &scopes.names, now, lifetime);
                 (token, lifetime)
             }
         };
@@ -241,7 +248,7 @@ impl Engine {
             "token_type": "Bearer",
             "access_token": access_token,
             "expires_in": expires_in,
-            "scope": shown.join(" "),
+            "scope": scopes.shown.join(" "),
         });
         if grant.may_refresh {
             let token = RefreshToken {

@@ -23,14 +23,7 @@ pub(crate) struct Records {
 /// A record, and what the store has of it: to replace exactly that.
 pub(crate) struct Found<T> {
     pub(crate) value: T,
-    stored: Bytes,
-}
-
-impl<T> Found<T> {
-    /// Returns whether the store had the same when the other was found.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.stored == other.stored
-    }
+    pub(crate) stored: Bytes,
 }
 
 /// A record that may be missing or unreadable, with what the store has of it.
@@ -113,17 +106,6 @@ impl Records {
     pub(crate) async fn remove(&self, key: &str) -> Result<bool, StoreError> {
         let taken = self.answered(self.store.take(key)).await?;
         Ok(taken.is_some())
-    }
-
-    /// Writes the record in place of the one that was found, if nobody did so before.
-    pub(crate) async fn replace<T: Kept, U>(
-        &self,
-        key: &str,
-        found: &Found<U>,
-        value: &T,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        self.swap(key, Some(found.stored.clone()), value, ttl).await
     }
 
     /// Writes the record if the store still has exactly this, or nothing.
