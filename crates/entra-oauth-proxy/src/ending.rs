@@ -1,7 +1,5 @@
 //! An operator ends sign-ins: of a user, of a client, or one of them.
 
-use std::time::Duration;
-
 use tower_entra_auth::{ObjectId, TenantId};
 
 use crate::ends::{ClientRecord, Ends, Numbers, client_key};
@@ -10,7 +8,7 @@ use crate::grant::{Grant, grant_key};
 use crate::proxy::{EntraOAuthProxy, Inner};
 use crate::standing::UserStanding;
 use crate::store::{Found, Records, StoreError};
-use crate::users::{Users, standing_key, user_key};
+use crate::users::{Change, standing_key, user_key};
 
 /// The error of an end that was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -234,30 +232,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Changes the number of a client, until nobody else did so meanwhile.
+    /// Changes the number of a client.
     async fn change_client(
         &self,
         client: &str,
         change: impl Fn(&mut Ends, u64),
     ) -> Result<(), StoreError> {
-        let key = client_key(client);
-        for _ in 0..Users::ROUNDS {
-            let seen = self.records.see::<ClientRecord>(&key).await?;
-            let now = self.now();
-            let mut record = seen.value.unwrap_or_default();
-            record.clean(now);
+        let (now, key) = (|| self.now(), client_key(client));
+        let change = |record: &mut ClientRecord, now| {
             let before = record.ends;
             change(&mut record.ends, now);
-            if record.ends == before {
-                return Ok(());
+            match record.ends == before {
+                true => Change::None(()),
+                false => Change::Made(()),
             }
-            let ttl = Duration::from_secs(record.time_to_live(now));
-            if self.records.swap(&key, seen.stored, &record, ttl).await? {
-                return Ok(());
-            }
-        }
-        Err(StoreError::new(
-            "too many change the record of one client at once",
-        ))
+        };
+        self.users.change(&self.records, now, &key, change).await
     }
 }

@@ -43,7 +43,7 @@ impl Users {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// The most attempts at a change while other instances are faster.
-    pub(crate) const ROUNDS: usize = 16;
+    const ROUNDS: usize = 16;
 
     pub(crate) fn new(caps: Caps) -> Self {
         let turns = Cache::builder().eviction_policy(EvictionPolicy::lru());
@@ -63,8 +63,8 @@ impl Users {
         turn.map_err(|_| self.crowded())
     }
 
-    /// Changes a record of a user, until nobody else did so meanwhile.
-    async fn change<R: Changing, T>(
+    /// Changes a record of a user or a client, until nobody else did so meanwhile.
+    pub(crate) async fn change<R: Changing, T>(
         &self,
         records: &Records,
         now: impl Fn() -> u64,
@@ -120,14 +120,14 @@ impl Users {
 
     /// Tells operators that a change is given up.
     fn crowded(&self) -> StoreError {
-        let what = "too many change the record of one user at once";
+        let what = "too many change the record of one user or client at once";
         throttled!(warn, self.log, (what, ""), "{what}");
         StoreError::new(what)
     }
 }
 
 /// The outcome of a change of a record.
-enum Change<T> {
+pub(crate) enum Change<T> {
     /// It is to be written.
     Made(T),
     /// There is nothing to write.

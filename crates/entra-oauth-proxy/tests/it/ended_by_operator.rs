@@ -89,6 +89,37 @@ async fn all_sign_ins_of_a_user_end_by_every_client_and_nobody_elses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_cannot_be_taken_out_of_the_store_is_over_and_keeps_no_other_there() {
+    let (stage, store) = stage().await;
+    let client = stage.client().await;
+    let mut of_ada = Vec::new();
+    for _ in 0..3 {
+        of_ada.push(stage.sign_in(&client, "ada").await);
+    }
+    let first = claims(&of_ada[0]["access_token"])["gid"].clone();
+    let key = format!("grant/{}", first.as_str().unwrap());
+    store.keeps(key.clone());
+    let log = Logbook::begin();
+    ends_user(&stage, &of_ada[0]).await;
+    let left = store.records("grant/").await;
+    assert_eq!(left.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&key]);
+    let lines = log.lines("WARN");
+    let mut told = lines.iter();
+    assert!(
+        told.any(|line| line.contains("stay in the store for now")),
+        "{lines:#?}"
+    );
+    for tokens in &of_ada[1..] {
+        assert!(!goes_on(&stage, &client, tokens).await);
+    }
+    // Whoever shows it meets the end, though the record is there.
+    let access = stage.verify(&of_ada[0]["access_token"]).await;
+    assert_eq!(access.unwrap_err(), "grant_ended");
+    let refreshed = stage.refresh(&client, &of_ada[0]["refresh_token"]).await;
+    assert_ne!(refreshed.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_code_that_was_not_redeemed_yet_ends_with_its_user_and_with_its_client() {
     for of_user in [true, false] {
         let (stage, store) = stage().await;

@@ -21,6 +21,8 @@ struct Inner {
     is_read_only: AtomicBool,
     /// The beginning of the keys of which it takes none.
     refuses: Mutex<Option<&'static str>>,
+    /// The key of a record that it does not let go.
+    keeps: Mutex<Option<String>>,
     /// Every key and value that was ever written.
     written: Mutex<Vec<(String, Bytes)>>,
     calls: AtomicUsize,
@@ -85,6 +87,11 @@ impl WatchedStore {
     /// It takes nothing under a key that begins so.
     pub(crate) fn refuses_writes_to(&self, beginning: &'static str) {
         *self.0.refuses.lock().unwrap() = Some(beginning);
+    }
+
+    /// It does not let this record go.
+    pub(crate) fn keeps(&self, key: String) {
+        *self.0.keeps.lock().unwrap() = Some(key);
     }
 
     pub(crate) fn comes_back(&self) {
@@ -216,6 +223,9 @@ impl Store for WatchedStore {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(None)?;
+            if self.0.keeps.lock().unwrap().as_deref() == Some(key) {
+                return Err(StoreError::new("connection refused"));
+            }
             self.0.records.take(key).await
         })
     }
