@@ -408,4 +408,30 @@ mod tests {
             assert_eq!(found, is_like, "{name}");
         }
     }
+
+    /// What is the same for two names costs an allocation for each member of the token.
+    #[test]
+    fn names_of_any_length_are_told_apart() {
+        use std::collections::HashMap;
+
+        let mut names: Vec<String> = (0..2_000).map(|number| format!("{number:x}")).collect();
+        for length in [4, 5, 7, 8, 9, 12, 16, 40] {
+            let padding = "a".repeat(length - 3);
+            for number in 0..500 {
+                names.push(format!("{padding}{number:03}"));
+                names.push(format!("{number:03}{padding}"));
+            }
+            names.push("a".repeat(length));
+        }
+        names.extend(["", "a", "\0", "a\0", "aa", "aaa"].map(str::to_owned));
+        names.sort_unstable();
+        names.dedup();
+        let mut of = HashMap::new();
+        for name in &names {
+            let fingerprint = fingerprint(name.as_bytes());
+            if let Some(other) = of.insert(fingerprint, name) {
+                panic!("{name:?} and {other:?}");
+            }
+        }
+    }
 }

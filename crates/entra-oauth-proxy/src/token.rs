@@ -266,3 +266,23 @@ fn is_verifier(text: &str) -> bool {
     let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     (43..=128).contains(&text.len()) && text.bytes().all(is_unreserved)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_verifier;
+
+    #[test]
+    fn a_verifier_has_43_to_128_characters_that_need_no_escape() {
+        for (text, is_one) in [
+            ("a".repeat(42), false),
+            ("a".repeat(43), true),
+            ("aZ09-._~".repeat(16), true),
+            ("a".repeat(129), false),
+            (format!("{} ", "a".repeat(43)), false),
+            (format!("{}é", "a".repeat(43)), false),
+            ("+".repeat(43), false),
+        ] {
+            assert_eq!(is_verifier(&text), is_one, "{text}");
+        }
+    }
+}

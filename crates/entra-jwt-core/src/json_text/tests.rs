@@ -285,3 +285,22 @@ fn a_string_is_what_serde_json_says_and_nothing_else_is_one() {
         assert_eq!(string(text), None, "{text}");
     }
 }
+
+#[test]
+fn each_digit_of_an_escape_is_looked_at() {
+    for place in 0..4 {
+        for digit in 0..=u8::MAX {
+            let mut digits = *b"0041";
+            digits[place] = digit;
+            let is_hex = digit.is_ascii_hexdigit();
+            let read = scan::unit(&digits);
+            assert_eq!(read.is_ok(), is_hex, "{digits:?}");
+            if let Ok((unit, rest)) = read {
+                let text = std::str::from_utf8(&digits).unwrap();
+                assert_eq!(unit, u16::from_str_radix(text, 16).unwrap());
+                assert!(rest.is_empty());
+            }
+        }
+    }
+    assert!(scan::unit(b"004").is_err());
+}

@@ -1,7 +1,7 @@
 //! Which check comes first, and what is checked before a key is known.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
-use entra_jwt_core::{CheckName, Explain, Finding, KeySet, Outcome, Unverified, Verdict};
+use entra_jwt_core::{Audience, CheckName, Explain, Finding, KeySet, Outcome, Unverified, Verdict};
 use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT, Setup};
@@ -204,4 +204,29 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
     assert_eq!(report.verdict(), Verdict::NotVerified);
     let names = report.finding(CheckName::Names).unwrap();
     assert_eq!(names.outcome, Outcome::NotChecked);
+}
+
+/// The version of a token is told by its issuer: of one whose issuer is wrong there is none.
+#[tokio::test]
+async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
+    let setup = Setup::new().await;
+    let validator = setup.rules().build().unwrap();
+    let keys = KeySet::from_jwks(setup.tenant.jwks().as_bytes()).unwrap();
+    let token = setup.user().flaw(Flaw::IssuerOfAnotherTenant).mint();
+    let refused = validator.validate(&token, &keys, setup.now()).unwrap_err();
+    assert_eq!(refused.code(), "wrong_issuer");
+    let report = validator.explain(&token, &Explain::at(setup.now()).keys(&keys));
+    let outcome = |check| report.finding(check).map(|finding| finding.outcome.clone());
+    assert_eq!(outcome(CheckName::Issuer), Some(Outcome::Rejected(refused)));
+    assert_eq!(outcome(CheckName::Version), Some(Outcome::NotReached));
+}
+
+#[tokio::test]
+async fn scopes_of_this_api_are_requested_by_its_own_uri() {
+    let setup = Setup::new().await;
+    let usual = setup.rules().build().unwrap();
+    assert_eq!(usual.app_id_uri(), format!("api://{API}"));
+    let uri = Audience::new("https://api.contoso.com/orders/").unwrap();
+    let named = setup.rules().audience(uri).build().unwrap();
+    assert_eq!(named.app_id_uri(), "https://api.contoso.com/orders");
 }
