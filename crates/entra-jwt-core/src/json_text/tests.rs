@@ -281,6 +281,9 @@ fn a_string_is_what_serde_json_says_and_nothing_else_is_one() {
         "{}",
         "\"\\ud800\"",
         "\"\\udc00a\"",
+        // More than a string.
+        "\"a\"b",
+        "\"a\",\"b\"",
     ] {
         assert_eq!(string(text), None, "{text}");
     }

@@ -222,9 +222,12 @@ async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
 }
 
 #[tokio::test]
-async fn scopes_of_this_api_are_requested_by_its_own_uri() {
+async fn rules_say_by_which_uri_scopes_are_requested_and_which_versions_they_accept() {
     let setup = Setup::new().await;
     let usual = setup.rules().build().unwrap();
+    assert!(!usual.accepts_v1_tokens());
+    let both = setup.rules().accept_v1_tokens().build().unwrap();
+    assert!(both.accepts_v1_tokens());
     assert_eq!(usual.app_id_uri(), format!("api://{API}"));
     let uri = Audience::new("https://api.contoso.com/orders/").unwrap();
     let named = setup.rules().audience(uri).build().unwrap();
