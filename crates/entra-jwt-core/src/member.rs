@@ -582,6 +582,21 @@ mod tests {
         assert_eq!((&*word, word.heap_size()), ("app", 0));
     }
 
+    /// By the allocator's word and its steps of 16 bytes.
+    #[test]
+    fn what_is_kept_counts_with_what_it_holds_beyond_itself() {
+        let text = |length: usize| Box::<str>::from("a".repeat(length));
+        for (length, held) in [(0, 0), (1, 16), (8, 16), (9, 32), (24, 32), (1_000, 1_008)] {
+            assert_eq!(text(length).heap_size(), held, "{length}");
+            let texts: Box<[Box<str>]> = Box::new([text(length), text(8)]);
+            let row = 2 * size_of::<Box<str>>() + 16;
+            assert_eq!(texts.heap_size(), held + 16 + row, "{length}");
+            assert_eq!(Cow::<str>::Owned("a".repeat(length)).heap_size(), held);
+        }
+        assert_eq!(Cow::Borrowed("static").heap_size(), 0);
+        assert_eq!(().heap_size(), 0);
+    }
+
     /// Checks what can be wrong with a member of any type but those that are any value.
     fn is_strict<M: Member>(good: &str) {
         assert!(read::<M>(good).is_ok(), "{good}");

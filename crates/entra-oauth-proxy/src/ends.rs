@@ -129,4 +129,17 @@ mod tests {
         ends.keep(DAY + 1);
         assert_ne!(ends, first);
     }
+
+    /// A store that forgets later than it should makes no difference.
+    #[test]
+    fn the_number_of_a_client_is_forgotten_at_its_time() {
+        let mut record = ClientRecord::default();
+        record.ends.raise(1_000);
+        let left = record.time_to_live(1_000);
+        record.clean(1_000 + left - 1);
+        assert_eq!(record.ends.number(), 1);
+        record.clean(1_000 + left);
+        assert_eq!(record.ends.number(), 0);
+        assert_eq!(record.time_to_live(1_000 + left), 1);
+    }
 }

@@ -3,8 +3,8 @@
 
 use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
 use entra_jwt_core::{
-    AccessToken, CheckName, Cloud, Explain, KeySet, Outcome, Rejection, Tenancy, TenantId,
-    Unverified, Validator, ValidatorBuilder, Verdict,
+    AccessToken, CheckName, Cloud, Explain, InvalidRules, KeySet, Outcome, Rejection, Tenancy,
+    TenantId, Unverified, Validator, ValidatorBuilder, Verdict,
 };
 use serde_json::json;
 
@@ -562,6 +562,37 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
     let rejection = workforce_rules.validate(&token, &keys, now).unwrap_err();
     assert_eq!(rejection.code(), "wrong_issuer");
     assert!(rejection.remedy().contains("external_id("), "{rejection:?}");
+}
+
+#[test]
+fn external_id_is_one_tenant_of_the_public_cloud_with_v2_tokens() {
+    let (one, other): (TenantId, TenantId) = (API.parse().unwrap(), OTHER_TENANT.parse().unwrap());
+    let rules = |tenancy: Tenancy| Validator::entra(tenancy, API.parse().unwrap()).external_id();
+    let problems = |rules: &ValidatorBuilder| rules.problems().collect::<Vec<_>>();
+    assert_eq!(problems(&rules(Tenancy::tenant(one))), []);
+    for tenancy in [
+        Tenancy::tenants([one, other]),
+        Tenancy::organizations(),
+        Tenancy::common(),
+        Tenancy::consumers(),
+    ] {
+        let rules = rules(tenancy.clone());
+        assert_eq!(
+            problems(&rules),
+            [InvalidRules::ExternalIdTenancy],
+            "{tenancy}"
+        );
+    }
+    let all = rules(Tenancy::organizations())
+        .cloud(Cloud::China)
+        .accept_v1_tokens();
+    let expected = [
+        InvalidRules::ExternalIdTenancy,
+        InvalidRules::ExternalIdCloud,
+        InvalidRules::ExternalIdV1,
+    ];
+    assert_eq!(problems(&all), expected);
+    assert_eq!(all.build().unwrap_err(), expected[0]);
 }
 
 #[tokio::test]
