@@ -144,6 +144,10 @@ async fn cookies_do_not_grow_without_bound() {
         let at_entra = browser.answer(&page, "approve").await;
         assert_eq!(at_entra.status, StatusCode::SEE_OTHER);
         assert!(size(&browser) < 8_000, "{}", size(&browser));
+        let names = browser.cookies.iter().map(|(name, _)| name);
+        let is_sign_in = |name: &&String| name.contains("entra-proxy-sign-in-");
+        let sign_ins = names.filter(is_sign_in).count();
+        assert_eq!(sign_ins as u64, (n + 1).min(3));
         // The latest is never the one that has to go.
         let callback = stage.tenant.signs_in("ada", &at_entra.location());
         let mut copy = Browser::new(&stage);
