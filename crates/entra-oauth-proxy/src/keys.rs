@@ -651,6 +651,21 @@ mod tests {
         assert_eq!(of(one)[32..], one);
     }
 
+    /// RFC 7518 §6.2.1: 32 bytes each.
+    #[test]
+    fn the_key_document_has_both_coordinates_of_each_point() {
+        let ring = keyring(&ProxyKeys::generate());
+        let document = ring.key_document();
+        let keys = document["keys"].as_array().unwrap();
+        assert_eq!(keys.len(), ring.sets.len());
+        for (key, set) in keys.iter().zip(&ring.sets) {
+            let of = |name: &str| from_base64url(key[name].as_str().unwrap()).unwrap();
+            assert_eq!((of("x").len(), of("y").len()), (32, 32));
+            assert_eq!([vec![4], of("x"), of("y")].concat(), set.point);
+            assert_eq!(key["kid"], set.verifying.id().as_str());
+        }
+    }
+
     #[test]
     fn keys_are_the_same_after_a_restart() {
         let text = base64url(&random::<32>());

@@ -6,8 +6,43 @@ use url::Url;
 use crate::callback::{failed, is_told};
 use crate::logbook::Logbook;
 use crate::support::{
-    APP, Browser, MINUTE, PUBLIC, SECRET, Stage, application, parameter, settings,
+    APP, Browser, Client, MINUTE, PUBLIC, SECRET, Stage, application, parameter, settings,
 };
+
+/// Goes to Entra, and returns the URL by which it sends the browser back with an error.
+async fn refused(
+    browser: &mut Browser<'_>,
+    client: &Client,
+    (error, subcode): (&str, &str),
+    number: &str,
+) -> Url {
+    let at_entra: Url = browser.goes_to_entra(client, &[]).await.parse().unwrap();
+    let mut url: Url = format!("{PUBLIC}/callback").parse().unwrap();
+    let description = format!("AADSTS{number}: ada@x. Trace ID: 1");
+    url.query_pairs_mut()
+        .append_pair("error", error)
+        .append_pair("error_description", &description)
+        .append_pair("error_subcode", subcode)
+        .append_pair("state", &parameter(&at_entra, "state").unwrap());
+    url
+}
+
+/// One kind of error does not keep another out of the log.
+#[tokio::test(start_paused = true)]
+async fn each_error_of_entra_is_in_the_log_once_a_minute() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    for error in ["invalid_scope", "invalid_client", "invalid_scope"] {
+        let mut browser = Browser::new(&stage);
+        let url = refused(&mut browser, &client, (error, ""), "1").await;
+        browser.come_back(url.as_str()).await;
+    }
+    let said = log.lines("ERROR");
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("error=invalid_scope"), "{said:#?}");
+    assert!(said[1].contains("error=invalid_client"), "{said:#?}");
+}
 
 #[tokio::test(start_paused = true)]
 async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
@@ -33,16 +68,7 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
         ("what_nobody_knows", "", "1", "server_error"),
     ] {
         let mut browser = Browser::new(&stage);
-        let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
-        let mut url: Url = format!("{PUBLIC}/callback").parse().unwrap();
-        url.query_pairs_mut()
-            .append_pair("error", error)
-            .append_pair(
-                "error_description",
-                &format!("AADSTS{number}: ada@x. Trace ID: 1"),
-            )
-            .append_pair("error_subcode", subcode)
-            .append_pair("state", &parameter(&at_entra, "state").unwrap());
+        let url = refused(&mut browser, &client, (error, subcode), number).await;
         let log = Logbook::begin();
         let reply = browser.come_back(url.as_str()).await;
         is_told(&reply, told, error);
