@@ -296,7 +296,7 @@ fn each_digit_of_an_escape_is_looked_at() {
             let mut digits = *b"0041";
             digits[place] = digit;
             let is_hex = digit.is_ascii_hexdigit();
-            let read = scan::unit(&digits);
+            let read = unit(&digits);
             assert_eq!(read.is_ok(), is_hex, "{digits:?}");
             if let Ok((unit, rest)) = read {
                 let text = std::str::from_utf8(&digits).unwrap();
@@ -305,5 +305,5 @@ fn each_digit_of_an_escape_is_looked_at() {
             }
         }
     }
-    assert!(scan::unit(b"004").is_err());
+    assert!(unit(b"004").is_err());
 }
