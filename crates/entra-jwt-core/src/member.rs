@@ -582,7 +582,7 @@ mod tests {
         assert_eq!((&*word, word.heap_size()), ("app", 0));
     }
 
-    /// By the allocator's word and its steps of 16 bytes.
+    /// The allocator adds a word, and rounds up to 16 bytes.
     #[test]
     fn what_is_kept_counts_with_what_it_holds_beyond_itself() {
         let text = |length: usize| Box::<str>::from("a".repeat(length));

@@ -409,7 +409,7 @@ mod tests {
         }
     }
 
-    /// What is the same for two names costs an allocation for each member of the token.
+    /// Two names with one fingerprint cost an allocation for each member of the token.
     #[test]
     fn names_of_any_length_are_told_apart() {
         use std::collections::HashMap;

@@ -24,7 +24,7 @@ pub(crate) fn set(answer: &mut Answer, name: HeaderName, value: &str) {
     }
 }
 
-/// Sets a header to what is known when this is compiled, and copies nothing.
+/// Sets a header to a constant, without a copy.
 pub(crate) fn set_static(answer: &mut Answer, name: HeaderName, value: &'static str) {
     answer
         .headers_mut()

@@ -1,4 +1,4 @@
-//! What stands about a user across sign-ins, beside the grants: the demands on the next sign-in or refresh,
+//! The standing of a user across sign-ins, beside the grants: the demands on the next sign-in or refresh,
 //! and how often an operator ended the sign-ins. Most users have none of it, and no such record: each refresh
 //! looks for it. Decided here, without any I/O.
 

@@ -39,9 +39,9 @@ pub(crate) struct CodeProof {
 
 /// The scopes of tokens that are issued.
 pub(crate) struct Narrowed {
-    /// As the resource knows them.
+    /// The names by which the resource knows them.
     names: Vec<String>,
-    /// As the client wrote them.
+    /// The spelling of the client.
     shown: Vec<String>,
 }
 
@@ -171,7 +171,8 @@ impl Engine {
         of_both.iter().all(|names| self.scopes.has_required(names))
     }
 
-    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6): those that the user agreed to, that Entra granted, and that there are today.
+    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6): those
+    /// that the user agreed to, that Entra granted, and that the settings know today.
     pub(crate) fn narrowed(
         &self,
         grant: &Grant,

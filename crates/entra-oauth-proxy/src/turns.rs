@@ -20,7 +20,7 @@ pub(crate) struct Refreshes {
     turns: Cache<String, Arc<Turn>>,
     /// The generation of each grant of which the store did not say whether it was replaced.
     uncertain: Cache<String, u32>,
-    /// Whose each grant is, which never changes: by the end of the keys of its user's records.
+    /// The user of each grant, which never changes: the end of the keys of the user's records.
     users: Cache<String, Arc<str>>,
     /// When this process began, in seconds since 1970.
     began_at: u64,

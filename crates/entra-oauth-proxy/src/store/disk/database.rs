@@ -231,7 +231,7 @@ impl<'t> Tables<'t> {
         good(&self.records, key, now)
     }
 
-    /// Returns whether the record is exactly this one, or missing.
+    /// Returns whether the record has exactly this value or, for `None`, whether there is none.
     pub(super) fn has(&self, key: &str, now: u64, value: Option<&[u8]>) -> Result<bool, Failed> {
         let found = self.records.get(key).map_err(failed)?;
         let found = found.as_ref().map(AccessGuard::value);

@@ -40,9 +40,9 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     reads: VecDeque<Read>,
-    /// How many threads sleep.
+    /// The number of threads that sleep.
     asleep: usize,
-    /// Whether one of them is on its way.
+    /// True from when one of them is notified until a thread takes a read.
     is_called: bool,
     is_over: bool,
 }
@@ -56,7 +56,7 @@ impl Readers {
     /// little memory, however many ask and give up.
     pub(super) const PLACES: usize = 1_024;
 
-    /// After how long a read that has no answer wakes another thread: the ones that are awake may be
+    /// The time after which a read without an answer wakes another thread: those that are awake may be
     /// held up. One thread alone is the fastest while the disk answers, as to wake one costs more than
     /// what it reads.
     const HELD_UP: Duration = Duration::from_millis(1);

@@ -560,7 +560,7 @@ async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::Joi
     panic!("all are in memory");
 }
 
-/// As long as there is a thread that is not.
+/// The fourth thread answers while the disk holds three up.
 #[tokio::test]
 async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
     let (ram, store) = stuck().await;
