@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::shared_keys;
 use crate::signing_key::SigningKey;
 
 pub(crate) struct KeyRing {
@@ -13,6 +14,8 @@ struct State {
     /// Published keys, the oldest first; the last one signs.
     keys: Vec<Arc<SigningKey>>,
     before_rotation: Vec<Arc<SigningKey>>,
+    /// Every key that the ring ever had: none of them comes back as a new one while it lives.
+    taken: Vec<Arc<SigningKey>>,
 }
 
 impl KeyRing {
@@ -20,11 +23,12 @@ impl KeyRing {
     const PUBLISHED: usize = 6;
 
     pub(crate) fn new(certificate_name: &'static str) -> Self {
-        let keys = vec![Arc::new(SigningKey::generate(certificate_name))];
+        let keys = vec![shared_keys::take(certificate_name)];
         Self {
             certificate_name,
             state: Mutex::new(State {
                 before_rotation: keys.clone(),
+                taken: keys.clone(),
                 keys,
             }),
         }
@@ -61,9 +65,10 @@ impl KeyRing {
     }
 
     fn add_key(&self, kept: usize) {
-        let key = Arc::new(SigningKey::generate(self.certificate_name));
+        let key = shared_keys::take(self.certificate_name);
         let mut state = self.lock();
         state.before_rotation = state.keys.clone();
+        state.taken.push(Arc::clone(&key));
         state.keys.push(key);
         keep_newest(&mut state.keys, kept);
     }
@@ -73,7 +78,53 @@ impl KeyRing {
     }
 }
 
+impl Drop for KeyRing {
+    fn drop(&mut self) {
+        let taken = std::mem::take(&mut self.lock().taken);
+        shared_keys::give_back(self.certificate_name, taken);
+    }
+}
+
 fn keep_newest(keys: &mut Vec<Arc<SigningKey>>, kept: usize) {
     let surplus = keys.len().saturating_sub(kept);
     keys.drain(..surplus);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn ids(ring: &KeyRing) -> HashSet<String> {
+        let published = ring.published();
+        published.iter().map(|key| key.id.clone()).collect()
+    }
+
+    // Names of their own: the tests of other files take keys by the names of clouds.
+
+    #[test]
+    fn living_rings_share_no_key_and_no_key_of_a_ring_comes_back_to_it() {
+        let (ring, other) = (
+            KeyRing::new("living.example"),
+            KeyRing::new("living.example"),
+        );
+        let first = ids(&ring);
+        assert!(first.is_disjoint(&ids(&other)));
+        ring.replace();
+        ring.replace();
+        assert!(first.is_disjoint(&ids(&ring)));
+    }
+
+    #[test]
+    fn a_ring_takes_the_keys_of_one_that_has_ended() {
+        let ended = KeyRing::new("ended.example");
+        ended.replace();
+        let before = ended.before_rotation().into_iter().chain(ended.published());
+        let before: HashSet<String> = before.map(|key| key.id.clone()).collect();
+        drop(ended);
+        let ring = KeyRing::new("ended.example");
+        ring.rotate();
+        assert_eq!(ids(&ring), before);
+    }
 }

@@ -160,7 +160,8 @@ impl DevTenantBuilder {
         self
     }
 
-    /// Makes its keys (about 90 ms each) and starts to serve on the current tokio runtime.
+    /// Makes its keys (about 90 ms each), or takes those of tenants that have ended in this process, and
+    /// starts to serve on the current tokio runtime. Living tenants share no key.
     ///
     /// # Errors
     /// If the address cannot be listened on, if the tenant's or an application's id is no GUID, or

@@ -40,8 +40,8 @@ impl DevTenant {
         .to_string()
     }
 
-    /// Makes a new key (about 90 ms), publishes it at once and signs with it from now on; the
-    /// last six keys stay published.
+    /// Publishes a key that it never had, made for it (about 90 ms) or by a tenant that has ended, and
+    /// signs with it from now on; the last six keys stay published.
     pub fn rotate_keys(&self) {
         self.inner.keys.rotate();
     }
@@ -51,8 +51,8 @@ impl DevTenant {
         self.inner.keys.withdraw_old();
     }
 
-    /// Makes a new key (about 90 ms), publishes it at once, signs with it from now on, and stops
-    /// publishing every older key, as after a leak.
+    /// Publishes a key that it never had, as [`rotate_keys`](Self::rotate_keys) does, signs with it from
+    /// now on, and stops publishing every older key, as after a leak.
     pub fn replaces_keys_in_an_emergency(&self) {
         self.inner.keys.replace();
     }
