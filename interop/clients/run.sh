@@ -6,12 +6,11 @@ cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'exec {hold}>&- || true; rm -rf "$work"' EXIT
 
-cargo build --locked -q -p interop-clients
-target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+. ../programs interop-clients
 
 # The server ends when its input does, so with this script.
 mkfifo "$work/input"
-"$target/debug/interop-clients" <"$work/input" >"$work/settings" &
+"$programs/interop-clients" <"$work/input" >"$work/settings" &
 exec {hold}>"$work/input"
 until grep -q '^EXPIRED_TOKEN=' "$work/settings"; do
   kill -0 $! 2>/dev/null || { echo "the server did not start" >&2; exit 1; }

@@ -8,9 +8,8 @@ work=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 
-cargo build --locked -q -p mcp_with_entra
-target=$(cargo metadata --locked --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-LISTEN=127.0.0.1:0 "$target/debug/mcp_with_entra" >"$work/served" &
+. interop/programs mcp_with_entra
+LISTEN=127.0.0.1:0 "$programs/mcp_with_entra" >"$work/served" &
 server=$!
 until grep -q '^Serving' "$work/served"; do
   kill -0 "$server" 2>/dev/null || { echo "the server did not start" >&2; exit 1; }

@@ -7,9 +7,7 @@ cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo build --locked -q -p entra-dev-tenant
-cargo build --locked -q -p reverse_proxy
-target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+. ../programs entra-dev-tenant reverse_proxy
 
 # Debian has lighttpd where only root looks.
-PATH=$PATH:/usr/sbin:/sbin timeout --kill-after=10 120 python3 -B folding.py "$target/debug" "$work"
+PATH=$PATH:/usr/sbin:/sbin timeout --kill-after=10 120 python3 -B folding.py "$programs" "$work"

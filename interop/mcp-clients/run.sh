@@ -8,8 +8,7 @@ cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo build --locked -q -p interop-mcp-clients
-target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+. ../programs interop-mcp-clients rmcp_client
 
 python3 -m venv "$work/venv"
 PATH=$work/venv/bin:$PATH
@@ -18,4 +17,4 @@ pip install --quiet --disable-pip-version-check -r requirements.txt
 cp package.json package-lock.json clients/typescript_sdk.mjs "$work"
 (cd "$work" && npm ci --silent --no-audit --no-fund)
 
-python play.py "$target/debug" "$work/node_modules" "$@"
+python play.py "$programs" "$work/node_modules" "$@"

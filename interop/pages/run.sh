@@ -10,12 +10,11 @@ trap '[ -z "${hold:-}" ] || exec {hold}>&-; rm -rf "$work"' EXIT
 screenshots=${ARTIFACTS:-$(mktemp -d -t pages.XXXXXX)}
 mkdir -p "$screenshots"
 
-cargo build --locked -q -p interop-pages
-target=$(cargo metadata --locked --format-version 1 --no-deps | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+. ../programs interop-pages
 
 # The server ends when its input does, so with this script.
 mkfifo "$work/input"
-"$target/debug/interop-pages" <"$work/input" >"$work/settings" &
+"$programs/interop-pages" <"$work/input" >"$work/settings" &
 exec {hold}>"$work/input"
 until grep -q '^LONG_SCOPES=' "$work/settings"; do
   kill -0 $! 2>/dev/null || { echo "the server did not start" >&2; exit 1; }

@@ -105,7 +105,7 @@ async fn what_is_no_token_or_is_over_is_done_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_ends_what_is_anothers() {
+async fn nobody_ends_the_sign_in_of_another() {
     let stage = Stage::new().await;
     let (client, other) = (stage.client().await, stage.client().await);
     let tokens = stage.sign_in(&client, "ada").await;
