@@ -22,7 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let validator = Validator::entra(id, API.parse()?).build()?;
     let keys = KeySet::from_jwks(tenant.jwks().as_bytes())?;
     let caller = validator.validate(&token, &keys, tenant.clock()())?;
-    println!("entra-jwt-core     {} of tenant {}", caller.id(), caller.tenant_id());
+    println!(
+        "entra-jwt-core     {} of tenant {}",
+        caller.id(),
+        caller.tenant_id()
+    );
 
     let auth = tower_entra_auth::EntraAuth::builder()
         .tenant(tenant.id())
