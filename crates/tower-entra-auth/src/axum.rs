@@ -9,11 +9,8 @@ use http::request::Parts;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 
-use crate::answers;
-use crate::caller::{Anonymous, Caller};
-use crate::form::Form;
-use crate::handler_refusal::HandlerRefusal;
-use crate::refusal::Refusal;
+use crate::caller::{Anonymous, Caller, HandlerRefusal, wrong_layer};
+use crate::respond::{Form, Refusal};
 
 /// The answer of an extractor that did not find what the handler wants: the same that the Layer
 /// would give.
@@ -107,7 +104,7 @@ fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
         .or(anonymous.map(|Anonymous(answers)| answers));
     let answer = match answers {
         Some(answers) => answers.answer(refusal, caller, &parts.method, &parts.headers),
-        None => answers::wrong_layer(refusal, &parts.method, &parts.headers),
+        None => wrong_layer(refusal, &parts.method, &parts.headers),
     };
     ExtractorRefusal(Box::new(answer))
 }

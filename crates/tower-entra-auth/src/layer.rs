@@ -12,13 +12,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::accessors::inner_service_accessors;
-use crate::auth::{Decision, EntraAuth};
-use crate::body::ResponseBody;
+use crate::authenticate::{Decision, EntraAuth, InvalidPath, Open};
 use crate::caller::Caller;
-use crate::observe::RequestSpan;
-use crate::open::{InvalidPath, Open};
-use crate::refusal::Refusal;
+use crate::respond::Refusal;
+use crate::service::{ResponseBody, inner_service_accessors};
+use crate::telemetry::RequestSpan;
 
 /// Protects a service; made by [`EntraAuth::layer`].
 ///

@@ -129,53 +129,34 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
-mod accessors;
-mod after_check;
-mod answers;
-mod auth;
+mod authenticate;
 #[cfg(feature = "axum")]
 mod axum;
-mod bearer;
-mod body;
-mod bounds;
-mod build;
-mod build_error;
-mod builder;
 mod caller;
-mod claims_challenge;
-pub mod danger;
-mod endpoint;
-mod environment;
+mod config;
 mod expiry;
-mod expiry_body;
-mod expiry_layer;
-mod form;
-mod handler_refusal;
-mod http_client;
 mod keys;
 mod layer;
-mod log;
-mod metrics;
-mod observe;
-mod open;
-mod protected_resource;
-mod refusal;
-mod reissued;
-#[cfg(test)]
-mod remembered_tests;
+mod outbound;
+mod policy;
 mod require;
 mod resource_metadata;
 mod respond;
-mod runtime;
-mod spelling;
+mod service;
 mod status;
-mod tenant_rule;
-mod token_cache;
-mod token_source;
+mod telemetry;
 #[cfg(feature = "testing")]
-mod trusting;
+mod testing;
+mod time;
 mod unavailable;
-mod waiting;
+
+/// Settings that weaken the protection and, with the feature `testing`, callers whom nobody verified.
+/// Each needs a reason; reviewers search for `danger`.
+pub mod danger {
+    pub use crate::config::DangerousBuilder;
+    #[cfg(feature = "testing")]
+    pub use crate::testing::{TrustingLayer, TrustingService, trusted_caller};
+}
 
 #[doc = include_str!("../docs/which-setting.md")]
 pub mod which_setting {}
@@ -221,33 +202,22 @@ pub use entra_jwt_core::{
     ObjectId, Rejection, Requirement, Scope, Tenancy, TenantId, TokenVersion, UserRole, all, any,
 };
 
-pub use crate::answers::Refused;
-pub use crate::auth::EntraAuth;
+pub use crate::authenticate::{EntraAuth, InvalidPath, SentToken, TokenSource};
 #[cfg(feature = "axum")]
 pub use crate::axum::{CustomClaims, ExtractorRefusal};
-pub use crate::body::ResponseBody;
-pub use crate::build_error::BuildError;
-pub use crate::builder::EntraAuthBuilder;
-pub use crate::caller::Caller;
-pub use crate::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
-pub use crate::expiry::Expiry;
-pub use crate::expiry_body::{ExpiryBody, Outlived};
-pub use crate::expiry_layer::{ExpiryFuture, ExpiryLayer, ExpiryService};
-pub use crate::handler_refusal::HandlerRefusal;
-pub use crate::http_client::BoxError;
-pub use crate::keys::file::JwksFile;
-pub use crate::keys::source::{KeySource, PublishedKeys};
+pub use crate::caller::{Caller, HandlerRefusal, Refused};
+pub use crate::config::{BuildError, EntraAuthBuilder, ReissuedTokens};
+pub use crate::expiry::{Expiry, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
+pub use crate::keys::{JwksFile, KeySource, PublishedKeys};
 pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
-pub use crate::open::InvalidPath;
-pub use crate::protected_resource::ProtectedResource;
-pub use crate::reissued::ReissuedTokens;
+pub use crate::outbound::BoxError;
 pub use crate::require::{RequireLayer, RequireService};
 pub use crate::resource_metadata::{
-    NoProtectedResource, ResourceMetadata, ResourceMetadataService,
+    NoProtectedResource, ProtectedResource, ResourceMetadata, ResourceMetadataService,
 };
-pub use crate::respond::RefusalDetail;
+pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
+pub use crate::service::ResponseBody;
 pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
-pub use crate::token_source::{SentToken, TokenSource};
 pub use crate::unavailable::Unavailable;
 
 /// The README's snippet, compiled.

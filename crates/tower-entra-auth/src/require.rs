@@ -8,13 +8,11 @@ use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::accessors::inner_service_accessors;
-use crate::auth::EntraAuth;
-use crate::body::ResponseBody;
-use crate::caller::Caller;
-use crate::handler_refusal::HandlerRefusal;
+use crate::authenticate::EntraAuth;
+use crate::caller::{Caller, HandlerRefusal};
 use crate::layer::ResponseFuture;
-use crate::observe::RefusedWithin;
+use crate::service::{ResponseBody, inner_service_accessors};
+use crate::telemetry::RefusedWithin;
 
 /// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
 ///

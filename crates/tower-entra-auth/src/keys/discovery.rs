@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::MOST_BYTES;
 use super::freshness::{fresh_for, retry_after};
 use super::source::{Failed, Fetched, Fetching, Reason, Source, brings_nothing};
-use crate::endpoint::MetadataEndpoint;
-use crate::http_client::{Failure, HttpClient};
+use crate::keys::MetadataEndpoint;
+use crate::outbound::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
 /// Where the keys of one authority come from.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::source::{KeySource, PublishedKeys};
-use crate::http_client::BoxError;
+use crate::outbound::BoxError;
 
 /// A JWKS document in a file, such as a mounted `ConfigMap`: a [`KeySource`].
 ///

@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use super::schedule::{Arrival, AttemptNumber};
 use super::source::Reason;
 use super::{KeyStore, Outcome, State, TrustedKey, outcome_of, refresher};
-use crate::runtime::usable_runtime;
+use crate::policy::Place;
+use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
-use crate::waiting::Place;
 
 /// The reason for which a key cannot be had.
 pub(crate) enum Missing {

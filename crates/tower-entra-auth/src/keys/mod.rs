@@ -5,8 +5,9 @@
 //! missing, if the [`bucket`] has a token.
 
 mod bucket;
-pub(crate) mod discovery;
-pub(crate) mod file;
+mod discovery;
+mod endpoint;
+mod file;
 mod freshness;
 mod held;
 mod missing;
@@ -14,7 +15,7 @@ mod missing;
 mod model;
 mod refresher;
 mod schedule;
-pub(crate) mod source;
+mod source;
 mod timeline;
 mod trusted_key;
 
@@ -27,15 +28,20 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use self::discovery::Discovery;
+pub(crate) use self::endpoint::{MetadataBase, MetadataEndpoint};
+pub use self::file::JwksFile;
 use self::held::{Held, Snapshot};
 pub(crate) use self::missing::{Missing, Search};
 pub(crate) use self::schedule::{Arrival, Schedule, jittered};
-use self::source::{Reason, Source};
+use self::source::Reason;
+pub(crate) use self::source::{Brought, Source};
+pub use self::source::{KeySource, PublishedKeys};
 pub(crate) use self::timeline::Timeline;
 pub(crate) use self::trusted_key::TrustedKey;
-use crate::refusal::Refusal;
-use crate::runtime::usable_runtime;
+use crate::respond::Refusal;
 use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
+use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
 /// How long one attempt may take, whatever it fetches.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::schedule::{AttemptNumber, Ending};
 use super::source::{Failed, Fetched, Reason};
 use super::{KeyStore, TIMEOUT, outcome_of};
-use crate::metrics;
+use crate::telemetry::metrics;
 use crate::unavailable::Unavailable;
 
 /// Spawns a refresher; any older one ends when it next looks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{KeySet, UnusableKey};
 
-use crate::http_client::BoxError;
+use crate::outbound::BoxError;
 use crate::unavailable::Unavailable;
 
 /// Where the signing keys come from, if not from Entra's discovery document: set by

@@ -1,0 +1,283 @@
+//! What holds for tokens that are remembered, seen from inside: whether a caller is the remembered
+//! one cannot be told from outside.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use entra_dev_tenant::{DevTenant, TokenBuilder};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::time::advance;
+
+use crate::authenticate::{Decision, EntraAuth};
+use crate::caller::Caller;
+use crate::config::EntraAuthBuilder;
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+async fn tenant() -> DevTenant {
+    DevTenant::start().await.unwrap()
+}
+
+fn settings(tenant: &DevTenant) -> EntraAuthBuilder {
+    EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .http_client(tenant.http_client())
+        .clock(tenant.clock())
+}
+
+fn auth(tenant: &DevTenant) -> EntraAuth {
+    settings(tenant).build().unwrap()
+}
+
+fn user(tenant: &DevTenant) -> TokenBuilder<'_> {
+    tenant.user("lovelace").scope("Reports.Read").for_api(API)
+}
+
+/// The caller, or the code of the refusal.
+async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    let decided = match auth.decide(&headers, &http::Uri::default()) {
+        Decision::Accept(caller) => Ok(caller),
+        Decision::Refuse(refusal) => Err(refusal),
+        Decision::Wait(waiting) => waiting.decide().await,
+    };
+    decided.map_err(|refusal| refusal.code())
+}
+
+async fn is_remembered(auth: &EntraAuth, token: &str, before: &Caller) -> bool {
+    ask(auth, token).await.unwrap().is_same(before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_verified_once_and_then_remembered() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    // The first one waits for the keys, the second does not: both are remembered.
+    for token in [user(&tenant).mint(), user(&tenant).claim("uti", "2").mint()] {
+        let caller = ask(&auth, &token).await.unwrap();
+        assert!(is_remembered(&auth, &token, &caller).await);
+        assert_eq!(caller.bearer_token(), token);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_twelve_kilobytes_is_remembered_too() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let groups: Vec<String> = (0..200)
+        .map(|n| format!("0a1b2c3d-4e5f-4a6b-8c7d-{n:012}"))
+        .collect();
+    let token = user(&tenant).claim("groups", groups).mint();
+    assert!(token.len() > 10_000, "{}", token.len());
+    let caller = ask(&auth, &token).await.unwrap();
+    assert!(is_remembered(&auth, &token, &caller).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_differs_in_one_byte_is_another_one() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    ask(&auth, &token).await.unwrap();
+    let payload = token.find('.').unwrap() + 1;
+    let signature = token.rfind('.').unwrap() + 1;
+    // Before the signature's tail, by which it is looked up: only the whole tells them apart.
+    for position in [payload + 20, signature, signature + 150] {
+        let mut forged = token.clone().into_bytes();
+        forged[position] = if forged[position] == b'A' { b'B' } else { b'A' };
+        let forged = String::from_utf8(forged).unwrap();
+        assert!(ask(&auth, &forged).await.is_err(), "{position}");
+    }
+    for shorter in [&token[1..], &token[..token.len() - 1]] {
+        assert!(ask(&auth, shorter).await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_expires_to_the_second() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).clock_skew(MINUTE).build().unwrap();
+    let now = tenant.clock()().duration_since(std::time::UNIX_EPOCH);
+    let expires = now.unwrap().as_secs() + 600;
+    let token = user(&tenant).claim("exp", expires).mint();
+    let caller = ask(&auth, &token).await.unwrap();
+    advance(659 * SECOND).await;
+    assert!(is_remembered(&auth, &token, &caller).await);
+    advance(3 * SECOND).await;
+    assert_eq!(ask(&auth, &token).await.unwrap_err(), "expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_makes_a_remembered_token_not_yet_valid() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let token = user(&tenant).mint();
+    ask(&auth, &token).await.unwrap();
+    tenant.clock_jumps_back(2 * HOUR);
+    assert_eq!(ask(&auth, &token).await.unwrap_err(), "not_yet_valid");
+    tenant.clock_jumps_forward(2 * HOUR);
+    assert!(ask(&auth, &token).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_is_refused_once_its_key_is_published_with_its_private_half() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let older = user(&tenant).mint();
+    ask(&auth, &older).await.unwrap();
+    tenant.rotate_keys();
+    let token = user(&tenant).mint();
+    ask(&auth, &token).await.unwrap();
+
+    tenant.publishes_private_half();
+    // Makes the service fetch; what it finds concerns every token of that key.
+    let unknown = user(&tenant).header("kid", "unknown").mint();
+    assert!(ask(&auth, &unknown).await.is_err());
+    assert_eq!(ask(&auth, &token).await.unwrap_err(), "unknown_key");
+    assert!(ask(&auth, &older).await.is_ok(), "its key is not concerned");
+
+    tenant.publishes_normally();
+    advance(MINUTE).await;
+    assert_eq!(
+        ask(&auth, &token).await.unwrap_err(),
+        "unknown_key",
+        "for good"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remembered_token_is_unavailable_once_the_keys_are_stale() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    let day = user(&tenant).claim("exp", 4_000_000_000_u64).mint();
+    ask(&auth, &day).await.unwrap();
+    tenant.goes_down();
+    advance(23 * HOUR).await;
+    assert!(ask(&auth, &day).await.is_ok());
+    advance(HOUR).await;
+    assert_eq!(ask(&auth, &day).await.unwrap_err(), "connect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tenant_rule_is_asked_about_remembered_tokens_too() {
+    let tenant = tenant().await;
+    let is_customer = Arc::new(AtomicBool::new(true));
+    let rule = Arc::clone(&is_customer);
+    let auth = settings(&tenant)
+        .tenant_rule(move |_| {
+            let answer = rule.load(Ordering::SeqCst);
+            async move { Ok::<_, Infallible>(answer) }
+        })
+        .tenant_rule_ttl(MINUTE)
+        .build()
+        .unwrap();
+    let token = user(&tenant).mint();
+    let caller = ask(&auth, &token).await.unwrap();
+    is_customer.store(false, Ordering::SeqCst);
+    assert!(is_remembered(&auth, &token, &caller).await, "as is its yes");
+    advance(MINUTE).await;
+    assert_eq!(ask(&auth, &token).await.unwrap_err(), "tenant_not_allowed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_is_not_remembered() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    for token in [
+        user(&tenant).expired().mint(),
+        user(&tenant).bad_signature().mint(),
+        tenant.app(API).for_api(API).mint(),
+        "garbage".to_owned(),
+    ] {
+        assert!(ask(&auth, &token).await.is_err());
+    }
+    let status = auth.status();
+    assert_eq!(status.token_cache.unwrap().tokens, 0);
+    ask(&auth, &user(&tenant).mint()).await.unwrap();
+    assert_eq!(auth.status().token_cache.unwrap().tokens, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn remembering_ends_after_its_time_and_can_be_off() {
+    let tenant = tenant().await;
+    let token = user(&tenant).mint();
+    let short = settings(&tenant).token_cache_ttl(MINUTE).build().unwrap();
+    let caller = ask(&short, &token).await.unwrap();
+    advance(59 * SECOND).await;
+    assert!(is_remembered(&short, &token, &caller).await);
+    advance(SECOND).await;
+    assert!(!is_remembered(&short, &token, &caller).await);
+
+    let off = settings(&tenant).without_token_cache().build().unwrap();
+    let caller = ask(&off, &token).await.unwrap();
+    assert!(!is_remembered(&off, &token, &caller).await);
+    assert!(off.status().token_cache.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_entra_auth_remembers_for_itself() {
+    let tenant = tenant().await;
+    let (one, other) = (auth(&tenant), auth(&tenant));
+    let token = user(&tenant).mint();
+    let caller = ask(&one, &token).await.unwrap();
+    assert!(!is_remembered(&other, &token, &caller).await);
+    assert!(one.has_verified(&caller) && !other.has_verified(&caller));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_remembered_tokens_are_bounded_in_bytes() {
+    let tenant = tenant().await;
+    let bytes = 128 * 1024;
+    let auth = settings(&tenant).token_cache_bytes(bytes).build().unwrap();
+    for n in 0..200 {
+        let token = user(&tenant).claim("uti", n.to_string()).mint();
+        ask(&auth, &token).await.unwrap();
+    }
+    let cache = auth.status().token_cache.unwrap();
+    assert!(cache.bytes <= bytes as u64, "{cache:?}");
+    assert!((20..200).contains(&cache.tokens), "{cache:?}");
+}
+
+/// Two issuers that are trusted: each has its own keys, and a token is judged by those of its own.
+#[tokio::test(start_paused = true)]
+async fn each_trusted_issuer_has_its_own_keys() {
+    let first = tenant().await;
+    let second = DevTenant::builder()
+        .id("0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d")
+        .external_id()
+        .start()
+        .await
+        .unwrap();
+    let external = settings(&second).external_id("contoso.ciamlogin.com");
+    let auth = auth(&first).and_trusting(&external.build().unwrap());
+    for tenant in [&first, &second] {
+        let token = user(tenant).mint();
+        let caller = ask(&auth, &token).await.unwrap();
+        assert_eq!(caller.tenant_id().to_string(), tenant.id());
+        assert!(is_remembered(&auth, &token, &caller).await);
+    }
+    // Signed by the other's key: its own issuer does not know it.
+    let issuer = format!("https://{0}.ciamlogin.com/{0}/v2.0", second.id());
+    let forged = user(&first).of_tenant(second.id()).claim("iss", issuer);
+    let forged = forged.mint();
+    assert_eq!(ask(&auth, &forged).await.unwrap_err(), "unknown_key");
+    assert_eq!(first.keys().hits(), 1);
+    second.rotate_keys();
+    advance(30 * SECOND).await; // the forged one has emptied the bucket
+    assert!(ask(&auth, &user(&second).mint()).await.is_ok());
+    assert_eq!(
+        first.keys().hits(),
+        1,
+        "the other's keys are not its matter"
+    );
+    assert_eq!(auth.status().issuers.len(), 2);
+}

@@ -1,0 +1,139 @@
+//! A refusal that a handler returns.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+
+use crate::caller::{Answers, Caller};
+use crate::respond::{Form, GRPC_STATUS, Refusal, grpc_status};
+use crate::telemetry::RefusedWithin;
+
+/// Why a handler does not serve a caller: of [`Caller::challenge`](crate::Caller::challenge),
+/// [`RequireLayer::check`](crate::RequireLayer::check) or
+/// [`RequireLayer::authorize`](crate::RequireLayer::authorize).
+///
+/// It is answered as the Layer answers. With the feature `axum`, handlers return it as an error;
+/// elsewhere [`response_to`](Self::response_to) makes the response, and
+/// [`grpc_metadata`](Self::grpc_metadata) the status of gRPC. An error type of your own needs a
+/// variant for it that is answered by it: a blanket conversion of every error would make it a 500.
+#[must_use = "nothing is refused unless it is returned"]
+pub struct HandlerRefusal(Box<Refused>);
+
+struct Refused {
+    answers: Arc<Answers>,
+    caller: Option<Caller>,
+    refusal: Refusal,
+    /// Whom to tell, where the response will not say that it is a refusal.
+    within: Option<RefusedWithin>,
+}
+
+impl HandlerRefusal {
+    pub(crate) fn new(answers: &Arc<Answers>, caller: Option<&Caller>, refusal: Refusal) -> Self {
+        Self(Box::new(Refused {
+            answers: Arc::clone(answers),
+            caller: caller.cloned(),
+            refusal,
+            within: None,
+        }))
+    }
+
+    /// The span around the request is told when this is answered.
+    pub(crate) fn told(mut self, within: Option<&RefusedWithin>) -> Self {
+        self.0.within = within.cloned();
+        self
+    }
+
+    /// The machine code that the caller may learn.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.0.refusal.code()
+    }
+
+    /// Whether it says nothing about the token: what is needed to judge it cannot be had now.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self.0.refusal, Refusal::Unavailable { .. })
+    }
+
+    /// What to change, and where: for the service's own log, not for the caller.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        self.0.answers.remedy(&self.0.refusal)
+    }
+
+    /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
+    /// and whether it has a body. Each call makes an answer, which is logged and counted.
+    #[must_use]
+    pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
+        let Refused {
+            answers,
+            caller,
+            refusal,
+            ..
+        } = &*self.0;
+        let caller = caller.as_ref();
+        answers.answer(refusal, caller, &request.method, &request.headers)
+    }
+
+    /// The answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
+    /// `grpc-message`, and the challenge as a HTTP client gets it. Of tonic's `Status`,
+    /// `from_header_map` takes it. Each call makes an answer, which is logged and counted.
+    #[must_use]
+    pub fn grpc_metadata(&self) -> HeaderMap {
+        if let Some(within) = &self.0.within {
+            within.tell(&self.0.refusal);
+        }
+        grpc_metadata(&self.0.refusal, self.answer_in(Form::Grpc))
+    }
+
+    /// The answer in the form that was seen when the caller was extracted.
+    #[cfg(feature = "axum")]
+    pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let caller = self.0.caller.as_ref();
+        self.answer_in(caller.map_or(Form::Text, Caller::form))
+    }
+
+    fn answer_in(&self, form: Form) -> Response<Full<Bytes>> {
+        let Refused {
+            answers,
+            caller,
+            refusal,
+            ..
+        } = &*self.0;
+        answers.answer_in(form, refusal, caller.as_ref(), &HeaderMap::new())
+    }
+}
+
+/// What gRPC says of an answer, in headers or trailers.
+pub(crate) fn grpc_metadata(refusal: &Refusal, answer: Response<Full<Bytes>>) -> HeaderMap {
+    let mut headers = answer.into_parts().0.headers;
+    headers.remove(CONTENT_TYPE);
+    // Whatever the function of `on_refusal` made of it, it is a refusal.
+    if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
+        headers.insert(GRPC_STATUS, grpc_status(refusal));
+    }
+    headers
+}
+
+impl fmt::Debug for HandlerRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HandlerRefusal")
+            .field("caller", &self.0.caller)
+            .field("code", &self.code())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for HandlerRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the caller is refused: {}", self.code())
+    }
+}
+
+impl std::error::Error for HandlerRefusal {}

@@ -1,0 +1,572 @@
+//! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
+
+use std::sync::Arc;
+
+use entra_jwt_core::{
+    Audience, Authority, ClientId, Cloud, InvalidRules, ShownUrl, Tenancy, Validator,
+    ValidatorBuilder,
+};
+
+use crate::authenticate::{EntraAuth, Parts, TokenCache, TokenPlace, TrustedIssuer};
+use crate::config::{BuildError, CloudSetting, EntraAuthBuilder, Problem, Setting, TenancySetting};
+use crate::keys::{Discovery, KeyStore, MetadataBase, Source};
+use crate::outbound::HttpClient;
+use crate::policy::{AfterChecks, Remembering, TenantRule};
+use crate::resource_metadata::Published;
+use crate::respond::Words;
+use crate::telemetry::metrics;
+
+/// What templates have where an id belongs.
+const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
+
+const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
+    development tenant, http://127.0.0.1:7580";
+
+/// Where the keys are to come from.
+enum KeyOrigin {
+    /// A source that was set.
+    Brought(Box<dyn Source>),
+    /// A discovery document.
+    Discovered {
+        metadata: MetadataBase,
+        http_client: HttpClient,
+    },
+}
+
+impl EntraAuthBuilder {
+    /// Checks the settings and makes the [`EntraAuth`]. Needs no runtime and fetches nothing yet.
+    ///
+    /// # Errors
+    /// Every problem with the settings at once; among them that the HTTP client finds no CA
+    /// certificates on this machine.
+    pub fn build(mut self) -> Result<EntraAuth, BuildError> {
+        let mut problems = Vec::new();
+        let cloud = self.checked_cloud(&mut problems);
+        let tenancy = self.checked_tenancy(&mut problems);
+        let client_id = self.checked_client_id(&mut problems);
+        let audiences = self.checked_audiences(&mut problems);
+        let clients = self.checked_clients(&mut problems);
+        self.check_bounds(&mut problems);
+        if let Some(resource) = &self.protected_resource {
+            problems.extend(resource.problems(tenancy.as_ref()));
+        }
+        if let Some(reissued) = &self.reissued {
+            problems.extend(reissued.problems());
+        }
+        self.check_token_place(&mut problems);
+        let authority_base = self.authority_base(cloud.unwrap_or_default());
+        let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
+        if !self.may_be_at(&authority_base, cloud, tenancy.as_ref()) {
+            problems.extend(self.endpoint_elsewhere());
+        }
+
+        let rules = match (cloud, tenancy, client_id) {
+            (Some(cloud), Some(tenancy), Some(client_id)) => {
+                let rules = self.rules(tenancy, client_id, cloud, audiences, clients);
+                problems.extend(rules.problems().filter_map(problem_with));
+                Some(rules)
+            }
+            _ => None,
+        };
+        let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
+            return Err(BuildError::new(problems));
+        };
+        let validator = rules.build().map_err(|error| {
+            BuildError::new(vec![Problem {
+                setting: "rules".to_owned(),
+                text: error.to_string(),
+            }])
+        })?;
+        let application = client_id.filter(|_| self.has_custom_signing_key);
+        let source = key_source(origin, validator.authority(), application)?;
+
+        metrics::describe();
+        self.announce(&validator, source.name());
+        let keys = KeyStore::new(source, self.keeping);
+        let resource = self.protected_resource.as_ref().map(|resource| {
+            let published = resource.published(&validator, &self.token_place);
+            published.map_err(|problem| BuildError::new(vec![problem]))
+        });
+        let resource = resource.transpose()?;
+        let words = self.words(&validator, resource.as_ref());
+        let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
+        let tenant_rule = self
+            .tenant_rule
+            .map(|rule| Remembering::new(rule.with_ttl(ttl)));
+        let authority_url = authority_base.authority_url(validator.authority());
+        let reissued = self.reissued.take();
+        let reissued = reissued.and_then(|tokens| tokens.trusted(&validator, self.keeping));
+        let (reissued, grant_rule) =
+            reissued.map_or((None, None), |(issuer, rule)| (Some(issuer), rule));
+        let mut issuers = vec![TrustedIssuer {
+            validator,
+            keys,
+            has_grants: false,
+            on_challenge: None,
+        }];
+        issuers.extend(reissued);
+        let parts = Parts {
+            issuers,
+            after_checks: AfterChecks {
+                tenant_rule,
+                grant_rule,
+            },
+            authority_url,
+            token_cache: self
+                .token_cache
+                .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
+            clock: self.clock,
+            clock_skew: self.clock_skew,
+            max_token_length: self.max_token_length,
+            token_header: self.token_place.header(),
+            token_place: self.token_place,
+            removes_token: self.removes_token,
+            resource: resource.map(Arc::new),
+        };
+        Ok(EntraAuth::new(parts, words, self.hook))
+    }
+
+    /// What answers say of this API and its authority.
+    fn words(&self, validator: &Validator, resource: Option<&Published>) -> Words {
+        Words {
+            detail: self.refusal_detail,
+            app_id_uri: validator.app_id_uri(),
+            pointer: resource.map(|resource| resource.pointer.clone()),
+            how_to_send: self.token_place.how_to_send(),
+            authorization_uri: validator.authority().authorization_uri(),
+        }
+    }
+
+    /// The rules, of settings that are good each by itself.
+    fn rules(
+        &self,
+        tenancy: Tenancy,
+        client_id: ClientId,
+        cloud: Cloud,
+        audiences: Vec<Audience>,
+        clients: Clients,
+    ) -> ValidatorBuilder {
+        let mut rules = Validator::entra(tenancy, client_id)
+            .cloud(cloud)
+            .exempt_clients(clients.exempt)
+            .clock_skew(self.clock_skew);
+        for audience in audiences {
+            rules = rules.audience(audience);
+        }
+        if let Some(allowed) = clients.allowed {
+            rules = rules.allowed_clients(allowed);
+        }
+        if self.external_id.is_some() {
+            rules = rules.external_id();
+        }
+        if self.accepts_v1 {
+            rules = rules.accept_v1_tokens();
+        }
+        if self.refuses_guests {
+            rules = rules.refuse_guests();
+        }
+        if self.accepts_keys_of_other_clouds {
+            rules = rules.dangerous().accept_keys_of_other_clouds();
+        }
+        rules
+    }
+
+    fn checked_cloud(&self, problems: &mut Vec<Problem>) -> Option<Cloud> {
+        let Some(setting) = &self.cloud else {
+            return Some(Cloud::default());
+        };
+        let (cloud, text) = match &setting.value {
+            CloudSetting::Known(cloud) => return Some(*cloud),
+            CloudSetting::Name(name) => (name.parse().ok(), name),
+            CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
+        };
+        if cloud.is_none() {
+            problems.push(Problem {
+                setting: setting.named("cloud"),
+                text: match &setting.value {
+                    CloudSetting::AuthorityHost(_) => format!(
+                        "\"{}\" is the host of no known cloud; those are \
+                         https://login.microsoftonline.com, https://login.microsoftonline.us and \
+                         https://login.partner.microsoftonline.cn",
+                        ShownUrl(text)
+                    ),
+                    _ => format!(
+                        "\"{}\" is no known cloud; those are public, usgovernment and china",
+                        ShownUrl(text)
+                    ),
+                },
+            });
+        }
+        cloud
+    }
+
+    fn checked_tenancy(&self, problems: &mut Vec<Problem>) -> Option<Tenancy> {
+        const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
+
+        let Some(setting) = &self.tenancy else {
+            problems.push(Problem {
+                setting: "tenant".to_owned(),
+                text: format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
+            });
+            return None;
+        };
+        let text = match &setting.value {
+            TenancySetting::Known(tenancy) => return Some(tenancy.clone()),
+            TenancySetting::Text(text) => text.trim(),
+        };
+        let problem = match text.parse::<Tenancy>() {
+            Ok(_) if text.contains(PLACEHOLDER) => {
+                format!("the placeholder {PLACEHOLDER}; {WHERE}")
+            }
+            Ok(tenancy) => return Some(tenancy),
+            Err(_) if text.is_empty() => format!("empty; {WHERE}"),
+            Err(_) => {
+                let is_domain = text.contains('.')
+                    && text
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+                let domain = if is_domain { text } else { "contoso.com" };
+                format!(
+                    "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
+                     consumers; the id of {domain} stands in \
+                     https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
+                    ShownUrl(text)
+                )
+            }
+        };
+        problems.push(Problem {
+            setting: setting.named("tenant"),
+            text: problem,
+        });
+        None
+    }
+
+    fn checked_client_id(&self, problems: &mut Vec<Problem>) -> Option<ClientId> {
+        const WHERE: &str =
+            "copy \"Application (client) ID\" from the app registration's Overview page";
+
+        let Some(setting) = &self.client_id else {
+            problems.push(Problem {
+                setting: "client_id".to_owned(),
+                text: format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
+            });
+            return None;
+        };
+        let text = setting.value.trim();
+        match text.parse() {
+            Ok(client_id) if text != PLACEHOLDER => Some(client_id),
+            _ => {
+                problems.push(Problem {
+                    setting: setting.named("client_id"),
+                    text: if text.is_empty() {
+                        format!("empty; {WHERE}")
+                    } else if text == PLACEHOLDER {
+                        format!("the placeholder {PLACEHOLDER}; {WHERE}")
+                    } else if text.contains("://") {
+                        format!(
+                            "\"{}\" is an App ID URI, which belongs into audience(..); {WHERE}",
+                            ShownUrl(text)
+                        )
+                    } else {
+                        format!(
+                            "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
+                            ShownUrl(text)
+                        )
+                    },
+                });
+                None
+            }
+        }
+    }
+
+    fn check_token_place(&self, problems: &mut Vec<Problem>) {
+        if self.removes_token && self.token_place.header().is_none() {
+            problems.push(Problem {
+                setting: "remove_token_header".to_owned(),
+                text: "the token source names no header to remove; return it from \
+                    TokenSource::header"
+                    .to_owned(),
+            });
+        }
+        let parameter = match &self.token_place {
+            TokenPlace::HeaderOrQuery(parameter) => &**parameter,
+            TokenPlace::Header | TokenPlace::Brought(_) => return,
+        };
+        if parameter.is_empty() || !parameter.bytes().all(is_unreserved) {
+            problems.push(Problem {
+                setting: "token_in_query".to_owned(),
+                text: format!(
+                    "\"{}\" is not the name of a parameter, such as access_token",
+                    ShownUrl(parameter)
+                ),
+            });
+        }
+    }
+
+    fn checked_audiences(&self, problems: &mut Vec<Problem>) -> Vec<Audience> {
+        let mut audiences = Vec::new();
+        for text in &self.audiences {
+            match Audience::new(text) {
+                Ok(audience) => audiences.push(audience),
+                Err(error) => problems.push(Problem {
+                    setting: "audience".to_owned(),
+                    text: format!("\"{}\": {error}", ShownUrl(text)),
+                }),
+            }
+        }
+        audiences
+    }
+
+    fn checked_clients(&self, problems: &mut Vec<Problem>) -> Clients {
+        let mut checked = |setting: &str, ids: &[String]| -> Vec<ClientId> {
+            ids.iter()
+                .filter_map(|id| {
+                    let client = id.trim().parse();
+                    if client.is_err() {
+                        problems.push(Problem {
+                            setting: setting.to_owned(),
+                            text: format!(
+                                "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
+                                 \"Application (client) ID\" from the client's Overview page",
+                                ShownUrl(id)
+                            ),
+                        });
+                    }
+                    client.ok()
+                })
+                .collect()
+        };
+        Clients {
+            allowed: self
+                .allowed_clients
+                .as_deref()
+                // An id that is wrong is told already; that none is left is not another problem.
+                .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
+                .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
+                .map(|(_, ids)| ids),
+            exempt: checked("exempt_clients", &self.exempt_clients),
+        }
+    }
+
+    fn checked_key_origin(
+        &mut self,
+        cloud: Cloud,
+        problems: &mut Vec<Problem>,
+    ) -> Option<KeyOrigin> {
+        if let Some(source) = self.key_source.take() {
+            for (is_set, other) in [
+                (self.http_client.is_some(), "http_client"),
+                (self.has_custom_signing_key, "custom_signing_key"),
+                (
+                    self.metadata_endpoint
+                        .as_ref()
+                        .is_some_and(Setting::is_by_code),
+                    "metadata_endpoint",
+                ),
+            ] {
+                if is_set {
+                    problems.push(Problem {
+                        setting: other.to_owned(),
+                        text: "of no use beside key_source(..), which brings the keys; leave one \
+                               of them out"
+                            .to_owned(),
+                    });
+                }
+            }
+            // What it says of the issuer is checked all the same.
+            if let Some(host) = &self.external_id {
+                checked_external_id(host, problems);
+            }
+            return Some(KeyOrigin::Brought(source));
+        }
+        let metadata = self.checked_metadata(cloud, problems);
+        let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
+        let http_client = self.checked_http_client(is_plain_http, problems);
+        Some(KeyOrigin::Discovered {
+            metadata: metadata?,
+            http_client: http_client?,
+        })
+    }
+
+    fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+        // Checked even where the keys come from elsewhere: it names the kind of tenant.
+        let of_external_id = self
+            .external_id
+            .as_deref()
+            .map(|host| checked_external_id(host, problems));
+        let Some(setting) = &self.metadata_endpoint else {
+            return of_external_id.unwrap_or_else(|| Some(MetadataBase::of_cloud(cloud)));
+        };
+        MetadataBase::configured(&setting.value, self.allow_plain_http)
+            .map_err(|problem| {
+                let url = ShownUrl(&setting.value);
+                problems.push(Problem {
+                    setting: setting.named("metadata_endpoint"),
+                    text: format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
+                });
+            })
+            .ok()
+    }
+
+    /// Where the authority is, whatever the keys come from. What is wrong with it is told elsewhere.
+    fn authority_base(&self, cloud: Cloud) -> MetadataBase {
+        let external_id = self.external_id.as_deref();
+        let configured = self.metadata_endpoint.as_ref().and_then(|setting| {
+            MetadataBase::configured(&setting.value, self.allow_plain_http).ok()
+        });
+        configured
+            .or_else(|| external_id.and_then(|host| MetadataBase::of_external_id(host).ok()))
+            .unwrap_or_else(|| MetadataBase::of_cloud(cloud))
+    }
+
+    /// Whether the authority may be where it is, whatever the keys come from: secrets may be sent
+    /// there.
+    fn may_be_at(
+        &self,
+        base: &MetadataBase,
+        cloud: Option<Cloud>,
+        tenancy: Option<&Tenancy>,
+    ) -> bool {
+        let tenant = tenancy.and_then(Tenancy::single);
+        !self.own_endpoints_only
+            || self.allow_endpoints_elsewhere
+            || base.is_own(
+                cloud.unwrap_or_default(),
+                self.external_id.as_deref(),
+                tenant,
+            )
+    }
+
+    fn endpoint_elsewhere(&self) -> Option<Problem> {
+        let setting = self.metadata_endpoint.as_ref()?;
+        Some(Problem {
+            setting: setting.named("metadata_endpoint"),
+            text: format!(
+                "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
+                 secrets are sent to the endpoints there; leave it out or, if it is meant, allow it \
+                 by dangerous().allow_endpoints_elsewhere()",
+                ShownUrl(&setting.value)
+            ),
+        })
+    }
+
+    fn checked_http_client(
+        &mut self,
+        is_plain_http: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Option<HttpClient> {
+        if let Some(client) = self.http_client.take() {
+            return Some(client);
+        }
+        HttpClient::standard(is_plain_http)
+            .map_err(|text| {
+                problems.push(Problem {
+                    setting: "http_client".to_owned(),
+                    text,
+                });
+            })
+            .ok()
+    }
+
+    /// One line at the start that says what is trusted, and where each setting came from.
+    fn announce(&self, validator: &Validator, keys_from: &str) {
+        let source = |setting: Option<&'static str>| setting.unwrap_or("default");
+        let audiences = validator.audiences().map(ToString::to_string);
+        let audiences: Vec<String> = audiences
+            .map(|audience| ShownUrl(&audience).to_string())
+            .collect();
+        let issuers: Vec<String> = validator.issuers().collect();
+        tracing::info!(
+            issuers = issuers.join(", "),
+            tenants = %validator.authority().tenancy(),
+            audiences = audiences.join(", "),
+            cloud = %validator.authority().cloud(),
+            versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
+            tenant_rule = self.tenant_rule.is_some(),
+            keys_from,
+            token_cache = self.token_cache.is_some(),
+            settings = format!(
+                "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
+                source(self.tenancy.as_ref().map(|setting| setting.source)),
+                source(self.client_id.as_ref().map(|setting| setting.source)),
+                source(self.cloud.as_ref().map(|setting| setting.source)),
+                source(self.metadata_endpoint.as_ref().map(|setting| setting.source)),
+            ),
+            "tokens of Microsoft Entra ID are required"
+        );
+    }
+}
+
+/// The source of the keys, with everything that it needs.
+fn key_source(
+    origin: KeyOrigin,
+    authority: &Authority,
+    application: Option<ClientId>,
+) -> Result<Box<dyn Source>, BuildError> {
+    let (metadata, http_client) = match origin {
+        KeyOrigin::Brought(source) => return Ok(source),
+        KeyOrigin::Discovered {
+            metadata,
+            http_client,
+        } => (metadata, http_client),
+    };
+    let endpoint = metadata
+        .of_authority(authority, application)
+        .ok_or_else(|| {
+            BuildError::new(vec![Problem {
+                setting: "metadata_endpoint".to_owned(),
+                text: METADATA_EXAMPLES.to_owned(),
+            }])
+        })?;
+    let discovery = Discovery::new(endpoint, authority.clone(), http_client);
+    Ok(Box::new(discovery))
+}
+
+/// Client applications of each list.
+struct Clients {
+    allowed: Option<Vec<ClientId>>,
+    exempt: Vec<ClientId>,
+}
+
+fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+    MetadataBase::of_external_id(host)
+        .map_err(|problem| {
+            problems.push(Problem {
+                setting: "external_id".to_owned(),
+                text: format!(
+                    "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
+                     domain such as login.contoso.com",
+                    ShownUrl(host)
+                ),
+            });
+        })
+        .ok()
+}
+
+/// A problem that several settings make together; what one makes by itself is told already.
+fn problem_with(rules: InvalidRules) -> Option<Problem> {
+    let setting = match rules {
+        InvalidRules::ClockSkew(_) => return None,
+        InvalidRules::NoTenant => "tenancy",
+        InvalidRules::NoClient => "allowed_clients",
+        InvalidRules::ExternalIdTenancy | InvalidRules::ExternalIdCloud => "external_id",
+        InvalidRules::ExternalIdV1 => "accept_v1_tokens",
+        _ => "rules",
+    };
+    Some(Problem {
+        setting: setting.to_owned(),
+        text: rules.to_string(),
+    })
+}
+
+/// The cloud of an authority such as `https://login.microsoftonline.us/`.
+fn cloud_by_host(authority: &str) -> Option<Cloud> {
+    let host = authority.strip_prefix("https://").unwrap_or(authority);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    Cloud::ALL.into_iter().find(|cloud| cloud.is_host(host))
+}
+
+/// What a query never has to escape (RFC 3986 §2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}

@@ -1,0 +1,169 @@
+//! Tokens of an authorization server in front of Entra, beside Entra's own.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
+
+use super::build_error::Problem;
+use crate::authenticate::TrustedIssuer;
+use crate::caller::{Caller, OnChallenge};
+use crate::keys::{Brought, Keeping, KeyStore};
+use crate::outbound::secure_url;
+use crate::policy::{GrantRule, Remembering};
+use crate::respond::ClaimsChallenge;
+
+/// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
+/// as those of `entra-oauth-proxy`: given to
+/// [`EntraAuthBuilder::reissued_tokens`](crate::EntraAuthBuilder::reissued_tokens), they are accepted
+/// beside Entra's own.
+///
+/// They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
+/// `scope`, the id of their grant in `gid`, their client in `client_id`, and in `entra_iat` the time at
+/// which Entra issued the token that they are of. Of Entra's claims they have `tid`, `oid` and whatever
+/// else the server copies, and are judged by the same rules:
+/// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
+///
+/// For Entra the server is the client of all of them, so that a few things are others than in tokens of
+/// Entra: [`client_id`](crate::AccessToken::client_id) is none, and
+/// [`registered_client`](crate::AccessToken::registered_client) names the client;
+/// [`issued_at`](crate::AccessToken::issued_at) is when Entra was asked;
+/// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
+/// [told to the server](Self::on_challenge).
+#[must_use = "it does nothing before it is given to the builder"]
+pub struct ReissuedTokens {
+    issuer: String,
+    audience: String,
+    keys: KeySet,
+    grant_rule: Option<GrantRule>,
+    on_challenge: Option<OnChallenge>,
+}
+
+impl ReissuedTokens {
+    /// How long a yes of the [`grant_rule`](Self::grant_rule) is kept at most.
+    pub const MAX_GRANT_TTL: Duration = GrantRule::MAX_TTL;
+
+    /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared
+    /// byte for byte, but for a slash at the end of the audience, and have 1,000 bytes at most.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, keys: KeySet) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            keys,
+            grant_rule: None,
+            on_challenge: None,
+        }
+    }
+
+    /// Asks whether the grant of a token (`gid`) is still good, after every other check: whether it
+    /// was not revoked. `Ok(false)` refuses the token (`grant_ended`), an error or no answer within
+    /// 5 s is 503 (`grant_rule_unavailable`). A yes is kept for `ttl`, at most
+    /// [5 minutes](Self::MAX_GRANT_TTL), from when it was asked; a no for a second. Streams that
+    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches ask again after that, at most every
+    /// 5 s. Default: every grant is good while its tokens live.
+    pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
+    where
+        F: Fn(Arc<str>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.grant_rule = Some(GrantRule::new(ttl, rule));
+        self
+    }
+
+    /// Calls a function with each challenge for more claims to a caller of one of these tokens, so that
+    /// the server asks Entra for them when the client refreshes or signs in again.
+    ///
+    /// Entra knows the server alone, so that no `xms_cc` says whether a client can answer a challenge,
+    /// and none needs to: it is answered by its server. With this function every caller of these tokens
+    /// is challenged, 401 `insufficient_claims`, after which clients get a new token; without it they
+    /// are refused, 403. That is so of a required
+    /// [authentication context](crate::AuthenticationContext), of
+    /// [`Caller::challenge`](crate::Caller::challenge) and of
+    /// [`Refused::challenge`](crate::Refused::challenge).
+    ///
+    /// The function is called once for each challenge that is answered, before the answer is sent, on
+    /// the thread that serves the request: it must not block. If it panics, the log says so, and the
+    /// challenge is answered all the same. Default: none.
+    ///
+    /// ```
+    /// # fn tokens(tokens: tower_entra_auth::ReissuedTokens) -> tower_entra_auth::ReissuedTokens {
+    /// tokens.on_challenge(|caller, claims| {
+    ///     // Kept by user and client until the next refresh.
+    ///     let wanted = (caller.id().to_string(), caller.registered_client(), claims.json());
+    /// #   drop(wanted);
+    /// })
+    /// # }
+    /// ```
+    pub fn on_challenge<F>(mut self, function: F) -> Self
+    where
+        F: Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static,
+    {
+        self.on_challenge = Some(Box::new(function));
+        self
+    }
+
+    /// Everything that is wrong with it.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |text: String| {
+            problems.push(Problem {
+                setting: "reissued_tokens".to_owned(),
+                text,
+            });
+        };
+        if let Err(fault) = secure_url(&self.issuer, false) {
+            problem(format!(
+                "the issuer \"{}\" {fault}; good is https://mcp.example.com",
+                ShownUrl(&self.issuer)
+            ));
+        } else if self.issuer.len() > Audience::MAX_LENGTH {
+            problem(format!(
+                "the issuer \"{}\" is longer than {} bytes",
+                ShownUrl(&self.issuer),
+                Audience::MAX_LENGTH
+            ));
+        }
+        if let Err(fault) = Audience::new(&self.audience) {
+            problem(format!(
+                "the audience \"{}\": {fault}",
+                ShownUrl(&self.audience)
+            ));
+        }
+        if self.keys.is_empty() {
+            problem("there is no key to verify them with".to_owned());
+        }
+        problems
+    }
+
+    /// What the settings come to, beside the rules for Entra's own tokens; `None` if they are not
+    /// good.
+    pub(crate) fn trusted(
+        self,
+        entra: &Validator,
+        keeping: Keeping,
+    ) -> Option<(TrustedIssuer, Option<Arc<Remembering<GrantRule>>>)> {
+        let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
+        let keys = KeyStore::new(Box::new(Brought::new(self.keys)), keeping);
+        let rule = self.grant_rule.map(Remembering::new);
+        let issuer = TrustedIssuer {
+            validator,
+            keys,
+            has_grants: true,
+            on_challenge: self.on_challenge,
+        };
+        Some((issuer, rule))
+    }
+}
+
+impl fmt::Debug for ReissuedTokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ReissuedTokens")
+            .field("issuer", &ShownUrl(&self.issuer))
+            .field("audience", &ShownUrl(&self.audience))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! A Layer that ends responses which outlast the token of their caller, or the yes of a rule.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::body::{ExpiryBody, Lasting, watched};
+use crate::authenticate::EntraAuth;
+use crate::respond::{Form, Refusal};
+use crate::service::inner_service_accessors;
+
+/// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
+/// [`EntraAuth::end_at_expiry`].
+///
+/// A token is checked when its request arrives; a stream of events goes on for hours. A token's
+/// expiry ends nothing before the [clock skew](crate::EntraAuthBuilder::clock_skew) is over: until
+/// then the same token is accepted. Behind [`EntraAuth::layer`] of the same `EntraAuth`, for routes that stream:
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use std::time::Duration;
+/// use axum::{Router, routing::get};
+/// use tower_entra_auth::EntraAuth;
+///
+/// fn app(auth: &EntraAuth) -> Router {
+///     Router::new()
+///         .route("/events", get(|| async { "…" }).layer(auth.end_at_expiry(Duration::from_secs(300))))
+///         .layer(auth.layer())
+/// }
+/// # }
+/// ```
+///
+/// | at expiry plus grace, or at a no | what the client sees |
+/// |---|---|
+/// | the response has not begun | 401 with the code, or gRPC status 16; the inner service's work is dropped |
+/// | gRPC streams | the trailers `grpc-status: 16` and `grpc-message` with the code |
+/// | `text/event-stream` is sent | its end: the browser asks again, and gets 401 |
+/// | any other body is sent | an error of the connection (HTTP/1.1) or the stream (HTTP/2), since an end would look like all of it |
+///
+/// The code is `expired`, or that of a no: `tenant_not_allowed` of the
+/// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `grant_ended` of the
+/// [grant rule](crate::ReissuedTokens::grant_rule). Where such a rule is set, it is asked again when
+/// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
+/// streams of one tenant, or of one grant, share the question and its answer with each other and
+/// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again
+/// after 5 s, and the stream goes on meanwhile.
+///
+/// Requests without a caller ([optional](crate::EntraLayer::optional)) are left alone. A WebSocket is no
+/// response: its handler awaits [`Caller::expiry`](crate::Caller::expiry) itself. A client that reads
+/// nothing is noticed when it reads again: nothing is sent to it until then.
+#[derive(Clone, Debug)]
+#[must_use = "nothing ends before it is a Layer around a service"]
+pub struct ExpiryLayer {
+    auth: EntraAuth,
+    grace: Duration,
+}
+
+impl ExpiryLayer {
+    pub(crate) fn new(auth: EntraAuth, grace: Duration) -> Self {
+        Self { auth, grace }
+    }
+}
+
+impl<S> Layer<S> for ExpiryLayer {
+    type Service = ExpiryService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ExpiryService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+/// The service that an [`ExpiryLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ExpiryService<S> {
+    inner: S,
+    layer: ExpiryLayer,
+}
+
+impl<S> ExpiryService<S> {
+    inner_service_accessors!();
+}
+
+impl<S, B, R> Service<Request<B>> for ExpiryService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ExpiryBody<R>>;
+    type Error = S::Error;
+    type Future = ExpiryFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let ExpiryLayer { auth, grace } = &self.layer;
+        let lasting = auth.caller_in(request.extensions()).map(|caller| {
+            let form = Form::of(request.method(), request.headers());
+            let method = request.method().clone();
+            Some(Box::new(Lasting::new(caller?, *grace, method, form)))
+        });
+        let answer = match lasting {
+            // The Layer counts in whole seconds.
+            Ok(Some(lasting)) if lasting.is_over() => lasting.answer(&Refusal::Outlived),
+            Ok(lasting) => {
+                let future = self.inner.call(request);
+                return ExpiryFuture {
+                    state: State::Running { future, lasting },
+                };
+            }
+            Err(refusal) => auth.answer(&refusal, &request),
+        };
+        // The one that was polled ready is given back unused.
+        self.inner = self.inner.clone();
+        ExpiryFuture {
+            state: State::Answered {
+                answer: Some(answer),
+            },
+        }
+    }
+}
+
+pin_project! {
+    /// The response of an [`ExpiryService`].
+    pub struct ExpiryFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Running {
+            #[pin]
+            future: F,
+            lasting: Option<Box<Lasting>>,
+        },
+        Answered {
+            answer: Option<Response<Full<Bytes>>>,
+        },
+    }
+}
+
+impl<F, R, E> Future for ExpiryFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ExpiryBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let answer = match state.as_mut().project() {
+                StateProjection::Answered { answer } => match answer.take() {
+                    Some(answer) => return Poll::Ready(Ok(answer.map(ExpiryBody::refusal))),
+                    // Polled again after it was ready.
+                    None => return Poll::Pending,
+                },
+                StateProjection::Running { future, lasting } => {
+                    if let Poll::Ready(response) = future.poll(context) {
+                        let lasting = lasting.take();
+                        return Poll::Ready(response.map(|response| watched(response, lasting)));
+                    }
+                    let Some(lasting) = lasting else {
+                        return Poll::Pending;
+                    };
+                    let why = ready!(lasting.poll_end(context));
+                    lasting.answer(&why)
+                }
+            };
+            // The inner service's work is dropped here.
+            state.set(State::Answered {
+                answer: Some(answer),
+            });
+        }
+    }
+}
+
+impl<F> fmt::Debug for ExpiryFuture<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExpiryFuture")
+            .finish_non_exhaustive()
+    }
+}

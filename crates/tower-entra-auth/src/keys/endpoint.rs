@@ -1,0 +1,350 @@
+//! The address of the discovery document, and which addresses for keys may follow from it.
+
+use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
+use http::Uri;
+
+use crate::outbound::{is_loopback, plain_host, secure_url};
+
+/// Where discovery documents are, before it is known of which tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataBase {
+    text: String,
+    is_document: bool,
+}
+
+/// Where the discovery document is. Always `https`, or `http` on loopback, unless a setting named
+/// dangerous says otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataEndpoint {
+    uri: Uri,
+    aliases: Aliases,
+}
+
+/// Which hosts serve the same documents as each other.
+#[derive(Clone, Debug)]
+enum Aliases {
+    /// Those of the cloud.
+    Cloud(Cloud),
+    /// The host that External ID names after the tenant, whatever host was asked.
+    ExternalId(String),
+}
+
+impl MetadataBase {
+    const DOCUMENT: &str = "/v2.0/.well-known/openid-configuration";
+
+    /// The cloud's own.
+    pub(crate) fn of_cloud(cloud: Cloud) -> Self {
+        Self {
+            text: format!("https://{}", cloud.authority_host()),
+            is_document: false,
+        }
+    }
+
+    /// That of an External ID tenant: a host name, such as `contoso.ciamlogin.com`. The error
+    /// completes the sentence "the host …".
+    pub(crate) fn of_external_id(host: &str) -> Result<Self, &'static str> {
+        let host = host.trim();
+        let host = host.strip_prefix("https://").unwrap_or(host);
+        let host = host.trim_end_matches('/').to_ascii_lowercase();
+        let is_name = host.contains('.')
+            && host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+        if !is_name {
+            return Err("is no host name");
+        }
+        if Cloud::ALL.into_iter().any(|cloud| cloud.is_host(&host)) {
+            return Err("is of workforce tenants, which have other keys");
+        }
+        Ok(Self {
+            text: format!("https://{host}"),
+            is_document: false,
+        })
+    }
+
+    /// A base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
+    /// address of a discovery document. The error completes the sentence "the URL …".
+    pub(crate) fn configured(text: &str, allow_plain_http: bool) -> Result<Self, &'static str> {
+        let text = text.trim().trim_end_matches('/');
+        let uri = secure_url(text, allow_plain_http)?;
+        let path = uri.path().trim_end_matches('/');
+        let is_document = path.contains("/.well-known/");
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let is_authority = matches!(last, "v2.0" | "common" | "organizations" | "consumers")
+            || last.parse::<TenantId>().is_ok();
+        if is_document && !path.ends_with(Self::DOCUMENT) {
+            return Err("is not the address of a v2.0 discovery document");
+        }
+        if is_authority {
+            return Err("ends with the path of a tenant, which is added by itself; leave it out");
+        }
+        if uri.query().is_some() && !is_document {
+            return Err("has a query, which only the full address of a document may have");
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            is_document,
+        })
+    }
+
+    /// Whether it is on a host of the cloud, on one of the External ID tenant, by the host that was set
+    /// or the tenant's own, or on loopback.
+    pub(crate) fn is_own(
+        &self,
+        cloud: Cloud,
+        external_id: Option<&str>,
+        tenant: Option<TenantId>,
+    ) -> bool {
+        let Ok(uri) = self.text.parse::<Uri>() else {
+            return false;
+        };
+        let Ok(host) = plain_host(&uri) else {
+            return false;
+        };
+        let of_external_id = external_id.is_some_and(|named| {
+            let named = Self::of_external_id(named).map(|named| named.text);
+            named.is_ok_and(|named| named == format!("https://{host}"))
+                || tenant.is_some_and(|tenant| host == format!("{tenant}.ciamlogin.com"))
+        });
+        let is_https = uri.scheme_str() == Some("https");
+        is_loopback(host) || is_https && (cloud.is_host(host) || of_external_id)
+    }
+
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.text.starts_with("http://")
+    }
+
+    /// The URL under which the authority's endpoints are.
+    pub(crate) fn authority_url(&self, authority: &Authority) -> String {
+        match self.text.split_once(Self::DOCUMENT) {
+            Some((before, _)) => before.to_owned(),
+            None => format!("{}/{}", self.text, authority.tenancy().path_segment()),
+        }
+    }
+
+    /// With the id of an application, the address is that of the documents with its own keys.
+    pub(crate) fn of_authority(
+        &self,
+        authority: &Authority,
+        application: Option<ClientId>,
+    ) -> Option<MetadataEndpoint> {
+        let segment = authority.tenancy().path_segment();
+        let text = if self.is_document {
+            self.text.clone()
+        } else {
+            format!("{}/{segment}{}", self.text, Self::DOCUMENT)
+        };
+        let text = match application {
+            Some(id) => {
+                let separator = if text.contains('?') { '&' } else { '?' };
+                format!("{text}{separator}appid={id}")
+            }
+            None => text,
+        };
+        let uri = text.parse().ok()?;
+        let aliases = if authority.is_external_id() {
+            Aliases::ExternalId(format!("{segment}.ciamlogin.com"))
+        } else {
+            Aliases::Cloud(authority.cloud())
+        };
+        Some(MetadataEndpoint { uri, aliases })
+    }
+}
+
+impl MetadataEndpoint {
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
+    fn is_https(&self) -> bool {
+        self.uri.scheme_str() == Some("https")
+    }
+
+    /// The address for keys that a discovery document names, if it can be trusted as this
+    /// endpoint is: on the same origin, or between hosts that serve the same, never from `https`
+    /// down to `http`.
+    pub(crate) fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
+        let uri: Uri = jwks_uri.parse().ok()?;
+        let host = plain_host(&uri).ok()?;
+        let same_origin =
+            uri.scheme() == self.uri.scheme() && uri.authority() == self.uri.authority();
+        let is_alias = match &self.aliases {
+            Aliases::Cloud(cloud) => cloud.is_host(host) && cloud.is_host(self.host()),
+            Aliases::ExternalId(of_tenant) => host == of_tenant && self.is_https(),
+        };
+        let is_plain = uri.scheme_str() == Some("https") && uri.port().is_none();
+        (same_origin || is_plain && is_alias).then_some(uri)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entra_jwt_core::Validator;
+
+    use super::*;
+
+    const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+    fn configured(text: &str) -> Result<MetadataEndpoint, &'static str> {
+        let base = MetadataBase::configured(text, false)?;
+        Ok(base.of_authority(&authority(false), None).unwrap())
+    }
+
+    fn authority(is_external_id: bool) -> Authority {
+        let tenant: TenantId = TENANT.parse().unwrap();
+        let rules = Validator::entra(tenant, TENANT.parse().unwrap());
+        let rules = if is_external_id {
+            rules.external_id()
+        } else {
+            rules
+        };
+        rules.build().unwrap().authority().clone()
+    }
+
+    #[test]
+    fn a_base_is_completed_and_a_full_address_is_kept() {
+        let path = format!("/{TENANT}/v2.0/.well-known/openid-configuration");
+        for base in [
+            "https://login.microsoftonline.com",
+            "http://127.0.0.1:7580/",
+            "https://gateway.contoso.com/entra",
+        ] {
+            let endpoint = configured(base).unwrap();
+            let expected = format!("{}{path}", base.trim_end_matches('/'));
+            assert_eq!(endpoint.uri().to_string(), expected);
+        }
+        let full = "https://login.contoso.com/x/v2.0/.well-known/openid-configuration?appid=y";
+        assert_eq!(configured(full).unwrap().uri().to_string(), full);
+    }
+
+    #[test]
+    fn what_is_pasted_from_elsewhere_is_refused_with_the_reason() {
+        let host = "https://login.microsoftonline.com";
+        for (text, reason) in [
+            (format!("{host}/{TENANT}/v2.0"), "path of a tenant"),
+            (format!("{host}/{TENANT}/"), "path of a tenant"),
+            (format!("{host}/common"), "path of a tenant"),
+            (
+                format!("{host}/{TENANT}/.well-known/openid-configuration"),
+                "v2.0 discovery",
+            ),
+            (
+                format!("{host}/{TENANT}/v2.0/.well-known/jwks"),
+                "v2.0 discovery",
+            ),
+            (format!("{host}?appid=x"), "query"),
+            ("https://user:secret@host".to_owned(), "user name"),
+        ] {
+            let error = configured(&text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn http_is_for_loopback_only_unless_allowed() {
+        for text in [
+            "http://127.0.0.1:1",
+            "http://localhost:1",
+            "http://[::1]:1",
+            "http://127.9.9.9",
+        ] {
+            assert!(configured(text).is_ok(), "{text}");
+        }
+        for text in [
+            "http://login.microsoftonline.com",
+            "http://10.0.0.1",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "ftp://127.0.0.1",
+            "http://127.0.0.1@evil.example",
+            "https://",
+            "login.microsoftonline.com",
+            "",
+            "not a url",
+        ] {
+            assert!(configured(text).is_err(), "{text}");
+        }
+        assert!(MetadataBase::configured("http://tenant:80", true).is_ok());
+    }
+
+    #[test]
+    fn keys_come_from_the_same_origin_or_an_alias_of_the_cloud() {
+        let entra = configured("https://login.microsoftonline.com").unwrap();
+        for good in [
+            "https://login.microsoftonline.com/x/discovery/v2.0/keys",
+            "https://login.windows.net/x/discovery/v2.0/keys?appid=y",
+            "https://westus2.login.microsoft.com/x/discovery/v2.0/keys",
+        ] {
+            assert!(entra.key_address(good).is_some(), "{good}");
+        }
+        for bad in [
+            "http://login.microsoftonline.com/x/keys",
+            "https://login.microsoftonline.us/x/keys",
+            "https://login.microsoftonline.com.evil.example/keys",
+            "https://login.microsoftonline.com@evil.example/keys",
+            "https://login.microsoftonline.com:8443/keys",
+            "https://evil.example/keys",
+            "file:///etc/passwd",
+            "/x/keys",
+            "",
+        ] {
+            assert!(entra.key_address(bad).is_none(), "{bad}");
+        }
+        let local = configured("http://127.0.0.1:7580").unwrap();
+        assert!(local.key_address("http://127.0.0.1:7580/keys").is_some());
+        assert!(local.key_address("http://127.0.0.1:7581/keys").is_none());
+        assert!(
+            local
+                .key_address("https://login.microsoftonline.com/keys")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn external_id_is_reached_by_its_name_or_a_custom_domain() {
+        for host in [
+            "contoso.ciamlogin.com",
+            "https://Contoso.ciamlogin.com/",
+            "login.contoso.com",
+        ] {
+            let base = MetadataBase::of_external_id(host).unwrap();
+            let endpoint = base.of_authority(&authority(true), None).unwrap();
+            let uri = endpoint.uri().to_string();
+            assert!(uri.ends_with(&format!("/{TENANT}/v2.0/.well-known/openid-configuration")));
+            assert!(!uri.contains("Contoso"), "{uri}");
+            let own_host = format!("https://{}/x/keys", endpoint.host());
+            let tenants_host = format!("https://{TENANT}.ciamlogin.com/x/keys");
+            for good in [&own_host, &tenants_host] {
+                assert!(endpoint.key_address(good).is_some(), "{host} {good}");
+            }
+            for bad in [
+                "https://other.ciamlogin.com/x/keys",
+                "https://login.microsoftonline.com/x/keys",
+                &tenants_host.replace("https", "http"),
+                &tenants_host.replace(".com/", ".com:8443/"),
+            ] {
+                assert!(endpoint.key_address(bad).is_none(), "{host} {bad}");
+            }
+        }
+        for host in [
+            "",
+            "contoso",
+            "http://contoso.ciamlogin.com",
+            "contoso.ciamlogin.com/tenant",
+            "user@contoso.ciamlogin.com",
+            "login.microsoftonline.com",
+        ] {
+            assert!(MetadataBase::of_external_id(host).is_err(), "{host}");
+        }
+        // A local tenant that plays External ID has its keys at home.
+        let local = MetadataBase::configured("http://127.0.0.1:7580", false).unwrap();
+        let local = local.of_authority(&authority(true), None).unwrap();
+        let elsewhere = format!("https://{TENANT}.ciamlogin.com/keys");
+        assert!(local.key_address("http://127.0.0.1:7580/keys").is_some());
+        assert!(local.key_address(&elsewhere).is_none());
+    }
+}

@@ -1,0 +1,167 @@
+//! The service that tells clients how to get tokens for this API (RFC 9728).
+
+mod protected_resource;
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
+};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tower_layer::Layer;
+use tower_service::Service;
+
+pub use self::protected_resource::ProtectedResource;
+pub(crate) use self::protected_resource::{Pointer, Published};
+use crate::caller::for_method;
+use crate::layer::ResponseFuture;
+use crate::respond::begun;
+use crate::service::{ResponseBody, inner_service_accessors};
+
+/// Serves the metadata document of a [`ProtectedResource`](crate::ProtectedResource); made by
+/// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
+///
+/// As a Layer around everything else it answers the two paths of the document, its own
+/// (`/.well-known/oauth-protected-resource/mcp`) and that of the root, and hands every other request
+/// on. As a service it answers these paths, and 404 elsewhere: where a router is the better place.
+///
+/// It needs no token and looks at nothing but method and path: whatever host a request names, the
+/// document is the same. Scripts of any origin may read it (CORS), and it may be cached for 5
+/// minutes.
+#[derive(Clone, Debug)]
+#[must_use = "it serves nothing before it is a Layer around a service, or a router's service"]
+pub struct ResourceMetadata {
+    published: Arc<Published>,
+}
+
+/// No [`ProtectedResource`](crate::ProtectedResource) was set, whose metadata could be served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "no protected resource is set: add .protected_resource(ProtectedResource::at(\"https://…\")) to the \
+     settings of this EntraAuth"
+)]
+#[non_exhaustive]
+pub struct NoProtectedResource;
+
+impl ResourceMetadata {
+    pub(crate) fn new(published: Arc<Published>) -> Self {
+        Self { published }
+    }
+
+    /// The paths that it answers, for a router: two, or one where the resource is a whole origin.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let [own, root] = &self.published.paths;
+        let other = (own != root).then_some(&**root);
+        std::iter::once(&**own).chain(other)
+    }
+
+    /// The answer, if the path is one of ours.
+    fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+        let published = &self.published;
+        if !published.paths.iter().any(|ours| ours == path) {
+            return None;
+        }
+        let mut response = begun(Bytes::new());
+        set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        match *method {
+            Method::GET | Method::HEAD => {
+                set(&mut response, CONTENT_TYPE, "application/json");
+                set(&mut response, CACHE_CONTROL, "public, max-age=300");
+                *response.body_mut() = Full::new(published.document.clone());
+                response = for_method(method, response);
+            }
+            // A preflight: MCP clients in browsers send a header of their own.
+            Method::OPTIONS => {
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                set(&mut response, ALLOW, METHODS);
+                set(&mut response, ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+                set(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, "*");
+                set(&mut response, ACCESS_CONTROL_MAX_AGE, "86400");
+            }
+            _ => {
+                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+                set(&mut response, ALLOW, METHODS);
+            }
+        }
+        Some(response)
+    }
+}
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
+fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &'static str) {
+    let value = HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+}
+
+impl<B> Service<Request<B>> for ResourceMetadata {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.answer(request.method(), request.uri().path());
+        ready(Ok(answer.unwrap_or_else(|| {
+            let mut response = begun(Bytes::new());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        })))
+    }
+}
+
+impl<S> Layer<S> for ResourceMetadata {
+    type Service = ResourceMetadataService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ResourceMetadataService {
+            inner,
+            metadata: self.clone(),
+        }
+    }
+}
+
+/// The service that [`ResourceMetadata`] makes as a Layer.
+#[derive(Clone, Debug)]
+pub struct ResourceMetadataService<S> {
+    inner: S,
+    metadata: ResourceMetadata,
+}
+
+impl<S> ResourceMetadataService<S> {
+    inner_service_accessors!();
+}
+
+impl<S, B, R> Service<Request<B>> for ResourceMetadataService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        match self.metadata.answer(request.method(), path) {
+            None => ResponseFuture::inner(self.inner.call(request)),
+            Some(answer) => {
+                // The one that was polled ready is given back unused.
+                self.inner = self.inner.clone();
+                ResponseFuture::answered(answer)
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! How clients get tokens for this API, told before they have one: the settings (RFC 9728).
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bytes::Bytes;
+use entra_jwt_core::{ClientId, Cloud, ShownUrl, Tenancy, TenantId, Validator};
+use http::Uri;
+use serde::Serialize;
+
+use crate::authenticate::TokenPlace;
+use crate::config::Problem;
+use crate::outbound::secure_url;
+use crate::respond::is_scope;
+
+/// Where this API is, and how clients get tokens for it: OAuth 2.0 Protected Resource Metadata
+/// (RFC 9728), by which MCP clients find out where to sign in.
+///
+/// Given to [`EntraAuthBuilder::protected_resource`](crate::EntraAuthBuilder::protected_resource),
+/// it makes every challenge name the metadata document, which
+/// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata) serves.
+///
+/// ```
+/// use tower_entra_auth::{EntraAuth, ProtectedResource};
+///
+/// let settings = EntraAuth::builder().protected_resource(
+///     ProtectedResource::at("https://mcp.example.com/mcp").scopes(["Mcp.Access"]),
+/// );
+/// ```
+#[derive(Clone, Eq, PartialEq)]
+#[must_use = "it does nothing before it is given to the builder"]
+pub struct ProtectedResource {
+    url: String,
+    scopes: Vec<String>,
+    authorization_server: Option<String>,
+    name: Option<String>,
+    documentation: Option<String>,
+}
+
+impl fmt::Debug for ProtectedResource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| ShownUrl(scope)).collect();
+        let authorization_server = self.authorization_server.as_deref().map(ShownUrl);
+        formatter
+            .debug_struct("ProtectedResource")
+            .field("url", &ShownUrl(&self.url))
+            .field("scopes", &scopes)
+            .field("authorization_server", &authorization_server)
+            .field("name", &self.name)
+            .field(
+                "documentation",
+                &self.documentation.as_deref().map(ShownUrl),
+            )
+            .finish()
+    }
+}
+
+/// What the settings come to.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    /// The document's own path, and that of the root, where some clients look first.
+    pub(crate) paths: [String; 2],
+    pub(crate) document: Bytes,
+    pub(crate) pointer: Pointer,
+}
+
+/// What challenges say of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pointer {
+    /// The metadata document's URL, on the origin of the resource.
+    pub(crate) metadata_url: String,
+    /// The scopes to begin with, in the form in which they are requested.
+    pub(crate) scopes: String,
+    /// What stands before the short name of a scope when it is requested.
+    pub(crate) scope_prefix: String,
+}
+
+/// The well-known path (RFC 9728 §3).
+const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+
+/// The scopes of OpenID Connect: requested by clients by themselves, permitting nothing here.
+const OF_OPENID: [&str; 6] = [
+    "openid",
+    "profile",
+    "email",
+    "offline_access",
+    "address",
+    "phone",
+];
+
+/// The longest URL of a resource, and the longest list of scopes: both are in every challenge, and
+/// clients limit the headers of a response.
+const MAX_URL: usize = 512;
+const MAX_SCOPES: usize = 2_048;
+
+const SETTING: &str = "protected_resource";
+
+impl ProtectedResource {
+    /// The URL of this API as its clients know it, which is its resource identifier (RFC 9728 §1.2):
+    /// `https`, or `http` on loopback. For MCP the URL of the endpoint, path included:
+    /// `https://mcp.example.com/mcp`. It is never taken from a request.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            scopes: Vec::new(),
+            authorization_server: None,
+            name: None,
+            documentation: None,
+        }
+    }
+
+    /// The scopes that clients are to request first, by their short names (`Mcp.Access`): the few
+    /// that everybody needs, not all there are. They are published in the form in which they are
+    /// requested from the authorization server: `api://{client id}/Mcp.Access` of Entra, by the
+    /// short name of another.
+    ///
+    /// Entra needs at least one: without a scope it issues tokens for Graph.
+    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// The issuer of the authorization server that clients are sent to: of one in front of Entra, for
+    /// clients that register themselves. Entra itself by default: the issuer of the tenant, or
+    /// those of the tenants that are listed, of which many clients use the first only. Where any
+    /// tenant is accepted it must be set: no client accepts the issuer that Entra publishes for all
+    /// of them.
+    pub fn authorization_server(mut self, issuer: impl Into<String>) -> Self {
+        self.authorization_server = Some(issuer.into());
+        self
+    }
+
+    /// What people read as the name of this API (`resource_name`).
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where developers read about this API (`resource_documentation`).
+    pub fn documentation(mut self, url: impl Into<String>) -> Self {
+        self.documentation = Some(url.into());
+        self
+    }
+
+    /// Everything that is wrong with it.
+    pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<Problem> {
+        let mut texts = Vec::new();
+        if let Err(problem) = resource_url(&self.url) {
+            texts.push(format!(
+                "the URL \"{}\" {problem}; good are https://mcp.example.com/mcp and, for development, \
+                 http://127.0.0.1:8080/mcp",
+                ShownUrl(&self.url)
+            ));
+        }
+        texts.extend(self.scopes.iter().filter_map(|scope| scope_problem(scope)));
+        match &self.authorization_server {
+            Some(issuer) => {
+                if let Err(problem) = server_url(issuer).and_then(|uri| of_one_tenant(&uri)) {
+                    texts.push(format!(
+                        "the authorization server \"{}\" {problem}",
+                        ShownUrl(issuer)
+                    ));
+                }
+            }
+            None if tenancy.is_some_and(|tenancy| tenancy.tenant_ids().next().is_none()) => {
+                texts.push(
+                    "no client accepts the issuer that Entra publishes for all tenants; name the \
+                     authorization server by .authorization_server(..), or one tenant by tenant(..)"
+                        .to_owned(),
+                );
+            }
+            None => {}
+        }
+        let is_entra = self.authorization_server.as_deref().is_none_or(is_of_entra);
+        if self.scopes.is_empty() && is_entra {
+            texts.push(
+                "no scope is named, and without one Entra issues tokens for Graph; name what everybody \
+                 needs by .scopes([\"Mcp.Access\"])"
+                    .to_owned(),
+            );
+        }
+        if let Some(url) = &self.documentation {
+            if let Err(problem) = secure_url(url, false) {
+                let url = ShownUrl(url);
+                texts.push(format!("the documentation's URL \"{url}\" {problem}"));
+            }
+        }
+        let named = |text| Problem {
+            setting: SETTING.to_owned(),
+            text,
+        };
+        texts.into_iter().map(named).collect()
+    }
+
+    /// What is published of settings that have no problem of their own.
+    pub(crate) fn published(
+        &self,
+        rules: &Validator,
+        token_place: &TokenPlace,
+    ) -> Result<Published, Problem> {
+        let problem = |text: String| Problem {
+            setting: SETTING.to_owned(),
+            text,
+        };
+        let authority = rules.authority();
+        let uri = resource_url(self.url.trim()).map_err(|text| problem(text.to_owned()))?;
+        let path = match uri.path() {
+            "/" => "",
+            path => path,
+        };
+        let servers = match &self.authorization_server {
+            Some(issuer) => vec![issuer.trim().to_owned()],
+            None => {
+                let tenants = authority.tenancy().tenant_ids();
+                tenants.map(|tenant| authority.v2_issuer(tenant)).collect()
+            }
+        };
+        let is_entra = servers.iter().all(|issuer| is_of_entra(issuer));
+        let scope_prefix = match is_entra {
+            true => format!("{}/", rules.app_id_uri()),
+            false => String::new(),
+        };
+        let mut scopes: Vec<String> = Vec::new();
+        for scope in &self.scopes {
+            let scope = format!("{scope_prefix}{}", scope.trim());
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        // A parameter of each challenge: nothing in it may look like another one.
+        let joined = scopes.join(" ");
+        let is_good = |scope: &String| is_scope(scope) && !scope.contains('=');
+        if !scopes.iter().all(is_good) || joined.len() > MAX_SCOPES {
+            return Err(problem(format!(
+                "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
+                 needed, {MAX_SCOPES} characters at most; the part before the slash is the first \
+                 audience(..)",
+                ShownUrl(&joined)
+            )));
+        }
+        let document = Document {
+            resource: self.url.trim(),
+            authorization_servers: &servers,
+            scopes_supported: &scopes,
+            bearer_methods_supported: token_place.bearer_methods(),
+            resource_name: self.name.as_deref().filter(|name| !name.is_empty()),
+            resource_documentation: self.documentation.as_deref(),
+        };
+        let document = serde_json::to_vec(&document).map_err(|error| problem(error.to_string()))?;
+        let origin = self.url.trim();
+        let origin = origin.strip_suffix(uri.path()).unwrap_or(origin);
+        Ok(Published {
+            document: document.into(),
+            pointer: Pointer {
+                metadata_url: format!("{origin}{WELL_KNOWN}{path}"),
+                scopes: joined,
+                scope_prefix,
+            },
+            paths: [format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()],
+        })
+    }
+}
+
+/// RFC 9728 §2. What is empty is left out (§3.2).
+#[derive(Serialize)]
+struct Document<'d> {
+    resource: &'d str,
+    authorization_servers: &'d [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    scopes_supported: &'d [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    bearer_methods_supported: &'d [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_name: Option<&'d str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_documentation: Option<&'d str>,
+}
+
+/// The error completes the sentence "the URL …".
+///
+/// Clients compare it with the URL that they were given, character by character (RFC 9728 §3.3), and
+/// many write that anew before: so only what nobody writes in another way.
+fn resource_url(text: &str) -> Result<Uri, &'static str> {
+    let text = text.trim();
+    let uri = secure_url(text, false)?;
+    let path = uri.path();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    let has_dots = path.split('/').any(|part| matches!(part, "." | ".."));
+    if text.contains(['?', '#']) {
+        Err("has a query or a fragment; leave it out")
+    } else if text.len() > MAX_URL {
+        Err("is longer than 512 characters")
+    } else if !has_plain_origin(text, &uri) {
+        Err(
+            "has a host or port that clients write in another way; use a host in lower case, and a \
+            port only if it is not the scheme's own",
+        )
+    } else if has_dots || path.contains("//") || !path.bytes().all(is_plain) {
+        Err("has a character or a segment that clients may change; use letters, digits and -._~")
+    } else if path.len() > 1 && path.ends_with('/') {
+        Err("ends with a slash; leave it out")
+    } else {
+        Ok(uri)
+    }
+}
+
+/// Whether scheme, host and port stand there as every reader of URLs would write them.
+fn has_plain_origin(text: &str, uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let (scheme, default_port) = match uri.scheme_str() {
+        Some("https") => ("https", 443),
+        _ => ("http", 80),
+    };
+    let is_plain_port = |port: &str| match port.parse::<u16>() {
+        Ok(number) => number != 0 && number != default_port && number.to_string() == port,
+        Err(_) => false,
+    };
+    let after_scheme = text
+        .strip_prefix(scheme)
+        .and_then(|text| text.strip_prefix("://"));
+    let after_host = after_scheme.and_then(|text| text.strip_prefix(host));
+    let port_and_path = after_host.map(|text| text.strip_suffix(uri.path()).unwrap_or(text));
+    let has_plain_port = port_and_path
+        .is_some_and(|port| port.is_empty() || port.strip_prefix(':').is_some_and(is_plain_port));
+    has_plain_port && is_plain_host(host)
+}
+
+/// An address, or a name of labels in lower case of which the last is no number: that would be
+/// another spelling of an address.
+fn is_plain_host(host: &str) -> bool {
+    if let Some(inside) = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        let address = inside.parse::<Ipv6Addr>();
+        return address.is_ok_and(|address| address.to_string() == inside);
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return address.to_string() == host;
+    }
+    let is_label = |label: &str| {
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_plain)
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    host.split('.').all(is_label) && last.bytes().any(|byte| byte.is_ascii_lowercase()) && {
+        !last.starts_with("0x")
+    }
+}
+
+/// An issuer (RFC 8414 §2). The error completes the sentence "the authorization server …".
+fn server_url(text: &str) -> Result<Uri, &'static str> {
+    let text = text.trim();
+    let uri = secure_url(text, false)?;
+    let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\<>{}".contains(&byte);
+    if text.contains(['?', '#']) {
+        Err("has a query or a fragment; leave it out")
+    } else if !text.bytes().all(is_plain) {
+        Err("has a character that no issuer has, or a placeholder")
+    } else {
+        Ok(uri)
+    }
+}
+
+/// Entra's issuer for many tenants is a template: no client finds it equal to anything.
+fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
+    let tenant = uri.path().split('/').nth(1).unwrap_or_default();
+    match is_host_of_entra(uri) && tenant.parse::<TenantId>().is_err() {
+        true => Err(
+            "is Entra's for many tenants, whose issuer no client accepts; name that of one \
+            tenant, https://login.microsoftonline.com/{tenant id}/v2.0",
+        ),
+        false => Ok(()),
+    }
+}
+
+fn scope_problem(scope: &str) -> Option<String> {
+    let shown = ShownUrl(scope);
+    let scope = scope.trim();
+    if let Some((api, name)) = scope.rsplit_once('/') {
+        if api.contains("://") || api.parse::<ClientId>().is_ok() {
+            return Some(format!(
+                "the scope \"{shown}\" has the API in front of it; give its short name, \"{}\"",
+                ShownUrl(name)
+            ));
+        }
+    }
+    if OF_OPENID
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(scope))
+    {
+        return Some(format!(
+            "\"{shown}\" is a scope of OpenID Connect, which permits nothing here; leave it out"
+        ));
+    }
+    let is_scope_character = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
+    let is_good = !scope.is_empty() && scope != ".default" && scope.bytes().all(is_scope_character);
+    (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
+}
+
+/// Whether Entra, in whichever cloud, is that authorization server.
+fn is_of_entra(issuer: &str) -> bool {
+    server_url(issuer).is_ok_and(|uri| is_host_of_entra(&uri))
+}
+
+fn is_host_of_entra(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    Cloud::ALL.into_iter().any(|cloud| cloud.is_host(&host)) || host.ends_with(".ciamlogin.com")
+}

@@ -1,0 +1,158 @@
+//! Metrics through the `metrics` facade; nothing at all without the feature.
+//!
+//! Every label's values are a closed set, or come from the configuration: nothing that a caller
+//! sends becomes one.
+
+use std::time::Duration;
+
+use crate::telemetry::Decided;
+
+/// How an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
+pub(crate) fn key_fetch(source: &str, outcome: &'static str, took: Duration) {
+    #[cfg(feature = "metrics")]
+    {
+        let labels = [
+            ("source", source.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        ::metrics::counter!("entra_auth_key_fetches_total", &labels).increment(1);
+        let source = source.to_owned();
+        ::metrics::histogram!("entra_auth_key_fetch_duration_seconds", "source" => source)
+            .record(took);
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _ = (source, outcome, took);
+}
+
+/// Keys were fetched, and so many are held now.
+pub(crate) fn keys(source: &str, held: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        #[expect(clippy::cast_precision_loss, reason = "at most 200")]
+        ::metrics::gauge!("entra_auth_keys", "source" => source.to_owned()).set(held as f64);
+        ::metrics::gauge!(
+            "entra_auth_key_last_success_timestamp_seconds",
+            "source" => source.to_owned()
+        )
+        .set(now.unwrap_or_default().as_secs_f64());
+    }
+    #[cfg(not(feature = "metrics"))]
+    let _ = (source, held);
+}
+
+/// Counts a token of a key that is not held: `found` by a fetch, `unknown`, `pending`,
+/// `unavailable`.
+pub(crate) fn missing_key(source: &str, outcome: &'static str) {
+    #[cfg(feature = "metrics")]
+    ::metrics::counter!(
+        "entra_auth_missing_keys_total",
+        "source" => source.to_owned(),
+        "outcome" => outcome
+    )
+    .increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = (source, outcome);
+}
+
+/// What a look-up among the remembered tokens came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lookup {
+    Hit,
+    Miss,
+    /// It was remembered, and is to be verified anew.
+    Outdated,
+}
+
+/// A token was looked for among the remembered ones.
+pub(crate) fn token_lookup(outcome: Lookup) {
+    // Each with its literal, which makes a key that is not allocated with every request.
+    #[cfg(feature = "metrics")]
+    match outcome {
+        Lookup::Hit => {
+            ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "hit")
+        }
+        Lookup::Miss => {
+            ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "miss")
+        }
+        Lookup::Outdated => {
+            ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "outdated")
+        }
+    }
+    .increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = outcome;
+}
+
+/// A decision about a request, or the refusal of one that was accepted before.
+pub(crate) fn decision(decided: Decided) {
+    // Each that is no refusal with its literals, which makes a key that is not allocated.
+    #[cfg(feature = "metrics")]
+    match decided {
+        Decided {
+            outcome: _,
+            code: Some(code),
+        } => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => decided.outcome,
+            "code" => code
+        ),
+        Decided::ANONYMOUS => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => "anonymous",
+            "code" => "none"
+        ),
+        Decided { .. } => ::metrics::counter!(
+            "entra_auth_decisions_total",
+            "outcome" => "accepted",
+            "code" => "none"
+        ),
+    }
+    .increment(1);
+    #[cfg(not(feature = "metrics"))]
+    let _ = decided;
+}
+
+/// What the metrics are, for whoever collects them.
+pub(crate) fn describe() {
+    #[cfg(feature = "metrics")]
+    {
+        use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+        describe_counter!(
+            "entra_auth_decisions_total",
+            "Decisions about requests, and refusals of accepted ones, by outcome and code"
+        );
+        // There from the beginning: the first one would otherwise be no increase.
+        for code in ["wrong_layer", "response_hook_panicked"] {
+            ::metrics::counter!("entra_auth_decisions_total", "outcome" => "fault", "code" => code)
+                .increment(0);
+        }
+        describe_counter!(
+            "entra_auth_key_fetches_total",
+            "Attempts to fetch signing keys, by how they ended"
+        );
+        describe_histogram!(
+            "entra_auth_key_fetch_duration_seconds",
+            Unit::Seconds,
+            "How long attempts to fetch signing keys took"
+        );
+        describe_gauge!(
+            "entra_auth_keys",
+            "Signing keys that are held since the last fetch"
+        );
+        describe_gauge!(
+            "entra_auth_key_last_success_timestamp_seconds",
+            Unit::Seconds,
+            "When signing keys were last fetched, in seconds since 1970"
+        );
+        describe_counter!(
+            "entra_auth_missing_keys_total",
+            "Tokens whose key was not held, by what became of it"
+        );
+        describe_counter!(
+            "entra_auth_token_cache_lookups_total",
+            "Look-ups of tokens among the verified ones that are remembered"
+        );
+    }
+}

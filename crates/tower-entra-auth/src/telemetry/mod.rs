@@ -1,0 +1,6 @@
+//! What is told of each decision: counts, and a span around the request.
+
+pub(crate) mod metrics;
+mod span;
+
+pub(crate) use self::span::{Decided, RefusedWithin, RequestSpan};

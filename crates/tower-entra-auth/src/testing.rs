@@ -1,0 +1,111 @@
+//! Callers made of JSON, for unit tests of handlers; only with the feature `testing`.
+
+use std::task::{Context, Poll};
+
+use entra_jwt_core::{Rejection, danger};
+use http::Request;
+use serde_json::Value;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::authenticate::EntraAuth;
+use crate::caller::Caller;
+
+/// A caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
+/// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
+/// filled in, `tid` and `aud` with placeholders that are not those of `auth`; see
+/// [`entra_jwt_core::danger::trusted_token`].
+///
+/// ```
+/// use tower_entra_auth::{Caller, EntraAuth, danger};
+///
+/// async fn me(caller: Caller) -> String {
+///     caller.scopes().collect()
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+/// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
+/// let ada = danger::trusted_caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
+/// assert_eq!(me(ada).await, "Reports.Read");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If `claims` is no object, or if a claim has another type than in tokens of Entra.
+pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Rejection> {
+    danger::trusted_token(claims).map(|token| auth.trusted(token))
+}
+
+/// Takes the place of `auth.layer()` in tests, and lets every request pass: as the caller given to
+/// [`new`](Self::new), or as the one that it already has in its extensions.
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_entra_auth::{EntraAuth, InvalidRequirement, Scope, danger};
+///
+/// /// The routes without the Layer, so that a test can put another one around them.
+/// fn routes(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+///     let readers = auth.require(Scope("Reports.Read"))?;
+///     Ok(Router::new().route("/reports", get(|| async { "…" }).layer(readers)))
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+/// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
+/// let ada = danger::trusted_caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
+/// let app = routes(&auth)?.layer(danger::TrustingLayer::new(ada));
+/// # Ok(())
+/// # } }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TrustingLayer {
+    caller: Caller,
+}
+
+impl TrustingLayer {
+    /// Every request is this caller's, if it brings none.
+    #[must_use]
+    pub fn new(caller: Caller) -> Self {
+        Self { caller }
+    }
+}
+
+impl<S> Layer<S> for TrustingLayer {
+    type Service = TrustingService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TrustingService {
+            inner,
+            caller: self.caller.clone(),
+        }
+    }
+}
+
+/// The service that a [`TrustingLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct TrustingService<S> {
+    inner: S,
+    caller: Caller,
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for TrustingService<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let extensions = request.extensions_mut();
+        if extensions.get::<Caller>().is_none() {
+            extensions.insert(self.caller.clone());
+        }
+        self.inner.call(request)
+    }
+}
