@@ -217,6 +217,13 @@ impl AccessToken {
         self.claims.client_capabilities()
     }
 
+    /// Returns whether the client declares the capability `cp1` in `xms_cc`: that it handles claims
+    /// challenges, and can be asked for a token with more claims.
+    #[must_use]
+    pub fn handles_claims_challenges(&self) -> bool {
+        self.claims.handles_claims_challenges()
+    }
+
     /// `iss`: Entra's, or that of the server which reissued the token.
     #[must_use]
     pub fn issuer(&self) -> &str {

@@ -123,4 +123,10 @@ impl Claims {
     pub(crate) fn client_capabilities(&self) -> impl Iterator<Item = &str> {
         self.client_capabilities.iter().flatten().map(AsRef::as_ref)
     }
+
+    /// Returns whether `xms_cc` has `cp1`, in whichever case.
+    pub(crate) fn handles_claims_challenges(&self) -> bool {
+        let mut capabilities = self.client_capabilities();
+        capabilities.any(|capability| capability.eq_ignore_ascii_case("cp1"))
+    }
 }

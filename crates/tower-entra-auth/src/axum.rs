@@ -1,6 +1,7 @@
 //! Extractors of axum: the caller, perhaps no caller, and claims as a type of one's own.
 
 use std::any::type_name;
+use std::sync::LazyLock;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
@@ -9,8 +10,8 @@ use http::request::Parts;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 
-use crate::caller::{Anonymous, Caller, HandlerRefusal, wrong_layer};
-use crate::respond::{Form, Refusal};
+use crate::caller::{Anonymous, Caller, HandlerRefusal};
+use crate::respond::{Format, Refusal, Responder};
 
 /// The answer of an extractor that did not find what the handler wants: the same that the Layer
 /// would give.
@@ -85,7 +86,7 @@ fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
         Some(caller) => Ok(Some(
             caller
                 .clone()
-                .answered_in(Form::of(&parts.method, &parts.headers)),
+                .answered_in(Format::of(&parts.method, &parts.headers)),
         )),
         None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
         None => {
@@ -99,14 +100,26 @@ fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
 fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
     let caller = parts.extensions.get::<Caller>();
     let anonymous = parts.extensions.get::<Anonymous>();
-    let answers = caller
-        .map(Caller::answers)
-        .or(anonymous.map(|Anonymous(answers)| answers));
-    let answer = match answers {
-        Some(answers) => answers.answer(refusal, caller, &parts.method, &parts.headers),
-        None => wrong_layer(refusal, &parts.method, &parts.headers),
+    let context = caller
+        .map(Caller::context)
+        .or(anonymous.map(|Anonymous(context)| context));
+    let answer = match context {
+        Some(context) => context.answer(refusal, caller, &parts.method, &parts.headers),
+        None => without_layer(parts, refusal),
     };
     ExtractorRefusal(Box::new(answer))
+}
+
+/// Answers where no Layer of ours ran, which is a fault of the program, not of a request.
+fn without_layer(parts: &Parts, refusal: &Refusal) -> http::Response<Full<Bytes>> {
+    /// Of the whole process, as there is no `EntraAuth` that it could be of.
+    static RESPONDER: LazyLock<Responder> = LazyLock::new(Responder::default);
+
+    RESPONDER.log(refusal);
+    let format = Format::of(&parts.method, &parts.headers);
+    let mut answer = RESPONDER.response(refusal, format);
+    refusal.decided().count_and_mark(&mut answer);
+    answer
 }
 
 impl IntoResponse for ExtractorRefusal {

@@ -39,31 +39,26 @@
 //!
 //! # The way of a request
 //!
-//! 1. The bearer token is read from the one `Authorization` header, or where [a source of your
-//!    own](EntraAuthBuilder::token_source) finds it. Without one the request goes on only if that
-//!    [is wanted](EntraLayer::optional), as an anonymous one; so do, whatever they carry, requests
-//!    to an [open path](EntraLayer::open_path), and [preflights](EntraLayer::open_preflights) if
-//!    asked for.
-//! 2. If exactly this token was accepted before, and its time and its key still hold, that is
-//!    remembered: go on with 6.
-//! 3. It is parsed strictly, and its header must be that of an Entra token. What fails here is
-//!    refused without a look at any key.
-//! 4. Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits
-//!    nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled
-//!    refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest
-//!    are admitted is not asked here: no refusal of a made-up token says so.
-//! 5. The signature and every rule of [`entra_jwt_core`] are checked, then that the token
-//!    permits anything: a scope or a role, unless its client is exempt.
-//! 6. The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is
-//!    one and its yes is not remembered; likewise whether the grant of a [reissued
-//!    token](ReissuedTokens) is still good.
-//! 7. The [`Caller`] goes into the request's extensions, and the inner service is called: there a
-//!    [requirement](EntraAuth::require) of the route may refuse it yet.
-//! 8. A response that lasts can be [ended when the token has
-//!    expired](EntraAuth::end_at_expiry).
+//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//!
+//! | step | room |
+//! |---|---|
+//! | Requests to an [open path](EntraLayer::open_path), and [preflights](EntraLayer::open_preflights) if asked for, go on as anonymous ones, whatever they carry; so do, if that [is wanted](EntraLayer::optional), those without a token. | `layer` |
+//! | The bearer token is read from the one `Authorization` header, or where [a source of your own](EntraAuthBuilder::token_source) finds it. | `authenticate` |
+//! | If exactly this token was accepted before, and its time and its key still hold, that is remembered, and the checks after verification come next. | `authenticate` |
+//! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
+//! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
+//! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client is exempt. | [`entra_jwt_core`] |
+//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](ReissuedTokens) is still good. | `policy` |
+//! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
+//! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |
+//! | A response that lasts can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
+//! | Whatever is refused gets its answer, its log line and its count. | `respond`, `telemetry` |
 //!
 //! Before all that, clients may ask where to get a token: [protected resource
-//! metadata](EntraAuth::resource_metadata).
+//! metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings are in `config`, extractors
+//! in `axum`, what operators see in `status`, how keys are fetched in `outbound`; `service` and `time` are
+//! what all share. Rooms use each other in one direction.
 //!
 //! # Answers
 //!
@@ -202,21 +197,21 @@ pub use entra_jwt_core::{
     ObjectId, Rejection, Requirement, Scope, Tenancy, TenantId, TokenVersion, UserRole, all, any,
 };
 
-pub use crate::authenticate::{EntraAuth, InvalidPath, SentToken, TokenSource};
+pub use crate::authenticate::{EntraAuth, SentToken, TokenSource};
 #[cfg(feature = "axum")]
 pub use crate::axum::{CustomClaims, ExtractorRefusal};
 pub use crate::caller::{Caller, HandlerRefusal, Refused};
 pub use crate::config::{BuildError, EntraAuthBuilder, ReissuedTokens};
 pub use crate::expiry::{Expiry, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
 pub use crate::keys::{JwksFile, KeySource, PublishedKeys};
-pub use crate::layer::{EntraLayer, EntraService, ResponseFuture};
+pub use crate::layer::{EntraFuture, EntraLayer, EntraService, InvalidPath};
 pub use crate::outbound::BoxError;
 pub use crate::require::{RequireLayer, RequireService};
 pub use crate::resource_metadata::{
     NoProtectedResource, ProtectedResource, ResourceMetadata, ResourceMetadataService,
 };
 pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
-pub use crate::service::ResponseBody;
+pub use crate::service::{ResponseBody, ResponseFuture};
 pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
 pub use crate::unavailable::Unavailable;
 

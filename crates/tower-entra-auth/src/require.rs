@@ -3,15 +3,15 @@
 use std::fmt;
 use std::task::{Context, Poll};
 
-use entra_jwt_core::Requirement;
+use entra_jwt_core::{IntoCondition, InvalidRequirement, Requirement};
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::authenticate::EntraAuth;
 use crate::caller::{Caller, HandlerRefusal};
-use crate::layer::ResponseFuture;
-use crate::service::{ResponseBody, inner_service_accessors};
+use crate::respond::Refusal;
+use crate::service::{ResponseBody, ResponseFuture, inner_service_accessors};
 use crate::telemetry::RefusedWithin;
 
 /// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
@@ -26,11 +26,64 @@ pub struct RequireLayer {
     requirement: Requirement,
 }
 
-impl RequireLayer {
-    pub(crate) fn new(auth: EntraAuth, requirement: Requirement) -> Self {
-        Self { auth, requirement }
+impl EntraAuth {
+    /// A Layer that lets only callers pass that meet the condition, for a route behind
+    /// [`layer`](Self::layer): 403, or the challenge to step up, for the others.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, routing::get};
+    /// use tower_entra_auth::{AppPermission, EntraAuth, InvalidRequirement, Scope};
+    ///
+    /// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+    ///     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
+    ///     Ok(Router::new()
+    ///         .route("/reports", get(|| async { "…" }).layer(readers))
+    ///         .layer(auth.layer()))
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If no token of Entra could meet the condition, or every one would, or if it decides by a claim
+    /// that people can change: every problem with it, each with the correction.
+    pub fn require(
+        &self,
+        condition: impl IntoCondition,
+    ) -> Result<RequireLayer, InvalidRequirement> {
+        Ok(RequireLayer {
+            auth: self.clone(),
+            requirement: Requirement::new(condition)?,
+        })
     }
 
+    /// Returns the caller of a request, if it meets the requirement.
+    fn check<'r>(
+        &self,
+        requirement: &Requirement,
+        request: &'r Extensions,
+    ) -> Result<&'r Caller, Refusal> {
+        let caller = self.caller_in(request)?.ok_or(Refusal::NoCredentials)?;
+        self.check_caller(requirement, caller)?;
+        Ok(caller)
+    }
+
+    fn check_caller(&self, requirement: &Requirement, caller: &Caller) -> Result<(), Refusal> {
+        if !self.has_verified(caller) {
+            return Err(Refusal::WrongLayer { of_another: true });
+        }
+        requirement.check(caller).map_err(|denied| {
+            let denied = caller.able_to_step_up(denied);
+            let scopes = requirement.scopes_after(&denied, caller);
+            Refusal::Denied {
+                scopes: scopes.into_iter().map(str::to_owned).collect(),
+                denied,
+            }
+        })
+    }
+}
+
+impl RequireLayer {
     /// The same in a handler, where it depends on the request whether it is required.
     ///
     /// ```
@@ -49,7 +102,7 @@ impl RequireLayer {
     /// another `EntraAuth` verified it (500, `wrong_layer`).
     pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
-        checked.map_err(|refusal| HandlerRefusal::new(self.auth.answers(), Some(caller), refusal))
+        checked.map_err(|refusal| HandlerRefusal::new(self.auth.context(), Some(caller), refusal))
     }
 
     /// The caller of a request, by its extensions, if the requirement is met: for frameworks whose
@@ -78,7 +131,7 @@ impl RequireLayer {
             let caller = request.get::<Caller>();
             let caller = caller.filter(|caller| self.auth.has_verified(caller));
             let within = request.get::<RefusedWithin>();
-            HandlerRefusal::new(self.auth.answers(), caller, refusal).told(within)
+            HandlerRefusal::new(self.auth.context(), caller, refusal).recorded_in(within)
         })
     }
 
@@ -117,7 +170,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::respond::begun;
+use crate::service::new_answer;
 use crate::unavailable::Unavailable;
 
 /// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
@@ -110,7 +110,7 @@ impl Status {
             }),
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = begun(json);
+        let mut response = new_answer(json);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

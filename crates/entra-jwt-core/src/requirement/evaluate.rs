@@ -116,9 +116,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
                 .any(|context| context == id);
             met(is_satisfied, || Denied::StepUp {
                 context: id.clone(),
-                understands_challenges: claims
-                    .client_capabilities()
-                    .any(|capability| capability.eq_ignore_ascii_case("cp1")),
+                understands_challenges: claims.handles_claims_challenges(),
             })
         }
         Node::Claim(name, expected) => met(

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::respond::{AuthorizationFault, Refusal};
+use crate::respond::Refusal;
 
 /// What follows `Bearer` in the one `Authorization` header. Whether it has the characters of a
 /// token is not looked at: what equals a token that was verified needs no such look.
@@ -14,7 +14,7 @@ pub(crate) fn sent(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::NoCredentials)?.as_bytes();
     if values.next().is_some() {
-        return Err(AuthorizationFault::Several.into());
+        return Err(Refusal::SeveralAuthorizations);
     }
 
     let end_of_scheme = value
@@ -27,12 +27,12 @@ pub(crate) fn sent(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     }
     let token = match rest {
         [b' ', rest @ ..] => rest.trim_ascii_start(),
-        _ => return Err(AuthorizationFault::Malformed.into()),
+        _ => return Err(Refusal::MalformedAuthorization),
     };
     // A tab among the spaces is none of the grammar's.
     let separator = &rest[..rest.len() - token.len()];
     if separator.contains(&b'\t') || token.is_empty() {
-        return Err(AuthorizationFault::Malformed.into());
+        return Err(Refusal::MalformedAuthorization);
     }
     Ok(token)
 }
@@ -42,7 +42,7 @@ pub(crate) fn check_characters(token: &[u8]) -> Result<(), Refusal> {
     if is_token68(token) {
         Ok(())
     } else {
-        Err(AuthorizationFault::Malformed.into())
+        Err(Refusal::MalformedAuthorization)
     }
 }
 

@@ -10,20 +10,20 @@ use tokio::time::Instant;
 use super::bearer;
 use super::{EntraAuth, TrustedIssuer};
 use crate::caller::{Caller, Proof};
-use crate::keys::{Arrival, Missing, Search, TrustedKey};
+use crate::keys::{Missing, PendingKey, Search, TrustedKey};
 use crate::respond::Refusal;
-use crate::telemetry::metrics::{self, Lookup};
+use crate::telemetry::metrics;
 
 /// What is to happen to a request.
 pub(crate) enum Decision {
     Accept(Caller),
     Refuse(Refusal),
     /// Something is to be waited for.
-    Wait(Waiting),
+    Wait(PendingDecision),
 }
 
-/// A token about which something is not known yet.
-pub(crate) struct Waiting {
+/// The decision about a token of which something is not known yet.
+pub(crate) struct PendingDecision {
     auth: EntraAuth,
     unknown: Unknown,
 }
@@ -33,10 +33,10 @@ enum Unknown {
     Key {
         token: Arc<[u8]>,
         issuer: usize,
-        arrival: Arrival,
+        key: PendingKey,
     },
-    /// The token is valid; what is asked after that is not remembered.
-    AfterChecks(Caller),
+    /// The token is valid; not every check after that has a yes.
+    Checks(Caller),
 }
 
 impl EntraAuth {
@@ -76,7 +76,7 @@ impl EntraAuth {
         // fetched.
         issuer
             .validator
-            .precheck(&unverified, (self.inner.parts.clock)())
+            .precheck(&unverified, self.inner.context.now())
             .map_err(|rejection| Refusal::Rejected {
                 rejection,
                 unsigned: true,
@@ -86,10 +86,10 @@ impl EntraAuth {
                 let caller = self.finish_with(index, unverified, found, now)?;
                 Ok(self.accepted(caller, false))
             }
-            Search::Waits(arrival) => Ok(self.wait_for(Unknown::Key {
+            Search::Waits(key) => Ok(self.pending(Unknown::Key {
                 token: sent.into(),
                 issuer: index,
-                arrival,
+                key,
             })),
         }
     }
@@ -98,7 +98,7 @@ impl EntraAuth {
     fn remembered(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let cache = self.inner.parts.token_cache.as_ref()?;
         let Some(caller) = cache.get(token, now) else {
-            metrics::token_lookup(Lookup::Miss);
+            metrics::token_lookup(metrics::Lookup::Miss);
             return None;
         };
         let proof = caller.proof()?;
@@ -107,22 +107,22 @@ impl EntraAuth {
         let still_holds = issuer.keys.trusts(&proof.key, now)
             && issuer
                 .validator
-                .check_lifetime(&caller, (self.inner.parts.clock)())
+                .check_lifetime(&caller, self.inner.context.now())
                 .is_ok();
         if still_holds {
-            metrics::token_lookup(Lookup::Hit);
+            metrics::token_lookup(metrics::Lookup::Hit);
             return Some(caller);
         }
         // The reason is for the checks to say, from the beginning.
-        metrics::token_lookup(Lookup::Outdated);
+        metrics::token_lookup(metrics::Lookup::Outdated);
         cache.forget(token);
         None
     }
 
     /// What is to happen to a request whose token is valid.
     fn accepted(&self, caller: Caller, is_remembered: bool) -> Decision {
-        if !self.inner.parts.after_checks.remember(&caller) {
-            return self.wait_for(Unknown::AfterChecks(caller));
+        if !self.checks().have_every_yes(caller.subject()) {
+            return self.pending(Unknown::Checks(caller));
         }
         if !is_remembered {
             self.remember(&caller);
@@ -136,8 +136,8 @@ impl EntraAuth {
         }
     }
 
-    fn wait_for(&self, unknown: Unknown) -> Decision {
-        Decision::Wait(Waiting {
+    fn pending(&self, unknown: Unknown) -> Decision {
+        Decision::Wait(PendingDecision {
             auth: self.clone(),
             unknown,
         })
@@ -175,7 +175,7 @@ impl EntraAuth {
             has_grants,
             ..
         } = &self.inner.parts.issuers[issuer];
-        let token = validator.finish(token, Some(key.key()), (self.inner.parts.clock)())?;
+        let token = validator.finish(token, Some(key.key()), self.inner.context.now())?;
         validator
             .default_permission(&token)
             .map_err(Refusal::denied)?;
@@ -188,7 +188,7 @@ impl EntraAuth {
                 false => None,
             },
         };
-        Ok(Caller::new(token, &self.inner.answers, proof))
+        Ok(Caller::new(token, &self.inner.context, proof))
     }
 }
 
@@ -200,40 +200,26 @@ fn grant_of(token: &AccessToken) -> Result<Arc<str>, Rejection> {
     }
 }
 
-impl Waiting {
+impl PendingDecision {
     /// Waits within the bounds, then decides.
     pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
         let caller = match self.unknown {
-            Unknown::Key {
-                token,
-                issuer,
-                arrival,
-            } => self.auth.decide_with_key(token, issuer, arrival).await?,
-            Unknown::AfterChecks(caller) => caller,
+            Unknown::Key { token, issuer, key } => {
+                let found = key.wait().await;
+                // Parsed again rather than kept: what was parsed borrows from the request.
+                let token = self.auth.parse(&token)?;
+                self.auth
+                    .finish_with(issuer, token, found, Instant::now())?
+            }
+            Unknown::Checks(caller) => caller,
         };
-        self.auth.inner.parts.after_checks.ask(&caller).await?;
+        self.auth.checks().ask(caller.subject()).await?;
         self.auth.remember(&caller);
         Ok(caller)
     }
 }
 
 impl EntraAuth {
-    async fn decide_with_key(
-        &self,
-        token: Arc<[u8]>,
-        index: usize,
-        arrival: Arrival,
-    ) -> Result<Caller, Refusal> {
-        let issuer = &self.inner.parts.issuers[index];
-        let key_id = {
-            // Parsed again rather than kept: what was parsed borrows from the request.
-            let unverified = self.parse(&token)?;
-            unverified.key_ref().key_id.clone()
-        };
-        let found = issuer.keys.wait_for(&key_id, arrival).await;
-        self.finish_with(index, self.parse(&token)?, found, Instant::now())
-    }
-
     /// Judges a token whose key was missing by what became of it.
     fn finish_with(
         &self,
@@ -255,7 +241,7 @@ impl EntraAuth {
             }
             Err(Missing::Unavailable(cause)) => {
                 let refusal = issuer.keys.refusal(cause);
-                metrics::missing_key(source, refusal.outcome());
+                metrics::missing_key(source, refusal.decided().outcome);
                 Err(refusal)
             }
         }

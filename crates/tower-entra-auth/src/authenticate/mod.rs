@@ -2,7 +2,6 @@
 
 mod bearer;
 mod decision;
-mod open_paths;
 #[cfg(test)]
 mod remembered_tests;
 mod spelling;
@@ -12,37 +11,27 @@ mod token_source;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 #[cfg(feature = "testing")]
 use entra_jwt_core::AccessToken;
-use entra_jwt_core::{
-    Explain, IntoCondition, InvalidRequirement, Report, Requirement, TenantId, Validator,
-};
+use entra_jwt_core::{Explain, Report, Requirement, TenantId, Validator};
 use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
 pub(crate) use self::decision::Decision;
-pub use self::open_paths::InvalidPath;
-pub(crate) use self::open_paths::Open;
 use self::spelling::remove_other_spellings;
 pub(crate) use self::token_cache::TokenCache;
 pub(crate) use self::token_source::TokenPlace;
 pub use self::token_source::{SentToken, TokenSource};
-use crate::caller::{
-    Anonymous, Answers, AuthId, Caller, HandlerRefusal, Hook, OnChallenge, Time, for_body,
-};
-use crate::config::{BuildError, Clock, EntraAuthBuilder};
-use crate::expiry::ExpiryLayer;
+use crate::caller::{Anonymous, AuthContext, Caller, HandlerRefusal};
 use crate::keys::KeyStore;
-use crate::layer::EntraLayer;
-use crate::policy::AfterChecks;
-use crate::require::RequireLayer;
-use crate::resource_metadata::{NoProtectedResource, Published, ResourceMetadata};
-use crate::respond::{Refusal, Words};
+use crate::policy::PostVerificationChecks;
+use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
+use crate::respond::Refusal;
+use crate::service::for_body;
 use crate::status::Status;
 use crate::telemetry::{Decided, metrics};
 use crate::unavailable::Unavailable;
@@ -60,19 +49,13 @@ pub struct EntraAuth {
 pub(crate) struct Parts {
     /// At least one: Entra, then an authorization server in front of it, if there is one.
     pub(crate) issuers: Vec<TrustedIssuer>,
-    /// Asked after every other check.
-    pub(crate) after_checks: AfterChecks,
     /// `None` if every token is verified every time.
     pub(crate) token_cache: Option<TokenCache>,
-    pub(crate) clock: Clock,
-    pub(crate) clock_skew: Duration,
     pub(crate) max_token_length: usize,
     pub(crate) token_place: TokenPlace,
-    /// The header that is nothing but the token, if there is such a one.
-    pub(crate) token_header: Option<HeaderName>,
     pub(crate) removes_token: bool,
     /// What is published about this API, if anything is.
-    pub(crate) resource: Option<Arc<Published>>,
+    pub(crate) resource: Option<ResourceMetadata>,
     /// Where Entra's endpoints are.
     pub(crate) authority_url: String,
 }
@@ -83,13 +66,13 @@ pub(crate) struct TrustedIssuer {
     pub(crate) keys: Arc<KeyStore>,
     /// Whether each of its tokens is of a grant.
     pub(crate) has_grants: bool,
-    /// Hears of each challenge to one of its callers; [`EntraAuth::new`] moves it to the answers.
-    pub(crate) on_challenge: Option<OnChallenge>,
 }
 
 struct Inner {
     parts: Parts,
-    answers: Arc<Answers>,
+    /// The header that is nothing but the token, if there is such a one.
+    token_header: Option<HeaderName>,
+    context: Arc<AuthContext>,
 }
 
 impl Drop for Inner {
@@ -106,87 +89,18 @@ impl Drop for Inner {
 struct TokenRemoved;
 
 impl EntraAuth {
-    /// Begins with no settings.
-    pub fn builder() -> EntraAuthBuilder {
-        EntraAuthBuilder::new()
-    }
-
-    /// Everything from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
-    /// [`EntraAuthBuilder::environment`].
-    ///
-    /// # Errors
-    /// Every problem with the settings at once.
-    pub fn from_env() -> Result<Self, BuildError> {
-        Self::builder().environment().build()
-    }
-
-    pub(crate) fn new(mut parts: Parts, words: Words, hook: Option<Hook>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-
-        let id = AuthId(NEXT.fetch_add(1, Ordering::Relaxed));
-        let time = Time {
-            clock: Arc::clone(&parts.clock),
-            skew: parts.clock_skew,
-        };
-        let mut issuers = parts.issuers.iter_mut();
-        let on_challenge = issuers.find_map(|issuer| issuer.on_challenge.take());
-        let rules = parts.after_checks.clone();
-        let answers = Answers::new(id, words, time, rules, hook).telling(on_challenge);
+    pub(crate) fn new(parts: Parts, context: AuthContext) -> Self {
         Self {
             inner: Arc::new(Inner {
+                token_header: parts.token_place.header(),
                 parts,
-                answers: Arc::new(answers),
+                context: Arc::new(context),
             }),
         }
     }
 
-    /// The Layer that protects a service.
-    pub fn layer(&self) -> EntraLayer {
-        EntraLayer::new(self.clone())
-    }
-
-    /// A Layer that lets only callers pass that meet the condition, for a route behind
-    /// [`layer`](Self::layer): 403, or the challenge to step up, for the others.
-    ///
-    /// ```
-    /// # #[cfg(feature = "axum")] {
-    /// use axum::{Router, routing::get};
-    /// use tower_entra_auth::{AppPermission, EntraAuth, InvalidRequirement, Scope};
-    ///
-    /// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
-    ///     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
-    ///     Ok(Router::new()
-    ///         .route("/reports", get(|| async { "…" }).layer(readers))
-    ///         .layer(auth.layer()))
-    /// }
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// If no token of Entra could meet the condition, or every one would, or if it decides by a claim
-    /// that people can change: every problem with it, each with the correction.
-    pub fn require(
-        &self,
-        condition: impl IntoCondition,
-    ) -> Result<RequireLayer, InvalidRequirement> {
-        Ok(RequireLayer::new(
-            self.clone(),
-            Requirement::new(condition)?,
-        ))
-    }
-
-    /// Returns a Layer that ends what lasts longer than the token of its caller and the grace after
-    /// that, or than the yes of a rule about the caller: for routes behind [`layer`](Self::layer)
-    /// that stream. See [`ExpiryLayer`].
-    ///
-    /// The grace is at least the [clock skew](EntraAuthBuilder::clock_skew), 5 minutes by default:
-    /// until then the same token would open the next stream.
-    pub fn end_at_expiry(&self, grace: Duration) -> ExpiryLayer {
-        ExpiryLayer::new(self.clone(), grace)
-    }
-
     /// Serves the metadata of the
-    /// [protected resource](EntraAuthBuilder::protected_resource) that was set, as a Layer around
+    /// [protected resource](crate::EntraAuthBuilder::protected_resource) that was set, as a Layer around
     /// everything or as a service in a router:
     ///
     /// ```
@@ -204,10 +118,7 @@ impl EntraAuth {
     /// # Errors
     /// If no protected resource was set.
     pub fn resource_metadata(&self) -> Result<ResourceMetadata, NoProtectedResource> {
-        let published = self.inner.parts.resource.clone();
-        published
-            .map(ResourceMetadata::new)
-            .ok_or(NoProtectedResource)
+        self.inner.parts.resource.clone().ok_or(NoProtectedResource)
     }
 
     /// Waits for the first keys; returns at once if they are there. Optional: without it they are
@@ -269,7 +180,7 @@ impl EntraAuth {
     }
 
     /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
-    /// by every rule, [the tenant rule](EntraAuthBuilder::tenant_rule) included, waiting for keys
+    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
     /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
     ///
     /// # Errors
@@ -280,26 +191,26 @@ impl EntraAuth {
             Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
             Ok(Decision::Wait(waiting)) => waiting.decide().await,
         };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.answers, None, refusal))
+        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal))
     }
 
-    /// Forgets what the [tenant rule](EntraAuthBuilder::tenant_rule) answered about a tenant, so that
+    /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, so that
     /// its next request asks again: for the moment at which a company becomes a customer, or ceases to
     /// be one. Without it a yes is kept for
-    /// [`tenant_rule_ttl`](EntraAuthBuilder::tenant_rule_ttl), and a no for a second.
+    /// [`tenant_rule_ttl`](crate::EntraAuthBuilder::tenant_rule_ttl), and a no for a second.
     ///
     /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
     /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.
     pub fn forget_tenant(&self, tenant: TenantId) {
-        self.inner.parts.after_checks.forget_tenant(tenant);
+        self.checks().forget_tenant(tenant);
     }
 
     /// The URL under which the endpoints of the authority are, without a slash at its end:
     /// `https://login.microsoftonline.com/{tenant}`, to which `/oauth2/v2.0/authorize` and
     /// `/oauth2/v2.0/token` are added. It follows the
-    /// [metadata endpoint](EntraAuthBuilder::metadata_endpoint), also if that is of the environment:
+    /// [metadata endpoint](crate::EntraAuthBuilder::metadata_endpoint), also if that is of the environment:
     /// where secrets are sent there, set
-    /// [`own_endpoints_only`](EntraAuthBuilder::own_endpoints_only).
+    /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
     #[must_use]
     pub fn authority_url(&self) -> &str {
         &self.inner.parts.authority_url
@@ -318,7 +229,7 @@ impl EntraAuth {
         };
         let keys = issuer.keys.all();
         let mut with =
-            Explain::at((self.inner.parts.clock)()).max_length(self.inner.parts.max_token_length);
+            Explain::at(self.inner.context.now()).max_length(self.inner.parts.max_token_length);
         if let Some(keys) = &keys {
             with = with.keys(keys);
         }
@@ -340,18 +251,7 @@ impl EntraAuth {
     /// Whether this `EntraAuth`, or a clone of it, verified the caller.
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
-        caller.verified_by() == self.inner.answers.id()
-    }
-
-    /// Whether a requirement is met by the caller of a request.
-    pub(crate) fn check<'r>(
-        &self,
-        requirement: &Requirement,
-        request: &'r Extensions,
-    ) -> Result<&'r Caller, Refusal> {
-        let caller = self.caller_in(request)?.ok_or(Refusal::NoCredentials)?;
-        self.check_caller(requirement, caller)?;
-        Ok(caller)
+        caller.context().id() == self.inner.context.id()
     }
 
     /// Who is calling, if it is known here; `None` if the request passed as an anonymous one.
@@ -361,38 +261,20 @@ impl EntraAuth {
     ) -> Result<Option<&'r Caller>, Refusal> {
         let anonymous = request.get::<Anonymous>();
         let (caller, by) = match (request.get::<Caller>(), anonymous) {
-            (Some(caller), _) => (Some(caller), caller.verified_by()),
-            (None, Some(Anonymous(by))) => (None, by.id()),
+            (Some(caller), _) => (Some(caller), caller.context()),
+            (None, Some(Anonymous(by))) => (None, by),
             (None, None) => return Err(Refusal::WrongLayer { of_another: false }),
         };
-        match by == self.inner.answers.id() {
+        match by.id() == self.inner.context.id() {
             true => Ok(caller),
             false => Err(Refusal::WrongLayer { of_another: true }),
         }
     }
 
-    pub(crate) fn check_caller(
-        &self,
-        requirement: &Requirement,
-        caller: &Caller,
-    ) -> Result<(), Refusal> {
-        if !self.has_verified(caller) {
-            return Err(Refusal::WrongLayer { of_another: true });
-        }
-        requirement.check(caller).map_err(|denied| {
-            let denied = caller.able_to_step_up(denied);
-            let scopes = requirement.scopes_after(&denied, caller);
-            Refusal::Denied {
-                scopes: scopes.into_iter().map(str::to_owned).collect(),
-                denied,
-            }
-        })
-    }
-
     /// Marks the header that has the token as sensitive, so that whoever prints headers leaves its
     /// value out.
     pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
-        let name = self.inner.parts.token_header.as_ref();
+        let name = self.inner.token_header.as_ref();
         if let Some(value) = name.and_then(|name| request.get_mut(name)) {
             value.set_sensitive(true);
         }
@@ -400,7 +282,7 @@ impl EntraAuth {
 
     /// The same for a request whose headers nobody looked at: there may be several.
     fn hide_tokens(&self, request: &mut HeaderMap) {
-        let token_header = self.inner.parts.token_header.as_ref();
+        let token_header = self.inner.token_header.as_ref();
         for (name, value) in request.iter_mut() {
             if Some(name) == token_header {
                 value.set_sensitive(true);
@@ -419,7 +301,7 @@ impl EntraAuth {
     /// verified is not this one's.
     pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
         metrics::decision(Decided::ANONYMOUS);
-        let anonymous = Anonymous(Arc::clone(&self.inner.answers));
+        let anonymous = Anonymous(Arc::clone(&self.inner.context));
         let extensions = request.extensions_mut();
         extensions.remove::<Caller>();
         extensions.insert(anonymous);
@@ -428,8 +310,8 @@ impl EntraAuth {
     }
 
     fn remove_token<B>(&self, request: &mut Request<B>) {
-        let parts = &self.inner.parts;
-        let Some(name) = parts.token_header.as_ref().filter(|_| parts.removes_token) else {
+        let name = self.inner.token_header.as_ref();
+        let Some(name) = name.filter(|_| self.inner.parts.removes_token) else {
             return;
         };
         // Nobody further in may take what a client sends beside its token for the token.
@@ -447,7 +329,7 @@ impl EntraAuth {
     /// A caller whom nobody verified.
     #[cfg(feature = "testing")]
     pub(crate) fn trusted(&self, token: AccessToken) -> Caller {
-        Caller::trusted(token, &self.inner.answers)
+        Caller::trusted(token, &self.inner.context)
     }
 
     /// The answer to a request that is refused.
@@ -464,13 +346,17 @@ impl EntraAuth {
             }
             _ => None,
         };
-        let answers = &self.inner.answers;
-        let answer = answers.answer(refusal, caller, request.method(), request.headers());
+        let context = &self.inner.context;
+        let answer = context.answer(refusal, caller, request.method(), request.headers());
         for_body(request, answer)
     }
 
-    pub(crate) fn answers(&self) -> &Arc<Answers> {
-        &self.inner.answers
+    pub(crate) fn context(&self) -> &Arc<AuthContext> {
+        &self.inner.context
+    }
+
+    fn checks(&self) -> &PostVerificationChecks {
+        self.inner.context.checks()
     }
 }
 
@@ -479,7 +365,7 @@ impl fmt::Debug for EntraAuth {
         let issuers = &self.inner.parts.issuers;
         formatter
             .debug_struct("EntraAuth")
-            .field("id", &self.inner.answers.id().0)
+            .field("id", &self.inner.context.id())
             .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
     }
@@ -491,7 +377,7 @@ impl EntraAuth {
     pub(crate) fn and_trusting(&self, other: &Self) -> Self {
         let both = [&self.inner, &other.inner];
         let issuers = both.into_iter().flat_map(|inner| &inner.parts.issuers);
-        let parts = &self.inner.parts;
+        let context = Arc::clone(&self.inner.context);
         Self::new(
             Parts {
                 issuers: issuers
@@ -499,25 +385,25 @@ impl EntraAuth {
                         validator: issuer.validator.clone(),
                         keys: Arc::clone(&issuer.keys),
                         has_grants: issuer.has_grants,
-                        on_challenge: None,
                     })
                     .collect(),
-                after_checks: AfterChecks::default(),
                 token_cache: Some(TokenCache::new(
                     TokenCache::DEFAULT_BYTES,
                     TokenCache::DEFAULT_TTL,
                 )),
-                clock: Arc::clone(&parts.clock),
-                clock_skew: parts.clock_skew,
-                max_token_length: parts.max_token_length,
+                max_token_length: self.inner.parts.max_token_length,
                 token_place: TokenPlace::default(),
-                token_header: None,
                 removes_token: false,
                 resource: None,
                 authority_url: String::new(),
             },
-            Words::default(),
-            None,
+            AuthContext::new(
+                crate::respond::ResponderConfig::default(),
+                Arc::new(move || context.now()),
+                self.inner.context.clock_skew(),
+                PostVerificationChecks::default(),
+                crate::caller::Hooks::default(),
+            ),
         )
     }
 }

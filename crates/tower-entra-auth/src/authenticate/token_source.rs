@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Uri};
 
 use super::bearer;
-use crate::respond::{AuthorizationFault, Refusal};
+use crate::respond::Refusal;
 
 /// Finds the token in a request, where it is not in the `Authorization` header: in a header that
 /// another proxy sets, say, or in a cookie.
@@ -83,7 +83,7 @@ impl<'r> SentToken<'r> {
         match self {
             Self::Nothing => Err(Refusal::NoCredentials),
             Self::Token(token) => Ok(token),
-            Self::Malformed => Err(AuthorizationFault::Malformed.into()),
+            Self::Malformed => Err(Refusal::MalformedAuthorization),
         }
     }
 }
@@ -159,7 +159,7 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refus
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(token), None) if !token.is_empty() => Ok(Some(token.as_bytes())),
-        _ => Err(AuthorizationFault::Malformed.into()),
+        _ => Err(Refusal::MalformedAuthorization),
     }
 }
 
@@ -171,7 +171,7 @@ fn one_of<'r>(
     match (in_header, in_query) {
         (in_header, None) => in_header,
         (Err(Refusal::NoCredentials), Some(token)) => Ok(token),
-        (_, Some(_)) => Err(AuthorizationFault::Malformed.into()),
+        (_, Some(_)) => Err(Refusal::MalformedAuthorization),
     }
 }
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body_util::Full;
 
-use crate::caller::{Answers, Caller};
-use crate::respond::{Form, GRPC_STATUS, Refusal, grpc_status};
+use super::Caller;
+use super::context::AuthContext;
+use crate::respond::{Format, Refusal, grpc_metadata};
 use crate::telemetry::RefusedWithin;
 
 /// Why a handler does not serve a caller: of [`Caller::challenge`](crate::Caller::challenge),
@@ -25,25 +25,29 @@ use crate::telemetry::RefusedWithin;
 pub struct HandlerRefusal(Box<Refused>);
 
 struct Refused {
-    answers: Arc<Answers>,
+    context: Arc<AuthContext>,
     caller: Option<Caller>,
     refusal: Refusal,
-    /// Whom to tell, where the response will not say that it is a refusal.
+    /// Where to record it, as the response will not say that it is a refusal.
     within: Option<RefusedWithin>,
 }
 
 impl HandlerRefusal {
-    pub(crate) fn new(answers: &Arc<Answers>, caller: Option<&Caller>, refusal: Refusal) -> Self {
+    pub(crate) fn new(
+        context: &Arc<AuthContext>,
+        caller: Option<&Caller>,
+        refusal: Refusal,
+    ) -> Self {
         Self(Box::new(Refused {
-            answers: Arc::clone(answers),
+            context: Arc::clone(context),
             caller: caller.cloned(),
             refusal,
             within: None,
         }))
     }
 
-    /// The span around the request is told when this is answered.
-    pub(crate) fn told(mut self, within: Option<&RefusedWithin>) -> Self {
+    /// Has the span around the request record the refusal when this is answered.
+    pub(crate) fn recorded_in(mut self, within: Option<&RefusedWithin>) -> Self {
         self.0.within = within.cloned();
         self
     }
@@ -63,7 +67,7 @@ impl HandlerRefusal {
     /// What to change, and where: for the service's own log, not for the caller.
     #[must_use]
     pub fn remedy(&self) -> String {
-        self.0.answers.remedy(&self.0.refusal)
+        self.0.context.remedy(&self.0.refusal)
     }
 
     /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
@@ -71,13 +75,13 @@ impl HandlerRefusal {
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
         let Refused {
-            answers,
+            context,
             caller,
             refusal,
             ..
         } = &*self.0;
         let caller = caller.as_ref();
-        answers.answer(refusal, caller, &request.method, &request.headers)
+        context.answer(refusal, caller, &request.method, &request.headers)
     }
 
     /// The answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
@@ -86,38 +90,27 @@ impl HandlerRefusal {
     #[must_use]
     pub fn grpc_metadata(&self) -> HeaderMap {
         if let Some(within) = &self.0.within {
-            within.tell(&self.0.refusal);
+            within.record(self.0.refusal.decided());
         }
-        grpc_metadata(&self.0.refusal, self.answer_in(Form::Grpc))
+        grpc_metadata(&self.0.refusal, self.answer_in(Format::Grpc))
     }
 
     /// The answer in the form that was seen when the caller was extracted.
     #[cfg(feature = "axum")]
     pub(crate) fn response(&self) -> Response<Full<Bytes>> {
         let caller = self.0.caller.as_ref();
-        self.answer_in(caller.map_or(Form::Text, Caller::form))
+        self.answer_in(caller.map_or(Format::Text, |caller| caller.format))
     }
 
-    fn answer_in(&self, form: Form) -> Response<Full<Bytes>> {
+    fn answer_in(&self, format: Format) -> Response<Full<Bytes>> {
         let Refused {
-            answers,
+            context,
             caller,
             refusal,
             ..
         } = &*self.0;
-        answers.answer_in(form, refusal, caller.as_ref(), &HeaderMap::new())
+        context.answer_in(format, refusal, caller.as_ref(), &HeaderMap::new())
     }
-}
-
-/// What gRPC says of an answer, in headers or trailers.
-pub(crate) fn grpc_metadata(refusal: &Refusal, answer: Response<Full<Bytes>>) -> HeaderMap {
-    let mut headers = answer.into_parts().0.headers;
-    headers.remove(CONTENT_TYPE);
-    // Whatever the function of `on_refusal` made of it, it is a refusal.
-    if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
-        headers.insert(GRPC_STATUS, grpc_status(refusal));
-    }
-    headers
 }
 
 impl fmt::Debug for HandlerRefusal {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use entra_jwt_core::{InvalidRules, Validator};
 
+use super::EntraAuthBuilder;
+use super::build_error::Problem;
 use crate::authenticate::TokenCache;
-use crate::config::{EntraAuthBuilder, Problem};
 use crate::policy::TenantRule;
 
 /// The shortest limit for tokens that makes sense, in bytes.
@@ -18,7 +19,7 @@ const MOST_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 const MOST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraAuthBuilder {
-    pub(crate) fn check_bounds(&self, problems: &mut Vec<Problem>) {
+    pub(super) fn check_bounds(&self, problems: &mut Vec<Problem>) {
         if self.clock_skew > Validator::MAX_CLOCK_SKEW {
             problems.push(Problem {
                 setting: "clock_skew".to_owned(),
@@ -43,7 +44,7 @@ impl EntraAuthBuilder {
             }),
             _ => {}
         }
-        self.check_keeping(problems);
+        self.check_refresh(problems);
         self.check_token_cache(problems);
         if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
             problems.push(Problem {
@@ -57,9 +58,9 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn check_keeping(&self, problems: &mut Vec<Problem>) {
-        let interval = self.keeping.refresh_interval;
-        let staleness = self.keeping.max_staleness;
+    fn check_refresh(&self, problems: &mut Vec<Problem>) {
+        let interval = self.refresh_interval;
+        let staleness = self.max_staleness;
         if !(LEAST_REFRESH_INTERVAL..=MOST_REFRESH_INTERVAL).contains(&interval) {
             problems.push(Problem {
                 setting: "refresh_interval".to_owned(),

@@ -1,19 +1,19 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
-use std::sync::Arc;
-
 use entra_jwt_core::{
     Audience, Authority, ClientId, Cloud, InvalidRules, ShownUrl, Tenancy, Validator,
     ValidatorBuilder,
 };
 
+use super::build_error::{BuildError, Problem};
+use super::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
 use crate::authenticate::{EntraAuth, Parts, TokenCache, TokenPlace, TrustedIssuer};
-use crate::config::{BuildError, CloudSetting, EntraAuthBuilder, Problem, Setting, TenancySetting};
-use crate::keys::{Discovery, KeyStore, MetadataBase, Source};
+use crate::caller::AuthContext;
+use crate::keys::{KeyStore, MetadataBase, Source};
 use crate::outbound::HttpClient;
-use crate::policy::{AfterChecks, Remembering, TenantRule};
-use crate::resource_metadata::Published;
-use crate::respond::Words;
+use crate::policy::{PostVerificationChecks, TenantRule};
+use crate::resource_metadata::ResourceMetadata;
+use crate::respond::ResponderConfig;
 use crate::telemetry::metrics;
 
 /// What templates have where an id belongs.
@@ -25,7 +25,7 @@ const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and,
 /// Where the keys are to come from.
 enum KeyOrigin {
     /// A source that was set.
-    Brought(Box<dyn Source>),
+    Own(Source),
     /// A discovery document.
     Discovered {
         metadata: MetadataBase,
@@ -48,7 +48,8 @@ impl EntraAuthBuilder {
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
         if let Some(resource) = &self.protected_resource {
-            problems.extend(resource.problems(tenancy.as_ref()));
+            let texts = resource.problems(tenancy.as_ref());
+            problems.extend(texts.into_iter().map(Problem::with_resource));
         }
         if let Some(reissued) = &self.reissued {
             problems.extend(reissued.problems());
@@ -82,56 +83,57 @@ impl EntraAuthBuilder {
 
         metrics::describe();
         self.announce(&validator, source.name());
-        let keys = KeyStore::new(source, self.keeping);
-        let resource = self.protected_resource.as_ref().map(|resource| {
-            let published = resource.published(&validator, &self.token_place);
-            published.map_err(|problem| BuildError::new(vec![problem]))
+        let resource = self.protected_resource.take();
+        let resource = resource.map(|resource| {
+            let published = resource.published(&validator, self.token_place.bearer_methods());
+            published.map_err(|text| BuildError::new(vec![Problem::with_resource(text)]))
         });
         let resource = resource.transpose()?;
-        let words = self.words(&validator, resource.as_ref());
-        let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
-        let tenant_rule = self
-            .tenant_rule
-            .map(|rule| Remembering::new(rule.with_ttl(ttl)));
+        let responder = self.responder_config(&validator, resource.as_ref());
         let authority_url = authority_base.authority_url(validator.authority());
-        let reissued = self.reissued.take();
-        let reissued = reissued.and_then(|tokens| tokens.trusted(&validator, self.keeping));
-        let (reissued, grant_rule) =
-            reissued.map_or((None, None), |(issuer, rule)| (Some(issuer), rule));
+
+        let (interval, staleness) = (self.refresh_interval, self.max_staleness);
+        let mut grant_rule = None;
+        let reissued = self.reissued.take().and_then(|tokens| {
+            let issuer = tokens.issuer(&validator, interval, staleness);
+            grant_rule = tokens.grant_rule;
+            self.hooks.on_challenge = tokens.on_challenge;
+            issuer
+        });
         let mut issuers = vec![TrustedIssuer {
             validator,
-            keys,
+            keys: KeyStore::new(source, interval, staleness),
             has_grants: false,
-            on_challenge: None,
         }];
         issuers.extend(reissued);
+
+        let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
+        let tenant_rule = self.tenant_rule.map(|rule| rule.with_ttl(ttl));
+        let checks = PostVerificationChecks::new(tenant_rule, grant_rule);
+        let context = AuthContext::new(responder, self.clock, self.clock_skew, checks, self.hooks);
+        let token_cache = self.token_cache;
         let parts = Parts {
             issuers,
-            after_checks: AfterChecks {
-                tenant_rule,
-                grant_rule,
-            },
-            authority_url,
-            token_cache: self
-                .token_cache
-                .map(|settings| TokenCache::new(settings.bytes, settings.ttl)),
-            clock: self.clock,
-            clock_skew: self.clock_skew,
+            token_cache: token_cache.map(|cache| TokenCache::new(cache.bytes, cache.ttl)),
             max_token_length: self.max_token_length,
-            token_header: self.token_place.header(),
             token_place: self.token_place,
             removes_token: self.removes_token,
-            resource: resource.map(Arc::new),
+            resource,
+            authority_url,
         };
-        Ok(EntraAuth::new(parts, words, self.hook))
+        Ok(EntraAuth::new(parts, context))
     }
 
-    /// What answers say of this API and its authority.
-    fn words(&self, validator: &Validator, resource: Option<&Published>) -> Words {
-        Words {
+    /// Returns what answers say of this API and its authority.
+    fn responder_config(
+        &self,
+        validator: &Validator,
+        resource: Option<&ResourceMetadata>,
+    ) -> ResponderConfig {
+        ResponderConfig {
             detail: self.refusal_detail,
             app_id_uri: validator.app_id_uri(),
-            pointer: resource.map(|resource| resource.pointer.clone()),
+            metadata: resource.map(|resource| resource.reference().clone()),
             how_to_send: self.token_place.how_to_send(),
             authorization_uri: validator.authority().authorization_uri(),
         }
@@ -377,7 +379,7 @@ impl EntraAuthBuilder {
             if let Some(host) = &self.external_id {
                 checked_external_id(host, problems);
             }
-            return Some(KeyOrigin::Brought(source));
+            return Some(KeyOrigin::Own(source));
         }
         let metadata = self.checked_metadata(cloud, problems);
         let is_plain_http = metadata.as_ref().is_some_and(MetadataBase::is_plain_http);
@@ -502,24 +504,21 @@ fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
     application: Option<ClientId>,
-) -> Result<Box<dyn Source>, BuildError> {
+) -> Result<Source, BuildError> {
     let (metadata, http_client) = match origin {
-        KeyOrigin::Brought(source) => return Ok(source),
+        KeyOrigin::Own(source) => return Ok(source),
         KeyOrigin::Discovered {
             metadata,
             http_client,
         } => (metadata, http_client),
     };
-    let endpoint = metadata
-        .of_authority(authority, application)
-        .ok_or_else(|| {
-            BuildError::new(vec![Problem {
-                setting: "metadata_endpoint".to_owned(),
-                text: METADATA_EXAMPLES.to_owned(),
-            }])
-        })?;
-    let discovery = Discovery::new(endpoint, authority.clone(), http_client);
-    Ok(Box::new(discovery))
+    let source = Source::discovery(&metadata, authority, application, http_client);
+    source.ok_or_else(|| {
+        BuildError::new(vec![Problem {
+            setting: "metadata_endpoint".to_owned(),
+            text: METADATA_EXAMPLES.to_owned(),
+        }])
+    })
 }
 
 /// Client applications of each list.

@@ -13,14 +13,24 @@ pub struct BuildError {
 
 /// One problem.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Problem {
+pub(super) struct Problem {
     /// The builder's method, with the environment variable in brackets if it came from there.
-    pub(crate) setting: String,
-    pub(crate) text: String,
+    pub(super) setting: String,
+    pub(super) text: String,
+}
+
+impl Problem {
+    /// Returns a problem with the protected resource.
+    pub(super) fn with_resource(text: String) -> Self {
+        Self {
+            setting: "protected_resource".to_owned(),
+            text,
+        }
+    }
 }
 
 impl BuildError {
-    pub(crate) fn new(problems: Vec<Problem>) -> Self {
+    pub(super) fn new(problems: Vec<Problem>) -> Self {
         Self { problems }
     }
 

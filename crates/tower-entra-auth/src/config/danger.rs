@@ -1,12 +1,12 @@
 //! The settings that weaken the protection.
 
+use super::EntraAuthBuilder;
 use crate::authenticate::TokenPlace;
-use crate::config::EntraAuthBuilder;
 
 /// The weakening settings of an [`EntraAuthBuilder`]; see [`EntraAuthBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use]
-pub struct DangerousBuilder(pub(crate) EntraAuthBuilder);
+pub struct DangerousBuilder(pub(super) EntraAuthBuilder);
 
 impl DangerousBuilder {
     /// Lets [`metadata_endpoint`](EntraAuthBuilder::metadata_endpoint) be `http` on another host

@@ -3,10 +3,10 @@
 //! `ENTRA_*` comes first. The Azure SDK's `AZURE_*` is the fallback; on AKS with workload identity
 //! those name the pod, not the API, so that `ENTRA_*` must be set there.
 
-use crate::config::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
+use super::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
 
 /// Fills what the code has not set.
-pub(crate) fn fill(
+pub(super) fn fill(
     mut builder: EntraAuthBuilder,
     variable: impl Fn(&str) -> Option<String>,
 ) -> EntraAuthBuilder {

@@ -20,16 +20,16 @@ use http_body_util::Full;
 use tower_service::Service;
 
 pub use self::build_error::BuildError;
-pub(crate) use self::build_error::Problem;
 pub use self::danger::DangerousBuilder;
 pub use self::reissued::ReissuedTokens;
-use crate::authenticate::{TokenCache, TokenPlace, TokenSource};
-use crate::caller::{Hook, Refused};
-use crate::keys::{Brought, Keeping, KeySource, Source};
+use crate::authenticate::{EntraAuth, TokenCache, TokenPlace, TokenSource};
+use crate::caller::{Hooks, Refused};
+use crate::keys::{KeySource, KeyStore, Source};
 use crate::outbound::{BoxError, HttpClient};
 use crate::policy::TenantRule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
+use crate::time::Clock;
 
 /// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
 ///
@@ -68,43 +68,44 @@ use crate::respond::RefusalDetail;
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[must_use = "nothing is protected before build()"]
 pub struct EntraAuthBuilder {
-    pub(crate) tenancy: Option<Setting<TenancySetting>>,
-    pub(crate) client_id: Option<Setting<String>>,
-    pub(crate) cloud: Option<Setting<CloudSetting>>,
-    pub(crate) external_id: Option<String>,
-    pub(crate) metadata_endpoint: Option<Setting<String>>,
-    pub(crate) allow_plain_http: bool,
-    pub(crate) own_endpoints_only: bool,
-    pub(crate) allow_endpoints_elsewhere: bool,
-    pub(crate) accepts_keys_of_other_clouds: bool,
-    pub(crate) audiences: Vec<String>,
-    pub(crate) accepts_v1: bool,
-    pub(crate) allowed_clients: Option<Vec<String>>,
-    pub(crate) exempt_clients: Vec<String>,
-    pub(crate) refuses_guests: bool,
-    pub(crate) tenant_rule: Option<TenantRule>,
-    pub(crate) tenant_rule_ttl: Option<Duration>,
-    pub(crate) clock_skew: Duration,
-    pub(crate) max_token_length: usize,
-    pub(crate) refusal_detail: RefusalDetail,
-    pub(crate) hook: Option<Hook>,
-    pub(crate) protected_resource: Option<ProtectedResource>,
-    pub(crate) reissued: Option<ReissuedTokens>,
-    pub(crate) token_place: TokenPlace,
-    pub(crate) removes_token: bool,
-    pub(crate) clock: Clock,
-    pub(crate) http_client: Option<HttpClient>,
-    pub(crate) has_custom_signing_key: bool,
-    pub(crate) key_source: Option<Box<dyn Source>>,
-    pub(crate) keeping: Keeping,
-    pub(crate) token_cache: Option<TokenCacheSettings>,
+    tenancy: Option<Setting<TenancySetting>>,
+    client_id: Option<Setting<String>>,
+    cloud: Option<Setting<CloudSetting>>,
+    external_id: Option<String>,
+    metadata_endpoint: Option<Setting<String>>,
+    allow_plain_http: bool,
+    own_endpoints_only: bool,
+    allow_endpoints_elsewhere: bool,
+    accepts_keys_of_other_clouds: bool,
+    audiences: Vec<String>,
+    accepts_v1: bool,
+    allowed_clients: Option<Vec<String>>,
+    exempt_clients: Vec<String>,
+    refuses_guests: bool,
+    tenant_rule: Option<TenantRule>,
+    tenant_rule_ttl: Option<Duration>,
+    clock_skew: Duration,
+    max_token_length: usize,
+    refusal_detail: RefusalDetail,
+    hooks: Hooks,
+    protected_resource: Option<ProtectedResource>,
+    reissued: Option<ReissuedTokens>,
+    token_place: TokenPlace,
+    removes_token: bool,
+    clock: Clock,
+    http_client: Option<HttpClient>,
+    has_custom_signing_key: bool,
+    key_source: Option<Source>,
+    refresh_interval: Duration,
+    max_staleness: Duration,
+    token_cache: Option<TokenCacheSettings>,
 }
 
 /// How tokens are remembered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenCacheSettings {
-    pub(crate) bytes: usize,
-    pub(crate) ttl: Duration,
+struct TokenCacheSettings {
+    bytes: usize,
+    ttl: Duration,
 }
 
 impl Default for TokenCacheSettings {
@@ -116,14 +117,11 @@ impl Default for TokenCacheSettings {
     }
 }
 
-/// The wall clock.
-pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
-
 /// A value and where it came from: `builder` or an environment variable.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting<T> {
-    pub(crate) value: T,
-    pub(crate) source: &'static str,
+struct Setting<T> {
+    value: T,
+    source: &'static str,
 }
 
 impl<T> Setting<T> {
@@ -134,19 +132,19 @@ impl<T> Setting<T> {
         }
     }
 
-    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
         Setting {
             value: change(self.value),
             source: self.source,
         }
     }
 
-    pub(crate) fn is_by_code(&self) -> bool {
+    fn is_by_code(&self) -> bool {
         self.source == BUILDER
     }
 
     /// The setting's name for people: with the variable, if it came from one.
-    pub(crate) fn named(&self, name: &str) -> String {
+    fn named(&self, name: &str) -> String {
         match self.source {
             BUILDER => name.to_owned(),
             variable => format!("{name} ({variable})"),
@@ -158,7 +156,7 @@ const BUILDER: &str = "builder";
 
 /// A tenancy as it was set.
 #[derive(Clone)]
-pub(crate) enum TenancySetting {
+enum TenancySetting {
     Known(Tenancy),
     Text(String),
 }
@@ -174,7 +172,7 @@ impl fmt::Debug for TenancySetting {
 
 /// A cloud as it was set.
 #[derive(Clone)]
-pub(crate) enum CloudSetting {
+enum CloudSetting {
     Known(Cloud),
     /// `ENTRA_CLOUD`
     Name(String),
@@ -191,8 +189,24 @@ impl fmt::Debug for CloudSetting {
     }
 }
 
+impl EntraAuth {
+    /// Begins with no settings.
+    pub fn builder() -> EntraAuthBuilder {
+        EntraAuthBuilder::new()
+    }
+
+    /// Everything from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
+    /// [`EntraAuthBuilder::environment`].
+    ///
+    /// # Errors
+    /// Every problem with the settings at once.
+    pub fn from_env() -> Result<Self, BuildError> {
+        Self::builder().environment().build()
+    }
+}
+
 impl EntraAuthBuilder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             tenancy: None,
             client_id: None,
@@ -213,7 +227,7 @@ impl EntraAuthBuilder {
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
-            hook: None,
+            hooks: Hooks::default(),
             protected_resource: None,
             reissued: None,
             token_place: TokenPlace::default(),
@@ -222,7 +236,8 @@ impl EntraAuthBuilder {
             http_client: None,
             has_custom_signing_key: false,
             key_source: None,
-            keeping: Keeping::default(),
+            refresh_interval: KeyStore::DEFAULT_REFRESH_INTERVAL,
+            max_staleness: KeyStore::DEFAULT_MAX_STALENESS,
             token_cache: Some(TokenCacheSettings::default()),
         }
     }
@@ -417,7 +432,7 @@ impl EntraAuthBuilder {
     where
         F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     {
-        self.hook = Some(Box::new(hook));
+        self.hooks.on_refusal = Some(Box::new(hook));
         self
     }
 
@@ -502,7 +517,7 @@ impl EntraAuthBuilder {
     /// # }
     /// ```
     pub fn key_source(mut self, source: impl KeySource) -> Self {
-        self.key_source = Some(Box::new(Brought::new(source)));
+        self.key_source = Some(Source::new(source));
         self
     }
 
@@ -510,7 +525,7 @@ impl EntraAuthBuilder {
     /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
     /// though not within 5 minutes; never later.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.keeping.refresh_interval = interval;
+        self.refresh_interval = interval;
         self
     }
 
@@ -518,7 +533,7 @@ impl EntraAuthBuilder {
     /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
     /// every token is 503.
     pub fn max_staleness(mut self, span: Duration) -> Self {
-        self.keeping.max_staleness = span;
+        self.max_staleness = span;
         self
     }
 

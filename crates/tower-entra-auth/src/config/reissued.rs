@@ -10,9 +10,9 @@ use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
 use super::build_error::Problem;
 use crate::authenticate::TrustedIssuer;
 use crate::caller::{Caller, OnChallenge};
-use crate::keys::{Brought, Keeping, KeyStore};
+use crate::keys::{KeyStore, Source};
 use crate::outbound::secure_url;
-use crate::policy::{GrantRule, Remembering};
+use crate::policy::GrantRule;
 use crate::respond::ClaimsChallenge;
 
 /// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
@@ -37,8 +37,8 @@ pub struct ReissuedTokens {
     issuer: String,
     audience: String,
     keys: KeySet,
-    grant_rule: Option<GrantRule>,
-    on_challenge: Option<OnChallenge>,
+    pub(super) grant_rule: Option<GrantRule>,
+    pub(super) on_challenge: Option<Box<OnChallenge>>,
 }
 
 impl ReissuedTokens {
@@ -106,7 +106,7 @@ impl ReissuedTokens {
     }
 
     /// Everything that is wrong with it.
-    pub(crate) fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |text: String| {
             problems.push(Problem {
@@ -138,23 +138,21 @@ impl ReissuedTokens {
         problems
     }
 
-    /// What the settings come to, beside the rules for Entra's own tokens; `None` if they are not
-    /// good.
-    pub(crate) fn trusted(
-        self,
+    /// Returns the issuer that the settings make, beside the rules for Entra's own tokens; `None` if
+    /// they are not good.
+    pub(super) fn issuer(
+        &self,
         entra: &Validator,
-        keeping: Keeping,
-    ) -> Option<(TrustedIssuer, Option<Arc<Remembering<GrantRule>>>)> {
+        refresh_interval: Duration,
+        max_staleness: Duration,
+    ) -> Option<TrustedIssuer> {
         let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
-        let keys = KeyStore::new(Box::new(Brought::new(self.keys)), keeping);
-        let rule = self.grant_rule.map(Remembering::new);
-        let issuer = TrustedIssuer {
+        let source = Source::new(self.keys.clone());
+        Some(TrustedIssuer {
             validator,
-            keys,
+            keys: KeyStore::new(source, refresh_interval, max_staleness),
             has_grants: true,
-            on_challenge: self.on_challenge,
-        };
-        Some((issuer, rule))
+        })
     }
 }
 

@@ -12,63 +12,63 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use crate::caller::{Caller, for_method, grpc_metadata};
-use crate::expiry::Expiry;
+use super::Expiry;
+use crate::caller::Caller;
 use crate::outbound::BoxError;
-use crate::respond::{Form, Refusal, is_grpc};
-use crate::service::ResponseBody;
+use crate::respond::{Format, Refusal, grpc_metadata};
+use crate::service::{ResponseBody, for_method};
 
 /// A request whose caller may be good no longer before it is done, and what is needed to end it
 /// then.
-pub(crate) struct Lasting {
+pub(super) struct Lasting {
     expiry: Expiry,
     method: Method,
-    form: Form,
+    format: Format,
 }
 
 impl Lasting {
-    pub(crate) fn new(caller: &Caller, grace: Duration, method: Method, form: Form) -> Self {
+    pub(super) fn new(caller: &Caller, grace: Duration, method: Method, format: Format) -> Self {
         Self {
             expiry: caller.expiry(grace),
             method,
-            form,
+            format,
         }
     }
 
     /// Whether the token has expired before anything was done.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.expiry.is_over()
     }
 
     /// Waits for the end, and says why it is.
-    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
         self.expiry.poll_end(context)
     }
 
     /// The answer in the place of one that has not begun.
-    pub(crate) fn answer(&self, why: &Refusal) -> Response<Full<Bytes>> {
-        for_method(&self.method, self.answer_in(self.form, why))
+    pub(super) fn answer(&self, why: &Refusal) -> Response<Full<Bytes>> {
+        for_method(&self.method, self.answer_in(self.format, why))
     }
 
     /// The trailers in the place of a gRPC stream's own.
     fn trailers(&self, why: &Refusal) -> HeaderMap {
-        grpc_metadata(why, self.answer_in(Form::Grpc, why))
+        grpc_metadata(why, self.answer_in(Format::Grpc, why))
     }
 
-    fn answer_in(&self, form: Form, why: &Refusal) -> Response<Full<Bytes>> {
-        let (caller, headers) = (self.expiry.caller(), HeaderMap::new());
-        let answers = caller.answers();
-        answers.answer_in(form, why, Some(caller), &headers)
+    fn answer_in(&self, format: Format, why: &Refusal) -> Response<Full<Bytes>> {
+        let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
+        let context = caller.context();
+        context.answer_in(format, why, Some(caller), &headers)
     }
 }
 
 /// The response, that ends when its caller is good no longer.
-pub(crate) fn watched<R>(
+pub(super) fn watched<R>(
     response: Response<R>,
     lasting: Option<Box<Lasting>>,
 ) -> Response<ExpiryBody<R>> {
     let headers = response.headers();
-    let end = if is_grpc(headers) {
+    let end = if Format::is_grpc(headers) {
         End::Grpc
     } else if is_events(headers) {
         End::Clean
@@ -127,7 +127,7 @@ impl Outlived {
 }
 
 impl<B> ExpiryBody<B> {
-    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
+    pub(super) fn refusal(body: Full<Bytes>) -> Self {
         Self {
             body: Some(ResponseBody::refusal(body)),
             lasting: None,
@@ -170,7 +170,7 @@ where
         if let End::Grpc = this.end {
             return Poll::Ready(Some(Ok(Frame::trailers(lasting.trailers(&why)))));
         }
-        lasting.expiry.caller().answers().note(&why);
+        lasting.expiry.caller.context().record(&why);
         Poll::Ready(match this.end {
             End::Error => Some(Err(Outlived { code: why.code() }.into())),
             End::Clean | End::Grpc => None,

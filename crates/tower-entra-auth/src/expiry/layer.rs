@@ -15,8 +15,8 @@ use tower_service::Service;
 
 use super::body::{ExpiryBody, Lasting, watched};
 use crate::authenticate::EntraAuth;
-use crate::respond::{Form, Refusal};
-use crate::service::inner_service_accessors;
+use crate::respond::{Format, Refusal};
+use crate::service::{inner_service_accessors, polled_after_completion};
 
 /// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
 /// [`EntraAuth::end_at_expiry`].
@@ -64,9 +64,18 @@ pub struct ExpiryLayer {
     grace: Duration,
 }
 
-impl ExpiryLayer {
-    pub(crate) fn new(auth: EntraAuth, grace: Duration) -> Self {
-        Self { auth, grace }
+impl EntraAuth {
+    /// Returns a Layer that ends what lasts longer than the token of its caller and the grace after
+    /// that, or than the yes of a rule about the caller: for routes behind [`layer`](Self::layer)
+    /// that stream. See [`ExpiryLayer`].
+    ///
+    /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
+    /// default: until then the same token would open the next stream.
+    pub fn end_at_expiry(&self, grace: Duration) -> ExpiryLayer {
+        ExpiryLayer {
+            auth: self.clone(),
+            grace,
+        }
     }
 }
 
@@ -107,9 +116,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let ExpiryLayer { auth, grace } = &self.layer;
         let lasting = auth.caller_in(request.extensions()).map(|caller| {
-            let form = Form::of(request.method(), request.headers());
+            let format = Format::of(request.method(), request.headers());
             let method = request.method().clone();
-            Some(Box::new(Lasting::new(caller?, *grace, method, form)))
+            Some(Box::new(Lasting::new(caller?, *grace, method, format)))
         });
         let answer = match lasting {
             // The Layer counts in whole seconds.
@@ -166,8 +175,7 @@ where
             let answer = match state.as_mut().project() {
                 StateProjection::Answered { answer } => match answer.take() {
                     Some(answer) => return Poll::Ready(Ok(answer.map(ExpiryBody::refusal))),
-                    // Polled again after it was ready.
-                    None => return Poll::Pending,
+                    None => polled_after_completion(),
                 },
                 StateProjection::Running { future, lasting } => {
                     if let Poll::Ready(response) = future.poll(context) {

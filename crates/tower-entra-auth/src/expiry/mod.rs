@@ -40,14 +40,56 @@ pub struct Expiry {
 /// When to ask next, or the no.
 type Asking = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send + Sync>>;
 
+impl Caller {
+    /// Waits until the token has expired, and the grace after that is over: to end what lasts
+    /// longer than a request, such as a WebSocket. Any time after, it is ready at once.
+    ///
+    /// The grace is at least the [clock skew](crate::EntraAuthBuilder::clock_skew), 5 minutes by
+    /// default: until then the same token would be let in again.
+    ///
+    /// It ends before that, without a grace, with a no of the
+    /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
+    /// [grant rule](crate::ReissuedTokens::grant_rule), which are asked again as
+    /// [`ExpiryLayer`](crate::ExpiryLayer) says: a client that comes again is refused.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_entra_auth::Caller;
+    ///
+    /// async fn serve(caller: Caller, socket: impl Future<Output = ()>) {
+    ///     tokio::select! {
+    ///         () = socket => {}
+    ///         () = caller.expiry(Duration::from_secs(300)) => {} // close it: the client asks again
+    ///     }
+    /// }
+    /// # use std::future::Future;
+    /// ```
+    ///
+    /// Responses that stream are ended by a Layer: [`EntraAuth::end_at_expiry`].
+    ///
+    /// [`EntraAuth::end_at_expiry`]: crate::EntraAuth::end_at_expiry
+    pub fn expiry(&self, grace: Duration) -> Expiry {
+        let skew = self.context().clock_skew();
+        let expired = self.expires_at();
+        // Beyond the end of time there is no grace.
+        let ends = expired.checked_add(grace.max(skew));
+        let ends = ends.or_else(|| expired.checked_add(skew));
+        Expiry::new(ends.unwrap_or(expired), self.clone())
+    }
+}
+
 impl Expiry {
     /// The longest time between two looks at the wall clock.
     const LONGEST: Duration = Duration::from_secs(30);
 
-    pub(crate) fn new(at: SystemTime, caller: Caller) -> Self {
+    fn new(at: SystemTime, caller: Caller) -> Self {
         Self {
             at,
-            ask_at: caller.answers().after_checks().rest_until(&caller),
+            // What a caller is that nobody verified, no rule can know.
+            ask_at: caller.proof().and_then(|_| {
+                let checks = caller.context().checks();
+                checks.stream_asks_at(caller.subject())
+            }),
             caller,
             asking: None,
             timer: None,
@@ -55,17 +97,13 @@ impl Expiry {
         }
     }
 
-    pub(crate) fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
     /// Whether the token has expired.
-    pub(crate) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.left().is_none()
     }
 
     /// Waits for the end, and says why it is.
-    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
         loop {
             if let Some(no) = &self.no {
                 return Poll::Ready(Refusal::Ended(no.clone()));
@@ -113,8 +151,11 @@ impl Expiry {
         };
         let left = ask_at.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let rules = self.caller.answers().after_checks().clone();
-            self.asking = Some(Box::pin(rules.ask_again(self.caller.clone())));
+            let caller = self.caller.clone();
+            self.asking = Some(Box::pin(async move {
+                let checks = caller.context().checks();
+                checks.ask_for_stream(caller.subject()).await
+            }));
             return Self::LONGEST;
         }
         left
@@ -135,7 +176,7 @@ impl Expiry {
 
     /// How long the token is good by the clock as it is now; `None` if it has expired.
     fn left(&self) -> Option<Duration> {
-        let now = (self.caller.answers().time().clock)();
+        let now = self.caller.context().now();
         let left = self.at.duration_since(now).ok()?;
         (!left.is_zero()).then(|| left.min(Self::LONGEST))
     }

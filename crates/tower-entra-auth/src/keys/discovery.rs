@@ -10,15 +10,14 @@ use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
-use super::MOST_BYTES;
+use super::endpoint::MetadataEndpoint;
 use super::freshness::{fresh_for, retry_after};
-use super::source::{Failed, Fetched, Fetching, Reason, Source, brings_nothing};
-use crate::keys::MetadataEndpoint;
+use super::source::{Failed, Fetch, Fetched, Fetching, MOST_BYTES, Reason, brings_nothing};
 use crate::outbound::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
 /// Where the keys of one authority come from.
-pub(crate) struct Discovery {
+pub(super) struct Discovery {
     endpoint: MetadataEndpoint,
     host: Box<str>,
     authority: Authority,
@@ -59,7 +58,7 @@ struct Document<T> {
     fresh_for: Option<Duration>,
 }
 
-impl Source for Discovery {
+impl Fetch for Discovery {
     fn name(&self) -> &str {
         &self.host
     }
@@ -71,12 +70,12 @@ impl Source for Discovery {
 
 impl Discovery {
     /// The least time for which keys count as fresh, whatever the server says of them.
-    pub(crate) const LEAST_FRESH: Duration = Duration::from_secs(5 * 60);
+    const LEAST_FRESH: Duration = Duration::from_secs(5 * 60);
 
     /// Entity tags are short; longer ones are not sent back.
     const LONGEST_ETAG: usize = 256;
 
-    pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
+    pub(super) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
         Self {
             host: endpoint.host().into(),
             endpoint,

@@ -4,18 +4,18 @@
 //! document says little. It counts as absent from the first successful fetch that lacks it until
 //! one that has it, and is no longer trusted once it was absent for [`TrustedKey::ABSENT_FOR`].
 
+use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
-use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::timeline::Timeline;
-use super::trusted_key::TrustedKey;
+use super::trusted_key::{Timeline, TrustedKey};
 
 /// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
-pub(crate) struct Held {
+pub(super) struct Held {
+    /// Never as full as moka lets it be: which keys go is decided here.
     record: Cache<KeyId, Arc<TrustedKey>>,
     timeline: Timeline,
     compromised: Mutex<Compromised>,
@@ -33,7 +33,7 @@ struct Compromised {
 
 /// What requests look keys up in: which keys are held since the last document.
 #[derive(Debug)]
-pub(crate) struct Snapshot {
+pub(super) struct Snapshot {
     /// In the order of their ids: a few comparisons cost less than a hash.
     keys: Box<[Entry]>,
     /// The ids of keys that were dropped for good, in the same order.
@@ -44,28 +44,24 @@ type Entry = (KeyId, Arc<TrustedKey>);
 
 impl Held {
     /// Twice what one document may have, so that a whole new document never pushes out itself.
-    const MOST_KEYS: u64 = 2 * KeySet::MAX_KEYS as u64;
+    const MOST_KEYS: usize = 2 * KeySet::MAX_KEYS;
 
-    pub(crate) fn new(timeline: Timeline) -> Self {
+    pub(super) fn new(timeline: Timeline) -> Self {
         Self {
-            record: Cache::builder()
-                .max_capacity(Self::MOST_KEYS)
-                // The least recently written goes, and every merge writes what is published.
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
+            record: Cache::new(2 * Self::MOST_KEYS as u64),
             timeline,
             compromised: Mutex::default(),
         }
     }
 
     /// Merges a document that was fetched successfully, and returns what holds from now on.
-    pub(crate) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
+    pub(super) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
         let mut compromised = self
             .compromised
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         compromised.add(fetched);
-        let is_compromised = |key: &Key| fetched.exposes(key) || compromised.has(key);
+        let is_compromised = |key: &Key| fetched.exposes(key) || compromised.contains(key);
 
         let before: Vec<Arc<TrustedKey>> = self.record.iter().map(|(_, held)| held).collect();
         let seen = before.iter().map(|held| held.key()).chain(fetched.iter());
@@ -78,50 +74,58 @@ impl Held {
             if !held.is_trusted(now) || is_compromised(held.key()) {
                 self.record.invalidate(held.id());
             } else if fetched.key(held.id()).is_none() && !is_ambiguous(fetched, held.id()) {
-                held.is_absent(now);
+                held.mark_absent(now);
             }
         }
-        // The published ones last, so that they are the most recent.
         for key in fetched.iter().filter(|key| !is_compromised(key)) {
             let held = match self.record.get(key.id()) {
                 Some(held) if held.key().is_same(key) => {
-                    held.is_published(now);
+                    held.mark_published(now);
                     held
                 }
                 _ => Arc::new(TrustedKey::new(Arc::clone(key), self.timeline, now)),
             };
             self.record.insert(key.id().clone(), held);
         }
-        self.record.run_pending_tasks();
         compromised.add_ids(dropped);
 
-        let after = Snapshot::new(
-            self.record
-                .iter()
-                .map(|(id, held)| ((*id).clone(), held))
-                .collect(),
-            compromised.ids.clone().into(),
-        );
+        let held = self.drop_surplus(fetched).into_iter();
+        let held = held.map(|held| (held.id().clone(), held));
+        let after = Snapshot::new(held.collect(), compromised.ids.clone().into());
         // Tokens that were verified by a key are remembered with it: a key that was dropped,
         // replaced or pushed out must not be trusted there any longer.
         for held in before {
             if !after.holds(&held) {
-                held.is_dropped();
+                held.distrust();
             }
         }
         after
     }
+
+    /// Drops the keys that were published longest ago, if there are too many, and returns the others:
+    /// among them all of this document.
+    fn drop_surplus(&self, fetched: &KeySet) -> Vec<Arc<TrustedKey>> {
+        let mut held: Vec<_> = self.record.iter().map(|(_, held)| held).collect();
+        held.sort_unstable_by_key(|held| {
+            let is_published = fetched.key(held.id()).is_some();
+            Reverse((is_published, held.last_seen()))
+        });
+        for surplus in held.drain(held.len().min(Self::MOST_KEYS)..) {
+            self.record.invalidate(surplus.id());
+        }
+        held
+    }
 }
 
 impl Compromised {
-    fn has(&self, key: &Key) -> bool {
+    fn contains(&self, key: &Key) -> bool {
         self.keys.iter().any(|known| known.has_same_modulus(key))
     }
 
     /// Adds what the document exposes.
     fn add(&mut self, fetched: &KeySet) {
         for key in fetched.exposed() {
-            if !self.has(key) {
+            if !self.contains(key) {
                 self.keys.push(Arc::clone(key));
             }
         }
@@ -161,22 +165,22 @@ impl Snapshot {
     }
 
     /// The key, if it may be trusted at this moment.
-    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
+    pub(super) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
         self.get(id).filter(|held| held.is_trusted(now))
     }
 
     /// Every key that may be trusted at this moment.
-    pub(crate) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
+    pub(super) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
         let keys = self.keys.iter().map(|(_, held)| held);
         keys.filter(move |held| held.is_trusted(now))
     }
 
     /// Returns whether the private half of a key of this id was published.
-    pub(crate) fn has_exposed(&self, id: &KeyId) -> bool {
+    pub(super) fn has_exposed(&self, id: &KeyId) -> bool {
         self.exposed.binary_search(id).is_ok()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 

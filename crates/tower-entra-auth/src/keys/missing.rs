@@ -1,7 +1,6 @@
 //! Decides about a token whose key is not held: fetch, wait, or say what is known.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use entra_jwt_core::KeyId;
@@ -11,7 +10,6 @@ use tokio::time::{Instant, timeout_at};
 use super::schedule::{Arrival, AttemptNumber};
 use super::source::Reason;
 use super::{KeyStore, Outcome, State, TrustedKey, outcome_of, refresher};
-use crate::policy::Place;
 use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
@@ -29,7 +27,21 @@ pub(crate) enum Missing {
 pub(crate) enum Search {
     Ended(Result<Arc<TrustedKey>, Missing>),
     /// An attempt that can bring it runs, or may begin now or in a moment.
-    Waits(Arrival),
+    Waits(PendingKey),
+}
+
+/// A key that an attempt may bring.
+pub(crate) struct PendingKey {
+    store: Arc<KeyStore>,
+    id: KeyId,
+    arrival: Arrival,
+}
+
+impl PendingKey {
+    /// Waits for the key: at most 3 s, with at most 256 requests, for attempts that the bucket allows.
+    pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, Missing> {
+        self.store.wait_for(&self.id, self.arrival).await
+    }
 }
 
 /// An attempt that a request whose key is missing can wait for.
@@ -44,7 +56,7 @@ impl KeyStore {
     const MOST_WAIT: Duration = Duration::from_secs(3);
 
     /// The most requests that wait for keys.
-    const MOST_WAITING: usize = 256;
+    pub(super) const MOST_WAITING: usize = 256;
 
     /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
     /// is for the attempt. [`refusal`](Self::refusal) has clients return within this span, so that
@@ -67,26 +79,28 @@ impl KeyStore {
         if self.is_none(&state, now) {
             return Search::Ended(Err(Missing::Unknown));
         }
-        let has_place = || self.waiting.load(Ordering::Relaxed) < Self::MOST_WAITING;
-        if state.schedule.may_help(now) || self.begins_soon(&state, now).is_some() && has_place() {
-            return Search::Waits(arrival);
+        let has_permit = || self.waiting.available_permits() > 0;
+        if state.schedule.may_help(now) || self.begins_soon(&state, now).is_some() && has_permit() {
+            return Search::Waits(PendingKey {
+                store: Arc::clone(self),
+                id: id.clone(),
+                arrival,
+            });
         }
         Search::Ended(Err(self.missing(&state, id, arrival)))
     }
 
-    /// Waits for a key that is not held: at most 3 s, with at most 256 requests, for attempts
-    /// that the bucket allows.
-    ///
-    /// A fetch that did not bring the key is followed by another while the bucket has a token:
-    /// right after a rotation, some of Entra's servers still answer with the old keys.
-    pub(crate) async fn wait_for(
+    /// Waits for a key that is not held. A fetch that did not bring the key is followed by another while
+    /// the bucket has a token: right after a rotation, some of Entra's servers still answer with the old
+    /// keys.
+    async fn wait_for(
         self: &Arc<Self>,
         id: &KeyId,
         arrival: Arrival,
     ) -> Result<Arc<TrustedKey>, Missing> {
         let unavailable = |cause| Err(Missing::Unavailable(cause));
 
-        let Some(_place) = Place::among(&self.waiting, Self::MOST_WAITING) else {
+        let Ok(_permit) = self.waiting.try_acquire() else {
             let state = self.lock();
             return match state.schedule.is_in_flight(Instant::now()) {
                 true => unavailable(Unavailable::TooManyWaiting),
@@ -256,7 +270,8 @@ mod tests {
         let store = store_after(0);
         // Due for so long that no refresher can be at work.
         tokio::time::advance(61 * 60 * SECOND).await;
-        let Search::Waits(arrival) = store.search(&id("x"), Instant::now()) else {
+        let Search::Waits(PendingKey { arrival, .. }) = store.search(&id("x"), Instant::now())
+        else {
             panic!("an attempt is due");
         };
         let running = store.lock().schedule.in_flight().unwrap();

@@ -16,61 +16,35 @@ mod model;
 mod refresher;
 mod schedule;
 mod source;
-mod timeline;
 mod trusted_key;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use entra_jwt_core::{KeyId, KeySet};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-pub(crate) use self::discovery::Discovery;
-pub(crate) use self::endpoint::{MetadataBase, MetadataEndpoint};
+pub(crate) use self::endpoint::MetadataBase;
 pub use self::file::JwksFile;
 use self::held::{Held, Snapshot};
-pub(crate) use self::missing::{Missing, Search};
-pub(crate) use self::schedule::{Arrival, Schedule, jittered};
+pub(crate) use self::missing::{Missing, PendingKey, Search};
+use self::schedule::Schedule;
 use self::source::Reason;
-pub(crate) use self::source::{Brought, Source};
+pub(crate) use self::source::Source;
 pub use self::source::{KeySource, PublishedKeys};
-pub(crate) use self::timeline::Timeline;
+use self::trusted_key::Timeline;
 pub(crate) use self::trusted_key::TrustedKey;
 use crate::respond::Refusal;
 use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
 use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
-/// How long one attempt may take, whatever it fetches.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
-const MOST_BYTES: usize = 512 * 1024;
-
-/// How keys are kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Keeping {
-    /// How often they are fetched.
-    pub(crate) refresh_interval: Duration,
-    /// For how long they serve after the last fetch that succeeded.
-    pub(crate) max_staleness: Duration,
-}
-
-impl Default for Keeping {
-    fn default() -> Self {
-        Self {
-            refresh_interval: Schedule::DEFAULT_INTERVAL,
-            max_staleness: Duration::from_secs(24 * 60 * 60),
-        }
-    }
-}
-
 /// The key set of one trusted issuer, and everything that keeps it fresh.
 pub(crate) struct KeyStore {
-    source: Box<dyn Source>,
+    source: Source,
     held: Held,
     /// What requests read. Locked only for one look-up, or to put a new one in its place.
     snapshot: RwLock<Option<Snapshot>>,
@@ -83,7 +57,8 @@ pub(crate) struct KeyStore {
     timeline: Timeline,
     /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
     ended: watch::Sender<Option<Outcome>>,
-    waiting: AtomicUsize,
+    /// A permit for each request that waits.
+    waiting: Semaphore,
 }
 
 /// How an attempt ended.
@@ -114,7 +89,17 @@ impl KeyStore {
     /// one may be on a runtime that exists, but does not run.
     const MOST_OVERDUE: Duration = Duration::from_secs(10);
 
-    pub(crate) fn new(source: Box<dyn Source>, keeping: Keeping) -> Arc<Self> {
+    /// How often keys are fetched when all is well, unless set otherwise.
+    pub(crate) const DEFAULT_REFRESH_INTERVAL: Duration = Schedule::DEFAULT_INTERVAL;
+
+    /// For how long keys serve after the last fetch that succeeded, unless set otherwise.
+    pub(crate) const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
+
+    pub(crate) fn new(
+        source: Source,
+        refresh_interval: Duration,
+        max_staleness: Duration,
+    ) -> Arc<Self> {
         let now = Instant::now();
         let timeline = Timeline::new(now);
         Arc::new(Self {
@@ -122,7 +107,7 @@ impl KeyStore {
             held: Held::new(timeline),
             snapshot: RwLock::new(None),
             state: Mutex::new(State {
-                schedule: Schedule::new(now, keeping.refresh_interval),
+                schedule: Schedule::new(now, refresh_interval),
                 generation: 0,
                 tasks: Vec::new(),
                 last_success: None,
@@ -131,11 +116,11 @@ impl KeyStore {
                 weak_keys: Vec::new(),
             }),
             fresh_until: AtomicU64::new(0),
-            max_staleness: keeping.max_staleness,
+            max_staleness,
             overdue_at: AtomicU64::new(0),
             timeline,
             ended: watch::Sender::new(None),
-            waiting: AtomicUsize::new(0),
+            waiting: Semaphore::new(Self::MOST_WAITING),
         })
     }
 

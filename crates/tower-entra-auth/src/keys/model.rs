@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::held::testing::{document, id};
-use super::source::{Failed, Fetched, Fetching, Reason, Source};
-use super::{Keeping, KeyStore, Missing, Search, TrustedKey};
+use super::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
+use super::{KeyStore, Missing, Search, TrustedKey};
 use crate::unavailable::Unavailable;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -54,7 +54,7 @@ struct World {
 
 struct Scripted(Arc<Mutex<World>>);
 
-impl Source for Scripted {
+impl Fetch for Scripted {
     fn name(&self) -> &str {
         "scripted"
     }
@@ -101,7 +101,7 @@ impl World {
 
     /// Whether the key must, must not, or may be trusted now.
     fn expects(&self, name: &str, now: Instant) -> Option<u16> {
-        if now.duration_since(self.last_success()?) >= Keeping::default().max_staleness {
+        if now.duration_since(self.last_success()?) >= KeyStore::DEFAULT_MAX_STALENESS {
             return None;
         }
         let (material, absent_since) = self.last_seen(name)?;
@@ -166,7 +166,7 @@ async fn one_request(
     let fetches_before = world.lock().unwrap().fetches.len();
     let found = match store.search(&id(name), came) {
         Search::Ended(found) => found,
-        Search::Waits(arrival) => store.wait_for(&id(name), arrival).await,
+        Search::Waits(pending) => pending.wait().await,
     };
     let (now, world) = (Instant::now(), world.lock().unwrap());
     let of = format!("{name}, schedule {schedule}");
@@ -199,7 +199,11 @@ async fn one_request(
 async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
     let mut random = Random(schedule.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let world = Arc::new(Mutex::new(World::default()));
-    let store = KeyStore::new(Box::new(Scripted(Arc::clone(&world))), Keeping::default());
+    let store = KeyStore::new(
+        Source::of(Scripted(Arc::clone(&world))),
+        KeyStore::DEFAULT_REFRESH_INTERVAL,
+        KeyStore::DEFAULT_MAX_STALENESS,
+    );
     // They go on while other things happen: keys change, attempts begin and end, others come.
     let mut requests = JoinSet::new();
     for _ in 0..60 {

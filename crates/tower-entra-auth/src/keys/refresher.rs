@@ -8,9 +8,9 @@ use entra_jwt_core::{KeyId, KeySet, Shown, UnusableKey};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::schedule::{AttemptNumber, Ending};
+use super::schedule::{AttemptNumber, Ending, Schedule};
 use super::source::{Failed, Fetched, Reason};
-use super::{KeyStore, TIMEOUT, outcome_of};
+use super::{KeyStore, outcome_of};
 use crate::telemetry::metrics;
 use crate::unavailable::Unavailable;
 
@@ -40,11 +40,11 @@ pub(super) fn spawn_attempt(
     };
     let task = runtime.spawn(async move {
         let source = &attempt.store.source;
-        let fetched = timeout(TIMEOUT, source.fetch(reason)).await;
+        let fetched = timeout(Schedule::TIMEOUT, source.fetch(reason)).await;
         let fetched = fetched.unwrap_or_else(|_| {
             Err(Failed::from(Unavailable::Timeout {
                 host: source.name().to_owned(),
-                after: TIMEOUT,
+                after: Schedule::TIMEOUT,
             }))
         });
         attempt.end(fetched);
@@ -239,13 +239,13 @@ fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &st
 pub(super) mod testing {
     use std::sync::Arc;
 
+    use crate::keys::KeyStore;
     use crate::keys::held::testing::document;
-    use crate::keys::source::{Failed, Fetched, Fetching, Reason, Source};
-    use crate::keys::{Keeping, KeyStore};
+    use crate::keys::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
 
     struct Nothing;
 
-    impl Source for Nothing {
+    impl Fetch for Nothing {
         fn name(&self) -> &str {
             "nothing"
         }
@@ -256,7 +256,11 @@ pub(super) mod testing {
     }
 
     pub(crate) fn store() -> Arc<KeyStore> {
-        KeyStore::new(Box::new(Nothing), Keeping::default())
+        KeyStore::new(
+            Source::of(Nothing),
+            KeyStore::DEFAULT_REFRESH_INTERVAL,
+            KeyStore::DEFAULT_MAX_STALENESS,
+        )
     }
 
     pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<Fetched, Failed> {

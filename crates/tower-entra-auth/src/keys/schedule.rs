@@ -1,12 +1,11 @@
 //! When keys are fetched: a state machine without any I/O, task or clock of its own.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::TIMEOUT;
 use super::bucket::Bucket;
+use crate::time::jittered;
 
 /// Which attempts may begin, and when the next one is due.
 #[derive(Debug)]
@@ -69,9 +68,12 @@ impl Schedule {
     /// The longest back-off, and the most that a server's `Retry-After` is honoured for.
     const MOST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
+    /// How long one attempt may take, whatever it fetches.
+    pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+
     /// An attempt limits itself to less than this. One that did not end by then is on a runtime
     /// that does not run: it no longer counts, and what it may bring later is ignored.
-    const ATTEMPT_LIMIT: Duration = TIMEOUT.saturating_add(Duration::from_secs(1));
+    const ATTEMPT_LIMIT: Duration = Self::TIMEOUT.saturating_add(Duration::from_secs(1));
 
     /// The first attempt is due at once.
     pub(crate) fn new(now: Instant, interval: Duration) -> Self {
@@ -212,14 +214,6 @@ impl Schedule {
 fn back_off(failures_before: u32) -> Duration {
     let doubled = Schedule::FIRST_BACK_OFF.saturating_mul(1 << failures_before.min(16));
     jittered(doubled.min(Schedule::MOST_BACK_OFF), 2)
-}
-
-/// The span less a random part of at most one `fraction`th.
-pub(crate) fn jittered(span: Duration, fraction: u32) -> Duration {
-    // Hash maps' keys are the standard library's only source of randomness; this is no secret.
-    let random = RandomState::new().hash_one(()) % 1_000;
-    let part = u32::try_from(random).unwrap_or(0);
-    span - span / fraction / 1_000 * part
 }
 
 #[cfg(test)]

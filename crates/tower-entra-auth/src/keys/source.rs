@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{KeySet, UnusableKey};
+use entra_jwt_core::{Authority, ClientId, KeySet, UnusableKey};
 
-use crate::outbound::BoxError;
+use super::discovery::Discovery;
+use super::endpoint::MetadataBase;
+use crate::outbound::{BoxError, HttpClient};
 use crate::unavailable::Unavailable;
 
 /// Where the signing keys come from, if not from Entra's discovery document: set by
@@ -112,18 +114,57 @@ impl KeySource for KeySet {
     }
 }
 
-/// A source as the refresher sees it.
-pub(crate) trait Source: Send + Sync {
+/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
+pub(super) const MOST_BYTES: usize = 512 * 1024;
+
+/// Where the keys of one issuer come from.
+pub(crate) struct Source(Box<dyn Fetch>);
+
+impl Source {
+    /// Takes a source of the service's own.
+    pub(crate) fn new(source: impl KeySource) -> Self {
+        let name = source.name();
+        Self::of(OwnSource { source, name })
+    }
+
+    /// Takes the keys to which the discovery document of an authority leads, by its metadata endpoint;
+    /// with the id of an application, the keys that this one has of its own. `None` if that makes no
+    /// address.
+    pub(crate) fn discovery(
+        metadata: &MetadataBase,
+        authority: &Authority,
+        application: Option<ClientId>,
+        http: HttpClient,
+    ) -> Option<Self> {
+        let endpoint = metadata.of_authority(authority, application)?;
+        Some(Self::of(Discovery::new(endpoint, authority.clone(), http)))
+    }
+
+    pub(super) fn of(source: impl Fetch + 'static) -> Self {
+        Self(Box::new(source))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    pub(super) fn fetch(&self, reason: Reason) -> Fetching<'_> {
+        self.0.fetch(reason)
+    }
+}
+
+/// A source as the refresher uses it.
+pub(super) trait Fetch: Send + Sync {
     fn name(&self) -> &str;
 
     fn fetch(&self, reason: Reason) -> Fetching<'_>;
 }
 
-pub(crate) type Fetching<'s> = Pin<Box<dyn Future<Output = Result<Fetched, Failed>> + Send + 's>>;
+pub(super) type Fetching<'s> = Pin<Box<dyn Future<Output = Result<Fetched, Failed>> + Send + 's>>;
 
 /// Why keys are fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Reason {
+pub(super) enum Reason {
     /// It is time.
     Schedule,
     /// A token names a key that is not held: only a new document will do.
@@ -132,30 +173,30 @@ pub(crate) enum Reason {
 
 /// What a fetch brought.
 #[derive(Debug)]
-pub(crate) struct Fetched {
-    pub(crate) keys: Arc<KeySet>,
+pub(super) struct Fetched {
+    pub(super) keys: Arc<KeySet>,
     /// The same document as last time, by the server's own word.
-    pub(crate) is_unchanged: bool,
+    pub(super) is_unchanged: bool,
     /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
     /// about it would have good tokens of its next key refused.
-    pub(crate) is_final: bool,
+    pub(super) is_final: bool,
     /// When to fetch again, if sooner than usual.
-    pub(crate) check_again_after: Option<Duration>,
+    pub(super) check_again_after: Option<Duration>,
 }
 
 /// Why a fetch brought nothing.
 #[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) cause: Unavailable,
+pub(super) struct Failed {
+    pub(super) cause: Unavailable,
     /// What the server asked for.
-    pub(crate) retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
     /// A document without any key that can be used, to be reported.
-    pub(crate) useless: Option<Arc<KeySet>>,
+    pub(super) useless: Option<Arc<KeySet>>,
 }
 
 impl Failed {
     /// Returns the failure to find a usable key in this document.
-    pub(crate) fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
+    pub(super) fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
         Self {
             useless: Some(document),
             ..Self::from(Unavailable::NoUsableKey { host })
@@ -175,27 +216,20 @@ impl From<Unavailable> for Failed {
 
 /// Whether a fetch that brings these keys counts as failed: there is nothing to go on with. That a
 /// key's private half is public is news, even if it leaves no key at all.
-pub(crate) fn brings_nothing(keys: &KeySet) -> bool {
+pub(super) fn brings_nothing(keys: &KeySet) -> bool {
     keys.is_empty()
         && !keys
             .unusable()
             .any(|(_, reason)| reason == UnusableKey::Private)
 }
 
-/// A user's source.
-pub(crate) struct Brought<S> {
+/// A source of the service's own.
+struct OwnSource<S> {
     source: S,
     name: Cow<'static, str>,
 }
 
-impl<S: KeySource> Brought<S> {
-    pub(crate) fn new(source: S) -> Self {
-        let name = source.name();
-        Self { source, name }
-    }
-}
-
-impl<S: KeySource> Source for Brought<S> {
+impl<S: KeySource> Fetch for OwnSource<S> {
     fn name(&self) -> &str {
         &self.name
     }

@@ -7,8 +7,6 @@ use std::time::Duration;
 use entra_jwt_core::{Key, KeyId};
 use tokio::time::Instant;
 
-use super::timeline::Timeline;
-
 /// A key and its time to live. Judged on use, by what is written here and nothing else, so that
 /// whoever remembers a token by this key can ask with every request, without any lock.
 #[derive(Debug)]
@@ -51,23 +49,23 @@ impl TrustedKey {
         self.timeline.at(now) < self.trusted_until.load(Ordering::Relaxed)
     }
 
-    /// A document has it.
-    pub(super) fn is_published(&self, now: Instant) {
+    /// Records that a document has it.
+    pub(super) fn mark_published(&self, now: Instant) {
         self.last_seen
             .store(self.timeline.at(now), Ordering::Relaxed);
         self.trusted_until.store(Self::PUBLISHED, Ordering::Relaxed);
     }
 
-    /// A document lacks it. Only the first one starts the clock.
-    pub(super) fn is_absent(&self, now: Instant) {
+    /// Records that a document lacks it. Only the first one starts the clock.
+    pub(super) fn mark_absent(&self, now: Instant) {
         if self.trusted_until.load(Ordering::Relaxed) == Self::PUBLISHED {
             let until = self.timeline.at(now + Self::ABSENT_FOR);
             self.trusted_until.store(until, Ordering::Relaxed);
         }
     }
 
-    /// From now on nobody trusts it, whoever still has it.
-    pub(super) fn is_dropped(&self) {
+    /// Ends all trust in it, whoever still has it.
+    pub(super) fn distrust(&self) {
         self.trusted_until.store(0, Ordering::Relaxed);
     }
 
@@ -85,5 +83,26 @@ impl TrustedKey {
         let until = self.trusted_until.load(Ordering::Relaxed);
         (until != Self::PUBLISHED)
             .then(|| self.timeline.instant(until).saturating_duration_since(now))
+    }
+}
+
+/// Moments of monotonic time as numbers, so that they can be atomic: milliseconds since it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeline {
+    origin: Instant,
+}
+
+impl Timeline {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self { origin }
+    }
+
+    pub(crate) fn at(self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.origin).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn instant(self, at: u64) -> Instant {
+        self.origin + Duration::from_millis(at)
     }
 }

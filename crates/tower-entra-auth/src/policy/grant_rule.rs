@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use entra_jwt_core::Rejection;
 
-use super::cached_check::{AfterCheck, Answer, Asking};
-use crate::caller::Caller;
+use super::cached_check::{Asking, Check, Verdict};
 use crate::unavailable::Unavailable;
 
-/// Whether a grant is still good, as it was set, and how long its yes is kept.
+/// The rule that says whether a grant is still good, and how long its yes is kept.
 pub(crate) struct GrantRule {
     rule: Box<dyn Fn(Arc<str>) -> Asked + Send + Sync>,
     ttl: Duration,
@@ -40,20 +39,16 @@ impl GrantRule {
     }
 }
 
-impl AfterCheck for GrantRule {
+impl Check for GrantRule {
     type Key = Arc<str>;
 
-    fn key(&self, caller: &Caller) -> Arc<str> {
-        caller.grant().cloned().unwrap_or_default()
-    }
-
-    fn ask(&self, caller: Caller) -> Asking {
-        let asked = (self.rule)(self.key(&caller));
+    fn ask(&self, grant: Arc<str>) -> Asking {
+        let asked = (self.rule)(grant);
         let keep_for = self.ttl;
         Box::pin(async move {
             match asked.await {
-                Ok(true) => Ok(Answer::Yes { keep_for }),
-                Ok(false) => Ok(Answer::No(Rejection::GrantEnded)),
+                Ok(true) => Ok(Verdict::Yes { keep_for }),
+                Ok(false) => Ok(Verdict::No(Rejection::GrantEnded)),
                 Err(reason) => Err(Unavailable::GrantRule { reason }),
             }
         })

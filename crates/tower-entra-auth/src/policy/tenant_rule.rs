@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{Rejection, TenantId};
 
-use crate::caller::Caller;
-use crate::policy::{AfterCheck, Answer, Asking};
+use super::cached_check::{Asking, Check, Verdict};
 use crate::unavailable::Unavailable;
 
 /// The rule as it was set, and how long its yes is kept.
@@ -43,21 +42,16 @@ impl TenantRule {
     }
 }
 
-impl AfterCheck for TenantRule {
+impl Check for TenantRule {
     type Key = TenantId;
 
-    fn key(&self, caller: &Caller) -> TenantId {
-        caller.tenant_id()
-    }
-
-    fn ask(&self, caller: Caller) -> Asking {
-        let tenant = caller.tenant_id();
+    fn ask(&self, tenant: TenantId) -> Asking {
         let asked = (self.rule)(tenant);
         let keep_for = self.ttl;
         Box::pin(async move {
             match asked.await {
-                Ok(true) => Ok(Answer::Yes { keep_for }),
-                Ok(false) => Ok(Answer::No(Rejection::TenantNotAllowed {
+                Ok(true) => Ok(Verdict::Yes { keep_for }),
+                Ok(false) => Ok(Verdict::No(Rejection::TenantNotAllowed {
                     found: tenant,
                     allowed: "those that the tenant rule admits".to_owned(),
                     by_tenant_rule: true,

@@ -18,11 +18,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::protected_resource::ProtectedResource;
-pub(crate) use self::protected_resource::{Pointer, Published};
-use crate::caller::for_method;
-use crate::layer::ResponseFuture;
-use crate::respond::begun;
-use crate::service::{ResponseBody, inner_service_accessors};
+use self::protected_resource::Published;
+use crate::respond::MetadataReference;
+use crate::service::{
+    ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_answer,
+};
 
 /// Serves the metadata document of a [`ProtectedResource`](crate::ProtectedResource); made by
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
@@ -50,8 +50,15 @@ pub struct ResourceMetadata {
 pub struct NoProtectedResource;
 
 impl ResourceMetadata {
-    pub(crate) fn new(published: Arc<Published>) -> Self {
-        Self { published }
+    fn new(published: Published) -> Self {
+        Self {
+            published: Arc::new(published),
+        }
+    }
+
+    /// Returns what challenges say of it.
+    pub(crate) fn reference(&self) -> &MetadataReference {
+        &self.published.reference
     }
 
     /// The paths that it answers, for a router: two, or one where the resource is a whole origin.
@@ -67,7 +74,7 @@ impl ResourceMetadata {
         if !published.paths.iter().any(|ours| ours == path) {
             return None;
         }
-        let mut response = begun(Bytes::new());
+        let mut response = new_answer(Bytes::new());
         set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         match *method {
             Method::GET | Method::HEAD => {
@@ -112,7 +119,7 @@ impl<B> Service<Request<B>> for ResourceMetadata {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let answer = self.answer(request.method(), request.uri().path());
         ready(Ok(answer.unwrap_or_else(|| {
-            let mut response = begun(Bytes::new());
+            let mut response = new_answer(Bytes::new());
             *response.status_mut() = StatusCode::NOT_FOUND;
             response
         })))
@@ -147,7 +154,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)

@@ -8,10 +8,9 @@ use entra_jwt_core::{ClientId, Cloud, ShownUrl, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
-use crate::authenticate::TokenPlace;
-use crate::config::Problem;
+use super::ResourceMetadata;
 use crate::outbound::secure_url;
-use crate::respond::is_scope;
+use crate::respond::MetadataReference;
 
 /// Where this API is, and how clients get tokens for it: OAuth 2.0 Protected Resource Metadata
 /// (RFC 9728), by which MCP clients find out where to sign in.
@@ -57,22 +56,11 @@ impl fmt::Debug for ProtectedResource {
 
 /// What the settings come to.
 #[derive(Clone, Debug)]
-pub(crate) struct Published {
+pub(super) struct Published {
     /// The document's own path, and that of the root, where some clients look first.
-    pub(crate) paths: [String; 2],
-    pub(crate) document: Bytes,
-    pub(crate) pointer: Pointer,
-}
-
-/// What challenges say of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Pointer {
-    /// The metadata document's URL, on the origin of the resource.
-    pub(crate) metadata_url: String,
-    /// The scopes to begin with, in the form in which they are requested.
-    pub(crate) scopes: String,
-    /// What stands before the short name of a scope when it is requested.
-    pub(crate) scope_prefix: String,
+    pub(super) paths: [String; 2],
+    pub(super) document: Bytes,
+    pub(super) reference: MetadataReference,
 }
 
 /// The well-known path (RFC 9728 §3).
@@ -92,8 +80,6 @@ const OF_OPENID: [&str; 6] = [
 /// clients limit the headers of a response.
 const MAX_URL: usize = 512;
 const MAX_SCOPES: usize = 2_048;
-
-const SETTING: &str = "protected_resource";
 
 impl ProtectedResource {
     /// The URL of this API as its clients know it, which is its resource identifier (RFC 9728 §1.2):
@@ -143,7 +129,7 @@ impl ProtectedResource {
     }
 
     /// Everything that is wrong with it.
-    pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<Problem> {
+    pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<String> {
         let mut texts = Vec::new();
         if let Err(problem) = resource_url(&self.url) {
             texts.push(format!(
@@ -185,25 +171,18 @@ impl ProtectedResource {
                 texts.push(format!("the documentation's URL \"{url}\" {problem}"));
             }
         }
-        let named = |text| Problem {
-            setting: SETTING.to_owned(),
-            text,
-        };
-        texts.into_iter().map(named).collect()
+        texts
     }
 
-    /// What is published of settings that have no problem of their own.
+    /// Returns what is published of settings that have no problem of their own, with the methods of
+    /// RFC 6750 §2 by which tokens are found.
     pub(crate) fn published(
         &self,
         rules: &Validator,
-        token_place: &TokenPlace,
-    ) -> Result<Published, Problem> {
-        let problem = |text: String| Problem {
-            setting: SETTING.to_owned(),
-            text,
-        };
+        bearer_methods: &[&'static str],
+    ) -> Result<ResourceMetadata, String> {
         let authority = rules.authority();
-        let uri = resource_url(self.url.trim()).map_err(|text| problem(text.to_owned()))?;
+        let uri = resource_url(self.url.trim()).map_err(str::to_owned)?;
         let path = match uri.path() {
             "/" => "",
             path => path,
@@ -229,35 +208,36 @@ impl ProtectedResource {
         }
         // A parameter of each challenge: nothing in it may look like another one.
         let joined = scopes.join(" ");
-        let is_good = |scope: &String| is_scope(scope) && !scope.contains('=');
+        let is_good = |scope: &String| MetadataReference::is_scope(scope) && !scope.contains('=');
         if !scopes.iter().all(is_good) || joined.len() > MAX_SCOPES {
-            return Err(problem(format!(
+            return Err(format!(
                 "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
                  needed, {MAX_SCOPES} characters at most; the part before the slash is the first \
                  audience(..)",
                 ShownUrl(&joined)
-            )));
+            ));
         }
         let document = Document {
             resource: self.url.trim(),
             authorization_servers: &servers,
             scopes_supported: &scopes,
-            bearer_methods_supported: token_place.bearer_methods(),
+            bearer_methods_supported: bearer_methods,
             resource_name: self.name.as_deref().filter(|name| !name.is_empty()),
             resource_documentation: self.documentation.as_deref(),
         };
-        let document = serde_json::to_vec(&document).map_err(|error| problem(error.to_string()))?;
+        let document = serde_json::to_vec(&document).map_err(|error| error.to_string())?;
         let origin = self.url.trim();
         let origin = origin.strip_suffix(uri.path()).unwrap_or(origin);
-        Ok(Published {
+        let published = Published {
             document: document.into(),
-            pointer: Pointer {
-                metadata_url: format!("{origin}{WELL_KNOWN}{path}"),
+            reference: MetadataReference {
+                url: format!("{origin}{WELL_KNOWN}{path}"),
                 scopes: joined,
                 scope_prefix,
             },
             paths: [format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()],
-        })
+        };
+        Ok(ResourceMetadata::new(published))
     }
 }
 

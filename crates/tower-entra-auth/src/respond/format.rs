@@ -5,21 +5,21 @@ use http::{HeaderMap, HeaderValue, Method};
 
 /// How the client wants to be answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
+pub(crate) enum Format {
     Text,
     /// Problem details (RFC 9457).
     Json,
     Grpc,
 }
 
-impl Form {
+impl Format {
     /// gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`; JSON,
     /// if `Accept` names it and prefers no plain text; else text.
     ///
     /// No other method is gRPC, because a refusal in gRPC is 200: a proxy that asks with the headers
     /// of a client's request whether it may pass must not be told so.
     pub(crate) fn of(method: &Method, request: &HeaderMap) -> Self {
-        if method == Method::POST && is_grpc(request) {
+        if method == Method::POST && Self::is_grpc(request) {
             Self::Grpc
         } else if prefers_json(request) {
             Self::Json
@@ -27,18 +27,18 @@ impl Form {
             Self::Text
         }
     }
-}
 
-/// Whether the content is of gRPC, of a request or of a response.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
+    /// Returns whether the content is of gRPC, of a request or of a response.
+    pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+        const GRPC: &[u8] = b"application/grpc";
 
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
-    match content_type.split_at_checked(GRPC.len()) {
-        Some((start, [] | [b'+' | b';' | b' ', ..])) => start.eq_ignore_ascii_case(GRPC),
-        _ => false,
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        match content_type.split_at_checked(GRPC.len()) {
+            Some((start, [] | [b'+' | b';' | b' ', ..])) => start.eq_ignore_ascii_case(GRPC),
+            _ => false,
+        }
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
             for value in values {
                 request.append(ACCEPT, HeaderValue::from_bytes(value).unwrap());
             }
-            Form::of(&Method::GET, &request)
+            Format::of(&Method::GET, &request)
         };
         for accepts in [
             &[&b"application/json"[..]][..],
@@ -96,7 +96,7 @@ mod tests {
             &[b"application/json; charset=utf-8; q=0.001"],
             &[b"nonsense;;;, ,application/json;Q=1.000,q=2"],
         ] {
-            assert_eq!(form(accepts), Form::Json, "{accepts:?}");
+            assert_eq!(form(accepts), Format::Json, "{accepts:?}");
         }
         for accepts in [
             &[][..],
@@ -114,34 +114,34 @@ mod tests {
             &[b"\xff application/json"],
             &[b",,,;;;===\"\"\""],
         ] {
-            assert_eq!(form(accepts), Form::Text, "{accepts:?}");
+            assert_eq!(form(accepts), Format::Text, "{accepts:?}");
         }
     }
 
     #[test]
     fn grpc_is_known_by_its_content_type() {
         for (content_type, protocol) in [
-            ("application/grpc", Form::Grpc),
-            ("application/grpc+proto", Form::Grpc),
-            ("Application/GRPC; charset=x", Form::Grpc),
-            ("application/grpc-web+proto", Form::Text),
-            ("application/grpcx", Form::Text),
-            ("application/json", Form::Text),
-            ("", Form::Text),
+            ("application/grpc", Format::Grpc),
+            ("application/grpc+proto", Format::Grpc),
+            ("Application/GRPC; charset=x", Format::Grpc),
+            ("application/grpc-web+proto", Format::Text),
+            ("application/grpcx", Format::Text),
+            ("application/json", Format::Text),
+            ("", Format::Text),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
             assert_eq!(
-                Form::of(&Method::POST, &headers),
+                Format::of(&Method::POST, &headers),
                 protocol,
                 "{content_type}"
             );
             assert_eq!(
-                Form::of(&Method::GET, &headers),
-                Form::Text,
+                Format::of(&Method::GET, &headers),
+                Format::Text,
                 "{content_type}"
             );
         }
-        assert_eq!(Form::of(&Method::POST, &HeaderMap::new()), Form::Text);
+        assert_eq!(Format::of(&Method::POST, &HeaderMap::new()), Format::Text);
     }
 }

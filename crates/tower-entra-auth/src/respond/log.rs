@@ -8,14 +8,15 @@ use std::time::Duration;
 use entra_jwt_core::Shown;
 use tokio::time::Instant;
 
-use crate::respond::{Refusal, Words};
+use super::config::ResponderConfig;
+use super::refusal::Refusal;
 
 /// See [`Refusal::log_key`].
 type Key = (&'static str, &'static str);
 
 /// Decides which refusals are written. Keys are a closed set, so the map stays small.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalLog {
+pub(super) struct RefusalLog {
     written: Mutex<HashMap<Key, Written>>,
 }
 
@@ -30,7 +31,7 @@ impl RefusalLog {
     /// The least time between two lines of one kind.
     const INTERVAL: Duration = Duration::from_secs(60);
 
-    pub(crate) fn refused(&self, refusal: &Refusal, words: &Words) {
+    pub(super) fn write(&self, refusal: &Refusal, config: &ResponderConfig) {
         let code = refusal.code();
         if matches!(refusal, Refusal::NoCredentials | Refusal::OtherScheme) {
             tracing::debug!(code, "request without a bearer token");
@@ -42,8 +43,8 @@ impl RefusalLog {
             return;
         }
         if let Some(count) = self.due(refusal.log_key(), Instant::now()) {
-            let remedy = refusal.remedy(words);
-            write(refusal, code, &remedy, count);
+            let remedy = refusal.remedy(config);
+            write_line(refusal, code, &remedy, count);
         }
     }
 
@@ -68,7 +69,7 @@ impl RefusalLog {
     }
 }
 
-fn write(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
+fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
     match refusal {
         Refusal::Rejected {
             rejection,
@@ -107,7 +108,8 @@ fn write(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
         Refusal::NoCredentials
         | Refusal::OtherScheme
         | Refusal::Outlived
-        | Refusal::Authorization(_) => {
+        | Refusal::MalformedAuthorization
+        | Refusal::SeveralAuthorizations => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
         Refusal::Ended(rejection) => {

@@ -1,311 +1,148 @@
-//! The one place that turns refusals into responses.
+//! Refusals, and the one place that turns them into responses, log lines and counts.
+//!
+//! A [`Refusal`] says why; its [row](row) says with what status and code; the [`Responder`] of an
+//! `EntraAuth` makes the response, in the [format](Format) that the request asks for.
 
+mod challenge;
 mod claims_challenge;
+mod config;
 mod format;
 mod log;
 mod refusal;
+mod row;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use entra_jwt_core::Denied;
-use http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body::Body as _;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+pub(crate) use self::challenge::MetadataReference;
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
-pub(crate) use self::format::{Form, is_grpc};
-pub(crate) use self::log::RefusalLog;
-pub(crate) use self::refusal::{AuthorizationFault, Refusal};
-use crate::resource_metadata::Pointer;
+pub use self::config::RefusalDetail;
+pub(crate) use self::config::ResponderConfig;
+pub(crate) use self::format::Format;
+use self::log::RefusalLog;
+pub(crate) use self::refusal::Refusal;
+use crate::service::new_answer;
 
-/// How much a refused caller learns. The log always has everything.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum RefusalDetail {
-    /// The machine code, such as `expired` or `wrong_audience`.
-    #[default]
-    Code,
-    /// The code and what to do about it: for development.
-    Full,
-    /// Neither: the status, and of the challenge `error` and what a client needs to get a better
-    /// token (`scope`, `claims`, `authorization_uri`).
-    None,
+/// Answers refusals, and writes them into the log.
+#[derive(Debug, Default)]
+pub(crate) struct Responder {
+    config: ResponderConfig,
+    log: RefusalLog,
 }
 
-/// What the answers of one `EntraAuth` have in common.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Words {
-    pub(crate) detail: RefusalDetail,
-    /// What stands before the short name of a scope when it is requested from Entra, but for a
-    /// slash.
-    pub(crate) app_id_uri: String,
-    /// Where a client learns how to get a token, if that is published.
-    pub(crate) pointer: Option<Pointer>,
-    /// Where a client may turn to with a claims challenge.
-    pub(crate) authorization_uri: String,
-    /// How a token is to be sent.
-    pub(crate) how_to_send: &'static str,
-}
+impl Responder {
+    pub(crate) fn new(config: ResponderConfig) -> Self {
+        Self {
+            config,
+            log: RefusalLog::default(),
+        }
+    }
 
-/// The answer to a refused request.
-pub(crate) fn response(refusal: &Refusal, words: &Words, form: Form) -> Response<Full<Bytes>> {
-    let kind = Kind::of(refusal);
-    let told = Told::about(refusal, words);
-    let description = told.description();
+    /// Writes a refusal into the log, if a line of its kind is due.
+    pub(crate) fn log(&self, refusal: &Refusal) {
+        self.log.write(refusal, &self.config);
+    }
 
-    let mut response = match form {
-        Form::Text => {
-            let body = match &description {
-                Some(text) => [text, "\n"].concat(),
-                None => String::new(),
-            };
-            let mut response = begun(body);
-            if description.is_some() {
-                insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
+    /// Returns what to change, for the log.
+    pub(crate) fn remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
+        refusal.remedy(&self.config)
+    }
+
+    /// Returns what to change, for the caller.
+    pub(crate) fn public_remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
+        refusal.public_remedy(&self.config)
+    }
+
+    /// Makes the response to a refused request.
+    pub(crate) fn response(&self, refusal: &Refusal, format: Format) -> Response<Full<Bytes>> {
+        let row = refusal.row();
+        let disclosure = Disclosure::of(refusal, &self.config);
+        let description = disclosure.description();
+
+        let mut response = match format {
+            Format::Text => {
+                let body = match &description {
+                    Some(text) => [text, "\n"].concat(),
+                    None => String::new(),
+                };
+                let mut response = new_answer(body);
+                if description.is_some() {
+                    insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
+                }
+                response
             }
-            response
-        }
-        Form::Json => {
-            let mut response = begun(told.problem(kind.status));
-            insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
-            response
-        }
-        // Trailers only: the status is in the headers, and no body follows.
-        Form::Grpc => {
-            let mut response = Response::new(Full::default());
-            insert(&mut response, CONTENT_TYPE, GRPC);
-            let status = HeaderValue::from_static(kind.grpc_status);
-            insert(&mut response, GRPC_STATUS, status);
-            if let Some(text) = &description {
-                insert_text(&mut response, GRPC_MESSAGE, grpc_message(text));
+            Format::Json => {
+                let mut response = new_answer(disclosure.problem(row.status));
+                insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
+                response
             }
-            response
+            // Trailers only: the status is in the headers, and no body follows.
+            Format::Grpc => {
+                let mut response = Response::new(Full::default());
+                insert(&mut response, CONTENT_TYPE, GRPC);
+                let status = HeaderValue::from_static(row.grpc_status);
+                insert(&mut response, GRPC_STATUS, status);
+                if let Some(text) = &description {
+                    insert_text(&mut response, GRPC_MESSAGE, grpc_message(text));
+                }
+                response
+            }
+        };
+        if format != Format::Grpc {
+            *response.status_mut() = row.status;
         }
-    };
-    if form != Form::Grpc {
-        *response.status_mut() = kind.status;
+        if let Some(challenge) = row.challenge {
+            let challenge = challenge.text(refusal, &self.config, description.as_deref());
+            insert_text(&mut response, WWW_AUTHENTICATE, challenge);
+        }
+        if let Refusal::Unavailable { retry_after, .. } = refusal {
+            let seconds = retry_after.as_secs_f64().ceil().max(1.0);
+            insert_text(&mut response, RETRY_AFTER, format!("{seconds}"));
+        }
+        response
     }
-    if let Some(challenge) = kind.challenge {
-        let challenge = challenge.text(words, description.as_deref());
-        insert_text(&mut response, WWW_AUTHENTICATE, challenge);
-    }
-    if let Refusal::Unavailable { retry_after, .. } = refusal {
-        let seconds = retry_after.as_secs_f64().ceil().max(1.0);
-        insert_text(&mut response, RETRY_AFTER, format!("{seconds}"));
-    }
-    response
 }
 
-/// Begins an answer of this crate's own, but for gRPC: a browser takes its body for nothing but what its
-/// content type says.
-pub(crate) fn begun(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    insert(&mut response, X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    response
-}
-
-/// What HEAD gets (RFC 9110 §9.3.2): no body, and the length that it would have. Over HTTP/2 hyper
-/// sends a body where there is one, and clients take that for a fault of the protocol.
-pub(crate) fn without_body(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let length = response.body().size_hint().exact();
-    if let Some(length) = length.filter(|length| *length > 0) {
-        insert(&mut response, CONTENT_LENGTH, length.into());
+/// Returns what gRPC says of a response to a refusal, in headers or trailers.
+pub(crate) fn grpc_metadata(refusal: &Refusal, response: Response<Full<Bytes>>) -> HeaderMap {
+    let mut headers = response.into_parts().0.headers;
+    headers.remove(CONTENT_TYPE);
+    // Whatever the function of `on_refusal` made of it, it is a refusal.
+    if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
+        let status = HeaderValue::from_static(refusal.row().grpc_status);
+        headers.insert(GRPC_STATUS, status);
     }
-    response.map(|_| Full::default())
+    headers
 }
 
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// One row of the table of answers.
-struct Kind<'r> {
-    status: StatusCode,
-    grpc_status: &'static str,
-    challenge: Option<Challenge<'r>>,
-}
-
-/// What `WWW-Authenticate` says.
-enum Challenge<'r> {
-    /// That a bearer token is needed.
-    Bare,
-    /// RFC 6750's `error` (§3.1), with the scopes to request.
-    Error(&'static str, Wanted<'r>),
-    /// That a token with more claims is needed.
-    Claims(Cow<'r, ClaimsChallenge>),
-}
-
-/// Which scopes would do.
-enum Wanted<'r> {
-    /// None that is known.
-    Unknown,
-    /// Those to begin with, if they are published.
-    First,
-    /// These, by their short names.
-    Named(&'r [String]),
-}
-
-impl<'r> Kind<'r> {
-    fn of(refusal: &'r Refusal) -> Self {
-        if let Some(claims) = refusal.challenge() {
-            return Self::unauthorized(Challenge::Claims(claims));
-        }
-        match refusal {
-            Refusal::NoCredentials | Refusal::OtherScheme => Self::unauthorized(Challenge::Bare),
-            Refusal::Authorization(_)
-            | Refusal::Rejected { .. }
-            | Refusal::Outlived
-            | Refusal::Ended(_) => {
-                Self::unauthorized(Challenge::Error("invalid_token", Wanted::First))
-            }
-            Refusal::Denied { denied, .. } if *denied == Denied::NoPermission => {
-                Self::forbidden(Wanted::First)
-            }
-            Refusal::Denied { scopes, .. } => Self::forbidden(Wanted::Named(scopes)),
-            Refusal::Challenged { .. } => Self::forbidden(Wanted::Unknown),
-            #[cfg(feature = "axum")]
-            Refusal::OtherClaims { .. } => Self::forbidden(Wanted::Unknown),
-            Refusal::Unavailable { .. } => Self {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                grpc_status: "14",
-                challenge: None,
-            },
-            Refusal::WrongLayer { .. } | Refusal::HookPanicked => Self {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                grpc_status: "13",
-                challenge: None,
-            },
-        }
-    }
-
-    fn unauthorized(challenge: Challenge<'r>) -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            grpc_status: "16",
-            challenge: Some(challenge),
-        }
-    }
-
-    fn forbidden(scopes: Wanted<'r>) -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            grpc_status: "7",
-            challenge: Some(Challenge::Error("insufficient_scope", scopes)),
-        }
-    }
-}
-
-impl Challenge<'_> {
-    /// One header line in the one form that all known clients parse: the scheme literally
-    /// `Bearer`, every value quoted, `error` first and `error_description` last.
-    fn text(&self, words: &Words, description: Option<&str>) -> String {
-        let mut line = Line::new();
-        match self {
-            Self::Bare => line.add("scope", &Wanted::First.requestable(words)),
-            Self::Error(error, scopes) => {
-                line.add("error", error);
-                line.add("scope", &scopes.requestable(words));
-            }
-            Self::Claims(claims) => {
-                line.add("error", "insufficient_claims");
-                line.add("claims", &claims.encoded());
-                line.add("authorization_uri", &words.authorization_uri);
-            }
-        }
-        if let Some(pointer) = &words.pointer {
-            line.add("resource_metadata", &pointer.metadata_url);
-        }
-        if let (Some(text), false) = (description, matches!(self, Self::Bare)) {
-            line.add("error_description", &quotable(text));
-        }
-        line.text
-    }
-}
-
-/// The parameters of a challenge, one after the other.
-struct Line {
-    text: String,
-    separator: &'static str,
-}
-
-impl Line {
-    /// What most challenges fit into.
-    const CAPACITY: usize = 128;
-
-    fn new() -> Self {
-        let mut text = String::with_capacity(Self::CAPACITY);
-        text.push_str("Bearer");
-        Self {
-            text,
-            separator: " ",
-        }
-    }
-
-    /// A parameter whose value has neither quotes nor backslashes; none, if it is empty.
-    fn add(&mut self, name: &str, value: &str) {
-        if !value.is_empty() {
-            for part in [self.separator, name, "=\"", value, "\""] {
-                self.text.push_str(part);
-            }
-            self.separator = ", ";
-        }
-    }
-}
-
-impl Wanted<'_> {
-    /// As they are requested from the authorization server that is published, else from Entra.
-    fn requestable<'w>(&self, words: &'w Words) -> Cow<'w, str> {
-        let pointer = words.pointer.as_ref();
-        let names = match self {
-            Self::Unknown => return "".into(),
-            Self::First => return pointer.map_or("", |pointer| &pointer.scopes).into(),
-            Self::Named(names) => names.iter(),
-        };
-        let scopes = names.map(|name| match pointer {
-            Some(pointer) => format!("{}{name}", pointer.scope_prefix),
-            None => format!("{}/{name}", words.app_id_uri),
-        });
-        let scopes: Vec<String> = scopes.filter(|scope| is_scope(scope)).collect();
-        scopes.join(" ").into()
-    }
-}
-
-/// The gRPC status of a refusal.
-pub(crate) fn grpc_status(refusal: &Refusal) -> HeaderValue {
-    HeaderValue::from_static(Kind::of(refusal).grpc_status)
-}
-
-/// The characters of RFC 6749 §3.3.
-pub(crate) fn is_scope(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
-}
-
-/// What the caller is told in words.
-struct Told {
+/// What the caller learns in words.
+struct Disclosure {
     code: Option<&'static str>,
     remedy: Option<Cow<'static, str>>,
 }
 
-impl Told {
-    fn about(refusal: &Refusal, words: &Words) -> Self {
+impl Disclosure {
+    fn of(refusal: &Refusal, config: &ResponderConfig) -> Self {
         Self {
-            code: match words.detail {
+            code: match config.detail {
                 RefusalDetail::None => None,
                 RefusalDetail::Code | RefusalDetail::Full => refusal.public_code(),
             },
-            remedy: match words.detail {
+            remedy: match config.detail {
                 RefusalDetail::None | RefusalDetail::Code => None,
-                RefusalDetail::Full => Some(refusal.public_remedy(words)),
+                RefusalDetail::Full => Some(refusal.public_remedy(config)),
             },
         }
     }
@@ -345,27 +182,6 @@ impl Told {
     }
 }
 
-/// Only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients
-/// search the whole header for `scope=`.
-fn quotable(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(is_quotable) {
-        return text.into();
-    }
-    text.chars()
-        .map(|character| match character {
-            '"' => '\'',
-            '\\' => '/',
-            '=' => ' ',
-            ' '..='~' => character,
-            _ => '?',
-        })
-        .collect()
-}
-
-fn is_quotable(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'=')
-}
-
 /// Percent-encoded as the gRPC protocol over HTTP/2 demands.
 fn grpc_message(text: &str) -> String {
     let mut message = String::with_capacity(text.len());
@@ -396,6 +212,7 @@ mod tests {
 
     use entra_jwt_core::{Denied, Rejection};
 
+    use super::challenge::{Challenge, RequiredScopes};
     use super::*;
     use crate::unavailable::Unavailable;
 
@@ -404,15 +221,15 @@ mod tests {
         Some(value.to_str().unwrap().to_owned())
     }
 
-    fn answer(refusal: &Refusal, detail: RefusalDetail, form: Form) -> Response<Full<Bytes>> {
-        let words = Words {
+    fn answer(refusal: &Refusal, detail: RefusalDetail, format: Format) -> Response<Full<Bytes>> {
+        let config = ResponderConfig {
             detail,
             app_id_uri: "api://orders".to_owned(),
-            pointer: None,
+            metadata: None,
             authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
             how_to_send: "send one",
         };
-        response(refusal, &words, form)
+        Responder::new(config).response(refusal, format)
     }
 
     async fn body(response: Response<Full<Bytes>>) -> Vec<u8> {
@@ -492,7 +309,7 @@ mod tests {
                 "Bearer error=\"insufficient_scope\", error_description=\"step_up\"",
             ),
         ] {
-            let response = answer(&refusal, RefusalDetail::Code, Form::Text);
+            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
             assert_eq!(response.status(), status);
             assert_eq!(
                 header(&response, "www-authenticate").as_deref(),
@@ -525,7 +342,7 @@ mod tests {
                 r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_hook_panicked"}"#,
             ),
         ] {
-            let response = answer(&refusal, detail, Form::Json);
+            let response = answer(&refusal, detail, Format::Json);
             assert_eq!(
                 header(&response, "content-type").unwrap(),
                 "application/problem+json"
@@ -536,11 +353,11 @@ mod tests {
 
     #[test]
     fn no_browser_guesses_what_an_answer_is() {
-        for form in [Form::Text, Form::Json] {
+        for format in [Format::Text, Format::Json] {
             for detail in [RefusalDetail::Full, RefusalDetail::None] {
-                let response = answer(&expired(), detail, form);
+                let response = answer(&expired(), detail, format);
                 let told = header(&response, "x-content-type-options");
-                assert_eq!(told.as_deref(), Some("nosniff"), "{form:?} {detail:?}");
+                assert_eq!(told.as_deref(), Some("nosniff"), "{format:?} {detail:?}");
             }
         }
     }
@@ -548,7 +365,7 @@ mod tests {
     #[test]
     fn the_detail_decides_what_a_caller_learns() {
         let challenge = |detail| {
-            let response = answer(&expired(), detail, Form::Text);
+            let response = answer(&expired(), detail, Format::Text);
             header(&response, "www-authenticate").unwrap()
         };
         assert_eq!(
@@ -561,8 +378,10 @@ mod tests {
 
     #[test]
     fn no_description_can_look_like_another_parameter() {
-        let text = Challenge::Error("invalid_token", Wanted::Unknown).text(
-            &Words::default(),
+        let challenge = Challenge::Error("invalid_token", RequiredScopes::Unknown);
+        let text = challenge.text(
+            &expired(),
+            &ResponderConfig::default(),
             Some("a \"b\" \\ scope=x\r\nresource_metadata=é"),
         );
         assert_eq!(
@@ -587,7 +406,7 @@ mod tests {
             ),
             (unavailable, "14", Some("keys_unavailable")),
         ] {
-            let response = answer(&refusal, RefusalDetail::Code, Form::Grpc);
+            let response = answer(&refusal, RefusalDetail::Code, Format::Grpc);
             assert_eq!(response.status(), 200);
             assert_eq!(
                 header(&response, "content-type").unwrap(),
@@ -607,7 +426,7 @@ mod tests {
                 cause: Unavailable::TimedOut,
                 retry_after: Duration::from_millis(retry_after),
             };
-            let response = answer(&refusal, RefusalDetail::Code, Form::Text);
+            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
             assert_eq!(response.status(), 503);
             assert_eq!(header(&response, "retry-after").unwrap(), seconds);
             assert_eq!(header(&response, "www-authenticate"), None);

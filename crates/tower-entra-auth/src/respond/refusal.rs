@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use entra_jwt_core::{Denied, Rejection};
 
-use crate::caller::Caller;
-use crate::respond::{ClaimsChallenge, Words};
+use super::claims_challenge::ClaimsChallenge;
+use super::config::ResponderConfig;
 use crate::unavailable::Unavailable;
 
 /// Why a request does not reach the inner service.
@@ -16,8 +16,10 @@ pub(crate) enum Refusal {
     NoCredentials,
     /// An `Authorization` header of another scheme than `Bearer`.
     OtherScheme,
-    /// The `Authorization` header is not one bearer token.
-    Authorization(AuthorizationFault),
+    /// The `Authorization` header begins with `Bearer` and is no credentials.
+    MalformedAuthorization,
+    /// There is more than one `Authorization` header.
+    SeveralAuthorizations,
     /// The token is not valid.
     Rejected {
         rejection: Rejection,
@@ -56,19 +58,6 @@ pub(crate) enum Refusal {
     HookPanicked,
 }
 
-/// A header that begins with `Bearer` and is no credentials.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum AuthorizationFault {
-    Malformed,
-    Several,
-}
-
-impl From<AuthorizationFault> for Refusal {
-    fn from(fault: AuthorizationFault) -> Self {
-        Self::Authorization(fault)
-    }
-}
-
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected {
@@ -79,19 +68,11 @@ impl From<Rejection> for Refusal {
 }
 
 impl Refusal {
-    /// The valid token of a caller permits nothing.
+    /// The refusal of a valid token that permits nothing.
     pub(crate) fn denied(denied: Denied) -> Self {
         Self::Denied {
             denied,
             scopes: Vec::new(),
-        }
-    }
-
-    /// A token with more claims is needed of this caller.
-    pub(crate) fn challenged(claims: ClaimsChallenge, caller: Option<&Caller>) -> Self {
-        Self::Challenged {
-            claims,
-            is_understood: caller.is_some_and(Caller::understands_challenges),
         }
     }
 
@@ -107,49 +88,9 @@ impl Refusal {
         }
     }
 
-    /// The exact code, for the log.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::NoCredentials => "no_credentials",
-            Self::OtherScheme => "other_scheme",
-            Self::Authorization(AuthorizationFault::Malformed) => "malformed_authorization",
-            Self::Authorization(AuthorizationFault::Several) => "several_authorizations",
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.code(),
-            Self::Denied { denied, .. } => denied.code(),
-            Self::Challenged { .. } => "claims_challenge",
-            #[cfg(feature = "axum")]
-            Self::OtherClaims { .. } => "other_claims",
-            Self::Unavailable { cause, .. } => cause.code(),
-            Self::Outlived => "expired",
-            Self::WrongLayer { .. } => "wrong_layer",
-            Self::HookPanicked => "response_hook_panicked",
-        }
-    }
-
-    /// What it is called where decisions are counted.
-    pub(crate) fn outcome(&self) -> &'static str {
-        match self {
-            Self::NoCredentials
-            | Self::OtherScheme
-            | Self::Authorization(_)
-            | Self::Rejected { .. } => "refused",
-            Self::Denied { .. } | Self::Challenged { .. } => "denied",
-            #[cfg(feature = "axum")]
-            Self::OtherClaims { .. } => "denied",
-            // Strangers can bring it about, so that it says nothing of how this service is doing.
-            Self::Unavailable {
-                cause: Unavailable::KeyRefreshPending,
-                ..
-            } => "pending",
-            Self::Unavailable { .. } => "unavailable",
-            Self::Outlived | Self::Ended(_) => "ended",
-            Self::WrongLayer { .. } | Self::HookPanicked => "fault",
-        }
-    }
-
     /// What is written into the log at most once a minute: the code, and what tells one mistake of
     /// the program from another, or the end of a stream from the refusal of a request.
-    pub(crate) fn log_key(&self) -> (&'static str, &'static str) {
+    pub(super) fn log_key(&self) -> (&'static str, &'static str) {
         let which = match self {
             #[cfg(feature = "axum")]
             Self::OtherClaims { wanted } => wanted,
@@ -160,26 +101,17 @@ impl Refusal {
         (self.code(), which)
     }
 
-    /// The code for the caller, if one is told.
-    pub(crate) fn public_code(&self) -> Option<&'static str> {
-        match self {
-            Self::NoCredentials | Self::OtherScheme => None,
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => {
-                Some(rejection.public_code())
-            }
-            Self::Unavailable { cause, .. } => Some(cause.public_code()),
-            other => Some(other.code()),
-        }
-    }
-
     /// What to change, for the log.
-    pub(crate) fn remedy(&self, words: &Words) -> Cow<'static, str> {
+    pub(super) fn remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         match self {
-            Self::NoCredentials | Self::OtherScheme | Self::Authorization(_) => {
-                words.how_to_send.into()
+            Self::NoCredentials
+            | Self::OtherScheme
+            | Self::MalformedAuthorization
+            | Self::SeveralAuthorizations => {
+                config.how_to_send.into()
             }
             Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy(),
-            Self::Denied { denied, .. } => denied.remedy_for(&words.app_id_uri),
+            Self::Denied { denied, .. } => denied.remedy_for(&config.app_id_uri),
             Self::Challenged {
                 is_understood: true,
                 ..
@@ -207,10 +139,10 @@ impl Refusal {
     }
 
     /// What to change, for the caller.
-    pub(crate) fn public_remedy(&self, words: &Words) -> Cow<'static, str> {
+    pub(super) fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         match self {
             Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.public_remedy(),
-            other => other.remedy(words),
+            other => other.remedy(config),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::Decided;
+use super::span::Decided;
 
 /// How an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
 pub(crate) fn key_fetch(source: &str, outcome: &'static str, took: Duration) {

@@ -1,4 +1,4 @@
-//! What is told of each decision: counts, and a span around the request.
+//! What is recorded of each decision: counts, and a span around the request.
 
 pub(crate) mod metrics;
 mod span;

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use entra_jwt_core::AccessToken;
 use http::{Request, Response};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use crate::caller::Caller;
-use crate::respond::Refusal;
-use crate::telemetry::metrics;
+use super::metrics;
 
 /// By which subscribers filter the span.
 const TARGET: &str = "tower_entra_auth::request";
@@ -32,15 +31,8 @@ impl Decided {
         code: None,
     };
 
-    pub(crate) fn of(refusal: &Refusal) -> Self {
-        Self {
-            outcome: refusal.outcome(),
-            code: Some(refusal.code()),
-        }
-    }
-
-    /// Counts a refusal, and says so in its answer, for whoever handed the request on.
-    pub(crate) fn mark<B>(self, answer: &mut Response<B>) {
+    /// Counts a refusal, and records it in its answer, for the span around the request.
+    pub(crate) fn count_and_mark<B>(self, answer: &mut Response<B>) {
         metrics::decision(self);
         answer.extensions_mut().insert(self);
     }
@@ -51,9 +43,9 @@ impl Decided {
 pub(crate) struct RefusedWithin(Arc<OnceLock<Decided>>);
 
 impl RefusedWithin {
-    /// Says so to the span around the request: the first one counts.
-    pub(crate) fn tell(&self, refusal: &Refusal) {
-        let _ = self.0.set(Decided::of(refusal));
+    /// Records it for the span around the request: the first one counts.
+    pub(crate) fn record(&self, decided: Decided) {
+        let _ = self.0.set(decided);
     }
 }
 
@@ -102,14 +94,14 @@ impl RequestSpan {
         }
     }
 
-    pub(crate) fn of(caller: &Caller) -> Self {
+    pub(crate) fn of(caller: &AccessToken) -> Self {
         let span = Self::begin();
-        span.accept(caller);
+        span.record_caller(caller);
         span
     }
 
-    /// It is known who is calling.
-    pub(crate) fn accept(&self, caller: &Caller) {
+    /// Records who is calling.
+    pub(crate) fn record_caller(&self, caller: &AccessToken) {
         if self.span.is_disabled() {
             return;
         }
@@ -123,8 +115,8 @@ impl RequestSpan {
         }
     }
 
-    /// The request is handed on to the inner service.
-    pub(crate) fn hand_on<B>(&mut self, request: &mut Request<B>) {
+    /// Adds to a request that is handed on what a refusal further in is recorded with.
+    pub(crate) fn prepare<B>(&mut self, request: &mut Request<B>) {
         if !self.span.is_disabled() {
             let within = self.within.insert(RefusedWithin::default());
             request.extensions_mut().insert(within.clone());

@@ -1,15 +1,18 @@
 //! Where an `EntraAuth` begins and ends: outside runtimes, across them, and with its last handle.
 
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
 use entra_dev_tenant::DevTenant;
 use http::Request;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tower::ServiceExt as _;
-use tower_entra_auth::EntraAuth;
+use tower::{Layer as _, Service as _, ServiceExt as _};
+use tower_entra_auth::{EntraAuth, ProtectedResource, Scope};
 
-use crate::support::{app, auth, tenant, user};
+use crate::support::{app, auth, settings, tenant, user};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -93,7 +96,7 @@ fn a_runtime_that_has_shut_down_blocks_nobody() {
         let handle = gone.handle().clone();
         drop(gone);
         let _entered = handle.enter();
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut context = Context::from_waker(Waker::noop());
         let mut answer = Box::pin(status(&auth, &token));
         let _ = answer.as_mut().poll(&mut context);
         drop(answer);
@@ -115,7 +118,7 @@ async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
     {
         let _entered = idle.enter();
         let mut answer = Box::pin(status(&auth, &token));
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut context = Context::from_waker(Waker::noop());
         assert!(answer.as_mut().poll(&mut context).is_pending());
     }
     let start = tokio::time::Instant::now();
@@ -156,9 +159,9 @@ fn a_request_without_a_tokio_runtime_is_refused_without_a_panic() {
     let (_tenants, tenant, auth) = elsewhere();
     let token = user(&tenant).mint();
     let mut answer = std::pin::pin!(status(&auth, &token));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut context = Context::from_waker(Waker::noop());
     let answer = answer.as_mut().poll(&mut context);
-    assert_eq!(answer, std::task::Poll::Ready(503));
+    assert_eq!(answer, Poll::Ready(503));
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,11 +213,62 @@ fn handles_and_futures_have_the_traits_that_frameworks_need() {
     type Inner = tower::util::BoxCloneSyncService<
         Request<Body>,
         http::Response<Body>,
-        std::convert::Infallible,
+        Infallible,
     >;
     is_layer::<EntraAuth>();
     is_layer::<tower_entra_auth::EntraLayer>();
     is_layer::<tower_entra_auth::EntraService<Inner>>();
     is_layer::<tower_entra_auth::Caller>();
-    is_future::<tower_entra_auth::ResponseFuture<Inner, Body>>();
+    is_future::<tower_entra_auth::EntraFuture<Inner, Body>>();
+    is_future::<tower_entra_auth::ResponseFuture<std::future::Ready<()>>>();
+}
+
+/// Polls a future until it is ready, and says whether it panics at the next poll.
+async fn panics_after_completion<F: Future>(future: F) -> bool {
+    let mut future = std::pin::pin!(future);
+    future.as_mut().await;
+    let mut context = Context::from_waker(Waker::noop());
+    let again = catch_unwind(AssertUnwindSafe(|| {
+        future.as_mut().poll(&mut context).is_ready()
+    }));
+    match again {
+        Ok(is_ready) => {
+            assert!(!is_ready, "a second answer");
+            false
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            assert_eq!(text, Some("a future was polled after completion"));
+            true
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_future_that_is_polled_after_completion_panics_as_those_of_std_do() {
+    let tenant = tenant().await;
+    let resource = ProtectedResource::at("https://api.example.com/mcp").scopes(["Mcp.Access"]);
+    let auth = settings(&tenant).protected_resource(resource).build();
+    let auth = auth.unwrap();
+    let inner = tower::service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(())) });
+    let get = |path: &str| Request::get(path).body(()).unwrap();
+
+    // Answered at once: without a token, without a Layer, with the document.
+    let refused = auth.layer().layer(inner).call(get("/me"));
+    assert!(panics_after_completion(refused).await);
+    let readers = auth.require(Scope("Reports.Read")).unwrap();
+    assert!(panics_after_completion(readers.layer(inner).call(get("/me"))).await);
+    let stream = auth.end_at_expiry(Duration::ZERO);
+    assert!(panics_after_completion(stream.layer(inner).call(get("/me"))).await);
+    let metadata = auth.resource_metadata().unwrap();
+    let document = metadata.paths().next().unwrap().to_owned();
+    assert!(panics_after_completion(metadata.layer(inner).call(get(&document))).await);
+
+    // Answered after a wait for keys.
+    let mut unknown = get("/me");
+    let token = user(&tenant).header("kid", "unknown").mint();
+    let token = format!("Bearer {token}").parse().unwrap();
+    unknown.headers_mut().insert("authorization", token);
+    let waited = auth.layer().layer(inner).call(unknown);
+    assert!(panics_after_completion(waited).await);
 }

@@ -1,5 +1,7 @@
 //! The Layer, its service and its future.
 
+mod open_paths;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +14,12 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::authenticate::{Decision, EntraAuth, InvalidPath, Open};
+pub use self::open_paths::InvalidPath;
+use self::open_paths::OpenPaths;
+use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
 use crate::respond::Refusal;
-use crate::service::{ResponseBody, inner_service_accessors};
+use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
 use crate::telemetry::RequestSpan;
 
 /// Protects a service; made by [`EntraAuth::layer`].
@@ -25,19 +29,22 @@ use crate::telemetry::RequestSpan;
 #[must_use = "nothing is protected before it is a Layer around a service"]
 pub struct EntraLayer {
     auth: EntraAuth,
-    open: Open,
+    open: OpenPaths,
     is_optional: bool,
 }
 
-impl EntraLayer {
-    pub(crate) fn new(auth: EntraAuth) -> Self {
-        Self {
-            auth,
-            open: Open::default(),
+impl EntraAuth {
+    /// The Layer that protects a service.
+    pub fn layer(&self) -> EntraLayer {
+        EntraLayer {
+            auth: self.clone(),
+            open: OpenPaths::default(),
             is_optional: false,
         }
     }
+}
 
+impl EntraLayer {
     /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
     /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
     /// route](EntraAuth::require) answers an anonymous request with 401.
@@ -129,7 +136,7 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = EntraFuture<S, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -160,25 +167,35 @@ where
                 let answer = auth.answer(&refusal, &request);
                 self.give_back_readied();
                 RequestSpan::begin().end(&answer);
-                ResponseFuture::answered(answer)
+                EntraFuture {
+                    state: State::Answered {
+                        answer: Some(answer),
+                    },
+                    span: RequestSpan::none(),
+                }
             }
-            Decision::Wait(waiting) => {
-                let parked = Parked {
-                    decision: Box::pin(waiting.decide()),
-                    accepted: false,
+            Decision::Wait(decision) => {
+                let pending = PendingRequest {
+                    decision: Box::pin(decision.decide()),
+                    is_accepted: false,
                     service: self.inner.clone(),
                     request,
                     auth: auth.clone(),
                 };
                 self.give_back_readied();
-                ResponseFuture::waiting(parked, RequestSpan::begin())
+                EntraFuture {
+                    state: State::Waiting {
+                        pending: Some(Box::new(pending)),
+                    },
+                    span: RequestSpan::begin(),
+                }
             }
         }
     }
 }
 
 impl<S> EntraService<S> {
-    fn pass_anonymous<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B>
+    fn pass_anonymous<B, R>(&mut self, mut request: Request<B>) -> EntraFuture<S, B>
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
@@ -190,12 +207,12 @@ impl<S> EntraService<S> {
         &mut self,
         mut request: Request<B>,
         mut span: RequestSpan,
-    ) -> ResponseFuture<S, B>
+    ) -> EntraFuture<S, B>
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        span.hand_on(&mut request);
-        ResponseFuture {
+        span.prepare(&mut request);
+        EntraFuture {
             state: State::Inner {
                 future: span.in_scope(|| self.inner.call(request)),
             },
@@ -213,9 +230,11 @@ impl<S: Clone> EntraService<S> {
 }
 
 pin_project! {
-    /// The response of an [`EntraService`], a [`RequireService`](crate::RequireService) or a
-    /// [`ResourceMetadataService`](crate::ResourceMetadataService).
-    pub struct ResponseFuture<S, B>
+    /// The response of an [`EntraService`].
+    ///
+    /// # Panics
+    /// If it is polled after it was ready, as futures of std do.
+    pub struct EntraFuture<S, B>
     where
         S: Service<Request<B>>,
     {
@@ -236,56 +255,24 @@ pin_project! {
             future: S::Future,
         },
         Answered {
-            response: Option<Response<Full<Bytes>>>,
+            answer: Option<Response<Full<Bytes>>>,
         },
         Waiting {
-            parked: Option<Box<Parked<S, B>>>,
+            pending: Option<Box<PendingRequest<S, B>>>,
         },
     }
 }
 
-impl<S, B> ResponseFuture<S, B>
-where
-    S: Service<Request<B>>,
-{
-    /// The inner service's.
-    pub(crate) fn inner(future: S::Future) -> Self {
-        Self {
-            state: State::Inner { future },
-            span: RequestSpan::none(),
-        }
-    }
-
-    /// One of ours, that is there.
-    pub(crate) fn answered(response: Response<Full<Bytes>>) -> Self {
-        Self {
-            state: State::Answered {
-                response: Some(response),
-            },
-            span: RequestSpan::none(),
-        }
-    }
-
-    fn waiting(parked: Parked<S, B>, span: RequestSpan) -> Self {
-        Self {
-            state: State::Waiting {
-                parked: Some(Box::new(parked)),
-            },
-            span,
-        }
-    }
-}
-
-/// A request that waits: first for its key, then for the inner service to be ready again.
-struct Parked<S, B> {
+/// A request that waits: first for its decision, then for the inner service to be ready again.
+struct PendingRequest<S, B> {
     decision: Pin<Box<dyn Future<Output = Result<Caller, Refusal>> + Send>>,
-    accepted: bool,
+    is_accepted: bool,
     service: S,
     request: Request<B>,
     auth: EntraAuth,
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B>
+impl<S, B, R> Future for EntraFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
@@ -301,33 +288,30 @@ where
                     span.end(&response);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                StateProjection::Answered { response } => match response.take() {
-                    Some(response) => {
-                        let response = response.map(ResponseBody::refusal);
-                        return Poll::Ready(Ok(response));
-                    }
-                    // Polled again after it was ready.
-                    None => return Poll::Pending,
-                },
-                StateProjection::Waiting { parked } => {
-                    let Some(waiting) = parked.as_mut() else {
-                        return Poll::Pending;
-                    };
-                    let next = ready!(waiting.poll(context, span))?;
-                    match (next, parked.take()) {
-                        (Next::Refuse(response), _) => {
-                            span.end(&response);
+                StateProjection::Answered { answer } => {
+                    let answer = answer.take().unwrap_or_else(|| polled_after_completion());
+                    return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
+                }
+                StateProjection::Waiting { pending } => {
+                    let mut waiting = pending.take().unwrap_or_else(|| polled_after_completion());
+                    match waiting.poll(context, span) {
+                        Poll::Pending => {
+                            *pending = Some(waiting);
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Ready(Ok(Next::Refuse(answer))) => {
+                            span.end(&answer);
                             State::Answered {
-                                response: Some(response),
+                                answer: Some(answer),
                             }
                         }
-                        (Next::Call, Some(mut parked)) => {
-                            span.hand_on(&mut parked.request);
+                        Poll::Ready(Ok(Next::Call)) => {
+                            span.prepare(&mut waiting.request);
                             State::Inner {
-                                future: span.in_scope(|| parked.service.call(parked.request)),
+                                future: span.in_scope(|| waiting.service.call(waiting.request)),
                             }
                         }
-                        (Next::Call, None) => return Poll::Pending,
                     }
                 }
             };
@@ -342,7 +326,7 @@ enum Next {
     Refuse(Response<Full<Bytes>>),
 }
 
-impl<S, B> Parked<S, B>
+impl<S, B> PendingRequest<S, B>
 where
     S: Service<Request<B>>,
 {
@@ -351,17 +335,17 @@ where
         context: &mut Context<'_>,
         span: &RequestSpan,
     ) -> Poll<Result<Next, S::Error>> {
-        if !self.accepted {
+        if !self.is_accepted {
             let decision = self.decision.as_mut();
             match ready!(span.in_scope(|| decision.poll(context))) {
                 Ok(caller) => {
-                    span.accept(&caller);
+                    span.record_caller(&caller);
                     self.auth.admit(&mut self.request, caller);
-                    self.accepted = true;
+                    self.is_accepted = true;
                 }
                 Err(refusal) => {
-                    let response = self.auth.answer(&refusal, &self.request);
-                    return Poll::Ready(Ok(Next::Refuse(response)));
+                    let answer = self.auth.answer(&refusal, &self.request);
+                    return Poll::Ready(Ok(Next::Refuse(answer)));
                 }
             }
         }
@@ -370,13 +354,13 @@ where
     }
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, B> fmt::Debug for EntraFuture<S, B>
 where
     S: Service<Request<B>>,
 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("ResponseFuture")
+            .debug_struct("EntraFuture")
             .finish_non_exhaustive()
     }
 }

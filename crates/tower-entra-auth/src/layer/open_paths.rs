@@ -8,7 +8,7 @@ use http::{Method, Request};
 
 /// What a Layer lets pass unseen.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Open {
+pub(super) struct OpenPaths {
     paths: Arc<[OpenPath]>,
     preflights: bool,
 }
@@ -30,12 +30,12 @@ pub struct InvalidPath {
     reason: &'static str,
 }
 
-impl Open {
-    pub(crate) fn path(self, path: &str) -> Result<Self, InvalidPath> {
+impl OpenPaths {
+    pub(super) fn path(self, path: &str) -> Result<Self, InvalidPath> {
         checked(path).map(|path| self.with(OpenPath::Exactly(path)))
     }
 
-    pub(crate) fn prefix(self, path: &str) -> Result<Self, InvalidPath> {
+    pub(super) fn prefix(self, path: &str) -> Result<Self, InvalidPath> {
         let path = checked(path)?;
         match path.trim_end_matches('/') {
             "" => Err(InvalidPath {
@@ -46,7 +46,7 @@ impl Open {
         }
     }
 
-    pub(crate) fn grpc_service(self, name: &str) -> Result<Self, InvalidPath> {
+    pub(super) fn grpc_service(self, name: &str) -> Result<Self, InvalidPath> {
         match name.split('.').all(is_grpc_name) {
             true => Ok(self.with(OpenPath::GrpcService(name.to_owned()))),
             false => Err(InvalidPath {
@@ -56,7 +56,7 @@ impl Open {
         }
     }
 
-    pub(crate) fn preflights(mut self) -> Self {
+    pub(super) fn preflights(mut self) -> Self {
         self.preflights = true;
         self
     }
@@ -66,7 +66,7 @@ impl Open {
         self
     }
 
-    pub(crate) fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+    pub(super) fn lets_pass<B>(&self, request: &Request<B>) -> bool {
         let path = request.uri().path();
         self.paths.iter().any(|open| open.is(path)) || self.preflights && is_preflight(request)
     }
@@ -152,14 +152,14 @@ fn is_preflight<B>(request: &Request<B>) -> bool {
 mod tests {
     use super::*;
 
-    fn open() -> Open {
-        Open::default()
+    fn open() -> OpenPaths {
+        OpenPaths::default()
             .path("/healthz")
             .and_then(|open| open.prefix("/assets"))
             .unwrap()
     }
 
-    fn passes(open: &Open, method: &str, uri: &str, headers: &[&str]) -> bool {
+    fn passes(open: &OpenPaths, method: &str, uri: &str, headers: &[&str]) -> bool {
         let mut request = Request::builder().method(method).uri(uri);
         for name in headers {
             request = request.header(*name, "https://app.example");
@@ -234,11 +234,11 @@ mod tests {
             "/a\\b",
             "https://host/a",
         ] {
-            assert!(Open::default().path(path).is_err(), "{path}");
-            assert!(Open::default().prefix(path).is_err(), "{path}");
+            assert!(OpenPaths::default().path(path).is_err(), "{path}");
+            assert!(OpenPaths::default().prefix(path).is_err(), "{path}");
         }
-        assert!(Open::default().prefix("/").is_err());
-        assert!(Open::default().path("/").is_ok());
+        assert!(OpenPaths::default().prefix("/").is_err());
+        assert!(OpenPaths::default().path("/").is_ok());
     }
 
     #[test]

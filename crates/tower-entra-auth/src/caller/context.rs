@@ -1,0 +1,259 @@
+//! What an `EntraAuth`, its callers and its anonymous requests share, so that whoever refuses later
+//! than the Layer answers as it does.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
+use http_body_util::Full;
+
+use super::Caller;
+use crate::policy::PostVerificationChecks;
+use crate::respond::{ClaimsChallenge, Format, Refusal, Responder, ResponderConfig};
+use crate::service::for_method;
+use crate::telemetry::metrics;
+use crate::time::Clock;
+
+/// The part of an `EntraAuth` that each of its callers has.
+pub(crate) struct AuthContext {
+    /// Which `EntraAuth` it is of.
+    id: u64,
+    responder: Responder,
+    clock: Clock,
+    clock_skew: Duration,
+    /// What is asked about callers again while they are served.
+    checks: PostVerificationChecks,
+    hooks: Hooks,
+}
+
+/// The functions of the service that take part in a refusal.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    /// Makes the response to a refused request, from the one that it would get.
+    pub(crate) on_refusal: Option<Box<OnRefusal>>,
+    /// Is called with each challenge to the caller of a reissued token.
+    pub(crate) on_challenge: Option<Box<OnChallenge>>,
+}
+
+type OnRefusal =
+    dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static;
+
+pub(crate) type OnChallenge = dyn Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static;
+
+/// A request that is refused, as the hook of
+/// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
+pub struct Refused<'r> {
+    refusal: &'r Refusal,
+    caller: Option<&'r Caller>,
+    request: &'r HeaderMap,
+    format: Format,
+    responder: &'r Responder,
+    /// What the hook has an answer to ask the client for, the last one.
+    challenge: Mutex<Option<ClaimsChallenge>>,
+}
+
+impl AuthContext {
+    pub(crate) fn new(
+        config: ResponderConfig,
+        clock: Clock,
+        clock_skew: Duration,
+        checks: PostVerificationChecks,
+        hooks: Hooks,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            responder: Responder::new(config),
+            clock,
+            clock_skew,
+            checks,
+            hooks,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the time by the wall clock.
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    pub(crate) fn clock_skew(&self) -> Duration {
+        self.clock_skew
+    }
+
+    pub(crate) fn checks(&self) -> &PostVerificationChecks {
+        &self.checks
+    }
+
+    /// Returns whether the server that reissues tokens learns of challenges to their callers.
+    pub(super) fn has_challenge_hook(&self) -> bool {
+        self.hooks.on_challenge.is_some()
+    }
+
+    /// Returns what to change, for the log.
+    pub(super) fn remedy(&self, refusal: &Refusal) -> String {
+        self.responder.remedy(refusal).into_owned()
+    }
+
+    /// Writes a refusal into the log and counts it, where there is nobody left to answer.
+    pub(crate) fn record(&self, refusal: &Refusal) {
+        self.responder.log(refusal);
+        metrics::decision(refusal.decided());
+    }
+
+    /// Writes the refusal into the log, counts it and makes the answer to the request.
+    pub(crate) fn answer(
+        &self,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        let format = Format::of(method, headers);
+        for_method(method, self.answer_in(format, refusal, caller, headers))
+    }
+
+    /// The same, where the format is known already, and the framework sees to HEAD.
+    pub(crate) fn answer_in(
+        &self,
+        format: Format,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        self.responder.log(refusal);
+        let mut answer = self.response(refusal, caller, headers, format);
+        refusal.decided().count_and_mark(&mut answer);
+        answer
+    }
+
+    /// Returns the response, by the hook if there is one.
+    fn response(
+        &self,
+        refusal: &Refusal,
+        caller: Option<&Caller>,
+        headers: &HeaderMap,
+        format: Format,
+    ) -> Response<Full<Bytes>> {
+        let response = self.responder.response(refusal, format);
+        let Some(hook) = &self.hooks.on_refusal else {
+            self.call_challenge_hook(refusal.challenge().as_deref(), caller);
+            return response;
+        };
+        let refused = Refused {
+            refusal,
+            caller,
+            request: headers,
+            format,
+            responder: &self.responder,
+            challenge: Mutex::default(),
+        };
+        // A hook has no state of ours to leave half changed.
+        match catch_unwind(AssertUnwindSafe(|| hook(&refused, response))) {
+            Ok(response) => {
+                let of_hook = refused.challenge.into_inner();
+                let of_hook = of_hook.unwrap_or_else(PoisonError::into_inner);
+                let challenge = of_hook.map(Cow::Owned).or_else(|| refusal.challenge());
+                self.call_challenge_hook(challenge.as_deref(), caller);
+                response
+            }
+            Err(_) => {
+                self.record(&Refusal::HookPanicked);
+                self.responder.response(&Refusal::HookPanicked, format)
+            }
+        }
+    }
+
+    /// Passes what the client is asked for to the server that reissued the caller's token.
+    fn call_challenge_hook(&self, challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
+        let caller = caller.filter(|caller| caller.grant().is_some());
+        let (Some(hook), Some(challenge), Some(caller)) =
+            (&self.hooks.on_challenge, challenge, caller)
+        else {
+            return;
+        };
+        // The client is challenged all the same, and asks again.
+        if catch_unwind(AssertUnwindSafe(|| hook(caller, challenge))).is_err() {
+            tracing::error!(
+                remedy = "see why the function of on_challenge(..) panicked",
+                "no word of a challenge to the server that reissued the token"
+            );
+        }
+    }
+}
+
+impl Refused<'_> {
+    /// The machine code that the caller may learn, whatever
+    /// [`RefusalDetail`](crate::RefusalDetail) is set; none where no token was sent.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        self.refusal.public_code()
+    }
+
+    /// The exact code, for logs and metrics of your own: it may tell an attacker how far a forgery
+    /// got.
+    #[must_use]
+    pub fn exact_code(&self) -> &'static str {
+        self.refusal.code()
+    }
+
+    /// What to change, in words that the caller may learn, whatever
+    /// [`RefusalDetail`](crate::RefusalDetail) is set.
+    #[must_use]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        self.responder.public_remedy(self.refusal)
+    }
+
+    /// Who is calling, where a requirement, an extractor or a handler refuses. `None` where the
+    /// Layer itself does, also for `no_permission`.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.caller
+    }
+
+    /// The headers of the request; none of them where a handler refuses after it was called
+    /// ([`HandlerRefusal`](crate::HandlerRefusal)).
+    #[must_use]
+    pub fn request_headers(&self) -> &HeaderMap {
+        self.request
+    }
+
+    /// The answer that asks the client for more claims, if it understands that, else the 403 that
+    /// it gets otherwise: for a request whose [`caller`](Self::caller) is known. Without a valid
+    /// token a 403 is all that it makes.
+    #[must_use]
+    pub fn challenge(&self, claims: ClaimsChallenge) -> Response<Full<Bytes>> {
+        let refusal = Refusal::Challenged {
+            claims,
+            is_understood: self.caller.is_some_and(Caller::understands_challenges),
+        };
+        let response = self.responder.response(&refusal, self.format);
+        if let Some(claims) = refusal.challenge() {
+            let mut challenge = self
+                .challenge
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *challenge = Some(claims.into_owned());
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Refused<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Refused")
+            .field("code", &self.refusal.code())
+            .field("caller", &self.caller)
+            .finish_non_exhaustive()
+    }
+}
