@@ -22,5 +22,5 @@ set +a
 
 ./curl.sh
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+"$work/venv/bin/pip" install --quiet --retries 10 --disable-pip-version-check -r requirements.txt
 "$work/venv/bin/python" claims_challenge.py

@@ -13,8 +13,8 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 PATH=$work/venv/bin:$PATH
 export PYTHONDONTWRITEBYTECODE=1
-pip install --quiet --disable-pip-version-check -r requirements.txt
+pip install --quiet --retries 10 --disable-pip-version-check -r requirements.txt
 cp package.json package-lock.json clients/typescript_sdk.mjs "$work"
-(cd "$work" && npm ci --silent --no-audit --no-fund)
+(cd "$work" && npm ci --loglevel=error --fetch-retries=5 --no-audit --no-fund >/dev/null)
 
 python play.py "$programs" "$work/node_modules" "$@"

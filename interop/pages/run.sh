@@ -25,9 +25,9 @@ set -a
 set +a
 
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
+"$work/venv/bin/pip" install --quiet --retries 10 --disable-pip-version-check -r requirements.txt
 cp package.json package-lock.json "$work"
-npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
+npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-retries=5 >/dev/null
 
 NO_PROXY='*' no_proxy='*' "$work/venv/bin/python" -B pages.py "$work/node_modules/axe-core/axe.min.js" "$screenshots" "$work/profile"
 echo "screenshots: $screenshots"

@@ -210,11 +210,7 @@ fn handles_and_futures_have_the_traits_that_frameworks_need() {
     fn is_layer<L: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     fn is_future<F: Send + std::fmt::Debug>() {}
 
-    type Inner = tower::util::BoxCloneSyncService<
-        Request<Body>,
-        http::Response<Body>,
-        Infallible,
-    >;
+    type Inner = tower::util::BoxCloneSyncService<Request<Body>, http::Response<Body>, Infallible>;
     is_layer::<EntraAuth>();
     is_layer::<tower_entra_auth::EntraLayer>();
     is_layer::<tower_entra_auth::EntraService<Inner>>();
