@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::base64url;
@@ -14,6 +14,7 @@ use crate::claims::Claims;
 use crate::details::Details;
 use crate::groups::Groups;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
+use crate::json_text;
 use crate::member::{NumericDate, allocation};
 use crate::rejection::Part;
 use crate::requirement::{Payload, Permissions};
@@ -398,31 +399,6 @@ impl AccessToken {
 /// The two counts that an `Arc` keeps beside its value, in bytes.
 const COUNTS: usize = 16;
 
-/// One member of an object; the others are skipped, whatever they are.
-pub(crate) fn member(object: &str, name: &str) -> Option<Value> {
-    struct Wanted<'a>(&'a str);
-
-    impl<'de> Visitor<'de> for Wanted<'_> {
-        type Value = Option<Value>;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-            let mut wanted = None;
-            while let Some(name) = object.next_key::<String>()? {
-                if name == self.0 {
-                    wanted = Some(object.next_value()?);
-                } else {
-                    object.next_value::<IgnoredAny>()?;
-                }
-            }
-            Ok(wanted)
-        }
-    }
-
-    serde_json::Deserializer::from_str(object)
-        .deserialize_map(Wanted(name))
-        .ok()?
+fn member(object: &str, name: &str) -> Option<Value> {
+    serde_json::from_str(json_text::member(object, name)?).ok()
 }

@@ -1,10 +1,10 @@
 //! The discovery document (OpenID Connect Discovery 1.0 §3), as far as it matters for keys.
 
-use serde::Deserialize;
+use crate::json_text;
 
 /// What a discovery document says about issuer and keys. It comes from outside: whether it is the
 /// right one is for [`Authority::check_document`](crate::Authority::check_document) to say.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DiscoveryDocument {
     /// The issuer of v2 tokens, with the literal `{tenantid}` in documents of many tenants.
@@ -28,11 +28,32 @@ impl DiscoveryDocument {
     /// # Errors
     /// If it is no discovery document, or has one of these members twice.
     pub fn from_json(document: &[u8]) -> Result<Self, InvalidDiscoveryDocument> {
-        // Serde would take an array of the members' values as well.
-        if document.trim_ascii_start().first() != Some(&b'{') {
-            return Err(InvalidDiscoveryDocument);
+        Self::read(document).ok_or(InvalidDiscoveryDocument)
+    }
+
+    fn read(document: &[u8]) -> Option<Self> {
+        let (mut issuer, mut jwks_uri, mut cloud) = (None, None, None);
+        for member in json_text::members(std::str::from_utf8(document).ok()?)? {
+            let (name, value) = member.ok()?;
+            let field = match json_text::string(name).as_deref() {
+                Some("issuer") => &mut issuer,
+                Some("jwks_uri") => &mut jwks_uri,
+                Some("cloud_instance_name") => &mut cloud,
+                _ => continue,
+            };
+            if field.replace(value).is_some() {
+                return None;
+            }
         }
-        serde_json::from_slice(document).map_err(|_| InvalidDiscoveryDocument)
+        let text = |value| json_text::string(value).map(String::from);
+        Some(Self {
+            issuer: text(issuer?)?,
+            jwks_uri: text(jwks_uri?)?,
+            cloud_instance_name: match cloud {
+                None | Some("null") => None,
+                Some(name) => Some(text(name)?),
+            },
+        })
     }
 }
 

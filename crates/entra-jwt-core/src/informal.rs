@@ -1,9 +1,5 @@
 //! The types of claims on which nothing depends: read leniently, and only where somebody asks.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use crate::json_text;
 
 /// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
@@ -14,7 +10,17 @@ pub(crate) struct Informal(Option<Box<str>>);
 impl Informal {
     /// Reads the JSON text of any value.
     pub(crate) fn read(value: &str) -> Self {
-        serde_json::from_str(value).unwrap_or_default()
+        Self(match value.as_bytes().first() {
+            Some(b'"') => json_text::string(value).map(Into::into),
+            Some(b't' | b'f') => Some(value.into()),
+            // Not by serde_json's `Value`: how that holds a number depends on features of others.
+            Some(b'-' | b'0'..=b'9') if is_whole(value) => Some(value.into()),
+            Some(b'-' | b'0'..=b'9') => {
+                let number: Option<f64> = serde_json::from_str(value).ok();
+                number.map(|number| number.to_string().into())
+            }
+            _ => None,
+        })
     }
 
     pub(crate) fn as_str(&self) -> Option<&str> {
@@ -22,54 +28,8 @@ impl Informal {
     }
 }
 
-impl<'de> Deserialize<'de> for Informal {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        value.deserialize_any(InformalVisitor)
-    }
-}
-
-struct InformalVisitor;
-
-impl<'de> Visitor<'de> for InformalVisitor {
-    type Value = Informal;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Informal, E> {
-        Ok(Informal(Some(text.into())))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Informal, E> {
-        Ok(Informal(Some(value.to_string().into())))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Informal, E> {
-        Ok(Informal(Some(value.to_string().into())))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Informal, E> {
-        Ok(Informal(Some(value.to_string().into())))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Informal, E> {
-        Ok(Informal(Some(value.to_string().into())))
-    }
-
-    fn visit_unit<E>(self) -> Result<Informal, E> {
-        Ok(Informal(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Informal, A::Error> {
-        while elements.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Informal(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Informal, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Informal(None))
-    }
+fn is_whole(number: &str) -> bool {
+    number != "-0" && (number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok())
 }
 
 /// Texts on which nothing depends: an array, of which what is no text or a blank one is left out, or

@@ -36,6 +36,19 @@ pub(crate) fn members(text: &str) -> Option<impl Iterator<Item = Result<(&str, &
     Some(std::iter::from_fn(move || parts.next(Parts::member)))
 }
 
+/// Returns the text of the value of the member of this name, the last one if there are several. `None`
+/// if there is none, or the text is no object.
+pub(crate) fn member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut found = None;
+    for member in members(object)? {
+        let (name, value) = member.ok()?;
+        if string(name).is_some_and(|name| name == wanted) {
+            found = Some(value);
+        }
+    }
+    found
+}
+
 /// Returns the text that a string says, from the text that it is as a part. `None` if the part is
 /// another value, or if half a surrogate pair is in it: JSON allows that, but it is no Unicode.
 pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {

@@ -1,113 +1,56 @@
 //! Whether a claim has a value, told while reading: nothing is kept of what somebody may have sent.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// Whether the member `name` of the object is `expected`, a text, number or boolean, or an array
+use crate::json_text;
+
+/// Returns whether the member `name` of the object is `expected`, a text, number or boolean, or an array
 /// with it.
 pub(super) fn has_value(object: &str, name: &str, expected: &Value) -> bool {
-    struct Object<'a> {
-        name: &'a str,
-        expected: &'a Value,
-    }
-
-    impl<'de> Visitor<'de> for Object<'_> {
-        type Value = bool;
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<bool, A::Error> {
-            let mut found = false;
-            while let Some(name) = object.next_key::<String>()? {
-                if name == self.name {
-                    found = object.next_value_seed(Matches {
-                        expected: self.expected,
-                        in_array: false,
-                    })?;
-                } else {
-                    object.next_value::<IgnoredAny>()?;
-                }
-            }
-            Ok(found)
-        }
-    }
-
-    serde_json::Deserializer::from_str(object)
-        .deserialize_map(Object { name, expected })
-        .unwrap_or(false)
-}
-
-/// Reads any value and says whether it is the expected one.
-struct Matches<'a> {
-    expected: &'a Value,
-    in_array: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Matches<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<bool, D::Error> {
-        value.deserialize_any(self)
+    let Some(value) = json_text::member(object, name) else {
+        return false;
+    };
+    match json_text::elements(value) {
+        // An array within an array is no value of the claim.
+        Some(mut elements) => elements.any(|element| element.is_ok_and(|it| is(it, expected))),
+        None => is(value, expected),
     }
 }
 
-impl<'de> Visitor<'de> for Matches<'_> {
-    type Value = bool;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("any value")
+/// Returns whether a JSON text says a text, number or boolean. Not by serde_json's `Value`: how that holds
+/// a number depends on the features that some crate of the tree turns on.
+fn is(text: &str, expected: &Value) -> bool {
+    match expected {
+        Value::String(expected) => json_text::string(text).is_some_and(|text| text == **expected),
+        Value::Bool(expected) => text == if *expected { "true" } else { "false" },
+        Value::Number(_) => match Number::of(text) {
+            Some(Number::Unsigned(number)) => expected.as_u64() == Some(number),
+            Some(Number::Signed(number)) => expected.as_i64() == Some(number),
+            Some(Number::Float(number)) => expected.is_f64() && expected.as_f64() == Some(number),
+            None => false,
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
+}
 
-    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
-        Ok(self.expected.as_str() == Some(text))
-    }
+/// A number as serde_json tells them apart.
+enum Number {
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+}
 
-    fn visit_bool<E>(self, value: bool) -> Result<bool, E> {
-        Ok(self.expected.as_bool() == Some(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<bool, E> {
-        Ok(self.expected.as_u64() == Some(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<bool, E> {
-        Ok(self.expected.as_i64() == Some(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<bool, E> {
-        Ok(self.expected.is_f64() && self.expected.as_f64() == Some(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<bool, A::Error> {
-        let mut found = false;
-        loop {
-            // An array within an array is no value of the claim.
-            let element = if self.in_array {
-                elements.next_element::<IgnoredAny>()?.map(|_| false)
-            } else {
-                elements.next_element_seed(Matches {
-                    expected: self.expected,
-                    in_array: true,
-                })?
-            };
-            match element {
-                Some(matches) => found |= matches,
-                None => return Ok(found),
-            }
+impl Number {
+    fn of(text: &str) -> Option<Self> {
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return None;
         }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(false)
+        let float = || serde_json::from_str(text).map(Self::Float).ok();
+        match (text.parse(), text.parse()) {
+            (Ok(number), _) => Some(Self::Unsigned(number)),
+            (_, Ok(number)) if text != "-0" => Some(Self::Signed(number)),
+            _ => float(),
+        }
     }
 }
 

@@ -1,0 +1,77 @@
+//! Our crates in a tree where somebody turned on features of shared crates: cargo turns them on for all.
+//!
+//! Both cryptography backends of `jsonwebtoken`: its process-wide provider then panics at first use, until
+//! one is installed. Nothing of ours depends on it: a token validates before any is. With one installed, our
+//! keys decode there too.
+//!
+//! `arbitrary_precision` of `serde_json`: whoever reads any value is then handed an object for a number.
+
+use std::error::Error;
+use std::time::{Duration, UNIX_EPOCH};
+
+use entra_dev_tenant::DevTenant;
+use entra_jwt_core::{Claim, KeySet, Requirement, TenantId, Unverified, Validator};
+use jsonwebtoken::crypto::aws_lc;
+use jsonwebtoken::{Algorithm, Validation};
+use serde_json::{Value, json};
+
+const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let tenant = DevTenant::start().await?;
+    let user = tenant.user("ada").scope("Reports.Read").for_api(API);
+    let user = user.claim("level", 3).claim("ratios", json!([1.5, -2]));
+    let token = user.claim("auth_time", 1_800_000_000).mint();
+
+    let id: TenantId = tenant.id().parse()?;
+    let validator = Validator::entra(id, API.parse()?).build()?;
+    let keys = KeySet::from_jwks(tenant.jwks().as_bytes())?;
+    let caller = validator.validate(&token, &keys, tenant.clock()())?;
+    println!(
+        "entra-jwt-core     {} of tenant {}",
+        caller.id(),
+        caller.tenant_id()
+    );
+
+    let is_met =
+        |requirement: Result<Requirement, _>| requirement.map(|it| it.check(&caller).is_ok());
+    for (name, requirement, expected) in [
+        ("level 3", Requirement::new(Claim("level", 3)), true),
+        ("level 4", Requirement::new(Claim("level", 4)), false),
+        ("ratio 1.5", Requirement::new(Claim("ratios", 1.5)), true),
+        ("ratio -2", Requirement::new(Claim("ratios", -2)), true),
+    ] {
+        if is_met(requirement)? != expected {
+            return Err(format!("{name}: not {expected}").into());
+        }
+    }
+    let signed_in = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    if caller.details().authenticated_at() != Some(signed_in) {
+        return Err("auth_time is not read".into());
+    }
+    println!("entra-jwt-core     reads numbers where serde_json keeps them as texts");
+
+    let auth = tower_entra_auth::EntraAuth::builder()
+        .tenant(tenant.id())
+        .client_id(API)
+        .metadata_endpoint(tenant.url())
+        .build()?;
+    auth.ready().await?;
+    println!("tower-entra-auth   ready");
+
+    aws_lc::DEFAULT_PROVIDER
+        .install_default()
+        .map_err(|_| "a provider is installed already")?;
+    let unverified = Unverified::parse(&token)?;
+    let key = keys.key(unverified.key_ref().key_id).ok_or("no key")?;
+    let mut rules = Validation::new(Algorithm::RS256);
+    rules.set_audience(&[API]);
+    let decoded = jsonwebtoken::decode::<Value>(&token, &key.to_decoding_key(), &rules)?;
+    let object_id = caller.object_id().ok_or("no object id")?.to_string();
+    if decoded.claims["oid"] != object_id.as_str() {
+        return Err("jsonwebtoken decodes another caller".into());
+    }
+    println!("jsonwebtoken       decodes the same caller with the same key");
+    Ok(())
+}
