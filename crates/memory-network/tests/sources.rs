@@ -287,6 +287,26 @@ fn documentation(source: &str) -> String {
     text.collect::<Vec<_>>().join("\n")
 }
 
+/// The Layer's threat model says where each attack is tested: the files move, and it must follow.
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let document = read(Path::new("crates/tower-entra-auth/docs/threat-model.md"));
+    let words = document.split('`').skip(1).step_by(2);
+    let mut named = 0;
+    for word in words.filter(|word| word.ends_with(".rs")) {
+        let (folder, file) = match word.split_once('/') {
+            Some(("core", file)) => ("crates/entra-jwt-core/tests", file),
+            Some(("layer", file)) => ("crates/tower-entra-auth/tests/it", file),
+            // A test beside the code.
+            Some(_) => ("crates/tower-entra-auth/src", word),
+            None => ("crates/tower-entra-auth/tests", word),
+        };
+        assert!(root().join(folder).join(file).is_file(), "{word}");
+        named += 1;
+    }
+    assert!(named > 50, "{named}");
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
