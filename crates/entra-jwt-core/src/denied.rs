@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::Shown;
+use crate::shown::Shown;
 
 /// The token is valid, but does not permit what was asked: 403, not 401.
 ///

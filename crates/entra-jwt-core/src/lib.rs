@@ -26,21 +26,23 @@
 //!
 //! # The way of a token
 //!
-//! 1. [`Unverified::parse`] reads the compact form strictly, and copies nothing out of it. Nothing is
-//!    proven yet.
-//! 2. [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], found by way of
-//!    a [`DiscoveryDocument`].
-//! 3. If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help.
-//! 4. [`Validator::finish`] verifies the signature, refuses members that stand twice and that step 1
-//!    does not know, and runs every rule: lifetime, issuer and
-//!    version (an [`Authority`] of [`Tenancy`] and [`Cloud`]), what the key may sign, [`Audience`],
-//!    kind of token; then whether tenant, client and user are admitted.
-//! 5. [`Validator::default_permission`] refuses a token that permits nothing ([`Denied`]).
-//! 6. A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s,
-//!    [`AppPermission`]s, [`Group`]s and more.
+//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
 //!
-//! [`Validator::validate`] is steps 1 to 4 in one call. [`Validator::explain`] runs the same checks
-//! to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints.
+//! | step | room |
+//! |---|---|
+//! | [`Unverified::parse`] reads the compact form strictly, and copies nothing out of it. Nothing is proven yet. | `token`, `json` |
+//! | [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], | `keys` |
+//! | found by way of a [`DiscoveryDocument`]. | `authority` |
+//! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
+//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `checks` |
+//! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
+//! | What fails is a [`Rejection`]: code, what was found, what was expected, and the remedy. | `rejection` |
+//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `denied` |
+//! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
+//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `report` |
+//!
+//! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
+//! direction; `identifier`, `shown` and `base64url` are what all share.
 //!
 //! # Whose rules
 //!
@@ -69,64 +71,54 @@
     )
 )]
 
-mod access_token;
-mod audience;
 mod authority;
 mod base64url;
-mod caller;
 mod checks;
-mod claims;
-mod cloud;
-pub mod danger;
 mod denied;
-mod details;
-mod discovery;
-mod groups;
 mod identifier;
-mod informal;
-mod json_string;
-mod json_text;
-mod jwk;
-mod key;
-mod key_set;
-mod member;
-mod microsoft_api;
-mod object;
+mod json;
+mod keys;
 mod rejection;
 mod report;
 mod requirement;
-mod roca;
-mod tenancy;
+mod shown;
 #[cfg(test)]
 mod testing;
-mod unverified;
+mod token;
 mod validator;
+
+/// Settings that weaken the protection and, with the feature `testing`, tokens that nobody signed.
+/// Each needs a reason; reviewers search for `danger`.
+pub mod danger {
+    pub use crate::validator::DangerousValidatorBuilder;
+    #[cfg(feature = "testing")]
+    pub use crate::validator::trusted_token;
+}
 
 #[doc = include_str!("../docs/microsofts-validator.md")]
 pub mod microsofts_validator {}
 
-pub use crate::access_token::{AccessToken, TokenVersion};
-pub use crate::audience::{Audience, InvalidAudience};
-pub use crate::authority::{Authority, ForeignDocument};
-pub use crate::caller::{CallerId, CallerKind};
-pub use crate::cloud::{Cloud, UnknownCloud};
+pub use crate::authority::{
+    Audience, Authority, Cloud, DiscoveryDocument, ForeignDocument, InvalidAudience,
+    InvalidDiscoveryDocument, InvalidTenancy, Tenancy, TokenVersion, UnknownCloud,
+};
+pub use crate::checks::CheckName;
 pub use crate::denied::Denied;
-pub use crate::details::{ClientAuthentication, Details};
-pub use crate::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
-pub use crate::groups::{GroupList, Groups};
 pub use crate::identifier::{
     ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
 };
-pub use crate::key::{Key, UnusableKey};
-pub use crate::key_set::{InvalidKeySet, KeySet};
-pub use crate::rejection::{GraphMark, Part, Rejection, Shown, ShownUrl};
-pub use crate::report::{CheckName, Explain, Finding, Outcome, Report, Verdict};
+pub use crate::keys::{InvalidKeySet, Key, KeySet, UnusableKey};
+pub use crate::rejection::{GraphMark, Part, Rejection};
+pub use crate::report::{Explain, Finding, Outcome, Report, Verdict};
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
     InvalidRequirement, NotInGroup, Requirement, RequirementProblem, Scope, UserRole, all, any,
 };
-pub use crate::tenancy::{InvalidTenancy, Tenancy};
-pub use crate::unverified::{KeyRef, Unverified};
+pub use crate::shown::{Shown, ShownUrl};
+pub use crate::token::{
+    AccessToken, CallerId, CallerKind, ClientAuthentication, Details, GroupList, Groups, KeyRef,
+    Unverified,
+};
 pub use crate::validator::{InvalidRules, Validator, ValidatorBuilder};
 
 /// The README's snippet, compiled.

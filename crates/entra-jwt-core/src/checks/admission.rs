@@ -1,9 +1,9 @@
 //! Checks of who is admitted, where only some are.
 
 use super::Facts;
-use crate::caller::Membership;
 use crate::identifier::TenantId;
 use crate::rejection::Rejection;
+use crate::token::Membership;
 
 /// The tenant is allowed.
 pub(super) fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {

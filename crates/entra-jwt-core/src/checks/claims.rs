@@ -1,12 +1,13 @@
 //! Checks of the claims: when the token is valid, who issued it, for whom, and of which kind.
 
 use super::Facts;
-use crate::TokenVersion;
-use crate::audience::is_graph;
-use crate::member::NumericDate;
-use crate::microsoft_api;
-use crate::rejection::{GraphMark, Rejection, Shown};
-use crate::validator::{Profile, Rules};
+use super::rules::{Profile, Rules};
+use crate::authority::TokenVersion;
+use crate::authority::is_graph;
+use crate::authority::microsoft_api_of;
+use crate::rejection::{GraphMark, Rejection};
+use crate::shown::Shown;
+use crate::token::NumericDate;
 
 /// Every claim on which something depends has the type that Entra writes. A token of somebody else
 /// has other types more often than not, so the issuer's fault comes first.
@@ -87,7 +88,7 @@ pub(super) fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
             mark: GraphMark::Audience,
             api,
         }
-    } else if let Some(api_name) = microsoft_api::name_of(found) {
+    } else if let Some(api_name) = microsoft_api_of(found) {
         Rejection::MicrosoftApiToken {
             found: Shown::cut(found),
             api_name,

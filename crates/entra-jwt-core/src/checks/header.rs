@@ -1,9 +1,10 @@
 //! Checks of the header.
 
 use super::Facts;
-use crate::json_string::JsonStr;
-use crate::rejection::{GraphMark, Rejection, Shown};
-use crate::validator::Profile;
+use super::rules::Profile;
+use crate::json::JsonStr;
+use crate::rejection::{GraphMark, Rejection};
+use crate::shown::Shown;
 
 /// A header `nonce` marks tokens for Microsoft Graph: the signature was made over its hash, so
 /// the token as sent can never verify. Before the algorithm, as it explains more.

@@ -1,10 +1,11 @@
 //! Checks of the key: that it signed, and that it may sign.
 
 use super::Facts;
-use crate::TokenVersion;
-use crate::cloud::published_template_matches;
-use crate::key::Key;
-use crate::rejection::{Rejection, Shown};
+use crate::authority::TokenVersion;
+use crate::authority::published_template_matches;
+use crate::keys::Key;
+use crate::rejection::Rejection;
+use crate::shown::Shown;
 
 pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     if facts.key_is_known() {

@@ -10,18 +10,21 @@ mod admission;
 mod claims;
 mod header;
 mod key;
+mod name;
+mod rules;
 
 use std::cell::OnceCell;
 use std::time::SystemTime;
 
+pub use self::name::CheckName;
+pub(crate) use self::rules::{Profile, Rules};
+use crate::authority::{Cloud, TokenVersion};
 use crate::identifier::{Guid, TenantId};
-use crate::key::Key;
-use crate::member::NumericDate;
-use crate::rejection::{Rejection, Shown};
-use crate::report::CheckName;
-use crate::unverified::Unverified;
-use crate::validator::{Profile, Rules};
-use crate::{Cloud, TokenVersion};
+use crate::keys::Key;
+use crate::rejection::Rejection;
+use crate::shown::Shown;
+use crate::token::NumericDate;
+use crate::token::Unverified;
 
 /// What a check may look at.
 pub(crate) struct Facts<'a> {

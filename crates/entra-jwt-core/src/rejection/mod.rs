@@ -1,15 +1,14 @@
 //! Why a token is refused, and what to do about it.
 
 mod remedy;
-mod shown;
 mod values;
 
 use std::fmt;
 
-use crate::cloud::Cloud;
+use crate::authority::Cloud;
 use crate::identifier::{ClientId, KeyId, TenantId};
 
-pub use self::shown::{Shown, ShownUrl};
+use crate::shown::Shown;
 
 /// A part of a token in the compact form `header.payload.signature`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,8 +4,9 @@
 
 use std::borrow::Cow;
 
-use super::{Rejection, Shown};
+use super::Rejection;
 use crate::identifier::{ClientId, Guid};
+use crate::shown::Shown;
 
 impl Rejection {
     /// What to change, and where, so that the next token is accepted: for the service's log.

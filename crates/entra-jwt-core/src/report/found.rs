@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::TokenVersion;
-use crate::caller::{CallerKind, Grant, is_guest};
-use crate::checks::Facts;
-use crate::claims::Claims;
-use crate::json_string::JsonStr;
-use crate::key::Key;
-use crate::report::CheckName;
+use crate::authority::TokenVersion;
+use crate::checks::{CheckName, Facts};
+use crate::json::JsonStr;
+use crate::keys::Key;
 use crate::requirement::Permissions;
-use crate::unverified::Unverified;
+use crate::token::Claims;
+use crate::token::Unverified;
+use crate::token::{CallerKind, Grant, is_guest};
 
 pub(super) fn form(token: &str) -> String {
     format!("{} bytes", token.len())

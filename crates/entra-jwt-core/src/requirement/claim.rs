@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use crate::json_text;
+use crate::json;
 
 /// Returns whether the member `name` of the object is `expected`, a text, number or boolean, or an array
 /// with it.
 pub(super) fn has_value(object: &str, name: &str, expected: &Value) -> bool {
-    let Some(value) = json_text::member(object, name) else {
+    let Some(value) = json::member(object, name) else {
         return false;
     };
-    match json_text::elements(value) {
+    match json::elements(value) {
         // An array within an array is no value of the claim.
         Some(mut elements) => elements.any(|element| element.is_ok_and(|it| is(it, expected))),
         None => is(value, expected),
@@ -21,7 +21,7 @@ pub(super) fn has_value(object: &str, name: &str, expected: &Value) -> bool {
 /// a number depends on the features that some crate of the tree turns on.
 fn is(text: &str, expected: &Value) -> bool {
     match expected {
-        Value::String(expected) => json_text::string(text).is_some_and(|text| text == **expected),
+        Value::String(expected) => json::string(text).is_some_and(|text| text == **expected),
         Value::Bool(expected) => text == if *expected { "true" } else { "false" },
         Value::Number(_) => match Number::of(text) {
             Some(Number::Unsigned(number)) => expected.as_u64() == Some(number),

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use super::Node;
 use super::claim::has_value;
-use crate::access_token::AccessToken;
-use crate::caller::Grant;
-use crate::claims::Claims;
 use crate::denied::Denied;
-use crate::groups::{GroupList, Groups};
+use crate::token::AccessToken;
+use crate::token::Claims;
+use crate::token::Grant;
+use crate::token::{GroupList, Groups};
 
 /// What a requirement looks at.
 pub(crate) struct Permissions<'a> {
@@ -28,6 +28,16 @@ impl Payload<'_> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
             Self::Encoded(token) => Cow::Owned(token.payload()),
+        }
+    }
+}
+
+impl<'a> Permissions<'a> {
+    /// Returns those of a verified token.
+    pub(crate) fn of(token: &'a AccessToken) -> Self {
+        Self {
+            claims: token.claims(),
+            payload: Payload::Encoded(token),
         }
     }
 }

@@ -18,8 +18,8 @@ pub use self::atom::{
 };
 pub(crate) use self::evaluate::{Payload, Permissions};
 pub use self::invalid::{InvalidRequirement, RequirementProblem};
-use crate::access_token::AccessToken;
 use crate::denied::Denied;
+use crate::token::AccessToken;
 
 /// Atoms joined by `and` and `or`: not known yet whether that makes sense.
 ///
@@ -131,7 +131,7 @@ impl Requirement {
     /// What is missing. Of several alternatives that fail, the one that comes closest names the
     /// reason.
     pub fn check(&self, token: &AccessToken) -> Result<(), Denied> {
-        self.check_permissions(&token.permissions())
+        self.check_permissions(&Permissions::of(token))
     }
 
     pub(crate) fn check_permissions(&self, permissions: &Permissions<'_>) -> Result<(), Denied> {
@@ -143,7 +143,7 @@ impl Requirement {
     /// the first with the fewest. Empty if no scope is required.
     #[must_use]
     pub fn scopes(&self, token: Option<&AccessToken>) -> Vec<&str> {
-        evaluate::scopes(&self.0, token.map(AccessToken::permissions).as_ref()).0
+        evaluate::scopes(&self.0, token.map(Permissions::of).as_ref()).0
     }
 }
 
@@ -153,7 +153,7 @@ impl Requirement {
     /// says is missing. Empty if requesting scopes does not help.
     #[must_use]
     pub fn scopes_after<'r>(&'r self, denied: &'r Denied, token: &AccessToken) -> Vec<&'r str> {
-        let (scopes, are_enough) = evaluate::scopes(&self.0, Some(&token.permissions()));
+        let (scopes, are_enough) = evaluate::scopes(&self.0, Some(&Permissions::of(token)));
         match denied {
             // An application as itself has no scopes, whatever it requests.
             _ if are_enough && !token.is_app_only() => scopes,

@@ -1,10 +1,31 @@
 //! One configured authority: whose tokens, of which cloud, and which issuers that makes.
 
-use crate::TokenVersion;
-use crate::cloud::{Cloud, EXTERNAL_ID, IssuerTemplate};
-use crate::discovery::DiscoveryDocument;
+mod audience;
+mod cloud;
+mod discovery;
+mod microsoft_api;
+mod tenancy;
+
+pub use self::audience::{Audience, InvalidAudience};
+pub(crate) use self::audience::{Audiences, is_graph};
+pub(crate) use self::cloud::published_template_matches;
+pub use self::cloud::{Cloud, UnknownCloud};
+use self::cloud::{EXTERNAL_ID, IssuerTemplate};
+pub use self::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
+pub(crate) use self::microsoft_api::name_of as microsoft_api_of;
+pub use self::tenancy::{InvalidTenancy, Tenancy};
 use crate::identifier::TenantId;
-use crate::tenancy::Tenancy;
+
+/// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
+/// registration, not by the endpoint that the client used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum TokenVersion {
+    /// `null` or 1: the issuer is `sts.windows.net` or its like.
+    V1,
+    /// 2: the issuer ends in `/v2.0`.
+    V2,
+}
 
 /// Who may have issued a token: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
 ///

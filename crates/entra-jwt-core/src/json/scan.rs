@@ -190,7 +190,7 @@ fn escape(text: &[u8]) -> Result<(bool, &[u8]), NotJson> {
 
 /// Reads the four hexadecimal digits of a UTF-16 code unit.
 #[inline]
-pub(crate) fn unit(text: &[u8]) -> Result<(u16, &[u8]), NotJson> {
+pub(super) fn unit(text: &[u8]) -> Result<(u16, &[u8]), NotJson> {
     let (digits, rest) = text.split_first_chunk::<4>().ok_or(NotJson)?;
     let value = |digit: u8| HEX.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT);
     let [a, b, c, d] = digits.map(|digit| u16::from(value(digit)));

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use super::microsoft_api;
 use crate::identifier::ClientId;
-use crate::json_string::JsonStr;
-use crate::microsoft_api;
-use crate::rejection::ShownUrl;
+use crate::json::JsonStr;
+use crate::shown::ShownUrl;
 
 /// An audience in addition to the client id: usually the API's App ID URI.
 #[derive(Clone, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::NotJson;
 use super::scan::{brackets, next, number, quoted, scalar, word};
-use crate::json_string::JsonStr;
+use super::string::JsonStr;
 
 /// Reads a JSON text from its beginning to its end, and keeps nothing.
 #[derive(Clone, Copy)]

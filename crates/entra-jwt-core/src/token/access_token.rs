@@ -8,17 +8,20 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::caller::CallerId;
+use super::caller::CallerKind;
+use super::caller::Grant;
+use super::claims::Claims;
+use super::details::Details;
+use super::groups::Groups;
+use super::member::{NumericDate, allocation};
+use super::unverified::Unverified;
+use super::{caller, unverified};
+use crate::authority::TokenVersion;
 use crate::base64url;
-use crate::caller::{self, CallerId, CallerKind, Grant};
-use crate::claims::Claims;
-use crate::details::Details;
-use crate::groups::Groups;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
-use crate::json_text;
-use crate::member::{NumericDate, allocation};
+use crate::json;
 use crate::rejection::Part;
-use crate::requirement::{Payload, Permissions};
-use crate::unverified::{self, Unverified};
 
 /// A token that passed every check of a [`Validator`](crate::Validator): one of Entra, or one that a
 /// server in front of Entra [reissued](crate::Validator::reissued).
@@ -59,17 +62,6 @@ impl Reissued {
             issued_by_entra_at: token.claims.issued_by_entra_at.and_then(|at| at.0),
         })
     }
-}
-
-/// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
-/// registration, not by the endpoint that the client used.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum TokenVersion {
-    /// `null` or 1: the issuer is `sts.windows.net` or its like.
-    V1,
-    /// 2: the issuer ends in `/v2.0`.
-    V2,
 }
 
 impl AccessToken {
@@ -386,19 +378,11 @@ impl AccessToken {
         // It decoded when the token was parsed.
         unverified::decode(segment, Part::Payload).unwrap_or_default()
     }
-
-    /// What a requirement looks at.
-    pub(crate) fn permissions(&self) -> Permissions<'_> {
-        Permissions {
-            claims: &self.claims,
-            payload: Payload::Encoded(self),
-        }
-    }
 }
 
 /// The two counts that an `Arc` keeps beside its value, in bytes.
 const COUNTS: usize = 16;
 
 fn member(object: &str, name: &str) -> Option<Value> {
-    serde_json::from_str(json_text::member(object, name)?).ok()
+    serde_json::from_str(json::member(object, name)?).ok()
 }

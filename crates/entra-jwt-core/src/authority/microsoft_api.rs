@@ -1,6 +1,6 @@
 //! Microsoft's own APIs, whose tokens are often sent to the wrong place.
 
-use crate::audience::without_slash;
+use super::audience::without_slash;
 
 /// The name of the API of Microsoft that the audience belongs to, if it is a known one.
 ///

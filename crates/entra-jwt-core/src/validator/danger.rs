@@ -1,18 +1,19 @@
-//! Settings that weaken the protection and, with the feature `testing`, tokens that nobody signed.
-//! Each needs a reason; reviewers search for `danger`.
+//! The setting that weakens the protection and, with the feature `testing`, tokens that nobody signed.
 
+use super::ValidatorBuilder;
 #[cfg(feature = "testing")]
-use crate::access_token::{AccessToken, TokenVersion};
+use crate::authority::TokenVersion;
 #[cfg(feature = "testing")]
 use crate::rejection::{Part, Rejection};
 #[cfg(feature = "testing")]
-use crate::unverified::Unverified;
-use crate::validator::ValidatorBuilder;
+use crate::token::AccessToken;
+#[cfg(feature = "testing")]
+use crate::token::Unverified;
 
 /// The weakening settings of a [`ValidatorBuilder`]; see [`ValidatorBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use]
-pub struct DangerousValidatorBuilder(pub(crate) ValidatorBuilder);
+pub struct DangerousValidatorBuilder(pub(super) ValidatorBuilder);
 
 impl DangerousValidatorBuilder {
     /// Accepts tokens that are signed by a key of another national cloud, as key sets of Entra

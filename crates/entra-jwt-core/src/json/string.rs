@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::json_text;
+use super::scan::unit;
 
 /// A string as it stands in a JSON text, between its quotes; compared by what it says.
 #[derive(Clone, Copy)]
@@ -143,11 +143,11 @@ fn unescaped(text: &[u8]) -> Option<(char, &[u8])> {
 }
 
 fn unicode(text: &[u8]) -> Option<(char, &[u8])> {
-    let (high, rest) = json_text::unit(text).ok()?;
+    let (high, rest) = unit(text).ok()?;
     match (char::from_u32(high.into()), rest) {
         (Some(character), _) => Some((character, rest)),
         (None, [b'\\', b'u', rest @ ..]) => {
-            let (low, rest) = json_text::unit(rest).ok()?;
+            let (low, rest) = unit(rest).ok()?;
             let character = char::decode_utf16([high, low]).next()?.ok()?;
             Some((character, rest))
         }
@@ -172,7 +172,7 @@ mod tests {
     ];
 
     fn of(text: &str) -> JsonStr<'_> {
-        let quoted = json_text::Reader::new(text).string().unwrap();
+        let quoted = super::super::Reader::new(text).string().unwrap();
         assert!(quoted.is_unicode);
         quoted.of(text)
     }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::member::{Fault, HeapSize, Member, TextList, allocation, names};
 use crate::identifier::{GroupId, Guid};
-use crate::json_text::Reader;
-use crate::member::{Fault, HeapSize, Member, TextList, allocation, names};
+use crate::json::Reader;
 
 /// What a token says about the caller's groups.
 ///

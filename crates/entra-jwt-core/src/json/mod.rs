@@ -11,13 +11,14 @@
 
 mod reader;
 mod scan;
+mod string;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
 pub(crate) use self::reader::{Quoted, Reader};
-pub(crate) use self::scan::unit;
+pub(crate) use self::string::{JsonStr, unescaped_within};
 
 /// The text is no JSON.
 #[derive(Debug)]

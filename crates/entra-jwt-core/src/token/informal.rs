@@ -1,6 +1,6 @@
 //! The types of claims on which nothing depends: read leniently, and only where somebody asks.
 
-use crate::json_text;
+use crate::json;
 
 /// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
 /// else counts as absent.
@@ -11,7 +11,7 @@ impl Informal {
     /// Reads the JSON text of any value.
     pub(crate) fn read(value: &str) -> Self {
         Self(match value.as_bytes().first() {
-            Some(b'"') => json_text::string(value).map(Into::into),
+            Some(b'"') => json::string(value).map(Into::into),
             Some(b't' | b'f') => Some(value.into()),
             // Not by serde_json's `Value`: how that holds a number depends on features of others.
             Some(b'-' | b'0'..=b'9') if is_whole(value) => Some(value.into()),
@@ -40,7 +40,7 @@ pub(crate) struct InformalList(Vec<Box<str>>);
 impl InformalList {
     /// Reads the JSON text of any value.
     pub(crate) fn read(value: &str) -> Self {
-        let texts = match json_text::elements(value) {
+        let texts = match json::elements(value) {
             Some(elements) => elements.flatten().filter_map(text).collect(),
             None => text(value).into_iter().collect(),
         };
@@ -53,7 +53,7 @@ impl InformalList {
 }
 
 fn text(value: &str) -> Option<Box<str>> {
-    let text = json_text::string(value)?;
+    let text = json::string(value)?;
     (!text.trim().is_empty()).then(|| text.into())
 }
 

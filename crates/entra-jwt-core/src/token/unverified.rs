@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::claims::ClaimMembers;
+use super::claims::Claims;
+use super::member::{HeaderKeyId, Present, Text};
+use super::object::{self, Object, UnknownNames, members};
 use crate::base64url;
-use crate::claims::{ClaimMembers, Claims};
 use crate::identifier::KeyId;
-use crate::json_string::JsonStr;
-use crate::member::{HeaderKeyId, Present, Text};
-use crate::object::{self, Object, UnknownNames, members};
+use crate::json::JsonStr;
 use crate::rejection::{Part, Rejection};
 
 members! {

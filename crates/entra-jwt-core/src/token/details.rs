@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
+use super::informal::{Informal, InformalList};
 use crate::identifier::{ClientId, DirectoryRoleId, Guid};
-use crate::informal::{Informal, InformalList};
-use crate::json_text;
+use crate::json;
 
 /// Declares a struct of optional fields, each read from the JSON text of the claim of that name, so
 /// that a value that nobody can read costs only its own claim.
@@ -103,8 +103,8 @@ impl Details {
     /// From a payload that parsed before.
     pub(crate) fn read(payload: &str) -> Self {
         let mut claims = DetailClaims::default();
-        for (name, value) in json_text::members(payload).into_iter().flatten().flatten() {
-            if let Some(name) = json_text::string(name) {
+        for (name, value) in json::members(payload).into_iter().flatten().flatten() {
+            if let Some(name) = json::string(name) {
                 claims.keep(&name, value);
             }
         }

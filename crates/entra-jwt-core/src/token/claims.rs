@@ -3,12 +3,14 @@
 //! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
 //! display only stands in [`details`](crate::details).
 
-use crate::groups::{ClaimNames, Groups, GroupsMember};
-use crate::identifier::{ClientId, ObjectId};
-use crate::member::{
+use super::groups::ClaimNames;
+use super::groups::Groups;
+use super::groups::GroupsMember;
+use super::member::{
     Flag, Lenient, LenientDate, Number, NumericDate, Present, Text, TextList, Word,
 };
-use crate::object::members;
+use super::object::members;
+use crate::identifier::{ClientId, ObjectId};
 
 members! {
     /// The positions of the claims in a payload of which nothing is proven.

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::key::UnusableKey;
 use crate::identifier::KeyId;
-use crate::json_text;
-use crate::key::UnusableKey;
+use crate::json;
 
 /// The members that a signing key is made of, as the JSON texts that stand there. Each is read by
 /// itself: what one says, however exotic, hides no other.
@@ -33,9 +33,9 @@ impl<'a> Jwk<'a> {
     /// Reads an entry; `None` if it is no JSON object.
     pub(crate) fn read(entry: &'a str) -> Option<Self> {
         let mut jwk = Self::default();
-        for member in json_text::members(entry)? {
+        for member in json::members(entry)? {
             let (name, value) = member.ok()?;
-            if let Some(name) = json_text::string(name) {
+            if let Some(name) = json::string(name) {
                 jwk.keep(&name, value);
             }
         }
@@ -71,8 +71,6 @@ impl<'a> Jwk<'a> {
 pub(crate) fn text(member: Option<&str>) -> Result<Option<Cow<'_, str>>, UnusableKey> {
     match member {
         None | Some("null") => Ok(None),
-        Some(value) => json_text::string(value)
-            .map(Some)
-            .ok_or(UnusableKey::Malformed),
+        Some(value) => json::string(value).map(Some).ok_or(UnusableKey::Malformed),
     }
 }

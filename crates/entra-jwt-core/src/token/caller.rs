@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::claims::Claims;
-use crate::groups::Groups;
+use super::claims::Claims;
+use super::groups::Groups;
+use super::member::Number;
 use crate::identifier::{ClientId, ObjectId, TenantId};
-use crate::member::Number;
 
 /// Who is calling.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -1,26 +1,22 @@
 //! The rules of one trusted issuer.
 
+mod danger;
+
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use crate::access_token::{AccessToken, Reissued};
-use crate::audience::{Audience, Audiences, InvalidAudience};
-use crate::authority::Authority;
-use crate::caller::Grant;
-use crate::checks::{self, Facts};
-use crate::claims::Claims;
-use crate::cloud::Cloud;
-use crate::danger::DangerousValidatorBuilder;
+pub use self::danger::DangerousValidatorBuilder;
+#[cfg(feature = "testing")]
+pub use self::danger::trusted_token;
+use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, Tenancy};
+use crate::checks::{self, Facts, Profile, Rules};
 use crate::denied::Denied;
-use crate::identifier::{ClientId, KeyId};
-use crate::key::{ES256, Key, RS256};
-use crate::key_set::KeySet;
-use crate::member::NumericDate;
+use crate::identifier::ClientId;
+use crate::keys::{Key, KeySet};
 use crate::rejection::Rejection;
 use crate::report::{Explain, Report};
 use crate::requirement::Permissions;
-use crate::tenancy::Tenancy;
-use crate::unverified::Unverified;
+use crate::token::{AccessToken, NumericDate, Unverified};
 
 /// Decides about tokens of Microsoft Entra ID for one API.
 ///
@@ -30,86 +26,6 @@ use crate::unverified::Unverified;
 #[derive(Clone, Debug)]
 pub struct Validator {
     rules: Rules,
-}
-
-/// What the checks compare with.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    pub(crate) profile: Profile,
-    pub(crate) authority: Authority,
-    pub(crate) audiences: Audiences,
-    pub(crate) accepts_v1: bool,
-    /// `None`: every client.
-    pub(crate) allowed_clients: Option<HashSet<ClientId>>,
-    pub(crate) refuses_guests: bool,
-    pub(crate) accepts_keys_of_other_clouds: bool,
-    exempt_clients: HashSet<ClientId>,
-    clock_skew: Duration,
-}
-
-/// Whose tokens these are: where that makes a difference.
-#[derive(Clone, Debug)]
-pub(crate) enum Profile {
-    /// Entra's own.
-    Entra,
-    /// Those of an authorization server in front of Entra (RFC 9068), which has one issuer.
-    Reissued { issuer: Box<str> },
-}
-
-impl Profile {
-    pub(crate) const fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Entra => RS256,
-            Self::Reissued { .. } => ES256,
-        }
-    }
-}
-
-impl Rules {
-    pub(crate) fn unknown_key(&self, key_id: KeyId) -> Rejection {
-        Rejection::UnknownKey {
-            key_id,
-            api: match self.profile {
-                Profile::Entra => Some(self.audiences.client_id()),
-                Profile::Reissued { .. } => None,
-            },
-        }
-    }
-
-    /// Returns the claims of the token, some of which it has under another name than Entra's.
-    pub(crate) fn own_claims(&self, token: &Unverified<'_>) -> Claims {
-        match self.profile {
-            Profile::Entra => token.own_claims(),
-            Profile::Reissued { .. } => token.own_reissued_claims(),
-        }
-    }
-
-    /// Returns what only a reissued token says.
-    fn reissued(&self, token: &Unverified<'_>) -> Option<Box<Reissued>> {
-        match self.profile {
-            Profile::Entra => None,
-            Profile::Reissued { .. } => Reissued::read(token).map(Box::new),
-        }
-    }
-
-    /// The token permits anything at all.
-    pub(crate) fn default_permission(&self, token: &Permissions<'_>) -> Result<(), Denied> {
-        let claims = token.claims;
-        let is_exempt = || {
-            let client = claims.client();
-            token.grant() == Grant::AppOnly
-                && client.is_some_and(|client| self.exempt_clients.contains(&client))
-        };
-        if claims.scopes().next().is_some() || claims.roles().next().is_some() || is_exempt() {
-            Ok(())
-        } else {
-            Err(Denied::NoPermission)
-        }
-    }
-
-    pub(crate) fn clock_skew_seconds(&self) -> i64 {
-        i64::try_from(self.clock_skew.as_secs()).unwrap_or(i64::MAX)
-    }
 }
 
 /// Settings of a [`Validator`]; begin with [`Validator::entra`].
@@ -437,7 +353,7 @@ impl Validator {
     /// # Errors
     /// [`Denied::NoPermission`] if it does not.
     pub fn default_permission(&self, token: &AccessToken) -> Result<(), Denied> {
-        self.rules.default_permission(&token.permissions())
+        self.rules.default_permission(&Permissions::of(token))
     }
 
     /// Runs every check to its end and reports on each: for people who look for the reason, and

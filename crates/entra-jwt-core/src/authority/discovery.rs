@@ -1,6 +1,6 @@
 //! The discovery document (OpenID Connect Discovery 1.0 §3), as far as it matters for keys.
 
-use crate::json_text;
+use crate::json;
 
 /// What a discovery document says about issuer and keys. It comes from outside: whether it is the
 /// right one is for [`Authority::check_document`](crate::Authority::check_document) to say.
@@ -33,9 +33,9 @@ impl DiscoveryDocument {
 
     fn read(document: &[u8]) -> Option<Self> {
         let (mut issuer, mut jwks_uri, mut cloud) = (None, None, None);
-        for member in json_text::members(std::str::from_utf8(document).ok()?)? {
+        for member in json::members(std::str::from_utf8(document).ok()?)? {
             let (name, value) = member.ok()?;
-            let field = match json_text::string(name).as_deref() {
+            let field = match json::string(name).as_deref() {
                 Some("issuer") => &mut issuer,
                 Some("jwks_uri") => &mut jwks_uri,
                 Some("cloud_instance_name") => &mut cloud,
@@ -45,7 +45,7 @@ impl DiscoveryDocument {
                 return None;
             }
         }
-        let text = |value| json_text::string(value).map(String::from);
+        let text = |value| json::string(value).map(String::from);
         Some(Self {
             issuer: text(issuer?)?,
             jwks_uri: text(jwks_uri?)?,

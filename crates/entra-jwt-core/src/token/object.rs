@@ -8,10 +8,11 @@
 
 use std::borrow::Cow;
 
-use crate::json_string::unescaped_within;
-use crate::json_text::{self, NotJson, Reader};
-use crate::member::{Fault, Member};
-use crate::rejection::{Part, Rejection, Shown};
+use super::member::{Fault, Member};
+use crate::json::unescaped_within;
+use crate::json::{self, NotJson, Reader};
+use crate::rejection::{Part, Rejection};
+use crate::shown::Shown;
 
 /// The longest name that a known member may have, in bytes.
 pub(crate) const LONGEST_NAME: usize = 24;
@@ -44,21 +45,21 @@ macro_rules! members {
         }
 
         #[expect(non_upper_case_globals, reason = "the names of the fields")]
-        impl $crate::object::Members for $name {
+        impl $crate::token::object::Members for $name {
             fn read(
                 &mut self,
                 name: &[u8],
                 fingerprint: u64,
-                value: &mut $crate::json_text::Reader<'_>,
-                reading: &mut $crate::object::Reading,
+                value: &mut $crate::json::Reader<'_>,
+                reading: &mut $crate::token::object::Reading,
             ) -> Result<bool, $crate::rejection::Rejection> {
                 #[expect(non_camel_case_types, reason = "the names of the fields")]
                 enum Position {
                     $($field,)*
                 }
                 $(
-                    const _: () = assert!($member.len() <= $crate::object::LONGEST_NAME);
-                    const $field: u64 = $crate::object::fingerprint($member.as_bytes());
+                    const _: () = assert!($member.len() <= $crate::token::object::LONGEST_NAME);
+                    const $field: u64 = $crate::token::object::fingerprint($member.as_bytes());
                 )*
                 // By a number, as thousands of names can be none of these.
                 match fingerprint {
@@ -80,7 +81,7 @@ macro_rules! members {
             $($(#[$field_meta:meta])* $member:literal => $field:ident: $type:ty,)*
         }
     ) => {
-        $crate::object::members! {
+        $crate::token::object::members! {
             $(#[$meta])*
             struct $name {
                 $($(#[$field_meta])* $member => $field: $type,)*
@@ -91,14 +92,14 @@ macro_rules! members {
         #[derive(Default)]
         pub(crate) struct $owned {
             $($(#[$field_meta])*
-            pub(crate) $field: Option<<$type as $crate::member::Member>::Owned>,)*
+            pub(crate) $field: Option<<$type as $crate::token::member::Member>::Owned>,)*
         }
 
         impl $name {
             /// Returns the values of the members, from the text in which they stand.
             pub(crate) fn own(&self, text: &str) -> $owned {
                 $owned {
-                    $($field: self.$field.map(|member| $crate::member::Member::own(member, text)),)*
+                    $($field: self.$field.map(|member| $crate::token::member::Member::own(member, text)),)*
                 }
             }
         }
@@ -107,7 +108,7 @@ macro_rules! members {
             /// Returns the number of bytes that the fields hold beyond themselves.
             pub(crate) fn heap_size(&self) -> usize {
                 let sizes = [$(
-                    self.$field.as_ref().map_or(0, $crate::member::HeapSize::heap_size),
+                    self.$field.as_ref().map_or(0, $crate::token::member::HeapSize::heap_size),
                 )*];
                 sizes.iter().sum()
             }
@@ -303,8 +304,8 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         if !self.may_repeat() {
             return Ok(());
         }
-        let members = json_text::members(text).into_iter().flatten().flatten();
-        let names = members.filter_map(|(name, _)| json_text::string(name));
+        let members = json::members(text).into_iter().flatten().flatten();
+        let names = members.filter_map(|(name, _)| json::string(name));
         let mut names: Vec<Cow<'_, str>> = names.collect();
         names.sort_unstable();
         let twin = names.windows(2).find_map(|pair| match pair {
@@ -344,7 +345,7 @@ mod tests {
 
     members! {
         struct One {
-            "known" => known: crate::member::Present,
+            "known" => known: crate::token::member::Present,
         }
     }
 

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::identifier::{ClientId, Guid, KeyId, ObjectId};
-use crate::json_string::JsonStr;
-use crate::json_text::{NotJson, Quoted, Reader};
+use crate::json::JsonStr;
+use crate::json::{NotJson, Quoted, Reader};
 
 /// A member of a header or payload, read from a text that anybody may have written.
 pub(crate) trait Member: Copy {

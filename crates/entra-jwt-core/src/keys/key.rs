@@ -5,11 +5,11 @@ use std::fmt;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 
+use super::jwk::{Jwk, text};
+use super::roca;
 use crate::base64url;
 use crate::identifier::KeyId;
-use crate::json_text;
-use crate::jwk::{Jwk, text};
-use crate::roca;
+use crate::json;
 
 /// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
 /// never taken from a token.
@@ -293,9 +293,9 @@ fn may_verify(key_ops: Option<&str>) -> Result<bool, UnusableKey> {
     let Some(operations) = key_ops.filter(|value| *value != "null") else {
         return Ok(true);
     };
-    let mut operations = json_text::elements(operations).ok_or(UnusableKey::Malformed)?;
+    let mut operations = json::elements(operations).ok_or(UnusableKey::Malformed)?;
     Ok(operations.any(|operation| {
-        let name = operation.ok().and_then(json_text::string);
+        let name = operation.ok().and_then(json::string);
         name.as_deref() == Some("verify")
     }))
 }

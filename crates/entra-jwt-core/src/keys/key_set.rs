@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::jwk::Jwk;
+use super::key::{Key, UnusableKey};
 use crate::identifier::KeyId;
-use crate::json_text::{self, NotJson};
-use crate::jwk::Jwk;
-use crate::key::{Key, UnusableKey};
+use crate::json::{self, NotJson};
 
 /// The usable keys of a JWKS document, with the issuer and cloud discovered beside it.
 ///
@@ -193,7 +193,7 @@ impl FromIterator<Arc<Key>> for KeySet {
 fn entries(document: &[u8]) -> Result<Vec<&str>, InvalidKeySet> {
     let document = std::str::from_utf8(document).map_err(|_| InvalidKeySet::Malformed)?;
     let keys = keys_member(document)?.ok_or(InvalidKeySet::Malformed)?;
-    let entries: Vec<&str> = json_text::elements(keys)
+    let entries: Vec<&str> = json::elements(keys)
         .ok_or(InvalidKeySet::Malformed)?
         .take(KeySet::MAX_KEYS.saturating_add(1))
         .collect::<Result<_, _>>()?;
@@ -207,9 +207,9 @@ fn entries(document: &[u8]) -> Result<Vec<&str>, InvalidKeySet> {
 /// the first.
 fn keys_member(document: &str) -> Result<Option<&str>, InvalidKeySet> {
     let mut keys = None;
-    for member in json_text::members(document).ok_or(InvalidKeySet::Malformed)? {
+    for member in json::members(document).ok_or(InvalidKeySet::Malformed)? {
         let (name, value) = member?;
-        let is_keys = json_text::string(name).as_deref() == Some("keys");
+        let is_keys = json::string(name).as_deref() == Some("keys");
         if is_keys && keys.replace(value).is_some() {
             return Err(InvalidKeySet::Malformed);
         }
