@@ -122,7 +122,7 @@ impl Inner {
                     None => {
                         let renewed = self.renew(id, &mut grant, demanded.as_deref()).await;
                         if let Err(NotRenewed::Later(error)) = &renewed {
-                            turn.has(Trouble::Entra(error.clone()));
+                            turn.record(Trouble::Entra(error.clone()));
                         }
                         renewed
                     }
@@ -165,7 +165,7 @@ impl Inner {
             let replaced = self.records.swap(&key, Some(stored), &grant, ttl).await;
             let replaced = replaced.map_err(|error| {
                 if is_next {
-                    self.refreshes.is_uncertain(id, before);
+                    self.refreshes.mark_uncertain(id, before);
                 }
                 turn.down(&error)
             })?;
@@ -175,7 +175,7 @@ impl Inner {
                         .await;
                 }
                 if is_next {
-                    self.refreshes.is_certain(id);
+                    self.refreshes.mark_certain(id);
                     turn.has_rotated();
                 }
                 return self.refreshed(requested, id, &grant, &scopes, served);

@@ -100,13 +100,14 @@ impl Refreshes {
         }
     }
 
-    /// The store did not say whether this generation was replaced: the client must not suffer for it.
-    pub(crate) fn is_uncertain(&self, id: &str, generation: u32) {
+    /// Records that the store did not say whether this generation was replaced: the client must not suffer
+    /// for it.
+    pub(crate) fn mark_uncertain(&self, id: &str, generation: u32) {
         self.uncertain.insert(id.to_owned(), generation);
     }
 
-    /// It is known what there is.
-    pub(crate) fn is_certain(&self, id: &str) {
+    /// Records that it is known what there is.
+    pub(crate) fn mark_certain(&self, id: &str) {
         self.uncertain.invalidate(id);
     }
 
@@ -165,12 +166,12 @@ impl Turn {
     /// The store does not answer.
     pub(crate) fn down(&self, error: &StoreError) -> OAuthError {
         let told = down(error);
-        self.has(Trouble::Store(told.clone()));
+        self.record(Trouble::Store(told.clone()));
         told
     }
 
     /// Remembers trouble for those who wait meanwhile: nobody is asked once for each of them.
-    pub(crate) fn has(&self, what: Trouble) {
+    pub(crate) fn record(&self, what: Trouble) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         *trouble = (trouble.0.wrapping_add(1), Some(what));
     }

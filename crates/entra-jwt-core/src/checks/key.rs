@@ -7,7 +7,7 @@ use crate::keys::Key;
 use crate::rejection::Rejection;
 use crate::shown::Shown;
 
-pub(super) fn is_known(facts: &Facts<'_>) -> Result<(), Rejection> {
+pub(super) fn require_known(facts: &Facts<'_>) -> Result<(), Rejection> {
     if facts.key_is_known() {
         Ok(())
     } else {

@@ -144,7 +144,7 @@ pub(crate) static HEADER: [Check; 3] = [
 /// The checks that the signature is the key's, and of what is looked at when it is, as that costs
 /// more.
 pub(crate) static SIGNATURE: [Check; 3] = [
-    check(CheckName::Key, key::is_known, &[]),
+    check(CheckName::Key, key::require_known, &[]),
     check(CheckName::Signature, key::signature, &[CheckName::Key]),
     check(CheckName::Names, key::names, &[CheckName::Signature]),
 ];

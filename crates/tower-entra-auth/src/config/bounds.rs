@@ -21,40 +21,40 @@ const MOST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 impl EntraAuthBuilder {
     pub(super) fn check_bounds(&self, problems: &mut Vec<Problem>) {
         if self.clock_skew > Validator::MAX_CLOCK_SKEW {
-            problems.push(Problem {
-                setting: "clock_skew".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "clock_skew",
+                format!(
                     "{}; 5 minutes are usual",
                     InvalidRules::ClockSkew(self.clock_skew)
                 ),
-            });
+            ));
         }
         match self.tenant_rule_ttl {
-            Some(_) if self.tenant_rule.is_none() => problems.push(Problem {
-                setting: "tenant_rule_ttl".to_owned(),
-                text: "there is no tenant_rule(..) whose yes could be kept".to_owned(),
-            }),
-            Some(ttl) if ttl > TenantRule::MAX_TTL => problems.push(Problem {
-                setting: "tenant_rule_ttl".to_owned(),
-                text: format!(
+            Some(_) if self.tenant_rule.is_none() => problems.push(Problem::new(
+                "tenant_rule_ttl",
+                "there is no tenant_rule(..) whose yes could be kept",
+            )),
+            Some(ttl) if ttl > TenantRule::MAX_TTL => problems.push(Problem::new(
+                "tenant_rule_ttl",
+                format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
                     ttl.as_secs(),
                     TenantRule::MAX_TTL.as_secs()
                 ),
-            }),
+            )),
             _ => {}
         }
         self.check_refresh(problems);
         self.check_token_cache(problems);
         if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
-            problems.push(Problem {
-                setting: "max_token_length".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "max_token_length",
+                format!(
                     "{} bytes are out of bounds, {LEAST_TOKEN_LENGTH} to {MOST_TOKEN_LENGTH} are \
                      accepted; 16384 is enough for every token of Entra",
                     self.max_token_length
                 ),
-            });
+            ));
         }
     }
 
@@ -62,27 +62,27 @@ impl EntraAuthBuilder {
         let interval = self.refresh_interval;
         let staleness = self.max_staleness;
         if !(LEAST_REFRESH_INTERVAL..=MOST_REFRESH_INTERVAL).contains(&interval) {
-            problems.push(Problem {
-                setting: "refresh_interval".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "refresh_interval",
+                format!(
                     "{} s are out of bounds, {} to {} s are accepted; 1 hour is usual",
                     interval.as_secs(),
                     LEAST_REFRESH_INTERVAL.as_secs(),
                     MOST_REFRESH_INTERVAL.as_secs()
                 ),
-            });
+            ));
         }
         if staleness > MOST_STALENESS || staleness <= interval.min(MOST_REFRESH_INTERVAL) {
-            problems.push(Problem {
-                setting: "max_staleness".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "max_staleness",
+                format!(
                     "{} s are out of bounds, more than refresh_interval ({} s) and at most {} s \
                      are accepted; 24 hours are usual",
                     staleness.as_secs(),
                     interval.as_secs(),
                     MOST_STALENESS.as_secs()
                 ),
-            });
+            ));
         }
     }
 
@@ -91,28 +91,28 @@ impl EntraAuthBuilder {
             return;
         };
         if !(TokenCache::LEAST_BYTES..=TokenCache::MOST_BYTES).contains(&settings.bytes) {
-            problems.push(Problem {
-                setting: "token_cache_bytes".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "token_cache_bytes",
+                format!(
                     "{} bytes are out of bounds, {} to {} are accepted; to remember no tokens, \
                      call without_token_cache()",
                     settings.bytes,
                     TokenCache::LEAST_BYTES,
                     TokenCache::MOST_BYTES
                 ),
-            });
+            ));
         }
         if !(TokenCache::LEAST_TTL..=TokenCache::MOST_TTL).contains(&settings.ttl) {
-            problems.push(Problem {
-                setting: "token_cache_ttl".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "token_cache_ttl",
+                format!(
                     "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
                      call without_token_cache()",
                     settings.ttl.as_secs(),
                     TokenCache::LEAST_TTL.as_secs(),
                     TokenCache::MOST_TTL.as_secs()
                 ),
-            });
+            ));
         }
     }
 }

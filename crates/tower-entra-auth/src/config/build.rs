@@ -49,7 +49,7 @@ impl EntraAuthBuilder {
         self.check_bounds(&mut problems);
         if let Some(resource) = &self.protected_resource {
             let texts = resource.problems(tenancy.as_ref());
-            problems.extend(texts.into_iter().map(Problem::with_resource));
+            problems.extend(texts.into_iter().map(of_resource));
         }
         if let Some(reissued) = &self.reissued {
             problems.extend(reissued.problems());
@@ -72,12 +72,9 @@ impl EntraAuthBuilder {
         let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
             return Err(BuildError::new(problems));
         };
-        let validator = rules.build().map_err(|error| {
-            BuildError::new(vec![Problem {
-                setting: "rules".to_owned(),
-                text: error.to_string(),
-            }])
-        })?;
+        let validator = rules
+            .build()
+            .map_err(|error| BuildError::new(vec![Problem::new("rules", error.to_string())]))?;
         let application = client_id.filter(|_| self.has_custom_signing_key);
         let source = key_source(origin, validator.authority(), application)?;
 
@@ -86,7 +83,7 @@ impl EntraAuthBuilder {
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
             let published = resource.published(&validator, self.token_place.bearer_methods());
-            published.map_err(|text| BuildError::new(vec![Problem::with_resource(text)]))
+            published.map_err(|text| BuildError::new(vec![of_resource(text)]))
         });
         let resource = resource.transpose()?;
         let responder = self.responder_config(&validator, resource.as_ref());
@@ -183,9 +180,9 @@ impl EntraAuthBuilder {
             CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
         };
         if cloud.is_none() {
-            problems.push(Problem {
-                setting: setting.named("cloud"),
-                text: match &setting.value {
+            problems.push(Problem::new(
+                setting.named("cloud"),
+                match &setting.value {
                     CloudSetting::AuthorityHost(_) => format!(
                         "\"{}\" is the host of no known cloud; those are \
                          https://login.microsoftonline.com, https://login.microsoftonline.us and \
@@ -197,7 +194,7 @@ impl EntraAuthBuilder {
                         ShownUrl(text)
                     ),
                 },
-            });
+            ));
         }
         cloud
     }
@@ -206,10 +203,10 @@ impl EntraAuthBuilder {
         const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
 
         let Some(setting) = &self.tenancy else {
-            problems.push(Problem {
-                setting: "tenant".to_owned(),
-                text: format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
-            });
+            problems.push(Problem::new(
+                "tenant",
+                format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
+            ));
             return None;
         };
         let text = match &setting.value {
@@ -236,10 +233,7 @@ impl EntraAuthBuilder {
                 )
             }
         };
-        problems.push(Problem {
-            setting: setting.named("tenant"),
-            text: problem,
-        });
+        problems.push(Problem::new(setting.named("tenant"), problem));
         None
     }
 
@@ -248,19 +242,17 @@ impl EntraAuthBuilder {
             "copy \"Application (client) ID\" from the app registration's Overview page";
 
         let Some(setting) = &self.client_id else {
-            problems.push(Problem {
-                setting: "client_id".to_owned(),
-                text: format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
-            });
+            problems.push(Problem::new(
+                "client_id",
+                format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
+            ));
             return None;
         };
         let text = setting.value.trim();
         match text.parse() {
             Ok(client_id) if text != PLACEHOLDER => Some(client_id),
             _ => {
-                problems.push(Problem {
-                    setting: setting.named("client_id"),
-                    text: if text.is_empty() {
+                problems.push(Problem::new(setting.named("client_id"), if text.is_empty() {
                         format!("empty; {WHERE}")
                     } else if text == PLACEHOLDER {
                         format!("the placeholder {PLACEHOLDER}; {WHERE}")
@@ -274,8 +266,7 @@ impl EntraAuthBuilder {
                             "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
                             ShownUrl(text)
                         )
-                    },
-                });
+                    }));
                 None
             }
         }
@@ -283,25 +274,24 @@ impl EntraAuthBuilder {
 
     fn check_token_place(&self, problems: &mut Vec<Problem>) {
         if self.removes_token && self.token_place.header().is_none() {
-            problems.push(Problem {
-                setting: "remove_token_header".to_owned(),
-                text: "the token source names no header to remove; return it from \
-                    TokenSource::header"
-                    .to_owned(),
-            });
+            problems.push(Problem::new(
+                "remove_token_header",
+                "the token source names no header to remove; return it from \
+                    TokenSource::header",
+            ));
         }
         let parameter = match &self.token_place {
             TokenPlace::HeaderOrQuery(parameter) => &**parameter,
             TokenPlace::Header | TokenPlace::Brought(_) => return,
         };
         if parameter.is_empty() || !parameter.bytes().all(is_unreserved) {
-            problems.push(Problem {
-                setting: "token_in_query".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "token_in_query",
+                format!(
                     "\"{}\" is not the name of a parameter, such as access_token",
                     ShownUrl(parameter)
                 ),
-            });
+            ));
         }
     }
 
@@ -310,10 +300,10 @@ impl EntraAuthBuilder {
         for text in &self.audiences {
             match Audience::new(text) {
                 Ok(audience) => audiences.push(audience),
-                Err(error) => problems.push(Problem {
-                    setting: "audience".to_owned(),
-                    text: format!("\"{}\": {error}", ShownUrl(text)),
-                }),
+                Err(error) => problems.push(Problem::new(
+                    "audience",
+                    format!("\"{}\": {error}", ShownUrl(text)),
+                )),
             }
         }
         audiences
@@ -325,14 +315,11 @@ impl EntraAuthBuilder {
                 .filter_map(|id| {
                     let client = id.trim().parse();
                     if client.is_err() {
-                        problems.push(Problem {
-                            setting: setting.to_owned(),
-                            text: format!(
+                        problems.push(Problem::new(setting, format!(
                                 "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
                                  \"Application (client) ID\" from the client's Overview page",
                                 ShownUrl(id)
-                            ),
-                        });
+                            )));
                     }
                     client.ok()
                 })
@@ -367,12 +354,11 @@ impl EntraAuthBuilder {
                 ),
             ] {
                 if is_set {
-                    problems.push(Problem {
-                        setting: other.to_owned(),
-                        text: "of no use beside key_source(..), which brings the keys; leave one \
-                               of them out"
-                            .to_owned(),
-                    });
+                    problems.push(Problem::new(
+                        other,
+                        "of no use beside key_source(..), which brings the keys; leave one \
+                               of them out",
+                    ));
                 }
             }
             // What it says of the issuer is checked all the same.
@@ -402,10 +388,10 @@ impl EntraAuthBuilder {
         MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
                 let url = ShownUrl(&setting.value);
-                problems.push(Problem {
-                    setting: setting.named("metadata_endpoint"),
-                    text: format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
-                });
+                problems.push(Problem::new(
+                    setting.named("metadata_endpoint"),
+                    format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
+                ));
             })
             .ok()
     }
@@ -441,15 +427,15 @@ impl EntraAuthBuilder {
 
     fn endpoint_elsewhere(&self) -> Option<Problem> {
         let setting = self.metadata_endpoint.as_ref()?;
-        Some(Problem {
-            setting: setting.named("metadata_endpoint"),
-            text: format!(
+        Some(Problem::new(
+            setting.named("metadata_endpoint"),
+            format!(
                 "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
                  secrets are sent to the endpoints there; leave it out or, if it is meant, allow it \
                  by dangerous().allow_endpoints_elsewhere()",
                 ShownUrl(&setting.value)
             ),
-        })
+        ))
     }
 
     fn checked_http_client(
@@ -462,10 +448,7 @@ impl EntraAuthBuilder {
         }
         HttpClient::standard(is_plain_http)
             .map_err(|text| {
-                problems.push(Problem {
-                    setting: "http_client".to_owned(),
-                    text,
-                });
+                problems.push(Problem::new("http_client", text));
             })
             .ok()
     }
@@ -513,12 +496,12 @@ fn key_source(
         } => (metadata, http_client),
     };
     let source = Source::discovery(&metadata, authority, application, http_client);
-    source.ok_or_else(|| {
-        BuildError::new(vec![Problem {
-            setting: "metadata_endpoint".to_owned(),
-            text: METADATA_EXAMPLES.to_owned(),
-        }])
-    })
+    source
+        .ok_or_else(|| BuildError::new(vec![Problem::new("metadata_endpoint", METADATA_EXAMPLES)]))
+}
+
+fn of_resource(text: String) -> Problem {
+    Problem::new("protected_resource", text)
 }
 
 /// Client applications of each list.
@@ -530,14 +513,14 @@ struct Clients {
 fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
     MetadataBase::of_external_id(host)
         .map_err(|problem| {
-            problems.push(Problem {
-                setting: "external_id".to_owned(),
-                text: format!(
+            problems.push(Problem::new(
+                "external_id",
+                format!(
                     "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
                      domain such as login.contoso.com",
                     ShownUrl(host)
                 ),
-            });
+            ));
         })
         .ok()
 }
@@ -552,10 +535,7 @@ fn problem_with(rules: InvalidRules) -> Option<Problem> {
         InvalidRules::ExternalIdV1 => "accept_v1_tokens",
         _ => "rules",
     };
-    Some(Problem {
-        setting: setting.to_owned(),
-        text: rules.to_string(),
-    })
+    Some(Problem::new(setting, rules.to_string()))
 }
 
 /// The cloud of an authority such as `https://login.microsoftonline.us/`.

@@ -15,16 +15,15 @@ pub struct BuildError {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Problem {
     /// The builder's method, with the environment variable in brackets if it came from there.
-    pub(super) setting: String,
-    pub(super) text: String,
+    setting: String,
+    text: String,
 }
 
 impl Problem {
-    /// Returns a problem with the protected resource.
-    pub(super) fn with_resource(text: String) -> Self {
+    pub(super) fn new(setting: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
-            setting: "protected_resource".to_owned(),
-            text,
+            setting: setting.into(),
+            text: text.into(),
         }
     }
 }

@@ -109,10 +109,7 @@ impl ReissuedTokens {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |text: String| {
-            problems.push(Problem {
-                setting: "reissued_tokens".to_owned(),
-                text,
-            });
+            problems.push(Problem::new("reissued_tokens", text));
         };
         if let Err(fault) = secure_url(&self.issuer, false) {
             problem(format!(

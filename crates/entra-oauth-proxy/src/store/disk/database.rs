@@ -117,12 +117,12 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Nothing more is read or written through it.
-    pub(super) fn ends(&self) {
+    /// Lets nothing more be read or written through it.
+    pub(super) fn close(&self) {
         self.is_over.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn has_failed(&self) {
+    pub(super) fn record_failure(&self) {
         self.has_failed.store(true, Ordering::SeqCst);
     }
 

@@ -259,7 +259,7 @@ impl Disk {
         let opened = self.opened();
         what(&opened).map_err(|error| {
             // The writer opens it anew.
-            opened.has_failed();
+            opened.record_failure();
             StoreError::new(format!("{} cannot be read: {error}", self.path.display()))
         })
     }

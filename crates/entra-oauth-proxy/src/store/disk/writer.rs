@@ -186,7 +186,7 @@ impl Writer {
             }
             Err(error) => {
                 // After an error redb neither reads nor writes before it is opened again.
-                opened.has_failed();
+                opened.record_failure();
                 drop(opened);
                 let text = self.text(&error);
                 tracing::error!(
@@ -216,7 +216,7 @@ impl Writer {
 
     fn open_again(&mut self) -> Result<(), String> {
         let before = self.disk.opened();
-        before.ends();
+        before.close();
         let opened = Opened::over(&self.disk.backend);
         drop(before);
         if opened.is_ok() {

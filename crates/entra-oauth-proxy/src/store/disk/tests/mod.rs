@@ -356,7 +356,7 @@ async fn a_store_that_cannot_be_opened_again_rests_in_between() {
     let backend: Arc<dyn StorageBackend> = ram.clone();
     let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
         // Before the writer has looked for what is over.
-        disk.opened().has_failed();
+        disk.opened().record_failure();
         ram.reads.store(0, Ordering::SeqCst);
         let mut writer = Writer::new(disk);
         writer.idle = HOUR;
