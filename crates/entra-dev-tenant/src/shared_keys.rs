@@ -41,7 +41,7 @@ fn made_once(key: &'static OnceLock<Arc<SigningKey>>, certificate_name: &str) ->
 /// Keys of tenants that have ended, with the names of their certificates.
 static STOCK: Mutex<Vec<(&'static str, Arc<SigningKey>)>> = Mutex::new(Vec::new());
 
-/// How many keys are kept for the tenants that come: more than are ever in use at once.
+/// The most keys that are kept for later tenants: more than are ever in use at once.
 const MOST_KEPT: usize = 64;
 
 /// Returns a key that no living tenant has: one of a tenant that has ended, else a new one (about
@@ -54,7 +54,7 @@ pub(crate) fn take(certificate_name: &'static str) -> Arc<SigningKey> {
     kept.unwrap_or_else(|| Arc::new(SigningKey::generate(certificate_name)))
 }
 
-/// Keeps the keys of a tenant that has ended.
+/// Keeps the keys of a tenant that has ended, for later ones.
 pub(crate) fn give_back(
     certificate_name: &'static str,
     keys: impl IntoIterator<Item = Arc<SigningKey>>,

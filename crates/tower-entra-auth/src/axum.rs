@@ -112,7 +112,7 @@ fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
 
 /// Answers where no Layer of ours ran, which is a fault of the program, not of a request.
 fn without_layer(parts: &Parts, refusal: &Refusal) -> http::Response<Full<Bytes>> {
-    /// Of the whole process, as there is no `EntraAuth` that it could be of.
+    /// Serves the whole process, as there is no `EntraAuth` that it could belong to.
     static RESPONDER: LazyLock<Responder> = LazyLock::new(Responder::default);
 
     RESPONDER.log(refusal);

@@ -1,4 +1,4 @@
-//! What the checks compare with.
+//! The rules of one trusted issuer, as the checks compare with them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::rejection::Rejection;
 use crate::requirement::Permissions;
 use crate::token::{Claims, Grant, Reissued, Unverified};
 
-/// What the checks compare with.
+/// The rules of one trusted issuer.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) profile: Profile,
@@ -26,7 +26,7 @@ pub(crate) struct Rules {
     pub(crate) clock_skew: Duration,
 }
 
-/// Whose tokens these are: where that makes a difference.
+/// The kind of issuer, where that makes a difference.
 #[derive(Clone, Debug)]
 pub(crate) enum Profile {
     /// Entra's own.

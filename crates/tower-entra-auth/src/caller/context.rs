@@ -1,5 +1,5 @@
-//! What an `EntraAuth`, its callers and its anonymous requests share, so that whoever refuses later
-//! than the Layer answers as it does.
+//! The state that an `EntraAuth` shares with its callers and anonymous requests, so that a refusal later
+//! than the Layer's is answered in the same way.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,12 +21,12 @@ use crate::time::Clock;
 
 /// The part of an `EntraAuth` that each of its callers has.
 pub(crate) struct AuthContext {
-    /// Which `EntraAuth` it is of.
+    /// Identifies the `EntraAuth`.
     id: u64,
     responder: Responder,
     clock: Clock,
     clock_skew: Duration,
-    /// What is asked about callers again while they are served.
+    /// The checks that are repeated while a caller is served.
     checks: PostVerificationChecks,
     hooks: Hooks,
 }
@@ -53,7 +53,7 @@ pub struct Refused<'r> {
     request: &'r HeaderMap,
     format: Format,
     responder: &'r Responder,
-    /// What the hook has an answer to ask the client for, the last one.
+    /// The latest challenge for which the hook has made an answer.
     challenge: Mutex<Option<ClaimsChallenge>>,
 }
 
