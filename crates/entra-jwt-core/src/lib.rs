@@ -34,12 +34,12 @@
 //! | [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], | `keys` |
 //! | found by way of a [`DiscoveryDocument`]. | `authority` |
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
-//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `checks` |
+//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator` |
 //! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
 //! | What fails is a [`Rejection`]: code, what was found, what was expected, and the remedy. | `rejection` |
 //! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `denied` |
 //! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
-//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `report` |
+//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator` |
 //!
 //! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
 //! direction; `identifier`, `shown` and `base64url` are what all share.
@@ -73,13 +73,11 @@
 
 mod authority;
 mod base64url;
-mod checks;
 mod denied;
 mod identifier;
 mod json;
 mod keys;
 mod rejection;
-mod report;
 mod requirement;
 mod shown;
 #[cfg(test)]
@@ -102,14 +100,14 @@ pub use crate::authority::{
     Audience, Authority, Cloud, DiscoveryDocument, ForeignDocument, InvalidAudience,
     InvalidDiscoveryDocument, InvalidTenancy, Tenancy, TokenVersion, UnknownCloud,
 };
-pub use crate::checks::CheckName;
+
 pub use crate::denied::Denied;
 pub use crate::identifier::{
     ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
 };
 pub use crate::keys::{InvalidKeySet, Key, KeySet, UnusableKey};
 pub use crate::rejection::{GraphMark, Part, Rejection};
-pub use crate::report::{Explain, Finding, Outcome, Report, Verdict};
+
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
     InvalidRequirement, NotInGroup, Requirement, RequirementProblem, Scope, UserRole, all, any,
@@ -119,7 +117,10 @@ pub use crate::token::{
     AccessToken, CallerId, CallerKind, ClientAuthentication, Details, GroupList, Groups, KeyRef,
     Unverified,
 };
-pub use crate::validator::{InvalidRules, Validator, ValidatorBuilder};
+pub use crate::validator::{
+    CheckName, Explain, Finding, InvalidRules, Outcome, Report, Validator, ValidatorBuilder,
+    Verdict,
+};
 
 /// The README's snippet, compiled.
 #[cfg(doctest)]

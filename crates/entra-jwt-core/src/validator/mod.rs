@@ -1,20 +1,23 @@
 //! The rules of one trusted issuer.
 
+mod checks;
 mod danger;
+mod report;
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
+pub use self::checks::CheckName;
+use self::checks::{Facts, Profile, Rules};
 pub use self::danger::DangerousValidatorBuilder;
 #[cfg(feature = "testing")]
 pub use self::danger::trusted_token;
+pub use self::report::{Explain, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, Tenancy};
-use crate::checks::{self, Facts, Profile, Rules};
 use crate::denied::Denied;
 use crate::identifier::ClientId;
 use crate::keys::{Key, KeySet};
 use crate::rejection::Rejection;
-use crate::report::{Explain, Report};
 use crate::requirement::Permissions;
 use crate::token::{AccessToken, NumericDate, Unverified};
 

@@ -5,7 +5,7 @@ mod found;
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use crate::checks::{self, Check, CheckName, Facts, Rules};
+use super::checks::{self, Check, CheckName, Facts, Rules};
 use crate::denied::Denied;
 use crate::keys::KeySet;
 use crate::rejection::Rejection;

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::authority::TokenVersion;
-use crate::checks::{CheckName, Facts};
 use crate::json::JsonStr;
 use crate::keys::Key;
 use crate::requirement::Permissions;
 use crate::token::Claims;
 use crate::token::Unverified;
 use crate::token::{CallerKind, Grant, is_guest};
+use crate::validator::checks::{CheckName, Facts};
 
 pub(super) fn form(token: &str) -> String {
     format!("{} bytes", token.len())
