@@ -34,12 +34,12 @@
 //! | [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], | `keys` |
 //! | found by way of a [`DiscoveryDocument`]. | `authority` |
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
-//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator` |
+//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
 //! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
 //! | What fails is a [`Rejection`]: code, what was found, what was expected, and the remedy. | `rejection` |
 //! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `denied` |
 //! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
-//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator` |
+//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
 //! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
 //! direction; `identifier`, `shown` and `base64url` are what all share.

@@ -3,16 +3,14 @@
 mod audience;
 mod cloud;
 mod discovery;
-mod microsoft_api;
 mod tenancy;
 
+use std::fmt;
+
+pub(crate) use self::audience::Audiences;
 pub use self::audience::{Audience, InvalidAudience};
-pub(crate) use self::audience::{Audiences, is_graph};
-pub(crate) use self::cloud::published_template_matches;
 pub use self::cloud::{Cloud, UnknownCloud};
-use self::cloud::{EXTERNAL_ID, IssuerTemplate};
 pub use self::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
-pub(crate) use self::microsoft_api::name_of as microsoft_api_of;
 pub use self::tenancy::{InvalidTenancy, Tenancy};
 use crate::identifier::TenantId;
 
@@ -168,6 +166,21 @@ impl Authority {
             .then_some(TokenVersion::V1)
     }
 
+    /// Returns whether a key may sign for the issuer of a token, by the issuer that is published with
+    /// the key. As in Microsoft's `EnableAadSigningKeyIssuerValidation`, the v2 issuer on a key stands
+    /// for the tenant's v1 issuer too.
+    pub(crate) fn key_may_sign(
+        &self,
+        key_issuer: &str,
+        issuer: &str,
+        tid: &str,
+        version: TokenVersion,
+    ) -> bool {
+        published_template_matches(key_issuer, tid, issuer)
+            || version == TokenVersion::V1
+                && published_template_matches(key_issuer, tid, &self.v2_template().fill(tid))
+    }
+
     fn v2_template(&self) -> IssuerTemplate {
         if self.is_external_id {
             EXTERNAL_ID
@@ -191,6 +204,91 @@ impl Authority {
             issuer.starts_with(self.v2_template().prefix())
         }
     }
+}
+
+/// The issuers of a cloud.
+impl Cloud {
+    const fn v2_template(self) -> IssuerTemplate {
+        match self {
+            Self::Public => IssuerTemplate(&["https://login.microsoftonline.com/", "/v2.0"]),
+            Self::UsGovernment => IssuerTemplate(&["https://login.microsoftonline.us/", "/v2.0"]),
+            Self::China => IssuerTemplate(&["https://login.partner.microsoftonline.cn/", "/v2.0"]),
+        }
+    }
+
+    /// The public and the US Government cloud share one: their keys tell them apart. Microsoft's
+    /// Bot Framework knows another one of US Government beside it.
+    const fn v1_templates(self) -> &'static [IssuerTemplate] {
+        match self {
+            Self::Public => &[STS_WINDOWS_NET],
+            Self::UsGovernment => &[
+                STS_WINDOWS_NET,
+                IssuerTemplate(&["https://login.microsoftonline.us/", "/"]),
+            ],
+            Self::China => &[STS_CHINA],
+        }
+    }
+
+    /// The cloud of which the issuer is, for that tenant; for saying which one a refused token is
+    /// of, so the clouds that share an issuer need not be told apart.
+    pub(crate) fn of_issuer(issuer: &str, tenant: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cloud| {
+            cloud.v2_template().matches(issuer, tenant)
+                || cloud
+                    .v1_templates()
+                    .iter()
+                    .any(|template| template.matches(issuer, tenant))
+        })
+    }
+}
+
+const STS_WINDOWS_NET: IssuerTemplate = IssuerTemplate(&["https://sts.windows.net/", "/"]);
+const STS_CHINA: IssuerTemplate = IssuerTemplate(&["https://sts.chinacloudapi.cn/", "/"]);
+
+/// The issuer of External ID, on a host of the tenant's id whatever host the sign-in was on.
+/// Source: "External ID: custom URL domains" and the captures of MSAL's tests.
+const EXTERNAL_ID: IssuerTemplate = IssuerTemplate(&["https://", ".ciamlogin.com/", "/v2.0"]);
+
+/// An issuer with holes for the tenant id: the texts between them.
+#[derive(Clone, Copy, Debug)]
+struct IssuerTemplate(&'static [&'static str]);
+
+impl IssuerTemplate {
+    /// Whether `issuer` is this template filled with `tenant`, byte for byte.
+    fn matches(self, issuer: &str, tenant: &str) -> bool {
+        is_filled(self.0.iter().copied(), tenant, issuer)
+    }
+
+    fn fill(self, tenant: impl fmt::Display) -> String {
+        self.0.join(&*tenant.to_string())
+    }
+
+    /// As documents of many tenants have it.
+    fn published(self) -> String {
+        self.fill(HOLE)
+    }
+
+    /// What stands before the first hole.
+    fn prefix(self) -> &'static str {
+        self.0.first().copied().unwrap_or_default()
+    }
+}
+
+const HOLE: &str = "{tenantid}";
+
+/// Whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is `issuer`.
+/// A text without the hole must be equal.
+fn published_template_matches(template: &str, tenant: &str, issuer: &str) -> bool {
+    is_filled(template.split(HOLE), tenant, issuer)
+}
+
+fn is_filled<'a>(mut parts: impl Iterator<Item = &'a str>, tenant: &str, issuer: &str) -> bool {
+    let first = parts.next().and_then(|first| issuer.strip_prefix(first));
+    let rest = parts.try_fold(first, |rest, part| {
+        rest.and_then(|rest| rest.strip_prefix(tenant)?.strip_prefix(part))
+            .map(Some)
+    });
+    rest.flatten() == Some("")
 }
 
 #[cfg(test)]
@@ -258,5 +356,70 @@ mod tests {
         assert_eq!(check(&authority, &own, Some("anything")), "ok");
         assert_eq!(check(&authority, &other, None), "tenant");
         assert_eq!(check(&authority, &workforce, None), "cloud");
+    }
+
+    #[test]
+    fn an_issuer_is_compared_byte_for_byte() {
+        let template = Cloud::Public.v2_template();
+        let issuer = template.fill(ONE);
+        assert_eq!(
+            issuer,
+            format!("https://login.microsoftonline.com/{ONE}/v2.0")
+        );
+        assert!(template.matches(&issuer, ONE));
+        for other in [
+            format!("{issuer}/"),
+            issuer.to_uppercase(),
+            issuer.replace("https", "http"),
+            issuer.replace(".com/", ".com.evil/"),
+            "https://login.microsoftonline.com/{tenantid}/v2.0".to_owned(),
+            "https://login.microsoftonline.com/v2.0".to_owned(),
+            String::new(),
+        ] {
+            assert!(!template.matches(&other, ONE), "{other}");
+        }
+    }
+
+    #[test]
+    fn overlapping_prefix_and_suffix_do_not_match() {
+        let v1 = Cloud::Public.v1_templates()[0];
+        assert!(!v1.matches("https://sts.windows.net/", ONE));
+        assert!(!v1.matches(&v1.fill(&ONE[1..]), ONE));
+        assert!(!published_template_matches("a/{tenantid}/a", ONE, "a/a"));
+    }
+
+    #[test]
+    fn a_published_template_binds_to_the_tenant() {
+        let template = "https://login.microsoftonline.com/{tenantid}/v2.0";
+        let issuer = Cloud::Public.v2_template().fill(ONE);
+        assert!(published_template_matches(template, ONE, &issuer));
+        assert!(published_template_matches(&issuer, ONE, &issuer));
+        let personal = Cloud::Public
+            .v2_template()
+            .fill("9188040d-6c67-4c5b-b112-36a304b66dad");
+        assert!(!published_template_matches(&personal, ONE, &issuer));
+        assert!(!published_template_matches("", ONE, &issuer));
+        assert!(!published_template_matches(template, ONE, template));
+    }
+
+    #[test]
+    fn the_issuer_of_external_id_has_the_tenant_twice() {
+        let issuer = format!("https://{ONE}.ciamlogin.com/{ONE}/v2.0");
+        let other = "9188040d-6c67-4c5b-b112-36a304b66dad";
+        assert_eq!(EXTERNAL_ID.fill(ONE), issuer);
+        assert!(EXTERNAL_ID.matches(&issuer, ONE));
+        assert!(published_template_matches(
+            &EXTERNAL_ID.published(),
+            ONE,
+            &issuer
+        ));
+        for wrong in [
+            issuer.replacen(ONE, other, 1),
+            issuer.replace(&format!("/{ONE}/"), &format!("/{other}/")),
+            issuer.replacen(ONE, "contoso", 1),
+            format!("{issuer}/"),
+        ] {
+            assert!(!EXTERNAL_ID.matches(&wrong, ONE), "{wrong}");
+        }
     }
 }

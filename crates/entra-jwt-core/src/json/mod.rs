@@ -9,16 +9,13 @@
 //!
 //! `serde_json` decides which texts are JSON: the tests compare, and so does the fuzz target `claims`.
 
-mod reader;
-mod scan;
 mod string;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-pub(crate) use self::reader::{Quoted, Reader};
-pub(crate) use self::string::{JsonStr, unescaped_within};
+pub(crate) use self::string::JsonStr;
 
 /// The text is no JSON.
 #[derive(Debug)]
@@ -111,5 +108,434 @@ impl<'a> Parts<'a> {
         let start = self.reader.position();
         self.reader.skip()?;
         Ok(self.reader.since(start))
+    }
+}
+
+/// Reads a JSON text from its beginning to its end, and keeps nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    rest: &'a [u8],
+}
+
+/// The position of a string in its text, without the quotes.
+#[derive(Clone, Copy)]
+pub(crate) struct Quoted {
+    start: usize,
+    end: usize,
+    has_escapes: bool,
+    /// Half a surrogate pair is none.
+    pub(crate) is_unicode: bool,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            rest: text.as_bytes(),
+        }
+    }
+
+    /// Returns all of the text, of which the positions are.
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// Returns the number of bytes that were read.
+    pub(crate) fn position(&self) -> usize {
+        self.text.len().saturating_sub(self.rest.len())
+    }
+
+    /// Returns the text of what was read, from that position on.
+    fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.position()).unwrap_or_default()
+    }
+
+    /// Returns the first byte of what comes next.
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        self.rest = next(self.rest);
+        self.rest.first().copied()
+    }
+
+    #[inline]
+    pub(crate) fn takes(&mut self, mark: u8) -> bool {
+        let is_next = self.peek() == Some(mark);
+        if is_next {
+            self.advance();
+        }
+        is_next
+    }
+
+    /// Returns whether another part comes, in an array or object whose opening mark was taken:
+    /// takes the comma before it, or the closing mark.
+    #[inline]
+    pub(crate) fn next_part(&mut self, close: u8, is_first: &mut bool) -> Result<bool, NotJson> {
+        let is_first = std::mem::take(is_first);
+        match self.peek() {
+            Some(mark) if mark == close => {
+                self.advance();
+                Ok(false)
+            }
+            Some(b',') if !is_first => {
+                self.advance();
+                Ok(true)
+            }
+            Some(_) if is_first => Ok(true),
+            _ => Err(NotJson),
+        }
+    }
+
+    /// Returns whether all of the text was read.
+    fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Checks that nothing but whitespace is left.
+    pub(crate) fn end(&mut self) -> Result<(), NotJson> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(NotJson),
+        }
+    }
+
+    /// Reads the name of a member, and the colon behind it.
+    #[inline]
+    pub(crate) fn name(&mut self) -> Result<Quoted, NotJson> {
+        let name = self.string()?;
+        if self.takes(b':') {
+            Ok(name)
+        } else {
+            Err(NotJson)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Quoted, NotJson> {
+        let [b'"', written @ ..] = next(self.rest) else {
+            return Err(NotJson);
+        };
+        let (marks, end, rest) = quoted(written)?;
+        self.rest = rest;
+        let position = |rest: &[u8]| self.text.len().saturating_sub(rest.len());
+        Ok(Quoted {
+            start: position(written),
+            end: position(end),
+            has_escapes: marks.has_escapes,
+            is_unicode: marks.is_unicode,
+        })
+    }
+
+    /// Reads a number, and returns its text.
+    pub(crate) fn number(&mut self) -> Result<&'a str, NotJson> {
+        self.peek();
+        let start = self.position();
+        self.rest = number(self.rest)?;
+        Ok(self.since(start))
+    }
+
+    /// Reads `true`, `false` or `null`.
+    pub(crate) fn word(&mut self) -> Result<(), NotJson> {
+        self.rest = word(next(self.rest))?;
+        Ok(())
+    }
+
+    /// Skips any value, however deep, without recursion.
+    #[inline]
+    pub(crate) fn skip(&mut self) -> Result<(), NotJson> {
+        self.rest = match next(self.rest) {
+            [b'[' | b'{', ..] => brackets(self.rest)?,
+            value => scalar(value)?,
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        if let [_, rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+}
+
+/// Returns the text behind whitespace, of which there are four characters (RFC 8259 §2), not all of
+/// Unicode's.
+#[inline]
+fn next(text: &[u8]) -> &[u8] {
+    match text {
+        [first, ..] if *first > b' ' => text,
+        _ => behind_whitespace(text),
+    }
+}
+
+fn behind_whitespace(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b' ' | b'\t' | b'\n' | b'\r', behind @ ..] = rest {
+        rest = behind;
+    }
+    rest
+}
+
+/// Returns the text behind an array or object.
+fn brackets(text: &[u8]) -> Result<&[u8], NotJson> {
+    let mut around = Brackets::default();
+    // The mark that closes the innermost bracket.
+    let mut close = b'\0';
+    let mut rest = text;
+    loop {
+        rest = match next(rest) {
+            [open @ (b'[' | b'{'), behind @ ..] => {
+                around.push(close == b'}');
+                close = if *open == b'[' { b']' } else { b'}' };
+                rest = next(behind);
+                if rest.first() != Some(&close) {
+                    if close == b'}' {
+                        rest = name(rest)?;
+                    }
+                    continue;
+                }
+                rest
+            }
+            value => scalar(value)?,
+        };
+        // Behind a value: the next one, or the end of what it is in.
+        loop {
+            match next(rest) {
+                [b',', behind @ ..] => {
+                    rest = if close == b'}' {
+                        name(next(behind))?
+                    } else {
+                        behind
+                    };
+                    break;
+                }
+                [mark, behind @ ..] if *mark == close => {
+                    rest = behind;
+                    close = match around.pop() {
+                        None => return Ok(rest),
+                        Some(true) => b'}',
+                        Some(false) => b']',
+                    };
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
+}
+
+/// Returns the text behind the name of a member and its colon.
+#[inline]
+fn name(text: &[u8]) -> Result<&[u8], NotJson> {
+    let [b'"', written @ ..] = text else {
+        return Err(NotJson);
+    };
+    let (_, _, behind) = quoted(written)?;
+    match next(behind) {
+        [b':', behind @ ..] => Ok(behind),
+        _ => Err(NotJson),
+    }
+}
+
+/// Returns the text behind a value that is neither an array nor an object.
+#[inline]
+fn scalar(text: &[u8]) -> Result<&[u8], NotJson> {
+    match text {
+        [b'"', written @ ..] => quoted(written).map(|(_, _, behind)| behind),
+        [b'-' | b'0'..=b'9', ..] => number(text),
+        _ => word(text),
+    }
+}
+
+#[inline]
+fn number(text: &[u8]) -> Result<&[u8], NotJson> {
+    let whole = match text {
+        [b'-', behind @ ..] => behind,
+        _ => text,
+    };
+    let rest = match whole {
+        // Nothing stands behind a zero at the beginning.
+        [b'0', b'0'..=b'9', ..] => return Err(NotJson),
+        [b'0', behind @ ..] => behind,
+        _ => digits(whole)?,
+    };
+    match rest {
+        [b'.' | b'e' | b'E', ..] => fraction(rest),
+        _ => Ok(rest),
+    }
+}
+
+fn fraction(text: &[u8]) -> Result<&[u8], NotJson> {
+    let rest = match text {
+        [b'.', behind @ ..] => digits(behind)?,
+        _ => text,
+    };
+    match rest {
+        [b'e' | b'E', b'+' | b'-', behind @ ..] | [b'e' | b'E', behind @ ..] => digits(behind),
+        _ => Ok(rest),
+    }
+}
+
+/// Returns the text behind one digit or more.
+#[inline]
+fn digits(text: &[u8]) -> Result<&[u8], NotJson> {
+    let [b'0'..=b'9', rest @ ..] = text else {
+        return Err(NotJson);
+    };
+    let mut rest = rest;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    Ok(rest)
+}
+
+fn word(text: &[u8]) -> Result<&[u8], NotJson> {
+    let words = [&b"true"[..], b"false", b"null"];
+    let mut behind = words.iter().map(|word| text.strip_prefix(*word));
+    behind.find_map(|rest| rest).ok_or(NotJson)
+}
+
+/// The properties of a string, found on the way to its end.
+#[derive(Clone, Copy)]
+struct Marks {
+    has_escapes: bool,
+    is_unicode: bool,
+}
+
+/// Reads a string behind its opening quote: to its closing one, and behind that.
+#[inline]
+fn quoted(text: &[u8]) -> Result<(Marks, &[u8], &[u8]), NotJson> {
+    let mut marks = Marks {
+        has_escapes: false,
+        is_unicode: true,
+    };
+    let mut rest = text;
+    loop {
+        rest = from_mark(rest);
+        match rest {
+            [b'"', behind @ ..] => return Ok((marks, rest, behind)),
+            [b'\\', behind @ ..] => {
+                let (is_unicode, behind) = escape(behind)?;
+                marks.has_escapes = true;
+                marks.is_unicode &= is_unicode;
+                rest = behind;
+            }
+            _ => return Err(NotJson),
+        }
+    }
+}
+
+/// Reads an escape behind its backslash. Says whether it is Unicode, and what comes behind it.
+#[inline]
+fn escape(text: &[u8]) -> Result<(bool, &[u8]), NotJson> {
+    match text {
+        [
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+            rest @ ..,
+        ] => Ok((true, rest)),
+        [b'u', rest @ ..] => match unit(rest)? {
+            (0xd800..=0xdbff, [b'\\', b'u', rest @ ..]) => {
+                let (low, rest) = unit(rest)?;
+                Ok((matches!(low, 0xdc00..=0xdfff), rest))
+            }
+            (0xd800..=0xdfff, rest) => Ok((false, rest)),
+            (_, rest) => Ok((true, rest)),
+        },
+        _ => Err(NotJson),
+    }
+}
+
+/// Reads the four hexadecimal digits of a UTF-16 code unit.
+#[inline]
+fn unit(text: &[u8]) -> Result<(u16, &[u8]), NotJson> {
+    let (digits, rest) = text.split_first_chunk::<4>().ok_or(NotJson)?;
+    let value = |digit: u8| HEX.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT);
+    let [a, b, c, d] = digits.map(|digit| u16::from(value(digit)));
+    if (a | b | c | d) > 0xf {
+        return Err(NotJson);
+    }
+    Ok((a << 12 | b << 8 | c << 4 | d, rest))
+}
+
+const NO_DIGIT: u8 = 0xff;
+
+/// The value of each hexadecimal digit. Looked up, as a token can be nothing but escapes.
+#[expect(clippy::indexing_slicing, reason = "in bounds, or it does not compile")]
+static HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut digit = 0_u8;
+    while digit < u8::MAX {
+        values[digit as usize] = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => NO_DIGIT,
+        };
+        digit += 1;
+    }
+    values
+};
+
+/// Returns the text from the next byte on that ends a string or cannot be in one as it is.
+#[inline]
+fn from_mark(text: &[u8]) -> &[u8] {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+
+    let mut rest = text;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
+        // Eight bytes at once: of each that is a mark, and up to the first one of no other, the
+        // highest bit is borrowed from.
+        let word = u64::from_le_bytes(*chunk);
+        let borrowed = (word ^ QUOTES).wrapping_sub(ONES)
+            | (word ^ BACKSLASHES).wrapping_sub(ONES)
+            | word.wrapping_sub(SPACES);
+        let marks = borrowed & !word & HIGH;
+        if marks != 0 {
+            let before = (marks.trailing_zeros() / 8) as usize;
+            return rest.get(before..).unwrap_or_default();
+        }
+        rest = behind;
+    }
+    let is_mark = |byte: &u8| matches!(byte, b'"' | b'\\' | ..b' ');
+    let before = rest.iter().position(is_mark).unwrap_or(rest.len());
+    rest.get(before..).unwrap_or_default()
+}
+
+/// The brackets around the innermost one, at one bit each: a token can be nothing but brackets.
+#[derive(Default)]
+struct Brackets {
+    depth: usize,
+    /// The last up to 64, the innermost in the lowest bit.
+    last: u64,
+    before: Vec<u64>,
+}
+
+impl Brackets {
+    #[inline]
+    fn push(&mut self, is_object: bool) {
+        if self.depth > 0 && self.depth % 64 == 0 {
+            self.before.push(self.last);
+        }
+        self.last = self.last << 1 | u64::from(is_object);
+        self.depth = self.depth.wrapping_add(1);
+    }
+
+    /// Takes the innermost bracket away, and returns whether the one around it is an object; `None`
+    /// behind the outermost.
+    #[inline]
+    fn pop(&mut self) -> Option<bool> {
+        let is_object = self.last & 1 == 1;
+        self.last >>= 1;
+        self.depth = self.depth.wrapping_sub(1);
+        if self.depth == 0 {
+            return None;
+        }
+        if self.depth % 64 == 0 {
+            self.last = self.before.pop().unwrap_or_default();
+        }
+        Some(is_object)
     }
 }

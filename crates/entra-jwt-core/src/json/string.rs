@@ -2,7 +2,34 @@
 
 use std::borrow::Cow;
 
-use super::scan::unit;
+use super::{Quoted, unit};
+
+impl Quoted {
+    /// Returns the string, from the text in which it was read and in which no half of a surrogate
+    /// pair stands alone.
+    pub(crate) fn of(self, text: &str) -> JsonStr<'_> {
+        JsonStr {
+            written: text.get(self.start..self.end).unwrap_or_default(),
+            has_escapes: self.has_escapes,
+        }
+    }
+
+    /// Returns the bytes that the string says, those of the text itself or copied into the buffer,
+    /// or `None` if they do not fit into that.
+    pub(crate) fn bytes_within<'b, const LENGTH: usize>(
+        self,
+        text: &'b str,
+        buffer: &'b mut [u8; LENGTH],
+    ) -> Option<&'b [u8]> {
+        let written = text.as_bytes().get(self.start..self.end);
+        let written = written.unwrap_or_default();
+        if self.has_escapes {
+            unescaped_within(written, buffer)
+        } else {
+            Some(written)
+        }
+    }
+}
 
 /// A string as it stands in a JSON text, between its quotes; compared by what it says.
 #[derive(Clone, Copy)]
@@ -15,14 +42,6 @@ impl<'a> JsonStr<'a> {
     /// The longest text that [`short`](Self::short) copies, in characters: longer than anything that
     /// a token's text is compared with.
     pub(crate) const SHORT: usize = 1_024;
-
-    /// Takes a text in which no half of a surrogate pair stands alone.
-    pub(crate) fn new(written: &'a str, has_escapes: bool) -> Self {
-        Self {
-            written,
-            has_escapes,
-        }
-    }
 
     /// Returns the text as it is written, if that is what it says.
     pub(crate) fn plain(self) -> Option<&'a str> {
@@ -102,7 +121,7 @@ impl PartialEq<str> for JsonStr<'_> {
 
 /// Returns the bytes that the text of a string says, in a buffer of the caller's, or `None` if they
 /// do not fit.
-pub(crate) fn unescaped_within<'b, const LENGTH: usize>(
+fn unescaped_within<'b, const LENGTH: usize>(
     written: &[u8],
     buffer: &'b mut [u8; LENGTH],
 ) -> Option<&'b [u8]> {

@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::scan::unit;
+use super::unit;
 use super::*;
 
 fn elements_of(text: &str) -> Result<Vec<&str>, NotJson> {

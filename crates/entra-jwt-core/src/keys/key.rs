@@ -5,18 +5,10 @@ use std::fmt;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 
-use super::jwk::{Jwk, text};
-use super::roca;
+use super::{ES256, Jwk, RS256, roca, text};
 use crate::base64url;
 use crate::identifier::KeyId;
 use crate::json;
-
-/// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
-/// never taken from a token.
-pub(crate) const RS256: &str = "RS256";
-
-/// What an authorization server in front of Entra signs with: see [`Key::es256`].
-pub(crate) const ES256: &str = "ES256";
 
 /// A public key that can verify signatures, with what the issuer published beside it.
 ///
@@ -81,7 +73,7 @@ pub enum UnusableKey {
 
 impl Key {
     /// Prepares one entry of a JWKS document (RFC 7517 §4, RFC 7518 §6.3.1).
-    pub(crate) fn from_jwk(jwk: &Jwk<'_>) -> Result<Self, UnusableKey> {
+    pub(super) fn from_jwk(jwk: &Jwk<'_>) -> Result<Self, UnusableKey> {
         // Before anything else: whatever kind of key it is, somebody should be told.
         if jwk.is_private {
             return Err(UnusableKey::Private);
@@ -97,7 +89,7 @@ impl Key {
 
     /// The public half of an entry that was published with its private one, if it is a key,
     /// whatever it is said to be for: under another name it could be for signatures.
-    pub(crate) fn exposed(jwk: &Jwk<'_>) -> Option<Self> {
+    pub(super) fn exposed(jwk: &Jwk<'_>) -> Option<Self> {
         let has_name = jwk.id().is_some();
         let public = Jwk {
             kid: jwk.kid.filter(|_| has_name).or(Some("\"without a name\"")),
@@ -197,7 +189,7 @@ impl Key {
         self.discovered_cloud.as_deref()
     }
 
-    pub(crate) fn set_discovered_cloud(&mut self, name: &str) {
+    pub(super) fn set_discovered_cloud(&mut self, name: &str) {
         self.discovered_cloud = not_blank(Some(name));
     }
 

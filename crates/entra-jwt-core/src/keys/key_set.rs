@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::jwk::Jwk;
+use super::Jwk;
 use super::key::{Key, UnusableKey};
 use crate::identifier::KeyId;
 use crate::json::{self, NotJson};

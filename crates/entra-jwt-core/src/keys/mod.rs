@@ -1,10 +1,90 @@
-//! The keys that tokens are signed with.
+//! The keys that tokens are signed with, read from JWKS documents (RFC 7517).
 
-mod jwk;
 mod key;
 mod key_set;
 mod roca;
 
-pub(crate) use self::key::{ES256, RS256};
+use std::borrow::Cow;
+
 pub use self::key::{Key, UnusableKey};
 pub use self::key_set::{InvalidKeySet, KeySet};
+use crate::identifier::KeyId;
+use crate::json;
+
+/// The only algorithm that Entra signs with. Its keys carry no `alg`, so it is pinned here and
+/// never taken from a token.
+pub(crate) const RS256: &str = "RS256";
+
+/// What an authorization server in front of Entra signs with: see [`Key::es256`].
+pub(crate) const ES256: &str = "ES256";
+
+/// An entry of a JWKS document, as far as it matters (RFC 7517 §4, RFC 7518 §6).
+///
+/// The members that a signing key is made of, as the JSON texts that stand there. Each is read by
+/// itself: what one says, however exotic, hides no other.
+#[derive(Default)]
+struct Jwk<'a> {
+    kty: Option<&'a str>,
+    usage: Option<&'a str>,
+    key_ops: Option<&'a str>,
+    alg: Option<&'a str>,
+    kid: Option<&'a str>,
+    n: Option<&'a str>,
+    e: Option<&'a str>,
+    issuer: Option<&'a str>,
+    cloud_instance_name: Option<&'a str>,
+    /// Whether it is published with its private half, be that `null`.
+    is_private: bool,
+    /// Whether one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that
+    /// or take the last: another reader may have taken the first for another key, so it is refused.
+    has_twins: bool,
+}
+
+/// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+impl<'a> Jwk<'a> {
+    /// Reads an entry; `None` if it is no JSON object.
+    fn read(entry: &'a str) -> Option<Self> {
+        let mut jwk = Self::default();
+        for member in json::members(entry)? {
+            let (name, value) = member.ok()?;
+            if let Some(name) = json::string(name) {
+                jwk.keep(&name, value);
+            }
+        }
+        Some(jwk)
+    }
+
+    fn keep(&mut self, name: &str, value: &'a str) {
+        let field = match name {
+            "kty" => &mut self.kty,
+            "use" => &mut self.usage,
+            "key_ops" => &mut self.key_ops,
+            "alg" => &mut self.alg,
+            "kid" => &mut self.kid,
+            "n" => &mut self.n,
+            "e" => &mut self.e,
+            "issuer" => &mut self.issuer,
+            "cloud_instance_name" => &mut self.cloud_instance_name,
+            _ => {
+                self.is_private |= PRIVATE.contains(&name);
+                return;
+            }
+        };
+        self.has_twins |= field.replace(value).is_some();
+    }
+
+    /// The name of the key, if it has a usable one.
+    fn id(&self) -> Option<KeyId> {
+        text(self.kid).ok()?.as_deref().and_then(KeyId::new)
+    }
+}
+
+/// A member that must be a string if it is there; `null` counts as absent.
+fn text(member: Option<&str>) -> Result<Option<Cow<'_, str>>, UnusableKey> {
+    match member {
+        None | Some("null") => Ok(None),
+        Some(value) => json::string(value).map(Some).ok_or(UnusableKey::Malformed),
+    }
+}

@@ -1,79 +1,8 @@
 //! Whether a token meets a condition, and which scopes would help if not.
 
-use std::borrow::Cow;
-
-use super::Node;
 use super::claim::has_value;
+use super::{Node, Permissions};
 use crate::denied::Denied;
-use crate::token::AccessToken;
-use crate::token::Claims;
-use crate::token::Grant;
-use crate::token::{GroupList, Groups};
-
-/// What a requirement looks at.
-pub(crate) struct Permissions<'a> {
-    pub(crate) claims: &'a Claims,
-    pub(crate) payload: Payload<'a>,
-}
-
-/// The payload, for requirements of claims that are not kept.
-pub(crate) enum Payload<'a> {
-    Text(&'a str),
-    /// Of a token that keeps only its compact form.
-    Encoded(&'a AccessToken),
-}
-
-impl Payload<'_> {
-    fn text(&self) -> Cow<'_, str> {
-        match self {
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Encoded(token) => Cow::Owned(token.payload()),
-        }
-    }
-}
-
-impl<'a> Permissions<'a> {
-    /// Returns those of a verified token.
-    pub(crate) fn of(token: &'a AccessToken) -> Self {
-        Self {
-            claims: token.claims(),
-            payload: Payload::Encoded(token),
-        }
-    }
-}
-
-impl Permissions<'_> {
-    pub(crate) fn grant(&self) -> Grant {
-        Grant::of(self.claims)
-    }
-
-    fn must_be_user(&self) -> Result<(), Denied> {
-        match self.grant() {
-            Grant::Delegated => Ok(()),
-            Grant::AppOnly | Grant::Unknown => Err(Denied::UserRequired),
-        }
-    }
-
-    fn must_be_app(&self) -> Result<(), Denied> {
-        match self.grant() {
-            Grant::AppOnly => Ok(()),
-            Grant::Delegated | Grant::Unknown => Err(Denied::AppRequired),
-        }
-    }
-
-    fn has_role(&self, name: &str) -> bool {
-        self.claims.roles().any(|role| role == name)
-    }
-
-    fn groups(&self) -> Result<&GroupList, Denied> {
-        self.must_be_user()?;
-        match self.claims.groups() {
-            Groups::Listed(groups) => Ok(groups),
-            Groups::Overage => Err(Denied::GroupsOverage),
-            Groups::NotEmitted => Err(Denied::GroupsNotEmitted),
-        }
-    }
-}
 
 pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Denied> {
     match node {

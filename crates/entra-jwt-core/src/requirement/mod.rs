@@ -8,6 +8,7 @@ mod claim;
 mod evaluate;
 mod invalid;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,10 +17,9 @@ use serde_json::Value;
 pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
 };
-pub(crate) use self::evaluate::{Payload, Permissions};
 pub use self::invalid::{InvalidRequirement, RequirementProblem};
 use crate::denied::Denied;
-use crate::token::AccessToken;
+use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
 
 /// Atoms joined by `and` and `or`: not known yet whether that makes sense.
 ///
@@ -131,11 +131,14 @@ impl Requirement {
     /// What is missing. Of several alternatives that fail, the one that comes closest names the
     /// reason.
     pub fn check(&self, token: &AccessToken) -> Result<(), Denied> {
-        self.check_permissions(&Permissions::of(token))
+        evaluate::check(&self.0, &Permissions::of(token))
     }
 
-    pub(crate) fn check_permissions(&self, permissions: &Permissions<'_>) -> Result<(), Denied> {
-        evaluate::check(&self.0, permissions)
+    /// Checks the claims of a token whose payload this is: for a report, which may be of a token that
+    /// is not verified.
+    pub(crate) fn check_claims(&self, claims: &Claims, payload: &str) -> Result<(), Denied> {
+        let payload = Payload::Text(payload);
+        evaluate::check(&self.0, &Permissions { claims, payload })
     }
 
     /// The scopes that a client should request to meet it, by their short names: of several
@@ -162,6 +165,71 @@ impl Requirement {
             }
             Denied::MissingScope { .. } | Denied::UserRequired => scopes,
             _ => Vec::new(),
+        }
+    }
+}
+
+/// What a requirement looks at.
+struct Permissions<'a> {
+    claims: &'a Claims,
+    payload: Payload<'a>,
+}
+
+/// The payload, for requirements of claims that are not kept.
+enum Payload<'a> {
+    Text(&'a str),
+    /// Of a token that keeps only its compact form.
+    Encoded(&'a AccessToken),
+}
+
+impl Payload<'_> {
+    fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Encoded(token) => Cow::Owned(token.payload()),
+        }
+    }
+}
+
+impl<'a> Permissions<'a> {
+    /// Returns those of a verified token.
+    fn of(token: &'a AccessToken) -> Self {
+        Self {
+            claims: token.claims(),
+            payload: Payload::Encoded(token),
+        }
+    }
+}
+
+impl Permissions<'_> {
+    fn grant(&self) -> Grant {
+        Grant::of(self.claims)
+    }
+
+    fn must_be_user(&self) -> Result<(), Denied> {
+        match self.grant() {
+            Grant::Delegated => Ok(()),
+            Grant::AppOnly | Grant::Unknown => Err(Denied::UserRequired),
+        }
+    }
+
+    fn must_be_app(&self) -> Result<(), Denied> {
+        match self.grant() {
+            Grant::AppOnly => Ok(()),
+            Grant::Delegated | Grant::Unknown => Err(Denied::AppRequired),
+        }
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.claims.roles().any(|role| role == name)
+    }
+
+    fn groups(&self) -> Result<&GroupList, Denied> {
+        self.must_be_user()?;
+        match self.claims.groups() {
+            Groups::Listed(groups) => Ok(groups),
+            Groups::Overage => Err(Denied::GroupsOverage),
+            Groups::NotEmitted => Err(Denied::GroupsNotEmitted),
         }
     }
 }

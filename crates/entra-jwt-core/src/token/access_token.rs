@@ -8,15 +8,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::caller::CallerId;
-use super::caller::CallerKind;
-use super::caller::Grant;
-use super::claims::Claims;
-use super::details::Details;
-use super::groups::Groups;
-use super::member::{NumericDate, allocation};
-use super::unverified::Unverified;
-use super::{caller, unverified};
+use super::caller::numbers;
+use super::unverified::decode;
+use super::{
+    CallerId, CallerKind, Claims, Details, Grant, Groups, NumericDate, Unverified, allocation,
+};
 use crate::authority::TokenVersion;
 use crate::base64url;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
@@ -45,7 +41,7 @@ pub struct AccessToken {
 }
 
 /// The claims that only a reissued token has.
-pub(crate) struct Reissued {
+struct Reissued {
     /// The hash of its `client_id`.
     client: Box<str>,
     /// The time at which Entra issued the token behind it.
@@ -53,8 +49,8 @@ pub(crate) struct Reissued {
 }
 
 impl Reissued {
-    /// `None` if it names no client.
-    pub(crate) fn read(token: &Unverified<'_>) -> Option<Self> {
+    /// Returns what the token says, or `None` if it names no client.
+    fn read(token: &Unverified<'_>) -> Option<Self> {
         let client = token.registered_client()?.to_cow();
         let hash = digest(&SHA256, client.as_bytes());
         Some(Self {
@@ -65,22 +61,23 @@ impl Reissued {
 }
 
 impl AccessToken {
+    /// Takes a token that passed every check.
     pub(crate) fn new(
         tenant: TenantId,
         version: TokenVersion,
-        compact: Arc<str>,
-        claims: Claims,
-        reissued: Option<Box<Reissued>>,
-        key_id: KeyId,
+        token: Unverified<'_>,
+        is_reissued: bool,
     ) -> Self {
+        let claims = token.own_claims(is_reissued);
+        let reissued = is_reissued.then(|| Reissued::read(&token)).flatten();
         Self {
             tenant,
             version,
             kind: CallerKind::of(&claims),
-            compact,
-            key_id,
+            compact: token.compact().into(),
             claims,
-            reissued,
+            reissued: reissued.map(Box::new),
+            key_id: token.into_key_id(),
             details: OnceLock::new(),
         }
     }
@@ -162,24 +159,24 @@ impl AccessToken {
     /// `xms_idrel`, or because another tenant authenticated the user (`idp`).
     #[must_use]
     pub fn is_guest(&self) -> bool {
-        caller::is_guest(&self.claims, self.tenant)
+        self.claims.is_of_guest(self.tenant)
     }
 
     /// `xms_idrel`: how the caller belongs to the tenant, by Entra's numbers (1 member, 5 guest,
     /// 7 service principal, …).
     pub fn identity_relations(&self) -> impl Iterator<Item = u32> {
-        caller::numbers(&self.claims.identity_relations)
+        numbers(&self.claims.identity_relations)
     }
 
     /// `xms_act_fct`: facets of who acts, by Entra's numbers (11 agent identity, 13 agent's user). A
     /// reissued token should have none: towards Entra the server acts.
     pub fn actor_facets(&self) -> impl Iterator<Item = u32> {
-        caller::numbers(&self.claims.actor_facets)
+        numbers(&self.claims.actor_facets)
     }
 
     /// `xms_sub_fct`: facets of for whom the token is, by the same numbers.
     pub fn subject_facets(&self) -> impl Iterator<Item = u32> {
-        caller::numbers(&self.claims.subject_facets)
+        numbers(&self.claims.subject_facets)
     }
 
     /// The delegated permissions (`scp`), short names without `api://…/`, in the token's order.
@@ -376,7 +373,7 @@ impl AccessToken {
     fn segment(&self, index: usize) -> String {
         let segment = self.compact.split('.').nth(index).unwrap_or_default();
         // It decoded when the token was parsed.
-        unverified::decode(segment, Part::Payload).unwrap_or_default()
+        decode(segment, Part::Payload).unwrap_or_default()
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::claims::Claims;
-use super::groups::Groups;
-use super::member::Number;
+use super::{Claims, Groups, Number};
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
 /// Who is calling.
@@ -102,41 +100,30 @@ fn has_mark_of_user(claims: &Claims) -> bool {
         || !matches!(claims.groups(), Groups::NotEmitted)
 }
 
-/// The claims that mark a guest of the token's tenant.
+/// Returns whether these claims mark a guest of the token's tenant.
 ///
 /// Sources: "Optional claims reference" (`acct`: 0 member, 1 guest), "Agent ID token claims"
-/// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access token claims reference" (`idp`: who authenticated the user, if
-/// not the token's own tenant). What marks a guest wins, but for `acct` 0: a member may well be
-/// authenticated elsewhere, as in multi-tenant organizations.
-pub(crate) struct Membership<'a> {
-    pub(crate) relations: Option<&'a str>,
-    pub(crate) account_status: Option<Number>,
-    pub(crate) provider: Option<&'a str>,
-}
-
-impl Membership<'_> {
-    pub(crate) fn is_of_guest(&self, tenant: TenantId) -> bool {
-        if tenant == TenantId::CONSUMERS {
-            return false;
-        }
-        if has(self.relations, &["5", "11", "15", "31"]) {
-            return true;
-        }
-        match (self.account_status, self.provider) {
-            (Some(status), _) => status.0 != 0,
-            (None, Some(provider)) => !names_tenant(provider, tenant),
-            (None, None) => false,
-        }
+/// (`xms_idrel`: 5 guest; 11, 15 and 31 act from outside, as partners or by pass-through), "Access
+/// token claims reference" (`idp`: who authenticated the user, if not the token's own tenant). What
+/// marks a guest wins, but for `acct` 0: a member may well be authenticated elsewhere, as in
+/// multi-tenant organizations.
+pub(super) fn is_guest(
+    relations: Option<&str>,
+    account_status: Option<Number>,
+    provider: Option<&str>,
+    tenant: TenantId,
+) -> bool {
+    if tenant == TenantId::CONSUMERS {
+        return false;
     }
-}
-
-pub(crate) fn is_guest(claims: &Claims, tenant: TenantId) -> bool {
-    let membership = Membership {
-        relations: claims.identity_relations.as_deref(),
-        account_status: claims.account_status,
-        provider: claims.identity_provider.as_deref(),
-    };
-    membership.is_of_guest(tenant)
+    if has(relations, &["5", "11", "15", "31"]) {
+        return true;
+    }
+    match (account_status, provider) {
+        (Some(status), _) => status.0 != 0,
+        (None, Some(provider)) => !names_tenant(provider, tenant),
+        (None, None) => false,
+    }
 }
 
 /// Whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
@@ -153,7 +140,7 @@ fn has(numbers: Option<&str>, wanted: &[&str]) -> bool {
 }
 
 /// The numbers of a claim that lists them separated by spaces; what is none is left out.
-pub(crate) fn numbers(claim: &Option<Box<str>>) -> impl Iterator<Item = u32> {
+pub(super) fn numbers(claim: &Option<Box<str>>) -> impl Iterator<Item = u32> {
     claim
         .as_deref()
         .unwrap_or_default()

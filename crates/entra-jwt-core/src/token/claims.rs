@@ -3,24 +3,23 @@
 //! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
 //! display only stands in [`details`](crate::details).
 
-use super::groups::ClaimNames;
-use super::groups::Groups;
-use super::groups::GroupsMember;
-use super::member::{
-    Flag, Lenient, LenientDate, Number, NumericDate, Present, Text, TextList, Word,
-};
+use super::caller::is_guest;
+use super::groups::{ClaimNames, GroupsMember};
 use super::object::members;
-use crate::identifier::{ClientId, ObjectId};
+use super::{
+    Flag, Groups, Lenient, LenientDate, Number, NumericDate, Present, Text, TextList, Word,
+};
+use crate::identifier::{ClientId, ObjectId, TenantId};
 
 members! {
     /// The positions of the claims in a payload of which nothing is proven.
-    struct ClaimMembers;
+    pub(super) struct ClaimMembers;
 
     /// The claims of a token whose signature holds.
     ///
     /// Source: "Access token claims reference", "Optional claims reference" and "Agent ID token
     /// claims" of Microsoft's identity platform.
-    struct Claims {
+    pub(crate) struct Claims {
         // Who issued it, for whom, when.
         "iss" => issuer: Text,
         "tid" => tenant: Text,
@@ -65,7 +64,7 @@ members! {
 impl ClaimMembers {
     /// Returns nothing but what names the issuer: enough to say whose a token claims to be when
     /// another claim has a type that Entra never writes.
-    pub(crate) fn of_issuer_alone(self) -> Self {
+    pub(super) fn of_issuer_alone(self) -> Self {
         Self {
             issuer: self.issuer,
             tenant: self.tenant,
@@ -75,12 +74,17 @@ impl ClaimMembers {
     }
 
     /// Returns the client application, as [`Claims::client`] does.
-    pub(crate) fn client(&self) -> Option<ClientId> {
+    pub(super) fn client(&self) -> Option<ClientId> {
         self.authorized_party.or(self.application_id)
     }
 }
 
 impl Claims {
+    /// Returns `exp` and `nbf`.
+    pub(crate) fn lifetime(&self) -> (Option<NumericDate>, Option<NumericDate>) {
+        (self.expires_at, self.not_before)
+    }
+
     /// The client application: `azp` in v2 tokens, `appid` in v1 tokens.
     pub(crate) fn client(&self) -> Option<ClientId> {
         self.authorized_party.or(self.application_id)
@@ -113,6 +117,16 @@ impl Claims {
         }
     }
 
+    /// Returns whether the claims mark a guest of the tenant.
+    pub(crate) fn is_of_guest(&self, tenant: TenantId) -> bool {
+        is_guest(
+            self.identity_relations.as_deref(),
+            self.account_status,
+            self.identity_provider.as_deref(),
+            tenant,
+        )
+    }
+
     /// `acrs`.
     pub(crate) fn authentication_contexts(&self) -> impl Iterator<Item = &str> {
         self.authentication_contexts
@@ -122,7 +136,7 @@ impl Claims {
     }
 
     /// `xms_cc`.
-    pub(crate) fn client_capabilities(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn client_capabilities(&self) -> impl Iterator<Item = &str> {
         self.client_capabilities.iter().flatten().map(AsRef::as_ref)
     }
 

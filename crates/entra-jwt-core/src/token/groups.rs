@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::member::{Fault, HeapSize, Member, TextList, allocation, names};
+use super::{Fault, HeapSize, Member, TextList, allocation, names};
 use crate::identifier::{GroupId, Guid};
 use crate::json::Reader;
 

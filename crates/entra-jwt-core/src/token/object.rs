@@ -8,17 +8,16 @@
 
 use std::borrow::Cow;
 
-use super::member::{Fault, Member};
-use crate::json::unescaped_within;
+use super::{Fault, Member};
 use crate::json::{self, NotJson, Reader};
 use crate::rejection::{Part, Rejection};
 use crate::shown::Shown;
 
 /// The longest name that a known member may have, in bytes.
-pub(crate) const LONGEST_NAME: usize = 24;
+pub(super) const LONGEST_NAME: usize = 24;
 
 /// A struct whose fields are the known members of one JSON object.
-pub(crate) trait Members: Default {
+pub(super) trait Members: Default {
     /// Reads the value that stands behind the name of this fingerprint into its field, if it is one.
     fn read(
         &mut self,
@@ -34,14 +33,14 @@ pub(crate) trait Members: Default {
 macro_rules! members {
     (
         $(#[$meta:meta])*
-        struct $name:ident {
+        $visible:vis struct $name:ident {
             $($(#[$field_meta:meta])* $member:literal => $field:ident: $type:ty,)*
         }
     ) => {
         $(#[$meta])*
         #[derive(Default)]
-        pub(crate) struct $name {
-            $($(#[$field_meta])* pub(crate) $field: Option<$type>,)*
+        $visible struct $name {
+            $($(#[$field_meta])* $visible $field: Option<$type>,)*
         }
 
         #[expect(non_upper_case_globals, reason = "the names of the fields")]
@@ -75,66 +74,59 @@ macro_rules! members {
     };
     (
         $(#[$meta:meta])*
-        struct $name:ident;
+        $visible:vis struct $name:ident;
         $(#[$owned_meta:meta])*
-        struct $owned:ident {
+        $owned_visible:vis struct $owned:ident {
             $($(#[$field_meta:meta])* $member:literal => $field:ident: $type:ty,)*
         }
     ) => {
         $crate::token::object::members! {
             $(#[$meta])*
-            struct $name {
+            $visible struct $name {
                 $($(#[$field_meta])* $member => $field: $type,)*
             }
         }
 
         $(#[$owned_meta])*
         #[derive(Default)]
-        pub(crate) struct $owned {
+        $owned_visible struct $owned {
             $($(#[$field_meta])*
-            pub(crate) $field: Option<<$type as $crate::token::member::Member>::Owned>,)*
+            $visible $field: Option<<$type as $crate::token::Member>::Owned>,)*
         }
 
         impl $name {
             /// Returns the values of the members, from the text in which they stand.
-            pub(crate) fn own(&self, text: &str) -> $owned {
+            $visible fn own(&self, text: &str) -> $owned {
                 $owned {
-                    $($field: self.$field.map(|member| $crate::token::member::Member::own(member, text)),)*
+                    $($field: self.$field.map(|member| $crate::token::Member::own(member, text)),)*
                 }
             }
         }
 
         impl $owned {
             /// Returns the number of bytes that the fields hold beyond themselves.
-            pub(crate) fn heap_size(&self) -> usize {
+            $visible fn heap_size(&self) -> usize {
                 let sizes = [$(
-                    self.$field.as_ref().map_or(0, $crate::token::member::HeapSize::heap_size),
+                    self.$field.as_ref().map_or(0, $crate::token::HeapSize::heap_size),
                 )*];
                 sizes.iter().sum()
             }
         }
     };
 }
-pub(crate) use members;
+pub(super) use members;
 
-/// An object that was read.
-pub(crate) struct Object<T, const USUAL: usize> {
-    pub(crate) members: T,
-    pub(crate) unknown: UnknownNames<USUAL>,
-    /// The first known member of another type than it should have, if that did not end the
-    /// reading. None but the decisive ones are read behind it.
-    pub(crate) type_fault: Option<Rejection>,
-}
-
-/// Reads an object, which usually has no more than `USUAL` unknown members.
+/// Reads an object, which usually has no more than `USUAL` unknown members. Returns the known ones,
+/// the names of the others, and the first known one of another type than it should have, if that did
+/// not end the reading; none but the decisive ones are read behind it.
 ///
 /// A wrong type of a member that `is_decisive` names ends the reading. Behind a wrong type of
 /// another member, only the decisive ones are looked at.
-pub(crate) fn read<T: Members, const USUAL: usize>(
+pub(super) fn read<T: Members, const USUAL: usize>(
     text: &str,
     part: Part,
     is_decisive: fn(&str) -> bool,
-) -> Result<Object<T, USUAL>, Rejection> {
+) -> Result<(T, UnknownNames<USUAL>, Option<Rejection>), Rejection> {
     let mut reading = Reading {
         part,
         is_decisive,
@@ -157,11 +149,7 @@ pub(crate) fn read<T: Members, const USUAL: usize>(
         }
         // A name that does not fit is none of the known ones.
         let mut buffer = [0; LONGEST_NAME];
-        let name = match name.bytes_of(text) {
-            (name, false) => Some(name),
-            (name, true) => unescaped_within(name, &mut buffer),
-        };
-        if let Some(name) = name {
+        if let Some(name) = name.bytes_within(text, &mut buffer) {
             let fingerprint = fingerprint(name);
             if members.read(name, fingerprint, &mut reader, &mut reading)? {
                 continue;
@@ -175,11 +163,7 @@ pub(crate) fn read<T: Members, const USUAL: usize>(
     reader.end().map_err(no_json)?;
     match reading.duplicate {
         Some(member) => Err(duplicate(part, member)),
-        None => Ok(Object {
-            members,
-            unknown,
-            type_fault: reading.type_fault,
-        }),
+        None => Ok((members, unknown, reading.type_fault)),
     }
 }
 
@@ -191,7 +175,7 @@ fn duplicate(part: Part, member: &str) -> Rejection {
 }
 
 /// An object that is being read.
-pub(crate) struct Reading {
+pub(super) struct Reading {
     part: Part,
     is_decisive: fn(&str) -> bool,
     /// A bit for each known member that was there.
@@ -204,7 +188,7 @@ pub(crate) struct Reading {
 impl Reading {
     /// Reads the value of the known member of this position among all.
     #[inline]
-    pub(crate) fn member<M: Member>(
+    pub(super) fn member<M: Member>(
         &mut self,
         field: &mut Option<M>,
         name: &'static str,
@@ -259,13 +243,13 @@ impl Reading {
 /// The names of members that are none of the known ones, as far as they are remembered: enough to
 /// know that none of them stands twice, unless there are more than usual or a long one is written
 /// with escapes.
-pub(crate) struct UnknownNames<const USUAL: usize> {
+pub(super) struct UnknownNames<const USUAL: usize> {
     fingerprints: [u64; USUAL],
     count: usize,
     /// Set if there is one without a fingerprint.
     has_another: bool,
     /// Set if one is `tid` but for its case.
-    pub(crate) has_tid: bool,
+    pub(super) has_tid: bool,
 }
 
 impl<const USUAL: usize> Default for UnknownNames<USUAL> {
@@ -300,7 +284,7 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
 
     /// Refuses the object of this text if a member stands in it twice. Costs an allocation for each
     /// name if they are many: it is asked for when the signature holds.
-    pub(crate) fn check(&self, text: &str, part: Part) -> Result<(), Rejection> {
+    pub(super) fn check(&self, text: &str, part: Part) -> Result<(), Rejection> {
         if !self.may_repeat() {
             return Ok(());
         }
@@ -322,7 +306,7 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
 /// Returns a number that is the same for the same name, and nearly always another for another one:
 /// of names that share their beginning, as directory extensions do, the end tells them apart.
 #[inline]
-pub(crate) const fn fingerprint(name: &[u8]) -> u64 {
+pub(super) const fn fingerprint(name: &[u8]) -> u64 {
     let length = (name.len() as u64) << 56;
     if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
         return u64::from_le_bytes(*first).rotate_left(13) ^ u64::from_le_bytes(*last) ^ length;
@@ -345,13 +329,13 @@ mod tests {
 
     members! {
         struct One {
-            "known" => known: crate::token::member::Present,
+            "known" => known: crate::token::Present,
         }
     }
 
     fn names(text: &str) -> UnknownNames<8> {
-        let object = read::<One, 8>(text, Part::Payload, |_| true).unwrap();
-        object.unknown
+        let (_, unknown, _) = read::<One, 8>(text, Part::Payload, |_| true).unwrap();
+        unknown
     }
 
     fn code(text: &str) -> &'static str {

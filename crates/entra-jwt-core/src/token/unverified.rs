@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::caller::is_guest;
 use super::claims::ClaimMembers;
-use super::claims::Claims;
-use super::member::{HeaderKeyId, Present, Text};
-use super::object::{self, Object, UnknownNames, members};
+use super::object::{self, UnknownNames, members};
+use super::{Claims, HeaderKeyId, NumericDate, Present, Text};
 use crate::base64url;
-use crate::identifier::KeyId;
+use crate::identifier::{ClientId, KeyId, TenantId};
 use crate::json::JsonStr;
 use crate::rejection::{Part, Rejection};
 
@@ -52,7 +52,7 @@ pub struct Unverified<'a> {
     payload_text: String,
     header: Header,
     key_id: KeyId,
-    pub(crate) claims: ClaimMembers,
+    pub(super) claims: ClaimMembers,
     /// The value of `iss`, if it is written with escapes.
     unescaped_issuer: Option<Box<str>>,
     /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
@@ -112,22 +112,16 @@ impl<'a> Unverified<'a> {
             part: Part::Signature,
         })?;
 
-        let Object {
-            members: header,
-            unknown: unknown_in_header,
-            ..
-        } = object::read::<Header, _>(&header_text, Part::Header, |_| true)?;
+        let (header, unknown_in_header, _) =
+            object::read::<Header, _>(&header_text, Part::Header, |_| true)?;
         if let Some(member) = header.unsupported() {
             return Err(Rejection::UnsupportedHeader { member });
         }
         // If a claim has a type that Entra never writes, only the issuer is read: it is the chosen
         // issuer's rules that refuse it, so that a token of somebody else is called that.
         let is_of_issuer: fn(&str) -> bool = |claim| matches!(claim, "iss" | "tid");
-        let Object {
-            members: claims,
-            unknown: unknown_claims,
-            type_fault,
-        } = object::read::<ClaimMembers, _>(&payload_text, Part::Payload, is_of_issuer)?;
+        let (claims, unknown_claims, type_fault) =
+            object::read::<ClaimMembers, _>(&payload_text, Part::Payload, is_of_issuer)?;
         let key_id = header.key_id.and_then(|key_id| key_id.of(&header_text));
         let issuer = claims.issuer.map(|issuer| issuer.of(&payload_text));
         let unescaped_issuer = issuer.and_then(|issuer| match issuer.short() {
@@ -164,7 +158,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// The whole token. Each of its segments was decoded, so all of it is ASCII.
-    pub(crate) fn compact(&self) -> &str {
+    pub(super) fn compact(&self) -> &str {
         std::str::from_utf8(self.compact).unwrap_or_default()
     }
 
@@ -211,9 +205,8 @@ impl<'a> Unverified<'a> {
 
     /// Returns `aud`, to be compared.
     pub(crate) fn audience(&self) -> Option<Cow<'_, str>> {
-        self.claims
-            .audience
-            .map(|audience| self.text(audience).short())
+        let audience = self.claims.audience;
+        audience.map(|audience| self.text(audience).short())
     }
 
     /// Returns whether a second claim is named like `tid` in another case.
@@ -221,8 +214,33 @@ impl<'a> Unverified<'a> {
         self.unknown_claims.has_tid
     }
 
-    /// Returns the value of a claim.
-    pub(crate) fn text(&self, claim: Text) -> JsonStr<'_> {
+    /// Returns `exp` and `nbf`.
+    pub(crate) fn lifetime(&self) -> (Option<NumericDate>, Option<NumericDate>) {
+        (self.claims.expires_at, self.claims.not_before)
+    }
+
+    /// Returns whether it is bound to a key of its holder (`cnf`).
+    pub(crate) fn is_bound(&self) -> bool {
+        self.claims.confirmation.is_some()
+    }
+
+    /// Returns whether it has a claim that only id tokens have.
+    pub(crate) fn has_mark_of_id_token(&self) -> bool {
+        let claims = &self.claims;
+        claims.nonce.is_some() || claims.code_hash.is_some() || claims.access_token_hash.is_some()
+    }
+
+    /// Returns the client application, as [`Claims::client`] does.
+    pub(crate) fn client(&self) -> Option<ClientId> {
+        self.claims.client()
+    }
+
+    /// Returns `sub`.
+    pub(crate) fn subject(&self) -> Option<JsonStr<'_>> {
+        self.claims.subject.map(|subject| self.text(subject))
+    }
+
+    fn text(&self, claim: Text) -> JsonStr<'_> {
         claim.of(&self.payload_text)
     }
 
@@ -238,25 +256,32 @@ impl<'a> Unverified<'a> {
         self.unknown_claims.check(&self.payload_text, Part::Payload)
     }
 
-    /// Returns the claims, as Entra names them.
-    pub(crate) fn own_claims(&self) -> Claims {
-        self.claims.own(&self.payload_text)
+    /// Returns the claims, of which a reissued token has its scopes in `scope` (RFC 9068 §2.2.3).
+    pub(crate) fn own_claims(&self, is_reissued: bool) -> Claims {
+        let mut claims = self.claims.own(&self.payload_text);
+        if is_reissued {
+            let scopes = self.claims.reissued_scopes;
+            let scopes = scopes.and_then(|scopes| scopes.of(&self.payload_text));
+            claims.scopes = scopes.map(|scopes| scopes.to_cow().into());
+        }
+        claims
+    }
+
+    /// Returns whether the claims mark a guest of the tenant.
+    pub(crate) fn is_of_guest(&self, tenant: TenantId) -> bool {
+        let value = |claim| self.text(claim).to_cow();
+        is_guest(
+            self.claims.identity_relations.map(value).as_deref(),
+            self.claims.account_status,
+            self.claims.identity_provider.map(value).as_deref(),
+            tenant,
+        )
     }
 
     /// Returns `client_id` of a reissued token (RFC 9068 §2.2), if it names a client.
     pub(crate) fn registered_client(&self) -> Option<JsonStr<'_>> {
         let client = self.claims.registered_client?.of(&self.payload_text);
         client.filter(|client| *client != *"")
-    }
-
-    /// Returns the claims of a reissued token, whose scopes stand in `scope` (RFC 9068 §2.2.3).
-    pub(crate) fn own_reissued_claims(&self) -> Claims {
-        let scopes = self.claims.reissued_scopes;
-        let scopes = scopes.and_then(|scopes| scopes.of(&self.payload_text));
-        Claims {
-            scopes: scopes.map(|scopes| scopes.to_cow().into()),
-            ..self.own_claims()
-        }
     }
 }
 
@@ -318,7 +343,7 @@ fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
 }
 
 /// A segment as the text that it encodes.
-pub(crate) fn decode(segment: impl AsRef<[u8]>, part: Part) -> Result<String, Rejection> {
+pub(super) fn decode(segment: impl AsRef<[u8]>, part: Part) -> Result<String, Rejection> {
     let bytes = base64url::decode(segment).ok_or(Rejection::InvalidBase64 { part })?;
     String::from_utf8(bytes).map_err(|_| Rejection::InvalidJson { part })
 }

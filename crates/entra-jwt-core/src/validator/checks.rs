@@ -6,125 +6,13 @@
 //! verified claims only: whoever makes up a token must not learn from the answer who is admitted.
 //! `explain` runs all of them to the end.
 
-mod admission;
-mod claims;
-mod header;
-mod key;
-mod name;
-mod rules;
-
-use std::cell::OnceCell;
-use std::time::SystemTime;
-
-pub use self::name::CheckName;
-pub(crate) use self::rules::{Profile, Rules};
-use crate::authority::{Cloud, TokenVersion};
-use crate::identifier::{Guid, TenantId};
+use super::{Check, CheckName, Facts, Profile};
+use crate::authority::{Audience, TokenVersion};
+use crate::identifier::TenantId;
+use crate::json::JsonStr;
 use crate::keys::Key;
-use crate::rejection::Rejection;
+use crate::rejection::{GraphMark, Rejection};
 use crate::shown::Shown;
-use crate::token::NumericDate;
-use crate::token::Unverified;
-
-/// What a check may look at.
-pub(crate) struct Facts<'a> {
-    pub(crate) rules: &'a Rules,
-    pub(crate) token: &'a Unverified<'a>,
-    /// The key that the token names; `None` while it is not known.
-    pub(crate) key: Option<&'a Key>,
-    pub(crate) now: NumericDate,
-    /// Several checks build on it; it is found out once.
-    issued_by: OnceCell<(TenantId, TokenVersion)>,
-}
-
-impl<'a> Facts<'a> {
-    pub(crate) fn new(
-        rules: &'a Rules,
-        token: &'a Unverified<'a>,
-        key: Option<&'a Key>,
-        now: SystemTime,
-    ) -> Self {
-        Self {
-            rules,
-            token,
-            key,
-            now: NumericDate::from_clock(now),
-            issued_by: OnceCell::new(),
-        }
-    }
-
-    /// Whether the key is the one that the token names.
-    pub(crate) fn key_is_known(&self) -> bool {
-        self.key.is_some_and(|key| key.id() == self.token.key_id())
-    }
-
-    /// The token's tenant and version, by an issuer that belongs to that tenant.
-    pub(crate) fn issued_by(&self) -> Result<(TenantId, TokenVersion), Rejection> {
-        match self.issued_by.get() {
-            Some(known) => Ok(*known),
-            None => {
-                let found = issued_by(self.rules, self.token)?;
-                Ok(*self.issued_by.get_or_init(|| found))
-            }
-        }
-    }
-}
-
-/// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
-/// token has the one issuer, and stands for a v2 token.
-fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVersion), Rejection> {
-    if token.tenant_is_ambiguous() {
-        return Err(Rejection::AmbiguousTenant);
-    }
-    let tid = token
-        .tenant()
-        .ok_or(Rejection::MissingClaim { claim: "tid" })?;
-    let tid = &*tid;
-    let tenant = Guid::from_token(tid)
-        .map(TenantId)
-        .ok_or_else(|| Rejection::InvalidTenant {
-            found: Shown::cut(tid),
-        })?;
-    let issuer = token
-        .issuer()
-        .ok_or(Rejection::MissingClaim { claim: "iss" })?;
-    if let Profile::Reissued { issuer: expected } = &rules.profile {
-        return match issuer == &**expected {
-            true => Ok((tenant, TokenVersion::V2)),
-            false => Err(Rejection::WrongIssuer {
-                found: Shown::cut(issuer),
-                expected: expected.to_string(),
-            }),
-        };
-    }
-    match rules.authority.version_of(issuer, tid) {
-        Some(version) => Ok((tenant, version)),
-        None => {
-            let found = Shown::cut(issuer);
-            let expected = rules.authority.v2_issuer(tenant);
-            let other = (!rules.authority.is_external_id())
-                .then(|| Cloud::of_issuer(issuer, tid))
-                .flatten();
-            Err(match other {
-                Some(cloud) => Rejection::WrongCloud {
-                    found,
-                    cloud,
-                    expected,
-                },
-                None => Rejection::WrongIssuer { found, expected },
-            })
-        }
-    }
-}
-
-/// One check.
-pub(crate) struct Check {
-    pub(crate) name: CheckName,
-    pub(crate) run: fn(&Facts<'_>) -> Result<(), Rejection>,
-    /// Without whose success this one has nothing to look at: for `explain`, as otherwise the
-    /// first failure ends it all.
-    pub(crate) needs: &'static [CheckName],
-}
 
 const fn check(
     name: CheckName,
@@ -135,59 +23,309 @@ const fn check(
 }
 
 /// Of the header: they run before any key is looked up.
-pub(crate) static HEADER: [Check; 3] = [
-    check(CheckName::Nonce, header::nonce, &[]),
-    check(CheckName::Algorithm, header::algorithm, &[]),
-    check(CheckName::Type, header::token_type, &[]),
+pub(super) static HEADER: [Check; 3] = [
+    check(CheckName::Nonce, nonce, &[]),
+    check(CheckName::Algorithm, algorithm, &[]),
+    check(CheckName::Type, token_type, &[]),
 ];
 
 /// The checks that the signature is the key's, and of what is looked at when it is, as that costs
 /// more.
-pub(crate) static SIGNATURE: [Check; 3] = [
-    check(CheckName::Key, key::require_known, &[]),
-    check(CheckName::Signature, key::signature, &[CheckName::Key]),
-    check(CheckName::Names, key::names, &[CheckName::Signature]),
+pub(super) static SIGNATURE: [Check; 3] = [
+    check(CheckName::Key, known_key, &[]),
+    check(CheckName::Signature, signature, &[CheckName::Key]),
+    check(CheckName::Names, names, &[CheckName::Signature]),
 ];
 
 /// The checks of the claims: they run on verified claims, and on unverified ones before a key is fetched. They
 /// compare with what is known of this API, or with the token itself.
-pub(crate) static CLAIMS: [Check; 9] = [
-    check(CheckName::Claims, claims::types, &[]),
-    check(CheckName::Lifetime, claims::lifetime, &[CheckName::Claims]),
-    check(CheckName::Issuer, claims::issuer, &[]),
-    check(CheckName::Version, claims::version, &[CheckName::Issuer]),
+pub(super) static CLAIMS: [Check; 9] = [
+    check(CheckName::Claims, types, &[]),
+    check(CheckName::Lifetime, lifetime, &[CheckName::Claims]),
+    check(CheckName::Issuer, issuer, &[]),
+    check(CheckName::Version, version, &[CheckName::Issuer]),
     check(
         CheckName::KeyIssuer,
-        key::issuer,
+        key_issuer,
         &[CheckName::Issuer, CheckName::Key],
     ),
-    check(CheckName::KeyCloud, key::cloud, &[CheckName::Key]),
-    check(CheckName::Audience, claims::audience, &[CheckName::Claims]),
-    check(CheckName::Binding, claims::binding, &[CheckName::Claims]),
-    check(CheckName::Kind, claims::kind, &[CheckName::Claims]),
+    check(CheckName::KeyCloud, key_cloud, &[CheckName::Key]),
+    check(CheckName::Audience, audience, &[CheckName::Claims]),
+    check(CheckName::Binding, binding, &[CheckName::Claims]),
+    check(CheckName::Kind, kind, &[CheckName::Claims]),
 ];
 
 /// The checks of who is admitted: they run on verified claims only, as they compare with other tenants and
 /// clients.
-pub(crate) static ADMISSION: [Check; 3] = [
-    check(CheckName::Tenant, admission::tenant, &[CheckName::Issuer]),
+pub(super) static ADMISSION: [Check; 3] = [
+    check(CheckName::Tenant, tenant, &[CheckName::Issuer]),
     check(
         CheckName::Client,
-        admission::client,
+        client,
         &[CheckName::Claims, CheckName::Kind],
     ),
     check(
         CheckName::Guest,
-        admission::guest,
+        guest,
         &[CheckName::Claims, CheckName::Issuer],
     ),
 ];
 
 /// All of them, in the order in which a token with a known key meets them.
-pub(crate) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION];
+pub(super) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION];
 
-pub(crate) use self::claims::lifetime_of as lifetime;
+/// A header `nonce` marks tokens for Microsoft Graph: the signature was made over its hash, so
+/// the token as sent can never verify. Before the algorithm, as it explains more.
+fn nonce(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if facts.token.has_nonce() {
+        return Err(Rejection::GraphToken {
+            mark: GraphMark::Nonce,
+            api: facts.rules.audiences.client_id(),
+        });
+    }
+    Ok(())
+}
 
-pub(crate) fn run(checks: &[Check], facts: &Facts<'_>) -> Result<(), Rejection> {
-    checks.iter().try_for_each(|check| (check.run)(facts))
+/// Exactly RS256: every discovery document of Entra announces only that. Exactly ES256 in reissued
+/// tokens.
+fn algorithm(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let expected = facts.rules.profile.algorithm();
+    match facts.token.algorithm() {
+        Some(found) if found == *expected => Ok(()),
+        found => Err(Rejection::WrongAlgorithm {
+            found: found.map(|found| Shown::cut(&found.short())),
+            expected,
+        }),
+    }
+}
+
+/// `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never absent, in reissued
+/// tokens (RFC 9068 §4).
+fn token_type(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (expected, may_lack) = match facts.rules.profile {
+        Profile::Entra => ("JWT", true),
+        Profile::Reissued { .. } => ("at+jwt", false),
+    };
+    match facts.token.token_type().map(JsonStr::short) {
+        None if may_lack => Ok(()),
+        Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
+        found => Err(Rejection::WrongTokenType {
+            found: Shown::cut(found.as_deref().unwrap_or("no typ")),
+            expected,
+        }),
+    }
+}
+
+fn known_key(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if facts.key_is_known() {
+        Ok(())
+    } else {
+        Err(facts.rules.unknown_key(facts.token.key_id().clone()))
+    }
+}
+
+/// By the key, whose algorithm is that of these tokens: what the header says was compared with that,
+/// too.
+fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let token = facts.token;
+    let verifies = |key: &Key| {
+        key.algorithm() == facts.rules.profile.algorithm()
+            && key.verifies(token.signing_input(), token.signature())
+    };
+    if facts.key.is_some_and(verifies) {
+        Ok(())
+    } else {
+        Err(Rejection::BadSignature {
+            key_id: facts.token.key_id().clone(),
+        })
+    }
+}
+
+/// Checks that no member of header or payload stands twice. The ones that decide something are
+/// looked at while the token is parsed, the others here: there can be thousands of them, and no
+/// look-up and no fetch depends on one.
+fn names(facts: &Facts<'_>) -> Result<(), Rejection> {
+    facts.token.check_names()
+}
+
+/// A key that says for whom it signs may sign for nobody else: without this, a key of personal
+/// accounts could sign for any tenant.
+fn key_issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let Some(key_issuer) = facts.key.and_then(Key::issuer) else {
+        return Ok(());
+    };
+    let (_, version) = facts.issued_by()?;
+    let tid = facts.token.tenant().unwrap_or_default();
+    let issuer = facts.token.issuer().unwrap_or_default();
+    let authority = &facts.rules.authority;
+    if authority.key_may_sign(key_issuer, issuer, &tid, version) {
+        Ok(())
+    } else {
+        Err(Rejection::KeyIssuerMismatch {
+            found: Shown::cut(issuer),
+            key_issuer: key_issuer.to_owned(),
+        })
+    }
+}
+
+/// A key of another cloud, of which real key sets have some, signs nothing here. Compared with
+/// the cloud's constant, or, where there is none (External ID), with what was discovered beside
+/// the key. As in Microsoft's `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off there.
+fn key_cloud(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if facts.rules.accepts_keys_of_other_clouds {
+        return Ok(());
+    }
+    let Some(key) = facts.key else {
+        return Ok(());
+    };
+    let expected = facts
+        .rules
+        .authority
+        .cloud_instance_name()
+        .or(key.discovered_cloud());
+    match (key.cloud_instance_name(), expected) {
+        (Some(found), Some(expected)) if found != expected => Err(Rejection::KeyCloudMismatch {
+            found: found.to_owned(),
+            expected: expected.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Every claim on which something depends has the type that Entra writes. A token of somebody else
+/// has other types more often than not, so the issuer's fault comes first.
+fn types(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match &facts.token.type_fault {
+        None => Ok(()),
+        Some(fault) => Err(facts.issued_by().err().unwrap_or_else(|| fault.clone())),
+    }
+}
+
+/// `exp` is required, `nbf` is honoured, `iat` decides nothing; at the skew exactly a token still
+/// passes, as with Microsoft's validator.
+fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (expires_at, not_before) = facts.token.lifetime();
+    facts
+        .rules
+        .check_lifetime(expires_at, not_before, facts.now)
+}
+
+/// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
+fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
+    facts.issued_by().map(|_| ())
+}
+
+/// v2, or v1 where that was opted into. Told by the issuer, never by `ver`.
+fn version(facts: &Facts<'_>) -> Result<(), Rejection> {
+    match facts.issued_by()? {
+        (tenant, TokenVersion::V1) if !facts.rules.accepts_v1 => Err(Rejection::V1Token {
+            found: Shown::cut(facts.token.issuer().unwrap_or_default()),
+            expected: facts.rules.authority.v2_issuer(tenant),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// `aud` is one string, and one of ours.
+fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let audiences = &facts.rules.audiences;
+    let found = facts
+        .token
+        .audience()
+        .ok_or(Rejection::MissingClaim { claim: "aud" })?;
+    let found = &*found;
+    if audiences.accept(found) {
+        return Ok(());
+    }
+    let api = audiences.client_id();
+    Err(if Audience::is_graph(found) {
+        Rejection::GraphToken {
+            mark: GraphMark::Audience,
+            api,
+        }
+    } else if let Some(api_name) = Audience::microsoft_api_of(found) {
+        Rejection::MicrosoftApiToken {
+            found: Shown::cut(found),
+            api_name,
+            api,
+        }
+    } else {
+        Rejection::WrongAudience {
+            found: Shown::cut(found),
+            accepted: audiences.iter().map(ToString::to_string).collect(),
+        }
+    })
+}
+
+/// A token bound to a key of its holder must not pass for a bearer token (RFC 7800).
+fn binding(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if facts.token.is_bound() {
+        Err(Rejection::ProofOfPossession)
+    } else {
+        Ok(())
+    }
+}
+
+/// Entra marks id tokens by nothing, so by what only they have, and what only they lack: an
+/// access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
+/// demands, so that whoever tells its callers apart by that never takes two for one.
+fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let token = facts.token;
+    if token.has_mark_of_id_token() || token.client().is_none() {
+        return Err(Rejection::IdToken {
+            api: facts.rules.audiences.client_id(),
+        });
+    }
+    if facts.rules.profile.is_reissued() {
+        let missing = |claim| Rejection::MissingClaim { claim };
+        token.registered_client().ok_or(missing("client_id"))?;
+        let subject = token.subject().filter(|subject| *subject != *"");
+        subject.ok_or(missing("sub"))?;
+    }
+    Ok(())
+}
+
+/// The tenant is allowed.
+fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let (found, _) = facts.issued_by()?;
+    let tenancy = facts.rules.authority.tenancy();
+    if tenancy.admits(found) {
+        return Ok(());
+    }
+    let allowed = tenancy.to_string();
+    Err(if found == TenantId::CONSUMERS {
+        Rejection::PersonalAccount { allowed }
+    } else {
+        Rejection::TenantNotAllowed {
+            found,
+            allowed,
+            by_tenant_rule: false,
+        }
+    })
+}
+
+/// The client application is among those that are allowed, if there is such a list. It only ever
+/// restricts: to be on it permits nothing.
+fn client(facts: &Facts<'_>) -> Result<(), Rejection> {
+    let Some(allowed) = &facts.rules.allowed_clients else {
+        return Ok(());
+    };
+    match facts.token.client() {
+        Some(client) if allowed.contains(&client) => Ok(()),
+        Some(found) => Err(Rejection::ClientNotAllowed { found }),
+        None => Err(Rejection::MissingClaim { claim: "azp" }),
+    }
+}
+
+/// The user is no guest, where guests are refused.
+fn guest(facts: &Facts<'_>) -> Result<(), Rejection> {
+    if !facts.rules.refuses_guests {
+        return Ok(());
+    }
+    let (tenant, _) = facts.issued_by()?;
+    if facts.token.is_of_guest(tenant) {
+        Err(Rejection::GuestNotAllowed { tenant })
+    } else {
+        Ok(())
+    }
 }

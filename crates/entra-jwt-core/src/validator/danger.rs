@@ -1,31 +1,8 @@
-//! The setting that weakens the protection and, with the feature `testing`, tokens that nobody signed.
+//! Access tokens that nobody signed, for tests.
 
-use super::ValidatorBuilder;
-#[cfg(feature = "testing")]
 use crate::authority::TokenVersion;
-#[cfg(feature = "testing")]
 use crate::rejection::{Part, Rejection};
-#[cfg(feature = "testing")]
-use crate::token::AccessToken;
-#[cfg(feature = "testing")]
-use crate::token::Unverified;
-
-/// The weakening settings of a [`ValidatorBuilder`]; see [`ValidatorBuilder::dangerous`].
-#[derive(Debug)]
-#[must_use]
-pub struct DangerousValidatorBuilder(pub(super) ValidatorBuilder);
-
-impl DangerousValidatorBuilder {
-    /// Accepts tokens that are signed by a key of another national cloud, as key sets of Entra
-    /// publish some beside their own.
-    ///
-    /// Whoever operates that cloud can then make tokens that are accepted here. For the case that
-    /// Entra names the clouds of its keys otherwise than is known here.
-    pub fn accept_keys_of_other_clouds(mut self) -> ValidatorBuilder {
-        self.0.accepts_keys_of_other_clouds = true;
-        self.0
-    }
-}
+use crate::token::{AccessToken, Unverified};
 
 /// An access token of these claims, which nobody signed: for tests of what is done with one.
 ///
@@ -41,7 +18,6 @@ impl DangerousValidatorBuilder {
 ///
 /// # Errors
 /// If it is no object, or if a claim has another type than in tokens of Entra.
-#[cfg(feature = "testing")]
 pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -88,17 +64,10 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
     } else {
         TokenVersion::V1
     };
-    Ok(AccessToken::new(
-        tenant,
-        version,
-        token.compact().into(),
-        token.own_claims(),
-        None,
-        token.into_key_id(),
-    ))
+    Ok(AccessToken::new(tenant, version, token, false))
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 

@@ -1,25 +1,28 @@
-//! The rules of one trusted issuer.
+//! Decides about tokens by the rules of one trusted issuer.
 
+mod builder;
+mod check_name;
 mod checks;
+#[cfg(feature = "testing")]
 mod danger;
 mod report;
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-pub use self::checks::CheckName;
-use self::checks::{Facts, Profile, Rules};
-pub use self::danger::DangerousValidatorBuilder;
+pub use self::builder::{DangerousValidatorBuilder, InvalidRules, ValidatorBuilder};
+pub use self::check_name::CheckName;
 #[cfg(feature = "testing")]
 pub use self::danger::trusted_token;
 pub use self::report::{Explain, Finding, Outcome, Report, Verdict};
-use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, Tenancy};
+use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
 use crate::denied::Denied;
-use crate::identifier::ClientId;
-use crate::keys::{Key, KeySet};
+use crate::identifier::{ClientId, Guid, KeyId, TenantId};
+use crate::keys::{ES256, Key, KeySet, RS256};
 use crate::rejection::Rejection;
-use crate::requirement::Permissions;
-use crate::token::{AccessToken, NumericDate, Unverified};
+use crate::shown::Shown;
+use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
 /// Decides about tokens of Microsoft Entra ID for one API.
 ///
@@ -31,204 +34,12 @@ pub struct Validator {
     rules: Rules,
 }
 
-/// Settings of a [`Validator`]; begin with [`Validator::entra`].
-///
-/// # Defaults
-///
-/// | setting | default |
-/// |---|---|
-/// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
-/// | [`cloud`](Self::cloud) | public |
-/// | [`external_id`](Self::external_id) | off: a workforce tenant |
-/// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
-/// | [`allowed_clients`](Self::allowed_clients) | every client application |
-/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
-/// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
-/// | [`clock_skew`](Self::clock_skew) | 5 minutes |
-#[derive(Clone, Debug)]
-#[must_use = "nothing is validated before build()"]
-pub struct ValidatorBuilder {
-    tenancy: Tenancy,
-    client_id: ClientId,
-    audiences: Vec<Audience>,
-    cloud: Cloud,
-    is_external_id: bool,
-    accepts_v1: bool,
-    allowed_clients: Option<HashSet<ClientId>>,
-    exempt_clients: HashSet<ClientId>,
-    refuses_guests: bool,
-    pub(crate) accepts_keys_of_other_clouds: bool,
-    clock_skew: Duration,
-}
-
-/// A setting of a [`ValidatorBuilder`] is out of bounds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidRules {
-    /// The clock skew is longer than [`Validator::MAX_CLOCK_SKEW`].
-    #[error(
-        "a clock skew of {} s is too long, at most {} s are accepted",
-        .0.as_secs(), Validator::MAX_CLOCK_SKEW.as_secs()
-    )]
-    ClockSkew(Duration),
-    /// The list of tenants is empty.
-    #[error("no tenant is allowed; name at least one, or organizations")]
-    NoTenant,
-    /// The list of allowed clients is empty.
-    #[error(
-        "no client is allowed; name at least one by its application (client) id, or leave the \
-         setting out"
-    )]
-    NoClient,
-    /// External ID with another tenancy than one tenant.
-    #[error(
-        "a tenant of External ID has keys and issuer of its own: name that one tenant by its id"
-    )]
-    ExternalIdTenancy,
-    /// External ID outside the public cloud.
-    #[error("External ID is part of the public cloud")]
-    ExternalIdCloud,
-    /// v1 tokens of External ID.
-    #[error("External ID issues v2 tokens only: leave out accept_v1_tokens()")]
-    ExternalIdV1,
-}
-
-impl ValidatorBuilder {
-    /// Accepts a further audience beside `{client id}` and `api://{client id}`, which are always
-    /// accepted: the App ID URI, if it is another.
-    pub fn audience(mut self, audience: Audience) -> Self {
-        self.audiences.push(audience);
-        self
-    }
-
-    /// The national cloud. Default: [`Cloud::Public`].
-    pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.cloud = cloud;
-        self
-    }
-
-    /// The tenant is one of External ID (`ciamlogin.com`): the issuer is
-    /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, whatever host the users sign in on.
-    /// Default: a workforce tenant.
-    pub fn external_id(mut self) -> Self {
-        self.is_external_id = true;
-        self
-    }
-
-    /// Accepts v1 tokens beside v2 tokens. Default: only v2.
-    ///
-    /// Which of them Entra issues is up to `api.requestedAccessTokenVersion` in the manifest of
-    /// the API's app registration.
-    pub fn accept_v1_tokens(mut self) -> Self {
-        self.accepts_v1 = true;
-        self
-    }
-
-    /// Accepts tokens of these client applications only (`azp`, in v1 tokens `appid`). The list
-    /// restricts; being on it permits nothing. Default: every client. Several calls add up.
-    ///
-    /// It is about clients of Entra. Of a [reissued](Validator::reissued) token that is the server which
-    /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
-    /// and admits all of them, or none. Compare [`AccessToken::registered_client`] for that.
-    pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
-        self.allowed_clients.get_or_insert_default().extend(ids);
-        self
-    }
-
-    /// Lets these client applications call as themselves without any role: Microsoft calls it
-    /// authorization by access control list. It exempts app-only tokens from
-    /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
-    /// Several calls add up.
-    pub fn exempt_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
-        self.exempt_clients.extend(ids);
-        self
-    }
-
-    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
-    /// the API's app registration emit the optional claim `acct`, which says it best. Default:
-    /// guests are accepted.
-    pub fn refuse_guests(mut self) -> Self {
-        self.refuses_guests = true;
-        self
-    }
-
-    /// How far the clocks of Entra and of this machine may differ. Default: 5 minutes, as in
-    /// Microsoft's libraries.
-    pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.clock_skew = skew;
-        self
-    }
-
-    /// The settings that weaken the protection.
-    pub fn dangerous(self) -> DangerousValidatorBuilder {
-        DangerousValidatorBuilder(self)
-    }
-
-    /// What is wrong with the settings: everything at once.
-    pub fn problems(&self) -> impl Iterator<Item = InvalidRules> {
-        let no_client = self.allowed_clients.as_ref().is_some_and(HashSet::is_empty);
-        let is_one_tenant = self.tenancy.single().is_some() && self.tenancy != Tenancy::consumers();
-        [
-            (self.clock_skew > Validator::MAX_CLOCK_SKEW)
-                .then_some(InvalidRules::ClockSkew(self.clock_skew)),
-            self.tenancy.is_empty().then_some(InvalidRules::NoTenant),
-            no_client.then_some(InvalidRules::NoClient),
-            (self.is_external_id && !is_one_tenant).then_some(InvalidRules::ExternalIdTenancy),
-            (self.is_external_id && self.cloud != Cloud::Public)
-                .then_some(InvalidRules::ExternalIdCloud),
-            (self.is_external_id && self.accepts_v1).then_some(InvalidRules::ExternalIdV1),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// The finished validator.
-    ///
-    /// # Errors
-    /// The first of its [`problems`](Self::problems).
-    pub fn build(self) -> Result<Validator, InvalidRules> {
-        if let Some(problem) = self.problems().next() {
-            return Err(problem);
-        }
-        Ok(Validator {
-            rules: Rules {
-                authority: Authority::new(self.tenancy, self.cloud, self.is_external_id),
-                audiences: Audiences::new(self.client_id, self.audiences),
-                accepts_v1: self.accepts_v1,
-                allowed_clients: self.allowed_clients,
-                refuses_guests: self.refuses_guests,
-                accepts_keys_of_other_clouds: self.accepts_keys_of_other_clouds,
-                exempt_clients: self.exempt_clients,
-                clock_skew: self.clock_skew,
-                profile: Profile::Entra,
-            },
-        })
-    }
-}
-
 impl Validator {
     /// The clock skew that is allowed unless set otherwise: 5 minutes.
     pub const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
     /// The longest clock skew that can be set: 10 minutes.
     pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);
-
-    /// Begins the rules for access tokens of Entra for the API with this application (client) id.
-    pub fn entra(tenancy: impl Into<Tenancy>, client_id: ClientId) -> ValidatorBuilder {
-        ValidatorBuilder {
-            tenancy: tenancy.into(),
-            client_id,
-            audiences: Vec::new(),
-            cloud: Cloud::default(),
-            is_external_id: false,
-            accepts_v1: false,
-            allowed_clients: None,
-            exempt_clients: HashSet::new(),
-            refuses_guests: false,
-            accepts_keys_of_other_clouds: false,
-            clock_skew: Self::DEFAULT_CLOCK_SKEW,
-        }
-    }
 
     /// The rules for tokens of an authorization server in front of Entra, which it issues in place
     /// of the tokens that these rules admit (RFC 9068): signed with [ES256](Key::es256), of the type
@@ -290,8 +101,8 @@ impl Validator {
     /// The first check that fails.
     pub fn precheck(&self, token: &Unverified<'_>, now: SystemTime) -> Result<(), Rejection> {
         let facts = Facts::new(&self.rules, token, None, now);
-        checks::run(&checks::HEADER, &facts)?;
-        checks::run(&checks::CLAIMS, &facts)
+        facts.pass(&checks::HEADER)?;
+        facts.pass(&checks::CLAIMS)
     }
 
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
@@ -310,25 +121,19 @@ impl Validator {
         now: SystemTime,
     ) -> Result<AccessToken, Rejection> {
         let facts = Facts::new(&self.rules, &token, key, now);
-        checks::run(&checks::HEADER, &facts)?;
+        facts.pass(&checks::HEADER)?;
         if facts.key_is_known() {
-            checks::run(&checks::SIGNATURE, &facts)?;
-            checks::run(&checks::CLAIMS, &facts)?;
+            facts.pass(&checks::SIGNATURE)?;
+            facts.pass(&checks::CLAIMS)?;
         } else {
-            checks::run(&checks::CLAIMS, &facts)?;
-            checks::run(&checks::SIGNATURE, &facts)?;
+            facts.pass(&checks::CLAIMS)?;
+            facts.pass(&checks::SIGNATURE)?;
         }
-        checks::run(&checks::ADMISSION, &facts)?;
+        facts.pass(&checks::ADMISSION)?;
         let (tenant, version) = facts.issued_by()?;
 
-        Ok(AccessToken::new(
-            tenant,
-            version,
-            token.compact().into(),
-            self.rules.own_claims(&token),
-            self.rules.reissued(&token),
-            token.into_key_id(),
-        ))
+        let is_reissued = self.rules.profile.is_reissued();
+        Ok(AccessToken::new(tenant, version, token, is_reissued))
     }
 
     /// The refusal of a token that passes the [`precheck`](Self::precheck), and whose key turned
@@ -344,9 +149,9 @@ impl Validator {
     /// # Errors
     /// [`Rejection::Expired`] or [`Rejection::NotYetValid`].
     pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), Rejection> {
-        let claims = token.claims();
+        let (expires_at, not_before) = token.claims().lifetime();
         let now = NumericDate::from_clock(now);
-        checks::lifetime(&self.rules, claims.expires_at, claims.not_before, now)
+        self.rules.check_lifetime(expires_at, not_before, now)
     }
 
     /// Whether a token that is valid permits anything at all: it has a scope or a role, or is an
@@ -356,7 +161,7 @@ impl Validator {
     /// # Errors
     /// [`Denied::NoPermission`] if it does not.
     pub fn default_permission(&self, token: &AccessToken) -> Result<(), Denied> {
-        self.rules.default_permission(&Permissions::of(token))
+        self.rules.default_permission(token.claims())
     }
 
     /// Runs every check to its end and reports on each: for people who look for the reason, and
@@ -416,4 +221,207 @@ impl Validator {
     pub fn accepts_v1_tokens(&self) -> bool {
         self.rules.accepts_v1
     }
+}
+
+/// The rules of one trusted issuer.
+#[derive(Clone, Debug)]
+struct Rules {
+    profile: Profile,
+    authority: Authority,
+    audiences: Audiences,
+    accepts_v1: bool,
+    /// `None`: every client.
+    allowed_clients: Option<HashSet<ClientId>>,
+    refuses_guests: bool,
+    accepts_keys_of_other_clouds: bool,
+    exempt_clients: HashSet<ClientId>,
+    clock_skew: Duration,
+}
+
+/// The kind of issuer, where that makes a difference.
+#[derive(Clone, Debug)]
+enum Profile {
+    /// Entra's own.
+    Entra,
+    /// Those of an authorization server in front of Entra (RFC 9068), which has one issuer.
+    Reissued { issuer: Box<str> },
+}
+
+impl Profile {
+    const fn is_reissued(&self) -> bool {
+        matches!(self, Self::Reissued { .. })
+    }
+
+    const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Entra => RS256,
+            Self::Reissued { .. } => ES256,
+        }
+    }
+}
+
+impl Rules {
+    fn unknown_key(&self, key_id: KeyId) -> Rejection {
+        Rejection::UnknownKey {
+            key_id,
+            api: match self.profile {
+                Profile::Entra => Some(self.audiences.client_id()),
+                Profile::Reissued { .. } => None,
+            },
+        }
+    }
+
+    /// Checks that the token permits anything at all.
+    fn default_permission(&self, claims: &Claims) -> Result<(), Denied> {
+        let is_exempt = || {
+            let client = claims.client();
+            Grant::of(claims) == Grant::AppOnly
+                && client.is_some_and(|client| self.exempt_clients.contains(&client))
+        };
+        if claims.scopes().next().is_some() || claims.roles().next().is_some() || is_exempt() {
+            Ok(())
+        } else {
+            Err(Denied::NoPermission)
+        }
+    }
+
+    /// Checks `exp`, which is required, and `nbf`, if there is one.
+    fn check_lifetime(
+        &self,
+        expires_at: Option<NumericDate>,
+        not_before: Option<NumericDate>,
+        now: NumericDate,
+    ) -> Result<(), Rejection> {
+        let now = now.seconds();
+        let skew = self.clock_skew_seconds();
+
+        let expires_at = expires_at
+            .ok_or(Rejection::MissingClaim { claim: "exp" })?
+            .seconds();
+        let not_before = not_before.map(NumericDate::seconds);
+        if not_before.is_some_and(|not_before| not_before > expires_at) {
+            return Err(Rejection::ImpossibleLifetime);
+        }
+        let seconds_ago = now.saturating_sub(expires_at);
+        if seconds_ago > skew {
+            return Err(Rejection::Expired { seconds_ago, skew });
+        }
+        let seconds_ahead = not_before.map_or(0, |not_before| not_before.saturating_sub(now));
+        if seconds_ahead > skew {
+            return Err(Rejection::NotYetValid {
+                seconds_ahead,
+                skew,
+            });
+        }
+        Ok(())
+    }
+
+    fn clock_skew_seconds(&self) -> i64 {
+        i64::try_from(self.clock_skew.as_secs()).unwrap_or(i64::MAX)
+    }
+}
+
+/// What a check may look at.
+struct Facts<'a> {
+    rules: &'a Rules,
+    token: &'a Unverified<'a>,
+    /// The key that the token names; `None` while it is not known.
+    key: Option<&'a Key>,
+    now: NumericDate,
+    /// Several checks build on it; it is found out once.
+    issued_by: OnceCell<(TenantId, TokenVersion)>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(
+        rules: &'a Rules,
+        token: &'a Unverified<'a>,
+        key: Option<&'a Key>,
+        now: SystemTime,
+    ) -> Self {
+        Self {
+            rules,
+            token,
+            key,
+            now: NumericDate::from_clock(now),
+            issued_by: OnceCell::new(),
+        }
+    }
+
+    /// Runs these checks up to the first that fails.
+    fn pass(&self, checks: &[Check]) -> Result<(), Rejection> {
+        checks.iter().try_for_each(|check| (check.run)(self))
+    }
+
+    /// Returns whether the key is the one that the token names.
+    fn key_is_known(&self) -> bool {
+        self.key.is_some_and(|key| key.id() == self.token.key_id())
+    }
+
+    /// The token's tenant and version, by an issuer that belongs to that tenant.
+    fn issued_by(&self) -> Result<(TenantId, TokenVersion), Rejection> {
+        match self.issued_by.get() {
+            Some(known) => Ok(*known),
+            None => {
+                let found = issued_by(self.rules, self.token)?;
+                Ok(*self.issued_by.get_or_init(|| found))
+            }
+        }
+    }
+}
+
+/// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
+/// token has the one issuer, and stands for a v2 token.
+fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVersion), Rejection> {
+    if token.tenant_is_ambiguous() {
+        return Err(Rejection::AmbiguousTenant);
+    }
+    let tid = token
+        .tenant()
+        .ok_or(Rejection::MissingClaim { claim: "tid" })?;
+    let tid = &*tid;
+    let tenant = Guid::from_token(tid)
+        .map(TenantId)
+        .ok_or_else(|| Rejection::InvalidTenant {
+            found: Shown::cut(tid),
+        })?;
+    let issuer = token
+        .issuer()
+        .ok_or(Rejection::MissingClaim { claim: "iss" })?;
+    if let Profile::Reissued { issuer: expected } = &rules.profile {
+        return match issuer == &**expected {
+            true => Ok((tenant, TokenVersion::V2)),
+            false => Err(Rejection::WrongIssuer {
+                found: Shown::cut(issuer),
+                expected: expected.to_string(),
+            }),
+        };
+    }
+    match rules.authority.version_of(issuer, tid) {
+        Some(version) => Ok((tenant, version)),
+        None => {
+            let found = Shown::cut(issuer);
+            let expected = rules.authority.v2_issuer(tenant);
+            let other = (!rules.authority.is_external_id())
+                .then(|| Cloud::of_issuer(issuer, tid))
+                .flatten();
+            Err(match other {
+                Some(cloud) => Rejection::WrongCloud {
+                    found,
+                    cloud,
+                    expected,
+                },
+                None => Rejection::WrongIssuer { found, expected },
+            })
+        }
+    }
+}
+
+/// One check.
+struct Check {
+    name: CheckName,
+    run: fn(&Facts<'_>) -> Result<(), Rejection>,
+    /// Without whose success this one has nothing to look at: for `explain`, as otherwise the
+    /// first failure ends it all.
+    needs: &'static [CheckName],
 }

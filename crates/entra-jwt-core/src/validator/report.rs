@@ -1,17 +1,16 @@
 //! Every check run to its end: for people who look for the reason.
 
-mod found;
-
 use std::borrow::Cow;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::checks::{self, Check, CheckName, Facts, Rules};
+use super::{Check, CheckName, Facts, Rules, checks};
+use crate::authority::TokenVersion;
 use crate::denied::Denied;
-use crate::keys::KeySet;
+use crate::json::JsonStr;
+use crate::keys::{Key, KeySet};
 use crate::rejection::Rejection;
-use crate::requirement::{Payload, Permissions, Requirement};
-use crate::token::Claims;
-use crate::token::Unverified;
+use crate::requirement::Requirement;
+use crate::token::{CallerKind, Claims, Grant, Unverified};
 
 /// What became of each check of a token, by [`Validator::explain`](crate::Validator::explain).
 ///
@@ -109,16 +108,19 @@ pub enum Verdict<'a> {
 }
 
 impl Report {
-    pub(crate) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
+    pub(super) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
         match Unverified::parse_up_to(token, with.max_length) {
             Ok(unverified) => {
                 let key_id = unverified.key_ref().key_id;
                 let key = with.keys.and_then(|keys| keys.key(key_id));
                 Examination {
-                    claims: rules.own_claims(&unverified),
+                    claims: unverified.own_claims(rules.profile.is_reissued()),
                     facts: Facts::new(rules, &unverified, key, with.now),
                     has_keys: with.keys.is_some(),
-                    findings: vec![Finding::passed(CheckName::Form, Some(found::form(token)))],
+                    findings: vec![Finding::passed(
+                        CheckName::Form,
+                        Some(format!("{} bytes", token.len())),
+                    )],
                 }
                 .finish(with.requirement)
             }
@@ -281,14 +283,16 @@ impl Examination<'_> {
             return self.not_checked(check.name);
         }
         match (check.run)(&self.facts) {
-            Ok(()) => Finding::passed(check.name, found::of(check.name, &self.facts, &self.claims)),
+            Ok(()) => Finding::passed(check.name, found(check.name, &self.facts, &self.claims)),
             Err(rejection) => Finding::rejected(check.name, rejection),
         }
     }
 
     fn not_checked(&self, check: CheckName) -> Finding {
+        let key_id = self.facts.token.key_id().as_str();
         Finding {
-            found: found::unchecked(check, self.facts.token),
+            // What there is to be checked, where it cannot be.
+            found: (check == CheckName::Key).then(|| key_id.to_owned()),
             ..Finding::new(check, Outcome::NotChecked)
         }
     }
@@ -313,29 +317,121 @@ impl Examination<'_> {
 
     fn permission(&mut self, requirement: Option<&Requirement>) {
         let can_be_read = self.facts.token.type_fault.is_none();
-        let permissions = Permissions {
-            claims: &self.claims,
-            payload: Payload::Text(self.facts.token.payload_text()),
-        };
         let app_id_uri = self.facts.rules.audiences.app_id_uri();
         let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
             self.findings.push(match judgement {
                 _ if !can_be_read => Finding::not_reached(check),
-                Ok(()) => Finding::passed(check, found::permission(&permissions)),
+                Ok(()) => Finding::passed(check, permissions_of(&self.claims)),
                 Err(denied) => Finding::denied(check, denied, expected, &app_id_uri),
             });
         };
         judge(
             CheckName::Permission,
-            self.facts.rules.default_permission(&permissions),
+            self.facts.rules.default_permission(&self.claims),
             "a scope or a role".to_owned(),
         );
         if let Some(requirement) = requirement {
             judge(
                 CheckName::Requirement,
-                requirement.check_permissions(&permissions),
+                requirement.check_claims(&self.claims, self.facts.token.payload_text()),
                 requirement.to_string(),
             );
         }
+    }
+}
+
+/// Returns what a token has where a check passed, in few words.
+fn found(check: CheckName, facts: &Facts<'_>, claims: &Claims) -> Option<String> {
+    let token = facts.token;
+    let issued_by = facts.issued_by().ok();
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    match check {
+        CheckName::Nonce => Some("none".to_owned()),
+        CheckName::Algorithm => owned(token.algorithm().map(JsonStr::to_cow).as_deref()),
+        CheckName::Type => {
+            let found = token.token_type().map(JsonStr::to_cow);
+            Some(found.map_or_else(|| "none".to_owned(), Cow::into_owned))
+        }
+        CheckName::Key => facts.key.map(|key| key.id().as_str().to_owned()),
+        CheckName::Signature => Some("verified with that key".to_owned()),
+        CheckName::Names => Some("each once".to_owned()),
+        CheckName::Claims => Some("each of its type".to_owned()),
+        CheckName::Lifetime => {
+            let (expires_at, _) = claims.lifetime();
+            let left = expires_at?.seconds().saturating_sub(facts.now.seconds());
+            let skew = facts.rules.clock_skew_seconds();
+            Some(if left >= 0 {
+                format!("expires in {}", span(left))
+            } else {
+                format!(
+                    "expired {} ago, within the clock skew of {}",
+                    span(left.saturating_neg()),
+                    span(skew)
+                )
+            })
+        }
+        CheckName::Issuer => owned(token.issuer()),
+        CheckName::Tenant => issued_by.map(|(tenant, _)| tenant.to_string()),
+        CheckName::Version => issued_by.map(|(_, version)| {
+            match version {
+                TokenVersion::V1 => "v1",
+                TokenVersion::V2 => "v2",
+            }
+            .to_owned()
+        }),
+        CheckName::KeyIssuer => known_or_any(facts.key, Key::issuer),
+        CheckName::KeyCloud => known_or_any(facts.key, Key::cloud_instance_name),
+        CheckName::Audience => token.audience().map(Cow::into_owned),
+        CheckName::Binding => Some("none, a bearer token".to_owned()),
+        CheckName::Kind => Some(match (CallerKind::of(claims), Grant::of(claims)) {
+            (CallerKind::Agent, Grant::AppOnly) => "access token of an agent".to_owned(),
+            (CallerKind::Agent, _) => "access token of an agent with a user".to_owned(),
+            (CallerKind::App, _) => "access token of an application".to_owned(),
+            (CallerKind::User, _) => "access token of a user".to_owned(),
+            (CallerKind::Unknown, _) => {
+                "access token of neither a user nor an application".to_owned()
+            }
+        }),
+        CheckName::Client => claims.client().map(|client| client.to_string()),
+        CheckName::Guest => {
+            let (tenant, _) = issued_by?;
+            let words = match (Grant::of(claims), claims.is_of_guest(tenant)) {
+                (Grant::Delegated, true) => "a guest",
+                (Grant::Delegated, false) => "a member",
+                _ => "no user",
+            };
+            Some(words.to_owned())
+        }
+        CheckName::Form | CheckName::Permission | CheckName::Requirement => None,
+    }
+}
+
+/// Returns the scopes and roles.
+fn permissions_of(claims: &Claims) -> Option<String> {
+    let list = |label: &str, names: Vec<&str>| {
+        (!names.is_empty()).then(|| format!("{label} {}", names.join(" ")))
+    };
+    let scopes = list("scp", claims.scopes().collect());
+    let roles = list("roles", claims.roles().collect());
+    let both: Vec<String> = scopes.into_iter().chain(roles).collect();
+    Some(if both.is_empty() {
+        "an exempt client".to_owned()
+    } else {
+        both.join(", ")
+    })
+}
+
+fn known_or_any(key: Option<&Key>, of: fn(&Key) -> Option<&str>) -> Option<String> {
+    key.map(|key| of(key).unwrap_or("any").to_owned())
+}
+
+/// A time as people say it: its largest unit.
+fn span(seconds: i64) -> String {
+    let whole = Duration::from_secs(seconds.unsigned_abs()).as_secs();
+    match whole {
+        0..120 => format!("{whole} s"),
+        120..7_200 => format!("{} min", whole / 60),
+        7_200..172_800 => format!("{} h", whole / 3_600),
+        _ => format!("{} days", whole / 86_400),
     }
 }

@@ -1,0 +1,219 @@
+//! The settings of a validator.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{Profile, Rules, Validator};
+use crate::authority::{Audience, Audiences, Authority, Cloud, Tenancy};
+use crate::identifier::ClientId;
+
+/// Settings of a [`Validator`]; begin with [`Validator::entra`].
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
+/// | [`cloud`](Self::cloud) | public |
+/// | [`external_id`](Self::external_id) | off: a workforce tenant |
+/// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
+/// | [`allowed_clients`](Self::allowed_clients) | every client application |
+/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
+/// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
+/// | [`clock_skew`](Self::clock_skew) | 5 minutes |
+#[derive(Clone, Debug)]
+#[must_use = "nothing is validated before build()"]
+pub struct ValidatorBuilder {
+    tenancy: Tenancy,
+    client_id: ClientId,
+    audiences: Vec<Audience>,
+    cloud: Cloud,
+    is_external_id: bool,
+    accepts_v1: bool,
+    allowed_clients: Option<HashSet<ClientId>>,
+    exempt_clients: HashSet<ClientId>,
+    refuses_guests: bool,
+    accepts_keys_of_other_clouds: bool,
+    clock_skew: Duration,
+}
+
+/// A setting of a [`ValidatorBuilder`] is out of bounds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRules {
+    /// The clock skew is longer than [`Validator::MAX_CLOCK_SKEW`].
+    #[error(
+        "a clock skew of {} s is too long, at most {} s are accepted",
+        .0.as_secs(), Validator::MAX_CLOCK_SKEW.as_secs()
+    )]
+    ClockSkew(Duration),
+    /// The list of tenants is empty.
+    #[error("no tenant is allowed; name at least one, or organizations")]
+    NoTenant,
+    /// The list of allowed clients is empty.
+    #[error(
+        "no client is allowed; name at least one by its application (client) id, or leave the \
+         setting out"
+    )]
+    NoClient,
+    /// External ID with another tenancy than one tenant.
+    #[error(
+        "a tenant of External ID has keys and issuer of its own: name that one tenant by its id"
+    )]
+    ExternalIdTenancy,
+    /// External ID outside the public cloud.
+    #[error("External ID is part of the public cloud")]
+    ExternalIdCloud,
+    /// v1 tokens of External ID.
+    #[error("External ID issues v2 tokens only: leave out accept_v1_tokens()")]
+    ExternalIdV1,
+}
+
+impl Validator {
+    /// Begins the rules for access tokens of Entra for the API with this application (client) id.
+    pub fn entra(tenancy: impl Into<Tenancy>, client_id: ClientId) -> ValidatorBuilder {
+        ValidatorBuilder {
+            tenancy: tenancy.into(),
+            client_id,
+            audiences: Vec::new(),
+            cloud: Cloud::default(),
+            is_external_id: false,
+            accepts_v1: false,
+            allowed_clients: None,
+            exempt_clients: HashSet::new(),
+            refuses_guests: false,
+            accepts_keys_of_other_clouds: false,
+            clock_skew: Self::DEFAULT_CLOCK_SKEW,
+        }
+    }
+}
+
+impl ValidatorBuilder {
+    /// Accepts a further audience beside `{client id}` and `api://{client id}`, which are always
+    /// accepted: the App ID URI, if it is another.
+    pub fn audience(mut self, audience: Audience) -> Self {
+        self.audiences.push(audience);
+        self
+    }
+
+    /// The national cloud. Default: [`Cloud::Public`].
+    pub fn cloud(mut self, cloud: Cloud) -> Self {
+        self.cloud = cloud;
+        self
+    }
+
+    /// The tenant is one of External ID (`ciamlogin.com`): the issuer is
+    /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, whatever host the users sign in on.
+    /// Default: a workforce tenant.
+    pub fn external_id(mut self) -> Self {
+        self.is_external_id = true;
+        self
+    }
+
+    /// Accepts v1 tokens beside v2 tokens. Default: only v2.
+    ///
+    /// Which of them Entra issues is up to `api.requestedAccessTokenVersion` in the manifest of
+    /// the API's app registration.
+    pub fn accept_v1_tokens(mut self) -> Self {
+        self.accepts_v1 = true;
+        self
+    }
+
+    /// Accepts tokens of these client applications only (`azp`, in v1 tokens `appid`). The list
+    /// restricts; being on it permits nothing. Default: every client. Several calls add up.
+    ///
+    /// It is about clients of Entra. Of a [reissued](Validator::reissued) token that is the server which
+    /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
+    /// and admits all of them, or none. Compare [`AccessToken::registered_client`] for that.
+    pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.allowed_clients.get_or_insert_default().extend(ids);
+        self
+    }
+
+    /// Lets these client applications call as themselves without any role: Microsoft calls it
+    /// authorization by access control list. It exempts app-only tokens from
+    /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
+    /// Several calls add up.
+    pub fn exempt_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.exempt_clients.extend(ids);
+        self
+    }
+
+    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
+    /// the API's app registration emit the optional claim `acct`, which says it best. Default:
+    /// guests are accepted.
+    pub fn refuse_guests(mut self) -> Self {
+        self.refuses_guests = true;
+        self
+    }
+
+    /// How far the clocks of Entra and of this machine may differ. Default: 5 minutes, as in
+    /// Microsoft's libraries.
+    pub fn clock_skew(mut self, skew: Duration) -> Self {
+        self.clock_skew = skew;
+        self
+    }
+
+    /// The settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousValidatorBuilder {
+        DangerousValidatorBuilder(self)
+    }
+
+    /// What is wrong with the settings: everything at once.
+    pub fn problems(&self) -> impl Iterator<Item = InvalidRules> {
+        let no_client = self.allowed_clients.as_ref().is_some_and(HashSet::is_empty);
+        let is_one_tenant = self.tenancy.single().is_some() && self.tenancy != Tenancy::consumers();
+        [
+            (self.clock_skew > Validator::MAX_CLOCK_SKEW)
+                .then_some(InvalidRules::ClockSkew(self.clock_skew)),
+            self.tenancy.is_empty().then_some(InvalidRules::NoTenant),
+            no_client.then_some(InvalidRules::NoClient),
+            (self.is_external_id && !is_one_tenant).then_some(InvalidRules::ExternalIdTenancy),
+            (self.is_external_id && self.cloud != Cloud::Public)
+                .then_some(InvalidRules::ExternalIdCloud),
+            (self.is_external_id && self.accepts_v1).then_some(InvalidRules::ExternalIdV1),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The finished validator.
+    ///
+    /// # Errors
+    /// The first of its [`problems`](Self::problems).
+    pub fn build(self) -> Result<Validator, InvalidRules> {
+        if let Some(problem) = self.problems().next() {
+            return Err(problem);
+        }
+        Ok(Validator {
+            rules: Rules {
+                authority: Authority::new(self.tenancy, self.cloud, self.is_external_id),
+                audiences: Audiences::new(self.client_id, self.audiences),
+                accepts_v1: self.accepts_v1,
+                allowed_clients: self.allowed_clients,
+                refuses_guests: self.refuses_guests,
+                accepts_keys_of_other_clouds: self.accepts_keys_of_other_clouds,
+                exempt_clients: self.exempt_clients,
+                clock_skew: self.clock_skew,
+                profile: Profile::Entra,
+            },
+        })
+    }
+}
+
+/// The weakening settings of a [`ValidatorBuilder`]; see [`ValidatorBuilder::dangerous`].
+#[derive(Debug)]
+#[must_use]
+pub struct DangerousValidatorBuilder(ValidatorBuilder);
+
+impl DangerousValidatorBuilder {
+    /// Accepts tokens that are signed by a key of another national cloud, as key sets of Entra
+    /// publish some beside their own.
+    ///
+    /// Whoever operates that cloud can then make tokens that are accepted here. For the case that
+    /// Entra names the clouds of its keys otherwise than is known here.
+    pub fn accept_keys_of_other_clouds(mut self) -> ValidatorBuilder {
+        self.0.accepts_keys_of_other_clouds = true;
+        self.0
+    }
+}
