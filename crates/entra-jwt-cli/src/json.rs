@@ -1,9 +1,12 @@
 //! The report for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use entra_jwt_core::{Finding, Outcome, Report, Verdict};
 use serde::Serialize;
+
+use crate::settings::option_of;
 
 /// The members, and the words in `verdict`, `code`, `check` and `outcome`, are stable.
 #[derive(Serialize)]
@@ -23,7 +26,7 @@ struct Check<'a> {
     reason: Option<String>,
     found: Option<&'a str>,
     expected: Option<&'a str>,
-    remedy: Option<&'a str>,
+    remedy: Option<Cow<'static, str>>,
 }
 
 /// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a
@@ -75,6 +78,6 @@ fn check(finding: &Finding) -> Check<'_> {
         reason,
         found: finding.found.as_deref(),
         expected: finding.expected.as_deref(),
-        remedy: finding.remedy(),
+        remedy: finding.remedy_with(option_of),
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use entra_jwt_core::{
     AppPermission, AuthenticationContext, Claim, Condition, Explain, Group, KeySet, NotInGroup,
-    Report, Requirement, Scope, UserRole, any,
+    Report, Requirement, Scope, Setting, UserRole, any,
 };
 use tower_entra_auth::{BuildError, EntraAuth};
 
@@ -74,6 +74,25 @@ pub(crate) fn explain_with(
     Ok(rules.explain(token, &with))
 }
 
+/// Returns the option by which a setting that a remedy names is set.
+pub(crate) fn option_of(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "--accept-v1-tokens",
+        Setting::AllowedClients => "--allowed-client",
+        Setting::Audience => "--audience",
+        Setting::ClientId => "--client-id",
+        Setting::Cloud => "--cloud",
+        Setting::ExemptClients => "--exempt-client",
+        Setting::ExternalId => "--external-id",
+        Setting::MaxTokenLength => "--max-token-length",
+        Setting::MetadataEndpoint => "--metadata-endpoint",
+        Setting::RefuseGuests => "--refuse-guests",
+        Setting::Tenant => "--tenant",
+        // The rule about tenants is the service's own, and not asked here.
+        other => other.name(),
+    }
+}
+
 /// Any of what was asked for, if anything was.
 pub(crate) fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Error>> {
     let conditions: Vec<Condition> = arguments
@@ -118,3 +137,19 @@ impl std::fmt::Display for SettingsError {
 }
 
 impl Error for SettingsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::USAGE;
+
+    #[test]
+    fn a_remedy_names_options_that_there_are() {
+        for setting in Setting::ALL {
+            let option = option_of(setting);
+            let is_in_usage =
+                USAGE.contains(&format!("  {option} ")) || USAGE.contains(&format!("  {option}\n"));
+            assert!(is_in_usage || setting == Setting::TenantRule, "{option}");
+        }
+    }
+}

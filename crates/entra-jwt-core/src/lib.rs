@@ -37,7 +37,7 @@
 //! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
 //! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
 //! | What fails is a [`Rejection`]: code, what was found, what was expected, and the remedy. | `rejection` |
-//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `denied` |
+//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `rejection` |
 //! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
 //! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
@@ -73,7 +73,6 @@
 
 mod authority;
 mod base64url;
-mod denied;
 mod identifier;
 mod json;
 mod keys;
@@ -101,12 +100,11 @@ pub use crate::authority::{
     InvalidDiscoveryDocument, InvalidTenancy, Tenancy, TokenVersion, UnknownCloud,
 };
 
-pub use crate::denied::Denied;
 pub use crate::identifier::{
     ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
 };
 pub use crate::keys::{InvalidKeySet, Key, KeySet, UnusableKey};
-pub use crate::rejection::{GraphMark, Part, Rejection};
+pub use crate::rejection::{Denied, GraphMark, Part, Rejection, Setting};
 
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,

@@ -191,17 +191,19 @@ pub(crate) struct Audiences {
 }
 
 impl Audiences {
-    pub(crate) fn new(client_id: ClientId, configured: Vec<Audience>) -> Self {
-        let mut all = vec![
-            Audience(client_id.to_string().into()),
-            Audience(format!("api://{client_id}").into()),
-        ];
-        for audience in configured {
-            if !all.contains(&audience) {
-                all.push(audience);
-            }
+    pub(crate) fn new(client_id: ClientId) -> Self {
+        let id = Audience(client_id.to_string().into());
+        let uri = Audience(format!("api://{client_id}").into());
+        Self {
+            client_id,
+            all: vec![id, uri],
         }
-        Self { client_id, all }
+    }
+
+    pub(crate) fn add(&mut self, audience: Audience) {
+        if !self.all.contains(&audience) {
+            self.all.push(audience);
+        }
     }
 
     /// Nothing but this one: of tokens that are not Entra's.
@@ -243,8 +245,11 @@ mod tests {
     const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
     fn audiences(configured: &[&str]) -> Audiences {
-        let configured = configured.iter().map(|text| Audience::new(text).unwrap());
-        Audiences::new(CLIENT.parse().unwrap(), configured.collect())
+        let mut audiences = Audiences::new(CLIENT.parse().unwrap());
+        for text in configured {
+            audiences.add(Audience::new(text).unwrap());
+        }
+        audiences
     }
 
     #[test]

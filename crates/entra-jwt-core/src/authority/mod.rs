@@ -59,12 +59,20 @@ pub enum ForeignDocument {
 }
 
 impl Authority {
-    pub(crate) fn new(tenancy: Tenancy, cloud: Cloud, is_external_id: bool) -> Self {
+    pub(crate) fn new(tenancy: Tenancy) -> Self {
         Self {
             tenancy,
-            cloud,
-            is_external_id,
+            cloud: Cloud::default(),
+            is_external_id: false,
         }
+    }
+
+    pub(crate) fn set_cloud(&mut self, cloud: Cloud) {
+        self.cloud = cloud;
+    }
+
+    pub(crate) fn set_external_id(&mut self) {
+        self.is_external_id = true;
     }
 
     /// Whose tokens are accepted.
@@ -313,7 +321,6 @@ mod tests {
 
     #[test]
     fn a_document_is_of_the_authority_or_of_somebody_else() {
-        let public = |tenancy: Tenancy| Authority::new(tenancy, Cloud::Public, false);
         let one = Tenancy::tenant(ONE.parse().unwrap());
         let list = Tenancy::tenants([ONE.parse().unwrap(), OTHER.parse().unwrap()]);
         let own = format!("https://login.microsoftonline.com/{ONE}/v2.0");
@@ -338,17 +345,18 @@ mod tests {
             ),
             (&one, "https://evil.example/", "cloud"),
         ] {
-            let found = check(&public(tenancy.clone()), issuer, None);
+            let found = check(&Authority::new(tenancy.clone()), issuer, None);
             assert_eq!(found, expected, "{tenancy} {issuer}");
         }
-        let authority = public(one);
+        let authority = Authority::new(one);
         assert_eq!(check(&authority, &own, Some("microsoftonline.com")), "ok");
         assert_eq!(check(&authority, &own, Some("microsoftonline.us")), "cloud");
     }
 
     #[test]
     fn a_document_of_external_id_may_name_any_cloud_but_no_other_tenant() {
-        let authority = Authority::new(Tenancy::tenant(ONE.parse().unwrap()), Cloud::Public, true);
+        let mut authority = Authority::new(Tenancy::tenant(ONE.parse().unwrap()));
+        authority.set_external_id();
         let own = format!("https://{ONE}.ciamlogin.com/{ONE}/v2.0");
         let other = own.replace(ONE, OTHER);
         let workforce = format!("https://login.microsoftonline.com/{ONE}/v2.0");

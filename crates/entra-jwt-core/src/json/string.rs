@@ -16,6 +16,7 @@ impl Quoted {
 
     /// Returns the bytes that the string says, those of the text itself or copied into the buffer,
     /// or `None` if they do not fit into that.
+    #[inline]
     pub(crate) fn bytes_within<'b, const LENGTH: usize>(
         self,
         text: &'b str,
@@ -82,15 +83,15 @@ impl<'a> JsonStr<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    /// Returns whether the text has at least one and at most so many bytes.
-    pub(crate) fn is_bounded(self, most: usize) -> bool {
+    /// Returns whether the text has at least one and at max so many bytes.
+    pub(crate) fn is_bounded(self, max: usize) -> bool {
         match self.plain() {
-            Some(text) => !text.is_empty() && text.len() <= most,
+            Some(text) => !text.is_empty() && text.len() <= max,
             None => {
                 // More characters than bytes that may be are too many.
-                let characters = self.chars().take(most.saturating_add(1));
+                let characters = self.chars().take(max.saturating_add(1));
                 let length: usize = characters.map(char::len_utf8).sum();
-                (1..=most).contains(&length)
+                (1..=max).contains(&length)
             }
         }
     }

@@ -78,7 +78,7 @@ impl Key {
         if jwk.is_private {
             return Err(UnusableKey::Private);
         }
-        if jwk.has_twins {
+        if jwk.has_duplicates {
             return Err(UnusableKey::Malformed);
         }
         if text(jwk.kty)?.as_deref() != Some("RSA") {

@@ -37,7 +37,7 @@ struct Jwk<'a> {
     is_private: bool,
     /// Whether one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that
     /// or take the last: another reader may have taken the first for another key, so it is refused.
-    has_twins: bool,
+    has_duplicates: bool,
 }
 
 /// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
@@ -72,7 +72,7 @@ impl<'a> Jwk<'a> {
                 return;
             }
         };
-        self.has_twins |= field.replace(value).is_some();
+        self.has_duplicates |= field.replace(value).is_some();
     }
 
     /// The name of the key, if it has a usable one.

@@ -1,13 +1,85 @@
 //! Why a token is refused, and what to do about it.
 
-mod remedy;
-mod values;
+/// Writes the methods of a refusal that read its row: one for each variant, or it does not compile.
+macro_rules! rows {
+    (
+        $type:ident, named by $setting:ident $(and $app_id_uri:ident)?:
+        $(
+            $variant:ident $({ $($fields:tt)* })? => $code:literal $(, publicly $public:ident)? {
+                $(found: $found:expr,)?
+                $(expected: $expected:expr,)?
+                remedy: $remedy:expr $(,)?
+            }
+        )*
+    ) => {
+        #[expect(unused_variables, reason = "each reads what it needs of a row's fields")]
+        impl $type {
+            /// Returns the exact machine code, stable across releases and fit for metrics and log
+            /// searches.
+            #[must_use]
+            pub const fn code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant $({ $($fields)* })? => $code,)*
+                }
+            }
+
+            /// Returns the code for the caller who sent the token: as [`code`](Self::code), but one
+            /// and the same for all that is wrong with key and signature, so that nobody can probe
+            /// the key set. The exact one belongs into the log.
+            #[must_use]
+            pub const fn public_code(&self) -> &'static str {
+                match self {
+                    $(Self::$variant $({ $($fields)* })? => rows!(@last $code $(, $public)?),)*
+                }
+            }
+
+            /// Returns what the token has in the place that was checked, if it is safe to show. It
+            /// comes from outside: escape and cut it, as [`Shown`](crate::Shown) does.
+            #[must_use]
+            pub fn found(&self) -> Option<std::borrow::Cow<'_, str>> {
+                match self {
+                    $(Self::$variant $({ $($fields)* })? => rows!(@value $($found)?),)*
+                }
+            }
+
+            /// Returns what would have passed in that place.
+            #[must_use]
+            pub fn expected(&self) -> Option<std::borrow::Cow<'_, str>> {
+                match self {
+                    $(Self::$variant $({ $($fields)* })? => rows!(@value $($expected)?),)*
+                }
+            }
+
+            /// Returns what to change, and where, with the names that this program has for the
+            /// settings.
+            #[must_use]
+            pub fn remedy_with(
+                &self,
+                $setting: fn($crate::Setting) -> &'static str,
+                $($app_id_uri: &str,)?
+            ) -> std::borrow::Cow<'static, str> {
+                match self {
+                    $(Self::$variant $({ $($fields)* })? => ($remedy).into(),)*
+                }
+            }
+        }
+    };
+    (@value) => { None };
+    (@value $value:expr) => { Some(($value).into()) };
+    (@last $code:expr) => { $code };
+    (@last $code:expr, $public:expr) => { $public };
+}
+
+mod denied;
+mod rows;
+mod setting;
 
 use std::fmt;
 
+pub use self::denied::Denied;
+pub use self::setting::Setting;
 use crate::authority::Cloud;
 use crate::identifier::{ClientId, KeyId, TenantId};
-
 use crate::shown::Shown;
 
 /// A part of a token in the compact form `header.payload.signature`.
@@ -331,74 +403,6 @@ impl fmt::Display for GraphMark {
             Self::Nonce => "a nonce in the header",
             Self::Audience => "Microsoft Graph as audience",
         })
-    }
-}
-
-/// What a caller may learn of a failed signature, whatever the exact reason was.
-const UNTRUSTED_SIGNATURE: &str = "untrusted_signature";
-
-impl Rejection {
-    /// The exact machine code, stable across releases.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge { .. } => "token_too_large",
-            Self::NotAToken { .. } => "not_a_token",
-            Self::Encrypted => "encrypted_token",
-            Self::InvalidBase64 { .. } => "invalid_base64",
-            Self::InvalidJson { .. } => "invalid_json",
-            Self::DuplicateMember { .. } => "duplicate_member",
-            Self::WrongType { .. } => "wrong_type",
-            Self::MissingKeyId => "missing_kid",
-            Self::UnsupportedHeader { .. } => "unsupported_header",
-            Self::WrongAlgorithm { .. } => "wrong_algorithm",
-            Self::WrongTokenType { .. } => "wrong_token_type",
-            Self::GraphToken { .. } => "graph_token",
-            Self::UnknownKey { .. } => "unknown_key",
-            Self::BadSignature { .. } => "bad_signature",
-            Self::MissingClaim { .. } => "missing_claim",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not_yet_valid",
-            Self::ImpossibleLifetime => "impossible_lifetime",
-            Self::AmbiguousTenant => "ambiguous_tenant",
-            Self::InvalidTenant { .. } => "invalid_tenant",
-            Self::WrongIssuer { .. } => "wrong_issuer",
-            Self::WrongCloud { .. } => "wrong_cloud",
-            Self::TenantNotAllowed { .. } => "tenant_not_allowed",
-            Self::PersonalAccount { .. } => "personal_account",
-            Self::V1Token { .. } => "v1_token",
-            Self::KeyIssuerMismatch { .. } => "key_issuer_mismatch",
-            Self::KeyCloudMismatch { .. } => "key_cloud_mismatch",
-            Self::MicrosoftApiToken { .. } => "microsoft_api_token",
-            Self::WrongAudience { .. } => "wrong_audience",
-            Self::ProofOfPossession => "proof_of_possession",
-            Self::IdToken { .. } => "id_token",
-            Self::ClientNotAllowed { .. } => "client_not_allowed",
-            Self::GuestNotAllowed { .. } => "guest_not_allowed",
-            Self::GrantEnded => "grant_ended",
-        }
-    }
-
-    /// The code for the caller who sent the token: as [`code`](Self::code), but one and the same
-    /// for an unknown key, a bad signature and a key that may not sign for this issuer, so that
-    /// nobody can probe the key set. The exact one belongs into the log.
-    #[must_use]
-    pub const fn public_code(&self) -> &'static str {
-        if self.concerns_the_key() {
-            UNTRUSTED_SIGNATURE
-        } else {
-            self.code()
-        }
-    }
-
-    const fn concerns_the_key(&self) -> bool {
-        matches!(
-            self,
-            Self::UnknownKey { .. }
-                | Self::BadSignature { .. }
-                | Self::KeyIssuerMismatch { .. }
-                | Self::KeyCloudMismatch { .. }
-        )
     }
 }
 

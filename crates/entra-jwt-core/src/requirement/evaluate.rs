@@ -2,7 +2,7 @@
 
 use super::claim::has_value;
 use super::{Node, Permissions};
-use crate::denied::Denied;
+use crate::rejection::Denied;
 
 pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Denied> {
     match node {

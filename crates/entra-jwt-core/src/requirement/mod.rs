@@ -18,7 +18,7 @@ pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
 };
 pub use self::invalid::{InvalidRequirement, RequirementProblem};
-use crate::denied::Denied;
+use crate::rejection::Denied;
 use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
 
 /// Atoms joined by `and` and `or`: not known yet whether that makes sense.

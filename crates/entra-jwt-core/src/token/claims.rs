@@ -7,7 +7,8 @@ use super::caller::is_guest;
 use super::groups::{ClaimNames, GroupsMember};
 use super::object::members;
 use super::{
-    Flag, Groups, Lenient, LenientDate, Number, NumericDate, Present, Text, TextList, Word,
+    Flag, Groups, InternedText, LenientDate, LenientString, Number, NumericDate, Present, Text,
+    TextList,
 };
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
@@ -33,7 +34,7 @@ members! {
         "sub" => subject: Text,
         "azp" => authorized_party: ClientId,
         "appid" => application_id: ClientId,
-        "idtyp" => token_type: Word,
+        "idtyp" => token_type: InternedText,
         "idp" => identity_provider: Text,
         "acct" => account_status: Number,
         "xms_idrel" => identity_relations: Text,
@@ -49,8 +50,8 @@ members! {
         "acrs" => authentication_contexts: TextList,
         "xms_cc" => client_capabilities: TextList,
         // Of a reissued token: in place of `scp`, of `azp` and of `iat`.
-        "scope" => reissued_scopes: Lenient,
-        "client_id" => registered_client: Lenient,
+        "scope" => reissued_scopes: LenientString,
+        "client_id" => registered_client: LenientString,
         "entra_iat" => issued_by_entra_at: LenientDate,
 
         // What shows that it is no bearer access token.

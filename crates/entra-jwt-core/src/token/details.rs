@@ -35,30 +35,30 @@ claims! {
     /// Source: "Access token claims reference" and "Optional claims reference" of Microsoft's
     /// identity platform. Read leniently: what has another type than Entra writes counts as absent.
     struct DetailClaims {
-        "ver" => version: Informal,
-        "uti" => token_id: Informal,
-        "sid" => session_id: Informal,
-        "login_hint" => login_hint: Informal,
-        "auth_time" => authenticated_at: Informal,
-        "acr" => authentication_class: Informal,
-        "amr" => authentication_methods: InformalList,
-        "azpacr" => client_authentication: Informal,
-        "appidacr" => client_authentication_v1: Informal,
-        "xms_par_app_azp" => agent_blueprint: Informal,
-        "wids" => directory_roles: InformalList,
-        "name" => name: Informal,
-        "preferred_username" => preferred_username: Informal,
-        "unique_name" => unique_name: Informal,
-        "upn" => user_principal_name: Informal,
-        "email" => email: Informal,
-        "xms_edov" => email_domain_is_verified: Informal,
-        "given_name" => given_name: Informal,
-        "family_name" => family_name: Informal,
-        "ipaddr" => ip_address: Informal,
-        "onprem_sid" => on_premises_sid: Informal,
-        "ctry" => country: Informal,
-        "tenant_ctry" => tenant_country: Informal,
-        "tenant_region_scope" => tenant_region: Informal,
+        "ver" => version: DisplayText,
+        "uti" => token_id: DisplayText,
+        "sid" => session_id: DisplayText,
+        "login_hint" => login_hint: DisplayText,
+        "auth_time" => authenticated_at: DisplayText,
+        "acr" => authentication_class: DisplayText,
+        "amr" => authentication_methods: DisplayList,
+        "azpacr" => client_authentication: DisplayText,
+        "appidacr" => client_authentication_v1: DisplayText,
+        "xms_par_app_azp" => agent_blueprint: DisplayText,
+        "wids" => directory_roles: DisplayList,
+        "name" => name: DisplayText,
+        "preferred_username" => preferred_username: DisplayText,
+        "unique_name" => unique_name: DisplayText,
+        "upn" => user_principal_name: DisplayText,
+        "email" => email: DisplayText,
+        "xms_edov" => email_domain_is_verified: DisplayText,
+        "given_name" => given_name: DisplayText,
+        "family_name" => family_name: DisplayText,
+        "ipaddr" => ip_address: DisplayText,
+        "onprem_sid" => on_premises_sid: DisplayText,
+        "ctry" => country: DisplayText,
+        "tenant_ctry" => tenant_country: DisplayText,
+        "tenant_region_scope" => tenant_region: DisplayText,
     }
 }
 
@@ -92,7 +92,7 @@ macro_rules! texts {
             $(#[$doc])*
             #[must_use]
             pub fn $name(&self) -> Option<&str> {
-                self.0.$name.as_ref().and_then(Informal::as_str)
+                self.0.$name.as_ref().and_then(DisplayText::as_str)
             }
         )*
     };
@@ -152,7 +152,7 @@ impl Details {
     #[must_use]
     pub fn email_domain_is_verified(&self) -> bool {
         let mark = self.0.email_domain_is_verified.as_ref();
-        matches!(mark.and_then(Informal::as_str), Some("true" | "1"))
+        matches!(mark.and_then(DisplayText::as_str), Some("true" | "1"))
     }
 
     /// `auth_time`: when the user signed in.
@@ -165,7 +165,7 @@ impl Details {
     /// `amr` of v1 tokens: how the user signed in, such as `pwd` and `mfa`.
     pub fn authentication_methods(&self) -> impl Iterator<Item = &str> {
         let methods = self.0.authentication_methods.iter();
-        methods.flat_map(InformalList::iter)
+        methods.flat_map(DisplayList::iter)
     }
 
     /// How the client proved to Entra who it is.
@@ -195,7 +195,7 @@ impl Details {
     pub fn directory_roles(&self) -> impl Iterator<Item = DirectoryRoleId> {
         let roles = self.0.directory_roles.iter();
         roles
-            .flat_map(InformalList::iter)
+            .flat_map(DisplayList::iter)
             .filter_map(|role| Guid::from_setting(role).map(DirectoryRoleId))
     }
 }
@@ -210,9 +210,9 @@ impl std::fmt::Debug for Details {
 /// A text on which nothing depends: a string, or a number or boolean in its JSON form; anything
 /// else counts as absent.
 #[derive(Clone, Debug, Default)]
-struct Informal(Option<Box<str>>);
+struct DisplayText(Option<Box<str>>);
 
-impl Informal {
+impl DisplayText {
     /// Reads the JSON text of any value.
     fn read(value: &str) -> Self {
         Self(match value.as_bytes().first() {
@@ -240,9 +240,9 @@ fn is_whole(number: &str) -> bool {
 /// Texts on which nothing depends: an array, of which what is no text or a blank one is left out, or
 /// one text.
 #[derive(Clone, Debug, Default)]
-struct InformalList(Vec<Box<str>>);
+struct DisplayList(Vec<Box<str>>);
 
-impl InformalList {
+impl DisplayList {
     /// Reads the JSON text of any value.
     fn read(value: &str) -> Self {
         let texts = match json::elements(value) {
@@ -321,8 +321,8 @@ mod tests {
 
     #[test]
     fn blank_texts_in_a_list_are_none() {
-        let list = InformalList::read(r#"["", "pwd", " "]"#);
+        let list = DisplayList::read(r#"["", "pwd", " "]"#);
         assert_eq!(list.iter().collect::<Vec<_>>(), ["pwd"]);
-        assert_eq!(InformalList::read(r#""""#).iter().count(), 0);
+        assert_eq!(DisplayList::read(r#""""#).iter().count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Fault, HeapSize, Member, TextList, allocation, names};
+use super::{HeapSize, Member, MemberError, TextList, allocation, names};
 use crate::identifier::{GroupId, Guid};
 use crate::json::Reader;
 
@@ -98,7 +98,7 @@ impl Member for GroupsMember {
 
     type Owned = GroupList;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         TextList::read(value).map(Self)
     }
 
@@ -131,7 +131,7 @@ impl Member for ClaimNames {
 
     type Owned = Self;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         let mut has_groups = false;
         names(value, |name| has_groups |= name == *"groups")?;
         Ok(Self { has_groups })

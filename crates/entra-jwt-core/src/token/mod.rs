@@ -37,7 +37,7 @@ trait Member: Copy {
 
     /// Reads the value that comes next, or, where an array or object is of the wrong type as such,
     /// nothing of it.
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault>;
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError>;
 
     /// Returns the value of the member, from the text in which it was read.
     fn own(self, text: &str) -> Self::Owned;
@@ -45,7 +45,7 @@ trait Member: Copy {
 
 /// The reason for which a member cannot be read.
 #[derive(Debug)]
-enum Fault {
+enum MemberError {
     /// The text is no JSON, or what its type says cannot be read: half a surrogate pair, or a number
     /// that is too large.
     NotJson,
@@ -53,7 +53,7 @@ enum Fault {
     WrongType,
 }
 
-impl From<NotJson> for Fault {
+impl From<NotJson> for MemberError {
     fn from(NotJson: NotJson) -> Self {
         Self::NotJson
     }
@@ -103,7 +103,7 @@ const fn allocation(bytes: usize) -> usize {
 /// Takes a value of another type than is wanted, but an array or object. It is a graver fault if it
 /// cannot be read whatever is wanted.
 #[cold]
-fn wrong_type(value: &mut Reader<'_>) -> Fault {
+fn wrong_type(value: &mut Reader<'_>) -> MemberError {
     let read = match value.peek() {
         Some(b'[' | b'{') => Ok(()),
         Some(b'"') => unicode(value).map(|_| ()),
@@ -111,8 +111,8 @@ fn wrong_type(value: &mut Reader<'_>) -> Fault {
         _ => value.word(),
     };
     match read {
-        Ok(()) => Fault::WrongType,
-        Err(NotJson) => Fault::NotJson,
+        Ok(()) => MemberError::WrongType,
+        Err(NotJson) => MemberError::NotJson,
     }
 }
 
@@ -135,7 +135,7 @@ fn unicode(value: &mut Reader<'_>) -> Result<Quoted, NotJson> {
 }
 
 #[inline]
-fn string(value: &mut Reader<'_>) -> Result<Quoted, Fault> {
+fn string(value: &mut Reader<'_>) -> Result<Quoted, MemberError> {
     match value.peek() {
         Some(b'"') => Ok(unicode(value)?),
         _ => Err(wrong_type(value)),
@@ -158,7 +158,7 @@ impl Member for Text {
     type Owned = Box<str>;
 
     #[inline]
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         string(value).map(Self)
     }
 
@@ -169,14 +169,14 @@ impl Member for Text {
 
 /// A string that has one of a few values in most tokens, and is not allocated then.
 #[derive(Clone, Copy)]
-struct Word(Text);
+struct InternedText(Text);
 
-impl Member for Word {
+impl Member for InternedText {
     const EXPECTED: &'static str = Text::EXPECTED;
 
     type Owned = Cow<'static, str>;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         Text::read(value).map(Self)
     }
 
@@ -192,20 +192,20 @@ impl Member for Word {
 
 /// A string, or anything else, which counts as absent.
 #[derive(Clone, Copy)]
-struct Lenient(Option<Quoted>);
+struct LenientString(Option<Quoted>);
 
-impl Lenient {
+impl LenientString {
     fn of(self, text: &str) -> Option<JsonStr<'_>> {
         self.0.map(|quoted| quoted.of(text))
     }
 }
 
-impl Member for Lenient {
+impl Member for LenientString {
     const EXPECTED: &'static str = "any value";
 
     type Owned = ();
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         Ok(Self(if value.peek() == Some(b'"') {
             Some(value.string()?).filter(|quoted| quoted.is_unicode)
         } else {
@@ -249,7 +249,7 @@ impl Member for TextList {
 
     type Owned = Box<[Box<str>]>;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         if value.peek() != Some(b'[') {
             return Err(wrong_type(value));
         }
@@ -259,10 +259,10 @@ impl Member for TextList {
         while value.next_part(b']', &mut is_first)? {
             match string(value) {
                 Ok(_) => count = count.saturating_add(1),
-                Err(Fault::NotJson) => return Err(Fault::NotJson),
-                Err(Fault::WrongType) => {
+                Err(MemberError::NotJson) => return Err(MemberError::NotJson),
+                Err(MemberError::WrongType) => {
                     skip_rest(value)?;
-                    return Err(Fault::WrongType);
+                    return Err(MemberError::WrongType);
                 }
             }
         }
@@ -297,7 +297,7 @@ macro_rules! guid_member {
 
             type Owned = Self;
 
-            fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+            fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
                 let text = value.text();
                 let mut buffer = [0; 36];
                 let guid = string(value)?.of(text);
@@ -305,7 +305,7 @@ macro_rules! guid_member {
                     Some(guid) => Some(guid),
                     None => guid.within(&mut buffer),
                 };
-                guid.and_then(Guid::from_setting).map(Self).ok_or(Fault::WrongType)
+                guid.and_then(Guid::from_setting).map(Self).ok_or(MemberError::WrongType)
             }
 
             fn own(self, _: &str) -> Self {
@@ -340,7 +340,7 @@ impl NumericDate {
 
     /// The whole seconds of a clock's reading; before 1970 they are negative.
     pub(crate) fn from_clock(now: SystemTime) -> Self {
-        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         match now.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(seconds(after)),
             Err(before) => Self(seconds(before.duration()).saturating_neg()),
@@ -355,15 +355,15 @@ impl Member for NumericDate {
 
     type Owned = Self;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         let seconds = match read_number(value)? {
             JsonNumber::Whole(seconds) => seconds,
             JsonNumber::Other(text) => {
-                let seconds: f64 = serde_json::from_str(text).map_err(|_| Fault::NotJson)?;
+                let seconds: f64 = serde_json::from_str(text).map_err(|_| MemberError::NotJson)?;
                 #[expect(clippy::cast_precision_loss, reason = "the constant has 38 bits")]
                 let last = Self::LAST as f64;
                 if !(-last..=last).contains(&seconds) {
-                    return Err(Fault::WrongType);
+                    return Err(MemberError::WrongType);
                 }
                 #[expect(clippy::cast_possible_truncation, reason = "in range, and floored")]
                 let seconds = seconds.floor() as i64;
@@ -374,7 +374,7 @@ impl Member for NumericDate {
         range
             .contains(&seconds)
             .then_some(Self(seconds))
-            .ok_or(Fault::WrongType)
+            .ok_or(MemberError::WrongType)
     }
 
     fn own(self, _: &str) -> Self {
@@ -391,7 +391,7 @@ impl Member for LenientDate {
 
     type Owned = ();
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         Ok(Self(match value.peek() {
             Some(b'-' | b'0'..=b'9') => NumericDate::read(&mut Reader::new(value.number()?)).ok(),
             _ => {
@@ -415,10 +415,10 @@ impl Member for Number {
 
     type Owned = Self;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         match read_number(value)? {
             JsonNumber::Whole(number) => Ok(Self(number)),
-            JsonNumber::Other(_) => Err(Fault::WrongType),
+            JsonNumber::Other(_) => Err(MemberError::WrongType),
         }
     }
 
@@ -434,7 +434,7 @@ enum JsonNumber<'a> {
     Other(&'a str),
 }
 
-fn read_number<'a>(value: &mut Reader<'a>) -> Result<JsonNumber<'a>, Fault> {
+fn read_number<'a>(value: &mut Reader<'a>) -> Result<JsonNumber<'a>, MemberError> {
     if !matches!(value.peek(), Some(b'-' | b'0'..=b'9')) {
         return Err(wrong_type(value));
     }
@@ -444,7 +444,7 @@ fn read_number<'a>(value: &mut Reader<'a>) -> Result<JsonNumber<'a>, Fault> {
         // A number beyond what can be held is a fault of the text.
         _ => match serde_json::from_str::<f64>(text) {
             Ok(_) => Ok(JsonNumber::Other(text)),
-            Err(_) => Err(Fault::NotJson),
+            Err(_) => Err(MemberError::NotJson),
         },
     }
 }
@@ -460,7 +460,7 @@ impl Member for Present {
 
     type Owned = Self;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         value.skip()?;
         Ok(Self)
     }
@@ -481,7 +481,7 @@ impl Member for Flag {
 
     type Owned = Self;
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         Ok(Self(match value.peek() {
             Some(b'"') => {
                 let text = value.text();
@@ -528,7 +528,7 @@ fn for_each_name(value: &mut Reader<'_>, mut look: impl FnMut(JsonStr<'_>)) -> R
 }
 
 /// Reads an object by the names of its members alone.
-fn names(value: &mut Reader<'_>, look: impl FnMut(JsonStr<'_>)) -> Result<(), Fault> {
+fn names(value: &mut Reader<'_>, look: impl FnMut(JsonStr<'_>)) -> Result<(), MemberError> {
     if value.peek() != Some(b'{') {
         return Err(wrong_type(value));
     }
@@ -550,13 +550,13 @@ impl Member for HeaderKeyId {
 
     type Owned = ();
 
-    fn read(value: &mut Reader<'_>) -> Result<Self, Fault> {
+    fn read(value: &mut Reader<'_>) -> Result<Self, MemberError> {
         let text = value.text();
         let id = Text::read(value)?;
         if id.of(text).is_bounded(KeyId::MAX_LENGTH) {
             Ok(Self(id))
         } else {
-            Err(Fault::WrongType)
+            Err(MemberError::WrongType)
         }
     }
 

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::{Fault, Member};
+use super::{Member, MemberError};
 use crate::json::{self, NotJson, Reader};
 use crate::rejection::{Part, Rejection};
 use crate::shown::Shown;
@@ -131,7 +131,7 @@ pub(super) fn read<T: Members, const USUAL: usize>(
         part,
         is_decisive,
         seen: 0,
-        type_fault: None,
+        type_error: None,
         duplicate: None,
     };
     let no_json = |NotJson| Rejection::InvalidJson { part };
@@ -163,7 +163,7 @@ pub(super) fn read<T: Members, const USUAL: usize>(
     reader.end().map_err(no_json)?;
     match reading.duplicate {
         Some(member) => Err(duplicate(part, member)),
-        None => Ok((members, unknown, reading.type_fault)),
+        None => Ok((members, unknown, reading.type_error)),
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) struct Reading {
     is_decisive: fn(&str) -> bool,
     /// A bit for each known member that was there.
     seen: u64,
-    type_fault: Option<Rejection>,
+    type_error: Option<Rejection>,
     /// Found where nothing but a fault of the whole text comes before it.
     duplicate: Option<&'static str>,
 }
@@ -199,7 +199,7 @@ impl Reading {
         let mark = 1_u64.wrapping_shl(position);
         let is_duplicate = self.seen & mark != 0;
         self.seen |= mark;
-        let counts = self.type_fault.is_none() || (self.is_decisive)(name);
+        let counts = self.type_error.is_none() || (self.is_decisive)(name);
         if is_duplicate && counts {
             return Err(duplicate(part, name));
         }
@@ -211,8 +211,8 @@ impl Reading {
                     *field = Some(member);
                     Ok(())
                 }
-                Err(Fault::NotJson) => Err(NotJson),
-                Err(Fault::WrongType) => {
+                Err(MemberError::NotJson) => Err(NotJson),
+                Err(MemberError::WrongType) => {
                     let fault = Rejection::WrongType {
                         part,
                         member: name,
@@ -221,7 +221,7 @@ impl Reading {
                     if (self.is_decisive)(name) {
                         return Err(fault);
                     }
-                    self.type_fault = Some(fault);
+                    self.type_error = Some(fault);
                     // An array or object is left untouched where it is of the wrong type as such.
                     if value.position() == start {
                         value.skip()
@@ -292,11 +292,11 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
         let names = members.filter_map(|(name, _)| json::string(name));
         let mut names: Vec<Cow<'_, str>> = names.collect();
         names.sort_unstable();
-        let twin = names.windows(2).find_map(|pair| match pair {
+        let repeated = names.windows(2).find_map(|pair| match pair {
             [first, second] if first == second => Some(first),
             _ => None,
         });
-        match twin {
+        match repeated {
             Some(member) => Err(duplicate(part, member)),
             None => Ok(()),
         }

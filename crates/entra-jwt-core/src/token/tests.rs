@@ -4,8 +4,8 @@ use super::*;
 
 fn read<M: Member>(value: &str) -> Result<M, &'static str> {
     M::read(&mut Reader::new(value)).map_err(|fault| match fault {
-        Fault::NotJson => "no JSON",
-        Fault::WrongType => "another type",
+        MemberError::NotJson => "no JSON",
+        MemberError::WrongType => "another type",
     })
 }
 
@@ -16,9 +16,9 @@ fn own<M: Member>(value: &str) -> M::Owned {
 #[test]
 fn a_word_is_what_it_says_whether_it_is_usual_or_not() {
     for text in ["user", "app", "User", "APP", "", "device"] {
-        assert_eq!(own::<Word>(&format!("\"{text}\"")), text);
+        assert_eq!(own::<InternedText>(&format!("\"{text}\"")), text);
     }
-    let word = own::<Word>("\"\\u0061pp\"");
+    let word = own::<InternedText>("\"\\u0061pp\"");
     assert_eq!((&*word, word.heap_size()), ("app", 0));
 }
 
@@ -69,7 +69,7 @@ fn is_strict<M: Member>(good: &str) {
 fn a_value_of_another_type_and_one_that_cannot_be_read_are_told_apart() {
     const ID: &str = "\"0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d\"";
     is_strict::<Text>("\"a\\u0062\"");
-    is_strict::<Word>("\"app\"");
+    is_strict::<InternedText>("\"app\"");
     is_strict::<TextList>("[\"a\", \"\\n\"]");
     is_strict::<ObjectId>(ID);
     is_strict::<ClientId>(&ID.replace('a', "\\u0041"));

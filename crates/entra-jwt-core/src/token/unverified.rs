@@ -56,7 +56,7 @@ pub struct Unverified<'a> {
     /// The value of `iss`, if it is written with escapes.
     unescaped_issuer: Option<Box<str>>,
     /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
-    pub(crate) type_fault: Option<Rejection>,
+    pub(crate) type_error: Option<Rejection>,
     unknown_in_header: UnknownNames<USUAL_IN_HEADER>,
     unknown_claims: UnknownNames<USUAL_CLAIMS>,
 }
@@ -120,7 +120,7 @@ impl<'a> Unverified<'a> {
         // If a claim has a type that Entra never writes, only the issuer is read: it is the chosen
         // issuer's rules that refuse it, so that a token of somebody else is called that.
         let is_of_issuer: fn(&str) -> bool = |claim| matches!(claim, "iss" | "tid");
-        let (claims, unknown_claims, type_fault) =
+        let (claims, unknown_claims, type_error) =
             object::read::<ClaimMembers, _>(&payload_text, Part::Payload, is_of_issuer)?;
         let key_id = header.key_id.and_then(|key_id| key_id.of(&header_text));
         let issuer = claims.issuer.map(|issuer| issuer.of(&payload_text));
@@ -138,11 +138,11 @@ impl<'a> Unverified<'a> {
             header_text,
             payload_text,
             header,
-            claims: match type_fault {
+            claims: match type_error {
                 None => claims,
                 Some(_) => claims.of_issuer_alone(),
             },
-            type_fault,
+            type_error,
             unknown_in_header,
             unknown_claims,
         })

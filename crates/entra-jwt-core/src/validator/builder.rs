@@ -24,17 +24,7 @@ use crate::identifier::ClientId;
 #[derive(Clone, Debug)]
 #[must_use = "nothing is validated before build()"]
 pub struct ValidatorBuilder {
-    tenancy: Tenancy,
-    client_id: ClientId,
-    audiences: Vec<Audience>,
-    cloud: Cloud,
-    is_external_id: bool,
-    accepts_v1: bool,
-    allowed_clients: Option<HashSet<ClientId>>,
-    exempt_clients: HashSet<ClientId>,
-    refuses_guests: bool,
-    accepts_keys_of_other_clouds: bool,
-    clock_skew: Duration,
+    rules: Rules,
 }
 
 /// A setting of a [`ValidatorBuilder`] is out of bounds.
@@ -73,17 +63,17 @@ impl Validator {
     /// Begins the rules for access tokens of Entra for the API with this application (client) id.
     pub fn entra(tenancy: impl Into<Tenancy>, client_id: ClientId) -> ValidatorBuilder {
         ValidatorBuilder {
-            tenancy: tenancy.into(),
-            client_id,
-            audiences: Vec::new(),
-            cloud: Cloud::default(),
-            is_external_id: false,
-            accepts_v1: false,
-            allowed_clients: None,
-            exempt_clients: HashSet::new(),
-            refuses_guests: false,
-            accepts_keys_of_other_clouds: false,
-            clock_skew: Self::DEFAULT_CLOCK_SKEW,
+            rules: Rules {
+                profile: Profile::Entra,
+                authority: Authority::new(tenancy.into()),
+                audiences: Audiences::new(client_id),
+                accepts_v1: false,
+                allowed_clients: None,
+                refuses_guests: false,
+                accepts_keys_of_other_clouds: false,
+                exempt_clients: HashSet::new(),
+                clock_skew: Self::DEFAULT_CLOCK_SKEW,
+            },
         }
     }
 }
@@ -92,13 +82,13 @@ impl ValidatorBuilder {
     /// Accepts a further audience beside `{client id}` and `api://{client id}`, which are always
     /// accepted: the App ID URI, if it is another.
     pub fn audience(mut self, audience: Audience) -> Self {
-        self.audiences.push(audience);
+        self.rules.audiences.add(audience);
         self
     }
 
     /// The national cloud. Default: [`Cloud::Public`].
     pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.cloud = cloud;
+        self.rules.authority.set_cloud(cloud);
         self
     }
 
@@ -106,7 +96,7 @@ impl ValidatorBuilder {
     /// `https://{tenant}.ciamlogin.com/{tenant}/v2.0`, whatever host the users sign in on.
     /// Default: a workforce tenant.
     pub fn external_id(mut self) -> Self {
-        self.is_external_id = true;
+        self.rules.authority.set_external_id();
         self
     }
 
@@ -115,7 +105,7 @@ impl ValidatorBuilder {
     /// Which of them Entra issues is up to `api.requestedAccessTokenVersion` in the manifest of
     /// the API's app registration.
     pub fn accept_v1_tokens(mut self) -> Self {
-        self.accepts_v1 = true;
+        self.rules.accepts_v1 = true;
         self
     }
 
@@ -126,7 +116,10 @@ impl ValidatorBuilder {
     /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
     /// and admits all of them, or none. Compare [`AccessToken::registered_client`] for that.
     pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
-        self.allowed_clients.get_or_insert_default().extend(ids);
+        self.rules
+            .allowed_clients
+            .get_or_insert_default()
+            .extend(ids);
         self
     }
 
@@ -135,7 +128,7 @@ impl ValidatorBuilder {
     /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
     /// Several calls add up.
     pub fn exempt_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
-        self.exempt_clients.extend(ids);
+        self.rules.exempt_clients.extend(ids);
         self
     }
 
@@ -143,14 +136,14 @@ impl ValidatorBuilder {
     /// the API's app registration emit the optional claim `acct`, which says it best. Default:
     /// guests are accepted.
     pub fn refuse_guests(mut self) -> Self {
-        self.refuses_guests = true;
+        self.rules.refuses_guests = true;
         self
     }
 
     /// How far the clocks of Entra and of this machine may differ. Default: 5 minutes, as in
     /// Microsoft's libraries.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.clock_skew = skew;
+        self.rules.clock_skew = skew;
         self
     }
 
@@ -161,17 +154,23 @@ impl ValidatorBuilder {
 
     /// What is wrong with the settings: everything at once.
     pub fn problems(&self) -> impl Iterator<Item = InvalidRules> {
-        let no_client = self.allowed_clients.as_ref().is_some_and(HashSet::is_empty);
-        let is_one_tenant = self.tenancy.single().is_some() && self.tenancy != Tenancy::consumers();
+        let rules = &self.rules;
+        let authority = &rules.authority;
+        let (tenancy, is_external_id) = (authority.tenancy(), authority.is_external_id());
+        let no_client = rules
+            .allowed_clients
+            .as_ref()
+            .is_some_and(HashSet::is_empty);
+        let is_one_tenant = tenancy.single().is_some() && *tenancy != Tenancy::consumers();
         [
-            (self.clock_skew > Validator::MAX_CLOCK_SKEW)
-                .then_some(InvalidRules::ClockSkew(self.clock_skew)),
-            self.tenancy.is_empty().then_some(InvalidRules::NoTenant),
+            (rules.clock_skew > Validator::MAX_CLOCK_SKEW)
+                .then_some(InvalidRules::ClockSkew(rules.clock_skew)),
+            tenancy.is_empty().then_some(InvalidRules::NoTenant),
             no_client.then_some(InvalidRules::NoClient),
-            (self.is_external_id && !is_one_tenant).then_some(InvalidRules::ExternalIdTenancy),
-            (self.is_external_id && self.cloud != Cloud::Public)
+            (is_external_id && !is_one_tenant).then_some(InvalidRules::ExternalIdTenancy),
+            (is_external_id && authority.cloud() != Cloud::Public)
                 .then_some(InvalidRules::ExternalIdCloud),
-            (self.is_external_id && self.accepts_v1).then_some(InvalidRules::ExternalIdV1),
+            (is_external_id && rules.accepts_v1).then_some(InvalidRules::ExternalIdV1),
         ]
         .into_iter()
         .flatten()
@@ -185,19 +184,7 @@ impl ValidatorBuilder {
         if let Some(problem) = self.problems().next() {
             return Err(problem);
         }
-        Ok(Validator {
-            rules: Rules {
-                authority: Authority::new(self.tenancy, self.cloud, self.is_external_id),
-                audiences: Audiences::new(self.client_id, self.audiences),
-                accepts_v1: self.accepts_v1,
-                allowed_clients: self.allowed_clients,
-                refuses_guests: self.refuses_guests,
-                accepts_keys_of_other_clouds: self.accepts_keys_of_other_clouds,
-                exempt_clients: self.exempt_clients,
-                clock_skew: self.clock_skew,
-                profile: Profile::Entra,
-            },
-        })
+        Ok(Validator { rules: self.rules })
     }
 }
 
@@ -213,7 +200,7 @@ impl DangerousValidatorBuilder {
     /// Whoever operates that cloud can then make tokens that are accepted here. For the case that
     /// Entra names the clouds of its keys otherwise than is known here.
     pub fn accept_keys_of_other_clouds(mut self) -> ValidatorBuilder {
-        self.0.accepts_keys_of_other_clouds = true;
+        self.0.rules.accepts_keys_of_other_clouds = true;
         self.0
     }
 }

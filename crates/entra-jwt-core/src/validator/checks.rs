@@ -1,12 +1,12 @@
 //! The checks that make a token valid, in their order. There is no second list.
 //!
-//! Each is a function from [`Facts`] to a refusal. Those of the header need only the token, those
+//! Each is a function from [`CheckContext`] to a refusal. Those of the header need only the token, those
 //! of the claims may look at the key, if one is known by then: the same functions judge the
 //! unverified claims before a key is fetched and the verified ones after. Those of admission judge
 //! verified claims only: whoever makes up a token must not learn from the answer who is admitted.
 //! `explain` runs all of them to the end.
 
-use super::{Check, CheckName, Facts, Profile};
+use super::{Check, CheckContext, CheckName, Profile};
 use crate::authority::{Audience, TokenVersion};
 use crate::identifier::TenantId;
 use crate::json::JsonStr;
@@ -16,13 +16,13 @@ use crate::shown::Shown;
 
 const fn check(
     name: CheckName,
-    run: fn(&Facts<'_>) -> Result<(), Rejection>,
+    run: fn(&CheckContext<'_>) -> Result<(), Rejection>,
     needs: &'static [CheckName],
 ) -> Check {
     Check { name, run, needs }
 }
 
-/// Of the header: they run before any key is looked up.
+/// The checks of the header: they run before any key is looked up.
 pub(super) static HEADER: [Check; 3] = [
     check(CheckName::Nonce, nonce, &[]),
     check(CheckName::Algorithm, algorithm, &[]),
@@ -37,8 +37,8 @@ pub(super) static SIGNATURE: [Check; 3] = [
     check(CheckName::Names, names, &[CheckName::Signature]),
 ];
 
-/// The checks of the claims: they run on verified claims, and on unverified ones before a key is fetched. They
-/// compare with what is known of this API, or with the token itself.
+/// The checks of the claims: they run on verified claims, and on unverified ones before a key is
+/// fetched. They compare with what is known of this API, or with the token itself.
 pub(super) static CLAIMS: [Check; 9] = [
     check(CheckName::Claims, types, &[]),
     check(CheckName::Lifetime, lifetime, &[CheckName::Claims]),
@@ -55,8 +55,8 @@ pub(super) static CLAIMS: [Check; 9] = [
     check(CheckName::Kind, kind, &[CheckName::Claims]),
 ];
 
-/// The checks of who is admitted: they run on verified claims only, as they compare with other tenants and
-/// clients.
+/// The checks of who is admitted: they run on verified claims only, as they compare with other
+/// tenants and clients.
 pub(super) static ADMISSION: [Check; 3] = [
     check(CheckName::Tenant, tenant, &[CheckName::Issuer]),
     check(
@@ -71,26 +71,27 @@ pub(super) static ADMISSION: [Check; 3] = [
     ),
 ];
 
-/// All of them, in the order in which a token with a known key meets them.
+/// All checks, in the order in which a token with a known key meets them.
 pub(super) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION];
 
-/// A header `nonce` marks tokens for Microsoft Graph: the signature was made over its hash, so
-/// the token as sent can never verify. Before the algorithm, as it explains more.
-fn nonce(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if facts.token.has_nonce() {
+/// Checks that the header has no `nonce`, which marks tokens for Microsoft Graph: the signature was
+/// made over its hash, so the token as sent can never verify. Before the algorithm, as it explains
+/// more.
+fn nonce(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    if context.token.has_nonce() {
         return Err(Rejection::GraphToken {
             mark: GraphMark::Nonce,
-            api: facts.rules.audiences.client_id(),
+            api: context.rules.audiences.client_id(),
         });
     }
     Ok(())
 }
 
-/// Exactly RS256: every discovery document of Entra announces only that. Exactly ES256 in reissued
-/// tokens.
-fn algorithm(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let expected = facts.rules.profile.algorithm();
-    match facts.token.algorithm() {
+/// Checks that the algorithm is RS256, the only one that discovery documents of Entra announce; ES256
+/// in reissued tokens.
+fn algorithm(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let expected = context.rules.profile.algorithm();
+    match context.token.algorithm() {
         Some(found) if found == *expected => Ok(()),
         found => Err(Rejection::WrongAlgorithm {
             found: found.map(|found| Shown::cut(&found.short())),
@@ -99,14 +100,14 @@ fn algorithm(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never absent, in reissued
-/// tokens (RFC 9068 §4).
-fn token_type(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let (expected, may_lack) = match facts.rules.profile {
+/// Checks that `typ` is `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never
+/// absent, in reissued tokens (RFC 9068 §4).
+fn token_type(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let (expected, may_lack) = match context.rules.profile {
         Profile::Entra => ("JWT", true),
         Profile::Reissued { .. } => ("at+jwt", false),
     };
-    match facts.token.token_type().map(JsonStr::short) {
+    match context.token.token_type().map(JsonStr::short) {
         None if may_lack => Ok(()),
         Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
         found => Err(Rejection::WrongTokenType {
@@ -116,27 +117,28 @@ fn token_type(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
-fn known_key(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if facts.key_is_known() {
+/// Checks that the key which the token names is known.
+fn known_key(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    if context.key_is_known() {
         Ok(())
     } else {
-        Err(facts.rules.unknown_key(facts.token.key_id().clone()))
+        Err(context.rules.unknown_key(context.token.key_id().clone()))
     }
 }
 
-/// By the key, whose algorithm is that of these tokens: what the header says was compared with that,
-/// too.
-fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let token = facts.token;
+/// Verifies the signature with the key, whose algorithm is that of these tokens: what the header says
+/// was compared with that, too.
+fn signature(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let token = context.token;
     let verifies = |key: &Key| {
-        key.algorithm() == facts.rules.profile.algorithm()
+        key.algorithm() == context.rules.profile.algorithm()
             && key.verifies(token.signing_input(), token.signature())
     };
-    if facts.key.is_some_and(verifies) {
+    if context.key.is_some_and(verifies) {
         Ok(())
     } else {
         Err(Rejection::BadSignature {
-            key_id: facts.token.key_id().clone(),
+            key_id: context.token.key_id().clone(),
         })
     }
 }
@@ -144,20 +146,20 @@ fn signature(facts: &Facts<'_>) -> Result<(), Rejection> {
 /// Checks that no member of header or payload stands twice. The ones that decide something are
 /// looked at while the token is parsed, the others here: there can be thousands of them, and no
 /// look-up and no fetch depends on one.
-fn names(facts: &Facts<'_>) -> Result<(), Rejection> {
-    facts.token.check_names()
+fn names(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    context.token.check_names()
 }
 
-/// A key that says for whom it signs may sign for nobody else: without this, a key of personal
-/// accounts could sign for any tenant.
-fn key_issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let Some(key_issuer) = facts.key.and_then(Key::issuer) else {
+/// Checks that the key may sign for this issuer: without this, a key of personal accounts could sign
+/// for any tenant.
+fn key_issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let Some(key_issuer) = context.key.and_then(Key::issuer) else {
         return Ok(());
     };
-    let (_, version) = facts.issued_by()?;
-    let tid = facts.token.tenant().unwrap_or_default();
-    let issuer = facts.token.issuer().unwrap_or_default();
-    let authority = &facts.rules.authority;
+    let (_, version) = context.issued_by()?;
+    let tid = context.token.tenant().unwrap_or_default();
+    let issuer = context.token.issuer().unwrap_or_default();
+    let authority = &context.rules.authority;
     if authority.key_may_sign(key_issuer, issuer, &tid, version) {
         Ok(())
     } else {
@@ -168,17 +170,17 @@ fn key_issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// A key of another cloud, of which real key sets have some, signs nothing here. Compared with
-/// the cloud's constant, or, where there is none (External ID), with what was discovered beside
+/// Checks that the key is of this cloud: real key sets have some of others. Compares with the cloud's
+/// constant, or, where there is none (External ID), with what was discovered beside
 /// the key. As in Microsoft's `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off there.
-fn key_cloud(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if facts.rules.accepts_keys_of_other_clouds {
+fn key_cloud(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    if context.rules.accepts_keys_of_other_clouds {
         return Ok(());
     }
-    let Some(key) = facts.key else {
+    let Some(key) = context.key else {
         return Ok(());
     };
-    let expected = facts
+    let expected = context
         .rules
         .authority
         .cloud_instance_name()
@@ -192,44 +194,44 @@ fn key_cloud(facts: &Facts<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// Every claim on which something depends has the type that Entra writes. A token of somebody else
-/// has other types more often than not, so the issuer's fault comes first.
-fn types(facts: &Facts<'_>) -> Result<(), Rejection> {
-    match &facts.token.type_fault {
+/// Checks that every claim on which something depends has the type that Entra writes. A token of
+/// somebody else has other types more often than not, so the issuer's fault comes first.
+fn types(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    match &context.token.type_error {
         None => Ok(()),
-        Some(fault) => Err(facts.issued_by().err().unwrap_or_else(|| fault.clone())),
+        Some(fault) => Err(context.issued_by().err().unwrap_or_else(|| fault.clone())),
     }
 }
 
-/// `exp` is required, `nbf` is honoured, `iat` decides nothing; at the skew exactly a token still
-/// passes, as with Microsoft's validator.
-fn lifetime(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let (expires_at, not_before) = facts.token.lifetime();
-    facts
+/// Checks `exp`, which is required, and `nbf`; `iat` decides nothing. At the skew exactly a token
+/// still passes, as with Microsoft's validator.
+fn lifetime(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let (expires_at, not_before) = context.token.lifetime();
+    context
         .rules
-        .check_lifetime(expires_at, not_before, facts.now)
+        .check_lifetime(expires_at, not_before, context.now)
 }
 
-/// The issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
-fn issuer(facts: &Facts<'_>) -> Result<(), Rejection> {
-    facts.issued_by().map(|_| ())
+/// Checks that the issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
+fn issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    context.issued_by().map(|_| ())
 }
 
-/// v2, or v1 where that was opted into. Told by the issuer, never by `ver`.
-fn version(facts: &Facts<'_>) -> Result<(), Rejection> {
-    match facts.issued_by()? {
-        (tenant, TokenVersion::V1) if !facts.rules.accepts_v1 => Err(Rejection::V1Token {
-            found: Shown::cut(facts.token.issuer().unwrap_or_default()),
-            expected: facts.rules.authority.v2_issuer(tenant),
+/// Checks that the token is v2, or v1 where that is accepted: by its issuer, never by `ver`.
+fn version(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    match context.issued_by()? {
+        (tenant, TokenVersion::V1) if !context.rules.accepts_v1 => Err(Rejection::V1Token {
+            found: Shown::cut(context.token.issuer().unwrap_or_default()),
+            expected: context.rules.authority.v2_issuer(tenant),
         }),
         _ => Ok(()),
     }
 }
 
-/// `aud` is one string, and one of ours.
-fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let audiences = &facts.rules.audiences;
-    let found = facts
+/// Checks that `aud` is one of the accepted audiences.
+fn audience(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let audiences = &context.rules.audiences;
+    let found = context
         .token
         .audience()
         .ok_or(Rejection::MissingClaim { claim: "aud" })?;
@@ -257,26 +259,27 @@ fn audience(facts: &Facts<'_>) -> Result<(), Rejection> {
     })
 }
 
-/// A token bound to a key of its holder must not pass for a bearer token (RFC 7800).
-fn binding(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if facts.token.is_bound() {
+/// Checks that the token is not bound to a key of its holder, as it must not pass for a bearer token
+/// then (RFC 7800).
+fn binding(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    if context.token.is_bound() {
         Err(Rejection::ProofOfPossession)
     } else {
         Ok(())
     }
 }
 
-/// Entra marks id tokens by nothing, so by what only they have, and what only they lack: an
-/// access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
+/// Checks that it is no id token. Entra marks those by nothing, so by what only they have, and what
+/// only they lack: an access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
 /// demands, so that whoever tells its callers apart by that never takes two for one.
-fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let token = facts.token;
+fn kind(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let token = context.token;
     if token.has_mark_of_id_token() || token.client().is_none() {
         return Err(Rejection::IdToken {
-            api: facts.rules.audiences.client_id(),
+            api: context.rules.audiences.client_id(),
         });
     }
-    if facts.rules.profile.is_reissued() {
+    if context.rules.profile.is_reissued() {
         let missing = |claim| Rejection::MissingClaim { claim };
         token.registered_client().ok_or(missing("client_id"))?;
         let subject = token.subject().filter(|subject| *subject != *"");
@@ -285,10 +288,10 @@ fn kind(facts: &Facts<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The tenant is allowed.
-fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let (found, _) = facts.issued_by()?;
-    let tenancy = facts.rules.authority.tenancy();
+/// Checks that the tenant is allowed.
+fn tenant(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let (found, _) = context.issued_by()?;
+    let tenancy = context.rules.authority.tenancy();
     if tenancy.admits(found) {
         return Ok(());
     }
@@ -304,26 +307,26 @@ fn tenant(facts: &Facts<'_>) -> Result<(), Rejection> {
     })
 }
 
-/// The client application is among those that are allowed, if there is such a list. It only ever
-/// restricts: to be on it permits nothing.
-fn client(facts: &Facts<'_>) -> Result<(), Rejection> {
-    let Some(allowed) = &facts.rules.allowed_clients else {
+/// Checks that the client application is among those that are allowed, if there is such a list. It
+/// only restricts: to be on it permits nothing.
+fn client(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    let Some(allowed) = &context.rules.allowed_clients else {
         return Ok(());
     };
-    match facts.token.client() {
+    match context.token.client() {
         Some(client) if allowed.contains(&client) => Ok(()),
         Some(found) => Err(Rejection::ClientNotAllowed { found }),
         None => Err(Rejection::MissingClaim { claim: "azp" }),
     }
 }
 
-/// The user is no guest, where guests are refused.
-fn guest(facts: &Facts<'_>) -> Result<(), Rejection> {
-    if !facts.rules.refuses_guests {
+/// Checks that the user is no guest, where guests are refused.
+fn guest(context: &CheckContext<'_>) -> Result<(), Rejection> {
+    if !context.rules.refuses_guests {
         return Ok(());
     }
-    let (tenant, _) = facts.issued_by()?;
-    if facts.token.is_of_guest(tenant) {
+    let (tenant, _) = context.issued_by()?;
+    if context.token.is_of_guest(tenant) {
         Err(Rejection::GuestNotAllowed { tenant })
     } else {
         Ok(())

@@ -17,10 +17,9 @@ pub use self::check_name::CheckName;
 pub use self::danger::trusted_token;
 pub use self::report::{Explain, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
-use crate::denied::Denied;
 use crate::identifier::{ClientId, Guid, KeyId, TenantId};
 use crate::keys::{ES256, Key, KeySet, RS256};
-use crate::rejection::Rejection;
+use crate::rejection::{Denied, Rejection};
 use crate::shown::Shown;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
@@ -86,8 +85,8 @@ impl Validator {
     /// whether its tenant is allowed or not. It may be lying.
     #[must_use]
     pub fn claims_to_be_ours(&self, token: &Unverified<'_>) -> bool {
-        let facts = Facts::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
-        facts.issued_by().is_ok()
+        let context = CheckContext::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
+        context.issued_by().is_ok()
     }
 
     /// Runs the checks of the header and the claims on the unverified token. If one fails, no key in
@@ -100,9 +99,9 @@ impl Validator {
     /// # Errors
     /// The first check that fails.
     pub fn precheck(&self, token: &Unverified<'_>, now: SystemTime) -> Result<(), Rejection> {
-        let facts = Facts::new(&self.rules, token, None, now);
-        facts.pass(&checks::HEADER)?;
-        facts.pass(&checks::CLAIMS)
+        let context = CheckContext::new(&self.rules, token, None, now);
+        context.pass(&checks::HEADER)?;
+        context.pass(&checks::CLAIMS)
     }
 
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
@@ -120,17 +119,17 @@ impl Validator {
         key: Option<&Key>,
         now: SystemTime,
     ) -> Result<AccessToken, Rejection> {
-        let facts = Facts::new(&self.rules, &token, key, now);
-        facts.pass(&checks::HEADER)?;
-        if facts.key_is_known() {
-            facts.pass(&checks::SIGNATURE)?;
-            facts.pass(&checks::CLAIMS)?;
+        let context = CheckContext::new(&self.rules, &token, key, now);
+        context.pass(&checks::HEADER)?;
+        if context.key_is_known() {
+            context.pass(&checks::SIGNATURE)?;
+            context.pass(&checks::CLAIMS)?;
         } else {
-            facts.pass(&checks::CLAIMS)?;
-            facts.pass(&checks::SIGNATURE)?;
+            context.pass(&checks::CLAIMS)?;
+            context.pass(&checks::SIGNATURE)?;
         }
-        facts.pass(&checks::ADMISSION)?;
-        let (tenant, version) = facts.issued_by()?;
+        context.pass(&checks::ADMISSION)?;
+        let (tenant, version) = context.issued_by()?;
 
         let is_reissued = self.rules.profile.is_reissued();
         Ok(AccessToken::new(tenant, version, token, is_reissued))
@@ -322,7 +321,7 @@ impl Rules {
 }
 
 /// What a check may look at.
-struct Facts<'a> {
+struct CheckContext<'a> {
     rules: &'a Rules,
     token: &'a Unverified<'a>,
     /// The key that the token names; `None` while it is not known.
@@ -332,7 +331,7 @@ struct Facts<'a> {
     issued_by: OnceCell<(TenantId, TokenVersion)>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> CheckContext<'a> {
     fn new(
         rules: &'a Rules,
         token: &'a Unverified<'a>,
@@ -420,7 +419,7 @@ fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVe
 /// One check.
 struct Check {
     name: CheckName,
-    run: fn(&Facts<'_>) -> Result<(), Rejection>,
+    run: fn(&CheckContext<'_>) -> Result<(), Rejection>,
     /// Without whose success this one has nothing to look at: for `explain`, as otherwise the
     /// first failure ends it all.
     needs: &'static [CheckName],

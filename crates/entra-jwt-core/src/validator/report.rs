@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use super::{Check, CheckName, Facts, Rules, checks};
+use super::{Check, CheckContext, CheckName, Rules, checks};
 use crate::authority::TokenVersion;
-use crate::denied::Denied;
 use crate::json::JsonStr;
 use crate::keys::{Key, KeySet};
-use crate::rejection::Rejection;
+use crate::rejection::{Denied, Rejection, Setting};
 use crate::requirement::Requirement;
 use crate::token::{CallerKind, Claims, Grant, Unverified};
 
@@ -29,6 +28,7 @@ pub struct Explain<'a> {
     keys: Option<&'a KeySet>,
     requirement: Option<&'a Requirement>,
     max_length: usize,
+    setting: fn(Setting) -> &'static str,
 }
 
 impl<'a> Explain<'a> {
@@ -40,6 +40,7 @@ impl<'a> Explain<'a> {
             keys: None,
             requirement: None,
             max_length: Unverified::DEFAULT_MAX_LENGTH,
+            setting: Setting::name,
         }
     }
 
@@ -60,6 +61,12 @@ impl<'a> Explain<'a> {
         self.max_length = bytes;
         self
     }
+
+    /// With other names for the settings in the remedies than [`Setting::name`].
+    pub fn setting_names(mut self, setting: fn(Setting) -> &'static str) -> Self {
+        self.setting = setting;
+        self
+    }
 }
 
 /// One check and what became of it.
@@ -75,6 +82,8 @@ pub struct Finding {
     /// What would have passed there, if it failed.
     pub expected: Option<String>,
     remedy: Option<Cow<'static, str>>,
+    /// The API's, if it failed for want of a permission.
+    app_id_uri: Option<Box<str>>,
 }
 
 /// What became of a check.
@@ -109,13 +118,21 @@ pub enum Verdict<'a> {
 
 impl Report {
     pub(super) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
+        let mut report = Self::without_remedies(rules, token, with);
+        for finding in &mut report.findings {
+            finding.remedy = finding.remedy_with(with.setting);
+        }
+        report
+    }
+
+    fn without_remedies(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
         match Unverified::parse_up_to(token, with.max_length) {
             Ok(unverified) => {
                 let key_id = unverified.key_ref().key_id;
                 let key = with.keys.and_then(|keys| keys.key(key_id));
                 Examination {
                     claims: unverified.own_claims(rules.profile.is_reissued()),
-                    facts: Facts::new(rules, &unverified, key, with.now),
+                    context: CheckContext::new(rules, &unverified, key, with.now),
                     has_keys: with.keys.is_some(),
                     findings: vec![Finding::passed(
                         CheckName::Form,
@@ -183,10 +200,24 @@ impl Report {
 }
 
 impl Finding {
-    /// What to change, and where, if it failed.
+    /// Returns what to change, and where, if it failed: with the names for the settings that the report
+    /// was [asked for](Explain::setting_names) with.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
+    }
+
+    /// Returns the same, with other names for the settings.
+    #[must_use]
+    pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Option<Cow<'static, str>> {
+        match &self.outcome {
+            Outcome::Rejected(rejection) => Some(rejection.remedy_with(setting)),
+            Outcome::Denied(denied) => {
+                let app_id_uri = self.app_id_uri.as_deref().unwrap_or_default();
+                Some(denied.remedy_with(setting, app_id_uri))
+            }
+            Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
+        }
     }
 
     /// The machine code of the refusal, if it failed.
@@ -210,6 +241,7 @@ impl Finding {
             found: None,
             expected: None,
             remedy: None,
+            app_id_uri: None,
         }
     }
 
@@ -225,16 +257,15 @@ impl Finding {
         Self {
             found: owned(rejection.found()),
             expected: owned(rejection.expected()),
-            remedy: Some(rejection.remedy()),
             ..Self::new(check, Outcome::Rejected(rejection))
         }
     }
 
     fn denied(check: CheckName, denied: Denied, expected: String, app_id_uri: &str) -> Self {
         Self {
-            found: denied.found(),
+            found: denied.found().map(Cow::into_owned),
             expected: Some(expected),
-            remedy: Some(denied.remedy_for(app_id_uri)),
+            app_id_uri: Some(app_id_uri.into()),
             ..Self::new(check, Outcome::Denied(denied))
         }
     }
@@ -246,7 +277,7 @@ impl Finding {
 
 /// A report in the making.
 struct Examination<'a> {
-    facts: Facts<'a>,
+    context: CheckContext<'a>,
     claims: Claims,
     has_keys: bool,
     findings: Vec<Finding>,
@@ -282,14 +313,14 @@ impl Examination<'_> {
         if check.needs.iter().any(|need| lacks(need, unchecked)) {
             return self.not_checked(check.name);
         }
-        match (check.run)(&self.facts) {
-            Ok(()) => Finding::passed(check.name, found(check.name, &self.facts, &self.claims)),
+        match (check.run)(&self.context) {
+            Ok(()) => Finding::passed(check.name, found(check.name, &self.context, &self.claims)),
             Err(rejection) => Finding::rejected(check.name, rejection),
         }
     }
 
     fn not_checked(&self, check: CheckName) -> Finding {
-        let key_id = self.facts.token.key_id().as_str();
+        let key_id = self.context.token.key_id().as_str();
         Finding {
             // What there is to be checked, where it cannot be.
             found: (check == CheckName::Key).then(|| key_id.to_owned()),
@@ -316,8 +347,8 @@ impl Examination<'_> {
     }
 
     fn permission(&mut self, requirement: Option<&Requirement>) {
-        let can_be_read = self.facts.token.type_fault.is_none();
-        let app_id_uri = self.facts.rules.audiences.app_id_uri();
+        let can_be_read = self.context.token.type_error.is_none();
+        let app_id_uri = self.context.rules.audiences.app_id_uri();
         let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
             self.findings.push(match judgement {
                 _ if !can_be_read => Finding::not_reached(check),
@@ -327,13 +358,13 @@ impl Examination<'_> {
         };
         judge(
             CheckName::Permission,
-            self.facts.rules.default_permission(&self.claims),
+            self.context.rules.default_permission(&self.claims),
             "a scope or a role".to_owned(),
         );
         if let Some(requirement) = requirement {
             judge(
                 CheckName::Requirement,
-                requirement.check_claims(&self.claims, self.facts.token.payload_text()),
+                requirement.check_claims(&self.claims, self.context.token.payload_text()),
                 requirement.to_string(),
             );
         }
@@ -341,9 +372,9 @@ impl Examination<'_> {
 }
 
 /// Returns what a token has where a check passed, in few words.
-fn found(check: CheckName, facts: &Facts<'_>, claims: &Claims) -> Option<String> {
-    let token = facts.token;
-    let issued_by = facts.issued_by().ok();
+fn found(check: CheckName, context: &CheckContext<'_>, claims: &Claims) -> Option<String> {
+    let token = context.token;
+    let issued_by = context.issued_by().ok();
     let owned = |text: Option<&str>| text.map(str::to_owned);
     match check {
         CheckName::Nonce => Some("none".to_owned()),
@@ -352,21 +383,21 @@ fn found(check: CheckName, facts: &Facts<'_>, claims: &Claims) -> Option<String>
             let found = token.token_type().map(JsonStr::to_cow);
             Some(found.map_or_else(|| "none".to_owned(), Cow::into_owned))
         }
-        CheckName::Key => facts.key.map(|key| key.id().as_str().to_owned()),
+        CheckName::Key => context.key.map(|key| key.id().as_str().to_owned()),
         CheckName::Signature => Some("verified with that key".to_owned()),
         CheckName::Names => Some("each once".to_owned()),
         CheckName::Claims => Some("each of its type".to_owned()),
         CheckName::Lifetime => {
             let (expires_at, _) = claims.lifetime();
-            let left = expires_at?.seconds().saturating_sub(facts.now.seconds());
-            let skew = facts.rules.clock_skew_seconds();
+            let left = expires_at?.seconds().saturating_sub(context.now.seconds());
+            let skew = context.rules.clock_skew_seconds();
             Some(if left >= 0 {
-                format!("expires in {}", span(left))
+                format!("expires in {}", in_largest_unit(left))
             } else {
                 format!(
                     "expired {} ago, within the clock skew of {}",
-                    span(left.saturating_neg()),
-                    span(skew)
+                    in_largest_unit(left.saturating_neg()),
+                    in_largest_unit(skew)
                 )
             })
         }
@@ -379,8 +410,8 @@ fn found(check: CheckName, facts: &Facts<'_>, claims: &Claims) -> Option<String>
             }
             .to_owned()
         }),
-        CheckName::KeyIssuer => known_or_any(facts.key, Key::issuer),
-        CheckName::KeyCloud => known_or_any(facts.key, Key::cloud_instance_name),
+        CheckName::KeyIssuer => known_or_any(context.key, Key::issuer),
+        CheckName::KeyCloud => known_or_any(context.key, Key::cloud_instance_name),
         CheckName::Audience => token.audience().map(Cow::into_owned),
         CheckName::Binding => Some("none, a bearer token".to_owned()),
         CheckName::Kind => Some(match (CallerKind::of(claims), Grant::of(claims)) {
@@ -426,7 +457,7 @@ fn known_or_any(key: Option<&Key>, of: fn(&Key) -> Option<&str>) -> Option<Strin
 }
 
 /// A time as people say it: its largest unit.
-fn span(seconds: i64) -> String {
+fn in_largest_unit(seconds: i64) -> String {
     let whole = Duration::from_secs(seconds.unsigned_abs()).as_secs();
     match whole {
         0..120 => format!("{whole} s"),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use entra_dev_tenant::{DevCloud, DevTenant, Flaw};
-use entra_jwt_core::{Audience, KeySet, Rejection, Tenancy, Validator};
+use entra_jwt_core::{
+    Audience, CheckName, Cloud, Denied, Explain, KeyId, KeySet, Rejection, Report, Setting,
+    Tenancy, Validator,
+};
 use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT, Setup};
@@ -16,6 +19,11 @@ fn says(rejection: &Rejection, code: &str, words: &[&str]) {
         assert!(remedy.contains(words), "{code}: {words} in {remedy}");
     }
     assert!(!remedy.contains("scope="), "{remedy}");
+    // Whoever has this crate alone has no other program's settings.
+    assert!(
+        !remedy.contains("ENTRA_") && !remedy.contains("(..)"),
+        "{remedy}"
+    );
 }
 
 #[tokio::test]
@@ -52,13 +60,13 @@ async fn a_token_for_somebody_else_names_the_scope_to_request() {
     says(
         &rejection,
         "wrong_audience",
-        &[scope, page, CLIENT, "ENTRA_CLIENT_ID"],
+        &[scope, page, CLIENT, "the client id of Validator::entra"],
     );
     // An App ID URI: this API's, which is not configured, or another's.
     let rejection = refused(setup.user().audience("api://orders"));
     let words = [
         "api://orders",
-        "audience(..)",
+        "ValidatorBuilder::audience",
         "Application ID URI",
         page,
         scope,
@@ -92,20 +100,20 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
         "v1_token",
         &[
             "api.requestedAccessTokenVersion to 2 in the manifest",
-            "accept_v1_tokens()",
+            "ValidatorBuilder::accept_v1_tokens",
         ],
     );
     let rejection = refused(setup.user().flaw(Flaw::IssuerOfAnotherCloud));
     let words = [
         "https://login.microsoftonline.com,",
-        "ENTRA_CLOUD",
+        "ValidatorBuilder::cloud",
         "to usgovernment",
     ];
     says(&rejection, "wrong_cloud", &words);
     says(
         &refused(setup.user().of_tenant(OTHER_TENANT)),
         "tenant_not_allowed",
-        &[OTHER_TENANT, "ENTRA_TENANT_ID"],
+        &[OTHER_TENANT, "the tenancy of Validator::entra"],
     );
     // Whoever put one tenant there would lock out all others.
     let by_rule = Rejection::TenantNotAllowed {
@@ -116,9 +124,9 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
     says(
         &by_rule,
         "tenant_not_allowed",
-        &[OTHER_TENANT, "tenant_rule(..)"],
+        &[OTHER_TENANT, "the service's rule about tenants"],
     );
-    assert!(!by_rule.remedy().contains("ENTRA_TENANT_ID"));
+    assert!(!by_rule.remedy().contains("Validator::entra"));
     let keys = KeySet::from_jwks(setup.tenant.jwks_of("common").as_bytes()).unwrap();
     let personal = setup
         .tenant
@@ -150,7 +158,7 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
     says(
         &refused(setup.user().claim("iss", issuer)),
         "wrong_issuer",
-        &["external_id(\"NAME.ciamlogin.com\")"],
+        &["ValidatorBuilder::external_id (NAME.ciamlogin.com)"],
     );
 }
 
@@ -164,7 +172,7 @@ async fn a_caller_who_is_kept_out_learns_of_the_list_or_the_user_type() {
     says(
         &rejection,
         "client_not_allowed",
-        &[CLIENT, "allowed_clients(..)", "Overview page"],
+        &[CLIENT, "ValidatorBuilder::allowed_clients", "Overview page"],
     );
     let rules = setup.rules().refuse_guests();
     let rejection = setup.validate_by(rules, setup.user().guest()).unwrap_err();
@@ -172,7 +180,7 @@ async fn a_caller_who_is_kept_out_learns_of_the_list_or_the_user_type() {
         "an account of the tenant 72f988bf",
         "optional claim acct",
         "Users, the user, Properties",
-        "refuse_guests()",
+        "ValidatorBuilder::refuse_guests",
     ];
     says(&rejection, "guest_not_allowed", &words);
     let rejection = setup
@@ -223,7 +231,7 @@ async fn an_unknown_key_points_to_custom_signing_keys() {
         .validate(setup.user().flaw(Flaw::UnknownKid))
         .unwrap_err();
     let words = [
-        "metadata_endpoint",
+        "the address of the discovery document",
         &format!("/v2.0/.well-known/openid-configuration?appid={API}"),
         "claims mapping",
     ];
@@ -243,7 +251,7 @@ async fn neither_scope_nor_role_names_the_page_and_the_exemption() {
     for words in [
         "API permissions",
         "Grant admin consent",
-        "exempt_clients(..)",
+        "ValidatorBuilder::exempt_clients",
     ] {
         assert!(remedy.contains(words), "{words} in {remedy}");
     }
@@ -259,7 +267,7 @@ async fn us_government_has_a_second_v1_issuer() {
     let setup = Setup::of(tenant);
     let issuer = format!("https://login.microsoftonline.us/{}/", setup.tenant.id());
     let token = || setup.user().v1().claim("iss", json!(issuer));
-    let us = entra_jwt_core::Cloud::UsGovernment;
+    let us = Cloud::UsGovernment;
     let rules = || setup.rules().cloud(us);
     assert!(
         setup
@@ -277,4 +285,194 @@ async fn us_government_has_a_second_v1_issuer() {
             .code(),
         "wrong_cloud"
     );
+}
+
+/// The names of somebody else's settings.
+fn named(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "our v1",
+        Setting::AllowedClients => "our allowed clients",
+        Setting::Audience => "our audience",
+        Setting::ClientId => "our client id",
+        Setting::Cloud => "our cloud",
+        Setting::ExemptClients => "our exempt clients",
+        Setting::ExternalId => "our external id",
+        Setting::MaxTokenLength => "our length",
+        Setting::MetadataEndpoint => "our metadata",
+        Setting::RefuseGuests => "our guests",
+        Setting::Tenant => "our tenant",
+        Setting::TenantRule => "our rule",
+        _ => "our another",
+    }
+}
+
+#[test]
+fn each_setting_has_the_name_that_the_program_gives_it() {
+    let id = |text: &str| text.parse().unwrap();
+    let text = str::to_owned;
+    let of_tenant = |by_tenant_rule| Rejection::TenantNotAllowed {
+        found: id(OTHER_TENANT),
+        allowed: text("another"),
+        by_tenant_rule,
+    };
+    let wrong_audience = |found: &str| Rejection::WrongAudience {
+        found: text(found),
+        accepted: vec![],
+    };
+    let examples = [
+        (
+            Setting::AcceptV1Tokens,
+            Rejection::V1Token {
+                found: text("v1"),
+                expected: text("v2"),
+            },
+        ),
+        (
+            Setting::AllowedClients,
+            Rejection::ClientNotAllowed {
+                found: CLIENT.parse().unwrap(),
+            },
+        ),
+        (Setting::Audience, wrong_audience("api://orders")),
+        (Setting::ClientId, wrong_audience(CLIENT)),
+        (
+            Setting::Cloud,
+            Rejection::KeyCloudMismatch {
+                found: text("one"),
+                expected: text("another"),
+            },
+        ),
+        (
+            Setting::Cloud,
+            Rejection::WrongCloud {
+                found: text("one"),
+                cloud: Cloud::China,
+                expected: text("another"),
+            },
+        ),
+        (
+            Setting::ExternalId,
+            Rejection::WrongIssuer {
+                found: text("https://contoso.ciamlogin.com/contoso/v2.0"),
+                expected: text("another"),
+            },
+        ),
+        (
+            Setting::MaxTokenLength,
+            Rejection::TooLarge {
+                length: 2,
+                limit: 1,
+            },
+        ),
+        (
+            Setting::MetadataEndpoint,
+            Rejection::UnknownKey {
+                key_id: KeyId::new("k").unwrap(),
+                api: API.parse().ok(),
+            },
+        ),
+        (
+            Setting::RefuseGuests,
+            Rejection::GuestNotAllowed {
+                tenant: id(OTHER_TENANT),
+            },
+        ),
+        (Setting::Tenant, of_tenant(false)),
+        (
+            Setting::Tenant,
+            Rejection::PersonalAccount {
+                allowed: text("others"),
+            },
+        ),
+        (Setting::TenantRule, of_tenant(true)),
+    ];
+    let is_named = |setting: Setting| {
+        setting == Setting::ExemptClients || examples.iter().any(|(named, _)| *named == setting)
+    };
+    assert!(Setting::ALL.into_iter().all(is_named));
+    for (setting, rejection) in examples {
+        let ours = rejection.remedy();
+        assert!(ours.contains(setting.name()), "{ours}");
+        let theirs = rejection.remedy_with(named);
+        assert!(theirs.contains(named(setting)), "{theirs}");
+        assert_eq!(theirs.replace(named(setting), setting.name()), ours);
+    }
+
+    let ours = Denied::NoPermission.remedy();
+    let theirs = Denied::NoPermission.remedy_with(named, "api://orders");
+    assert!(ours.contains(Setting::ExemptClients.name()), "{ours}");
+    let theirs = theirs.replace("our exempt clients", Setting::ExemptClients.name());
+    assert_eq!(theirs, ours);
+}
+
+/// Whoever has this crate alone has neither the Layer's builder nor its environment.
+#[tokio::test]
+async fn a_report_has_the_names_that_it_was_asked_for_with() {
+    let setup = Setup::new().await;
+    let rules = setup.rules().build().unwrap();
+    let token = setup.user().v1().mint();
+    let with = Explain::at(setup.now());
+    let remedy = |report: &Report| {
+        let finding = report.finding(CheckName::Version).unwrap();
+        (
+            finding.remedy().map(str::to_owned),
+            finding.remedy_with(named),
+        )
+    };
+    let ours = remedy(&rules.explain(&token, &with));
+    let theirs = remedy(&rules.explain(&token, &with.setting_names(named)));
+    assert!(ours.0.unwrap().contains(Setting::AcceptV1Tokens.name()));
+    assert!(ours.1.as_deref().unwrap().contains("our v1"));
+    assert_eq!(theirs.0.as_deref(), ours.1.as_deref());
+    assert_eq!(theirs.1, ours.1);
+
+    let token = setup.tenant.app(CLIENT).for_api(API).mint();
+    let report = rules.explain(&token, &Explain::at(setup.now()));
+    let finding = report.finding(CheckName::Permission).unwrap();
+    assert!(
+        finding
+            .remedy_with(named)
+            .unwrap()
+            .contains("our exempt clients")
+    );
+}
+
+#[test]
+fn what_would_have_passed_is_said_of_a_missing_permission() {
+    let group = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+    for (denied, expected) in [
+        (Denied::NoPermission, "a scope or a role"),
+        (
+            Denied::MissingScope {
+                any_of: vec!["Reports.Read".to_owned(), "Reports.All".to_owned()],
+                found: vec![],
+            },
+            "Reports.Read or Reports.All",
+        ),
+        (Denied::UserRequired, "a user"),
+        (Denied::AppRequired, "an application as itself"),
+        (
+            Denied::ForbiddenGroup {
+                group: group.to_owned(),
+            },
+            &*format!("no member of {group}"),
+        ),
+        (
+            Denied::StepUp {
+                context: "c1".to_owned(),
+                understands_challenges: true,
+            },
+            "acrs with c1",
+        ),
+        (
+            Denied::ClaimRequired {
+                claim: "department".to_owned(),
+                expected: "\"sales\"".to_owned(),
+            },
+            "department = \"sales\"",
+        ),
+    ] {
+        assert_eq!(denied.expected().unwrap(), expected, "{denied}");
+        assert_eq!(denied.public_code(), denied.code());
+    }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{Denied, Rejection};
+use entra_jwt_core::{Denied, Rejection, Setting};
 
 use super::claims_challenge::ClaimsChallenge;
 use super::config::ResponderConfig;
@@ -111,7 +111,7 @@ impl Refusal {
                 config.how_to_send.into()
             }
             Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy(),
-            Self::Denied { denied, .. } => denied.remedy_for(&config.app_id_uri),
+            Self::Denied { denied, .. } => denied.remedy_with(Setting::name, &config.app_id_uri),
             Self::Challenged {
                 is_understood: true,
                 ..

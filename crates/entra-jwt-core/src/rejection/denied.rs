@@ -1,0 +1,242 @@
+//! A good token without the permission.
+
+use std::borrow::Cow;
+
+use super::Setting;
+use crate::shown::Shown;
+
+/// The token is valid, but does not permit what was asked: 403, not 401.
+///
+/// Names in it come from the requirement, those that were found from the token.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// The token has neither a scope nor a role, so nobody granted its client anything in this
+    /// API. Every application of the tenant can get such a token.
+    #[error("the token has neither a scope nor a role")]
+    NoPermission,
+
+    /// The user's token has none of the scopes that would do.
+    #[error("the scope {} is required; the token has {}", any_of_text(.any_of), shown(.found))]
+    MissingScope {
+        /// The scopes of which one would do.
+        any_of: Vec<String>,
+        /// The scopes that the token has; the first twenty.
+        found: Vec<String>,
+    },
+
+    /// The user holds none of the app roles that would do.
+    #[error("the user role {} is required; the token has {}", any_of_text(.any_of), shown(.found))]
+    MissingUserRole {
+        /// The app roles of which one would do.
+        any_of: Vec<String>,
+        /// The roles that the token has; the first twenty.
+        found: Vec<String>,
+    },
+
+    /// The application was granted none of the application permissions that would do.
+    #[error(
+        "the application permission {} is required; the token has {}",
+        any_of_text(.any_of), shown(.found)
+    )]
+    MissingAppPermission {
+        /// The application permissions of which one would do.
+        any_of: Vec<String>,
+        /// The roles that the token has; the first twenty.
+        found: Vec<String>,
+    },
+
+    /// A user is required, and the token is an application's own, or does not say.
+    #[error("a user is required, and the token is not of one")]
+    UserRequired,
+
+    /// An application as itself is required, and the token is a user's, or does not say.
+    #[error("an application as itself is required, and the token is not of one")]
+    AppRequired,
+
+    /// The user is in none of the groups that would do.
+    #[error("membership of the group {} is required", any_of_text(.any_of))]
+    MissingGroup {
+        /// The groups of which one would do.
+        any_of: Vec<String>,
+    },
+
+    /// The user is in a group that is kept out.
+    #[error("members of the group {group} are kept out")]
+    ForbiddenGroup {
+        /// The group.
+        group: String,
+    },
+
+    /// Whether the user is in the group cannot be told: Entra left the groups out, because there
+    /// are more than fit into a token.
+    #[error("the user is in too many groups for the token to list them")]
+    GroupsOverage,
+
+    /// Whether the user is not in the group cannot be told: the token lists names, and Entra leaves
+    /// out groups that have none.
+    #[error("the token lists groups by name, which leaves some out")]
+    GroupsByName,
+
+    /// Whether the user is in the group cannot be told: the token has no groups.
+    #[error("the token says nothing about groups")]
+    GroupsNotEmitted,
+
+    /// The sign-in did not satisfy the authentication context.
+    #[error("the authentication context {context} is required")]
+    StepUp {
+        /// `c1` to `c99`.
+        context: String,
+        /// Whether the client declares that it understands claims challenges (`cp1`): without
+        /// that, a challenge would make it loop.
+        understands_challenges: bool,
+    },
+
+    /// A claim does not have the value that is required.
+    #[error("the claim {claim} must be {expected}")]
+    ClaimRequired {
+        /// The claim's name.
+        claim: String,
+        /// The value that would do, as JSON.
+        expected: String,
+    },
+}
+
+rows! { Denied, named by setting and app_id_uri:
+    NoPermission => "no_permission" {
+        found: "neither scope nor role",
+        expected: "a scope or a role",
+        remedy: format!(
+            "grant the client a scope (for users) or an app role (for applications) of this API: \
+             App registrations, the client, API permissions, then Grant admin consent; or name an \
+             application in {}",
+            setting(Setting::ExemptClients),
+        ),
+    }
+    MissingScope { any_of, found } => "missing_scope" {
+        found: found_text(found),
+        expected: any_of_text(any_of),
+        remedy: format!(
+            "have the client request the scope {app_id_uri}/{}; it is defined on this API's page \
+             Expose an API, and granted on the client's page API permissions (Delegated permissions)",
+            any_of.first().map(String::as_str).unwrap_or_default(),
+        ),
+    }
+    MissingUserRole { any_of, found } => "missing_role" {
+        found: found_text(found),
+        expected: any_of_text(any_of),
+        remedy: format!(
+            "assign the user the app role {}: Enterprise applications, this API, Users and groups; \
+             the role is defined on this API's page App roles (allowed member types: Users/Groups)",
+            any_of_text(any_of),
+        ),
+    }
+    MissingAppPermission { any_of, found } => "missing_app_permission" {
+        found: found_text(found),
+        expected: any_of_text(any_of),
+        remedy: format!(
+            "grant the client the application permission {}: App registrations, the client, API \
+             permissions, Application permissions, then Grant admin consent; the role is defined on \
+             this API's page App roles (allowed member types: Applications)",
+            any_of_text(any_of),
+        ),
+    }
+    UserRequired => "user_required" {
+        expected: "a user",
+        remedy: format!(
+            "have the client sign a user in and request the scope {app_id_uri}/<name> (its API \
+             permissions, Delegated permissions) instead of client credentials; or require an \
+             AppPermission as an alternative",
+        ),
+    }
+    AppRequired => "app_required" {
+        expected: "an application as itself",
+        remedy: format!(
+            "grant the client an app role of this API (its API permissions, Application \
+             permissions, then Grant admin consent) and have it request {app_id_uri}/.default by \
+             client credentials; or require a Scope as an alternative",
+        ),
+    }
+    MissingGroup { any_of } => "missing_group" {
+        expected: format!("a member of {}", any_of_text(any_of)),
+        remedy: format!(
+            "add the user to the group {}: Entra admin center, Groups, the group, Members",
+            any_of_text(any_of),
+        ),
+    }
+    ForbiddenGroup { group } => "forbidden_group" {
+        expected: format!("no member of {group}"),
+        remedy: format!(
+            "remove the user from the group {group}: Entra admin center, Groups, the group, Members",
+        ),
+    }
+    GroupsOverage => "groups_overage" {
+        found: "too many groups to list",
+        expected: "a list of groups",
+        remedy: "emit only the groups assigned to the application (App registrations, this API, \
+            Token configuration, groups claim; in the manifest \"groupMembershipClaims\": \
+            \"ApplicationGroup\") and assign this group (Enterprise applications, this API, Users \
+            and groups; nested groups do not count), or use app roles instead of groups",
+    }
+    GroupsByName => "groups_by_name" {
+        found: "names of groups",
+        expected: "a list of groups by their ids",
+        remedy: "emit group ids: App registrations, this API, Token configuration, groups claim, \
+            Group ID",
+    }
+    GroupsNotEmitted => "groups_not_emitted" {
+        found: "no groups claim",
+        expected: "a list of groups",
+        remedy: "add the groups claim: App registrations, this API, Token configuration, Add groups \
+            claim (in the manifest \"groupMembershipClaims\": \"SecurityGroup\"); a user in no \
+            group at all has none either",
+    }
+    StepUp { context, understands_challenges } => "step_up" {
+        expected: format!("acrs with {context}"),
+        remedy: if *understands_challenges {
+            format!(
+                "sign in again with the claims of the challenge; {context} is defined under \
+                 Conditional Access, Authentication contexts",
+            )
+        } else {
+            format!(
+                "declare the client capability cp1 in the client, and have this API's app \
+                 registration request the optional claim xms_cc for access tokens (manifest, \
+                 optionalClaims), so that the client can be challenged for {context}; contexts are \
+                 defined under Conditional Access, Authentication contexts",
+            )
+        },
+    }
+    ClaimRequired { claim, expected } => "claim_required" {
+        expected: format!("{claim} = {expected}"),
+        remedy: format!(
+            "have Entra emit the claim {claim} with that value: App registrations, this API, Token \
+             configuration, or a claims mapping policy",
+        ),
+    }
+}
+
+impl Denied {
+    /// Returns what to change, and where, so that the next request is permitted: with the names that
+    /// this crate has for the settings, and a placeholder for the API's App ID URI in scopes.
+    #[must_use]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        self.remedy_with(Setting::name, "api://<client id>")
+    }
+}
+
+fn any_of_text(names: &[String]) -> String {
+    names.join(" or ")
+}
+
+fn found_text(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(" ")
+    }
+}
+
+fn shown(names: &[String]) -> String {
+    Shown(&found_text(names)).to_string()
+}

@@ -1,0 +1,328 @@
+//! One row for each [`Rejection`]: its code, what was found, what would have passed, and the remedy.
+//!
+//! Places are named as the Entra admin center and the app manifest name them.
+
+use std::borrow::Cow;
+
+use super::{Rejection, Setting};
+use crate::identifier::{ClientId, Guid, TenantId};
+use crate::shown::Shown;
+
+/// What a caller may learn of a failed signature, whatever the exact reason was: nobody can probe
+/// the key set by it.
+const UNTRUSTED_SIGNATURE: &str = "untrusted_signature";
+
+rows! { Rejection, named by setting:
+    TooLarge { length, limit } => "token_too_large" {
+        found: format!("{length} bytes"),
+        expected: format!("at most {limit} bytes"),
+        remedy: format!(
+            "have the API's app registration emit only the groups assigned to the application \
+             (Token configuration, groups claim; in the manifest \"groupMembershipClaims\": \
+             \"ApplicationGroup\"), or raise {}",
+            setting(Setting::MaxTokenLength),
+        ),
+    }
+    NotAToken { found } => "not_a_token" {
+        found: format!("{found} segments"),
+        expected: "3 segments",
+        remedy: AS_RETURNED,
+    }
+    Encrypted => "encrypted_token" {
+        remedy: "remove tokenEncryptionKeyId from the manifest of this API's app registration; \
+            encrypted tokens are not supported",
+    }
+    InvalidBase64 { .. } => "invalid_base64" {
+        remedy: AS_RETURNED,
+    }
+    InvalidJson { .. } => "invalid_json" {
+        remedy: AS_RETURNED,
+    }
+    DuplicateMember { member, .. } => "duplicate_member" {
+        found: member.as_str(),
+        remedy: AS_RETURNED,
+    }
+    WrongType { member, expected, .. } => "wrong_type" {
+        found: *member,
+        expected: *expected,
+        remedy: AS_RETURNED,
+    }
+    MissingKeyId => "missing_kid" {
+        remedy: NO_ACCESS_TOKEN,
+    }
+    UnsupportedHeader { member } => "unsupported_header" {
+        found: *member,
+        remedy: NO_ACCESS_TOKEN,
+    }
+    WrongAlgorithm { found, expected } => "wrong_algorithm" {
+        found: found.as_deref().unwrap_or("no alg"),
+        expected: *expected,
+        remedy: NO_ACCESS_TOKEN,
+    }
+    WrongTokenType { found, expected } => "wrong_token_type" {
+        found: found.as_str(),
+        expected: *expected,
+        remedy: NO_ACCESS_TOKEN,
+    }
+    GraphToken { mark, api } => "graph_token" {
+        found: mark.to_string(),
+        expected: audiences_of(*api),
+        remedy: format!(
+            "request the scope {}, not a Graph scope such as User.Read; only Graph can verify its \
+             tokens",
+            scope_of(*api),
+        ),
+    }
+    UnknownKey { key_id, api } => "unknown_key", publicly UNTRUSTED_SIGNATURE {
+        found: key_id.as_str(),
+        remedy: match api {
+            Some(api) => format!(
+                "check that the token is of an allowed tenant (personal accounts and other clouds \
+                 have keys of their own); if this API has custom signing keys (claims mapping), set \
+                 {} to the tenant's /v2.0/.well-known/openid-configuration?appid={api}",
+                setting(Setting::MetadataEndpoint),
+            ),
+            None => "sign in again; if this happens at every restart, give the authorization \
+                server keys that outlast it, and keep the old ones in the list for as long as their \
+                tokens live"
+                .to_owned(),
+        },
+    }
+    BadSignature { key_id } => "bad_signature", publicly UNTRUSTED_SIGNATURE {
+        found: key_id.as_str(),
+        remedy: "the token was changed on its way, or forged; send it exactly as Entra's token \
+            endpoint returned it",
+    }
+    MissingClaim { claim } => "missing_claim" {
+        found: format!("no {claim}"),
+        remedy: NO_ACCESS_TOKEN,
+    }
+    Expired { seconds_ago, skew } => "expired" {
+        found: format!(
+            "expired {seconds_ago} s ago, {} s beyond the clock skew",
+            seconds_ago.saturating_sub(*skew),
+        ),
+        expected: format!("within a clock skew of {skew} s"),
+        remedy: "get a new token; if this one is new, the clock of this machine is wrong",
+    }
+    NotYetValid { seconds_ahead, skew } => "not_yet_valid" {
+        found: format!(
+            "valid in {seconds_ahead} s, {} s beyond the clock skew",
+            seconds_ahead.saturating_sub(*skew),
+        ),
+        expected: format!("within a clock skew of {skew} s"),
+        remedy: "synchronise the clock of this machine (NTP)",
+    }
+    ImpossibleLifetime => "impossible_lifetime" {
+        remedy: "synchronise the clock of this machine (NTP)",
+    }
+    AmbiguousTenant => "ambiguous_tenant" {
+        remedy: "remove the claims mapping that emits a second tenant id",
+    }
+    InvalidTenant { found } => "invalid_tenant" {
+        found: found.as_str(),
+        expected: "a lower-case GUID",
+        remedy: NOT_ENTRA,
+    }
+    WrongIssuer { found, expected } => "wrong_issuer" {
+        found: found.as_str(),
+        expected: expected.as_str(),
+        remedy: if host_of(found).ends_with(".ciamlogin.com") {
+            format!(
+                "the token is of an External ID tenant: configure it with {} (NAME.ciamlogin.com)",
+                setting(Setting::ExternalId),
+            )
+        } else if host_of(found).contains(".b2clogin.") {
+            "tokens of Azure AD B2C are not supported; request one from an Entra ID or External ID \
+             tenant"
+                .to_owned()
+        } else {
+            NOT_ENTRA.to_owned()
+        },
+    }
+    WrongCloud { found, cloud, expected } => "wrong_cloud" {
+        found: format!("{found} ({cloud})"),
+        expected: expected.as_str(),
+        remedy: format!(
+            "have the client sign in at https://{}, or set {} to {cloud} if this API's tenant is \
+             there",
+            host_of(expected),
+            setting(Setting::Cloud),
+        ),
+    }
+    TenantNotAllowed { found, allowed, by_tenant_rule } => "tenant_not_allowed" {
+        found: found.to_string(),
+        expected: allowed.as_str(),
+        remedy: if *by_tenant_rule {
+            format!(
+                "if {found} is a customer, have {} admit it; otherwise the user signs in to a \
+                 tenant that is",
+                setting(Setting::TenantRule),
+            )
+        } else {
+            format!(
+                "have the client sign in to an allowed tenant (its authority ends with the tenant's \
+                 id), or add {found} to {}",
+                setting(Setting::Tenant),
+            )
+        },
+    }
+    PersonalAccount { allowed } => "personal_account" {
+        found: TenantId::CONSUMERS.to_string(),
+        expected: allowed.as_str(),
+        remedy: format!(
+            "sign in with a work or school account; to accept personal ones set signInAudience to \
+             AzureADandPersonalMicrosoftAccount in the manifest of this API's app registration, and \
+             {} to common",
+            setting(Setting::Tenant),
+        ),
+    }
+    V1Token { found, expected } => "v1_token" {
+        found: found.as_str(),
+        expected: expected.as_str(),
+        remedy: format!(
+            "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app \
+             registration, or accept v1 tokens with {}",
+            setting(Setting::AcceptV1Tokens),
+        ),
+    }
+    KeyIssuerMismatch { found, key_issuer } => "key_issuer_mismatch", publicly UNTRUSTED_SIGNATURE {
+        found: found.as_str(),
+        expected: key_issuer.as_str(),
+        remedy: "treat the token as forged: its key may not sign for its issuer",
+    }
+    KeyCloudMismatch { found, expected } => "key_cloud_mismatch", publicly UNTRUSTED_SIGNATURE {
+        found: found.as_str(),
+        expected: expected.as_str(),
+        remedy: format!(
+            "if this API's tenant is in the key's cloud, set {} to that; otherwise treat the token \
+             as forged",
+            setting(Setting::Cloud),
+        ),
+    }
+    MicrosoftApiToken { found, api_name, api } => "microsoft_api_token" {
+        found: format!("{found} ({api_name})"),
+        expected: audiences_of(*api),
+        remedy: format!(
+            "request the scope {}, not one of {api_name}; a token is for one API only",
+            scope_of(*api),
+        ),
+    }
+    WrongAudience { found, accepted } => "wrong_audience" {
+        found: found.as_str(),
+        expected: accepted.join(", "),
+        remedy: wrong_audience(found, accepted, setting),
+    }
+    ProofOfPossession => "proof_of_possession" {
+        expected: "no cnf",
+        remedy: "have the client request a plain bearer token (no token_type=pop, req_cnf or mTLS \
+            binding)",
+    }
+    IdToken { api } => "id_token" {
+        expected: "an access token",
+        remedy: format!(
+            "send access_token, not id_token, of Entra's answer; the client must request the scope \
+             {}",
+            scope_of(*api),
+        ),
+    }
+    ClientNotAllowed { found } => "client_not_allowed" {
+        found: found.to_string(),
+        expected: "one of the allowed clients",
+        remedy: format!(
+            "add {found} to {}, or have an allowed client call (Application (client) ID on the \
+             client's Overview page)",
+            setting(Setting::AllowedClients),
+        ),
+    }
+    GuestNotAllowed { tenant } => "guest_not_allowed" {
+        found: "a guest",
+        expected: "a member",
+        remedy: format!(
+            "sign in with an account of the tenant {tenant} itself; if this one counts as a member \
+             (Users, the user, Properties, User type), emit the optional claim acct (Token \
+             configuration); or drop {}",
+            setting(Setting::RefuseGuests),
+        ),
+    }
+    GrantEnded => "grant_ended" {
+        remedy: "sign in again",
+    }
+}
+
+impl Rejection {
+    /// Returns what to change, and where, so that the next token is accepted: for the service's log.
+    #[must_use]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        self.remedy_with(Setting::name)
+    }
+
+    /// Returns what to change, for the caller who sent the token; as vague as
+    /// [`public_code`](Self::public_code).
+    #[must_use]
+    pub fn public_remedy(&self) -> Cow<'static, str> {
+        self.public_remedy_with(Setting::name)
+    }
+
+    /// Returns the same, with other names for the settings.
+    #[must_use]
+    pub fn public_remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
+        if self.public_code() == UNTRUSTED_SIGNATURE {
+            "send the token exactly as Entra's token endpoint returned it; the exact reason is in \
+             this service's log"
+                .into()
+        } else {
+            self.remedy_with(setting)
+        }
+    }
+}
+
+const AS_RETURNED: &str = "send the access token exactly as Entra's token endpoint returned it";
+
+const NO_ACCESS_TOKEN: &str =
+    "this is no access token of Microsoft Entra ID; request one from its token endpoint";
+
+const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public, US Government, \
+    China) that this API is configured for";
+
+fn scope_of(api: ClientId) -> String {
+    format!("api://{api}/<name> (Expose an API)")
+}
+
+fn audiences_of(api: ClientId) -> String {
+    format!("{api}, api://{api}")
+}
+
+fn host_of(issuer: &str) -> &str {
+    issuer.split('/').nth(2).unwrap_or_default()
+}
+
+/// Returns the remedy for the token of another API of the tenant, for an App ID URI that is not
+/// configured, or for a slip in the settings.
+fn wrong_audience(
+    found: &str,
+    accepted: &[String],
+    setting: fn(Setting) -> &'static str,
+) -> String {
+    // A configured one stands behind the two that are always accepted.
+    let scope = accepted
+        .iter()
+        .rfind(|audience| audience.contains("://"))
+        .map_or("api://<client id>", String::as_str);
+    let found_shown = Shown(found);
+    if Guid::from_setting(found).is_some() {
+        format!(
+            "request the scope {scope}/<name> (Expose an API); if {found_shown} is this API itself, \
+             set {} to it",
+            setting(Setting::ClientId),
+        )
+    } else if found.contains("://") {
+        format!(
+            "if {found_shown} is this API's Application ID URI (Expose an API), configure it with {}; \
+             otherwise request the scope {scope}/<name>",
+            setting(Setting::Audience),
+        )
+    } else {
+        format!("request the scope {scope}/<name> (Expose an API)")
+    }
+}
