@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use entra_dev_tenant::{DevCloud, DevTenant, Flaw};
 use entra_jwt_core::{
-    Audience, CheckName, Cloud, Denied, Explain, KeyId, KeySet, Rejection, Report, Setting,
-    Tenancy, Validator,
+    Audience, CheckName, Cloud, Denied, Explain, KeyId, KeySet, Rejection, Report, Requirement,
+    Scope, Setting, Tenancy, Validator,
 };
 use serde_json::json;
 
@@ -435,6 +435,18 @@ async fn a_report_has_the_names_that_it_was_asked_for_with() {
             .unwrap()
             .contains("our exempt clients")
     );
+
+    let requirement = Requirement::new(Scope("Reports.Write")).unwrap();
+    let with = Explain::at(setup.now()).requirement(&requirement);
+    let report = rules.explain(&setup.user().mint(), &with);
+    let finding = report.finding(CheckName::Requirement).unwrap();
+    let scope = format!("api://{API}/Reports.Write");
+    for remedy in [
+        finding.remedy().unwrap(),
+        &finding.remedy_with(named).unwrap(),
+    ] {
+        assert!(remedy.contains(&scope), "{remedy}");
+    }
 }
 
 #[test]
