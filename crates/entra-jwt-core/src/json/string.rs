@@ -121,7 +121,8 @@ impl PartialEq<str> for JsonStr<'_> {
 }
 
 /// Returns the bytes that the text of a string says, in a buffer of the caller's, or `None` if they
-/// do not fit.
+/// do not fit. Not inlined, so that its caller is: few names are written with escapes.
+#[inline(never)]
 fn unescaped_within<'b, const LENGTH: usize>(
     written: &[u8],
     buffer: &'b mut [u8; LENGTH],
