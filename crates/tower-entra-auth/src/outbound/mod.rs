@@ -1,18 +1,17 @@
-//! The seam to HTTP: any tower service that answers with a streaming body.
+//! The seam to HTTP: any tower service that answers with a streaming body, and the URLs that are safe
+//! to send to.
 
 #[cfg(feature = "reqwest")]
 mod reqwest;
-mod url;
-
-pub(crate) use self::url::{is_loopback, plain_host, secure_url};
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -21,12 +20,13 @@ use tower_service::Service;
 /// Any error that crosses threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type Answer = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
-type Send_ = dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
+type SendResult = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
+type SendRequest =
+    dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = SendResult> + Send>> + Send + Sync;
 
 /// An HTTP client, whatever it is made of. Its callers limit size and time.
 #[derive(Clone)]
-pub(crate) struct HttpClient(Arc<Send_>);
+pub(crate) struct HttpClient(Arc<SendRequest>);
 
 /// Why a request got no answer, as far as a client can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,7 +43,7 @@ pub(crate) enum Failure {
 
 /// An error that says which [`Failure`] it is.
 #[derive(Debug)]
-pub(crate) struct Classified {
+struct Classified {
     failure: Failure,
     source: BoxError,
 }
@@ -88,7 +88,7 @@ impl HttpClient {
         }
     }
 
-    pub(crate) async fn send(&self, request: Request<Bytes>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Bytes>) -> SendResult {
         (self.0)(request).await
     }
 }
@@ -118,4 +118,38 @@ impl fmt::Debug for HttpClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("HttpClient")
     }
+}
+
+/// A URL of `https`, or of `http` on loopback. The error completes the sentence "the URL …".
+pub(crate) fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static str> {
+    let uri: Uri = text
+        .parse()
+        .map_err(|_| "is no URL of the form https://host")?;
+    let host = plain_host(&uri)?;
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if allow_plain_http || is_loopback(host) => Ok(uri),
+        Some("http") => Err("is http, which only loopback may be"),
+        _ => Err("is neither https nor http"),
+    }
+}
+
+/// The host, if the authority is nothing but host and port: a user name in front of it is how
+/// one host is made to look like another.
+pub(crate) fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("has a user name or password; leave it out")
+        }
+        Some(authority) if !authority.host().is_empty() => Ok(authority.host()),
+        _ => Err("is no URL of the form https://host"),
+    }
+}
+
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }

@@ -1,0 +1,214 @@
+//! What the services of all Layers here have in common: body, future, and responses of our own.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The inner service's body, unchanged, or the short text of a refusal.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        either: Either<B>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = EitherProjection]
+    enum Either<B> {
+        Inner { #[pin] body: B },
+        Refusal { #[pin] body: Full<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B) -> Self {
+        Self {
+            either: Either::Inner { body },
+        }
+    }
+
+    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
+        Self {
+            either: Either::Refusal { body },
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().either.project() {
+            EitherProjection::Inner { body } => body.poll_frame(context),
+            EitherProjection::Refusal { body } => body
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.either {
+            Either::Inner { body } => body.is_end_stream(),
+            Either::Refusal { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.either {
+            Either::Inner { body } => body.size_hint(),
+            Either::Refusal { body } => body.size_hint(),
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a [`RequireService`](crate::RequireService) or a
+    /// [`ResourceMetadataService`](crate::ResourceMetadataService): the inner service's, or one that was
+    /// there at once.
+    ///
+    /// # Panics
+    /// If it is polled after it was ready, as futures of std do.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Inner { #[pin] future: F },
+        Answered { answer: Option<Response<Full<Bytes>>> },
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(crate) fn inner(future: F) -> Self {
+        Self {
+            state: State::Inner { future },
+        }
+    }
+
+    pub(crate) fn answered(answer: Response<Full<Bytes>>) -> Self {
+        Self {
+            state: State::Answered {
+                answer: Some(answer),
+            },
+        }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Inner { future } => future
+                .poll(context)
+                .map_ok(|response| response.map(ResponseBody::inner)),
+            StateProjection::Answered { answer } => {
+                let answer = answer.take().unwrap_or_else(|| polled_after_completion());
+                Poll::Ready(Ok(answer.map(ResponseBody::refusal)))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ResponseFuture")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Panics as futures of std do that are polled after they were ready: to wait for ever would hide the
+/// mistake.
+#[cold]
+#[expect(clippy::panic, reason = "a mistake of whoever polls, as std treats it")]
+pub(crate) fn polled_after_completion() -> ! {
+    panic!("a future was polled after completion")
+}
+
+/// Begins an answer, but for gRPC: a browser takes its body for nothing but what its content type says.
+pub(crate) fn new_answer(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(body.into()));
+    let no_sniff = HeaderValue::from_static("nosniff");
+    answer
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, no_sniff);
+    answer
+}
+
+/// Removes the body where the request is HEAD (RFC 9110 §9.3.2), and says the length that it would have.
+/// Over HTTP/2 hyper sends a body where there is one, and clients take that for a fault of the protocol.
+pub(crate) fn for_method(
+    method: &Method,
+    mut answer: Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
+    if *method != Method::HEAD {
+        return answer;
+    }
+    let length = answer.body().size_hint().exact();
+    if let Some(length) = length.filter(|length| *length > 0) {
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    answer.map(|_| Full::default())
+}
+
+/// Adds `Connection: close` where the request has a body. The body is never read, so that an HTTP/1.1
+/// server may close the connection; without the header the client would send its next request on it
+/// (RFC 9112 §9.6).
+pub(crate) fn for_body<B>(
+    request: &Request<B>,
+    mut answer: Response<Full<Bytes>>,
+) -> Response<Full<Bytes>> {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH);
+    let has_body =
+        headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+    if has_body && request.version() <= Version::HTTP_11 {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+    }
+    answer
+}
+
+/// The inner service of a Layer's service, as tower's own services give it.
+macro_rules! inner_service_accessors {
+    () => {
+        /// Returns the inner service.
+        pub fn get_ref(&self) -> &S {
+            &self.inner
+        }
+
+        /// Returns the inner service.
+        pub fn get_mut(&mut self) -> &mut S {
+            &mut self.inner
+        }
+
+        /// Returns the inner service.
+        pub fn into_inner(self) -> S {
+            self.inner
+        }
+    };
+}
+
+pub(crate) use inner_service_accessors;
