@@ -12,7 +12,7 @@ use super::{EntraAuth, TrustedIssuer};
 use crate::caller::{Caller, Proof};
 use crate::keys::{Missing, PendingKey, Search, TrustedKey};
 use crate::respond::Refusal;
-use crate::telemetry::metrics;
+use crate::telemetry::{self, CacheLookup};
 
 /// What is to happen to a request.
 pub(crate) enum Decision {
@@ -98,7 +98,7 @@ impl EntraAuth {
     fn remembered(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let cache = self.inner.parts.token_cache.as_ref()?;
         let Some(caller) = cache.get(token, now) else {
-            metrics::token_lookup(metrics::Lookup::Miss);
+            telemetry::count_cache_lookup(CacheLookup::Miss);
             return None;
         };
         let proof = caller.proof()?;
@@ -110,11 +110,11 @@ impl EntraAuth {
                 .check_lifetime(&caller, self.inner.context.now())
                 .is_ok();
         if still_holds {
-            metrics::token_lookup(metrics::Lookup::Hit);
+            telemetry::count_cache_lookup(CacheLookup::Hit);
             return Some(caller);
         }
         // The reason is for the checks to say, from the beginning.
-        metrics::token_lookup(metrics::Lookup::Outdated);
+        telemetry::count_cache_lookup(CacheLookup::Outdated);
         cache.forget(token);
         None
     }
@@ -232,16 +232,16 @@ impl EntraAuth {
         let source = issuer.keys.source_name();
         match found {
             Ok(key) => {
-                metrics::missing_key(source, "found");
+                telemetry::count_missing_key(source, "found");
                 self.finish(index, token, key, now)
             }
             Err(Missing::Unknown) => {
-                metrics::missing_key(source, "unknown");
+                telemetry::count_missing_key(source, "unknown");
                 Err(issuer.validator.unknown_key(token).into())
             }
             Err(Missing::Unavailable(cause)) => {
                 let refusal = issuer.keys.refusal(cause);
-                metrics::missing_key(source, refusal.decided().outcome);
+                telemetry::count_missing_key(source, refusal.decided().outcome);
                 Err(refusal)
             }
         }

@@ -33,7 +33,7 @@ use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Refusal;
 use crate::service::for_body;
 use crate::status::Status;
-use crate::telemetry::{Decided, metrics};
+use crate::telemetry::Decided;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -292,7 +292,7 @@ impl EntraAuth {
 
     /// Hands a verified caller on with the request.
     pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
-        metrics::decision(Decided::ACCEPTED);
+        Decided::ACCEPTED.count();
         request.extensions_mut().insert(caller);
         self.remove_token(request);
     }
@@ -300,7 +300,7 @@ impl EntraAuth {
     /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
     /// verified is not this one's.
     pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
-        metrics::decision(Decided::ANONYMOUS);
+        Decided::ANONYMOUS.count();
         let anonymous = Anonymous(Arc::clone(&self.inner.context));
         let extensions = request.extensions_mut();
         extensions.remove::<Caller>();

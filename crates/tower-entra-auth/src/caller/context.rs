@@ -16,7 +16,6 @@ use super::Caller;
 use crate::policy::PostVerificationChecks;
 use crate::respond::{ClaimsChallenge, Format, Refusal, Responder, ResponderConfig};
 use crate::service::for_method;
-use crate::telemetry::metrics;
 use crate::time::Clock;
 
 /// The part of an `EntraAuth` that each of its callers has.
@@ -107,7 +106,7 @@ impl AuthContext {
     /// Writes a refusal into the log and counts it, where there is nobody left to answer.
     pub(crate) fn record(&self, refusal: &Refusal) {
         self.responder.log(refusal);
-        metrics::decision(refusal.decided());
+        refusal.decided().count();
     }
 
     /// Writes the refusal into the log, counts it and makes the answer to the request.

@@ -14,7 +14,7 @@ use crate::outbound::HttpClient;
 use crate::policy::{PostVerificationChecks, TenantRule};
 use crate::resource_metadata::ResourceMetadata;
 use crate::respond::ResponderConfig;
-use crate::telemetry::metrics;
+use crate::telemetry;
 
 /// What templates have where an id belongs.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
@@ -78,7 +78,7 @@ impl EntraAuthBuilder {
         let application = client_id.filter(|_| self.has_custom_signing_key);
         let source = key_source(origin, validator.authority(), application)?;
 
-        metrics::describe();
+        telemetry::describe_metrics();
         self.announce(&validator, source.name());
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {

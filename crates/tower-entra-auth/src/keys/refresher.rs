@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::schedule::{AttemptNumber, Ending, Schedule};
 use super::source::{Failed, Fetched, Reason};
 use super::{KeyStore, outcome_of};
-use crate::telemetry::metrics;
+use crate::telemetry;
 use crate::unavailable::Unavailable;
 
 /// Spawns a refresher; any older one ends when it next looks.
@@ -111,7 +111,7 @@ impl Attempt {
             Ok(_) => "fetched",
             Err(failed) => failed.cause.code(),
         };
-        metrics::key_fetch(self.store.source.name(), outcome, self.begun.elapsed());
+        telemetry::record_key_fetch(self.store.source.name(), outcome, self.begun.elapsed());
         end(&self.store, self.number, fetched);
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
     match outcome {
         Ok(published) => {
             let keys = published.keys;
-            metrics::keys(source, keys);
+            telemetry::record_keys(source, keys);
             if published.is_first || failures_before > 0 {
                 tracing::info!(source, keys, next_attempt_in, "signing keys fetched");
             } else {

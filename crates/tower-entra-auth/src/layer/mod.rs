@@ -1,26 +1,30 @@
-//! The Layer, its service and its future.
+//! The Layer, its service and its future, and the span around each request.
 
 mod open_paths;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use entra_jwt_core::AccessToken;
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::Span;
+use tracing::field::{Empty, display};
 
 pub use self::open_paths::InvalidPath;
-use self::open_paths::OpenPaths;
 use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
 use crate::respond::Refusal;
 use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
-use crate::telemetry::RequestSpan;
+use crate::telemetry::{Decided, RefusedWithin};
 
 /// Protects a service; made by [`EntraAuth::layer`].
 ///
@@ -41,70 +45,6 @@ impl EntraAuth {
             open: OpenPaths::default(),
             is_optional: false,
         }
-    }
-}
-
-impl EntraLayer {
-    /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
-    /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
-    /// route](EntraAuth::require) answers an anonymous request with 401.
-    pub fn optional(mut self) -> Self {
-        self.is_optional = true;
-        self
-    }
-
-    /// Lets every request to this path pass as an anonymous one, without a look at its token.
-    /// Better, where the router allows it: add the route after the Layer, outside of it.
-    ///
-    /// The path is the one that the Layer sees: inside [`axum::Router::nest`] without what stands
-    /// before. It is compared byte for byte, without the query. Headers that name another path,
-    /// such as `X-Original-URL` and `X-Rewrite-URL`, reach the inner service as they came: one that
-    /// forwards to a server that reads them (IIS, Symfony) must remove them.
-    ///
-    /// # Errors
-    /// If there could be another spelling of the path: if it has escapes, parameters (`;x`), dots as
-    /// segments or empty ones.
-    ///
-    /// [`axum::Router::nest`]: https://docs.rs/axum/latest/axum/struct.Router.html#method.nest
-    pub fn open_path(mut self, path: &str) -> Result<Self, InvalidPath> {
-        self.open = self.open.path(path)?;
-        Ok(self)
-    }
-
-    /// Lets every request to this path and to all below pass; see [`open_path`](Self::open_path).
-    /// A path below that has an escape (`%20`), a `;`, an empty segment or one of dots needs a token.
-    ///
-    /// # Errors
-    /// As [`open_path`](Self::open_path), and for `/`, which would be everything.
-    pub fn open_prefix(mut self, path: &str) -> Result<Self, InvalidPath> {
-        self.open = self.open.prefix(path)?;
-        Ok(self)
-    }
-
-    /// Lets every method of a gRPC service pass as [`open_path`](Self::open_path) does, by the full name
-    /// of the service, such as `grpc.health.v1.Health`, which probes ask without a token, or
-    /// `grpc.reflection.v1.ServerReflection`.
-    ///
-    /// ```
-    /// # fn layer(auth: &tower_entra_auth::EntraAuth) -> Result<tower_entra_auth::EntraLayer, tower_entra_auth::InvalidPath> {
-    /// auth.layer().open_grpc_service("grpc.health.v1.Health")
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// If it is not the name of a service: names of letters, digits and `_`, separated by dots.
-    pub fn open_grpc_service(mut self, name: &str) -> Result<Self, InvalidPath> {
-        self.open = self.open.grpc_service(name)?;
-        Ok(self)
-    }
-
-    /// Lets CORS preflights pass, for a CORS layer that is inside this one: `OPTIONS` with `Origin`
-    /// and `Access-Control-Request-Method` and without `Authorization`. Whatever else answers
-    /// `OPTIONS` inside is open with it. Better: put the CORS layer outside, so that refusals have
-    /// its headers too and no preflight comes here.
-    pub fn open_preflights(mut self) -> Self {
-        self.open = self.open.preflights();
-        self
     }
 }
 
@@ -362,5 +302,196 @@ where
         formatter
             .debug_struct("EntraFuture")
             .finish_non_exhaustive()
+    }
+}
+
+/// The requests that a Layer lets pass unseen.
+#[derive(Clone, Debug, Default)]
+struct OpenPaths {
+    paths: Arc<[OpenPath]>,
+    preflights: bool,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum OpenPath {
+    Exactly(String),
+    /// And everything below.
+    Under(String),
+    /// The methods of the gRPC service of this name: `/name/Method`.
+    GrpcService(String),
+}
+
+impl OpenPaths {
+    fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        self.paths.iter().any(|open| open.is(path)) || self.preflights && is_preflight(request)
+    }
+}
+
+impl OpenPath {
+    /// Only a path in its one normal spelling is compared: two readers may take another spelling
+    /// for two different things, and then it is the protected one.
+    fn is(&self, path: &str) -> bool {
+        match self {
+            Self::Exactly(open) => path == open,
+            Self::Under(open) => {
+                let below = path.strip_prefix(open.as_str());
+                below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+                    && abnormality(path).is_none()
+            }
+            Self::GrpcService(open) => {
+                let method = path
+                    .strip_prefix('/')
+                    .and_then(|path| path.strip_prefix(open.as_str()))
+                    .and_then(|path| path.strip_prefix('/'));
+                method.is_some_and(is_grpc_name)
+            }
+        }
+    }
+}
+
+/// One part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
+fn is_grpc_name(name: &str) -> bool {
+    name.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|byte| !byte.is_ascii_digit())
+}
+
+/// Why there may be another spelling of what the path names.
+fn abnormality(path: &str) -> Option<&'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&byte);
+    let Some(relative) = path.strip_prefix('/') else {
+        return Some("a path begins with a slash, without scheme and host");
+    };
+    let segments: Vec<&str> = relative.split('/').collect();
+    if !path.bytes().all(is_plain) {
+        Some("a path without escapes, parameters, query and fragment is needed")
+    } else if segments
+        .iter()
+        .any(|segment| matches!(*segment, "." | ".."))
+    {
+        Some("it has a segment of dots")
+    } else if segments
+        .split_last()
+        .is_some_and(|(_, before)| before.contains(&""))
+    {
+        Some("it has two slashes in a row")
+    } else {
+        None
+    }
+}
+
+/// The question that a browser asks before a request to another origin (Fetch Standard, CORS
+/// protocol): never with credentials, and answered by a CORS layer.
+fn is_preflight<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        && !headers.contains_key(AUTHORIZATION)
+}
+
+/// The target by which subscribers filter the span.
+const TARGET: &str = "tower_entra_auth::request";
+
+/// The span around one request: around what is waited for, and the inner service.
+///
+/// Nothing that an unverified token says becomes part of it, nor a person's claim.
+struct RequestSpan {
+    span: Span,
+    decided: Decided,
+    within: Option<RefusedWithin>,
+}
+
+impl RequestSpan {
+    /// None at all.
+    fn none() -> Self {
+        Self {
+            span: Span::none(),
+            decided: Decided::ACCEPTED,
+            within: None,
+        }
+    }
+
+    /// Of a request about which nothing is known yet.
+    fn begin() -> Self {
+        let span = tracing::info_span!(
+            target: TARGET,
+            "entra_auth",
+            caller = Empty,
+            tenant = Empty,
+            client_id = Empty,
+            registered_client = Empty,
+            outcome = Empty,
+            code = Empty,
+        );
+        Self {
+            span,
+            decided: Decided::ACCEPTED,
+            within: None,
+        }
+    }
+
+    fn anonymous() -> Self {
+        Self {
+            decided: Decided::ANONYMOUS,
+            ..Self::begin()
+        }
+    }
+
+    fn of(caller: &AccessToken) -> Self {
+        let span = Self::begin();
+        span.record_caller(caller);
+        span
+    }
+
+    /// Records who is calling.
+    fn record_caller(&self, caller: &AccessToken) {
+        if self.span.is_disabled() {
+            return;
+        }
+        self.span.record("caller", display(caller.kind()));
+        self.span.record("tenant", display(caller.tenant_id()));
+        if let Some(client) = caller.client_id() {
+            self.span.record("client_id", display(client));
+        }
+        if let Some(client) = caller.registered_client() {
+            self.span.record("registered_client", client);
+        }
+    }
+
+    /// Adds to a request that is handed on what a refusal further in is recorded with.
+    fn prepare<B>(&mut self, request: &mut Request<B>) {
+        if !self.span.is_disabled() {
+            let within = self.within.insert(RefusedWithin::default());
+            request.extensions_mut().insert(within.clone());
+        }
+    }
+
+    fn in_scope<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.span.in_scope(run)
+    }
+
+    /// There is an answer: ours or, if nothing further in has refused, the inner service's.
+    fn end<B>(&self, response: &Response<B>) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let within = self.within.as_ref().and_then(RefusedWithin::recorded);
+        let refused = response.extensions().get::<Decided>().or(within);
+        let Decided { outcome, code } = refused.copied().unwrap_or(self.decided);
+        self.span.record("outcome", outcome);
+        if let Some(code) = code {
+            self.span.record("code", code);
+        }
+    }
+}
+
+impl fmt::Debug for RequestSpan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.span.fmt(formatter)
     }
 }

@@ -1,26 +1,8 @@
-//! Requests that pass without a token: to paths that are open, and CORS preflights.
-
-use std::sync::Arc;
+//! The settings of a Layer: which requests pass without a token.
 
 use entra_jwt_core::Shown;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
-use http::{Method, Request};
 
-/// What a Layer lets pass unseen.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OpenPaths {
-    paths: Arc<[OpenPath]>,
-    preflights: bool,
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum OpenPath {
-    Exactly(String),
-    /// And everything below.
-    Under(String),
-    /// The methods of the gRPC service of this name: `/name/Method`.
-    GrpcService(String),
-}
+use super::{EntraLayer, OpenPath, OpenPaths, abnormality, is_grpc_name};
 
 /// The text is no path that can be open.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -30,12 +12,76 @@ pub struct InvalidPath {
     reason: &'static str,
 }
 
+impl EntraLayer {
+    /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
+    /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
+    /// route](EntraAuth::require) answers an anonymous request with 401.
+    pub fn optional(mut self) -> Self {
+        self.is_optional = true;
+        self
+    }
+
+    /// Lets every request to this path pass as an anonymous one, without a look at its token.
+    /// Better, where the router allows it: add the route after the Layer, outside of it.
+    ///
+    /// The path is the one that the Layer sees: inside [`axum::Router::nest`] without what stands
+    /// before. It is compared byte for byte, without the query. Headers that name another path,
+    /// such as `X-Original-URL` and `X-Rewrite-URL`, reach the inner service as they came: one that
+    /// forwards to a server that reads them (IIS, Symfony) must remove them.
+    ///
+    /// # Errors
+    /// If there could be another spelling of the path: if it has escapes, parameters (`;x`), dots as
+    /// segments or empty ones.
+    ///
+    /// [`axum::Router::nest`]: https://docs.rs/axum/latest/axum/struct.Router.html#method.nest
+    pub fn open_path(mut self, path: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.path(path)?;
+        Ok(self)
+    }
+
+    /// Lets every request to this path and to all below pass; see [`open_path`](Self::open_path).
+    /// A path below that has an escape (`%20`), a `;`, an empty segment or one of dots needs a token.
+    ///
+    /// # Errors
+    /// As [`open_path`](Self::open_path), and for `/`, which would be everything.
+    pub fn open_prefix(mut self, path: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.prefix(path)?;
+        Ok(self)
+    }
+
+    /// Lets every method of a gRPC service pass as [`open_path`](Self::open_path) does, by the full name
+    /// of the service, such as `grpc.health.v1.Health`, which probes ask without a token, or
+    /// `grpc.reflection.v1.ServerReflection`.
+    ///
+    /// ```
+    /// # fn layer(auth: &tower_entra_auth::EntraAuth) -> Result<tower_entra_auth::EntraLayer, tower_entra_auth::InvalidPath> {
+    /// auth.layer().open_grpc_service("grpc.health.v1.Health")
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not the name of a service: names of letters, digits and `_`, separated by dots.
+    pub fn open_grpc_service(mut self, name: &str) -> Result<Self, InvalidPath> {
+        self.open = self.open.grpc_service(name)?;
+        Ok(self)
+    }
+
+    /// Lets CORS preflights pass, for a CORS layer that is inside this one: `OPTIONS` with `Origin`
+    /// and `Access-Control-Request-Method` and without `Authorization`. Whatever else answers
+    /// `OPTIONS` inside is open with it. Better: put the CORS layer outside, so that refusals have
+    /// its headers too and no preflight comes here.
+    pub fn open_preflights(mut self) -> Self {
+        self.open = self.open.preflights();
+        self
+    }
+}
+
 impl OpenPaths {
-    pub(super) fn path(self, path: &str) -> Result<Self, InvalidPath> {
+    fn path(self, path: &str) -> Result<Self, InvalidPath> {
         checked(path).map(|path| self.with(OpenPath::Exactly(path)))
     }
 
-    pub(super) fn prefix(self, path: &str) -> Result<Self, InvalidPath> {
+    fn prefix(self, path: &str) -> Result<Self, InvalidPath> {
         let path = checked(path)?;
         match path.trim_end_matches('/') {
             "" => Err(InvalidPath {
@@ -46,7 +92,7 @@ impl OpenPaths {
         }
     }
 
-    pub(super) fn grpc_service(self, name: &str) -> Result<Self, InvalidPath> {
+    fn grpc_service(self, name: &str) -> Result<Self, InvalidPath> {
         match name.split('.').all(is_grpc_name) {
             true => Ok(self.with(OpenPath::GrpcService(name.to_owned()))),
             false => Err(InvalidPath {
@@ -56,7 +102,7 @@ impl OpenPaths {
         }
     }
 
-    pub(super) fn preflights(mut self) -> Self {
+    fn preflights(mut self) -> Self {
         self.preflights = true;
         self
     }
@@ -65,43 +111,6 @@ impl OpenPaths {
         self.paths = self.paths.iter().cloned().chain([path]).collect();
         self
     }
-
-    pub(super) fn lets_pass<B>(&self, request: &Request<B>) -> bool {
-        let path = request.uri().path();
-        self.paths.iter().any(|open| open.is(path)) || self.preflights && is_preflight(request)
-    }
-}
-
-impl OpenPath {
-    /// Only a path in its one normal spelling is compared: two readers may take another spelling
-    /// for two different things, and then it is the protected one.
-    fn is(&self, path: &str) -> bool {
-        match self {
-            Self::Exactly(open) => path == open,
-            Self::Under(open) => {
-                let below = path.strip_prefix(open.as_str());
-                below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-                    && abnormality(path).is_none()
-            }
-            Self::GrpcService(open) => {
-                let method = path
-                    .strip_prefix('/')
-                    .and_then(|path| path.strip_prefix(open.as_str()))
-                    .and_then(|path| path.strip_prefix('/'));
-                method.is_some_and(is_grpc_name)
-            }
-        }
-    }
-}
-
-/// One part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
-fn is_grpc_name(name: &str) -> bool {
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        && name
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit())
 }
 
 fn checked(path: &str) -> Result<String, InvalidPath> {
@@ -114,42 +123,10 @@ fn checked(path: &str) -> Result<String, InvalidPath> {
     }
 }
 
-/// Why there may be another spelling of what the path names.
-fn abnormality(path: &str) -> Option<&'static str> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&byte);
-    let Some(relative) = path.strip_prefix('/') else {
-        return Some("a path begins with a slash, without scheme and host");
-    };
-    let segments: Vec<&str> = relative.split('/').collect();
-    if !path.bytes().all(is_plain) {
-        Some("a path without escapes, parameters, query and fragment is needed")
-    } else if segments
-        .iter()
-        .any(|segment| matches!(*segment, "." | ".."))
-    {
-        Some("it has a segment of dots")
-    } else if segments
-        .split_last()
-        .is_some_and(|(_, before)| before.contains(&""))
-    {
-        Some("it has two slashes in a row")
-    } else {
-        None
-    }
-}
-
-/// The question that a browser asks before a request to another origin (Fetch Standard, CORS
-/// protocol): never with credentials, and answered by a CORS layer.
-fn is_preflight<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    request.method() == Method::OPTIONS
-        && headers.contains_key(ORIGIN)
-        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
-        && !headers.contains_key(AUTHORIZATION)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn open() -> OpenPaths {

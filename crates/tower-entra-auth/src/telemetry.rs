@@ -1,14 +1,86 @@
-//! Metrics through the `metrics` facade; nothing at all without the feature.
+//! What is recorded of each decision, of keys and of remembered tokens: metrics through the `metrics`
+//! facade, nothing at all without the feature, and what the span around a request says of refusals.
 //!
 //! Every label's values are a closed set, or come from the configuration: nothing that a caller
 //! sends becomes one.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::span::Decided;
+use http::Response;
 
-/// How an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
-pub(crate) fn key_fetch(source: &str, outcome: &'static str, took: Duration) {
+/// The decision about a request, in words of a closed set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Decided {
+    pub(crate) outcome: &'static str,
+    /// The exact code of a refusal.
+    pub(crate) code: Option<&'static str>,
+}
+
+impl Decided {
+    pub(crate) const ACCEPTED: Self = Self {
+        outcome: "accepted",
+        code: None,
+    };
+    pub(crate) const ANONYMOUS: Self = Self {
+        outcome: "anonymous",
+        code: None,
+    };
+
+    /// Counts it: a decision about a request, or the refusal of one that was accepted before.
+    pub(crate) fn count(self) {
+        // Each that is no refusal with its literals, which makes a key that is not allocated.
+        #[cfg(feature = "metrics")]
+        match self {
+            Self {
+                outcome: _,
+                code: Some(code),
+            } => ::metrics::counter!(
+                "entra_auth_decisions_total",
+                "outcome" => self.outcome,
+                "code" => code
+            ),
+            Self::ANONYMOUS => ::metrics::counter!(
+                "entra_auth_decisions_total",
+                "outcome" => "anonymous",
+                "code" => "none"
+            ),
+            Self { .. } => ::metrics::counter!(
+                "entra_auth_decisions_total",
+                "outcome" => "accepted",
+                "code" => "none"
+            ),
+        }
+        .increment(1);
+        #[cfg(not(feature = "metrics"))]
+        let _ = self;
+    }
+
+    /// Counts a refusal, and records it in its answer, for the span around the request.
+    pub(crate) fn count_and_mark<B>(self, answer: &mut Response<B>) {
+        self.count();
+        answer.extensions_mut().insert(self);
+    }
+}
+
+/// What was refused of a request within the inner service, whose response does not say so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RefusedWithin(Arc<OnceLock<Decided>>);
+
+impl RefusedWithin {
+    /// Records it for the span around the request: the first one counts.
+    pub(crate) fn record(&self, decided: Decided) {
+        let _ = self.0.set(decided);
+    }
+
+    /// Returns the refusal that was recorded.
+    pub(crate) fn recorded(&self) -> Option<&Decided> {
+        self.0.get()
+    }
+}
+
+/// Records how an attempt to fetch keys ended: `fetched`, `not_modified`, or the code of the failure.
+pub(crate) fn record_key_fetch(source: &str, outcome: &'static str, took: Duration) {
     #[cfg(feature = "metrics")]
     {
         let labels = [
@@ -24,8 +96,8 @@ pub(crate) fn key_fetch(source: &str, outcome: &'static str, took: Duration) {
     let _ = (source, outcome, took);
 }
 
-/// Keys were fetched, and so many are held now.
-pub(crate) fn keys(source: &str, held: usize) {
+/// Records that keys were fetched, and how many are held now.
+pub(crate) fn record_keys(source: &str, held: usize) {
     #[cfg(feature = "metrics")]
     {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -43,7 +115,7 @@ pub(crate) fn keys(source: &str, held: usize) {
 
 /// Counts a token of a key that is not held: `found` by a fetch, `unknown`, `pending`,
 /// `unavailable`.
-pub(crate) fn missing_key(source: &str, outcome: &'static str) {
+pub(crate) fn count_missing_key(source: &str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
     ::metrics::counter!(
         "entra_auth_missing_keys_total",
@@ -55,27 +127,27 @@ pub(crate) fn missing_key(source: &str, outcome: &'static str) {
     let _ = (source, outcome);
 }
 
-/// What a look-up among the remembered tokens came to.
+/// The outcome of a look-up among the remembered tokens.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Lookup {
+pub(crate) enum CacheLookup {
     Hit,
     Miss,
     /// It was remembered, and is to be verified anew.
     Outdated,
 }
 
-/// A token was looked for among the remembered ones.
-pub(crate) fn token_lookup(outcome: Lookup) {
+/// Counts a look-up of a token among the remembered ones.
+pub(crate) fn count_cache_lookup(outcome: CacheLookup) {
     // Each with its literal, which makes a key that is not allocated with every request.
     #[cfg(feature = "metrics")]
     match outcome {
-        Lookup::Hit => {
+        CacheLookup::Hit => {
             ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "hit")
         }
-        Lookup::Miss => {
+        CacheLookup::Miss => {
             ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "miss")
         }
-        Lookup::Outdated => {
+        CacheLookup::Outdated => {
             ::metrics::counter!("entra_auth_token_cache_lookups_total", "outcome" => "outdated")
         }
     }
@@ -84,37 +156,8 @@ pub(crate) fn token_lookup(outcome: Lookup) {
     let _ = outcome;
 }
 
-/// A decision about a request, or the refusal of one that was accepted before.
-pub(crate) fn decision(decided: Decided) {
-    // Each that is no refusal with its literals, which makes a key that is not allocated.
-    #[cfg(feature = "metrics")]
-    match decided {
-        Decided {
-            outcome: _,
-            code: Some(code),
-        } => ::metrics::counter!(
-            "entra_auth_decisions_total",
-            "outcome" => decided.outcome,
-            "code" => code
-        ),
-        Decided::ANONYMOUS => ::metrics::counter!(
-            "entra_auth_decisions_total",
-            "outcome" => "anonymous",
-            "code" => "none"
-        ),
-        Decided { .. } => ::metrics::counter!(
-            "entra_auth_decisions_total",
-            "outcome" => "accepted",
-            "code" => "none"
-        ),
-    }
-    .increment(1);
-    #[cfg(not(feature = "metrics"))]
-    let _ = decided;
-}
-
-/// What the metrics are, for whoever collects them.
-pub(crate) fn describe() {
+/// Describes the metrics to whatever collects them.
+pub(crate) fn describe_metrics() {
     #[cfg(feature = "metrics")]
     {
         use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
