@@ -176,9 +176,7 @@ impl EntraAuth {
             ..
         } = &self.inner.parts.issuers[issuer];
         let token = validator.finish(token, Some(key.key()), self.inner.context.now())?;
-        validator
-            .default_permission(&token)
-            .map_err(Refusal::denied)?;
+        validator.default_permission(&token)?;
         let proof = Proof {
             issuer,
             key,

@@ -127,13 +127,13 @@ impl EntraAuthBuilder {
         validator: &Validator,
         resource: Option<&ResourceMetadata>,
     ) -> ResponderConfig {
-        ResponderConfig {
-            detail: self.refusal_detail,
-            app_id_uri: validator.app_id_uri(),
-            metadata: resource.map(|resource| resource.reference().clone()),
-            how_to_send: self.token_place.how_to_send(),
-            authorization_uri: validator.authority().authorization_uri(),
-        }
+        ResponderConfig::new(
+            self.refusal_detail,
+            validator.app_id_uri(),
+            resource.map(|resource| resource.reference().clone()),
+            validator.authority().authorization_uri(),
+            self.token_place.how_to_send(),
+        )
     }
 
     /// The rules, of settings that are good each by itself.

@@ -208,8 +208,7 @@ impl ProtectedResource {
         }
         // A parameter of each challenge: nothing in it may look like another one.
         let joined = scopes.join(" ");
-        let is_good = |scope: &String| MetadataReference::is_scope(scope) && !scope.contains('=');
-        if !scopes.iter().all(is_good) || joined.len() > MAX_SCOPES {
+        if !scopes.iter().all(|scope| is_of_scope_characters(scope)) || joined.len() > MAX_SCOPES {
             return Err(format!(
                 "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
                  needed, {MAX_SCOPES} characters at most; the part before the slash is the first \
@@ -230,11 +229,11 @@ impl ProtectedResource {
         let origin = origin.strip_suffix(uri.path()).unwrap_or(origin);
         let published = Published {
             document: document.into(),
-            reference: MetadataReference {
-                url: format!("{origin}{WELL_KNOWN}{path}"),
-                scopes: joined,
+            reference: MetadataReference::new(
+                format!("{origin}{WELL_KNOWN}{path}"),
+                joined,
                 scope_prefix,
-            },
+            ),
             paths: [format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()],
         };
         Ok(ResourceMetadata::new(published))
@@ -374,9 +373,14 @@ fn scope_problem(scope: &str) -> Option<String> {
             "\"{shown}\" is a scope of OpenID Connect, which permits nothing here; leave it out"
         ));
     }
-    let is_scope_character = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
-    let is_good = !scope.is_empty() && scope != ".default" && scope.bytes().all(is_scope_character);
+    let is_good = !scope.is_empty() && scope != ".default" && is_of_scope_characters(scope);
     (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
+}
+
+/// Returns whether a challenge can name the scope: the characters of RFC 6749 §3.3, without `=`.
+fn is_of_scope_characters(scope: &str) -> bool {
+    let is_good = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
+    scope.bytes().all(is_good)
 }
 
 /// Whether Entra, in whichever cloud, is that authorization server.

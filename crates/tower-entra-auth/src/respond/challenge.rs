@@ -2,51 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::config::ResponderConfig;
-use super::refusal::Refusal;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-/// What `WWW-Authenticate` says.
-pub(super) enum Challenge<'r> {
-    /// That a bearer token is needed.
-    Bare,
-    /// RFC 6750's `error` (§3.1), with the scopes to request.
-    Error(&'static str, RequiredScopes<'r>),
-    /// That a token with more claims is needed.
-    Claims,
-}
-
-/// Which scopes would do.
-pub(super) enum RequiredScopes<'r> {
-    /// None that is known.
-    Unknown,
-    /// Those to begin with, if they are published.
-    First,
-    /// These, by their short names.
-    Named(&'r [String]),
-}
-
-/// What challenges say of the metadata of a protected resource (RFC 9728 §5.1).
-#[derive(Clone, Debug)]
-pub(crate) struct MetadataReference {
-    /// The metadata document's URL, on the origin of the resource.
-    pub(crate) url: String,
-    /// The scopes to begin with, in the form in which they are requested.
-    pub(crate) scopes: String,
-    /// What stands before the short name of a scope when it is requested.
-    pub(crate) scope_prefix: String,
-}
-
-impl MetadataReference {
-    /// Returns whether all characters may be in a scope (RFC 6749 §3.3).
-    pub(crate) fn is_scope(text: &str) -> bool {
-        text.bytes()
-            .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
-    }
-}
+use super::{Challenge, Refusal, RequiredScopes, ResponderConfig};
 
 impl Challenge<'_> {
-    pub(super) const INVALID_TOKEN: Self = Self::Error("invalid_token", RequiredScopes::First);
-
     /// Returns one header line in the one form that all known clients parse: the scheme literally
     /// `Bearer`, every value quoted, `error` first and `error_description` last.
     pub(super) fn text(
@@ -63,12 +24,11 @@ impl Challenge<'_> {
                 challenge.add("scope", &scopes.requestable(config));
             }
             Self::Claims => {
+                // In standard base64, as Microsoft's clients read it.
                 let claims = refusal.challenge();
+                let claims = claims.map_or_else(String::new, |it| STANDARD.encode(it.json()));
                 challenge.add("error", "insufficient_claims");
-                challenge.add(
-                    "claims",
-                    &claims.map_or_else(String::new, |it| it.encoded()),
-                );
+                challenge.add("claims", &claims);
                 challenge.add("authorization_uri", &config.authorization_uri);
             }
         }
@@ -126,11 +86,15 @@ impl RequiredScopes<'_> {
             Some(metadata) => format!("{}{name}", metadata.scope_prefix),
             None => format!("{}/{name}", config.app_id_uri),
         });
-        let scopes: Vec<String> = scopes
-            .filter(|scope| MetadataReference::is_scope(scope))
-            .collect();
+        let scopes: Vec<String> = scopes.filter(|scope| is_scope(scope)).collect();
         scopes.join(" ").into()
     }
+}
+
+/// Returns whether all characters may be in a scope (RFC 6749 §3.3).
+fn is_scope(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
 }
 
 /// Only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients

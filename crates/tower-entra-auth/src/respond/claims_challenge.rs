@@ -1,12 +1,13 @@
 //! Challenges for a token with more claims: step-up, and continuous access evaluation.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use entra_jwt_core::{AuthenticationContext, Denied, InvalidRequirement, Requirement};
 use serde_json::{Value, json};
+
+use super::Refusal;
 
 /// Asks the client for a token with more claims than it sent: a `claims` request of OpenID Connect
 /// (Core §5.5), which the client hands to Entra.
@@ -71,23 +72,6 @@ impl ClaimsChallenge {
         &self.request
     }
 
-    /// The challenge for what was denied, if a challenge can cure it and the client understands
-    /// challenges.
-    pub(crate) fn that_cures(denied: &Denied) -> Option<Self> {
-        match denied {
-            Denied::StepUp {
-                context,
-                understands_challenges: true,
-            } => Some(Self::of_context(context)),
-            _ => None,
-        }
-    }
-
-    /// In standard base64, as Microsoft's clients read it.
-    pub(crate) fn encoded(&self) -> String {
-        STANDARD.encode(&self.request)
-    }
-
     fn of_context(id: &str) -> Self {
         Self::of(&json!({ "acrs": { "essential": true, "value": id } }))
     }
@@ -95,6 +79,27 @@ impl ClaimsChallenge {
     fn of(access_token: &Value) -> Self {
         Self {
             request: json!({ "access_token": access_token }).to_string(),
+        }
+    }
+}
+
+impl Refusal {
+    /// Returns what the client is asked for, if it is challenged.
+    pub(crate) fn challenge(&self) -> Option<Cow<'_, ClaimsChallenge>> {
+        match self {
+            Self::Denied {
+                denied:
+                    Denied::StepUp {
+                        context,
+                        understands_challenges: true,
+                    },
+                ..
+            } => Some(Cow::Owned(ClaimsChallenge::of_context(context))),
+            Self::Challenged {
+                claims,
+                is_understood: true,
+            } => Some(Cow::Borrowed(claims)),
+            _ => None,
         }
     }
 }

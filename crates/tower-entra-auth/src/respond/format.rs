@@ -3,14 +3,7 @@
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 
-/// How the client wants to be answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Format {
-    Text,
-    /// Problem details (RFC 9457).
-    Json,
-    Grpc,
-}
+use super::Format;
 
 impl Format {
     /// gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`; JSON,

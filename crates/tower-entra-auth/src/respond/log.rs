@@ -8,16 +8,15 @@ use std::time::Duration;
 use entra_jwt_core::Shown;
 use tokio::time::Instant;
 
-use super::config::ResponderConfig;
-use super::refusal::Refusal;
+use super::{Refusal, ResponderConfig};
 
 /// See [`Refusal::log_key`].
-type Key = (&'static str, &'static str);
+type LogKey = (&'static str, &'static str);
 
 /// Decides which refusals are written. Keys are a closed set, so the map stays small.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
-    written: Mutex<HashMap<Key, Written>>,
+    written: Mutex<HashMap<LogKey, Written>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl RefusalLog {
     }
 
     /// How many refusals the line stands for, if one is due.
-    fn due(&self, key: Key, now: Instant) -> Option<u64> {
+    fn due(&self, key: LogKey, now: Instant) -> Option<u64> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         match written.get_mut(&key) {
             Some(last) if now.duration_since(last.at) < Self::INTERVAL => {

@@ -1,435 +1,388 @@
 //! Refusals, and the one place that turns them into responses, log lines and counts.
 //!
-//! A [`Refusal`] says why; its [row](row) says with what status and code; the [`Responder`] of an
-//! `EntraAuth` makes the response, in the [format](Format) that the request asks for.
+//! A [`Refusal`] says why; its row of the table of answers says with what status and code; the
+//! [`Responder`] of an `EntraAuth` makes the response, in the [format](Format) that the request asks
+//! for.
 
 mod challenge;
 mod claims_challenge;
-mod config;
 mod format;
 mod log;
-mod refusal;
-mod row;
+mod responder;
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
-use serde::Serialize;
+use entra_jwt_core::{Denied, Rejection, Setting};
+use http::StatusCode;
 
-pub(crate) use self::challenge::MetadataReference;
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
-pub use self::config::RefusalDetail;
-pub(crate) use self::config::ResponderConfig;
-pub(crate) use self::format::Format;
-use self::log::RefusalLog;
-pub(crate) use self::refusal::Refusal;
-use crate::service::new_answer;
+pub(crate) use self::responder::{Responder, grpc_metadata};
+use crate::telemetry::Decided;
+use crate::unavailable::Unavailable;
 
-/// Answers refusals, and writes them into the log.
-#[derive(Debug, Default)]
-pub(crate) struct Responder {
-    config: ResponderConfig,
-    log: RefusalLog,
+/// Why a request does not reach the inner service.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// No `Authorization` header.
+    NoCredentials,
+    /// An `Authorization` header of another scheme than `Bearer`.
+    OtherScheme,
+    /// The `Authorization` header begins with `Bearer` and is no credentials.
+    MalformedAuthorization,
+    /// There is more than one `Authorization` header.
+    SeveralAuthorizations,
+    /// The token is not valid.
+    Rejected {
+        rejection: Rejection,
+        /// Whether its claims were judged without its signature.
+        unsigned: bool,
+    },
+    /// The token is valid and does not permit what was asked.
+    Denied {
+        denied: Denied,
+        /// What to request, by short names; empty if no scope would do.
+        scopes: Vec<String>,
+    },
+    /// The handler asks for a token with more claims.
+    Challenged {
+        claims: ClaimsChallenge,
+        /// Whether the client declares that it understands that.
+        is_understood: bool,
+    },
+    /// The handler wants claims as a type that the token's do not fit.
+    #[cfg(feature = "axum")]
+    OtherClaims { wanted: &'static str },
+    /// Whether the token is valid cannot be told now.
+    Unavailable {
+        cause: Unavailable,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The token has expired while the request was served.
+    Outlived,
+    /// A rule has said no while the request was served.
+    Ended(Rejection),
+    /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
+    /// or that of another `EntraAuth`.
+    WrongLayer { of_another: bool },
+    /// The hook that makes answers did not.
+    HookPanicked,
 }
 
-impl Responder {
-    pub(crate) fn new(config: ResponderConfig) -> Self {
-        Self {
-            config,
-            log: RefusalLog::default(),
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected {
+            rejection,
+            unsigned: false,
+        }
+    }
+}
+
+/// The refusal of a valid token that permits nothing.
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied {
+            denied,
+            scopes: Vec::new(),
+        }
+    }
+}
+
+/// One row of the table of answers.
+struct Row<'r> {
+    status: StatusCode,
+    grpc_status: &'static str,
+    challenge: Option<Challenge<'r>>,
+    /// The exact code, for the log.
+    code: &'static str,
+    /// The code that the caller may learn, if there is one.
+    public_code: Option<&'static str>,
+    /// The name under which decisions are counted.
+    outcome: &'static str,
+}
+
+impl Refusal {
+    /// Returns the row of this refusal.
+    fn row(&self) -> Row<'_> {
+        match self {
+            Self::NoCredentials => Row {
+                public_code: None,
+                ..Row::unauthorized("no_credentials", Challenge::Bare)
+            },
+            Self::OtherScheme => Row {
+                public_code: None,
+                ..Row::unauthorized("other_scheme", Challenge::Bare)
+            },
+            Self::MalformedAuthorization => {
+                Row::unauthorized("malformed_authorization", Challenge::INVALID_TOKEN)
+            }
+            Self::SeveralAuthorizations => {
+                Row::unauthorized("several_authorizations", Challenge::INVALID_TOKEN)
+            }
+            Self::Rejected { rejection, .. } => Row {
+                public_code: Some(rejection.public_code()),
+                ..Row::unauthorized(rejection.code(), Challenge::INVALID_TOKEN)
+            },
+            Self::Denied { denied, scopes } => match denied {
+                Denied::StepUp {
+                    understands_challenges: true,
+                    ..
+                } => Row {
+                    outcome: "denied",
+                    ..Row::unauthorized(denied.code(), Challenge::Claims)
+                },
+                Denied::NoPermission => Row::forbidden(denied.code(), RequiredScopes::First),
+                _ => Row::forbidden(denied.code(), RequiredScopes::Named(scopes)),
+            },
+            Self::Challenged {
+                is_understood: true,
+                ..
+            } => Row {
+                outcome: "denied",
+                ..Row::unauthorized("claims_challenge", Challenge::Claims)
+            },
+            Self::Challenged { .. } => Row::forbidden("claims_challenge", RequiredScopes::Unknown),
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { .. } => Row::forbidden("other_claims", RequiredScopes::Unknown),
+            Self::Unavailable { cause, .. } => Row {
+                public_code: Some(cause.public_code()),
+                outcome: match cause {
+                    // Strangers can bring it about, so that it says nothing of how this service is
+                    // doing.
+                    Unavailable::KeyRefreshPending => "pending",
+                    _ => "unavailable",
+                },
+                ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", cause.code())
+            },
+            Self::Outlived => Row {
+                outcome: "ended",
+                ..Row::unauthorized("expired", Challenge::INVALID_TOKEN)
+            },
+            Self::Ended(rejection) => Row {
+                public_code: Some(rejection.public_code()),
+                outcome: "ended",
+                ..Row::unauthorized(rejection.code(), Challenge::INVALID_TOKEN)
+            },
+            Self::WrongLayer { .. } => Row::fault("wrong_layer"),
+            Self::HookPanicked => Row::fault("response_hook_panicked"),
         }
     }
 
-    /// Writes a refusal into the log, if a line of its kind is due.
-    pub(crate) fn log(&self, refusal: &Refusal) {
-        self.log.write(refusal, &self.config);
+    /// Returns the exact code, for the log.
+    pub(crate) fn code(&self) -> &'static str {
+        self.row().code
+    }
+
+    /// Returns the code for the caller, if there is one.
+    pub(crate) fn public_code(&self) -> Option<&'static str> {
+        self.row().public_code
+    }
+
+    /// Returns the decision as it is counted.
+    pub(crate) fn decided(&self) -> Decided {
+        let row = self.row();
+        Decided {
+            outcome: row.outcome,
+            code: Some(row.code),
+        }
+    }
+
+    /// Returns what the log has at most one line a minute of: the code, and what tells one mistake of
+    /// the program from another, or the end of a stream from the refusal of a request.
+    fn log_key(&self) -> (&'static str, &'static str) {
+        let which = match self {
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { wanted } => wanted,
+            Self::WrongLayer { of_another: true } => "of another",
+            Self::Ended(_) => "ended",
+            _ => "",
+        };
+        (self.code(), which)
     }
 
     /// Returns what to change, for the log.
-    pub(crate) fn remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
-        refusal.remedy(&self.config)
+    fn remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
+        match self {
+            Self::NoCredentials
+            | Self::OtherScheme
+            | Self::MalformedAuthorization
+            | Self::SeveralAuthorizations => {
+                config.how_to_send.into()
+            }
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy(),
+            Self::Denied { denied, .. } => denied.remedy_with(Setting::name, &config.app_id_uri),
+            Self::Challenged {
+                is_understood: true,
+                ..
+            } => "sign in again with the claims of the challenge".into(),
+            Self::Challenged { .. } => "declare the client capability cp1 in the client, and have \
+                this API's app registration request the optional claim xms_cc for access tokens \
+                (manifest, optionalClaims), so that the client can be challenged for more claims"
+                .into(),
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { wanted } => format!(
+                "have Entra emit the claims that {wanted} needs (App registrations, this API, Token \
+                 configuration), or make its fields optional"
+            )
+            .into(),
+            Self::Unavailable { cause, .. } => cause.remedy(),
+            Self::Outlived => "get a new token and ask again".into(),
+            Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
+                .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
+                .into(),
+            Self::WrongLayer { of_another: true } => "the Layer nearest to this route is of another \
+                EntraAuth than the requirement: make both from the same one, or clones of it"
+                .into(),
+            Self::HookPanicked => "see why the function of on_refusal(..) panicked".into(),
+        }
     }
 
     /// Returns what to change, for the caller.
-    pub(crate) fn public_remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
-        refusal.public_remedy(&self.config)
-    }
-
-    /// Makes the response to a refused request.
-    pub(crate) fn response(&self, refusal: &Refusal, format: Format) -> Response<Full<Bytes>> {
-        let row = refusal.row();
-        let disclosure = Disclosure::of(refusal, &self.config);
-        let description = disclosure.description();
-
-        let mut response = match format {
-            Format::Text => {
-                let body = match &description {
-                    Some(text) => [text, "\n"].concat(),
-                    None => String::new(),
-                };
-                let mut response = new_answer(body);
-                if description.is_some() {
-                    insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
-                }
-                response
-            }
-            Format::Json => {
-                let mut response = new_answer(disclosure.problem(row.status));
-                insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
-                response
-            }
-            // Trailers only: the status is in the headers, and no body follows.
-            Format::Grpc => {
-                let mut response = Response::new(Full::default());
-                insert(&mut response, CONTENT_TYPE, GRPC);
-                let status = HeaderValue::from_static(row.grpc_status);
-                insert(&mut response, GRPC_STATUS, status);
-                if let Some(text) = &description {
-                    insert_text(&mut response, GRPC_MESSAGE, grpc_message(text));
-                }
-                response
-            }
-        };
-        if format != Format::Grpc {
-            *response.status_mut() = row.status;
+    fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
+        match self {
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.public_remedy(),
+            other => other.remedy(config),
         }
-        if let Some(challenge) = row.challenge {
-            let challenge = challenge.text(refusal, &self.config, description.as_deref());
-            insert_text(&mut response, WWW_AUTHENTICATE, challenge);
-        }
-        if let Refusal::Unavailable { retry_after, .. } = refusal {
-            let seconds = retry_after.as_secs_f64().ceil().max(1.0);
-            insert_text(&mut response, RETRY_AFTER, format!("{seconds}"));
-        }
-        response
     }
 }
 
-/// Returns what gRPC says of a response to a refusal, in headers or trailers.
-pub(crate) fn grpc_metadata(refusal: &Refusal, response: Response<Full<Bytes>>) -> HeaderMap {
-    let mut headers = response.into_parts().0.headers;
-    headers.remove(CONTENT_TYPE);
-    // Whatever the function of `on_refusal` made of it, it is a refusal.
-    if headers.get(GRPC_STATUS).is_none_or(|status| status == "0") {
-        let status = HeaderValue::from_static(refusal.row().grpc_status);
-        headers.insert(GRPC_STATUS, status);
-    }
-    headers
-}
-
-const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// What the caller learns in words.
-struct Disclosure {
-    code: Option<&'static str>,
-    remedy: Option<Cow<'static, str>>,
-}
-
-impl Disclosure {
-    fn of(refusal: &Refusal, config: &ResponderConfig) -> Self {
+impl<'r> Row<'r> {
+    fn unauthorized(code: &'static str, challenge: Challenge<'r>) -> Self {
         Self {
-            code: match config.detail {
-                RefusalDetail::None => None,
-                RefusalDetail::Code | RefusalDetail::Full => refusal.public_code(),
-            },
-            remedy: match config.detail {
-                RefusalDetail::None | RefusalDetail::Code => None,
-                RefusalDetail::Full => Some(refusal.public_remedy(config)),
-            },
+            status: StatusCode::UNAUTHORIZED,
+            grpc_status: "16",
+            challenge: Some(challenge),
+            code,
+            public_code: Some(code),
+            outcome: "refused",
         }
     }
 
-    fn description(&self) -> Option<Cow<'_, str>> {
-        match (self.code, &self.remedy) {
-            (None, None) => None,
-            (Some(code), None) => Some(code.into()),
-            (None, Some(remedy)) => Some(Cow::Borrowed(remedy)),
-            (Some(code), Some(remedy)) => Some(format!("{code}: {remedy}").into()),
+    fn forbidden(code: &'static str, scopes: RequiredScopes<'r>) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            grpc_status: "7",
+            challenge: Some(Challenge::Error("insufficient_scope", scopes)),
+            code,
+            public_code: Some(code),
+            outcome: "denied",
         }
     }
 
-    /// Without a `type` of its own a problem is its status (RFC 9457 §4.2.1); the code is a member
-    /// beside.
-    fn problem(&self, status: StatusCode) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Problem<'t> {
-            #[serde(rename = "type")]
-            kind: &'static str,
-            title: &'t str,
-            status: u16,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            code: Option<&'static str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            detail: Option<&'t str>,
-        }
-
-        let problem = Problem {
-            kind: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            code: self.code,
-            detail: self.remedy.as_deref(),
-        };
-        serde_json::to_vec(&problem).unwrap_or_default()
+    fn fault(code: &'static str) -> Self {
+        Self::server_error(StatusCode::INTERNAL_SERVER_ERROR, "13", code)
     }
-}
 
-/// Percent-encoded as the gRPC protocol over HTTP/2 demands.
-fn grpc_message(text: &str) -> String {
-    let mut message = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            message.push(char::from(byte));
-        } else {
-            let _ = write!(message, "%{byte:02X}");
+    fn server_error(status: StatusCode, grpc_status: &'static str, code: &'static str) -> Self {
+        Self {
+            status,
+            grpc_status,
+            challenge: None,
+            code,
+            public_code: Some(code),
+            outcome: "fault",
         }
     }
-    message
 }
 
-fn insert(response: &mut Response<Full<Bytes>>, name: HeaderName, value: HeaderValue) {
-    response.headers_mut().insert(name, value);
+/// The kinds of `WWW-Authenticate`.
+enum Challenge<'r> {
+    /// That a bearer token is needed.
+    Bare,
+    /// RFC 6750's `error` (§3.1), with the scopes to request.
+    Error(&'static str, RequiredScopes<'r>),
+    /// That a token with more claims is needed.
+    Claims,
 }
 
-fn insert_text(response: &mut Response<Full<Bytes>>, name: HeaderName, value: String) {
-    // Every value above is printable ASCII; one that were not would be left out, not panic.
-    if let Ok(value) = HeaderValue::try_from(value) {
-        insert(response, name, value);
-    }
+impl Challenge<'_> {
+    const INVALID_TOKEN: Self = Self::Error("invalid_token", RequiredScopes::First);
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+/// The scopes that would do.
+enum RequiredScopes<'r> {
+    /// None that is known.
+    Unknown,
+    /// Those to begin with, if they are published.
+    First,
+    /// These, by their short names.
+    Named(&'r [String]),
+}
 
-    use entra_jwt_core::{Denied, Rejection};
+/// How the client wants to be answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Format {
+    Text,
+    /// Problem details (RFC 9457).
+    Json,
+    Grpc,
+}
 
-    use super::challenge::{Challenge, RequiredScopes};
-    use super::*;
-    use crate::unavailable::Unavailable;
+/// How much a refused caller learns. The log always has everything.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum RefusalDetail {
+    /// The machine code, such as `expired` or `wrong_audience`.
+    #[default]
+    Code,
+    /// The code and what to do about it: for development.
+    Full,
+    /// Neither: the status, and of the challenge `error` and what a client needs to get a better
+    /// token (`scope`, `claims`, `authorization_uri`).
+    None,
+}
 
-    fn header(response: &Response<Full<Bytes>>, name: &str) -> Option<String> {
-        let value = response.headers().get(name)?;
-        Some(value.to_str().unwrap().to_owned())
-    }
+/// The settings that the answers of one `EntraAuth` have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ResponderConfig {
+    detail: RefusalDetail,
+    /// What stands before the short name of a scope when it is requested from Entra, but for a
+    /// slash.
+    app_id_uri: String,
+    /// Where a client learns how to get a token, if that is published.
+    metadata: Option<MetadataReference>,
+    /// Where a client may turn to with a claims challenge.
+    authorization_uri: String,
+    /// How a token is to be sent.
+    how_to_send: &'static str,
+}
 
-    fn answer(refusal: &Refusal, detail: RefusalDetail, format: Format) -> Response<Full<Bytes>> {
-        let config = ResponderConfig {
+impl ResponderConfig {
+    pub(crate) fn new(
+        detail: RefusalDetail,
+        app_id_uri: String,
+        metadata: Option<MetadataReference>,
+        authorization_uri: String,
+        how_to_send: &'static str,
+    ) -> Self {
+        Self {
             detail,
-            app_id_uri: "api://orders".to_owned(),
-            metadata: None,
-            authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
-            how_to_send: "send one",
-        };
-        Responder::new(config).response(refusal, format)
-    }
-
-    async fn body(response: Response<Full<Bytes>>) -> Vec<u8> {
-        use http_body_util::BodyExt as _;
-        response
-            .into_body()
-            .collect()
-            .await
-            .unwrap()
-            .to_bytes()
-            .to_vec()
-    }
-
-    fn expired() -> Refusal {
-        Rejection::Expired {
-            seconds_ago: 400,
-            skew: 300,
-        }
-        .into()
-    }
-
-    #[test]
-    fn the_challenge_has_the_one_form_that_clients_parse() {
-        let missing_scope = |scopes: &[&str]| Refusal::Denied {
-            denied: Denied::MissingScope {
-                any_of: vec!["Reports.Read".to_owned()],
-                found: Vec::new(),
-            },
-            scopes: scopes.iter().map(ToString::to_string).collect(),
-        };
-        let step_up = |understands_challenges| {
-            Refusal::denied(Denied::StepUp {
-                context: "c1".to_owned(),
-                understands_challenges,
-            })
-        };
-        // {"access_token":{"acrs":{"essential":true,"value":"c1"}}}
-        let claims = "eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19";
-        for (refusal, status, expected) in [
-            (Refusal::NoCredentials, 401, "Bearer"),
-            (Refusal::OtherScheme, 401, "Bearer"),
-            (
-                expired(),
-                401,
-                "Bearer error=\"invalid_token\", error_description=\"expired\"",
-            ),
-            (
-                Refusal::denied(Denied::NoPermission),
-                403,
-                "Bearer error=\"insufficient_scope\", error_description=\"no_permission\"",
-            ),
-            (
-                missing_scope(&["Reports.Read"]),
-                403,
-                "Bearer error=\"insufficient_scope\", scope=\"api://orders/Reports.Read\", \
-                 error_description=\"missing_scope\"",
-            ),
-            (
-                missing_scope(&["Reports.Read", "a\"b", "Files.Read"]),
-                403,
-                "Bearer error=\"insufficient_scope\", \
-                 scope=\"api://orders/Reports.Read api://orders/Files.Read\", \
-                 error_description=\"missing_scope\"",
-            ),
-            (
-                step_up(true),
-                401,
-                &format!(
-                    "Bearer error=\"insufficient_claims\", claims=\"{claims}\", \
-                     authorization_uri=\"https://login.example/common/oauth2/authorize\", \
-                     error_description=\"step_up\""
-                ),
-            ),
-            (
-                step_up(false),
-                403,
-                "Bearer error=\"insufficient_scope\", error_description=\"step_up\"",
-            ),
-        ] {
-            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
-            assert_eq!(response.status(), status);
-            assert_eq!(
-                header(&response, "www-authenticate").as_deref(),
-                Some(expected)
-            );
+            app_id_uri,
+            metadata,
+            authorization_uri,
+            how_to_send,
         }
     }
+}
 
-    #[tokio::test]
-    async fn json_is_problem_details_with_the_code_beside() {
-        for (refusal, detail, expected) in [
-            (
-                expired(),
-                RefusalDetail::Code,
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"expired"}"#,
-            ),
-            (
-                expired(),
-                RefusalDetail::None,
-                r#"{"type":"about:blank","title":"Unauthorized","status":401}"#,
-            ),
-            (
-                Refusal::NoCredentials,
-                RefusalDetail::Full,
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one"}"#,
-            ),
-            (
-                Refusal::HookPanicked,
-                RefusalDetail::Code,
-                r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_hook_panicked"}"#,
-            ),
-        ] {
-            let response = answer(&refusal, detail, Format::Json);
-            assert_eq!(
-                header(&response, "content-type").unwrap(),
-                "application/problem+json"
-            );
-            assert_eq!(String::from_utf8(body(response).await).unwrap(), expected);
-        }
-    }
+/// What challenges say of the metadata of a protected resource (RFC 9728 §5.1).
+#[derive(Clone, Debug)]
+pub(crate) struct MetadataReference {
+    /// The metadata document's URL, on the origin of the resource.
+    url: String,
+    /// The scopes to begin with, in the form in which they are requested.
+    scopes: String,
+    /// What stands before the short name of a scope when it is requested.
+    scope_prefix: String,
+}
 
-    #[test]
-    fn no_browser_guesses_what_an_answer_is() {
-        for format in [Format::Text, Format::Json] {
-            for detail in [RefusalDetail::Full, RefusalDetail::None] {
-                let response = answer(&expired(), detail, format);
-                let told = header(&response, "x-content-type-options");
-                assert_eq!(told.as_deref(), Some("nosniff"), "{format:?} {detail:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_detail_decides_what_a_caller_learns() {
-        let challenge = |detail| {
-            let response = answer(&expired(), detail, Format::Text);
-            header(&response, "www-authenticate").unwrap()
-        };
-        assert_eq!(
-            challenge(RefusalDetail::None),
-            "Bearer error=\"invalid_token\""
-        );
-        assert!(challenge(RefusalDetail::Full).contains("expired: get a new token"));
-        assert!(!challenge(RefusalDetail::Code).contains("get a new token"));
-    }
-
-    #[test]
-    fn no_description_can_look_like_another_parameter() {
-        let challenge = Challenge::Error("invalid_token", RequiredScopes::Unknown);
-        let text = challenge.text(
-            &expired(),
-            &ResponderConfig::default(),
-            Some("a \"b\" \\ scope=x\r\nresource_metadata=é"),
-        );
-        assert_eq!(
-            text,
-            "Bearer error=\"invalid_token\", error_description=\"a 'b' / scope x??resource_metadata ?\""
-        );
-    }
-
-    #[test]
-    fn grpc_is_answered_with_trailers_only() {
-        let unavailable = Refusal::Unavailable {
-            cause: Unavailable::TimedOut,
-            retry_after: Duration::from_millis(1_200),
-        };
-        for (refusal, status, message) in [
-            (Refusal::NoCredentials, "16", None),
-            (expired(), "16", Some("expired")),
-            (
-                Refusal::denied(Denied::NoPermission),
-                "7",
-                Some("no_permission"),
-            ),
-            (unavailable, "14", Some("keys_unavailable")),
-        ] {
-            let response = answer(&refusal, RefusalDetail::Code, Format::Grpc);
-            assert_eq!(response.status(), 200);
-            assert_eq!(
-                header(&response, "content-type").unwrap(),
-                "application/grpc"
-            );
-            assert_eq!(header(&response, "grpc-status").unwrap(), status);
-            assert_eq!(header(&response, "grpc-message").as_deref(), message);
-            assert!(http_body::Body::is_end_stream(response.body()));
-        }
-        assert_eq!(grpc_message("50 % é\n"), "50 %25 %C3%A9%0A");
-    }
-
-    #[test]
-    fn unavailable_says_when_to_ask_again_in_whole_seconds() {
-        for (retry_after, seconds) in [(0, "1"), (900, "1"), (1_200, "2"), (30_000, "30")] {
-            let refusal = Refusal::Unavailable {
-                cause: Unavailable::TimedOut,
-                retry_after: Duration::from_millis(retry_after),
-            };
-            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
-            assert_eq!(response.status(), 503);
-            assert_eq!(header(&response, "retry-after").unwrap(), seconds);
-            assert_eq!(header(&response, "www-authenticate"), None);
+impl MetadataReference {
+    pub(crate) fn new(url: String, scopes: String, scope_prefix: String) -> Self {
+        Self {
+            url,
+            scopes,
+            scope_prefix,
         }
     }
 }
