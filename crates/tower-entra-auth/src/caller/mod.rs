@@ -147,10 +147,7 @@ impl Caller {
 
     /// Returns what checks after verification look at.
     pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject {
-            tenant: self.tenant_id(),
-            grant: self.grant(),
-        }
+        Subject::new(self.tenant_id(), self.grant())
     }
 
     pub(crate) fn proof(&self) -> Option<&Proof> {

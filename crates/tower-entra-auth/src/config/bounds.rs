@@ -7,12 +7,13 @@ use entra_jwt_core::{InvalidRules, Validator};
 use super::EntraAuthBuilder;
 use super::build_error::Problem;
 use crate::authenticate::TokenCache;
-use crate::policy::TenantRule;
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const LEAST_TOKEN_LENGTH: usize = 1024;
 /// The longest, in bytes: that of Microsoft's own validator.
 const MOST_TOKEN_LENGTH: usize = 250 * 1024;
+
+const MOST_TENANT_RULE_TTL: Duration = Duration::from_secs(60 * 60);
 
 const LEAST_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const MOST_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
@@ -34,12 +35,12 @@ impl EntraAuthBuilder {
                 "tenant_rule_ttl",
                 "there is no tenant_rule(..) whose yes could be kept",
             )),
-            Some(ttl) if ttl > TenantRule::MAX_TTL => problems.push(Problem::new(
+            Some(ttl) if ttl > MOST_TENANT_RULE_TTL => problems.push(Problem::new(
                 "tenant_rule_ttl",
                 format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
                     ttl.as_secs(),
-                    TenantRule::MAX_TTL.as_secs()
+                    MOST_TENANT_RULE_TTL.as_secs()
                 ),
             )),
             _ => {}

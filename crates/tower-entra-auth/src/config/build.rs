@@ -11,7 +11,7 @@ use crate::authenticate::{EntraAuth, Parts, TokenCache, TokenPlace, TrustedIssue
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
 use crate::outbound::HttpClient;
-use crate::policy::{PostVerificationChecks, TenantRule};
+use crate::policy::PostVerificationChecks;
 use crate::resource_metadata::ResourceMetadata;
 use crate::respond::ResponderConfig;
 use crate::telemetry;
@@ -104,8 +104,10 @@ impl EntraAuthBuilder {
         }];
         issuers.extend(reissued);
 
-        let ttl = self.tenant_rule_ttl.unwrap_or(TenantRule::DEFAULT_TTL);
-        let tenant_rule = self.tenant_rule.map(|rule| rule.with_ttl(ttl));
+        let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {
+            Some(ttl) => rule.with_ttl(ttl),
+            None => rule,
+        });
         let checks = PostVerificationChecks::new(tenant_rule, grant_rule);
         let context = AuthContext::new(responder, self.clock, self.clock_skew, checks, self.hooks);
         let token_cache = self.token_cache;

@@ -26,7 +26,7 @@ use crate::authenticate::{EntraAuth, TokenCache, TokenPlace, TokenSource};
 use crate::caller::{Hooks, Refused};
 use crate::keys::{KeySource, KeyStore, Source};
 use crate::outbound::{BoxError, HttpClient};
-use crate::policy::TenantRule;
+use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
 use crate::time::Clock;
@@ -82,7 +82,7 @@ pub struct EntraAuthBuilder {
     allowed_clients: Option<Vec<String>>,
     exempt_clients: Vec<String>,
     refuses_guests: bool,
-    tenant_rule: Option<TenantRule>,
+    tenant_rule: Option<Rule<TenantId>>,
     tenant_rule_ttl: Option<Duration>,
     clock_skew: Duration,
     max_token_length: usize,
@@ -298,7 +298,7 @@ impl EntraAuthBuilder {
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.tenant_rule = Some(TenantRule::new(rule));
+        self.tenant_rule = Some(Rule::about_tenants(rule));
         self
     }
 

@@ -12,7 +12,7 @@ use crate::authenticate::TrustedIssuer;
 use crate::caller::{Caller, OnChallenge};
 use crate::keys::{KeyStore, Source};
 use crate::outbound::secure_url;
-use crate::policy::GrantRule;
+use crate::policy::Rule;
 use crate::respond::ClaimsChallenge;
 
 /// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
@@ -37,13 +37,13 @@ pub struct ReissuedTokens {
     issuer: String,
     audience: String,
     keys: KeySet,
-    pub(super) grant_rule: Option<GrantRule>,
+    pub(super) grant_rule: Option<Rule<Arc<str>>>,
     pub(super) on_challenge: Option<Box<OnChallenge>>,
 }
 
 impl ReissuedTokens {
     /// How long a yes of the [`grant_rule`](Self::grant_rule) is kept at most.
-    pub const MAX_GRANT_TTL: Duration = GrantRule::MAX_TTL;
+    pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
     /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared
     /// byte for byte, but for a slash at the end of the audience, and have 1,000 bytes at most.
@@ -69,7 +69,7 @@ impl ReissuedTokens {
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.grant_rule = Some(GrantRule::new(ttl, rule));
+        self.grant_rule = Some(Rule::about_grants(ttl.min(Self::MAX_GRANT_TTL), rule));
         self
     }
 

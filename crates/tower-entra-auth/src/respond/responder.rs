@@ -196,8 +196,8 @@ mod tests {
 
     use entra_jwt_core::{Denied, Rejection};
 
-    use crate::respond::{Challenge, RequiredScopes};
     use super::*;
+    use crate::respond::{Challenge, RequiredScopes};
     use crate::unavailable::Unavailable;
 
     fn header(response: &Response<Full<Bytes>>, name: &str) -> Option<String> {

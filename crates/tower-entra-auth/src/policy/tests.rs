@@ -38,7 +38,7 @@ impl Gate {
 impl Check for Gate {
     type Key = usize;
 
-    fn ask(&self, _: usize) -> Asking {
+    fn ask(&self, _: usize) -> CheckFuture {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let open = Arc::clone(&self.open);
         let says_no = self.says_no.load(Ordering::SeqCst);
@@ -62,7 +62,7 @@ impl Check for Gate {
     }
 }
 
-fn reason(outcome: Outcome) -> String {
+fn reason(outcome: CheckOutcome) -> String {
     match outcome {
         Err(Refusal::Unavailable {
             cause: Unavailable::TenantRule { reason },
@@ -128,14 +128,14 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
 
 /// Returns how many requests wait.
 fn waiting_for(gate: &CachedCheck<Gate>) -> usize {
-    CachedCheck::<Gate>::MOST_WAITING - gate.waiting.available_permits()
+    CachedCheck::<Gate>::MOST_WAITING - gate.permits.available_permits()
 }
 
 /// Has so many requests wait for the answer about the key that is the gate's now.
 async fn crowd(
     gate: &Arc<CachedCheck<Gate>>,
     size: usize,
-) -> Vec<tokio::task::JoinHandle<Outcome>> {
+) -> Vec<tokio::task::JoinHandle<CheckOutcome>> {
     let before = waiting_for(gate);
     let waiting = (0..size)
         .map(|_| tokio::spawn(Arc::clone(gate).ask(gate.check.key())))
@@ -312,7 +312,9 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
         .enable_all()
         .build()
         .unwrap();
-    let asked = gate.pending(idle.handle(), gate.check.key(), 1).unwrap();
+    let asked = gate
+        .join_or_ask(idle.handle(), gate.check.key(), 1)
+        .unwrap();
     let joined = Arc::clone(&gate).ask(gate.check.key()).await;
     assert!(reason(joined).contains("longer than 5 s"));
     gate.check.open.notify_one();
@@ -321,7 +323,7 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
 
     // The end of that runtime takes off no question but its own.
     let later = gate
-        .pending(&Handle::current(), gate.check.key(), 1)
+        .join_or_ask(&Handle::current(), gate.check.key(), 1)
         .unwrap();
     assert_ne!(later.number, asked.number);
     idle.shutdown_background();
