@@ -10,7 +10,7 @@ use http::request::Parts;
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 
-use crate::caller::{Anonymous, Caller, HandlerRefusal};
+use crate::caller::{Anonymous, Caller};
 use crate::respond::{Format, Refusal, Responder};
 
 /// The answer of an extractor that did not find what the handler wants: the same that the Layer
@@ -125,13 +125,5 @@ fn without_layer(parts: &Parts, refusal: &Refusal) -> http::Response<Full<Bytes>
 impl IntoResponse for ExtractorRefusal {
     fn into_response(self) -> Response {
         (*self.0).into_response()
-    }
-}
-
-/// In the form that the request asked for when the caller was extracted; in text if the caller was
-/// taken from the extensions.
-impl IntoResponse for HandlerRefusal {
-    fn into_response(self) -> Response {
-        self.response().into_response()
     }
 }

@@ -102,7 +102,9 @@ impl RequireLayer {
     /// another `EntraAuth` verified it (500, `wrong_layer`).
     pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
-        checked.map_err(|refusal| HandlerRefusal::new(self.auth.context(), Some(caller), refusal))
+        checked.map_err(|refusal| {
+            HandlerRefusal::new(self.auth.context(), Some(caller), refusal, None)
+        })
     }
 
     /// The caller of a request, by its extensions, if the requirement is met: for frameworks whose
@@ -131,7 +133,7 @@ impl RequireLayer {
             let caller = request.get::<Caller>();
             let caller = caller.filter(|caller| self.auth.has_verified(caller));
             let within = request.get::<RefusedWithin>();
-            HandlerRefusal::new(self.auth.context(), caller, refusal).recorded_in(within)
+            HandlerRefusal::new(self.auth.context(), caller, refusal, within)
         })
     }
 

@@ -36,7 +36,7 @@ use crate::caller::Caller;
 /// # Errors
 /// If `claims` is no object, or if a claim has another type than in tokens of Entra.
 pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Rejection> {
-    danger::trusted_token(claims).map(|token| auth.trusted(token))
+    danger::trusted_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 
 /// Takes the place of `auth.layer()` in tests, and lets every request pass: as the caller given to

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-#[cfg(feature = "testing")]
-use entra_jwt_core::AccessToken;
 use entra_jwt_core::{Explain, Report, Requirement, TenantId, Validator};
 use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 use http_body_util::Full;
@@ -191,7 +189,7 @@ impl EntraAuth {
             Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
             Ok(Decision::Wait(waiting)) => waiting.decide().await,
         };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal))
+        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
     }
 
     /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, so that
@@ -326,12 +324,6 @@ impl EntraAuth {
         request.get::<TokenRemoved>().is_some()
     }
 
-    /// A caller whom nobody verified.
-    #[cfg(feature = "testing")]
-    pub(crate) fn trusted(&self, token: AccessToken) -> Caller {
-        Caller::trusted(token, &self.inner.context)
-    }
-
     /// The answer to a request that is refused.
     pub(crate) fn answer<B>(
         &self,
@@ -402,7 +394,8 @@ impl EntraAuth {
                 Arc::new(move || context.now()),
                 self.inner.context.clock_skew(),
                 PostVerificationChecks::default(),
-                crate::caller::Hooks::default(),
+                None,
+                None,
             ),
         )
     }

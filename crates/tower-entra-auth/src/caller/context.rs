@@ -1,48 +1,17 @@
-//! The state that an `EntraAuth` shares with its callers and anonymous requests, so that a refusal later
-//! than the Layer's is answered in the same way.
+//! The answers to what is refused, the same wherever that is: by the Layer, a requirement or a handler.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use http_body_util::Full;
 
-use super::Caller;
-use crate::policy::PostVerificationChecks;
-use crate::respond::{ClaimsChallenge, Format, Refusal, Responder, ResponderConfig};
+use super::{AuthContext, Caller};
+use crate::respond::{ClaimsChallenge, Format, Refusal, Responder};
 use crate::service::for_method;
-use crate::time::Clock;
-
-/// The part of an `EntraAuth` that each of its callers has.
-pub(crate) struct AuthContext {
-    /// Identifies the `EntraAuth`.
-    id: u64,
-    responder: Responder,
-    clock: Clock,
-    clock_skew: Duration,
-    /// The checks that are repeated while a caller is served.
-    checks: PostVerificationChecks,
-    hooks: Hooks,
-}
-
-/// The functions of the service that take part in a refusal.
-#[derive(Default)]
-pub(crate) struct Hooks {
-    /// Makes the response to a refused request, from the one that it would get.
-    pub(crate) on_refusal: Option<Box<OnRefusal>>,
-    /// Is called with each challenge to the caller of a reissued token.
-    pub(crate) on_challenge: Option<Box<OnChallenge>>,
-}
-
-type OnRefusal =
-    dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static;
-
-pub(crate) type OnChallenge = dyn Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static;
 
 /// A request that is refused, as the hook of
 /// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
@@ -57,52 +26,6 @@ pub struct Refused<'r> {
 }
 
 impl AuthContext {
-    pub(crate) fn new(
-        config: ResponderConfig,
-        clock: Clock,
-        clock_skew: Duration,
-        checks: PostVerificationChecks,
-        hooks: Hooks,
-    ) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-
-        Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            responder: Responder::new(config),
-            clock,
-            clock_skew,
-            checks,
-            hooks,
-        }
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Returns the time by the wall clock.
-    pub(crate) fn now(&self) -> SystemTime {
-        (self.clock)()
-    }
-
-    pub(crate) fn clock_skew(&self) -> Duration {
-        self.clock_skew
-    }
-
-    pub(crate) fn checks(&self) -> &PostVerificationChecks {
-        &self.checks
-    }
-
-    /// Returns whether the server that reissues tokens learns of challenges to their callers.
-    pub(super) fn has_challenge_hook(&self) -> bool {
-        self.hooks.on_challenge.is_some()
-    }
-
-    /// Returns what to change, for the log.
-    pub(super) fn remedy(&self, refusal: &Refusal) -> String {
-        self.responder.remedy(refusal).into_owned()
-    }
-
     /// Writes a refusal into the log and counts it, where there is nobody left to answer.
     pub(crate) fn record(&self, refusal: &Refusal) {
         self.responder.log(refusal);
@@ -144,7 +67,7 @@ impl AuthContext {
         format: Format,
     ) -> Response<Full<Bytes>> {
         let response = self.responder.response(refusal, format);
-        let Some(hook) = &self.hooks.on_refusal else {
+        let Some(hook) = &self.on_refusal else {
             self.call_challenge_hook(refusal.challenge().as_deref(), caller);
             return response;
         };
@@ -175,8 +98,7 @@ impl AuthContext {
     /// Passes what the client is asked for to the server that reissued the caller's token.
     fn call_challenge_hook(&self, challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
         let caller = caller.filter(|caller| caller.grant().is_some());
-        let (Some(hook), Some(challenge), Some(caller)) =
-            (&self.hooks.on_challenge, challenge, caller)
+        let (Some(hook), Some(challenge), Some(caller)) = (&self.on_challenge, challenge, caller)
         else {
             return;
         };

@@ -8,8 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body_util::Full;
 
-use super::Caller;
-use super::context::AuthContext;
+use super::{AuthContext, Caller};
 use crate::respond::{Format, Refusal, grpc_metadata};
 use crate::telemetry::RefusedWithin;
 
@@ -22,13 +21,13 @@ use crate::telemetry::RefusedWithin;
 /// [`grpc_metadata`](Self::grpc_metadata) the status of gRPC. An error type of your own needs a
 /// variant for it that is answered by it: a blanket conversion of every error would make it a 500.
 #[must_use = "nothing is refused unless it is returned"]
-pub struct HandlerRefusal(Box<Refused>);
+pub struct HandlerRefusal(Box<RefusedCaller>);
 
-struct Refused {
+struct RefusedCaller {
     context: Arc<AuthContext>,
     caller: Option<Caller>,
     refusal: Refusal,
-    /// Where to record it, as the response will not say that it is a refusal.
+    /// Records it for the span around the request, as the response will not say that it is a refusal.
     within: Option<RefusedWithin>,
 }
 
@@ -37,19 +36,14 @@ impl HandlerRefusal {
         context: &Arc<AuthContext>,
         caller: Option<&Caller>,
         refusal: Refusal,
+        within: Option<&RefusedWithin>,
     ) -> Self {
-        Self(Box::new(Refused {
+        Self(Box::new(RefusedCaller {
             context: Arc::clone(context),
             caller: caller.cloned(),
             refusal,
-            within: None,
+            within: within.cloned(),
         }))
-    }
-
-    /// Has the span around the request record the refusal when this is answered.
-    pub(crate) fn recorded_in(mut self, within: Option<&RefusedWithin>) -> Self {
-        self.0.within = within.cloned();
-        self
     }
 
     /// The machine code that the caller may learn.
@@ -67,14 +61,18 @@ impl HandlerRefusal {
     /// What to change, and where: for the service's own log, not for the caller.
     #[must_use]
     pub fn remedy(&self) -> String {
-        self.0.context.remedy(&self.0.refusal)
+        self.0
+            .context
+            .responder
+            .remedy(&self.0.refusal)
+            .into_owned()
     }
 
     /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
     /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
-        let Refused {
+        let RefusedCaller {
             context,
             caller,
             refusal,
@@ -95,15 +93,8 @@ impl HandlerRefusal {
         grpc_metadata(&self.0.refusal, self.answer_in(Format::Grpc))
     }
 
-    /// The answer in the form that was seen when the caller was extracted.
-    #[cfg(feature = "axum")]
-    pub(crate) fn response(&self) -> Response<Full<Bytes>> {
-        let caller = self.0.caller.as_ref();
-        self.answer_in(caller.map_or(Format::Text, |caller| caller.format))
-    }
-
     fn answer_in(&self, format: Format) -> Response<Full<Bytes>> {
-        let Refused {
+        let RefusedCaller {
             context,
             caller,
             refusal,
@@ -130,3 +121,14 @@ impl fmt::Display for HandlerRefusal {
 }
 
 impl std::error::Error for HandlerRefusal {}
+
+/// In the form that the request asked for when the caller was extracted; in text if the caller was
+/// taken from the extensions.
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for HandlerRefusal {
+    fn into_response(self) -> axum_core::response::Response {
+        let caller = self.0.caller.as_ref();
+        let format = caller.map_or(Format::Text, |caller| caller.format);
+        self.answer_in(format).into_response()
+    }
+}

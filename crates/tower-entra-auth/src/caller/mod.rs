@@ -1,4 +1,5 @@
-//! Who is calling, as handlers see it.
+//! Who is calling, as handlers see it, and the state that an `EntraAuth` shares with its callers and
+//! anonymous requests, so that a refusal later than the Layer's is answered in the same way.
 
 mod context;
 mod handler_refusal;
@@ -6,18 +7,23 @@ mod handler_refusal;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use entra_jwt_core::{AccessToken, Denied};
+use http::Response;
+use http_body_util::Full;
 use tokio::time::Instant;
 
 pub use self::context::Refused;
-pub(crate) use self::context::{AuthContext, Hooks, OnChallenge};
 pub use self::handler_refusal::HandlerRefusal;
 use crate::keys::TrustedKey;
-use crate::policy::Subject;
+use crate::policy::{PostVerificationChecks, Subject};
 #[cfg(feature = "axum")]
 use crate::respond::Format;
-use crate::respond::{ClaimsChallenge, Refusal};
+use crate::respond::{ClaimsChallenge, Refusal, Responder, ResponderConfig};
+use crate::time::Clock;
 
 /// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
 ///
@@ -119,13 +125,13 @@ impl Caller {
             claims,
             is_understood: self.understands_challenges(),
         };
-        HandlerRefusal::new(self.context(), Some(self), refusal)
+        HandlerRefusal::new(self.context(), Some(self), refusal, None)
     }
 
     /// Returns whether a challenge gets the client another token: it declares that it understands
     /// claims challenges, or the server from which it has its token hears of them.
     fn understands_challenges(&self) -> bool {
-        self.grant().is_some() && self.context().has_challenge_hook()
+        self.grant().is_some() && self.context().on_challenge.is_some()
             || self.handles_claims_challenges()
     }
 
@@ -175,6 +181,66 @@ impl fmt::Debug for Caller {
             .debug_tuple("Caller")
             .field(&self.verified.token)
             .finish()
+    }
+}
+
+/// The part of an `EntraAuth` that each of its callers has.
+pub(crate) struct AuthContext {
+    /// The number of the `EntraAuth`.
+    id: u64,
+    responder: Responder,
+    clock: Clock,
+    clock_skew: Duration,
+    /// The checks that are repeated while a caller is served.
+    checks: PostVerificationChecks,
+    /// Makes the response to a refused request, from the one that it would get.
+    on_refusal: Option<Box<OnRefusal>>,
+    /// Is called with each challenge to the caller of a reissued token.
+    on_challenge: Option<Box<OnChallenge>>,
+}
+
+pub(crate) type OnRefusal =
+    dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static;
+
+pub(crate) type OnChallenge = dyn Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static;
+
+impl AuthContext {
+    pub(crate) fn new(
+        config: ResponderConfig,
+        clock: Clock,
+        clock_skew: Duration,
+        checks: PostVerificationChecks,
+        on_refusal: Option<Box<OnRefusal>>,
+        on_challenge: Option<Box<OnChallenge>>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            responder: Responder::new(config),
+            clock,
+            clock_skew,
+            checks,
+            on_refusal,
+            on_challenge,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Returns the time by the wall clock.
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    pub(crate) fn clock_skew(&self) -> Duration {
+        self.clock_skew
+    }
+
+    pub(crate) fn checks(&self) -> &PostVerificationChecks {
+        &self.checks
     }
 }
 

@@ -90,11 +90,11 @@ impl EntraAuthBuilder {
         let authority_url = authority_base.authority_url(validator.authority());
 
         let (interval, staleness) = (self.refresh_interval, self.max_staleness);
-        let mut grant_rule = None;
+        let (mut grant_rule, mut on_challenge) = (None, None);
         let reissued = self.reissued.take().and_then(|tokens| {
             let issuer = tokens.issuer(&validator, interval, staleness);
             grant_rule = tokens.grant_rule;
-            self.hooks.on_challenge = tokens.on_challenge;
+            on_challenge = tokens.on_challenge;
             issuer
         });
         let mut issuers = vec![TrustedIssuer {
@@ -109,7 +109,14 @@ impl EntraAuthBuilder {
             None => rule,
         });
         let checks = PostVerificationChecks::new(tenant_rule, grant_rule);
-        let context = AuthContext::new(responder, self.clock, self.clock_skew, checks, self.hooks);
+        let context = AuthContext::new(
+            responder,
+            self.clock,
+            self.clock_skew,
+            checks,
+            self.on_refusal,
+            on_challenge,
+        );
         let token_cache = self.token_cache;
         let parts = Parts {
             issuers,

@@ -23,7 +23,7 @@ pub use self::build_error::BuildError;
 pub use self::danger::DangerousBuilder;
 pub use self::reissued::ReissuedTokens;
 use crate::authenticate::{EntraAuth, TokenCache, TokenPlace, TokenSource};
-use crate::caller::{Hooks, Refused};
+use crate::caller::{OnRefusal, Refused};
 use crate::keys::{KeySource, KeyStore, Source};
 use crate::outbound::{BoxError, HttpClient};
 use crate::policy::Rule;
@@ -87,7 +87,7 @@ pub struct EntraAuthBuilder {
     clock_skew: Duration,
     max_token_length: usize,
     refusal_detail: RefusalDetail,
-    hooks: Hooks,
+    on_refusal: Option<Box<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
     reissued: Option<ReissuedTokens>,
     token_place: TokenPlace,
@@ -227,7 +227,7 @@ impl EntraAuthBuilder {
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
-            hooks: Hooks::default(),
+            on_refusal: None,
             protected_resource: None,
             reissued: None,
             token_place: TokenPlace::default(),
@@ -432,7 +432,7 @@ impl EntraAuthBuilder {
     where
         F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
     {
-        self.hooks.on_refusal = Some(Box::new(hook));
+        self.on_refusal = Some(Box::new(hook));
         self
     }
 
