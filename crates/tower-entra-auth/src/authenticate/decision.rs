@@ -1,20 +1,26 @@
-//! The decision about one request, in the order in which its token is judged.
+//! The decision about one request, in the order in which its token is judged, and the tokens that were
+//! accepted before.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use entra_jwt_core::{AccessToken, Rejection, Unverified};
-use http::{HeaderMap, Uri};
+use entra_jwt_core::{AccessToken, Explain, Rejection, Report, Requirement, Unverified};
+use http::{HeaderMap, Request, Uri};
+use moka::Equivalent;
+use moka::sync::Cache;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::bearer;
+use super::token_source::check_characters;
 use super::{EntraAuth, TrustedIssuer};
-use crate::caller::{Caller, Proof};
+use crate::caller::{Anonymous, Caller, HandlerRefusal, Proof};
 use crate::keys::{Missing, PendingKey, Search, TrustedKey};
 use crate::respond::Refusal;
-use crate::telemetry::{self, CacheLookup};
+use crate::status::TokenCacheStatus;
+use crate::telemetry::{self, CacheLookup, Decided};
 
-/// What is to happen to a request.
+/// The next step for a request.
 pub(crate) enum Decision {
     Accept(Caller),
     Refuse(Refusal),
@@ -25,10 +31,10 @@ pub(crate) enum Decision {
 /// The decision about a token of which something is not known yet.
 pub(crate) struct PendingDecision {
     auth: EntraAuth,
-    unknown: Unknown,
+    awaited: Awaited,
 }
 
-enum Unknown {
+enum Awaited {
     /// The token could be valid, if its key turns up.
     Key {
         token: Arc<[u8]>,
@@ -49,26 +55,83 @@ impl EntraAuth {
     }
 
     fn try_decide(&self, headers: &HeaderMap, uri: &Uri) -> Result<Decision, Refusal> {
-        self.decide_about(self.inner.parts.token_place.find(headers, uri)?)
+        self.decide_about(self.inner.tokens.find(headers, uri)?)
+    }
+
+    /// Hands a verified caller on with the request.
+    pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
+        Decided::ACCEPTED.count();
+        request.extensions_mut().insert(caller);
+        self.remove_token(request);
+    }
+
+    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
+    /// verified is not this one's.
+    pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
+        Decided::ANONYMOUS.count();
+        let anonymous = Anonymous(Arc::clone(&self.inner.context));
+        let extensions = request.extensions_mut();
+        extensions.remove::<Caller>();
+        extensions.insert(anonymous);
+        self.hide_tokens(request.headers_mut());
+        self.remove_token(request);
+    }
+
+    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
+    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
+    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
+        let decided = match self.decide_about(token.as_bytes()) {
+            Ok(Decision::Accept(caller)) => Ok(caller),
+            Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
+            Ok(Decision::Wait(waiting)) => waiting.decide().await,
+        };
+        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
+    }
+
+    /// Runs every check of a token to its end, with the keys that are held now, and reports on
+    /// each, and on the requirement of a route if one is given: for people who look for the
+    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
+    /// rule is not asked.
+    #[must_use]
+    pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
+        let issuers = &self.inner.issuers;
+        let issuer = match self.parse(token.as_bytes()) {
+            Ok(unverified) => self.issuer_of(&unverified).1,
+            Err(_) => &issuers[0],
+        };
+        let keys = issuer.keys.all();
+        let mut with =
+            Explain::at(self.inner.context.now()).max_length(self.inner.max_token_length);
+        if let Some(keys) = &keys {
+            with = with.keys(keys);
+        }
+        if let Some(requirement) = requirement {
+            with = with.requirement(requirement);
+        }
+        issuer.validator.explain(token, &with)
     }
 
     /// Decides about a token, wherever it comes from.
-    pub(super) fn decide_about(&self, sent: &[u8]) -> Result<Decision, Refusal> {
+    fn decide_about(&self, sent: &[u8]) -> Result<Decision, Refusal> {
         let now = Instant::now();
-        if let Some(caller) = self.remembered(sent, now) {
+        if let Some(caller) = self.cached_caller(sent, now) {
             return Ok(self.accepted(caller, true));
         }
         // What parses has the characters of a token; only what does not need be looked at twice.
         let unverified = match self.parse(sent) {
             Ok(unverified) => unverified,
-            Err(fault) if sent.len() > self.inner.parts.max_token_length => return Err(fault),
-            Err(fault) => return Err(bearer::check_characters(sent).err().unwrap_or(fault)),
+            Err(fault) if sent.len() > self.inner.max_token_length => return Err(fault),
+            Err(fault) => return Err(check_characters(sent).err().unwrap_or(fault)),
         };
         let (index, issuer) = self.issuer_of(&unverified);
 
         if let Some(key) = issuer.keys.find(unverified.key_ref().key_id, now) {
             // A key that is held serves even where none could be fetched.
-            let _ = issuer.keys.keep_running(now);
+            let _ = issuer.keys.ensure_refresher(now);
             let caller = self.finish(index, unverified, key, now)?;
             return Ok(self.accepted(caller, false));
         }
@@ -86,7 +149,7 @@ impl EntraAuth {
                 let caller = self.finish_with(index, unverified, found, now)?;
                 Ok(self.accepted(caller, false))
             }
-            Search::Waits(key) => Ok(self.pending(Unknown::Key {
+            Search::Waits(key) => Ok(self.pending(Awaited::Key {
                 token: sent.into(),
                 issuer: index,
                 key,
@@ -94,16 +157,17 @@ impl EntraAuth {
         }
     }
 
-    /// Who was verified with exactly this token, if all that may change since still holds.
-    fn remembered(&self, token: &[u8], now: Instant) -> Option<Caller> {
-        let cache = self.inner.parts.token_cache.as_ref()?;
+    /// Returns the caller that was verified with exactly this token, if all that may change since
+    /// still holds.
+    fn cached_caller(&self, token: &[u8], now: Instant) -> Option<Caller> {
+        let cache = self.inner.token_cache.as_ref()?;
         let Some(caller) = cache.get(token, now) else {
             telemetry::count_cache_lookup(CacheLookup::Miss);
             return None;
         };
         let proof = caller.proof()?;
-        let issuer = &self.inner.parts.issuers[proof.issuer];
-        let _ = issuer.keys.keep_running(now);
+        let issuer = &self.inner.issuers[proof.issuer];
+        let _ = issuer.keys.ensure_refresher(now);
         let still_holds = issuer.keys.trusts(&proof.key, now)
             && issuer
                 .validator
@@ -115,44 +179,41 @@ impl EntraAuth {
         }
         // The reason is for the checks to say, from the beginning.
         telemetry::count_cache_lookup(CacheLookup::Outdated);
-        cache.forget(token);
+        cache.remove(token);
         None
     }
 
-    /// What is to happen to a request whose token is valid.
-    fn accepted(&self, caller: Caller, is_remembered: bool) -> Decision {
-        if !self.checks().have_every_yes(caller.subject()) {
-            return self.pending(Unknown::Checks(caller));
+    /// Returns the next step for a request whose token is valid.
+    fn accepted(&self, caller: Caller, is_cached: bool) -> Decision {
+        if !self.inner.context.checks().have_every_yes(caller.subject()) {
+            return self.pending(Awaited::Checks(caller));
         }
-        if !is_remembered {
-            self.remember(&caller);
+        if !is_cached {
+            self.cache_caller(&caller);
         }
         Decision::Accept(caller)
     }
 
-    fn remember(&self, caller: &Caller) {
-        if let Some(cache) = &self.inner.parts.token_cache {
-            cache.remember(caller);
+    fn cache_caller(&self, caller: &Caller) {
+        if let Some(cache) = &self.inner.token_cache {
+            cache.insert(caller);
         }
     }
 
-    fn pending(&self, unknown: Unknown) -> Decision {
+    fn pending(&self, awaited: Awaited) -> Decision {
         Decision::Wait(PendingDecision {
             auth: self.clone(),
-            unknown,
+            awaited,
         })
     }
 
-    pub(super) fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
-        Ok(Unverified::parse_bytes(
-            token,
-            self.inner.parts.max_token_length,
-        )?)
+    fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
+        Ok(Unverified::parse_bytes(token, self.inner.max_token_length)?)
     }
 
-    /// The issuer that the token claims to be of, else the first, whose rules name the reason.
-    pub(super) fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &TrustedIssuer) {
-        let issuers = &self.inner.parts.issuers;
+    /// Returns the issuer that the token claims to be of, else the first, whose rules name the reason.
+    fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &TrustedIssuer) {
+        let issuers = &self.inner.issuers;
         let claimed = match issuers.len() {
             1 => 0,
             _ => issuers
@@ -174,7 +235,7 @@ impl EntraAuth {
             validator,
             has_grants,
             ..
-        } = &self.inner.parts.issuers[issuer];
+        } = &self.inner.issuers[issuer];
         let token = validator.finish(token, Some(key.key()), self.inner.context.now())?;
         validator.default_permission(&token)?;
         let proof = Proof {
@@ -190,7 +251,7 @@ impl EntraAuth {
     }
 }
 
-/// The grant that a reissued token is of.
+/// Returns the grant that a reissued token is of.
 fn grant_of(token: &AccessToken) -> Result<Arc<str>, Rejection> {
     match token.claim("gid") {
         Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
@@ -201,18 +262,23 @@ fn grant_of(token: &AccessToken) -> Result<Arc<str>, Rejection> {
 impl PendingDecision {
     /// Waits within the bounds, then decides.
     pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
-        let caller = match self.unknown {
-            Unknown::Key { token, issuer, key } => {
+        let caller = match self.awaited {
+            Awaited::Key { token, issuer, key } => {
                 let found = key.wait().await;
                 // Parsed again rather than kept: what was parsed borrows from the request.
                 let token = self.auth.parse(&token)?;
                 self.auth
                     .finish_with(issuer, token, found, Instant::now())?
             }
-            Unknown::Checks(caller) => caller,
+            Awaited::Checks(caller) => caller,
         };
-        self.auth.checks().ask(caller.subject()).await?;
-        self.auth.remember(&caller);
+        self.auth
+            .inner
+            .context
+            .checks()
+            .ask(caller.subject())
+            .await?;
+        self.auth.cache_caller(&caller);
         Ok(caller)
     }
 }
@@ -226,7 +292,7 @@ impl EntraAuth {
         found: Result<Arc<TrustedKey>, Missing>,
         now: Instant,
     ) -> Result<Caller, Refusal> {
-        let issuer = &self.inner.parts.issuers[index];
+        let issuer = &self.inner.issuers[index];
         let source = issuer.keys.source_name();
         match found {
             Ok(key) => {
@@ -243,5 +309,105 @@ impl EntraAuth {
                 Err(refusal)
             }
         }
+    }
+}
+
+/// The tokens that were accepted: the same bearer token arrives thousands of times in its hour.
+///
+/// Only what was accepted is kept, so that nobody fills it with forgeries. What is kept proves
+/// nothing by itself: with every request the [`EntraAuth`] checks the time, the key and the
+/// after-verification checks again. moka bounds how many bytes there are, and drops what is old;
+/// nothing is right or wrong by its doing so.
+pub(crate) struct TokenCache {
+    tokens: Cache<CachedToken, Caller>,
+    capacity: u64,
+    ttl: Duration,
+}
+
+/// A token as it was sent. Equal are tokens of which every byte is equal, and nothing else.
+struct CachedToken(Arc<str>);
+
+/// The same, borrowed from a request.
+struct BorrowedToken<'r>(&'r [u8]);
+
+impl TokenCache {
+    /// The bytes that moka and the caller's own counts take beside a token; `tests/memory.rs`
+    /// checks it against what is allocated.
+    const BESIDE: usize = 448;
+
+    pub(crate) fn new(bytes: usize, ttl: Duration) -> Self {
+        let capacity = bytes as u64;
+        Self {
+            tokens: Cache::builder()
+                .max_capacity(capacity)
+                .weigher(|_, caller: &Caller| {
+                    let size = caller.memory_size() + Self::BESIDE;
+                    u32::try_from(size).unwrap_or(u32::MAX)
+                })
+                // So that tokens do not stay in memory for longer than they are of use.
+                .time_to_live(ttl)
+                .build(),
+            capacity,
+            ttl,
+        }
+    }
+
+    /// Returns the caller that was verified with exactly this token, if that was not too long ago.
+    fn get(&self, token: &[u8], now: Instant) -> Option<Caller> {
+        let caller = self.tokens.get(&BorrowedToken(token))?;
+        let age = now.saturating_duration_since(caller.proof()?.verified_at);
+        (age < self.ttl).then_some(caller)
+    }
+
+    fn insert(&self, caller: &Caller) {
+        let token = CachedToken(Arc::clone(caller.compact()));
+        self.tokens.insert(token, caller.clone());
+    }
+
+    fn remove(&self, token: &[u8]) {
+        self.tokens.invalidate(&BorrowedToken(token));
+    }
+
+    pub(super) fn status(&self) -> TokenCacheStatus {
+        // moka counts what came and went with later requests; so that the counts are of now.
+        self.tokens.run_pending_tasks();
+        TokenCacheStatus {
+            tokens: self.tokens.entry_count(),
+            bytes: self.tokens.weighted_size(),
+            capacity: self.capacity,
+        }
+    }
+}
+
+/// Of the signature's last 32 characters only: 190 bits that differ from token to token, and that
+/// nobody but Entra can choose. Two tokens that share them would be told apart by the rest.
+fn hash_of<H: Hasher>(token: &[u8], hasher: &mut H) {
+    let tail = token.len().saturating_sub(32);
+    hasher.write(&token[tail..]);
+}
+
+impl Hash for CachedToken {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hash_of(self.0.as_bytes(), hasher);
+    }
+}
+
+impl Hash for BorrowedToken<'_> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hash_of(self.0, hasher);
+    }
+}
+
+impl PartialEq for CachedToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for CachedToken {}
+
+impl Equivalent<CachedToken> for BorrowedToken<'_> {
+    fn equivalent(&self, token: &CachedToken) -> bool {
+        *self.0 == *token.0.as_bytes()
     }
 }

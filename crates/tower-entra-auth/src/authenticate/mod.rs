@@ -1,11 +1,8 @@
-//! The handle: which issuers are trusted, and what is done with a request once it is decided.
+//! The handle: the issuers that are trusted, and all that requests share.
 
-mod bearer;
 mod decision;
 #[cfg(test)]
 mod remembered_tests;
-mod spelling;
-mod token_cache;
 mod token_source;
 
 use std::fmt;
@@ -14,24 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_jwt_core::{Explain, Report, Requirement, TenantId, Validator};
-use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+use entra_jwt_core::{TenantId, Validator};
+use http::{Extensions, Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
-pub(crate) use self::decision::Decision;
-use self::spelling::remove_other_spellings;
-pub(crate) use self::token_cache::TokenCache;
-pub(crate) use self::token_source::TokenPlace;
+pub(crate) use self::decision::{Decision, TokenCache};
 pub use self::token_source::{SentToken, TokenSource};
-use crate::caller::{Anonymous, AuthContext, Caller, HandlerRefusal};
+pub(crate) use self::token_source::{TokenLocation, TokenReader};
+use crate::caller::{Anonymous, AuthContext, Caller};
 use crate::keys::KeyStore;
-use crate::policy::PostVerificationChecks;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Refusal;
 use crate::service::for_body;
 use crate::status::Status;
-use crate::telemetry::Decided;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -43,55 +36,64 @@ pub struct EntraAuth {
     inner: Arc<Inner>,
 }
 
-/// What an [`EntraAuth`] is made of.
-pub(crate) struct Parts {
-    /// At least one: Entra, then an authorization server in front of it, if there is one.
-    pub(crate) issuers: Vec<TrustedIssuer>,
-    /// `None` if every token is verified every time.
-    pub(crate) token_cache: Option<TokenCache>,
-    pub(crate) max_token_length: usize,
-    pub(crate) token_place: TokenPlace,
-    pub(crate) removes_token: bool,
-    /// What is published about this API, if anything is.
-    pub(crate) resource: Option<ResourceMetadata>,
-    /// Where Entra's endpoints are.
-    pub(crate) authority_url: String,
-}
-
 /// One authority with its rules and its keys, however many tenants it admits.
 pub(crate) struct TrustedIssuer {
-    pub(crate) validator: Validator,
-    pub(crate) keys: Arc<KeyStore>,
+    validator: Validator,
+    keys: Arc<KeyStore>,
     /// Whether each of its tokens is of a grant.
-    pub(crate) has_grants: bool,
+    has_grants: bool,
+}
+
+impl TrustedIssuer {
+    pub(crate) fn new(validator: Validator, keys: Arc<KeyStore>, has_grants: bool) -> Self {
+        Self {
+            validator,
+            keys,
+            has_grants,
+        }
+    }
 }
 
 struct Inner {
-    parts: Parts,
-    /// The header that is nothing but the token, if there is such a one.
-    token_header: Option<HeaderName>,
+    /// At least one: Entra, then an authorization server in front of it, if there is one.
+    issuers: Vec<TrustedIssuer>,
+    tokens: TokenReader,
+    max_token_length: usize,
+    /// `None` if every token is verified every time.
+    token_cache: Option<TokenCache>,
+    /// The metadata that is published about this API, if any is.
+    resource: Option<ResourceMetadata>,
+    /// The URL of Entra's endpoints.
+    authority_url: String,
     context: Arc<AuthContext>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for issuer in &self.parts.issuers {
+        for issuer in &self.issuers {
             issuer.keys.stop();
         }
     }
 }
 
-/// Says in a request's extensions that its token was taken away: who finds none must not think that
-/// none was sent.
-#[derive(Clone)]
-struct TokenRemoved;
-
 impl EntraAuth {
-    pub(crate) fn new(parts: Parts, context: AuthContext) -> Self {
+    pub(crate) fn new(
+        issuers: Vec<TrustedIssuer>,
+        tokens: TokenReader,
+        max_token_length: usize,
+        token_cache: Option<TokenCache>,
+        resource: Option<ResourceMetadata>,
+        authority_url: String,
+        context: AuthContext,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                token_header: parts.token_place.header(),
-                parts,
+                issuers,
+                tokens,
+                max_token_length,
+                token_cache,
+                resource,
+                authority_url,
                 context: Arc::new(context),
             }),
         }
@@ -116,7 +118,7 @@ impl EntraAuth {
     /// # Errors
     /// If no protected resource was set.
     pub fn resource_metadata(&self) -> Result<ResourceMetadata, NoProtectedResource> {
-        self.inner.parts.resource.clone().ok_or(NoProtectedResource)
+        self.inner.resource.clone().ok_or(NoProtectedResource)
     }
 
     /// Waits for the first keys; returns at once if they are there. Optional: without it they are
@@ -126,7 +128,7 @@ impl EntraAuth {
     /// Why the attempt failed that was running, or the next one if none was, which begins within
     /// 30 s. Attempts go on in the background: to wait longer, call it again.
     pub async fn ready(&self) -> Result<(), Unavailable> {
-        for issuer in &self.inner.parts.issuers {
+        for issuer in &self.inner.issuers {
             issuer.keys.ready().await?;
         }
         Ok(())
@@ -142,11 +144,10 @@ impl EntraAuth {
     /// ```
     #[must_use]
     pub fn status(&self) -> Status {
-        let parts = &self.inner.parts;
-        let issuers = parts.issuers.iter();
+        let issuers = self.inner.issuers.iter();
         Status {
             issuers: issuers.map(|issuer| issuer.keys.status()).collect(),
-            token_cache: parts.token_cache.as_ref().map(TokenCache::status),
+            token_cache: self.inner.token_cache.as_ref().map(TokenCache::status),
         }
     }
 
@@ -168,28 +169,13 @@ impl EntraAuth {
         let auth = self.clone();
         move || {
             let mut retry_after = Duration::ZERO;
-            for issuer in &auth.inner.parts.issuers {
+            for issuer in &auth.inner.issuers {
                 // Without a runtime it is not ready, and says so.
-                let _ = issuer.keys.keep_running(Instant::now());
+                let _ = issuer.keys.ensure_refresher(Instant::now());
                 retry_after = retry_after.max(issuer.keys.retry_after());
             }
             ready(auth.status().readiness(retry_after))
         }
-    }
-
-    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
-    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
-    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
-        let decided = match self.decide_about(token.as_bytes()) {
-            Ok(Decision::Accept(caller)) => Ok(caller),
-            Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
-            Ok(Decision::Wait(waiting)) => waiting.decide().await,
-        };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
     }
 
     /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, so that
@@ -200,7 +186,7 @@ impl EntraAuth {
     /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
     /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.
     pub fn forget_tenant(&self, tenant: TenantId) {
-        self.checks().forget_tenant(tenant);
+        self.inner.context.checks().forget_tenant(tenant);
     }
 
     /// The URL under which the endpoints of the authority are, without a slash at its end:
@@ -211,39 +197,12 @@ impl EntraAuth {
     /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
     #[must_use]
     pub fn authority_url(&self) -> &str {
-        &self.inner.parts.authority_url
-    }
-
-    /// Runs every check of a token to its end, with the keys that are held now, and reports on
-    /// each, and on the requirement of a route if one is given: for people who look for the
-    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
-    /// rule is not asked.
-    #[must_use]
-    pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
-        let issuers = &self.inner.parts.issuers;
-        let issuer = match self.parse(token.as_bytes()) {
-            Ok(unverified) => self.issuer_of(&unverified).1,
-            Err(_) => &issuers[0],
-        };
-        let keys = issuer.keys.all();
-        let mut with =
-            Explain::at(self.inner.context.now()).max_length(self.inner.parts.max_token_length);
-        if let Some(keys) = &keys {
-            with = with.keys(keys);
-        }
-        if let Some(requirement) = requirement {
-            with = with.requirement(requirement);
-        }
-        issuer.validator.explain(token, &with)
+        &self.inner.authority_url
     }
 
     /// The rules of each issuer that is trusted.
     pub fn validators(&self) -> impl Iterator<Item = &Validator> {
-        self.inner
-            .parts
-            .issuers
-            .iter()
-            .map(|issuer| &issuer.validator)
+        self.inner.issuers.iter().map(|issuer| &issuer.validator)
     }
 
     /// Whether this `EntraAuth`, or a clone of it, verified the caller.
@@ -269,61 +228,6 @@ impl EntraAuth {
         }
     }
 
-    /// Marks the header that has the token as sensitive, so that whoever prints headers leaves its
-    /// value out.
-    pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
-        let name = self.inner.token_header.as_ref();
-        if let Some(value) = name.and_then(|name| request.get_mut(name)) {
-            value.set_sensitive(true);
-        }
-    }
-
-    /// The same for a request whose headers nobody looked at: there may be several.
-    fn hide_tokens(&self, request: &mut HeaderMap) {
-        let token_header = self.inner.token_header.as_ref();
-        for (name, value) in request.iter_mut() {
-            if Some(name) == token_header {
-                value.set_sensitive(true);
-            }
-        }
-    }
-
-    /// Hands a verified caller on with the request.
-    pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
-        Decided::ACCEPTED.count();
-        request.extensions_mut().insert(caller);
-        self.remove_token(request);
-    }
-
-    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
-    /// verified is not this one's.
-    pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
-        Decided::ANONYMOUS.count();
-        let anonymous = Anonymous(Arc::clone(&self.inner.context));
-        let extensions = request.extensions_mut();
-        extensions.remove::<Caller>();
-        extensions.insert(anonymous);
-        self.hide_tokens(request.headers_mut());
-        self.remove_token(request);
-    }
-
-    fn remove_token<B>(&self, request: &mut Request<B>) {
-        let name = self.inner.token_header.as_ref();
-        let Some(name) = name.filter(|_| self.inner.parts.removes_token) else {
-            return;
-        };
-        // Nobody further in may take what a client sends beside its token for the token.
-        remove_other_spellings(request.headers_mut(), name);
-        if request.headers_mut().remove(name).is_some() {
-            request.extensions_mut().insert(TokenRemoved);
-        }
-    }
-
-    /// Whether a Layer further out removed the token of a request.
-    pub(crate) fn was_removed(request: &Extensions) -> bool {
-        request.get::<TokenRemoved>().is_some()
-    }
-
     /// The answer to a request that is refused.
     pub(crate) fn answer<B>(
         &self,
@@ -346,57 +250,15 @@ impl EntraAuth {
     pub(crate) fn context(&self) -> &Arc<AuthContext> {
         &self.inner.context
     }
-
-    fn checks(&self) -> &PostVerificationChecks {
-        self.inner.context.checks()
-    }
 }
 
 impl fmt::Debug for EntraAuth {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers = &self.inner.parts.issuers;
+        let issuers = &self.inner.issuers;
         formatter
             .debug_struct("EntraAuth")
             .field("id", &self.inner.context.id())
             .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-impl EntraAuth {
-    /// With the issuers of another one, too.
-    pub(crate) fn and_trusting(&self, other: &Self) -> Self {
-        let both = [&self.inner, &other.inner];
-        let issuers = both.into_iter().flat_map(|inner| &inner.parts.issuers);
-        let context = Arc::clone(&self.inner.context);
-        Self::new(
-            Parts {
-                issuers: issuers
-                    .map(|issuer| TrustedIssuer {
-                        validator: issuer.validator.clone(),
-                        keys: Arc::clone(&issuer.keys),
-                        has_grants: issuer.has_grants,
-                    })
-                    .collect(),
-                token_cache: Some(TokenCache::new(
-                    TokenCache::DEFAULT_BYTES,
-                    TokenCache::DEFAULT_TTL,
-                )),
-                max_token_length: self.inner.parts.max_token_length,
-                token_place: TokenPlace::default(),
-                removes_token: false,
-                resource: None,
-                authority_url: String::new(),
-            },
-            AuthContext::new(
-                crate::respond::ResponderConfig::default(),
-                Arc::new(move || context.now()),
-                self.inner.context.clock_skew(),
-                PostVerificationChecks::default(),
-                None,
-                None,
-            ),
-        )
     }
 }

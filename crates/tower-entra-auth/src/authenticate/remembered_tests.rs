@@ -11,9 +11,11 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::time::advance;
 
-use crate::authenticate::{Decision, EntraAuth};
-use crate::caller::Caller;
+use super::{Decision, EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
+use crate::caller::{AuthContext, Caller};
 use crate::config::EntraAuthBuilder;
+use crate::policy::PostVerificationChecks;
+use crate::respond::ResponderConfig;
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,6 +53,37 @@ async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
         Decision::Wait(waiting) => waiting.decide().await,
     };
     decided.map_err(|refusal| refusal.code())
+}
+
+impl EntraAuth {
+    /// Returns one that trusts the issuers of another, too.
+    fn and_trusting(&self, other: &Self) -> Self {
+        let both = [&self.inner, &other.inner];
+        let issuers = both.into_iter().flat_map(|inner| &inner.issuers);
+        let context = Arc::clone(&self.inner.context);
+        Self::new(
+            issuers
+                .map(|issuer| TrustedIssuer {
+                    validator: issuer.validator.clone(),
+                    keys: Arc::clone(&issuer.keys),
+                    has_grants: issuer.has_grants,
+                })
+                .collect(),
+            TokenReader::new(TokenLocation::default(), false),
+            self.inner.max_token_length,
+            Some(TokenCache::new(1024 * 1024, HOUR)),
+            None,
+            String::new(),
+            AuthContext::new(
+                ResponderConfig::default(),
+                Arc::new(move || context.now()),
+                self.inner.context.clock_skew(),
+                PostVerificationChecks::default(),
+                None,
+                None,
+            ),
+        )
+    }
 }
 
 async fn is_remembered(auth: &EntraAuth, token: &str, before: &Caller) -> bool {

@@ -1,9 +1,9 @@
-//! Where in a request the token is.
+//! The place of the token in a request: where it is found, hidden and removed.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Request, Uri};
 
-use super::bearer;
+use super::EntraAuth;
 use crate::respond::Refusal;
 
 /// Finds the token in a request, where it is not in the `Authorization` header: in a header that
@@ -88,65 +88,125 @@ impl<'r> SentToken<'r> {
     }
 }
 
-/// Where one `EntraAuth` looks for tokens.
+/// The places in which one `EntraAuth` looks for tokens.
 #[derive(Default)]
-pub(crate) enum TokenPlace {
+pub(crate) enum TokenLocation {
     /// The `Authorization` header.
     #[default]
     Header,
     /// That, else this parameter of the query (RFC 6750 §2.3).
     HeaderOrQuery(String),
     /// Where a source of the user's finds one.
-    Brought(Box<dyn TokenSource>),
+    Source(Box<dyn TokenSource>),
 }
 
-impl TokenPlace {
-    pub(crate) fn find<'r>(
+impl TokenLocation {
+    /// Returns the header that holds the token and nothing else, if there is one.
+    pub(crate) fn header(&self) -> Option<HeaderName> {
+        match self {
+            Self::Header | Self::HeaderOrQuery(_) => Some(AUTHORIZATION),
+            Self::Source(source) => source.header(),
+        }
+    }
+}
+
+/// The settings by which one `EntraAuth` takes tokens from requests.
+pub(crate) struct TokenReader {
+    location: TokenLocation,
+    /// The header that is nothing but the token, if there is one.
+    header: Option<HeaderName>,
+    removes_header: bool,
+}
+
+impl TokenReader {
+    pub(crate) fn new(location: TokenLocation, removes_header: bool) -> Self {
+        Self {
+            header: location.header(),
+            location,
+            removes_header,
+        }
+    }
+
+    /// Finds the token of a request.
+    pub(super) fn find<'r>(
         &self,
         headers: &'r HeaderMap,
         uri: &'r Uri,
     ) -> Result<&'r [u8], Refusal> {
-        match self {
-            Self::Header => bearer::sent(headers),
-            Self::HeaderOrQuery(parameter) => {
-                one_of(bearer::sent(headers), in_query(uri, parameter)?)
+        match &self.location {
+            TokenLocation::Header => bearer_token(headers),
+            TokenLocation::HeaderOrQuery(parameter) => {
+                one_of(bearer_token(headers), in_query(uri, parameter)?)
             }
-            Self::Brought(source) => source.find(headers, uri).into_result(),
+            TokenLocation::Source(source) => source.find(headers, uri).into_result(),
+        }
+    }
+}
+
+/// Says in a request's extensions that its token was taken away: who finds none must not think that
+/// none was sent.
+#[derive(Clone)]
+struct TokenRemoved;
+
+impl EntraAuth {
+    /// Marks the header that has the token as sensitive, so that what prints headers leaves its value
+    /// out.
+    pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
+        let name = self.inner.tokens.header.as_ref();
+        if let Some(value) = name.and_then(|name| request.get_mut(name)) {
+            value.set_sensitive(true);
         }
     }
 
-    /// How to send a token so that it is found.
-    pub(crate) fn how_to_send(&self) -> &'static str {
-        match self {
-            Self::Header => "send one header Authorization: Bearer <access token>",
-            Self::HeaderOrQuery(_) => {
-                "send the access token once: in a header Authorization: \
-                Bearer <access token>, or in the query"
-            }
-            Self::Brought(_) => {
-                "send one access token where the token source of this service \
-                looks for it"
+    /// Does the same for a request whose headers nobody looked at: there may be several.
+    pub(super) fn hide_tokens(&self, request: &mut HeaderMap) {
+        let token_header = self.inner.tokens.header.as_ref();
+        for (name, value) in request.iter_mut() {
+            if Some(name) == token_header {
+                value.set_sensitive(true);
             }
         }
     }
 
-    /// The methods of RFC 6750 §2, by which tokens are found; none where a source of the service's own
-    /// looks for them.
-    pub(crate) fn bearer_methods(&self) -> &'static [&'static str] {
-        match self {
-            Self::Header => &["header"],
-            Self::HeaderOrQuery(_) => &["header", "query"],
-            Self::Brought(_) => &[],
+    /// Removes the header that has the token, if that is set.
+    pub(super) fn remove_token<B>(&self, request: &mut Request<B>) {
+        let TokenReader {
+            header: Some(name),
+            removes_header: true,
+            ..
+        } = &self.inner.tokens
+        else {
+            return;
+        };
+        // Nobody further in may take what a client sends beside its token for the token.
+        remove_other_spellings(request.headers_mut(), name);
+        if request.headers_mut().remove(name).is_some() {
+            request.extensions_mut().insert(TokenRemoved);
         }
     }
 
-    /// The header that holds the token and nothing else.
-    pub(crate) fn header(&self) -> Option<HeaderName> {
-        match self {
-            Self::Header | Self::HeaderOrQuery(_) => Some(AUTHORIZATION),
-            Self::Brought(source) => source.header(),
-        }
+    /// Returns whether a Layer further out removed the token of a request.
+    pub(crate) fn has_removed_token(request: &Extensions) -> bool {
+        request.get::<TokenRemoved>().is_some()
     }
+}
+
+/// Removes the headers whose names differ from this one only in what stands between their words.
+///
+/// CGI and its heirs make a variable of each header (RFC 3875 §4.1.18) and put `_` for what a
+/// variable's name cannot have: `X-Token` and `X_Token` are one to them, and `X.Token` to PHP.
+fn remove_other_spellings(headers: &mut HeaderMap, name: &HeaderName) {
+    let is_another = |other: &&HeaderName| *other != name && words(other).eq(words(name));
+    let others: Vec<HeaderName> = headers.keys().filter(is_another).cloned().collect();
+    for other in others {
+        headers.remove(other);
+    }
+}
+
+fn words(name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+    let words = name.as_str().as_bytes();
+    let words = words.split(|byte| !byte.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty())
 }
 
 /// The one value of a parameter. A token needs no escapes, and is none with them.
@@ -175,17 +235,93 @@ fn one_of<'r>(
     }
 }
 
+/// Reads what follows `Bearer` in the one `Authorization` header (RFC 9110 §11.6.2, RFC 6750 §2.1).
+/// Whether it has the characters of a token is not looked at: what equals a token that was verified
+/// needs no such look.
+///
+/// The scheme may be written in any case and is followed by one or more spaces (RFC 9110), never
+/// by a tab.
+fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refusal::NoCredentials)?.as_bytes();
+    if values.next().is_some() {
+        return Err(Refusal::SeveralAuthorizations);
+    }
+
+    let end_of_scheme = value
+        .iter()
+        .position(|byte| !is_scheme_character(*byte))
+        .unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end_of_scheme);
+    if !scheme.eq_ignore_ascii_case(b"Bearer") {
+        return Err(Refusal::OtherScheme);
+    }
+    let token = match rest {
+        [b' ', rest @ ..] => rest.trim_ascii_start(),
+        _ => return Err(Refusal::MalformedAuthorization),
+    };
+    // A tab among the spaces is none of the grammar's.
+    let separator = &rest[..rest.len() - token.len()];
+    if separator.contains(&b'\t') || token.is_empty() {
+        return Err(Refusal::MalformedAuthorization);
+    }
+    Ok(token)
+}
+
+/// Checks that it has only the characters of `token68`.
+pub(super) fn check_characters(token: &[u8]) -> Result<(), Refusal> {
+    if is_token68(token) {
+        Ok(())
+    } else {
+        Err(Refusal::MalformedAuthorization)
+    }
+}
+
+/// `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
+fn is_scheme_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_token68(token: &[u8]) -> bool {
+    let end = token
+        .iter()
+        .rposition(|byte| *byte != b'=')
+        .map_or(0, |last| last + 1);
+    end > 0
+        && token[..end]
+            .iter()
+            .all(|byte| IS_TOKEN68[usize::from(*byte)])
+}
+
+/// Looked up rather than compared: a token has thousands of characters.
+static IS_TOKEN68: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    table
+};
+
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn found(authorization: Option<&str>, uri: &str) -> String {
-        let place = TokenPlace::HeaderOrQuery("access_token".to_owned());
+        let location = TokenLocation::HeaderOrQuery("access_token".to_owned());
         let mut headers = HeaderMap::new();
         if let Some(value) = authorization {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
         }
-        match place.find(&headers, &uri.parse().unwrap()) {
+        match TokenReader::new(location, false).find(&headers, &uri.parse().unwrap()) {
             Ok(token) => String::from_utf8(token.to_vec()).unwrap(),
             Err(refusal) => refusal.code().to_owned(),
         }
@@ -213,5 +349,103 @@ mod tests {
                 "{uri}"
             );
         }
+    }
+
+    fn read(values: &[&[u8]]) -> Result<String, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        bearer_token(&headers)
+            .and_then(|token| check_characters(token).map(|()| token))
+            .map(|token| String::from_utf8(token.to_vec()).unwrap())
+            .map_err(|refusal| refusal.code())
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case_and_spaces_follow() {
+        for value in [
+            &b"Bearer a.b-c"[..],
+            b"bearer a.b-c",
+            b"BEARER a.b-c",
+            b"Bearer    a.b-c",
+        ] {
+            assert_eq!(read(&[value]), Ok("a.b-c".to_owned()));
+        }
+        assert_eq!(read(&[b"Bearer a+b/c~_=="]), Ok("a+b/c~_==".to_owned()));
+    }
+
+    #[test]
+    fn no_header_and_another_scheme_are_told_apart() {
+        assert_eq!(read(&[]), Err("no_credentials"));
+        for value in [
+            &b""[..],
+            b"Basic dXNlcjpwYXNz",
+            b"DPoP a.b.c",
+            b"Bearers a",
+            b"a.b.c",
+            b"\xc3\xa9",
+        ] {
+            assert_eq!(read(&[value]), Err("other_scheme"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_bearer_header_is_refused() {
+        for value in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer   ",
+            b"Bearer\ta.b.c",
+            b"Bearer \ta.b.c",
+            b"Bearer a b",
+            b"Bearer a.b.c, Bearer d.e.f",
+            b"Bearer Bearer a.b.c",
+            b"Bearer \"a.b.c\"",
+            b"Bearer a.b.\xff",
+            b"Bearer \xc3\xa9",
+            b"Bearer ==",
+            b"Bearer a=b",
+            b"Bearer=a.b.c",
+            b"Bearer,a.b.c",
+            b"Bearer:a.b.c",
+        ] {
+            assert_eq!(read(&[value]), Err("malformed_authorization"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn two_headers_are_refused_even_if_they_agree() {
+        for second in [&b"Bearer a"[..], b"Basic x", b""] {
+            assert_eq!(read(&[b"Bearer a", second]), Err("several_authorizations"));
+        }
+    }
+
+    /// Every character but letters and digits that a name may have (RFC 9110 §5.6.2).
+    const SEPARATORS: &str = "-_.!#$%&'*+^`|~";
+
+    #[test]
+    fn every_other_spelling_goes_and_nothing_else() {
+        let name = |text: &str| text.parse::<HeaderName>().unwrap();
+        let kept = ["x-token", "xtoken", "x-tokens", "token", "x-to-ken", "x"];
+        let mut headers = HeaderMap::new();
+        for text in kept {
+            headers.insert(name(text), HeaderValue::from_static("kept"));
+        }
+        for separator in SEPARATORS.chars() {
+            for text in [
+                format!("x{separator}{separator}token"),
+                format!("{separator}x_token"),
+                format!("X{separator}TOKEN{separator}"),
+            ] {
+                headers.insert(name(&text), HeaderValue::from_static("forged"));
+            }
+        }
+        remove_other_spellings(&mut headers, &name("x-token"));
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        let mut expected = kept;
+        expected.sort_unstable();
+        assert_eq!(left, expected);
     }
 }

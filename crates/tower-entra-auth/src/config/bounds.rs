@@ -6,12 +6,16 @@ use entra_jwt_core::{InvalidRules, Validator};
 
 use super::EntraAuthBuilder;
 use super::build_error::Problem;
-use crate::authenticate::TokenCache;
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const LEAST_TOKEN_LENGTH: usize = 1024;
 /// The longest, in bytes: that of Microsoft's own validator.
 const MOST_TOKEN_LENGTH: usize = 250 * 1024;
+
+const LEAST_CACHE_BYTES: usize = 64 * 1024;
+const MOST_CACHE_BYTES: usize = 4 * 1024 * 1024 * 1024;
+const LEAST_CACHE_TTL: Duration = Duration::from_secs(1);
+const MOST_CACHE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MOST_TENANT_RULE_TTL: Duration = Duration::from_secs(60 * 60);
 
@@ -91,27 +95,25 @@ impl EntraAuthBuilder {
         let Some(settings) = self.token_cache else {
             return;
         };
-        if !(TokenCache::LEAST_BYTES..=TokenCache::MOST_BYTES).contains(&settings.bytes) {
+        if !(LEAST_CACHE_BYTES..=MOST_CACHE_BYTES).contains(&settings.bytes) {
             problems.push(Problem::new(
                 "token_cache_bytes",
                 format!(
                     "{} bytes are out of bounds, {} to {} are accepted; to remember no tokens, \
                      call without_token_cache()",
-                    settings.bytes,
-                    TokenCache::LEAST_BYTES,
-                    TokenCache::MOST_BYTES
+                    settings.bytes, LEAST_CACHE_BYTES, MOST_CACHE_BYTES
                 ),
             ));
         }
-        if !(TokenCache::LEAST_TTL..=TokenCache::MOST_TTL).contains(&settings.ttl) {
+        if !(LEAST_CACHE_TTL..=MOST_CACHE_TTL).contains(&settings.ttl) {
             problems.push(Problem::new(
                 "token_cache_ttl",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
                      call without_token_cache()",
                     settings.ttl.as_secs(),
-                    TokenCache::LEAST_TTL.as_secs(),
-                    TokenCache::MOST_TTL.as_secs()
+                    LEAST_CACHE_TTL.as_secs(),
+                    MOST_CACHE_TTL.as_secs()
                 ),
             ));
         }

@@ -7,7 +7,7 @@ use entra_jwt_core::{
 
 use super::build_error::{BuildError, Problem};
 use super::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
-use crate::authenticate::{EntraAuth, Parts, TokenCache, TokenPlace, TrustedIssuer};
+use crate::authenticate::{EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
 use crate::outbound::HttpClient;
@@ -54,7 +54,7 @@ impl EntraAuthBuilder {
         if let Some(reissued) = &self.reissued {
             problems.extend(reissued.problems());
         }
-        self.check_token_place(&mut problems);
+        self.check_token_location(&mut problems);
         let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
         if !self.may_be_at(&authority_base, cloud, tenancy.as_ref()) {
@@ -82,7 +82,7 @@ impl EntraAuthBuilder {
         self.announce(&validator, source.name());
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
-            let published = resource.published(&validator, self.token_place.bearer_methods());
+            let published = resource.published(&validator, bearer_methods(&self.token_location));
             published.map_err(|text| BuildError::new(vec![of_resource(text)]))
         });
         let resource = resource.transpose()?;
@@ -97,11 +97,8 @@ impl EntraAuthBuilder {
             on_challenge = tokens.on_challenge;
             issuer
         });
-        let mut issuers = vec![TrustedIssuer {
-            validator,
-            keys: KeyStore::new(source, interval, staleness),
-            has_grants: false,
-        }];
+        let keys = KeyStore::new(source, interval, staleness);
+        let mut issuers = vec![TrustedIssuer::new(validator, keys, false)];
         issuers.extend(reissued);
 
         let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {
@@ -118,16 +115,15 @@ impl EntraAuthBuilder {
             on_challenge,
         );
         let token_cache = self.token_cache;
-        let parts = Parts {
+        Ok(EntraAuth::new(
             issuers,
-            token_cache: token_cache.map(|cache| TokenCache::new(cache.bytes, cache.ttl)),
-            max_token_length: self.max_token_length,
-            token_place: self.token_place,
-            removes_token: self.removes_token,
+            TokenReader::new(self.token_location, self.removes_token),
+            self.max_token_length,
+            token_cache.map(|cache| TokenCache::new(cache.bytes, cache.ttl)),
             resource,
             authority_url,
-        };
-        Ok(EntraAuth::new(parts, context))
+            context,
+        ))
     }
 
     /// Returns what answers say of this API and its authority.
@@ -141,7 +137,7 @@ impl EntraAuthBuilder {
             validator.app_id_uri(),
             resource.map(|resource| resource.reference().clone()),
             validator.authority().authorization_uri(),
-            self.token_place.how_to_send(),
+            how_to_send(&self.token_location),
         )
     }
 
@@ -281,17 +277,17 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn check_token_place(&self, problems: &mut Vec<Problem>) {
-        if self.removes_token && self.token_place.header().is_none() {
+    fn check_token_location(&self, problems: &mut Vec<Problem>) {
+        if self.removes_token && self.token_location.header().is_none() {
             problems.push(Problem::new(
                 "remove_token_header",
                 "the token source names no header to remove; return it from \
                     TokenSource::header",
             ));
         }
-        let parameter = match &self.token_place {
-            TokenPlace::HeaderOrQuery(parameter) => &**parameter,
-            TokenPlace::Header | TokenPlace::Brought(_) => return,
+        let parameter = match &self.token_location {
+            TokenLocation::HeaderOrQuery(parameter) => &**parameter,
+            TokenLocation::Header | TokenLocation::Source(_) => return,
         };
         if parameter.is_empty() || !parameter.bytes().all(is_unreserved) {
             problems.push(Problem::new(
@@ -552,6 +548,31 @@ fn cloud_by_host(authority: &str) -> Option<Cloud> {
     let host = authority.strip_prefix("https://").unwrap_or(authority);
     let host = host.strip_suffix('/').unwrap_or(host);
     Cloud::ALL.into_iter().find(|cloud| cloud.is_host(host))
+}
+
+/// Returns how to send a token so that it is found.
+fn how_to_send(location: &TokenLocation) -> &'static str {
+    match location {
+        TokenLocation::Header => "send one header Authorization: Bearer <access token>",
+        TokenLocation::HeaderOrQuery(_) => {
+            "send the access token once: in a header Authorization: \
+            Bearer <access token>, or in the query"
+        }
+        TokenLocation::Source(_) => {
+            "send one access token where the token source of this service \
+            looks for it"
+        }
+    }
+}
+
+/// Returns the methods of RFC 6750 §2, by which tokens are found; none where a source of the service's
+/// own looks for them.
+fn bearer_methods(location: &TokenLocation) -> &'static [&'static str] {
+    match location {
+        TokenLocation::Header => &["header"],
+        TokenLocation::HeaderOrQuery(_) => &["header", "query"],
+        TokenLocation::Source(_) => &[],
+    }
 }
 
 /// What a query never has to escape (RFC 3986 §2.3).

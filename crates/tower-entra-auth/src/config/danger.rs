@@ -1,7 +1,7 @@
 //! The settings that weaken the protection.
 
 use super::EntraAuthBuilder;
-use crate::authenticate::TokenPlace;
+use crate::authenticate::TokenLocation;
 
 /// The weakening settings of an [`EntraAuthBuilder`]; see [`EntraAuthBuilder::dangerous`].
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl DangerousBuilder {
     /// [`remove_token_header`](EntraAuthBuilder::remove_token_header) does not take them out. Answer
     /// such requests with `Cache-Control: no-store` (RFC 6750 §2.3).
     pub fn token_in_query(mut self, parameter: impl Into<String>) -> EntraAuthBuilder {
-        self.0.token_place = TokenPlace::HeaderOrQuery(parameter.into());
+        self.0.token_location = TokenLocation::HeaderOrQuery(parameter.into());
         self.0
     }
 

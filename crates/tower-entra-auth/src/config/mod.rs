@@ -22,7 +22,7 @@ use tower_service::Service;
 pub use self::build_error::BuildError;
 pub use self::danger::DangerousBuilder;
 pub use self::reissued::ReissuedTokens;
-use crate::authenticate::{EntraAuth, TokenCache, TokenPlace, TokenSource};
+use crate::authenticate::{EntraAuth, TokenLocation, TokenSource};
 use crate::caller::{OnRefusal, Refused};
 use crate::keys::{KeySource, KeyStore, Source};
 use crate::outbound::{BoxError, HttpClient};
@@ -90,7 +90,7 @@ pub struct EntraAuthBuilder {
     on_refusal: Option<Box<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
     reissued: Option<ReissuedTokens>,
-    token_place: TokenPlace,
+    token_location: TokenLocation,
     removes_token: bool,
     clock: Clock,
     http_client: Option<HttpClient>,
@@ -111,8 +111,9 @@ struct TokenCacheSettings {
 impl Default for TokenCacheSettings {
     fn default() -> Self {
         Self {
-            bytes: TokenCache::DEFAULT_BYTES,
-            ttl: TokenCache::DEFAULT_TTL,
+            // About 9,000 tokens of 1.4 KB, 1,900 of 12 KB.
+            bytes: 32 * 1024 * 1024,
+            ttl: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -230,7 +231,7 @@ impl EntraAuthBuilder {
             on_refusal: None,
             protected_resource: None,
             reissued: None,
-            token_place: TokenPlace::default(),
+            token_location: TokenLocation::default(),
             removes_token: false,
             clock: Arc::new(SystemTime::now),
             http_client: None,
@@ -454,7 +455,7 @@ impl EntraAuthBuilder {
 
     /// Where the token is, if not in the `Authorization` header, which is then not looked at.
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
-        self.token_place = TokenPlace::Brought(Box::new(source));
+        self.token_location = TokenLocation::Source(Box::new(source));
         self
     }
 

@@ -145,11 +145,8 @@ impl ReissuedTokens {
     ) -> Option<TrustedIssuer> {
         let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
         let source = Source::new(self.keys.clone());
-        Some(TrustedIssuer {
-            validator,
-            keys: KeyStore::new(source, refresh_interval, max_staleness),
-            has_grants: true,
-        })
+        let keys = KeyStore::new(source, refresh_interval, max_staleness);
+        Some(TrustedIssuer::new(validator, keys, true))
     }
 }
 

@@ -68,7 +68,7 @@ impl KeyStore {
     pub(crate) fn search(self: &Arc<Self>, id: &KeyId, now: Instant) -> Search {
         // Before a refresher is started: an attempt that it begins is one for this request.
         let arrival = self.lock().schedule.arrival();
-        if let Err(cause) = self.keep_running(now) {
+        if let Err(cause) = self.ensure_refresher(now) {
             return Search::Ended(Err(Missing::Unavailable(cause)));
         }
         let state = self.lock();

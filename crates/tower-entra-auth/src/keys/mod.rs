@@ -152,14 +152,14 @@ impl KeyStore {
 
     /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
     /// that it was on has ended, or where that runtime does not run.
-    pub(crate) fn keep_running(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
-        if self.is_kept_running(now) {
+    pub(crate) fn ensure_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
+        if self.has_refresher(now) {
             return Ok(());
         }
         let runtime = usable_runtime()?;
         let (begun, generation) = {
             let mut state = self.lock();
-            if self.is_kept_running(now) {
+            if self.has_refresher(now) {
                 return Ok(());
             }
             state.generation += 1;
@@ -178,7 +178,7 @@ impl KeyStore {
     /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
     /// which begins as soon as the schedule or the bucket allows.
     pub(crate) async fn ready(self: &Arc<Self>) -> Outcome {
-        self.keep_running(Instant::now())?;
+        self.ensure_refresher(Instant::now())?;
         let runtime = usable_runtime()?;
         loop {
             let ticket = {
@@ -293,7 +293,7 @@ impl KeyStore {
         self.timeline.at(now) < self.fresh_until.load(Ordering::Relaxed)
     }
 
-    fn is_kept_running(&self, now: Instant) -> bool {
+    fn has_refresher(&self, now: Instant) -> bool {
         self.timeline.at(now) < self.overdue_at.load(Ordering::Relaxed)
     }
 

@@ -99,7 +99,7 @@ where
                 self.call_inner(request, span)
             }
             Decision::Refuse(Refusal::NoCredentials)
-                if *is_optional && !EntraAuth::was_removed(request.extensions()) =>
+                if *is_optional && !EntraAuth::has_removed_token(request.extensions()) =>
             {
                 self.pass_anonymous(request)
             }
