@@ -6,13 +6,12 @@
 
 mod bucket;
 mod discovery;
-mod endpoint;
 mod file;
 mod freshness;
-mod held;
-mod missing;
+mod lookup;
 #[cfg(test)]
 mod model;
+mod record;
 mod refresher;
 mod schedule;
 mod source;
@@ -27,10 +26,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-pub(crate) use self::endpoint::MetadataBase;
+pub(crate) use self::discovery::MetadataBase;
 pub use self::file::JwksFile;
-use self::held::{Held, Snapshot};
-pub(crate) use self::missing::{Missing, PendingKey, Search};
+pub(crate) use self::lookup::{Missing, PendingKey, Search};
+use self::record::{Held, Snapshot};
 use self::schedule::Schedule;
 use self::source::Reason;
 pub(crate) use self::source::Source;

@@ -9,7 +9,7 @@ use entra_jwt_core::KeySet;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::held::testing::{document, id};
+use super::record::testing::{document, id};
 use super::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
 use super::{KeyStore, Missing, Search, TrustedKey};
 use crate::unavailable::Unavailable;

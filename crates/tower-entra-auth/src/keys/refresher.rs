@@ -240,7 +240,7 @@ pub(super) mod testing {
     use std::sync::Arc;
 
     use crate::keys::KeyStore;
-    use crate::keys::held::testing::document;
+    use crate::keys::record::testing::document;
     use crate::keys::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
 
     struct Nothing;
@@ -279,7 +279,7 @@ mod tests {
 
     use super::testing::{fetched, store};
     use super::*;
-    use crate::keys::held::testing::{document, id};
+    use crate::keys::record::testing::{document, id};
 
     fn failed() -> Result<Fetched, Failed> {
         Err(Unavailable::TimedOut.into())

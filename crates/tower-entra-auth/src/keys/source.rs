@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{Authority, ClientId, KeySet, UnusableKey};
 
-use super::discovery::Discovery;
-use super::endpoint::MetadataBase;
+use super::discovery::{Discovery, MetadataBase};
 use crate::outbound::{BoxError, HttpClient};
 use crate::unavailable::Unavailable;
 

@@ -198,7 +198,7 @@ impl KeyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::held::testing::{id, private, read};
+    use crate::keys::record::testing::{id, private, read};
     use crate::keys::refresher::end;
     use crate::keys::refresher::testing::{fetched, store};
     use crate::keys::source::Fetched;

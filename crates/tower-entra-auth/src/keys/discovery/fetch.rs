@@ -10,14 +10,14 @@ use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
-use super::endpoint::MetadataEndpoint;
-use super::freshness::{fresh_for, retry_after};
-use super::source::{Failed, Fetch, Fetched, Fetching, MOST_BYTES, Reason, brings_nothing};
+use super::MetadataEndpoint;
+use crate::keys::freshness::{fresh_for, retry_after};
+use crate::keys::source::{Failed, Fetch, Fetched, Fetching, MOST_BYTES, Reason, brings_nothing};
 use crate::outbound::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
 /// Where the keys of one authority come from.
-pub(super) struct Discovery {
+pub(crate) struct Discovery {
     endpoint: MetadataEndpoint,
     host: Box<str>,
     authority: Authority,
@@ -75,7 +75,7 @@ impl Discovery {
     /// Entity tags are short; longer ones are not sent back.
     const LONGEST_ETAG: usize = 256;
 
-    pub(super) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
+    pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
         Self {
             host: endpoint.host().into(),
             endpoint,

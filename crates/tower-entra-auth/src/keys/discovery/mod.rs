@@ -1,8 +1,11 @@
 //! The address of the discovery document, and which addresses for keys may follow from it.
 
+mod fetch;
+
 use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
 use http::Uri;
 
+pub(crate) use self::fetch::Discovery;
 use crate::outbound::{is_loopback, plain_host, secure_url};
 
 /// Where discovery documents are, before it is known of which tenant.
