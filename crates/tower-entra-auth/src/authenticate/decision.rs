@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::token_source::check_characters;
 use super::{EntraAuth, TrustedIssuer};
 use crate::caller::{Anonymous, Caller, HandlerRefusal, Proof};
-use crate::keys::{Missing, PendingKey, Search, TrustedKey};
+use crate::keys::{KeyLookup, KeyLookupError, PendingKey, TrustedKey};
 use crate::respond::Refusal;
 use crate::status::TokenCacheStatus;
 use crate::telemetry::{self, CacheLookup, Decided};
@@ -144,12 +144,12 @@ impl EntraAuth {
                 rejection,
                 unsigned: true,
             })?;
-        match issuer.keys.search(unverified.key_ref().key_id, now) {
-            Search::Ended(found) => {
+        match issuer.keys.look_up(unverified.key_ref().key_id, now) {
+            KeyLookup::Ended(found) => {
                 let caller = self.finish_with(index, unverified, found, now)?;
                 Ok(self.accepted(caller, false))
             }
-            Search::Waits(key) => Ok(self.pending(Awaited::Key {
+            KeyLookup::Pending(key) => Ok(self.pending(Awaited::Key {
                 token: sent.into(),
                 issuer: index,
                 key,
@@ -289,7 +289,7 @@ impl EntraAuth {
         &self,
         index: usize,
         token: Unverified<'_>,
-        found: Result<Arc<TrustedKey>, Missing>,
+        found: Result<Arc<TrustedKey>, KeyLookupError>,
         now: Instant,
     ) -> Result<Caller, Refusal> {
         let issuer = &self.inner.issuers[index];
@@ -299,11 +299,11 @@ impl EntraAuth {
                 telemetry::count_missing_key(source, "found");
                 self.finish(index, token, key, now)
             }
-            Err(Missing::Unknown) => {
+            Err(KeyLookupError::Unknown) => {
                 telemetry::count_missing_key(source, "unknown");
                 Err(issuer.validator.unknown_key(token).into())
             }
-            Err(Missing::Unavailable(cause)) => {
+            Err(KeyLookupError::Unavailable(cause)) => {
                 let refusal = issuer.keys.refusal(cause);
                 telemetry::count_missing_key(source, refusal.decided().outcome);
                 Err(refusal)

@@ -24,7 +24,7 @@ pub use self::danger::DangerousBuilder;
 pub use self::reissued::ReissuedTokens;
 use crate::authenticate::{EntraAuth, TokenLocation, TokenSource};
 use crate::caller::{OnRefusal, Refused};
-use crate::keys::{KeySource, KeyStore, Source};
+use crate::keys::{KeySource, Source};
 use crate::outbound::{BoxError, HttpClient};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
@@ -237,8 +237,8 @@ impl EntraAuthBuilder {
             http_client: None,
             has_custom_signing_key: false,
             key_source: None,
-            refresh_interval: KeyStore::DEFAULT_REFRESH_INTERVAL,
-            max_staleness: KeyStore::DEFAULT_MAX_STALENESS,
+            refresh_interval: Duration::from_secs(60 * 60),
+            max_staleness: Duration::from_secs(24 * 60 * 60),
             token_cache: Some(TokenCacheSettings::default()),
         }
     }

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::source::{KeySource, MOST_BYTES, PublishedKeys};
+use super::{KeySource, MAX_DOCUMENT_BYTES, PublishedKeys};
 use crate::outbound::BoxError;
 
 /// A JWKS document in a file, such as a mounted `ConfigMap`: a [`KeySource`].
@@ -49,11 +49,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("not a regular file"));
     }
     let mut document = Vec::new();
-    let limit = MOST_BYTES as u64;
+    let limit = MAX_DOCUMENT_BYTES as u64;
     File::open(path)?
         .take(limit + 1)
         .read_to_end(&mut document)?;
-    if document.len() > MOST_BYTES {
+    if document.len() > MAX_DOCUMENT_BYTES {
         return Err(io::Error::other(format!("longer than {limit} bytes")));
     }
     Ok(document)

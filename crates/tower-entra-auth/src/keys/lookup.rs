@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use entra_jwt_core::KeyId;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::schedule::{Arrival, AttemptNumber};
-use super::source::Reason;
-use super::{KeyStore, Outcome, State, TrustedKey, outcome_of, refresher};
+use super::{AttemptResult, FetchReason, KeyStore, StoreState, TrustedKey, outcome_of, refresher};
+use crate::respond::Refusal;
 use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
 /// The reason for which a key cannot be had.
-pub(crate) enum Missing {
+pub(crate) enum KeyLookupError {
     /// There is no such key: a fetch that began after the request came succeeded without it, or the
     /// source has no others than those that are held. Or its private half was published, and
     /// whether another has its id cannot be asked now.
@@ -23,11 +23,11 @@ pub(crate) enum Missing {
     Unavailable(Unavailable),
 }
 
-/// The state of the search for a key before any waiting.
-pub(crate) enum Search {
-    Ended(Result<Arc<TrustedKey>, Missing>),
+/// The look-up of a key before any waiting.
+pub(crate) enum KeyLookup {
+    Ended(Result<Arc<TrustedKey>, KeyLookupError>),
     /// An attempt that can bring it runs, or may begin now or in a moment.
-    Waits(PendingKey),
+    Pending(PendingKey),
 }
 
 /// A key that an attempt may bring.
@@ -39,55 +39,52 @@ pub(crate) struct PendingKey {
 
 impl PendingKey {
     /// Waits for the key: at most 3 s, with at most 256 requests, for attempts that the bucket allows.
-    pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, Missing> {
+    pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, KeyLookupError> {
         self.store.wait_for(&self.id, self.arrival).await
     }
 }
 
 /// An attempt that a request whose key is missing can wait for.
-pub(super) struct Ticket {
+struct JoinedAttempt {
     /// Its number if it has just begun, and is to be spawned.
-    pub(super) begun: Option<AttemptNumber>,
-    pub(super) ended: watch::Receiver<Option<Outcome>>,
+    begun: Option<AttemptNumber>,
+    ended: watch::Receiver<Option<AttemptResult>>,
 }
 
 impl KeyStore {
     /// The longest that a request waits for keys.
     const MOST_WAIT: Duration = Duration::from_secs(3);
 
-    /// The most requests that wait for keys.
-    pub(super) const MOST_WAITING: usize = 256;
-
     /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
     /// is for the attempt. [`refusal`](Self::refusal) has clients return within this span, so that
     /// all who do are answered by one attempt, and not the first of them alone.
-    pub(super) const MOST_AHEAD: Duration = Duration::from_secs(1);
+    const MOST_AHEAD: Duration = Duration::from_secs(1);
 
-    /// Begins the search for a key that was not held a moment ago. It is over at once if no attempt
+    /// Begins the look-up of a key that was not held a moment ago. It is over at once if no attempt
     /// runs and none may begin: this is what a flood of unknown keys meets.
-    pub(crate) fn search(self: &Arc<Self>, id: &KeyId, now: Instant) -> Search {
+    pub(crate) fn look_up(self: &Arc<Self>, id: &KeyId, now: Instant) -> KeyLookup {
         // Before a refresher is started: an attempt that it begins is one for this request.
         let arrival = self.lock().schedule.arrival();
         if let Err(cause) = self.ensure_refresher(now) {
-            return Search::Ended(Err(Missing::Unavailable(cause)));
+            return KeyLookup::Ended(Err(KeyLookupError::Unavailable(cause)));
         }
         let state = self.lock();
         // Under the lock, as in `wait_for`.
         if let Some(key) = self.find(id, now) {
-            return Search::Ended(Ok(key));
+            return KeyLookup::Ended(Ok(key));
         }
-        if self.is_none(&state, now) {
-            return Search::Ended(Err(Missing::Unknown));
+        if self.cannot_exist(&state, now) {
+            return KeyLookup::Ended(Err(KeyLookupError::Unknown));
         }
-        let has_permit = || self.waiting.available_permits() > 0;
+        let has_permit = || self.permits.available_permits() > 0;
         if state.schedule.may_help(now) || self.begins_soon(&state, now).is_some() && has_permit() {
-            return Search::Waits(PendingKey {
+            return KeyLookup::Pending(PendingKey {
                 store: Arc::clone(self),
                 id: id.clone(),
                 arrival,
             });
         }
-        Search::Ended(Err(self.missing(&state, id, arrival)))
+        KeyLookup::Ended(Err(self.lookup_error(&state, id, arrival)))
     }
 
     /// Waits for a key that is not held. A fetch that did not bring the key is followed by another while
@@ -97,41 +94,41 @@ impl KeyStore {
         self: &Arc<Self>,
         id: &KeyId,
         arrival: Arrival,
-    ) -> Result<Arc<TrustedKey>, Missing> {
-        let unavailable = |cause| Err(Missing::Unavailable(cause));
+    ) -> Result<Arc<TrustedKey>, KeyLookupError> {
+        let unavailable = |cause| Err(KeyLookupError::Unavailable(cause));
 
-        let Ok(_permit) = self.waiting.try_acquire() else {
+        let Ok(_permit) = self.permits.try_acquire() else {
             let state = self.lock();
             return match state.schedule.is_in_flight(Instant::now()) {
                 true => unavailable(Unavailable::TooManyWaiting),
-                false => Err(self.missing(&state, id, arrival)),
+                false => Err(self.lookup_error(&state, id, arrival)),
             };
         };
-        let runtime = usable_runtime().map_err(Missing::Unavailable)?;
+        let runtime = usable_runtime().map_err(KeyLookupError::Unavailable)?;
         let deadline = Instant::now() + Self::MOST_WAIT;
         loop {
-            let (ticket, until) = {
+            let (attempt, until) = {
                 let mut state = self.lock();
                 let now = Instant::now();
                 // Under the lock, as attempts end under it: none can end unseen in between.
                 if let Some(key) = self.find(id, now) {
                     return Ok(key);
                 }
-                if self.is_none(&state, now) {
-                    return Err(Missing::Unknown);
+                if self.cannot_exist(&state, now) {
+                    return Err(KeyLookupError::Unknown);
                 }
-                match self.ticket(&mut state) {
-                    Some(ticket) => (ticket, deadline),
+                match self.join_or_begin(&mut state) {
+                    Some(attempt) => (attempt, deadline),
                     None => match self.begins_soon(&state, now) {
-                        Some(at) if at < deadline => (self.next_ticket(), at),
-                        _ => return Err(self.missing(&state, id, arrival)),
+                        Some(at) if at < deadline => (self.next_attempt(), at),
+                        _ => return Err(self.lookup_error(&state, id, arrival)),
                     },
                 }
             };
-            if let Some(number) = ticket.begun {
-                refresher::spawn_attempt(self, &runtime, number, Reason::MissingKey);
+            if let Some(number) = attempt.begun {
+                refresher::spawn_attempt(self, &runtime, number, FetchReason::MissingKey);
             }
-            match timeout_at(until, outcome_of(ticket.ended)).await {
+            match timeout_at(until, outcome_of(attempt.ended)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => return unavailable(cause),
                 Err(_) if until < deadline => {}
@@ -140,28 +137,68 @@ impl KeyStore {
         }
     }
 
+    /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
+    /// which begins as soon as the schedule or the bucket allows.
+    pub(crate) async fn ready(self: &Arc<Self>) -> AttemptResult {
+        self.ensure_refresher(Instant::now())?;
+        let runtime = usable_runtime()?;
+        loop {
+            let attempt = {
+                let mut state = self.lock();
+                if self.is_fresh(Instant::now()) {
+                    return Ok(());
+                }
+                self.join_or_begin(&mut state)
+            };
+            let Some(attempt) = attempt else {
+                let ended = self.ended.subscribe();
+                let wait = self.lock().schedule.retry_after(Instant::now());
+                if let Ok(outcome) = timeout(wait, outcome_of(ended)).await {
+                    return outcome;
+                }
+                continue;
+            };
+            if let Some(number) = attempt.begun {
+                refresher::spawn_attempt(self, &runtime, number, FetchReason::Schedule);
+            }
+            return outcome_of(attempt.ended).await;
+        }
+    }
+
+    /// Returns when it is worth to ask for keys again.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.lock().schedule.retry_after(Instant::now())
+    }
+
+    /// Returns the refusal for a token that cannot be judged now, with the time to ask again.
+    pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
+        let retry_after = match cause {
+            // A moment before, so that they wait for the next attempt, which then answers for all of
+            // them.
+            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MOST_AHEAD),
+            _ => self.retry_after(),
+        };
+        Refusal::Unavailable { cause, retry_after }
+    }
+
     /// Returns the attempt in flight, else one that begins now; `None` if none may.
-    pub(super) fn ticket(&self, state: &mut State) -> Option<Ticket> {
+    fn join_or_begin(&self, state: &mut StoreState) -> Option<JoinedAttempt> {
         let now = Instant::now();
-        let next = self.next_ticket();
+        let next = self.next_attempt();
         let schedule = &mut state.schedule;
         if schedule.is_in_flight(now) {
             return Some(next);
         }
-        // One that is due anyway costs the bucket nothing, and its refresher may be on a runtime
-        // that does not run.
-        let begun = schedule
-            .begin_if_due(now)
-            .or_else(|| schedule.begin_on_demand(now))?;
-        Some(Ticket {
+        let begun = schedule.begin_for_request(now)?;
+        Some(JoinedAttempt {
             begun: Some(begun),
             ..next
         })
     }
 
     /// Returns the attempt that ends next, whenever it begins.
-    fn next_ticket(&self) -> Ticket {
-        Ticket {
+    fn next_attempt(&self) -> JoinedAttempt {
+        JoinedAttempt {
             begun: None,
             ended: self.ended.subscribe(),
         }
@@ -169,19 +206,19 @@ impl KeyStore {
 
     /// Returns when the next attempt may begin, if that is so soon that it is worth waiting for. Not
     /// after a failure: it is what can be said, and the next may fail as well.
-    fn begins_soon(&self, state: &State, now: Instant) -> Option<Instant> {
+    fn begins_soon(&self, state: &StoreState, now: Instant) -> Option<Instant> {
         let wait = state.schedule.retry_after(now);
         let is_soon = wait <= Self::MOST_AHEAD && matches!(*self.ended.borrow(), Some(Ok(())));
         is_soon.then(|| now + wait)
     }
 
-    /// Returns why a request that came then goes without its key. That it does not exist is known
+    /// Returns the error for a request that came then and goes without its key. That it does not exist is known
     /// only by what was asked since; whoever names one whose private half was published is refused
     /// without that.
-    fn missing(&self, state: &State, id: &KeyId, arrival: Arrival) -> Missing {
+    fn lookup_error(&self, state: &StoreState, id: &KeyId, arrival: Arrival) -> KeyLookupError {
         let is_known = || state.schedule.was_answered_since(arrival) || self.has_exposed(id);
-        Missing::Unavailable(match &*self.ended.borrow() {
-            Some(Ok(())) if is_known() => return Missing::Unknown,
+        KeyLookupError::Unavailable(match &*self.ended.borrow() {
+            Some(Ok(())) if is_known() => return KeyLookupError::Unknown,
             Some(Ok(())) => Unavailable::KeyRefreshPending,
             Some(Err(cause)) => cause.clone(),
             None => Unavailable::Interrupted,
@@ -190,7 +227,7 @@ impl KeyStore {
 
     /// Returns whether a key that is not held needs no fetch to be refused. Where keys are stale, none
     /// is found that may be good.
-    fn is_none(&self, state: &State, now: Instant) -> bool {
+    fn cannot_exist(&self, state: &StoreState, now: Instant) -> bool {
         self.is_fresh(now) && state.is_final
     }
 }
@@ -198,32 +235,32 @@ impl KeyStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::FetchedKeys;
     use crate::keys::record::testing::{id, private, read};
     use crate::keys::refresher::end;
     use crate::keys::refresher::testing::{fetched, store};
-    use crate::keys::source::Fetched;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Says what becomes of the key `x`, which is never published.
-    fn search(store: &Arc<KeyStore>) -> &'static str {
-        match store.search(&id("x"), Instant::now()) {
-            Search::Ended(Ok(_)) => "found",
-            Search::Ended(Err(missing)) => said(&missing),
-            Search::Waits(_) => "waits",
+    fn look_up(store: &Arc<KeyStore>) -> &'static str {
+        match store.look_up(&id("x"), Instant::now()) {
+            KeyLookup::Ended(Ok(_)) => "found",
+            KeyLookup::Ended(Err(missing)) => said(&missing),
+            KeyLookup::Pending(_) => "waits",
         }
     }
 
-    fn said(missing: &Missing) -> &'static str {
+    fn said(missing: &KeyLookupError) -> &'static str {
         match missing {
-            Missing::Unknown => "unknown",
-            Missing::Unavailable(cause) => cause.code(),
+            KeyLookupError::Unknown => "unknown",
+            KeyLookupError::Unavailable(cause) => cause.code(),
         }
     }
 
     fn begin(store: &KeyStore) -> AttemptNumber {
         let mut state = store.lock();
-        store.ticket(&mut state).unwrap().begun.unwrap()
+        store.join_or_begin(&mut state).unwrap().begun.unwrap()
     }
 
     /// Returns a store with the keys fetched, and the bucket as it is after so many fetches on
@@ -241,27 +278,27 @@ mod tests {
         let store = store_after(1);
         let before = store.lock().schedule.arrival();
         let stuck = begin(&store);
-        assert_eq!(search(&store), "waits");
+        assert_eq!(look_up(&store), "waits");
         tokio::time::advance(6 * SECOND).await;
-        assert_eq!(search(&store), "key_refresh_pending");
-        let missing = |arrival| said(&store.missing(&store.lock(), &id("x"), arrival));
+        assert_eq!(look_up(&store), "key_refresh_pending");
+        let missing = |arrival| said(&store.lookup_error(&store.lock(), &id("x"), arrival));
         assert_eq!(missing(before), "key_refresh_pending");
 
         end(&store, stuck, fetched(&[("a", 1)]));
         assert_eq!(missing(before), "unknown");
-        assert_eq!(search(&store), "key_refresh_pending");
+        assert_eq!(look_up(&store), "key_refresh_pending");
     }
 
     #[tokio::test(start_paused = true)]
     async fn that_nothing_has_changed_is_no_answer() {
         let store = store_after(1);
         let arrival = store.lock().schedule.arrival();
-        let unchanged = fetched(&[("a", 1)]).map(|fetched| Fetched {
+        let unchanged = fetched(&[("a", 1)]).map(|fetched| FetchedKeys {
             is_unchanged: true,
             ..fetched
         });
         end(&store, begin(&store), unchanged);
-        let missing = store.missing(&store.lock(), &id("x"), arrival);
+        let missing = store.lookup_error(&store.lock(), &id("x"), arrival);
         assert_eq!(said(&missing), "key_refresh_pending");
     }
 
@@ -270,7 +307,8 @@ mod tests {
         let store = store_after(0);
         // Due for so long that no refresher can be at work.
         tokio::time::advance(61 * 60 * SECOND).await;
-        let Search::Waits(PendingKey { arrival, .. }) = store.search(&id("x"), Instant::now())
+        let KeyLookup::Pending(PendingKey { arrival, .. }) =
+            store.look_up(&id("x"), Instant::now())
         else {
             panic!("an attempt is due");
         };
@@ -283,31 +321,51 @@ mod tests {
     async fn an_exposed_key_is_looked_for_while_it_may_be_and_refused_at_once_while_not() {
         let store = store_after(0);
         let exposed = || {
-            fetched(&[]).map(|fetched| Fetched {
+            fetched(&[]).map(|fetched| FetchedKeys {
                 keys: Arc::new(read(&[private("x", 1)])),
                 ..fetched
             })
         };
         end(&store, begin(&store), exposed());
-        assert_eq!(search(&store), "waits");
+        assert_eq!(look_up(&store), "waits");
         end(&store, begin(&store), exposed());
-        assert_eq!(search(&store), "unknown");
+        assert_eq!(look_up(&store), "unknown");
         tokio::time::advance(30 * SECOND).await;
-        assert_eq!(search(&store), "waits");
+        assert_eq!(look_up(&store), "waits");
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_no_other_key_can_come_it_is_refused_at_once_unless_the_keys_are_stale() {
         let store = store();
-        let fixed = fetched(&[("a", 1)]).map(|fetched| Fetched {
+        let fixed = fetched(&[("a", 1)]).map(|fetched| FetchedKeys {
             is_final: true,
             ..fetched
         });
         end(&store, begin(&store), fixed);
-        assert_eq!(search(&store), "unknown");
-        assert_eq!(search(&store_after(0)), "waits", "where one can come");
+        assert_eq!(look_up(&store), "unknown");
+        assert_eq!(look_up(&store_after(0)), "waits", "where one can come");
         // Nobody has renewed them: the next attempt does.
         tokio::time::advance(24 * 60 * 60 * SECOND).await;
-        assert_eq!(search(&store), "waits");
+        assert_eq!(look_up(&store), "waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_is_due_is_begun_by_whoever_misses_a_key() {
+        let store = store();
+        let now = Instant::now();
+        let first = store.lock().schedule.begin_if_due(now).unwrap();
+        end(&store, first, Err(Unavailable::TimedOut.into()));
+        for _ in 0..2 {
+            let number = store.lock().schedule.begin_for_request(now).unwrap();
+            end(&store, number, Err(Unavailable::TimedOut.into()));
+        }
+        let begins = || {
+            let attempt = store.join_or_begin(&mut store.lock());
+            attempt.map(|attempt| attempt.begun.is_some())
+        };
+        assert_eq!(begins(), None);
+        // The back-off is over before the bucket has a token again.
+        tokio::time::advance(5 * SECOND).await;
+        assert_eq!((begins(), begins()), (Some(true), Some(false)));
     }
 }

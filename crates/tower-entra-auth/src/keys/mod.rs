@@ -1,13 +1,11 @@
 //! The keys of one trusted issuer: kept fresh in the background, read from a snapshot.
 //!
 //! One attempt to fetch runs at a time, as a task of its own: the requests that wait for it can
-//! come and go. Who begins one: the [`refresher`], on the [`Schedule`]; or a request whose key is
-//! missing, if the [`bucket`] has a token.
+//! come and go. It is begun by the [refresher], on the [`Schedule`], or by a request whose key is
+//! missing, if the schedule's bucket has a token.
 
-mod bucket;
 mod discovery;
 mod file;
-mod freshness;
 mod lookup;
 #[cfg(test)]
 mod model;
@@ -15,57 +13,51 @@ mod record;
 mod refresher;
 mod schedule;
 mod source;
-mod trusted_key;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use entra_jwt_core::{KeyId, KeySet};
+use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub(crate) use self::discovery::MetadataBase;
 pub use self::file::JwksFile;
-pub(crate) use self::lookup::{Missing, PendingKey, Search};
-use self::record::{Held, Snapshot};
+pub(crate) use self::lookup::{KeyLookup, KeyLookupError, PendingKey};
+use self::record::{KeyRecord, Snapshot};
 use self::schedule::Schedule;
-use self::source::Reason;
-pub(crate) use self::source::Source;
 pub use self::source::{KeySource, PublishedKeys};
-use self::trusted_key::Timeline;
-pub(crate) use self::trusted_key::TrustedKey;
-use crate::respond::Refusal;
-use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
-use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
 /// The key set of one trusted issuer, and everything that keeps it fresh.
 pub(crate) struct KeyStore {
     source: Source,
-    held: Held,
-    /// What requests read. Locked only for one look-up, or to put a new one in its place.
+    record: KeyRecord,
+    /// The keys that requests read. Locked only for one look-up, or to put a new one in its place.
     snapshot: RwLock<Option<Snapshot>>,
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
     /// Until when any key is trusted, if no fetch succeeds.
     fresh_until: AtomicU64,
     max_staleness: Duration,
     /// From when on no refresher is known to keep the schedule.
     overdue_at: AtomicU64,
-    timeline: Timeline,
+    clock: MonotonicClock,
     /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
-    ended: watch::Sender<Option<Outcome>>,
+    ended: watch::Sender<Option<AttemptResult>>,
     /// A permit for each request that waits.
-    waiting: Semaphore,
+    permits: Semaphore,
 }
 
-/// How an attempt ended.
-type Outcome = Result<(), Unavailable>;
+/// The outcome of an attempt for those who wait for it.
+type AttemptResult = Result<(), Unavailable>;
 
-struct State {
+struct StoreState {
     schedule: Schedule,
-    /// Which refresher is the one that counts.
+    /// The number of the refresher that counts.
     generation: u64,
     tasks: Vec<AbortHandle>,
     last_success: Option<Instant>,
@@ -76,23 +68,23 @@ struct State {
     weak_keys: Vec<Option<KeyId>>,
 }
 
-/// What an attempt that succeeded changed.
+/// The snapshot that a document has led to.
 #[derive(Clone, Copy)]
-struct Published {
+struct SnapshotSummary {
     keys: usize,
     is_first: bool,
 }
+
+/// How long one attempt may take, whatever it fetches.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl KeyStore {
     /// How late a scheduled attempt may end before a request starts another refresher: the old
     /// one may be on a runtime that exists, but does not run.
     const MOST_OVERDUE: Duration = Duration::from_secs(10);
 
-    /// How often keys are fetched when all is well, unless set otherwise.
-    pub(crate) const DEFAULT_REFRESH_INTERVAL: Duration = Schedule::DEFAULT_INTERVAL;
-
-    /// For how long keys serve after the last fetch that succeeded, unless set otherwise.
-    pub(crate) const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The most requests that wait for keys.
+    const MOST_WAITING: usize = 256;
 
     pub(crate) fn new(
         source: Source,
@@ -100,12 +92,12 @@ impl KeyStore {
         max_staleness: Duration,
     ) -> Arc<Self> {
         let now = Instant::now();
-        let timeline = Timeline::new(now);
+        let clock = MonotonicClock::new(now);
         Arc::new(Self {
             source,
-            held: Held::new(timeline),
+            record: KeyRecord::new(clock),
             snapshot: RwLock::new(None),
-            state: Mutex::new(State {
+            state: Mutex::new(StoreState {
                 schedule: Schedule::new(now, refresh_interval),
                 generation: 0,
                 tasks: Vec::new(),
@@ -117,34 +109,18 @@ impl KeyStore {
             fresh_until: AtomicU64::new(0),
             max_staleness,
             overdue_at: AtomicU64::new(0),
-            timeline,
+            clock,
             ended: watch::Sender::new(None),
-            waiting: Semaphore::new(Self::MOST_WAITING),
+            permits: Semaphore::new(Self::MOST_WAITING),
         })
     }
 
-    /// The key, if it is held and may be trusted at this moment.
-    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<Arc<TrustedKey>> {
-        if !self.is_fresh(now) {
-            return None;
-        }
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot.as_ref()?.find(id, now).cloned()
-    }
-
-    /// Whether a key that was found here before may be trusted at this moment, too.
+    /// Returns whether a key that was found here before may be trusted at this moment, too.
     pub(crate) fn trusts(&self, key: &TrustedKey, now: Instant) -> bool {
         self.is_fresh(now) && key.is_trusted(now)
     }
 
-    /// Returns whether the private half of a key of this id was published: that key is refused for
-    /// good, and another may have its id.
-    fn has_exposed(&self, id: &KeyId) -> bool {
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        snapshot.as_ref().is_some_and(|keys| keys.has_exposed(id))
-    }
-
-    /// What the keys of this issuer come from.
+    /// Returns the name of what the keys come from.
     pub(crate) fn source_name(&self) -> &str {
         self.source.name()
     }
@@ -152,117 +128,10 @@ impl KeyStore {
     /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
     /// that it was on has ended, or where that runtime does not run.
     pub(crate) fn ensure_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
-        if self.has_refresher(now) {
-            return Ok(());
+        match self.has_refresher(now) {
+            true => Ok(()),
+            false => self.start_refresher(now),
         }
-        let runtime = usable_runtime()?;
-        let (begun, generation) = {
-            let mut state = self.lock();
-            if self.has_refresher(now) {
-                return Ok(());
-            }
-            state.generation += 1;
-            // Begun here, so that requests of this very moment join it.
-            let begun = state.schedule.begin_if_due(now);
-            self.set_overdue_after(state.schedule.next().max(now));
-            (begun, state.generation)
-        };
-        if let Some(number) = begun {
-            refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
-        }
-        refresher::spawn(self, &runtime, generation);
-        Ok(())
-    }
-
-    /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
-    /// which begins as soon as the schedule or the bucket allows.
-    pub(crate) async fn ready(self: &Arc<Self>) -> Outcome {
-        self.ensure_refresher(Instant::now())?;
-        let runtime = usable_runtime()?;
-        loop {
-            let ticket = {
-                let mut state = self.lock();
-                if self.is_fresh(Instant::now()) {
-                    return Ok(());
-                }
-                self.ticket(&mut state)
-            };
-            let Some(ticket) = ticket else {
-                let ended = self.ended.subscribe();
-                let wait = self.lock().schedule.retry_after(Instant::now());
-                if let Ok(outcome) = timeout(wait, outcome_of(ended)).await {
-                    return outcome;
-                }
-                continue;
-            };
-            if let Some(number) = ticket.begun {
-                refresher::spawn_attempt(self, &runtime, number, Reason::Schedule);
-            }
-            return outcome_of(ticket.ended).await;
-        }
-    }
-
-    /// The keys that are held and may be trusted at this moment; `None` if none were ever fetched,
-    /// or too long ago.
-    pub(crate) fn all(&self) -> Option<KeySet> {
-        let now = Instant::now();
-        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = snapshot.as_ref().filter(|_| self.is_fresh(now))?;
-        let keys = snapshot.trusted(now).map(|held| Arc::clone(held.key()));
-        Some(keys.collect())
-    }
-
-    /// How the keys are doing.
-    pub(crate) fn status(&self) -> IssuerStatus {
-        let now = Instant::now();
-        let ago = |moment| now.saturating_duration_since(moment);
-        let mut keys: Vec<KeyStatus> = {
-            let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-            let trusted = snapshot.iter().flat_map(|snapshot| snapshot.trusted(now));
-            trusted
-                .map(|held| KeyStatus {
-                    id: held.id().clone(),
-                    first_seen_ago: ago(held.first_seen()),
-                    last_seen_ago: ago(held.last_seen()),
-                    time_to_live: held.time_to_live(now),
-                })
-                .collect()
-        };
-        keys.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
-
-        let is_ready = self.is_fresh(now) && !keys.is_empty();
-        let state = self.lock();
-        IssuerStatus {
-            source: self.source.name().to_owned(),
-            is_ready,
-            keys,
-            last_success_ago: state.last_success.map(ago),
-            last_failure: state
-                .last_failure
-                .as_ref()
-                .map(|(at, cause)| FailureStatus {
-                    ago: ago(*at),
-                    cause: cause.clone(),
-                }),
-            failures_in_a_row: state.schedule.failures_in_a_row(),
-            next_attempt_in: state.schedule.wake_at(now).saturating_duration_since(now),
-        }
-    }
-
-    /// When it is worth to ask for keys again.
-    pub(crate) fn retry_after(&self) -> Duration {
-        self.lock().schedule.retry_after(Instant::now())
-    }
-
-    /// The refusal for a token that cannot be judged now, with the time to ask again.
-    pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
-        let retry_after = match cause {
-            // A moment before, so that they wait for the next attempt, which then answers for all of
-            // them.
-            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MOST_AHEAD),
-            _ => self.retry_after(),
-        };
-        Refusal::Unavailable { cause, retry_after }
     }
 
     /// Ends the refresher and any attempt.
@@ -273,41 +142,27 @@ impl KeyStore {
         }
     }
 
-    /// Merges what was fetched into what requests read.
-    fn publish(&self, fetched: &KeySet, now: Instant) -> Published {
-        let snapshot = self.held.merge(fetched, now);
-        let keys = snapshot.len();
-        let mut current = self
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let is_first = current.replace(snapshot).is_none();
-        let fresh_until = self.timeline.at(now + self.max_staleness);
-        self.fresh_until.store(fresh_until, Ordering::Relaxed);
-        Published { keys, is_first }
-    }
-
-    /// Whether the last fetch that succeeded is recent enough for any key to be trusted.
+    /// Returns whether the last fetch that succeeded is recent enough for any key to be trusted.
     fn is_fresh(&self, now: Instant) -> bool {
-        self.timeline.at(now) < self.fresh_until.load(Ordering::Relaxed)
+        self.clock.at(now) < self.fresh_until.load(Ordering::Relaxed)
     }
 
     fn has_refresher(&self, now: Instant) -> bool {
-        self.timeline.at(now) < self.overdue_at.load(Ordering::Relaxed)
+        self.clock.at(now) < self.overdue_at.load(Ordering::Relaxed)
     }
 
     fn set_overdue_after(&self, next: Instant) {
-        let overdue_at = self.timeline.at(next + Self::MOST_OVERDUE);
+        let overdue_at = self.clock.at(next + Self::MOST_OVERDUE);
         self.overdue_at.store(overdue_at, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The outcome of the attempt that ends next.
-async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
+/// Waits for the outcome of the attempt that ends next.
+async fn outcome_of(mut ended: watch::Receiver<Option<AttemptResult>>) -> AttemptResult {
     match ended.changed().await {
         Ok(()) => ended
             .borrow_and_update()
@@ -315,4 +170,183 @@ async fn outcome_of(mut ended: watch::Receiver<Option<Outcome>>) -> Outcome {
             .unwrap_or(Err(Unavailable::Interrupted)),
         Err(_) => Err(Unavailable::Interrupted),
     }
+}
+
+/// A key and its time to live. Judged on use, by what is written here and nothing else, so that
+/// every request with a remembered token can ask, without any lock.
+#[derive(Debug)]
+pub(crate) struct TrustedKey {
+    key: Arc<Key>,
+    clock: MonotonicClock,
+    first_seen: Instant,
+    /// When it was last published.
+    last_seen: AtomicU64,
+    /// `u64::MAX` while it is published, zero once it was dropped.
+    trusted_until: AtomicU64,
+}
+
+impl TrustedKey {
+    /// How long a key that is no longer published stays trusted.
+    const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+    const PUBLISHED: u64 = u64::MAX;
+
+    /// A key that is published now.
+    fn new(key: Arc<Key>, clock: MonotonicClock, now: Instant) -> Self {
+        Self {
+            key,
+            clock,
+            first_seen: now,
+            last_seen: AtomicU64::new(clock.at(now)),
+            trusted_until: AtomicU64::new(Self::PUBLISHED),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    fn id(&self) -> &KeyId {
+        self.key.id()
+    }
+
+    fn is_trusted(&self, now: Instant) -> bool {
+        self.clock.at(now) < self.trusted_until.load(Ordering::Relaxed)
+    }
+
+    /// Records that a document has it.
+    fn mark_published(&self, now: Instant) {
+        self.last_seen.store(self.clock.at(now), Ordering::Relaxed);
+        self.trusted_until.store(Self::PUBLISHED, Ordering::Relaxed);
+    }
+
+    /// Records that a document lacks it. Only the first one starts the clock.
+    fn mark_absent(&self, now: Instant) {
+        if self.trusted_until.load(Ordering::Relaxed) == Self::PUBLISHED {
+            let until = self.clock.at(now + Self::ABSENT_FOR);
+            self.trusted_until.store(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends all trust in it, whoever still has it.
+    fn distrust(&self) {
+        self.trusted_until.store(0, Ordering::Relaxed);
+    }
+
+    fn first_seen(&self) -> Instant {
+        self.first_seen
+    }
+
+    fn last_seen(&self) -> Instant {
+        self.clock.instant(self.last_seen.load(Ordering::Relaxed))
+    }
+
+    /// For how much longer it is trusted if no document has it again; `None` while it is published.
+    fn time_to_live(&self, now: Instant) -> Option<Duration> {
+        let until = self.trusted_until.load(Ordering::Relaxed);
+        (until != Self::PUBLISHED).then(|| self.clock.instant(until).saturating_duration_since(now))
+    }
+}
+
+/// Moments of monotonic time as numbers, so that they can be atomic: milliseconds since it was made.
+#[derive(Clone, Copy, Debug)]
+struct MonotonicClock {
+    origin: Instant,
+}
+
+impl MonotonicClock {
+    fn new(origin: Instant) -> Self {
+        Self { origin }
+    }
+
+    fn at(self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.origin).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    fn instant(self, at: u64) -> Instant {
+        self.origin + Duration::from_millis(at)
+    }
+}
+
+/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
+const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
+
+/// The source of the keys of one issuer.
+pub(crate) struct Source(Box<dyn Fetch>);
+
+impl Source {
+    pub(crate) fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+/// A source as the refresher uses it.
+trait Fetch: Send + Sync {
+    fn name(&self) -> &str;
+
+    fn fetch(&self, reason: FetchReason) -> FetchFuture<'_>;
+}
+
+type FetchFuture<'s> = Pin<Box<dyn Future<Output = Result<FetchedKeys, FetchError>> + Send + 's>>;
+
+/// The reason for which keys are fetched.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum FetchReason {
+    /// It is time.
+    Schedule,
+    /// A token names a key that is not held: only a new document will do.
+    MissingKey,
+}
+
+/// The keys that a fetch brought.
+#[derive(Debug)]
+struct FetchedKeys {
+    keys: Arc<KeySet>,
+    /// The same document as last time, by the server's own word.
+    is_unchanged: bool,
+    /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
+    /// about it would have good tokens of its next key refused.
+    is_final: bool,
+    /// When to fetch again, if sooner than usual.
+    check_again_after: Option<Duration>,
+}
+
+/// The error of a fetch that brought nothing.
+#[derive(Debug)]
+struct FetchError {
+    cause: Unavailable,
+    /// What the server asked for.
+    retry_after: Option<Duration>,
+    /// A document without any key that can be used, to be reported.
+    useless: Option<Arc<KeySet>>,
+}
+
+impl FetchError {
+    /// Returns the failure to find a usable key in this document.
+    fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
+        Self {
+            useless: Some(document),
+            ..Self::from(Unavailable::NoUsableKey { host })
+        }
+    }
+}
+
+impl From<Unavailable> for FetchError {
+    fn from(cause: Unavailable) -> Self {
+        Self {
+            cause,
+            retry_after: None,
+            useless: None,
+        }
+    }
+}
+
+/// Returns whether a fetch that brings these keys counts as failed: there is nothing to go on with. That a
+/// key's private half is public is news, even if it leaves no key at all.
+fn brings_nothing(keys: &KeySet) -> bool {
+    keys.is_empty()
+        && !keys
+            .unusable()
+            .any(|(_, reason)| reason == UnusableKey::Private)
 }

@@ -10,8 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::record::testing::{document, id};
-use super::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
-use super::{KeyStore, Missing, Search, TrustedKey};
+use super::refresher::testing::{MAX_STALENESS, REFRESH_INTERVAL};
+use super::{
+    Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, KeyLookup, KeyLookupError, KeyStore,
+    Source, TrustedKey,
+};
 use crate::unavailable::Unavailable;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -36,18 +39,18 @@ impl Random {
     }
 }
 
-/// Which material each key that is published has.
-type Published = HashMap<&'static str, u16>;
+/// The material of each key that is published.
+type Materials = HashMap<&'static str, u16>;
 
 /// What the key server does, and what it did.
 #[derive(Default)]
 struct World {
-    published: Published,
+    published: Materials,
     is_down: bool,
     latency: Duration,
-    fetches: Vec<(Instant, Reason)>,
+    fetches: Vec<(Instant, FetchReason)>,
     /// When each successful answer arrived, and what it said; the order is that of the questions.
-    answers: Vec<(Instant, Published)>,
+    answers: Vec<(Instant, Materials)>,
     /// The number of the fetch, in their order, to which the last answer was.
     last_answered: Option<usize>,
 }
@@ -59,7 +62,7 @@ impl Fetch for Scripted {
         "scripted"
     }
 
-    fn fetch(&self, reason: Reason) -> Fetching<'_> {
+    fn fetch(&self, reason: FetchReason) -> FetchFuture<'_> {
         Box::pin(async move {
             let (number, published, is_down, latency) = {
                 let mut world = self.0.lock().unwrap();
@@ -70,13 +73,13 @@ impl Fetch for Scripted {
             };
             sleep(latency).await;
             if is_down || published.is_empty() {
-                return Err(Failed::from(Unavailable::TimedOut));
+                return Err(FetchError::from(Unavailable::TimedOut));
             }
             let keys: KeySet = document(&published.clone().into_iter().collect::<Vec<_>>());
             let mut world = self.0.lock().unwrap();
             world.answers.push((Instant::now(), published));
             world.last_answered = Some(number);
-            Ok(Fetched {
+            Ok(FetchedKeys {
                 keys: Arc::new(keys),
                 is_unchanged: false,
                 is_final: false,
@@ -89,7 +92,7 @@ impl Fetch for Scripted {
 impl World {
     /// The last answer that has the key, and the first after it that lacks it.
     fn last_seen(&self, name: &str) -> Option<(u16, Option<Instant>)> {
-        let has = |(_, keys): &&(Instant, Published)| keys.contains_key(name);
+        let has = |(_, keys): &&(Instant, Materials)| keys.contains_key(name);
         let last = self.answers.iter().rposition(|answer| has(&answer))?;
         let absent_since = self.answers.get(last + 1).map(|(at, _)| *at);
         Some((self.answers[last].1[name], absent_since))
@@ -101,7 +104,7 @@ impl World {
 
     /// Whether the key must, must not, or may be trusted now.
     fn expects(&self, name: &str, now: Instant) -> Option<u16> {
-        if now.duration_since(self.last_success()?) >= KeyStore::DEFAULT_MAX_STALENESS {
+        if now.duration_since(self.last_success()?) >= MAX_STALENESS {
             return None;
         }
         let (material, absent_since) = self.last_seen(name)?;
@@ -137,7 +140,7 @@ fn judge(store: &KeyStore, world: &World, schedule: u64) {
     let on_demand: Vec<Instant> = world
         .fetches
         .iter()
-        .filter(|(_, reason)| *reason == Reason::MissingKey)
+        .filter(|(_, reason)| *reason == FetchReason::MissingKey)
         .map(|(at, _)| *at)
         .collect();
     for (index, start) in on_demand.iter().enumerate() {
@@ -164,9 +167,9 @@ async fn one_request(
 ) -> Said {
     let came = Instant::now();
     let fetches_before = world.lock().unwrap().fetches.len();
-    let found = match store.search(&id(name), came) {
-        Search::Ended(found) => found,
-        Search::Waits(pending) => pending.wait().await,
+    let found = match store.look_up(&id(name), came) {
+        KeyLookup::Ended(found) => found,
+        KeyLookup::Pending(pending) => pending.wait().await,
     };
     let (now, world) = (Instant::now(), world.lock().unwrap());
     let of = format!("{name}, schedule {schedule}");
@@ -176,13 +179,13 @@ async fn one_request(
             assert!(key.is_trusted(now), "{of}");
             Said::Found
         }
-        Err(Missing::Unknown) => {
+        Err(KeyLookupError::Unknown) => {
             assert!(world.expects(name, now).is_none(), "{of}: it is held");
             let answered = world.last_answered.is_some_and(|at| fetches_before <= at);
             assert!(answered, "{of}: nobody was asked since the request came");
             Said::Unknown
         }
-        Err(Missing::Unavailable(Unavailable::KeyRefreshPending)) => {
+        Err(KeyLookupError::Unavailable(Unavailable::KeyRefreshPending)) => {
             let wait = store.retry_after();
             let bounds = Duration::from_nanos(1)..=Duration::from_secs(30);
             assert!(bounds.contains(&wait), "{of}: {wait:?}");
@@ -191,7 +194,7 @@ async fn one_request(
             assert!(is_recent, "{of}: nothing hinders a fetch");
             Said::Pending
         }
-        Err(Missing::Unavailable(_)) => Said::Unavailable,
+        Err(KeyLookupError::Unavailable(_)) => Said::Unavailable,
     }
 }
 
@@ -200,9 +203,9 @@ async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
     let mut random = Random(schedule.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let world = Arc::new(Mutex::new(World::default()));
     let store = KeyStore::new(
-        Source::of(Scripted(Arc::clone(&world))),
-        KeyStore::DEFAULT_REFRESH_INTERVAL,
-        KeyStore::DEFAULT_MAX_STALENESS,
+        Source(Box::new(Scripted(Arc::clone(&world)))),
+        REFRESH_INTERVAL,
+        MAX_STALENESS,
     );
     // They go on while other things happen: keys change, attempts begin and end, others come.
     let mut requests = JoinSet::new();

@@ -5,19 +5,100 @@
 //! one that has it, and is no longer trusted once it was absent for [`TrustedKey::ABSENT_FOR`].
 
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::trusted_key::{Timeline, TrustedKey};
+use super::{KeyStore, MonotonicClock, SnapshotSummary, TrustedKey};
+use crate::status::{FailureStatus, IssuerStatus, KeyStatus};
+
+impl KeyStore {
+    /// Returns the key, if it is held and may be trusted at this moment.
+    pub(crate) fn find(&self, id: &KeyId, now: Instant) -> Option<Arc<TrustedKey>> {
+        if !self.is_fresh(now) {
+            return None;
+        }
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        snapshot.as_ref()?.find(id, now).cloned()
+    }
+
+    /// Returns whether the private half of a key of this id was published: that key is refused for
+    /// good, and another may have its id.
+    pub(super) fn has_exposed(&self, id: &KeyId) -> bool {
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        snapshot.as_ref().is_some_and(|keys| keys.has_exposed(id))
+    }
+
+    /// Returns the keys that are held and may be trusted at this moment; `None` if none were ever fetched,
+    /// or too long ago.
+    pub(crate) fn all(&self) -> Option<KeySet> {
+        let now = Instant::now();
+        let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = snapshot.as_ref().filter(|_| self.is_fresh(now))?;
+        let keys = snapshot.trusted(now).map(|held| Arc::clone(held.key()));
+        Some(keys.collect())
+    }
+
+    /// Returns how the keys are doing.
+    pub(crate) fn status(&self) -> IssuerStatus {
+        let now = Instant::now();
+        let ago = |moment| now.saturating_duration_since(moment);
+        let mut keys: Vec<KeyStatus> = {
+            let snapshot = self.snapshot.read().unwrap_or_else(PoisonError::into_inner);
+            let trusted = snapshot.iter().flat_map(|snapshot| snapshot.trusted(now));
+            trusted
+                .map(|held| KeyStatus {
+                    id: held.id().clone(),
+                    first_seen_ago: ago(held.first_seen()),
+                    last_seen_ago: ago(held.last_seen()),
+                    time_to_live: held.time_to_live(now),
+                })
+                .collect()
+        };
+        keys.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+
+        let is_ready = self.is_fresh(now) && !keys.is_empty();
+        let state = self.lock();
+        IssuerStatus {
+            source: self.source.name().to_owned(),
+            is_ready,
+            keys,
+            last_success_ago: state.last_success.map(ago),
+            last_failure: state
+                .last_failure
+                .as_ref()
+                .map(|(at, cause)| FailureStatus {
+                    ago: ago(*at),
+                    cause: cause.clone(),
+                }),
+            failures_in_a_row: state.schedule.failures_in_a_row(),
+            next_attempt_in: state.schedule.wake_at(now).saturating_duration_since(now),
+        }
+    }
+
+    /// Merges what was fetched into what requests read.
+    pub(super) fn publish(&self, fetched: &KeySet, now: Instant) -> SnapshotSummary {
+        let snapshot = self.record.merge(fetched, now);
+        let keys = snapshot.len();
+        let mut current = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_first = current.replace(snapshot).is_none();
+        let fresh_until = self.clock.at(now + self.max_staleness);
+        self.fresh_until.store(fresh_until, Ordering::Relaxed);
+        SnapshotSummary { keys, is_first }
+    }
+}
 
 /// The record that fetched documents are merged into: bounded, the keys seen longest ago go first.
-pub(super) struct Held {
+pub(super) struct KeyRecord {
     /// Never as full as moka lets it be: which keys go is decided here.
     record: Cache<KeyId, Arc<TrustedKey>>,
-    timeline: Timeline,
+    clock: MonotonicClock,
     compromised: Mutex<Compromised>,
 }
 
@@ -31,7 +112,7 @@ struct Compromised {
     ids: Vec<KeyId>,
 }
 
-/// What requests look keys up in: which keys are held since the last document.
+/// The keys that are held since the last document, in which requests look them up.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// In the order of their ids: a few comparisons cost less than a hash.
@@ -42,20 +123,20 @@ pub(super) struct Snapshot {
 
 type Entry = (KeyId, Arc<TrustedKey>);
 
-impl Held {
+impl KeyRecord {
     /// Twice what one document may have, so that a whole new document never pushes out itself.
     const MOST_KEYS: usize = 2 * KeySet::MAX_KEYS;
 
-    pub(super) fn new(timeline: Timeline) -> Self {
+    pub(super) fn new(clock: MonotonicClock) -> Self {
         Self {
             record: Cache::new(2 * Self::MOST_KEYS as u64),
-            timeline,
+            clock,
             compromised: Mutex::default(),
         }
     }
 
     /// Merges a document that was fetched successfully, and returns what holds from now on.
-    pub(super) fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
+    fn merge(&self, fetched: &KeySet, now: Instant) -> Snapshot {
         let mut compromised = self
             .compromised
             .lock()
@@ -83,7 +164,7 @@ impl Held {
                     held.mark_published(now);
                     held
                 }
-                _ => Arc::new(TrustedKey::new(Arc::clone(key), self.timeline, now)),
+                _ => Arc::new(TrustedKey::new(Arc::clone(key), self.clock, now)),
             };
             self.record.insert(key.id().clone(), held);
         }
@@ -165,22 +246,22 @@ impl Snapshot {
     }
 
     /// The key, if it may be trusted at this moment.
-    pub(super) fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
+    fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
         self.get(id).filter(|held| held.is_trusted(now))
     }
 
     /// Every key that may be trusted at this moment.
-    pub(super) fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
+    fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
         let keys = self.keys.iter().map(|(_, held)| held);
         keys.filter(move |held| held.is_trusted(now))
     }
 
     /// Returns whether the private half of a key of this id was published.
-    pub(super) fn has_exposed(&self, id: &KeyId) -> bool {
+    fn has_exposed(&self, id: &KeyId) -> bool {
         self.exposed.binary_search(id).is_ok()
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.keys.len()
     }
 
@@ -195,7 +276,7 @@ impl Snapshot {
 fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
     fetched
         .unusable()
-        .any(|(twin, reason)| reason == UnusableKey::Ambiguous && twin == Some(id))
+        .any(|(other, reason)| reason == UnusableKey::Ambiguous && other == Some(id))
 }
 
 #[cfg(test)]
@@ -231,15 +312,15 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{document, entry, id, private, read};
     use std::time::Duration;
 
+    use super::testing::{document, entry, id, private, read};
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    fn held_since(start: Instant) -> Held {
-        Held::new(Timeline::new(start))
+    fn record_since(start: Instant) -> KeyRecord {
+        KeyRecord::new(MonotonicClock::new(start))
     }
 
     #[test]
@@ -253,7 +334,7 @@ mod tests {
     fn a_key_whose_private_half_is_published_is_dropped_at_once() {
         let now = Instant::now();
         for exposed in [private("a", 1), private("another name", 1)] {
-            let held = held_since(now);
+            let held = record_since(now);
             held.merge(&document(&[("a", 1), ("b", 2)]), now);
             let snapshot = held.merge(&read(&[exposed, entry("b", 2)]), now);
             assert!(snapshot.find(&id("a"), now).is_none());
@@ -277,7 +358,7 @@ mod tests {
             vec![beside],
             vec![exposed(), document(&[("a", 1), ("c", 2)])],
         ] {
-            let held = held_since(now);
+            let held = record_since(now);
             for fetched in documents {
                 held.merge(&fetched, now);
             }
@@ -290,7 +371,7 @@ mod tests {
     #[test]
     fn a_key_that_one_document_lacks_stays_for_a_day() {
         let start = Instant::now();
-        let held = held_since(start);
+        let held = record_since(start);
         held.merge(&document(&[("a", 1), ("b", 2)]), start);
         let snapshot = held.merge(&document(&[("b", 2)]), start + HOUR);
         assert!(snapshot.find(&id("a"), start + HOUR).is_some());
@@ -308,7 +389,7 @@ mod tests {
     #[test]
     fn a_key_that_comes_back_is_as_if_it_had_never_been_away() {
         let start = Instant::now();
-        let held = held_since(start);
+        let held = record_since(start);
         held.merge(&document(&[("a", 1), ("b", 2)]), start);
         held.merge(&document(&[("b", 2)]), start + HOUR);
         held.merge(&document(&[("a", 1), ("b", 2)]), start + 20 * HOUR);
@@ -320,7 +401,7 @@ mod tests {
     #[test]
     fn new_material_under_the_same_id_replaces_the_old_and_the_same_does_not() {
         let now = Instant::now();
-        let held = held_since(now);
+        let held = record_since(now);
         let first = held.merge(&document(&[("a", 1)]), now);
         let same = held.merge(&document(&[("a", 1)]), now);
         let other = held.merge(&document(&[("a", 2)]), now);
@@ -334,7 +415,7 @@ mod tests {
     #[test]
     fn an_ambiguous_document_leaves_the_key_that_is_held() {
         let start = Instant::now();
-        let held = held_since(start);
+        let held = record_since(start);
         let first = held.merge(&document(&[("a", 1), ("b", 2)]), start);
         let snapshot = held.merge(&document(&[("a", 3), ("a", 4), ("b", 2)]), start + HOUR);
         let find = |snapshot: &Snapshot| Arc::clone(snapshot.find(&id("a"), start).unwrap());
@@ -350,7 +431,7 @@ mod tests {
     #[test]
     fn a_server_that_invents_keys_cannot_fill_the_memory_nor_push_out_the_published() {
         let now = Instant::now();
-        let held = held_since(now);
+        let held = record_since(now);
         for round in 0..5_u16 {
             let names: Vec<(String, u16)> = (0..100)
                 .map(|n| (format!("round {round} key {n}"), round * 100 + n))

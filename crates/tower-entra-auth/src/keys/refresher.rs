@@ -8,14 +8,37 @@ use entra_jwt_core::{KeyId, KeySet, Shown, UnusableKey};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::schedule::{AttemptNumber, Ending, Schedule};
-use super::source::{Failed, Fetched, Reason};
-use super::{KeyStore, outcome_of};
+use super::schedule::{AttemptNumber, AttemptOutcome};
+use super::{ATTEMPT_TIMEOUT, FetchError, FetchReason, FetchedKeys, KeyStore, outcome_of};
 use crate::telemetry;
+use crate::time::usable_runtime;
 use crate::unavailable::Unavailable;
 
+impl KeyStore {
+    /// Starts a refresher, unless another request has done so in the meantime.
+    pub(super) fn start_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
+        let runtime = usable_runtime()?;
+        let (begun, generation) = {
+            let mut state = self.lock();
+            if self.has_refresher(now) {
+                return Ok(());
+            }
+            state.generation += 1;
+            // Begun here, so that requests of this very moment join it.
+            let begun = state.schedule.begin_if_due(now);
+            self.set_overdue_after(state.schedule.next().max(now));
+            (begun, state.generation)
+        };
+        if let Some(number) = begun {
+            spawn_attempt(self, &runtime, number, FetchReason::Schedule);
+        }
+        spawn(self, &runtime, generation);
+        Ok(())
+    }
+}
+
 /// Spawns a refresher; any older one ends when it next looks.
-pub(super) fn spawn(store: &Arc<KeyStore>, runtime: &Handle, generation: u64) {
+fn spawn(store: &Arc<KeyStore>, runtime: &Handle, generation: u64) {
     let refresher = Refresher {
         store: Arc::clone(store),
         generation,
@@ -30,7 +53,7 @@ pub(super) fn spawn_attempt(
     store: &Arc<KeyStore>,
     runtime: &Handle,
     number: AttemptNumber,
-    reason: Reason,
+    reason: FetchReason,
 ) {
     let attempt = Attempt {
         store: Arc::clone(store),
@@ -39,12 +62,12 @@ pub(super) fn spawn_attempt(
         has_ended: false,
     };
     let task = runtime.spawn(async move {
-        let source = &attempt.store.source;
-        let fetched = timeout(Schedule::TIMEOUT, source.fetch(reason)).await;
+        let source = &attempt.store.source.0;
+        let fetched = timeout(ATTEMPT_TIMEOUT, source.fetch(reason)).await;
         let fetched = fetched.unwrap_or_else(|_| {
-            Err(Failed::from(Unavailable::Timeout {
+            Err(FetchError::from(Unavailable::Timeout {
                 host: source.name().to_owned(),
-                after: Schedule::TIMEOUT,
+                after: ATTEMPT_TIMEOUT,
             }))
         });
         attempt.end(fetched);
@@ -74,7 +97,12 @@ impl Refresher {
                 (begun, ended, state.schedule.wake_at(now))
             };
             if let Some(number) = begun {
-                spawn_attempt(&self.store, &Handle::current(), number, Reason::Schedule);
+                spawn_attempt(
+                    &self.store,
+                    &Handle::current(),
+                    number,
+                    FetchReason::Schedule,
+                );
             }
             // The end of any attempt changes the schedule.
             drop(timeout_at(wake_at, outcome_of(ended)).await);
@@ -100,12 +128,12 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn end(mut self, fetched: Result<Fetched, Failed>) {
+    fn end(mut self, fetched: Result<FetchedKeys, FetchError>) {
         self.has_ended = true;
         self.ended_with(fetched);
     }
 
-    fn ended_with(&self, fetched: Result<Fetched, Failed>) {
+    fn ended_with(&self, fetched: Result<FetchedKeys, FetchError>) {
         let outcome = match &fetched {
             Ok(fetched) if fetched.is_unchanged => "not_modified",
             Ok(_) => "fetched",
@@ -125,37 +153,41 @@ impl Drop for Attempt {
 }
 
 /// Takes what an attempt brought, unless a newer one has begun since.
-pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetched, Failed>) {
+pub(super) fn end(
+    store: &KeyStore,
+    number: AttemptNumber,
+    fetched: Result<FetchedKeys, FetchError>,
+) {
     let now = Instant::now();
     let source = store.source.name();
-    let ending = match &fetched {
-        Ok(fetched) => Ending::Succeeded {
+    let outcome = match &fetched {
+        Ok(fetched) => AttemptOutcome::Succeeded {
             is_unchanged: fetched.is_unchanged,
             check_again_after: fetched.check_again_after,
         },
         Err(failed) if failed.cause == Unavailable::Interrupted && !std::thread::panicking() => {
-            Ending::Interrupted
+            AttemptOutcome::Interrupted
         }
-        Err(failed) => Ending::Failed {
+        Err(failed) => AttemptOutcome::Failed {
             retry_after: failed.retry_after,
         },
     };
 
     let mut state = store.lock();
-    if !state.schedule.is_current(number) {
+    let Some(failures_before) = state.schedule.end(number, outcome, now) else {
         return;
-    }
+    };
     // All of it under the lock: whoever sees that the attempt has ended sees its keys, too.
-    let outcome = fetched
+    let published = fetched
         .as_ref()
         .map(|fetched| store.publish(&fetched.keys, now))
         .map_err(|failed| failed.cause.clone());
     if let Ok(fetched) = &fetched {
         state.is_final = fetched.is_final;
     }
-    match &outcome {
+    match &published {
         Ok(_) => state.last_success = Some(now),
-        Err(_) if ending == Ending::Interrupted => {}
+        Err(_) if outcome == AttemptOutcome::Interrupted => {}
         Err(cause) => state.last_failure = Some((now, cause.clone())),
     }
     let document = match fetched {
@@ -165,14 +197,15 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
     let weak_before = document
         .as_deref()
         .map(|keys| mem::replace(&mut state.weak_keys, weak_keys(keys)));
-    let failures_before = state.schedule.end(ending, now);
     let next = state.schedule.next();
     store.set_overdue_after(next);
-    store.ended.send_replace(Some(outcome.clone().map(|_| ())));
+    store
+        .ended
+        .send_replace(Some(published.clone().map(|_| ())));
     drop(state);
 
     let next_attempt_in = next.saturating_duration_since(now).as_secs();
-    match outcome {
+    match published {
         Ok(published) => {
             let keys = published.keys;
             telemetry::record_keys(source, keys);
@@ -182,7 +215,7 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
                 tracing::debug!(source, keys, next_attempt_in, "signing keys fetched");
             }
         }
-        Err(cause) if ending == Ending::Interrupted => {
+        Err(cause) if outcome == AttemptOutcome::Interrupted => {
             tracing::debug!(
                 source,
                 code = cause.code(),
@@ -238,10 +271,13 @@ fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &st
 #[cfg(test)]
 pub(super) mod testing {
     use std::sync::Arc;
+    use std::time::Duration;
 
-    use crate::keys::KeyStore;
     use crate::keys::record::testing::document;
-    use crate::keys::source::{Failed, Fetch, Fetched, Fetching, Reason, Source};
+    use crate::keys::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, KeyStore, Source};
+
+    pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
+    pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
     struct Nothing;
 
@@ -250,21 +286,17 @@ pub(super) mod testing {
             "nothing"
         }
 
-        fn fetch(&self, _: Reason) -> Fetching<'_> {
+        fn fetch(&self, _: FetchReason) -> FetchFuture<'_> {
             Box::pin(std::future::pending())
         }
     }
 
     pub(crate) fn store() -> Arc<KeyStore> {
-        KeyStore::new(
-            Source::of(Nothing),
-            KeyStore::DEFAULT_REFRESH_INTERVAL,
-            KeyStore::DEFAULT_MAX_STALENESS,
-        )
+        KeyStore::new(Source(Box::new(Nothing)), REFRESH_INTERVAL, MAX_STALENESS)
     }
 
-    pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<Fetched, Failed> {
-        Ok(Fetched {
+    pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<FetchedKeys, FetchError> {
+        Ok(FetchedKeys {
             keys: Arc::new(document(keys)),
             is_unchanged: false,
             is_final: false,
@@ -281,34 +313,14 @@ mod tests {
     use super::*;
     use crate::keys::record::testing::{document, id};
 
-    fn failed() -> Result<Fetched, Failed> {
+    fn failed() -> Result<FetchedKeys, FetchError> {
         Err(Unavailable::TimedOut.into())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_is_due_is_begun_by_whoever_misses_a_key() {
-        let store = store();
-        let now = Instant::now();
-        let first = store.lock().schedule.begin_if_due(now).unwrap();
-        end(&store, first, failed());
-        for _ in 0..2 {
-            let number = store.lock().schedule.begin_on_demand(now).unwrap();
-            end(&store, number, failed());
-        }
-        let begins = || {
-            let ticket = store.ticket(&mut store.lock());
-            ticket.map(|ticket| ticket.begun.is_some())
-        };
-        assert_eq!(begins(), None);
-        // The back-off is over before the bucket has a token again.
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!((begins(), begins()), (Some(true), Some(false)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_older_slow_answer_never_overwrites_a_newer_one() {
         let store = store();
-        let begin = || store.lock().schedule.begin_on_demand(Instant::now());
+        let begin = || store.lock().schedule.begin_for_request(Instant::now());
         let older = begin().unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         let newer = begin().unwrap();

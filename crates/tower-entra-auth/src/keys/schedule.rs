@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bucket::Bucket;
+use super::ATTEMPT_TIMEOUT;
 use crate::time::jittered;
 
-/// Which attempts may begin, and when the next one is due.
+/// The rules by which attempts begin, and the time at which the next one is due.
 #[derive(Debug)]
-pub(crate) struct Schedule {
+pub(super) struct Schedule {
     bucket: Bucket,
     in_flight: Option<InFlight>,
     last_number: u64,
@@ -28,18 +28,18 @@ struct InFlight {
     begun: Instant,
 }
 
-/// Which attempt: later ones have higher numbers.
+/// The number of an attempt: later ones have higher numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct AttemptNumber(u64);
+pub(super) struct AttemptNumber(u64);
 
 /// The moment at which a request came, in the order of attempts: how many had begun by then. A
 /// clock would not tell which of two came first at the same moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Arrival(u64);
+pub(super) struct Arrival(u64);
 
-/// How an attempt ended.
+/// The way in which an attempt ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Ending {
+pub(super) enum AttemptOutcome {
     Succeeded {
         /// The server said that the document is the one that it sent before: a cache on the way may
         /// say so for long, so that nothing is known of a key that is not in it.
@@ -56,9 +56,6 @@ pub(crate) enum Ending {
 }
 
 impl Schedule {
-    /// How often keys are fetched when all is well, unless set otherwise.
-    pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(60 * 60);
-
     /// The least time between two scheduled attempts that succeed.
     const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -68,15 +65,12 @@ impl Schedule {
     /// The longest back-off, and the most that a server's `Retry-After` is honoured for.
     const MOST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
-    /// How long one attempt may take, whatever it fetches.
-    pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-
     /// An attempt limits itself to less than this. One that did not end by then is on a runtime
     /// that does not run: it no longer counts, and what it may bring later is ignored.
-    const ATTEMPT_LIMIT: Duration = Self::TIMEOUT.saturating_add(Duration::from_secs(1));
+    const ATTEMPT_LIMIT: Duration = ATTEMPT_TIMEOUT.saturating_add(Duration::from_secs(1));
 
     /// The first attempt is due at once.
-    pub(crate) fn new(now: Instant, interval: Duration) -> Self {
+    pub(super) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             bucket: Bucket::full(now),
             in_flight: None,
@@ -89,31 +83,37 @@ impl Schedule {
         }
     }
 
-    pub(crate) fn is_in_flight(&self, now: Instant) -> bool {
+    pub(super) fn is_in_flight(&self, now: Instant) -> bool {
         self.in_flight
             .is_some_and(|attempt| now < attempt.begun + Self::ATTEMPT_LIMIT)
     }
 
-    /// Whether a missing key is worth waiting for: an attempt is in flight, or one may begin.
-    pub(crate) fn may_help(&self, now: Instant) -> bool {
+    /// Returns whether a missing key is worth waiting for: an attempt is in flight, or one may begin.
+    pub(super) fn may_help(&self, now: Instant) -> bool {
         self.is_in_flight(now)
             || self.next <= now
             || self.may_be_asked(now) && self.bucket.until_next(now).is_zero()
     }
 
-    /// The server did not ask to be left alone.
+    /// Returns whether the server did not ask to be left alone.
     fn may_be_asked(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|until| until <= now)
     }
 
     /// Begins the scheduled attempt, if it is due and none is in flight.
-    pub(crate) fn begin_if_due(&mut self, now: Instant) -> Option<AttemptNumber> {
+    pub(super) fn begin_if_due(&mut self, now: Instant) -> Option<AttemptNumber> {
         (self.next <= now && !self.is_in_flight(now)).then(|| self.begin(now))
     }
 
-    /// Begins an attempt because a key is missing, if none is in flight, the server did not ask to
-    /// be left alone, and the bucket allows it.
-    pub(crate) fn begin_on_demand(&mut self, now: Instant) -> Option<AttemptNumber> {
+    /// Begins an attempt because a key is missing, if none is in flight. One that is due anyway costs
+    /// the bucket nothing, and its refresher may be on a runtime that does not run.
+    pub(super) fn begin_for_request(&mut self, now: Instant) -> Option<AttemptNumber> {
+        self.begin_if_due(now).or_else(|| self.begin_on_demand(now))
+    }
+
+    /// Begins an attempt if none is in flight, the server did not ask to be left alone, and the
+    /// bucket allows it.
+    fn begin_on_demand(&mut self, now: Instant) -> Option<AttemptNumber> {
         let may = !self.is_in_flight(now) && self.may_be_asked(now);
         (may && self.bucket.take(now)).then(|| self.begin(now))
     }
@@ -127,34 +127,45 @@ impl Schedule {
 
     /// Returns the attempt in flight.
     #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> Option<AttemptNumber> {
+    pub(super) fn in_flight(&self) -> Option<AttemptNumber> {
         self.in_flight.map(|attempt| attempt.number)
     }
 
     /// Marks the present among the attempts, for a request that comes now.
-    pub(crate) fn arrival(&self) -> Arrival {
+    pub(super) fn arrival(&self) -> Arrival {
         Arrival(self.last_number)
     }
 
     /// Returns whether an attempt that began after the arrival has brought a document: a key that is
     /// not in it is unknown. One that was in flight at the arrival may have been answered before.
-    pub(crate) fn was_answered_since(&self, arrival: Arrival) -> bool {
+    pub(super) fn was_answered_since(&self, arrival: Arrival) -> bool {
         arrival.0 < self.last_answered
     }
 
-    /// Whether this attempt still counts.
-    pub(crate) fn is_current(&self, number: AttemptNumber) -> bool {
+    /// Returns whether this attempt still counts.
+    fn is_current(&self, number: AttemptNumber) -> bool {
         self.in_flight
             .is_some_and(|attempt| attempt.number == number)
     }
 
-    /// Ends the attempt that is in flight, and says how many failures came right before.
-    pub(crate) fn end(&mut self, ending: Ending, now: Instant) -> u32 {
+    /// Ends this attempt, and returns how many failures came right before; `None` if it no longer
+    /// counts, as a newer one has begun.
+    pub(super) fn end(
+        &mut self,
+        number: AttemptNumber,
+        outcome: AttemptOutcome,
+        now: Instant,
+    ) -> Option<u32> {
+        self.is_current(number)
+            .then(|| self.end_in_flight(outcome, now))
+    }
+
+    fn end_in_flight(&mut self, outcome: AttemptOutcome, now: Instant) -> u32 {
         let ended = self.in_flight.take();
         self.not_before = None;
         let failures_before = self.failures_in_a_row;
-        let wait = match ending {
-            Ending::Succeeded {
+        let wait = match outcome {
+            AttemptOutcome::Succeeded {
                 is_unchanged,
                 check_again_after,
             } => {
@@ -162,43 +173,43 @@ impl Schedule {
                 if let Some(attempt) = ended.filter(|_| !is_unchanged) {
                     self.last_answered = attempt.number.0;
                 }
-                let span = check_again_after.unwrap_or(self.interval);
-                jittered(span.max(Self::LEAST_INTERVAL).min(self.interval), 20)
+                let interval = check_again_after.unwrap_or(self.interval);
+                jittered(interval.max(Self::LEAST_INTERVAL).min(self.interval), 20)
             }
-            Ending::Failed { retry_after } => {
+            AttemptOutcome::Failed { retry_after } => {
                 self.failures_in_a_row = failures_before.saturating_add(1);
-                let asked_for = retry_after.map(|span| span.min(Self::MOST_BACK_OFF));
-                self.not_before = asked_for.map(|span| now + span);
+                let asked_for = retry_after.map(|wait| wait.min(Self::MOST_BACK_OFF));
+                self.not_before = asked_for.map(|wait| now + wait);
                 // Not all replicas at the very moment that the server named.
-                let asked_for = asked_for.map(|span| span + span / 10 - jittered(span / 10, 1));
+                let asked_for = asked_for.map(|wait| wait + wait / 10 - jittered(wait / 10, 1));
                 back_off(failures_before).max(asked_for.unwrap_or_default())
             }
-            Ending::Interrupted => Self::FIRST_BACK_OFF,
+            AttemptOutcome::Interrupted => Self::FIRST_BACK_OFF,
         };
         self.next = now + wait;
         failures_before
     }
 
-    /// How many attempts failed since one succeeded.
-    pub(crate) fn failures_in_a_row(&self) -> u32 {
+    /// Returns how many attempts failed since one succeeded.
+    pub(super) fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row
     }
 
-    /// When the next scheduled attempt is due.
-    pub(crate) fn next(&self) -> Instant {
+    /// Returns when the next scheduled attempt is due.
+    pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// When to look again: at the limit of the attempt in flight, else when the next is due.
-    pub(crate) fn wake_at(&self, now: Instant) -> Instant {
+    /// Returns when to look again: at the limit of the attempt in flight, else when the next is due.
+    pub(super) fn wake_at(&self, now: Instant) -> Instant {
         match self.in_flight {
             Some(attempt) if self.is_in_flight(now) => attempt.begun + Self::ATTEMPT_LIMIT,
             _ => self.next,
         }
     }
 
-    /// After what time it is worth to ask for a missing key again.
-    pub(crate) fn retry_after(&self, now: Instant) -> Duration {
+    /// Returns after what time it is worth to ask for a missing key again.
+    pub(super) fn retry_after(&self, now: Instant) -> Duration {
         let scheduled = self.wake_at(now).saturating_duration_since(now);
         if self.is_in_flight(now) {
             scheduled
@@ -216,29 +227,61 @@ fn back_off(failures_before: u32) -> Duration {
     jittered(doubled.min(Schedule::MOST_BACK_OFF), 2)
 }
 
+/// The bucket that limits fetches on demand: two at once, then one every 30 s of monotonic time,
+/// refilled continuously.
+#[derive(Debug)]
+struct Bucket {
+    /// The time at which the bucket is, or was, full; each token spent moves it by one interval.
+    full_at: Instant,
+}
+
+impl Bucket {
+    const CAPACITY: u32 = 2;
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn full(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    /// Takes one token, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        if self.until_next(now) > Duration::ZERO {
+            return false;
+        }
+        self.full_at = self.full_at.max(now) + Self::INTERVAL;
+        true
+    }
+
+    /// Returns how long it is until there is a token.
+    fn until_next(&self, now: Instant) -> Duration {
+        let until_full = self.full_at.saturating_duration_since(now);
+        until_full.saturating_sub(Self::INTERVAL * (Self::CAPACITY - 1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const SUCCEEDED: Ending = Ending::Succeeded {
+    const SUCCEEDED: AttemptOutcome = AttemptOutcome::Succeeded {
         is_unchanged: false,
         check_again_after: None,
     };
-    const FAILED: Ending = Ending::Failed { retry_after: None };
+    const FAILED: AttemptOutcome = AttemptOutcome::Failed { retry_after: None };
 
     fn schedule(now: Instant) -> Schedule {
-        Schedule::new(now, Schedule::DEFAULT_INTERVAL)
+        Schedule::new(now, 3_600 * SECOND)
     }
 
     /// How long after an attempt that ended so the next one is due, at the least and at the most.
-    fn next_after(ending: Ending) -> (u64, u64) {
+    fn next_after(ending: AttemptOutcome) -> (u64, u64) {
         let now = Instant::now();
         let spans: Vec<u64> = (0..200)
             .map(|_| {
                 let mut schedule = schedule(now);
                 schedule.begin_if_due(now);
-                schedule.end(ending, now);
+                schedule.end_in_flight(ending, now);
                 (schedule.next() - now).as_secs()
             })
             .collect();
@@ -251,7 +294,7 @@ mod tests {
 
     #[test]
     fn all_being_well_the_next_attempt_is_due_after_the_interval_less_a_twentieth() {
-        let after = |seconds| Ending::Succeeded {
+        let after = |seconds| AttemptOutcome::Succeeded {
             is_unchanged: false,
             check_again_after: Some(seconds * SECOND),
         };
@@ -267,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_server_that_asks_for_time_gets_it_up_to_five_minutes() {
-        let asked = |seconds| Ending::Failed {
+        let asked = |seconds| AttemptOutcome::Failed {
             retry_after: Some(seconds * SECOND),
         };
         assert!(is_within(next_after(asked(60)), 60, 66));
@@ -278,7 +321,7 @@ mod tests {
         let now = Instant::now();
         let mut schedule = schedule(now);
         schedule.begin_if_due(now);
-        schedule.end(asked(60), now);
+        schedule.end_in_flight(asked(60), now);
         let almost = now + 59 * SECOND;
         assert!(schedule.begin_on_demand(almost).is_none());
         assert_eq!(schedule.retry_after(almost), SECOND);
@@ -307,7 +350,7 @@ mod tests {
         assert!(schedule.begin_if_due(now).is_some());
         assert!(schedule.begin_if_due(now).is_none());
         assert!(schedule.begin_on_demand(now).is_none());
-        schedule.end(SUCCEEDED, now);
+        schedule.end_in_flight(SUCCEEDED, now);
         assert!(
             schedule.begin_if_due(now).is_none(),
             "the next is due in an hour"
@@ -323,20 +366,20 @@ mod tests {
         schedule.begin_if_due(now);
         // At the very moment at which the attempt began, and so after it.
         let during = schedule.arrival();
-        schedule.end(SUCCEEDED, now);
+        schedule.end_in_flight(SUCCEEDED, now);
         let after = schedule.arrival();
         let answered = |schedule: &Schedule| {
             [before, during, after].map(|arrival| schedule.was_answered_since(arrival))
         };
         assert_eq!(answered(&schedule), [true, false, false]);
 
-        let unchanged = Ending::Succeeded {
+        let unchanged = AttemptOutcome::Succeeded {
             is_unchanged: true,
             check_again_after: None,
         };
-        for ending in [FAILED, Ending::Interrupted, unchanged] {
+        for ending in [FAILED, AttemptOutcome::Interrupted, unchanged] {
             schedule.begin_on_demand(now);
-            schedule.end(ending, now);
+            schedule.end_in_flight(ending, now);
             assert_eq!(
                 answered(&schedule),
                 [true, false, false],
@@ -345,7 +388,7 @@ mod tests {
         }
         schedule.begin_on_demand(now + 60 * SECOND);
         assert_eq!(answered(&schedule), [true, false, false]);
-        schedule.end(SUCCEEDED, now + 60 * SECOND);
+        schedule.end_in_flight(SUCCEEDED, now + 60 * SECOND);
         assert_eq!(answered(&schedule), [true, true, true]);
     }
 
@@ -355,12 +398,12 @@ mod tests {
         let mut schedule = schedule(now);
         for _ in 0..10 {
             assert!(schedule.begin_if_due(now).is_some());
-            schedule.end(FAILED, now);
+            schedule.end_in_flight(FAILED, now);
             now = schedule.next();
         }
         for _ in 0..2 {
             assert!(schedule.begin_on_demand(now).is_some());
-            schedule.end(FAILED, now);
+            schedule.end_in_flight(FAILED, now);
         }
         assert!(
             schedule.begin_on_demand(now).is_none(),
@@ -387,13 +430,13 @@ mod tests {
         let ends = [
             (FAILED, 0),
             (FAILED, 1),
-            (Ending::Interrupted, 2),
+            (AttemptOutcome::Interrupted, 2),
             (FAILED, 2),
             (SUCCEEDED, 3),
             (FAILED, 0),
         ];
         for (ending, failures_before) in ends {
-            assert_eq!(schedule.end(ending, now), failures_before);
+            assert_eq!(schedule.end_in_flight(ending, now), failures_before);
         }
     }
 
@@ -403,14 +446,35 @@ mod tests {
         let mut schedule = schedule(now);
         schedule.begin_if_due(now);
         assert_eq!(schedule.retry_after(now + 2 * SECOND), 4 * SECOND);
-        schedule.end(SUCCEEDED, now);
+        schedule.end_in_flight(SUCCEEDED, now);
         assert_eq!(schedule.retry_after(now), Duration::ZERO);
         for _ in 0..2 {
             schedule.begin_on_demand(now);
-            schedule.end(SUCCEEDED, now);
+            schedule.end_in_flight(SUCCEEDED, now);
         }
         assert_eq!(schedule.retry_after(now), 30 * SECOND);
-        schedule.end(Ending::Interrupted, now);
+        schedule.end_in_flight(AttemptOutcome::Interrupted, now);
         assert_eq!(schedule.retry_after(now), SECOND);
+    }
+
+    #[test]
+    fn two_at_once_then_one_every_thirty_seconds() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut bucket = Bucket::full(start);
+        assert!(bucket.take(start) && bucket.take(start) && !bucket.take(start));
+        assert_eq!(bucket.until_next(start), Duration::from_secs(30));
+        assert!(!bucket.take(at(29)));
+        assert!(bucket.take(at(30)) && !bucket.take(at(30)));
+        assert!(!bucket.take(at(59)) && bucket.take(at(60)));
+    }
+
+    #[test]
+    fn it_never_holds_more_than_two() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        assert!(bucket.take(start));
+        let later = start + Duration::from_secs(3_600);
+        assert!(bucket.take(later) && bucket.take(later) && !bucket.take(later));
     }
 }

@@ -1,15 +1,14 @@
-//! Where keys come from, whatever that is.
+//! Sources of keys that a service brings.
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{Authority, ClientId, KeySet, UnusableKey};
+use entra_jwt_core::KeySet;
 
-use super::discovery::{Discovery, MetadataBase};
-use crate::outbound::{BoxError, HttpClient};
+use super::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, Source, brings_nothing};
+use crate::outbound::BoxError;
 use crate::unavailable::Unavailable;
 
 /// Where the signing keys come from, if not from Entra's discovery document: set by
@@ -113,113 +112,12 @@ impl KeySource for KeySet {
     }
 }
 
-/// The longest document that is read, in bytes. Entra's key documents have 15 to 25 KB.
-pub(super) const MOST_BYTES: usize = 512 * 1024;
-
-/// Where the keys of one issuer come from.
-pub(crate) struct Source(Box<dyn Fetch>);
-
 impl Source {
     /// Takes a source of the service's own.
     pub(crate) fn new(source: impl KeySource) -> Self {
         let name = source.name();
-        Self::of(OwnSource { source, name })
+        Self(Box::new(OwnSource { source, name }))
     }
-
-    /// Takes the keys to which the discovery document of an authority leads, by its metadata endpoint;
-    /// with the id of an application, the keys that this one has of its own. `None` if that makes no
-    /// address.
-    pub(crate) fn discovery(
-        metadata: &MetadataBase,
-        authority: &Authority,
-        application: Option<ClientId>,
-        http: HttpClient,
-    ) -> Option<Self> {
-        let endpoint = metadata.of_authority(authority, application)?;
-        Some(Self::of(Discovery::new(endpoint, authority.clone(), http)))
-    }
-
-    pub(super) fn of(source: impl Fetch + 'static) -> Self {
-        Self(Box::new(source))
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    pub(super) fn fetch(&self, reason: Reason) -> Fetching<'_> {
-        self.0.fetch(reason)
-    }
-}
-
-/// A source as the refresher uses it.
-pub(super) trait Fetch: Send + Sync {
-    fn name(&self) -> &str;
-
-    fn fetch(&self, reason: Reason) -> Fetching<'_>;
-}
-
-pub(super) type Fetching<'s> = Pin<Box<dyn Future<Output = Result<Fetched, Failed>> + Send + 's>>;
-
-/// Why keys are fetched.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reason {
-    /// It is time.
-    Schedule,
-    /// A token names a key that is not held: only a new document will do.
-    MissingKey,
-}
-
-/// What a fetch brought.
-#[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) keys: Arc<KeySet>,
-    /// The same document as last time, by the server's own word.
-    pub(super) is_unchanged: bool,
-    /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
-    /// about it would have good tokens of its next key refused.
-    pub(super) is_final: bool,
-    /// When to fetch again, if sooner than usual.
-    pub(super) check_again_after: Option<Duration>,
-}
-
-/// Why a fetch brought nothing.
-#[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) cause: Unavailable,
-    /// What the server asked for.
-    pub(super) retry_after: Option<Duration>,
-    /// A document without any key that can be used, to be reported.
-    pub(super) useless: Option<Arc<KeySet>>,
-}
-
-impl Failed {
-    /// Returns the failure to find a usable key in this document.
-    pub(super) fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
-        Self {
-            useless: Some(document),
-            ..Self::from(Unavailable::NoUsableKey { host })
-        }
-    }
-}
-
-impl From<Unavailable> for Failed {
-    fn from(cause: Unavailable) -> Self {
-        Self {
-            cause,
-            retry_after: None,
-            useless: None,
-        }
-    }
-}
-
-/// Whether a fetch that brings these keys counts as failed: there is nothing to go on with. That a
-/// key's private half is public is news, even if it leaves no key at all.
-pub(super) fn brings_nothing(keys: &KeySet) -> bool {
-    keys.is_empty()
-        && !keys
-            .unusable()
-            .any(|(_, reason)| reason == UnusableKey::Private)
 }
 
 /// A source of the service's own.
@@ -233,19 +131,19 @@ impl<S: KeySource> Fetch for OwnSource<S> {
         &self.name
     }
 
-    fn fetch(&self, _: Reason) -> Fetching<'_> {
+    fn fetch(&self, _: FetchReason) -> FetchFuture<'_> {
         Box::pin(async {
             let published = self.source.fetch().await.map_err(|error| {
-                Failed::from(Unavailable::KeySource {
+                FetchError::from(Unavailable::KeySource {
                     source_name: self.name.to_string(),
                     reason: error.to_string(),
                 })
             })?;
             if brings_nothing(&published.keys) {
                 let host = self.name.to_string();
-                return Err(Failed::no_usable_key(host, published.keys));
+                return Err(FetchError::no_usable_key(host, published.keys));
             }
-            Ok(Fetched {
+            Ok(FetchedKeys {
                 keys: published.keys,
                 is_unchanged: false,
                 is_final: published.is_final,

@@ -4,20 +4,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use entra_jwt_core::{Authority, DiscoveryDocument, ForeignDocument, KeySet};
-use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
+use entra_jwt_core::{Authority, ClientId, DiscoveryDocument, ForeignDocument, KeySet};
+use http::header::{
+    ACCEPT, AGE, CACHE_CONTROL, DATE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
+};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
-use super::MetadataEndpoint;
-use crate::keys::freshness::{fresh_for, retry_after};
-use crate::keys::source::{Failed, Fetch, Fetched, Fetching, MOST_BYTES, Reason, brings_nothing};
+use super::{MetadataBase, MetadataEndpoint};
+use crate::keys::{
+    Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, MAX_DOCUMENT_BYTES, Source,
+    brings_nothing,
+};
 use crate::outbound::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
-/// Where the keys of one authority come from.
-pub(crate) struct Discovery {
+/// The discovery document of one authority as the source of its keys.
+struct Discovery {
     endpoint: MetadataEndpoint,
     host: Box<str>,
     authority: Authority,
@@ -44,18 +48,40 @@ struct EntraError {
     error_codes: Vec<u32>,
 }
 
-/// An answer, read to its end.
-struct Answer {
+/// A response, read to its end.
+struct FetchedResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// A document, and what the answer said about it.
-struct Document<T> {
+/// A document, and what the response said about it.
+struct FetchedDocument<T> {
     document: Arc<T>,
     is_unchanged: bool,
     fresh_for: Option<Duration>,
+}
+
+impl Source {
+    /// Takes the keys to which the discovery document of an authority leads, by its metadata endpoint;
+    /// with the id of an application, the keys that this one has of its own. `None` if that makes no
+    /// address.
+    pub(crate) fn discovery(
+        metadata: &MetadataBase,
+        authority: &Authority,
+        application: Option<ClientId>,
+        http: HttpClient,
+    ) -> Option<Self> {
+        let endpoint = metadata.of_authority(authority, application)?;
+        Some(Self(Box::new(Discovery {
+            host: endpoint.host().into(),
+            endpoint,
+            authority: authority.clone(),
+            http,
+            last_discovery: Mutex::default(),
+            last_keys: Mutex::default(),
+        })))
+    }
 }
 
 impl Fetch for Discovery {
@@ -63,7 +89,7 @@ impl Fetch for Discovery {
         &self.host
     }
 
-    fn fetch(&self, reason: Reason) -> Fetching<'_> {
+    fn fetch(&self, reason: FetchReason) -> FetchFuture<'_> {
         Box::pin(self.fetch_both(reason))
     }
 }
@@ -75,19 +101,8 @@ impl Discovery {
     /// Entity tags are short; longer ones are not sent back.
     const LONGEST_ETAG: usize = 256;
 
-    pub(crate) fn new(endpoint: MetadataEndpoint, authority: Authority, http: HttpClient) -> Self {
-        Self {
-            host: endpoint.host().into(),
-            endpoint,
-            authority,
-            http,
-            last_discovery: Mutex::default(),
-            last_keys: Mutex::default(),
-        }
-    }
-
     /// The keys that are published now.
-    async fn fetch_both(&self, reason: Reason) -> Result<Fetched, Failed> {
+    async fn fetch_both(&self, reason: FetchReason) -> Result<FetchedKeys, FetchError> {
         let discovery = self.discover(reason).await?;
         let jwks_uri = &discovery.document.jwks_uri;
         let jwks_uri =
@@ -103,24 +118,28 @@ impl Discovery {
             Some(name) => set.with_cloud_instance_name(name),
             None => set,
         };
-        let spans = [discovery.fresh_for, keys.fresh_for];
-        Ok(Fetched {
+        let fresh_for = [discovery.fresh_for, keys.fresh_for];
+        Ok(FetchedKeys {
             keys: Arc::new(set),
             is_unchanged: keys.is_unchanged,
             is_final: false,
-            check_again_after: spans
+            check_again_after: fresh_for
                 .into_iter()
                 .flatten()
                 .min()
-                .map(|span| span.max(Self::LEAST_FRESH)),
+                .map(|fresh_for| fresh_for.max(Self::LEAST_FRESH)),
         })
     }
 
-    async fn fetch_keys(&self, uri: &Uri, reason: Reason) -> Result<Document<KeySet>, Failed> {
+    async fn fetch_keys(
+        &self,
+        uri: &Uri,
+        reason: FetchReason,
+    ) -> Result<FetchedDocument<KeySet>, FetchError> {
         let host = || uri.host().unwrap_or_default().to_owned();
         self.document(uri, &self.last_keys, reason, |answer| {
             if answer.status != StatusCode::OK {
-                return Err(Failed::from(Unavailable::Status {
+                return Err(FetchError::from(Unavailable::Status {
                     host: host(),
                     status: answer.status.as_u16(),
                 }));
@@ -130,14 +149,17 @@ impl Discovery {
                 expected: "key document",
             })?;
             if brings_nothing(&keys) {
-                return Err(Failed::no_usable_key(host(), Arc::new(keys)));
+                return Err(FetchError::no_usable_key(host(), Arc::new(keys)));
             }
             Ok(keys)
         })
         .await
     }
 
-    async fn discover(&self, reason: Reason) -> Result<Document<DiscoveryDocument>, Failed> {
+    async fn discover(
+        &self,
+        reason: FetchReason,
+    ) -> Result<FetchedDocument<DiscoveryDocument>, FetchError> {
         let uri = self.endpoint.uri();
         self.document(uri, &self.last_discovery, reason, |answer| {
             Ok(self.read_discovery(answer)?)
@@ -151,12 +173,12 @@ impl Discovery {
         &self,
         uri: &Uri,
         slot: &Slot<T>,
-        reason: Reason,
-        read: impl FnOnce(&Answer) -> Result<T, Failed>,
-    ) -> Result<Document<T>, Failed> {
+        reason: FetchReason,
+        read: impl FnOnce(&FetchedResponse) -> Result<T, FetchError>,
+    ) -> Result<FetchedDocument<T>, FetchError> {
         let last = || slot.lock().unwrap_or_else(PoisonError::into_inner);
         let tagged = match (reason, &*last()) {
-            (Reason::Schedule, Some(tagged)) if tagged.uri == *uri => {
+            (FetchReason::Schedule, Some(tagged)) if tagged.uri == *uri => {
                 Some((tagged.etag.clone(), Arc::clone(&tagged.document)))
             }
             _ => None,
@@ -166,14 +188,14 @@ impl Discovery {
         let answer = self.get(uri, etag).await?;
         let fresh_for = fresh_for(&answer.headers);
         if let (StatusCode::NOT_MODIFIED, Some(document)) = (answer.status, known) {
-            return Ok(Document {
+            return Ok(FetchedDocument {
                 document,
                 is_unchanged: true,
                 fresh_for,
             });
         }
         // Only an answer that was asked for is one: a bare 304 is a status like any other.
-        let document = read(&answer).map_err(|failed| Failed {
+        let document = read(&answer).map_err(|failed| FetchError {
             retry_after: retry_after(&answer.headers),
             ..failed
         })?;
@@ -186,14 +208,14 @@ impl Discovery {
                 etag,
                 document: Arc::clone(&document),
             });
-        Ok(Document {
+        Ok(FetchedDocument {
             document,
             is_unchanged: false,
             fresh_for,
         })
     }
 
-    fn read_discovery(&self, answer: &Answer) -> Result<DiscoveryDocument, Unavailable> {
+    fn read_discovery(&self, answer: &FetchedResponse) -> Result<DiscoveryDocument, Unavailable> {
         let host = || self.host.to_string();
         if answer.status != StatusCode::OK {
             let error: EntraError = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -234,7 +256,11 @@ impl Discovery {
         Ok(document)
     }
 
-    async fn get(&self, uri: &Uri, etag: Option<HeaderValue>) -> Result<Answer, Unavailable> {
+    async fn get(
+        &self,
+        uri: &Uri,
+        etag: Option<HeaderValue>,
+    ) -> Result<FetchedResponse, Unavailable> {
         let host = || uri.host().unwrap_or_default().to_owned();
         let no_answer = |error| match Failure::of(&error) {
             Failure::Dns => Unavailable::Dns { host: host() },
@@ -256,19 +282,138 @@ impl Discovery {
         let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(no_answer)?.into_data() {
-                if read.len() + data.len() > MOST_BYTES {
+                if read.len() + data.len() > MAX_DOCUMENT_BYTES {
                     return Err(Unavailable::TooLarge {
                         host: host(),
-                        limit: MOST_BYTES,
+                        limit: MAX_DOCUMENT_BYTES,
                     });
                 }
                 read.extend_from_slice(&data);
             }
         }
-        Ok(Answer {
+        Ok(FetchedResponse {
             status: parts.status,
             headers: parts.headers,
             body: read.freeze(),
         })
+    }
+}
+
+/// Returns for how much longer the response is fresh (RFC 9111 §4.2), if it says so: `max-age` less `Age`,
+/// nothing at all for `no-store` and `no-cache`. `s-maxage` is for caches that many share.
+fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
+    let mut max_age = None;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in value.to_str().unwrap_or_default().split(',') {
+            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+            let name = name.trim();
+            if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
+                return Some(Duration::ZERO);
+            }
+            if name.eq_ignore_ascii_case("max-age") && max_age.is_none() {
+                // One that cannot be read counts as stale (RFC 9111 §4.2.1).
+                max_age = Some(seconds(argument.trim().trim_matches('"')).unwrap_or_default());
+            }
+        }
+    }
+    let age = text(headers, &AGE).and_then(seconds).unwrap_or_default();
+    max_age.map(|max_age| max_age.saturating_sub(age))
+}
+
+/// Returns how long to wait before the next request (RFC 9110 §10.2.3), if the response says so. A date is
+/// taken against the response's own, so that nobody's clock need be right.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = text(headers, &RETRY_AFTER)?;
+    seconds(value).or_else(|| {
+        let at = httpdate::parse_http_date(value).ok()?;
+        let date = httpdate::parse_http_date(text(headers, &DATE)?).ok()?;
+        Some(at.duration_since(date).unwrap_or_default())
+    })
+}
+
+/// Digits only; more than anybody waits for counts as that.
+fn seconds(text: &str) -> Option<Duration> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let most = u64::from(u32::MAX);
+    is_number
+        .then(|| Duration::from_secs(text.parse().map_or(most, |seconds: u64| seconds.min(most))))
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let lines = lines.iter();
+        lines
+            .map(|(name, value)| {
+                let name: HeaderName = name.parse().unwrap();
+                (name, value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    fn fresh(cache_control: &str) -> Option<u64> {
+        fresh_for(&headers(&[("cache-control", cache_control)])).map(|duration| duration.as_secs())
+    }
+
+    #[test]
+    fn max_age_is_how_long_a_response_is_fresh() {
+        assert_eq!(fresh("max-age=86400, private"), Some(86_400));
+        assert_eq!(fresh("private , MAX-AGE=\"60\""), Some(60));
+        assert_eq!(fresh("max-age=60, max-age=5"), Some(60));
+        assert_eq!(fresh("max-age=60, no-cache"), Some(0));
+        assert_eq!(fresh("No-Store"), Some(0));
+        assert_eq!(fresh("s-maxage=60"), None);
+        assert_eq!(fresh("private"), None);
+        assert_eq!(fresh_for(&headers(&[])), None);
+        let lines = [("cache-control", "private"), ("cache-control", "max-age=9")];
+        assert_eq!(fresh_for(&headers(&lines)), Some(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn rubbish_in_max_age_counts_as_stale_and_too_much_as_much() {
+        for rubbish in [
+            "max-age",
+            "max-age=",
+            "max-age=-1",
+            "max-age=1.5",
+            "max-age=x",
+        ] {
+            assert_eq!(fresh(rubbish), Some(0), "{rubbish}");
+        }
+        assert_eq!(
+            fresh("max-age=99999999999999999999"),
+            Some(u64::from(u32::MAX))
+        );
+    }
+
+    #[test]
+    fn the_age_is_taken_off() {
+        let lines = |age| headers(&[("cache-control", "max-age=60"), ("age", age)]);
+        assert_eq!(fresh_for(&lines("20")), Some(Duration::from_secs(40)));
+        assert_eq!(fresh_for(&lines("90")), Some(Duration::ZERO));
+        assert_eq!(fresh_for(&lines("x")), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_against_the_responses_own() {
+        let after = |value| retry_after(&headers(&[("retry-after", value)]));
+        assert_eq!(after("120"), Some(Duration::from_secs(120)));
+        for rubbish in ["", "-1", "soon", "1.5"] {
+            assert_eq!(after(rubbish), None, "{rubbish}");
+        }
+        let dates = |date, at| retry_after(&headers(&[("date", date), ("retry-after", at)]));
+        let (earlier, later) = (
+            "Wed, 25 Nov 2026 10:00:00 GMT",
+            "Wed, 25 Nov 2026 10:01:30 GMT",
+        );
+        assert_eq!(dates(earlier, later), Some(Duration::from_secs(90)));
+        assert_eq!(dates(later, earlier), Some(Duration::ZERO));
+        assert_eq!(after(later), None, "without a date of its own");
     }
 }

@@ -5,25 +5,24 @@ mod fetch;
 use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
 use http::Uri;
 
-pub(crate) use self::fetch::Discovery;
 use crate::outbound::{is_loopback, plain_host, secure_url};
 
-/// Where discovery documents are, before it is known of which tenant.
+/// The place of discovery documents, before it is known of which tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataBase {
     text: String,
     is_document: bool,
 }
 
-/// Where the discovery document is. Always `https`, or `http` on loopback, unless a setting named
+/// The address of the discovery document. Always `https`, or `http` on loopback, unless a setting named
 /// dangerous says otherwise.
 #[derive(Clone, Debug)]
-pub(crate) struct MetadataEndpoint {
+struct MetadataEndpoint {
     uri: Uri,
     aliases: Aliases,
 }
 
-/// Which hosts serve the same documents as each other.
+/// The hosts that serve the same documents as each other.
 #[derive(Clone, Debug)]
 enum Aliases {
     /// Those of the cloud.
@@ -126,7 +125,7 @@ impl MetadataBase {
     }
 
     /// With the id of an application, the address is that of the documents with its own keys.
-    pub(crate) fn of_authority(
+    fn of_authority(
         &self,
         authority: &Authority,
         application: Option<ClientId>,
@@ -155,11 +154,11 @@ impl MetadataBase {
 }
 
 impl MetadataEndpoint {
-    pub(crate) fn uri(&self) -> &Uri {
+    fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    pub(crate) fn host(&self) -> &str {
+    fn host(&self) -> &str {
         self.uri.host().unwrap_or_default()
     }
 
@@ -170,7 +169,7 @@ impl MetadataEndpoint {
     /// The address for keys that a discovery document names, if it can be trusted as this
     /// endpoint is: on the same origin, or between hosts that serve the same, never from `https`
     /// down to `http`.
-    pub(crate) fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
+    fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
         let uri: Uri = jwks_uri.parse().ok()?;
         let host = plain_host(&uri).ok()?;
         let same_origin =
