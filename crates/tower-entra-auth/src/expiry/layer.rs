@@ -1,4 +1,4 @@
-//! A Layer that ends responses which outlast the token of their caller, or the yes of a rule.
+//! A Layer that ends responses, and their bodies, which outlast the token of their caller, or the yes of a rule.
 
 use std::fmt;
 use std::future::Future;
@@ -7,16 +7,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::body::{ExpiryBody, Lasting, watched};
+use super::ExpiryGuard;
 use crate::authenticate::EntraAuth;
+use crate::outbound::BoxError;
 use crate::respond::{Format, Refusal};
-use crate::service::{inner_service_accessors, polled_after_completion};
+use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
 
 /// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
 /// [`EntraAuth::end_at_expiry`].
@@ -115,18 +118,18 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let ExpiryLayer { auth, grace } = &self.layer;
-        let lasting = auth.caller_in(request.extensions()).map(|caller| {
+        let guard = auth.caller_in(request.extensions()).map(|caller| {
             let format = Format::of(request.method(), request.headers());
             let method = request.method().clone();
-            Some(Box::new(Lasting::new(caller?, *grace, method, format)))
+            Some(Box::new(ExpiryGuard::new(caller?, *grace, method, format)))
         });
-        let answer = match lasting {
+        let answer = match guard {
             // The Layer counts in whole seconds.
-            Ok(Some(lasting)) if lasting.is_over() => lasting.answer(&Refusal::Outlived),
-            Ok(lasting) => {
+            Ok(Some(guard)) if guard.is_over() => guard.answer(&Refusal::Outlived),
+            Ok(guard) => {
                 let future = self.inner.call(request);
                 return ExpiryFuture {
-                    state: State::Running { future, lasting },
+                    state: State::Running { future, guard },
                 };
             }
             Err(refusal) => auth.answer(&refusal, &request),
@@ -155,7 +158,7 @@ pin_project! {
         Running {
             #[pin]
             future: F,
-            lasting: Option<Box<Lasting>>,
+            guard: Option<Box<ExpiryGuard>>,
         },
         Answered {
             answer: Option<Response<Full<Bytes>>>,
@@ -177,16 +180,16 @@ where
                     Some(answer) => return Poll::Ready(Ok(answer.map(ExpiryBody::refusal))),
                     None => polled_after_completion(),
                 },
-                StateProjection::Running { future, lasting } => {
+                StateProjection::Running { future, guard } => {
                     if let Poll::Ready(response) = future.poll(context) {
-                        let lasting = lasting.take();
-                        return Poll::Ready(response.map(|response| watched(response, lasting)));
+                        let guard = guard.take();
+                        return Poll::Ready(response.map(|response| watched(response, guard)));
                     }
-                    let Some(lasting) = lasting else {
+                    let Some(guard) = guard else {
                         return Poll::Pending;
                     };
-                    let why = ready!(lasting.poll_end(context));
-                    lasting.answer(&why)
+                    let why = ready!(guard.poll_end(context));
+                    guard.answer(&why)
                 }
             };
             // The inner service's work is dropped here.
@@ -201,6 +204,144 @@ impl<F> fmt::Debug for ExpiryFuture<F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ExpiryFuture")
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the response with a body that ends when its caller is good no longer.
+fn watched<R>(response: Response<R>, guard: Option<Box<ExpiryGuard>>) -> Response<ExpiryBody<R>> {
+    let headers = response.headers();
+    let end = if Format::is_grpc(headers) {
+        End::Grpc
+    } else if is_events(headers) {
+        End::Clean
+    } else {
+        End::Error
+    };
+    response.map(|body| ExpiryBody {
+        body: Some(ResponseBody::inner(body)),
+        guard,
+        end,
+    })
+}
+
+fn is_events(headers: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let start = content_type.and_then(|value| value.get(..EVENTS.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
+}
+
+/// How a response is ended before its time.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Grpc,
+    Clean,
+    Error,
+}
+
+pin_project! {
+    /// The inner service's body, for as long as its caller is good.
+    pub struct ExpiryBody<B> {
+        // `None` when it is at its end.
+        #[pin]
+        body: Option<ResponseBody<B>>,
+        // `None` if nobody's token counts.
+        guard: Option<Box<ExpiryGuard>>,
+        end: End,
+    }
+}
+
+/// The token of the caller has expired, or a rule has said no, before all of the response was sent:
+/// the error of an [`ExpiryBody`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the response was ended before all of it was sent: {code}")]
+pub struct Outlived {
+    code: &'static str,
+}
+
+impl Outlived {
+    /// The machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or `grant_ended`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl<B> ExpiryBody<B> {
+    fn refusal(body: Full<Bytes>) -> Self {
+        Self {
+            body: Some(ResponseBody::refusal(body)),
+            guard: None,
+            end: End::Clean,
+        }
+    }
+}
+
+impl<B> Body for ExpiryBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        let ended = match this.guard {
+            Some(guard) => match guard.poll_end(context) {
+                Poll::Ready(why) => Some((guard, why)),
+                Poll::Pending => None,
+            },
+            None => None,
+        };
+        let Some((guard, why)) = ended else {
+            let frame = ready!(body.poll_frame(context));
+            if frame.is_none() {
+                this.body.set(None);
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        };
+        this.body.set(None);
+        if let End::Grpc = this.end {
+            return Poll::Ready(Some(Ok(Frame::trailers(guard.trailers(&why)))));
+        }
+        guard.expiry.caller.context().record(&why);
+        Poll::Ready(match this.end {
+            End::Error => Some(Err(Outlived { code: why.code() }.into())),
+            End::Clean | End::Grpc => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            // What may end early has no length to announce.
+            Some(_) if self.guard.is_some() && !matches!(self.end, End::Error) => {
+                SizeHint::default()
+            }
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for ExpiryBody<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExpiryBody")
+            .field("body", &self.body)
+            .field("end", &self.end)
             .finish_non_exhaustive()
     }
 }

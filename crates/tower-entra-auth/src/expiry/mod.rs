@@ -1,6 +1,5 @@
 //! When the token of a caller has expired, or a rule says no.
 
-mod body;
 mod layer;
 
 use std::fmt;
@@ -10,13 +9,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use entra_jwt_core::Rejection;
+use http::{HeaderMap, Method, Response};
+use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
-pub use self::body::{ExpiryBody, Outlived};
-pub use self::layer::{ExpiryFuture, ExpiryLayer, ExpiryService};
+pub use self::layer::{ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
 use crate::caller::Caller;
-use crate::respond::Refusal;
+use crate::respond::{Format, Refusal, grpc_metadata};
+use crate::service::for_method;
 
 /// Waits until a caller's token has expired, or a rule says no; made by
 /// [`Caller::expiry`](crate::Caller::expiry).
@@ -30,15 +32,15 @@ pub struct Expiry {
     caller: Caller,
     /// When the rules are asked again; `None` if there are none.
     ask_at: Option<Instant>,
-    asking: Option<Asking>,
+    check: Option<StreamCheck>,
     /// `None` before the first look at the clock.
     timer: Option<Pin<Box<Sleep>>>,
     /// What a rule said.
     no: Option<Rejection>,
 }
 
-/// When to ask next, or the no.
-type Asking = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send + Sync>>;
+/// The question to the rules: when to ask next, or the no.
+type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send + Sync>>;
 
 impl Caller {
     /// Waits until the token has expired, and the grace after that is over: to end what lasts
@@ -91,18 +93,18 @@ impl Expiry {
                 checks.stream_asks_at(caller.subject())
             }),
             caller,
-            asking: None,
+            check: None,
             timer: None,
             no: None,
         }
     }
 
-    /// Whether the token has expired.
+    /// Returns whether the token has expired.
     fn is_over(&self) -> bool {
         self.left().is_none()
     }
 
-    /// Waits for the end, and says why it is.
+    /// Waits for the end, and returns why it is.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
         loop {
             if let Some(no) = &self.no {
@@ -126,13 +128,13 @@ impl Expiry {
         }
     }
 
-    /// The answer, if one is awaited.
+    /// Waits for the answer of the rules, if they are being asked.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Rejection>> {
-        let Some(asking) = &mut self.asking else {
+        let Some(check) = &mut self.check else {
             return Poll::Pending;
         };
-        let answer = ready!(asking.as_mut().poll(context));
-        self.asking = None;
+        let answer = ready!(check.as_mut().poll(context));
+        self.check = None;
         Poll::Ready(answer)
     }
 
@@ -146,13 +148,13 @@ impl Expiry {
 
     /// Asks the rules if it is time to, and returns how long it is until then.
     fn ask_if_due(&mut self) -> Duration {
-        let Some(ask_at) = self.ask_at.filter(|_| self.asking.is_none()) else {
+        let Some(ask_at) = self.ask_at.filter(|_| self.check.is_none()) else {
             return Self::LONGEST;
         };
         let left = ask_at.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let caller = self.caller.clone();
-            self.asking = Some(Box::pin(async move {
+            self.check = Some(Box::pin(async move {
                 let checks = caller.context().checks();
                 checks.ask_for_stream(caller.subject()).await
             }));
@@ -161,7 +163,7 @@ impl Expiry {
         left
     }
 
-    /// Whether there is a timer.
+    /// Sets the timer; `false` if there can be none.
     fn set_timer(&mut self, left: Duration) -> bool {
         match &mut self.timer {
             Some(timer) => timer.as_mut().reset(Instant::now() + left),
@@ -174,7 +176,7 @@ impl Expiry {
         true
     }
 
-    /// How long the token is good by the clock as it is now; `None` if it has expired.
+    /// Returns how long the token is good by the clock as it is now; `None` if it has expired.
     fn left(&self) -> Option<Duration> {
         let now = self.caller.context().now();
         let left = self.at.duration_since(now).ok()?;
@@ -196,5 +198,49 @@ impl fmt::Debug for Expiry {
             .debug_struct("Expiry")
             .field("at", &self.at)
             .finish_non_exhaustive()
+    }
+}
+
+/// A request whose caller may be good no longer before it is done, and what is needed to end it
+/// then.
+struct ExpiryGuard {
+    expiry: Expiry,
+    method: Method,
+    format: Format,
+}
+
+impl ExpiryGuard {
+    fn new(caller: &Caller, grace: Duration, method: Method, format: Format) -> Self {
+        Self {
+            expiry: caller.expiry(grace),
+            method,
+            format,
+        }
+    }
+
+    /// Returns whether the token has expired before anything was done.
+    fn is_over(&self) -> bool {
+        self.expiry.is_over()
+    }
+
+    /// Waits for the end, and returns why it is.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
+        self.expiry.poll_end(context)
+    }
+
+    /// Makes the response in the place of one that has not begun.
+    fn answer(&self, why: &Refusal) -> Response<Full<Bytes>> {
+        for_method(&self.method, self.answer_in(self.format, why))
+    }
+
+    /// Makes the trailers in the place of a gRPC stream's own.
+    fn trailers(&self, why: &Refusal) -> HeaderMap {
+        grpc_metadata(why, self.answer_in(Format::Grpc, why))
+    }
+
+    fn answer_in(&self, format: Format, why: &Refusal) -> Response<Full<Bytes>> {
+        let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
+        let context = caller.context();
+        context.answer_in(format, why, Some(caller), &headers)
     }
 }
