@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{InvalidRules, Validator};
 
-use super::EntraAuthBuilder;
-use super::build_error::Problem;
+use super::{EntraAuthBuilder, Problem};
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const LEAST_TOKEN_LENGTH: usize = 1024;

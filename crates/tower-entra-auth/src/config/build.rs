@@ -5,8 +5,7 @@ use entra_jwt_core::{
     ValidatorBuilder,
 };
 
-use super::build_error::{BuildError, Problem};
-use super::{CloudSetting, EntraAuthBuilder, Setting, TenancySetting};
+use super::{BuildError, CloudSetting, EntraAuthBuilder, Problem, Setting, TenancySetting};
 use crate::authenticate::{EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
@@ -70,11 +69,11 @@ impl EntraAuthBuilder {
             _ => None,
         };
         let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
-            return Err(BuildError::new(problems));
+            return Err(BuildError { problems });
         };
         let validator = rules
             .build()
-            .map_err(|error| BuildError::new(vec![Problem::new("rules", error.to_string())]))?;
+            .map_err(|error| Problem::new("rules", error.to_string()))?;
         let application = client_id.filter(|_| self.has_custom_signing_key);
         let source = key_source(origin, validator.authority(), application)?;
 
@@ -83,20 +82,16 @@ impl EntraAuthBuilder {
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
             let published = resource.published(&validator, bearer_methods(&self.token_location));
-            published.map_err(|text| BuildError::new(vec![of_resource(text)]))
+            published.map_err(of_resource)
         });
         let resource = resource.transpose()?;
         let responder = self.responder_config(&validator, resource.as_ref());
         let authority_url = authority_base.authority_url(validator.authority());
 
         let (interval, staleness) = (self.refresh_interval, self.max_staleness);
-        let (mut grant_rule, mut on_challenge) = (None, None);
-        let reissued = self.reissued.take().and_then(|tokens| {
-            let issuer = tokens.issuer(&validator, interval, staleness);
-            grant_rule = tokens.grant_rule;
-            on_challenge = tokens.on_challenge;
-            issuer
-        });
+        let reissued = self.reissued.take();
+        let reissued = reissued.map(|tokens| tokens.into_parts(&validator, interval, staleness));
+        let (reissued, grant_rule, on_challenge) = reissued.unwrap_or_default();
         let keys = KeyStore::new(source, interval, staleness);
         let mut issuers = vec![TrustedIssuer::new(validator, keys, false)];
         issuers.extend(reissued);
@@ -492,7 +487,7 @@ fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
     application: Option<ClientId>,
-) -> Result<Source, BuildError> {
+) -> Result<Source, Problem> {
     let (metadata, http_client) = match origin {
         KeyOrigin::Own(source) => return Ok(source),
         KeyOrigin::Discovered {
@@ -501,8 +496,7 @@ fn key_source(
         } => (metadata, http_client),
     };
     let source = Source::discovery(&metadata, authority, application, http_client);
-    source
-        .ok_or_else(|| BuildError::new(vec![Problem::new("metadata_endpoint", METADATA_EXAMPLES)]))
+    source.ok_or_else(|| Problem::new("metadata_endpoint", METADATA_EXAMPLES))
 }
 
 fn of_resource(text: String) -> Problem {

@@ -6,7 +6,14 @@ use crate::authenticate::TokenLocation;
 /// The weakening settings of an [`EntraAuthBuilder`]; see [`EntraAuthBuilder::dangerous`].
 #[derive(Debug)]
 #[must_use]
-pub struct DangerousBuilder(pub(super) EntraAuthBuilder);
+pub struct DangerousBuilder(EntraAuthBuilder);
+
+impl EntraAuthBuilder {
+    /// The settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousBuilder {
+        DangerousBuilder(self)
+    }
+}
 
 impl DangerousBuilder {
     /// Lets [`metadata_endpoint`](EntraAuthBuilder::metadata_endpoint) be `http` on another host

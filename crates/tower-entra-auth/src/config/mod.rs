@@ -1,31 +1,23 @@
-//! The settings of an [`EntraAuth`](crate::EntraAuth).
+//! The settings of an [`EntraAuth`](crate::EntraAuth), and what is wrong with them: everything at once.
 
 mod bounds;
 mod build;
-mod build_error;
 mod danger;
-mod environment;
 mod reissued;
+mod settings;
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use entra_jwt_core::{Cloud, ShownUrl, Tenancy, TenantId, Unverified, Validator};
-use http::{Request, Response};
-use http_body::Body;
-use http_body_util::Full;
-use tower_service::Service;
 
-pub use self::build_error::BuildError;
 pub use self::danger::DangerousBuilder;
 pub use self::reissued::ReissuedTokens;
-use crate::authenticate::{EntraAuth, TokenLocation, TokenSource};
-use crate::caller::{OnRefusal, Refused};
-use crate::keys::{KeySource, Source};
-use crate::outbound::{BoxError, HttpClient};
+use crate::authenticate::{EntraAuth, TokenLocation};
+use crate::caller::OnRefusal;
+use crate::keys::Source;
+use crate::outbound::HttpClient;
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
@@ -242,352 +234,6 @@ impl EntraAuthBuilder {
             token_cache: Some(TokenCacheSettings::default()),
         }
     }
-
-    /// The tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
-    /// Microsoft Entra ID. Several, separated by commas, or one of `organizations`, `common` and
-    /// `consumers` do too: see [`tenancy`](Self::tenancy).
-    pub fn tenant(mut self, id: impl Into<String>) -> Self {
-        self.tenancy = Some(Setting::by_code(TenancySetting::Text(id.into())));
-        self
-    }
-
-    /// Whose tokens are accepted, where it is more than one tenant's: those of a list, of any work
-    /// or school tenant, or of personal accounts too. It takes the place of
-    /// [`tenant`](Self::tenant).
-    ///
-    /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
-    pub fn tenancy(mut self, tenancy: Tenancy) -> Self {
-        self.tenancy = Some(Setting::by_code(TenancySetting::Known(tenancy)));
-        self
-    }
-
-    /// Asks about each tenant, after a token passed every other check: whether it is a customer,
-    /// for example. `Ok(false)` refuses the token (`tenant_not_allowed`), an error or no answer
-    /// within 5 s is 503 (`tenant_rule_unavailable`).
-    ///
-    /// A yes is kept for [`tenant_rule_ttl`](Self::tenant_rule_ttl), from when it was asked; a no for a
-    /// second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) ends both.
-    ///
-    /// Requests of the same tenant that come while the rule is being asked share its answer. 1,024 wait
-    /// at most, and those of one tenant only while they are at most three times as many as there are
-    /// places left (768 if nobody else waits), so that no tenant takes the places of all; the others are
-    /// 503. The rule is asked on a task of its own, so that a client that hangs up ends
-    /// nothing; its error goes into the log.
-    ///
-    /// ```
-    /// use std::collections::HashSet;
-    /// use std::convert::Infallible;
-    /// use std::sync::Arc;
-    /// use tower_entra_auth::{EntraAuth, Tenancy, TenantId};
-    ///
-    /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
-    /// let customers: Arc<HashSet<TenantId>> = Arc::default(); // or a database
-    /// let auth = EntraAuth::builder()
-    ///     .tenancy(Tenancy::organizations())
-    ///     .tenant_rule(move |tenant| {
-    ///         let customers = Arc::clone(&customers);
-    ///         async move { Ok::<_, Infallible>(customers.contains(&tenant)) }
-    ///     })
-    ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
-    ///     .build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn tenant_rule<F, R, E>(mut self, rule: F) -> Self
-    where
-        F: Fn(TenantId) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<bool, E>> + Send + 'static,
-        E: fmt::Display,
-    {
-        self.tenant_rule = Some(Rule::about_tenants(rule));
-        self
-    }
-
-    /// How long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
-    /// asks with every request, and every 5 s for streams that
-    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
-    pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
-        self.tenant_rule_ttl = Some(ttl);
-        self
-    }
-
-    /// The application (client) id of this API: a GUID, from the Overview page of its app
-    /// registration. Tokens for `{client id}` and `api://{client id}` are accepted.
-    pub fn client_id(mut self, id: impl Into<String>) -> Self {
-        self.client_id = Some(Setting::by_code(id.into()));
-        self
-    }
-
-    /// A further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
-    /// byte, but for one trailing slash. v2 tokens always have the client id as audience.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audiences.push(audience.into());
-        self
-    }
-
-    /// Further audiences; see [`audience`](Self::audience).
-    pub fn audiences<A: Into<String>>(mut self, audiences: impl IntoIterator<Item = A>) -> Self {
-        self.audiences.extend(audiences.into_iter().map(Into::into));
-        self
-    }
-
-    /// Accepts v1 tokens beside v2 tokens: those with an issuer of `sts.windows.net`. Better: set
-    /// `api.requestedAccessTokenVersion` to 2 in the manifest of the app registration.
-    pub fn accept_v1_tokens(mut self) -> Self {
-        self.accepts_v1 = true;
-        self
-    }
-
-    /// Accepts tokens of these client applications only, by their application (client) ids. The
-    /// list restricts; being on it permits nothing. Of [reissued tokens](Self::reissued_tokens) it
-    /// judges the server that reissued them, which must be on it, and cannot tell that server's clients
-    /// apart: compare [`AccessToken::registered_client`](crate::AccessToken::registered_client) for
-    /// that.
-    pub fn allowed_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
-        let ids = ids.into_iter().map(Into::into);
-        self.allowed_clients.get_or_insert_default().extend(ids);
-        self
-    }
-
-    /// Lets these client applications call as themselves without any role: what Microsoft calls
-    /// authorization by access control list. It exempts their app-only tokens from needing a scope
-    /// or a role, and from nothing else.
-    pub fn exempt_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
-        self.exempt_clients.extend(ids.into_iter().map(Into::into));
-        self
-    }
-
-    /// Refuses guests of the tenant: users whom another tenant or provider authenticates. Have
-    /// the API's app registration emit the optional claim `acct`, which says it best.
-    pub fn refuse_guests(mut self) -> Self {
-        self.refuses_guests = true;
-        self
-    }
-
-    /// The national cloud of the tenant.
-    pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.cloud = Some(Setting::by_code(CloudSetting::Known(cloud)));
-        self
-    }
-
-    /// The tenant is one of External ID: keys come from this host, `NAME.ciamlogin.com` or a custom
-    /// URL domain. Tokens always have the issuer `https://{tenant}.ciamlogin.com/{tenant}/v2.0`,
-    /// so [`tenant`](Self::tenant) must be its id.
-    pub fn external_id(mut self, host: impl Into<String>) -> Self {
-        self.external_id = Some(host.into());
-        self
-    }
-
-    /// Where the discovery document comes from: a base such as `http://127.0.0.1:7580`, to which
-    /// the tenant's path is added, or the full address of a document. It must be `https`, or
-    /// `http` on loopback. It changes no rule: the document must be of the configured cloud and
-    /// tenant.
-    pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.metadata_endpoint = Some(Setting::by_code(url.into()));
-        self
-    }
-
-    /// Refuses a [`metadata_endpoint`](Self::metadata_endpoint) that is neither on a host of the
-    /// [`cloud`](Self::cloud) or of [`external_id`](Self::external_id), nor on loopback, wherever it
-    /// was set: for a service that sends secrets to the endpoints under
-    /// [`EntraAuth::authority_url`](crate::EntraAuth::authority_url), which follow it. Whoever sets an
-    /// environment variable would get them. [`dangerous`](Self::dangerous) has the exception.
-    pub fn own_endpoints_only(mut self) -> Self {
-        self.own_endpoints_only = true;
-        self
-    }
-
-    /// How far the clocks of Entra and of this machine may differ: at most 10 minutes.
-    pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.clock_skew = skew;
-        self
-    }
-
-    /// The longest token that is looked at, in bytes: 1 KiB to 250 KiB. A token with 200 groups
-    /// has about 12 KB; servers limit headers too, hyper's HTTP/2 to 16 KiB in all.
-    pub fn max_token_length(mut self, bytes: usize) -> Self {
-        self.max_token_length = bytes;
-        self
-    }
-
-    /// How much a refused caller learns.
-    pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
-        self.refusal_detail = detail;
-        self
-    }
-
-    /// Makes the answers to refused requests, each from the one that it would get: for a body or
-    /// headers of your own, or for a challenge that only the service knows of. The inner service
-    /// is not called, whatever the answer is. If the function panics the answer is 500.
-    ///
-    /// ```
-    /// use tower_entra_auth::EntraAuth;
-    ///
-    /// let settings = EntraAuth::builder().on_refusal(|refused, mut answer| {
-    ///     let code = refused.code().unwrap_or("no_token");
-    ///     answer.headers_mut().insert("x-refused", http::HeaderValue::from_static(code));
-    ///     answer
-    /// });
-    /// ```
-    pub fn on_refusal<F>(mut self, hook: F) -> Self
-    where
-        F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
-    {
-        self.on_refusal = Some(Box::new(hook));
-        self
-    }
-
-    /// Says where this API is and how clients get tokens for it (RFC 9728): every challenge then
-    /// names the metadata document and the scopes to request, which MCP clients need to find out
-    /// where to sign in. The document is served by
-    /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
-    pub fn protected_resource(mut self, resource: ProtectedResource) -> Self {
-        self.protected_resource = Some(resource);
-        self
-    }
-
-    /// Accepts the tokens of an authorization server in front of Entra, too. Default: none but
-    /// Entra's.
-    pub fn reissued_tokens(mut self, tokens: ReissuedTokens) -> Self {
-        self.reissued = Some(tokens);
-        self
-    }
-
-    /// Where the token is, if not in the `Authorization` header, which is then not looked at.
-    pub fn token_source(mut self, source: impl TokenSource) -> Self {
-        self.token_location = TokenLocation::Source(Box::new(source));
-        self
-    }
-
-    /// Removes the `Authorization` header, or the one that the
-    /// [token source](TokenSource::header) names, before the inner service is called, so that
-    /// nobody there hands the token on or writes it down. With it go headers whose names are
-    /// spelled like it but for the characters between their words (`X_Token`, `X.Token`): to CGI
-    /// and its heirs they are one, and nobody verified those.
-    /// [`Caller::bearer_token`](crate::Caller::bearer_token) still has it.
-    ///
-    /// Where one `EntraAuth` is inside another, only the innermost may do so: a Layer inside of one
-    /// that removed the token finds none, and refuses.
-    pub fn remove_token_header(mut self) -> Self {
-        self.removes_token = true;
-        self
-    }
-
-    /// The wall clock by which tokens expire: for tests.
-    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// The HTTP client that fetches discovery and key documents: any tower service, for a private
-    /// CA or a network of your own. It must not follow redirects. Sizes and times are limited
-    /// here, not by the client.
-    pub fn http_client<S, B>(mut self, service: S) -> Self
-    where
-        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        self.http_client = Some(HttpClient::new(service));
-        self
-    }
-
-    /// The app registration has a signing key of its own, as claims mapping and SAML applications
-    /// do: metadata is asked for with `?appid={client id}`, and keys are those of the application.
-    pub fn custom_signing_key(mut self) -> Self {
-        self.has_custom_signing_key = true;
-        self
-    }
-
-    /// Where the keys come from, in place of the discovery document: a
-    /// [`JwksFile`](crate::JwksFile), a fixed [`KeySet`](crate::KeySet), or a
-    /// [`KeySource`] of your own. No HTTP client is needed then.
-    ///
-    /// ```
-    /// use tower_entra_auth::{EntraAuth, JwksFile};
-    ///
-    /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
-    /// let auth = EntraAuth::builder()
-    ///     .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
-    ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
-    ///     .key_source(JwksFile::new("/etc/entra/jwks.json"))
-    ///     .build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn key_source(mut self, source: impl KeySource) -> Self {
-        self.key_source = Some(Source::new(source));
-        self
-    }
-
-    /// How often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
-    /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
-    /// though not within 5 minutes; never later.
-    pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.refresh_interval = interval;
-        self
-    }
-
-    /// For how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
-    /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
-    /// every token is 503.
-    pub fn max_staleness(mut self, span: Duration) -> Self {
-        self.max_staleness = span;
-        self
-    }
-
-    /// How much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB holds
-    /// about 290 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
-    ///
-    /// A token is remembered by its whole bytes, once it was accepted. With every request its
-    /// lifetime, its key and the [`tenant_rule`](Self::tenant_rule) are checked again; the
-    /// signature and the rest, which cannot change, are not.
-    pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
-        self.token_cache.get_or_insert_default().bytes = bytes;
-        self
-    }
-
-    /// For how long a verified token is remembered, if it does not expire before: 1 second to 24
-    /// hours. Then it is verified anew.
-    pub fn token_cache_ttl(mut self, ttl: Duration) -> Self {
-        self.token_cache.get_or_insert_default().ttl = ttl;
-        self
-    }
-
-    /// Verifies every token every time.
-    pub fn without_token_cache(mut self) -> Self {
-        self.token_cache = None;
-        self
-    }
-
-    /// Takes from the environment what the code has not set.
-    ///
-    /// | variable | setting |
-    /// |---|---|
-    /// | `ENTRA_TENANT_ID`, else `AZURE_TENANT_ID` | [`tenant`](Self::tenant) |
-    /// | `ENTRA_CLIENT_ID`, else `AZURE_CLIENT_ID` | [`client_id`](Self::client_id) |
-    /// | `ENTRA_CLOUD` (`public`, `usgovernment`, `china`), else `AZURE_AUTHORITY_HOST` | [`cloud`](Self::cloud) |
-    /// | `ENTRA_METADATA_ENDPOINT` | [`metadata_endpoint`](Self::metadata_endpoint) |
-    ///
-    /// On AKS with workload identity the `AZURE_*` variables name the pod, not the API: set
-    /// `ENTRA_*` there.
-    pub fn environment(self) -> Self {
-        self.variables(|name| {
-            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-        })
-    }
-
-    /// As [`environment`](Self::environment), with variables of your own.
-    pub fn variables(self, variable: impl Fn(&str) -> Option<String>) -> Self {
-        environment::fill(self, variable)
-    }
-
-    /// The settings that weaken the protection.
-    pub fn dangerous(self) -> DangerousBuilder {
-        DangerousBuilder(self)
-    }
 }
 
 impl fmt::Debug for EntraAuthBuilder {
@@ -607,3 +253,65 @@ impl fmt::Debug for EntraAuthBuilder {
             .finish_non_exhaustive()
     }
 }
+
+/// The settings cannot protect a service. Lists every problem, each with a remedy or an example
+/// of a good value.
+///
+/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+#[derive(Clone, Eq, PartialEq)]
+pub struct BuildError {
+    problems: Vec<Problem>,
+}
+
+/// One problem with the settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Problem {
+    /// The builder's method, with the environment variable in brackets if it came from there.
+    setting: String,
+    text: String,
+}
+
+impl Problem {
+    fn new(setting: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            setting: setting.into(),
+            text: text.into(),
+        }
+    }
+}
+
+impl From<Problem> for BuildError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
+impl BuildError {
+    /// The settings that are wrong, as [`EntraAuthBuilder`](crate::EntraAuthBuilder) names them,
+    /// each with what is wrong.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.problems
+            .iter()
+            .map(|problem| (&*problem.setting, &*problem.text))
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("cannot protect this service:")?;
+        for Problem { setting, text } in &self.problems {
+            write!(formatter, "\n  - {setting}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
 
-use super::build_error::Problem;
+use super::Problem;
 use crate::authenticate::TrustedIssuer;
 use crate::caller::{Caller, OnChallenge};
 use crate::keys::{KeyStore, Source};
@@ -37,9 +37,15 @@ pub struct ReissuedTokens {
     issuer: String,
     audience: String,
     keys: KeySet,
-    pub(super) grant_rule: Option<Rule<Arc<str>>>,
-    pub(super) on_challenge: Option<Box<OnChallenge>>,
+    grant_rule: Option<Rule<Arc<str>>>,
+    on_challenge: Option<Box<OnChallenge>>,
 }
+
+type ReissuedParts = (
+    Option<TrustedIssuer>,
+    Option<Rule<Arc<str>>>,
+    Option<Box<OnChallenge>>,
+);
 
 impl ReissuedTokens {
     /// How long a yes of the [`grant_rule`](Self::grant_rule) is kept at most.
@@ -105,7 +111,7 @@ impl ReissuedTokens {
         self
     }
 
-    /// Everything that is wrong with it.
+    /// Returns everything that is wrong with it.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut problem = |text: String| {
@@ -135,18 +141,21 @@ impl ReissuedTokens {
         problems
     }
 
-    /// Returns the issuer that the settings make, beside the rules for Entra's own tokens; `None` if
-    /// they are not good.
-    pub(super) fn issuer(
-        &self,
+    /// Returns the issuer that the settings make, beside the rules for Entra's own tokens, and `None` in
+    /// its place if they are not good; with it the rule and the function that were set.
+    pub(super) fn into_parts(
+        self,
         entra: &Validator,
         refresh_interval: Duration,
         max_staleness: Duration,
-    ) -> Option<TrustedIssuer> {
-        let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
-        let source = Source::new(self.keys.clone());
-        let keys = KeyStore::new(source, refresh_interval, max_staleness);
-        Some(TrustedIssuer::new(validator, keys, true))
+    ) -> ReissuedParts {
+        let validator = entra.reissued(&self.issuer, &self.audience).ok();
+        let issuer = validator.map(|validator| {
+            let source = Source::new(self.keys);
+            let keys = KeyStore::new(source, refresh_interval, max_staleness);
+            TrustedIssuer::new(validator, keys, true)
+        });
+        (issuer, self.grant_rule, self.on_challenge)
     }
 }
 

@@ -18,7 +18,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::protected_resource::ProtectedResource;
-use self::protected_resource::Published;
 use crate::respond::MetadataReference;
 use crate::service::{
     ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_answer,
@@ -37,7 +36,16 @@ use crate::service::{
 #[derive(Clone, Debug)]
 #[must_use = "it serves nothing before it is a Layer around a service, or a router's service"]
 pub struct ResourceMetadata {
-    published: Arc<Published>,
+    published: Arc<PublishedMetadata>,
+}
+
+/// The metadata that the settings come to.
+#[derive(Clone, Debug)]
+struct PublishedMetadata {
+    /// The document's own path, and that of the root, where some clients look first.
+    paths: [String; 2],
+    document: Bytes,
+    reference: MetadataReference,
 }
 
 /// No [`ProtectedResource`](crate::ProtectedResource) was set, whose metadata could be served.
@@ -50,12 +58,6 @@ pub struct ResourceMetadata {
 pub struct NoProtectedResource;
 
 impl ResourceMetadata {
-    fn new(published: Published) -> Self {
-        Self {
-            published: Arc::new(published),
-        }
-    }
-
     /// Returns what challenges say of it.
     pub(crate) fn reference(&self) -> &MetadataReference {
         &self.published.reference

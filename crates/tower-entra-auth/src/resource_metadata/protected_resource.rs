@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use entra_jwt_core::{ClientId, Cloud, ShownUrl, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
-use super::ResourceMetadata;
+use super::{PublishedMetadata, ResourceMetadata};
 use crate::outbound::secure_url;
 use crate::respond::MetadataReference;
 
@@ -52,15 +52,6 @@ impl fmt::Debug for ProtectedResource {
             )
             .finish()
     }
-}
-
-/// What the settings come to.
-#[derive(Clone, Debug)]
-pub(super) struct Published {
-    /// The document's own path, and that of the root, where some clients look first.
-    pub(super) paths: [String; 2],
-    pub(super) document: Bytes,
-    pub(super) reference: MetadataReference,
 }
 
 /// The well-known path (RFC 9728 §3).
@@ -128,7 +119,7 @@ impl ProtectedResource {
         self
     }
 
-    /// Everything that is wrong with it.
+    /// Returns everything that is wrong with it.
     pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<String> {
         let mut texts = Vec::new();
         if let Err(problem) = resource_url(&self.url) {
@@ -227,7 +218,7 @@ impl ProtectedResource {
         let document = serde_json::to_vec(&document).map_err(|error| error.to_string())?;
         let origin = self.url.trim();
         let origin = origin.strip_suffix(uri.path()).unwrap_or(origin);
-        let published = Published {
+        let published = PublishedMetadata {
             document: document.into(),
             reference: MetadataReference::new(
                 format!("{origin}{WELL_KNOWN}{path}"),
@@ -236,7 +227,9 @@ impl ProtectedResource {
             ),
             paths: [format!("{WELL_KNOWN}{path}"), WELL_KNOWN.to_owned()],
         };
-        Ok(ResourceMetadata::new(published))
+        Ok(ResourceMetadata {
+            published: Arc::new(published),
+        })
     }
 }
 
