@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::token_source::check_characters;
 use super::{EntraAuth, TrustedIssuer};
-use crate::caller::{Anonymous, Caller, HandlerRefusal, Proof};
+use crate::caller::{Anonymous, Caller, HandlerRefusal};
 use crate::keys::{KeyLookup, KeyLookupError, PendingKey, TrustedKey};
 use crate::respond::Refusal;
 use crate::status::TokenCacheStatus;
@@ -165,10 +165,10 @@ impl EntraAuth {
             telemetry::count_cache_lookup(CacheLookup::Miss);
             return None;
         };
-        let proof = caller.proof()?;
-        let issuer = &self.inner.issuers[proof.issuer];
+        let (issuer, key, _) = caller.proof()?;
+        let issuer = &self.inner.issuers[issuer];
         let _ = issuer.keys.ensure_refresher(now);
-        let still_holds = issuer.keys.trusts(&proof.key, now)
+        let still_holds = issuer.keys.trusts(key, now)
             && issuer
                 .validator
                 .check_lifetime(&caller, self.inner.context.now())
@@ -238,16 +238,12 @@ impl EntraAuth {
         } = &self.inner.issuers[issuer];
         let token = validator.finish(token, Some(key.key()), self.inner.context.now())?;
         validator.default_permission(&token)?;
-        let proof = Proof {
-            issuer,
-            key,
-            verified_at: now,
-            grant: match *has_grants {
-                true => Some(grant_of(&token)?),
-                false => None,
-            },
+        let grant = match *has_grants {
+            true => Some(grant_of(&token)?),
+            false => None,
         };
-        Ok(Caller::new(token, &self.inner.context, proof))
+        let context = &self.inner.context;
+        Ok(Caller::new(token, context, issuer, key, now, grant))
     }
 }
 
@@ -355,7 +351,8 @@ impl TokenCache {
     /// Returns the caller that was verified with exactly this token, if that was not too long ago.
     fn get(&self, token: &[u8], now: Instant) -> Option<Caller> {
         let caller = self.tokens.get(&BorrowedToken(token))?;
-        let age = now.saturating_duration_since(caller.proof()?.verified_at);
+        let (_, _, verified_at) = caller.proof()?;
+        let age = now.saturating_duration_since(verified_at);
         (age < self.ttl).then_some(caller)
     }
 

@@ -46,15 +46,15 @@ struct Verified {
     proof: Option<Proof>,
 }
 
-/// How it is known who is calling.
-pub(crate) struct Proof {
-    /// Which of its issuers it is.
-    pub(crate) issuer: usize,
+/// The record of a verification.
+struct Proof {
+    /// The issuer, by its place among those of the `EntraAuth`.
+    issuer: usize,
     /// The key that signed.
-    pub(crate) key: Arc<TrustedKey>,
-    pub(crate) verified_at: Instant,
-    /// Of which grant it is, if an authorization server in front of Entra reissued it.
-    pub(crate) grant: Option<Arc<str>>,
+    key: Arc<TrustedKey>,
+    verified_at: Instant,
+    /// The grant of the token, if an authorization server in front of Entra reissued it.
+    grant: Option<Arc<str>>,
 }
 
 /// A request that passed the Layer of this `EntraAuth` without a token: it may, or its path is
@@ -63,15 +63,27 @@ pub(crate) struct Proof {
 pub(crate) struct Anonymous(pub(crate) Arc<AuthContext>);
 
 impl Caller {
-    pub(crate) fn new(token: AccessToken, context: &Arc<AuthContext>, proof: Proof) -> Self {
+    pub(crate) fn new(
+        token: AccessToken,
+        context: &Arc<AuthContext>,
+        issuer: usize,
+        key: Arc<TrustedKey>,
+        verified_at: Instant,
+        grant: Option<Arc<str>>,
+    ) -> Self {
         Self::of(Verified {
             token,
             context: Arc::clone(context),
-            proof: Some(proof),
+            proof: Some(Proof {
+                issuer,
+                key,
+                verified_at,
+                grant,
+            }),
         })
     }
 
-    /// Whom nobody verified.
+    /// Makes a caller whom nobody verified.
     #[cfg(feature = "testing")]
     pub(crate) fn trusted(token: AccessToken, context: &Arc<AuthContext>) -> Self {
         Self::of(Verified {
@@ -109,7 +121,7 @@ impl Caller {
     }
 
     fn grant(&self) -> Option<&Arc<str>> {
-        self.proof()?.grant.as_ref()
+        self.verified.proof.as_ref()?.grant.as_ref()
     }
 
     /// The refusal that asks the client for a token with more claims, for a handler to return:
@@ -156,11 +168,14 @@ impl Caller {
         Subject::new(self.tenant_id(), self.grant())
     }
 
-    pub(crate) fn proof(&self) -> Option<&Proof> {
-        self.verified.proof.as_ref()
+    /// Returns the issuer, by its place among those of the `EntraAuth`, the key that signed, and the
+    /// time of the verification; `None` if there was none.
+    pub(crate) fn proof(&self) -> Option<(usize, &TrustedKey, Instant)> {
+        let proof = self.verified.proof.as_ref()?;
+        Some((proof.issuer, &proof.key, proof.verified_at))
     }
 
-    /// About how many bytes of memory it takes, once for all its clones.
+    /// Returns about how many bytes of memory it takes, once for all its clones.
     pub(crate) fn memory_size(&self) -> usize {
         self.verified.token.memory_size() + size_of::<Verified>() - size_of::<AccessToken>()
             + self.grant_id().map_or(0, str::len)
