@@ -86,7 +86,7 @@ fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
         Some(caller) => Ok(Some(
             caller
                 .clone()
-                .answered_in(Format::of(&parts.method, &parts.headers)),
+                .with_format(Format::of(&parts.method, &parts.headers)),
         )),
         None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
         None => {
@@ -103,11 +103,11 @@ fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
     let context = caller
         .map(Caller::context)
         .or(anonymous.map(|Anonymous(context)| context));
-    let answer = match context {
-        Some(context) => context.answer(refusal, caller, &parts.method, &parts.headers),
+    let response = match context {
+        Some(context) => context.refuse(refusal, caller, &parts.method, &parts.headers),
         None => without_layer(parts, refusal),
     };
-    ExtractorRefusal(Box::new(answer))
+    ExtractorRefusal(Box::new(response))
 }
 
 /// Answers where no Layer of ours ran, which is a fault of the program, not of a request.
@@ -117,9 +117,9 @@ fn without_layer(parts: &Parts, refusal: &Refusal) -> http::Response<Full<Bytes>
 
     RESPONDER.log(refusal);
     let format = Format::of(&parts.method, &parts.headers);
-    let mut answer = RESPONDER.response(refusal, format);
-    refusal.decided().count_and_mark(&mut answer);
-    answer
+    let mut response = RESPONDER.response(refusal, format);
+    refusal.decided().count_and_mark(&mut response);
+    response
 }
 
 impl IntoResponse for ExtractorRefusal {

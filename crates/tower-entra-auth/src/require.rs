@@ -183,11 +183,11 @@ where
         match auth.check(requirement, request.extensions()) {
             Ok(_) => ResponseFuture::inner(self.inner.call(request)),
             Err(refusal) => {
-                let answer = auth.answer(&refusal, &request);
+                let response = auth.refuse(&refusal, &request);
                 // An unready clone takes the place of the one that was polled ready: a request that
                 // does not use it must not hold a place in a concurrency limit.
                 self.inner = self.inner.clone();
-                ResponseFuture::answered(answer)
+                ResponseFuture::ready(response)
             }
         }
     }

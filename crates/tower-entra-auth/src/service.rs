@@ -84,29 +84,29 @@ pin_project! {
     /// If it is polled after it was ready, as futures of std do.
     pub struct ResponseFuture<F> {
         #[pin]
-        state: State<F>,
+        state: ResponseState<F>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
+    #[project = ResponseStateProjection]
+    enum ResponseState<F> {
         Inner { #[pin] future: F },
-        Answered { answer: Option<Response<Full<Bytes>>> },
+        Ready { response: Option<Response<Full<Bytes>>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
     pub(crate) fn inner(future: F) -> Self {
         Self {
-            state: State::Inner { future },
+            state: ResponseState::Inner { future },
         }
     }
 
-    pub(crate) fn answered(answer: Response<Full<Bytes>>) -> Self {
+    pub(crate) fn ready(response: Response<Full<Bytes>>) -> Self {
         Self {
-            state: State::Answered {
-                answer: Some(answer),
+            state: ResponseState::Ready {
+                response: Some(response),
             },
         }
     }
@@ -120,12 +120,12 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future } => future
+            ResponseStateProjection::Inner { future } => future
                 .poll(context)
                 .map_ok(|response| response.map(ResponseBody::inner)),
-            StateProjection::Answered { answer } => {
-                let answer = answer.take().unwrap_or_else(|| polled_after_completion());
-                Poll::Ready(Ok(answer.map(ResponseBody::refusal)))
+            ResponseStateProjection::Ready { response } => {
+                let response = response.take().unwrap_or_else(|| polled_after_completion());
+                Poll::Ready(Ok(response.map(ResponseBody::refusal)))
             }
         }
     }
@@ -148,29 +148,29 @@ pub(crate) fn polled_after_completion() -> ! {
 }
 
 /// Begins an answer, but for gRPC: a browser takes its body for nothing but what its content type says.
-pub(crate) fn new_answer(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut answer = Response::new(Full::new(body.into()));
+pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     let no_sniff = HeaderValue::from_static("nosniff");
-    answer
+    response
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, no_sniff);
-    answer
+    response
 }
 
 /// Removes the body where the request is HEAD (RFC 9110 §9.3.2), and says the length that it would have.
 /// Over HTTP/2 hyper sends a body where there is one, and clients take that for a fault of the protocol.
 pub(crate) fn for_method(
     method: &Method,
-    mut answer: Response<Full<Bytes>>,
+    mut response: Response<Full<Bytes>>,
 ) -> Response<Full<Bytes>> {
     if *method != Method::HEAD {
-        return answer;
+        return response;
     }
-    let length = answer.body().size_hint().exact();
+    let length = response.body().size_hint().exact();
     if let Some(length) = length.filter(|length| *length > 0) {
-        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    answer.map(|_| Full::default())
+    response.map(|_| Full::default())
 }
 
 /// Adds `Connection: close` where the request has a body. The body is never read, so that an HTTP/1.1
@@ -178,7 +178,7 @@ pub(crate) fn for_method(
 /// (RFC 9112 §9.6).
 pub(crate) fn for_body<B>(
     request: &Request<B>,
-    mut answer: Response<Full<Bytes>>,
+    mut response: Response<Full<Bytes>>,
 ) -> Response<Full<Bytes>> {
     let headers = request.headers();
     let length = headers.get(CONTENT_LENGTH);
@@ -186,9 +186,9 @@ pub(crate) fn for_body<B>(
         headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
     if has_body && request.version() <= Version::HTTP_11 {
         let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
+        response.headers_mut().insert(CONNECTION, close);
     }
-    answer
+    response
 }
 
 /// The inner service of a Layer's service, as tower's own services give it.

@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::service::new_answer;
+use crate::service::new_response;
 use crate::unavailable::Unavailable;
 
 /// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
@@ -110,7 +110,7 @@ impl Status {
             }),
         };
         let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = new_answer(json);
+        let mut response = new_response(json);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -173,7 +173,7 @@ impl fmt::Display for IssuerStatus {
                 write!(
                     formatter,
                     ", no longer published, trusted for {}",
-                    Span(left)
+                    LargestUnit(left)
                 )?;
             }
         }
@@ -194,15 +194,15 @@ impl fmt::Display for IssuerStatus {
         write!(
             formatter,
             "\n  next       in {}",
-            Span(self.next_attempt_in)
+            LargestUnit(self.next_attempt_in)
         )
     }
 }
 
-/// A span in its largest unit, as people say it.
-struct Span(Duration);
+/// A duration in its largest unit, as people say it.
+struct LargestUnit(Duration);
 
-impl fmt::Display for Span {
+impl fmt::Display for LargestUnit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
@@ -217,7 +217,7 @@ struct Ago(Duration);
 
 impl fmt::Display for Ago {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ago", Span(self.0))
+        write!(formatter, "{} ago", LargestUnit(self.0))
     }
 }
 

@@ -57,9 +57,9 @@ impl Decided {
     }
 
     /// Counts a refusal, and records it in its answer, for the span around the request.
-    pub(crate) fn count_and_mark<B>(self, answer: &mut Response<B>) {
+    pub(crate) fn count_and_mark<B>(self, response: &mut Response<B>) {
         self.count();
-        answer.extensions_mut().insert(self);
+        response.extensions_mut().insert(self);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Time: the wall clock, spans that differ from one another, and the runtime whose timers are used.
+//! Time: the wall clock, durations that differ from one another, and the runtime whose timers are used.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::catch_unwind;
@@ -12,12 +12,12 @@ use crate::unavailable::Unavailable;
 /// The wall clock.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// Returns the span less a random part of at most one `fraction`th.
-pub(crate) fn jittered(span: Duration, fraction: u32) -> Duration {
+/// Returns the duration less a random part of at most one `fraction`th.
+pub(crate) fn jittered(duration: Duration, fraction: u32) -> Duration {
     // Hash maps' keys are the standard library's only source of randomness; this is no secret.
     let random = RandomState::new().hash_one(()) % 1_000;
     let part = u32::try_from(random).unwrap_or(0);
-    span - span / fraction / 1_000 * part
+    duration - duration / fraction / 1_000 * part
 }
 
 /// Returns the tokio runtime of the caller, if it has timers. Only making one tells, by a panic if not;

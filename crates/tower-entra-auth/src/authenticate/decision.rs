@@ -124,8 +124,8 @@ impl EntraAuth {
         // What parses has the characters of a token; only what does not need be looked at twice.
         let unverified = match self.parse(sent) {
             Ok(unverified) => unverified,
-            Err(fault) if sent.len() > self.inner.max_token_length => return Err(fault),
-            Err(fault) => return Err(check_characters(sent).err().unwrap_or(fault)),
+            Err(error) if sent.len() > self.inner.max_token_length => return Err(error),
+            Err(error) => return Err(check_characters(sent).err().unwrap_or(error)),
         };
         let (index, issuer) = self.issuer_of(&unverified);
 

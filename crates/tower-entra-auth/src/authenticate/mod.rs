@@ -229,7 +229,7 @@ impl EntraAuth {
     }
 
     /// The answer to a request that is refused.
-    pub(crate) fn answer<B>(
+    pub(crate) fn refuse<B>(
         &self,
         refusal: &Refusal,
         request: &Request<B>,
@@ -243,8 +243,8 @@ impl EntraAuth {
             _ => None,
         };
         let context = &self.inner.context;
-        let answer = context.answer(refusal, caller, request.method(), request.headers());
-        for_body(request, answer)
+        let response = context.refuse(refusal, caller, request.method(), request.headers());
+        for_body(request, response)
     }
 
     pub(crate) fn context(&self) -> &Arc<AuthContext> {

@@ -33,7 +33,7 @@ impl AuthContext {
     }
 
     /// Writes the refusal into the log, counts it and makes the answer to the request.
-    pub(crate) fn answer(
+    pub(crate) fn refuse(
         &self,
         refusal: &Refusal,
         caller: Option<&Caller>,
@@ -41,11 +41,11 @@ impl AuthContext {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         let format = Format::of(method, headers);
-        for_method(method, self.answer_in(format, refusal, caller, headers))
+        for_method(method, self.refuse_in(format, refusal, caller, headers))
     }
 
     /// The same, where the format is known already, and the framework sees to HEAD.
-    pub(crate) fn answer_in(
+    pub(crate) fn refuse_in(
         &self,
         format: Format,
         refusal: &Refusal,
@@ -53,9 +53,9 @@ impl AuthContext {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         self.responder.log(refusal);
-        let mut answer = self.response(refusal, caller, headers, format);
-        refusal.decided().count_and_mark(&mut answer);
-        answer
+        let mut response = self.response(refusal, caller, headers, format);
+        refusal.decided().count_and_mark(&mut response);
+        response
     }
 
     /// Returns the response, by the hook if there is one.

@@ -79,7 +79,7 @@ impl HandlerRefusal {
             ..
         } = &*self.0;
         let caller = caller.as_ref();
-        context.answer(refusal, caller, &request.method, &request.headers)
+        context.refuse(refusal, caller, &request.method, &request.headers)
     }
 
     /// The answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
@@ -90,17 +90,17 @@ impl HandlerRefusal {
         if let Some(within) = &self.0.within {
             within.record(self.0.refusal.decided());
         }
-        grpc_metadata(&self.0.refusal, self.answer_in(Format::Grpc))
+        grpc_metadata(&self.0.refusal, self.refuse_in(Format::Grpc))
     }
 
-    fn answer_in(&self, format: Format) -> Response<Full<Bytes>> {
+    fn refuse_in(&self, format: Format) -> Response<Full<Bytes>> {
         let RefusedCaller {
             context,
             caller,
             refusal,
             ..
         } = &*self.0;
-        context.answer_in(format, refusal, caller.as_ref(), &HeaderMap::new())
+        context.refuse_in(format, refusal, caller.as_ref(), &HeaderMap::new())
     }
 }
 
@@ -129,6 +129,6 @@ impl axum_core::response::IntoResponse for HandlerRefusal {
     fn into_response(self) -> axum_core::response::Response {
         let caller = self.0.caller.as_ref();
         let format = caller.map_or(Format::Text, |caller| caller.format);
-        self.answer_in(format).into_response()
+        self.refuse_in(format).into_response()
     }
 }

@@ -102,7 +102,7 @@ impl Caller {
     }
 
     #[cfg(feature = "axum")]
-    pub(crate) fn answered_in(self, format: Format) -> Self {
+    pub(crate) fn with_format(self, format: Format) -> Self {
         Self { format, ..self }
     }
 

@@ -1,4 +1,4 @@
-//! The bounds of settings that are numbers or spans.
+//! The bounds of settings that are numbers or durations.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use entra_jwt_core::{InvalidRules, Validator};
 use super::{EntraAuthBuilder, Problem};
 
 /// The shortest limit for tokens that makes sense, in bytes.
-const LEAST_TOKEN_LENGTH: usize = 1024;
+const MIN_TOKEN_LENGTH: usize = 1024;
 /// The longest, in bytes: that of Microsoft's own validator.
-const MOST_TOKEN_LENGTH: usize = 250 * 1024;
+const MAX_TOKEN_LENGTH: usize = 250 * 1024;
 
-const LEAST_CACHE_BYTES: usize = 64 * 1024;
-const MOST_CACHE_BYTES: usize = 4 * 1024 * 1024 * 1024;
-const LEAST_CACHE_TTL: Duration = Duration::from_secs(1);
-const MOST_CACHE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_CACHE_BYTES: usize = 64 * 1024;
+const MAX_CACHE_BYTES: usize = 4 * 1024 * 1024 * 1024;
+const MIN_CACHE_TTL: Duration = Duration::from_secs(1);
+const MAX_CACHE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-const MOST_TENANT_RULE_TTL: Duration = Duration::from_secs(60 * 60);
+const MAX_TENANT_RULE_TTL: Duration = Duration::from_secs(60 * 60);
 
-const LEAST_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
-const MOST_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
-const MOST_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
+const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
+const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraAuthBuilder {
     pub(super) fn check_bounds(&self, problems: &mut Vec<Problem>) {
@@ -38,23 +38,23 @@ impl EntraAuthBuilder {
                 "tenant_rule_ttl",
                 "there is no tenant_rule(..) whose yes could be kept",
             )),
-            Some(ttl) if ttl > MOST_TENANT_RULE_TTL => problems.push(Problem::new(
+            Some(ttl) if ttl > MAX_TENANT_RULE_TTL => problems.push(Problem::new(
                 "tenant_rule_ttl",
                 format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
                     ttl.as_secs(),
-                    MOST_TENANT_RULE_TTL.as_secs()
+                    MAX_TENANT_RULE_TTL.as_secs()
                 ),
             )),
             _ => {}
         }
         self.check_refresh(problems);
         self.check_token_cache(problems);
-        if !(LEAST_TOKEN_LENGTH..=MOST_TOKEN_LENGTH).contains(&self.max_token_length) {
+        if !(MIN_TOKEN_LENGTH..=MAX_TOKEN_LENGTH).contains(&self.max_token_length) {
             problems.push(Problem::new(
                 "max_token_length",
                 format!(
-                    "{} bytes are out of bounds, {LEAST_TOKEN_LENGTH} to {MOST_TOKEN_LENGTH} are \
+                    "{} bytes are out of bounds, {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} are \
                      accepted; 16384 is enough for every token of Entra",
                     self.max_token_length
                 ),
@@ -65,18 +65,18 @@ impl EntraAuthBuilder {
     fn check_refresh(&self, problems: &mut Vec<Problem>) {
         let interval = self.refresh_interval;
         let staleness = self.max_staleness;
-        if !(LEAST_REFRESH_INTERVAL..=MOST_REFRESH_INTERVAL).contains(&interval) {
+        if !(MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL).contains(&interval) {
             problems.push(Problem::new(
                 "refresh_interval",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; 1 hour is usual",
                     interval.as_secs(),
-                    LEAST_REFRESH_INTERVAL.as_secs(),
-                    MOST_REFRESH_INTERVAL.as_secs()
+                    MIN_REFRESH_INTERVAL.as_secs(),
+                    MAX_REFRESH_INTERVAL.as_secs()
                 ),
             ));
         }
-        if staleness > MOST_STALENESS || staleness <= interval.min(MOST_REFRESH_INTERVAL) {
+        if staleness > MAX_STALENESS || staleness <= interval.min(MAX_REFRESH_INTERVAL) {
             problems.push(Problem::new(
                 "max_staleness",
                 format!(
@@ -84,7 +84,7 @@ impl EntraAuthBuilder {
                      are accepted; 24 hours are usual",
                     staleness.as_secs(),
                     interval.as_secs(),
-                    MOST_STALENESS.as_secs()
+                    MAX_STALENESS.as_secs()
                 ),
             ));
         }
@@ -94,25 +94,25 @@ impl EntraAuthBuilder {
         let Some(settings) = self.token_cache else {
             return;
         };
-        if !(LEAST_CACHE_BYTES..=MOST_CACHE_BYTES).contains(&settings.bytes) {
+        if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&settings.bytes) {
             problems.push(Problem::new(
                 "token_cache_bytes",
                 format!(
                     "{} bytes are out of bounds, {} to {} are accepted; to remember no tokens, \
                      call without_token_cache()",
-                    settings.bytes, LEAST_CACHE_BYTES, MOST_CACHE_BYTES
+                    settings.bytes, MIN_CACHE_BYTES, MAX_CACHE_BYTES
                 ),
             ));
         }
-        if !(LEAST_CACHE_TTL..=MOST_CACHE_TTL).contains(&settings.ttl) {
+        if !(MIN_CACHE_TTL..=MAX_CACHE_TTL).contains(&settings.ttl) {
             problems.push(Problem::new(
                 "token_cache_ttl",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
                      call without_token_cache()",
                     settings.ttl.as_secs(),
-                    LEAST_CACHE_TTL.as_secs(),
-                    MOST_CACHE_TTL.as_secs()
+                    MIN_CACHE_TTL.as_secs(),
+                    MAX_CACHE_TTL.as_secs()
                 ),
             ));
         }

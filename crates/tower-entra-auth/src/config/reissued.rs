@@ -117,9 +117,9 @@ impl ReissuedTokens {
         let mut problem = |text: String| {
             problems.push(Problem::new("reissued_tokens", text));
         };
-        if let Err(fault) = secure_url(&self.issuer, false) {
+        if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(
-                "the issuer \"{}\" {fault}; good is https://mcp.example.com",
+                "the issuer \"{}\" {error}; good is https://mcp.example.com",
                 ShownUrl(&self.issuer)
             ));
         } else if self.issuer.len() > Audience::MAX_LENGTH {
@@ -129,9 +129,9 @@ impl ReissuedTokens {
                 Audience::MAX_LENGTH
             ));
         }
-        if let Err(fault) = Audience::new(&self.audience) {
+        if let Err(error) = Audience::new(&self.audience) {
             problem(format!(
-                "the audience \"{}\": {fault}",
+                "the audience \"{}\": {error}",
                 ShownUrl(&self.audience)
             ));
         }

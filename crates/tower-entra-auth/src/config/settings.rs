@@ -315,8 +315,8 @@ impl EntraAuthBuilder {
     /// For how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
     /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
     /// every token is 503.
-    pub fn max_staleness(mut self, span: Duration) -> Self {
-        self.max_staleness = span;
+    pub fn max_staleness(mut self, duration: Duration) -> Self {
+        self.max_staleness = duration;
         self
     }
 

@@ -123,22 +123,22 @@ where
             let method = request.method().clone();
             Some(Box::new(ExpiryGuard::new(caller?, *grace, method, format)))
         });
-        let answer = match guard {
+        let response = match guard {
             // The Layer counts in whole seconds.
-            Ok(Some(guard)) if guard.is_over() => guard.answer(&Refusal::Outlived),
+            Ok(Some(guard)) if guard.is_over() => guard.refuse(&Refusal::Outlived),
             Ok(guard) => {
                 let future = self.inner.call(request);
                 return ExpiryFuture {
-                    state: State::Running { future, guard },
+                    state: ExpiryState::Running { future, guard },
                 };
             }
-            Err(refusal) => auth.answer(&refusal, &request),
+            Err(refusal) => auth.refuse(&refusal, &request),
         };
         // The one that was polled ready is given back unused.
         self.inner = self.inner.clone();
         ExpiryFuture {
-            state: State::Answered {
-                answer: Some(answer),
+            state: ExpiryState::Refused {
+                response: Some(response),
             },
         }
     }
@@ -148,20 +148,20 @@ pin_project! {
     /// The response of an [`ExpiryService`].
     pub struct ExpiryFuture<F> {
         #[pin]
-        state: State<F>,
+        state: ExpiryState<F>,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
+    #[project = ExpiryStateProjection]
+    enum ExpiryState<F> {
         Running {
             #[pin]
             future: F,
             guard: Option<Box<ExpiryGuard>>,
         },
-        Answered {
-            answer: Option<Response<Full<Bytes>>>,
+        Refused {
+            response: Option<Response<Full<Bytes>>>,
         },
     }
 }
@@ -175,12 +175,12 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let answer = match state.as_mut().project() {
-                StateProjection::Answered { answer } => match answer.take() {
-                    Some(answer) => return Poll::Ready(Ok(answer.map(ExpiryBody::refusal))),
+            let response = match state.as_mut().project() {
+                ExpiryStateProjection::Refused { response } => match response.take() {
+                    Some(response) => return Poll::Ready(Ok(response.map(ExpiryBody::refusal))),
                     None => polled_after_completion(),
                 },
-                StateProjection::Running { future, guard } => {
+                ExpiryStateProjection::Running { future, guard } => {
                     if let Poll::Ready(response) = future.poll(context) {
                         let guard = guard.take();
                         return Poll::Ready(response.map(|response| watched(response, guard)));
@@ -188,13 +188,13 @@ where
                     let Some(guard) = guard else {
                         return Poll::Pending;
                     };
-                    let why = ready!(guard.poll_end(context));
-                    guard.answer(&why)
+                    let refusal = ready!(guard.poll_end(context));
+                    guard.refuse(&refusal)
                 }
             };
             // The inner service's work is dropped here.
-            state.set(State::Answered {
-                answer: Some(answer),
+            state.set(ExpiryState::Refused {
+                response: Some(response),
             });
         }
     }
@@ -297,12 +297,12 @@ where
         };
         let ended = match this.guard {
             Some(guard) => match guard.poll_end(context) {
-                Poll::Ready(why) => Some((guard, why)),
+                Poll::Ready(refusal) => Some((guard, refusal)),
                 Poll::Pending => None,
             },
             None => None,
         };
-        let Some((guard, why)) = ended else {
+        let Some((guard, refusal)) = ended else {
             let frame = ready!(body.poll_frame(context));
             if frame.is_none() {
                 this.body.set(None);
@@ -311,11 +311,14 @@ where
         };
         this.body.set(None);
         if let End::Grpc = this.end {
-            return Poll::Ready(Some(Ok(Frame::trailers(guard.trailers(&why)))));
+            return Poll::Ready(Some(Ok(Frame::trailers(guard.trailers(&refusal)))));
         }
-        guard.expiry.caller.context().record(&why);
+        guard.expiry.caller.context().record(&refusal);
         Poll::Ready(match this.end {
-            End::Error => Some(Err(Outlived { code: why.code() }.into())),
+            End::Error => Some(Err(Outlived {
+                code: refusal.code(),
+            }
+            .into())),
             End::Clean | End::Grpc => None,
         })
     }

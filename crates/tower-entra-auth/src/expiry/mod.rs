@@ -110,7 +110,7 @@ impl Expiry {
             if let Some(no) = &self.no {
                 return Poll::Ready(Refusal::Ended(no.clone()));
             }
-            match self.poll_answer(context) {
+            match self.poll_check(context) {
                 Poll::Ready(Ok(next)) => self.ask_at = Some(next),
                 Poll::Ready(Err(no)) => {
                     self.no = Some(no);
@@ -129,13 +129,13 @@ impl Expiry {
     }
 
     /// Waits for the answer of the rules, if they are being asked.
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Rejection>> {
+    fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Rejection>> {
         let Some(check) = &mut self.check else {
             return Poll::Pending;
         };
-        let answer = ready!(check.as_mut().poll(context));
+        let outcome = ready!(check.as_mut().poll(context));
         self.check = None;
-        Poll::Ready(answer)
+        Poll::Ready(outcome)
     }
 
     /// Waits until there is something to look at.
@@ -229,18 +229,18 @@ impl ExpiryGuard {
     }
 
     /// Makes the response in the place of one that has not begun.
-    fn answer(&self, why: &Refusal) -> Response<Full<Bytes>> {
-        for_method(&self.method, self.answer_in(self.format, why))
+    fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+        for_method(&self.method, self.refuse_in(self.format, refusal))
     }
 
     /// Makes the trailers in the place of a gRPC stream's own.
-    fn trailers(&self, why: &Refusal) -> HeaderMap {
-        grpc_metadata(why, self.answer_in(Format::Grpc, why))
+    fn trailers(&self, refusal: &Refusal) -> HeaderMap {
+        grpc_metadata(refusal, self.refuse_in(Format::Grpc, refusal))
     }
 
-    fn answer_in(&self, format: Format, why: &Refusal) -> Response<Full<Bytes>> {
+    fn refuse_in(&self, format: Format, refusal: &Refusal) -> Response<Full<Bytes>> {
         let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
         let context = caller.context();
-        context.answer_in(format, why, Some(caller), &headers)
+        context.refuse_in(format, refusal, Some(caller), &headers)
     }
 }

@@ -53,12 +53,12 @@ struct JoinedAttempt {
 
 impl KeyStore {
     /// The longest that a request waits for keys.
-    const MOST_WAIT: Duration = Duration::from_secs(3);
+    const MAX_WAIT: Duration = Duration::from_secs(3);
 
     /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
     /// is for the attempt. [`refusal`](Self::refusal) has clients return within this span, so that
     /// all who do are answered by one attempt, and not the first of them alone.
-    const MOST_AHEAD: Duration = Duration::from_secs(1);
+    const MAX_AHEAD: Duration = Duration::from_secs(1);
 
     /// Begins the look-up of a key that was not held a moment ago. It is over at once if no attempt
     /// runs and none may begin: this is what a flood of unknown keys meets.
@@ -105,7 +105,7 @@ impl KeyStore {
             };
         };
         let runtime = usable_runtime().map_err(KeyLookupError::Unavailable)?;
-        let deadline = Instant::now() + Self::MOST_WAIT;
+        let deadline = Instant::now() + Self::MAX_WAIT;
         loop {
             let (attempt, until) = {
                 let mut state = self.lock();
@@ -175,7 +175,7 @@ impl KeyStore {
         let retry_after = match cause {
             // A moment before, so that they wait for the next attempt, which then answers for all of
             // them.
-            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MOST_AHEAD),
+            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MAX_AHEAD),
             _ => self.retry_after(),
         };
         Refusal::Unavailable { cause, retry_after }
@@ -208,7 +208,7 @@ impl KeyStore {
     /// after a failure: it is what can be said, and the next may fail as well.
     fn begins_soon(&self, state: &StoreState, now: Instant) -> Option<Instant> {
         let wait = state.schedule.retry_after(now);
-        let is_soon = wait <= Self::MOST_AHEAD && matches!(*self.ended.borrow(), Some(Ok(())));
+        let is_soon = wait <= Self::MAX_AHEAD && matches!(*self.ended.borrow(), Some(Ok(())));
         is_soon.then(|| now + wait)
     }
 

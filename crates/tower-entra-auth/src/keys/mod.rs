@@ -81,10 +81,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 impl KeyStore {
     /// How late a scheduled attempt may end before a request starts another refresher: the old
     /// one may be on a runtime that exists, but does not run.
-    const MOST_OVERDUE: Duration = Duration::from_secs(10);
+    const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
     /// The most requests that wait for keys.
-    const MOST_WAITING: usize = 256;
+    const MAX_WAITING: usize = 256;
 
     pub(crate) fn new(
         source: Source,
@@ -111,7 +111,7 @@ impl KeyStore {
             overdue_at: AtomicU64::new(0),
             clock,
             ended: watch::Sender::new(None),
-            permits: Semaphore::new(Self::MOST_WAITING),
+            permits: Semaphore::new(Self::MAX_WAITING),
         })
     }
 
@@ -152,7 +152,7 @@ impl KeyStore {
     }
 
     fn set_overdue_after(&self, next: Instant) {
-        let overdue_at = self.clock.at(next + Self::MOST_OVERDUE);
+        let overdue_at = self.clock.at(next + Self::MAX_OVERDUE);
         self.overdue_at.store(overdue_at, Ordering::Relaxed);
     }
 

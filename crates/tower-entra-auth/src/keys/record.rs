@@ -125,11 +125,11 @@ type Entry = (KeyId, Arc<TrustedKey>);
 
 impl KeyRecord {
     /// Twice what one document may have, so that a whole new document never pushes out itself.
-    const MOST_KEYS: usize = 2 * KeySet::MAX_KEYS;
+    const MAX_KEYS: usize = 2 * KeySet::MAX_KEYS;
 
     pub(super) fn new(clock: MonotonicClock) -> Self {
         Self {
-            record: Cache::new(2 * Self::MOST_KEYS as u64),
+            record: Cache::new(2 * Self::MAX_KEYS as u64),
             clock,
             compromised: Mutex::default(),
         }
@@ -191,7 +191,7 @@ impl KeyRecord {
             let is_published = fetched.key(held.id()).is_some();
             Reverse((is_published, held.last_seen()))
         });
-        for surplus in held.drain(held.len().min(Self::MOST_KEYS)..) {
+        for surplus in held.drain(held.len().min(Self::MAX_KEYS)..) {
             self.record.invalidate(surplus.id());
         }
         held

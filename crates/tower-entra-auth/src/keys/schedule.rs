@@ -57,13 +57,13 @@ pub(super) enum AttemptOutcome {
 
 impl Schedule {
     /// The least time between two scheduled attempts that succeed.
-    const LEAST_INTERVAL: Duration = Duration::from_secs(10);
+    const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
     /// The back-off after the first failure, doubled with each further one.
     const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
     /// The longest back-off, and the most that a server's `Retry-After` is honoured for.
-    const MOST_BACK_OFF: Duration = Duration::from_secs(5 * 60);
+    const MAX_BACK_OFF: Duration = Duration::from_secs(5 * 60);
 
     /// An attempt limits itself to less than this. One that did not end by then is on a runtime
     /// that does not run: it no longer counts, and what it may bring later is ignored.
@@ -174,11 +174,11 @@ impl Schedule {
                     self.last_answered = attempt.number.0;
                 }
                 let interval = check_again_after.unwrap_or(self.interval);
-                jittered(interval.max(Self::LEAST_INTERVAL).min(self.interval), 20)
+                jittered(interval.max(Self::MIN_INTERVAL).min(self.interval), 20)
             }
             AttemptOutcome::Failed { retry_after } => {
                 self.failures_in_a_row = failures_before.saturating_add(1);
-                let asked_for = retry_after.map(|wait| wait.min(Self::MOST_BACK_OFF));
+                let asked_for = retry_after.map(|wait| wait.min(Self::MAX_BACK_OFF));
                 self.not_before = asked_for.map(|wait| now + wait);
                 // Not all replicas at the very moment that the server named.
                 let asked_for = asked_for.map(|wait| wait + wait / 10 - jittered(wait / 10, 1));
@@ -224,7 +224,7 @@ impl Schedule {
 /// 1 s, 2 s, 4 s … 5 min, each between half and whole, so that replicas do not ask in step.
 fn back_off(failures_before: u32) -> Duration {
     let doubled = Schedule::FIRST_BACK_OFF.saturating_mul(1 << failures_before.min(16));
-    jittered(doubled.min(Schedule::MOST_BACK_OFF), 2)
+    jittered(doubled.min(Schedule::MAX_BACK_OFF), 2)
 }
 
 /// The bucket that limits fetches on demand: two at once, then one every 30 s of monotonic time,

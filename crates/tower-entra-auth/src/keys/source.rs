@@ -91,8 +91,8 @@ impl PublishedKeys {
     /// When to fetch again, if sooner than the
     /// [refresh interval](crate::EntraAuthBuilder::refresh_interval); 10 s are the least.
     #[must_use]
-    pub fn check_again_after(mut self, span: Duration) -> Self {
-        self.check_again_after = Some(span);
+    pub fn check_again_after(mut self, duration: Duration) -> Self {
+        self.check_again_after = Some(duration);
         self
     }
 }

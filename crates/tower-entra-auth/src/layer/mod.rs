@@ -104,12 +104,12 @@ where
                 self.pass_anonymous(request)
             }
             Decision::Refuse(refusal) => {
-                let answer = auth.answer(&refusal, &request);
+                let response = auth.refuse(&refusal, &request);
                 self.give_back_readied();
-                RequestSpan::begin().end(&answer);
+                RequestSpan::begin().end(&response);
                 EntraFuture {
-                    state: State::Answered {
-                        answer: Some(answer),
+                    state: RequestState::Refused {
+                        response: Some(response),
                     },
                     span: RequestSpan::none(),
                 }
@@ -124,8 +124,8 @@ where
                 };
                 self.give_back_readied();
                 EntraFuture {
-                    state: State::Waiting {
-                        pending: Some(Box::new(pending)),
+                    state: RequestState::Pending {
+                        request: Some(Box::new(pending)),
                     },
                     span: RequestSpan::begin(),
                 }
@@ -153,7 +153,7 @@ impl<S> EntraService<S> {
     {
         span.prepare(&mut request);
         EntraFuture {
-            state: State::Inner {
+            state: RequestState::Inner {
                 future: span.in_scope(|| self.inner.call(request)),
             },
             span,
@@ -179,14 +179,14 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        state: State<S, B>,
+        state: RequestState<S, B>,
         span: RequestSpan,
     }
 }
 
 pin_project! {
-    #[project = StateProjection]
-    enum State<S, B>
+    #[project = RequestStateProjection]
+    enum RequestState<S, B>
     where
         S: Service<Request<B>>,
     {
@@ -194,11 +194,11 @@ pin_project! {
             #[pin]
             future: S::Future,
         },
-        Answered {
-            answer: Option<Response<Full<Bytes>>>,
+        Refused {
+            response: Option<Response<Full<Bytes>>>,
         },
-        Waiting {
-            pending: Option<Box<PendingRequest<S, B>>>,
+        Pending {
+            request: Option<Box<PendingRequest<S, B>>>,
         },
     }
 }
@@ -223,33 +223,33 @@ where
         let (mut state, span) = (this.state, this.span);
         loop {
             let next = match state.as_mut().project() {
-                StateProjection::Inner { future } => {
+                RequestStateProjection::Inner { future } => {
                     let response = ready!(span.in_scope(|| future.poll(context)))?;
                     span.end(&response);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                StateProjection::Answered { answer } => {
-                    let answer = answer.take().unwrap_or_else(|| polled_after_completion());
-                    return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
+                RequestStateProjection::Refused { response } => {
+                    let response = response.take().unwrap_or_else(|| polled_after_completion());
+                    return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                 }
-                StateProjection::Waiting { pending } => {
-                    let mut waiting = pending.take().unwrap_or_else(|| polled_after_completion());
-                    match waiting.poll(context, span) {
+                RequestStateProjection::Pending { request } => {
+                    let mut pending = request.take().unwrap_or_else(|| polled_after_completion());
+                    match pending.poll(context, span) {
                         Poll::Pending => {
-                            *pending = Some(waiting);
+                            *request = Some(pending);
                             return Poll::Pending;
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                        Poll::Ready(Ok(Next::Refuse(answer))) => {
-                            span.end(&answer);
-                            State::Answered {
-                                answer: Some(answer),
+                        Poll::Ready(Ok(Next::Refuse(response))) => {
+                            span.end(&response);
+                            RequestState::Refused {
+                                response: Some(response),
                             }
                         }
                         Poll::Ready(Ok(Next::Call)) => {
-                            span.prepare(&mut waiting.request);
-                            State::Inner {
-                                future: span.in_scope(|| waiting.service.call(waiting.request)),
+                            span.prepare(&mut pending.request);
+                            RequestState::Inner {
+                                future: span.in_scope(|| pending.service.call(pending.request)),
                             }
                         }
                     }
@@ -284,8 +284,8 @@ where
                     self.is_accepted = true;
                 }
                 Err(refusal) => {
-                    let answer = self.auth.answer(&refusal, &self.request);
-                    return Poll::Ready(Ok(Next::Refuse(answer)));
+                    let response = self.auth.refuse(&refusal, &self.request);
+                    return Poll::Ready(Ok(Next::Refuse(response)));
                 }
             }
         }

@@ -104,7 +104,7 @@ impl PostVerificationChecks {
             let of_grant = Arc::clone(check).ask_for_stream(Arc::clone(grant)).await?;
             next = Some(next.map_or(of_grant, |next| of_grant.min(next)));
         }
-        Ok(next.unwrap_or_else(|| Instant::now() + LEAST_REST))
+        Ok(next.unwrap_or_else(|| Instant::now() + MIN_REST))
     }
 
     /// Forgets what the tenant rule answered about this tenant.
@@ -169,7 +169,7 @@ enum NotYes {
 type CheckOutcome = Result<Yes, Refusal>;
 
 /// The least time between two questions of a stream: also where a yes is kept for less.
-const LEAST_REST: Duration = Duration::from_secs(5);
+const MIN_REST: Duration = Duration::from_secs(5);
 
 /// Asks each question once at a time, and remembers each yes for as long as it is good.
 struct CachedCheck<C: Check> {
@@ -194,38 +194,38 @@ struct PendingCheck {
     number: u64,
     /// Until when its answer is waited for.
     deadline: Instant,
-    answered: watch::Receiver<Option<CheckOutcome>>,
+    outcome: watch::Receiver<Option<CheckOutcome>>,
     /// A permit for each request that waits for it.
     permits: Arc<Semaphore>,
 }
 
 impl<C: Check> CachedCheck<C> {
     /// How long a question is waited for at most, by all who wait for it.
-    const MOST_WAIT: Duration = Duration::from_secs(5);
+    const MAX_WAIT: Duration = Duration::from_secs(5);
 
     /// When a request that got no answer should ask again.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 
     /// How many yes are kept at most.
-    const MOST_KEPT: u64 = 10_000;
+    const MAX_KEPT: u64 = 10_000;
 
     /// For how long a no is kept: so that a tenant that is no customer does not have a slow rule
     /// asked with every request.
     const KEEP_NO: Duration = Duration::from_secs(1);
 
     /// How many no, and failures to answer, are kept at most.
-    const MOST_NOT_YES: u64 = 1_000;
+    const MAX_NOT_YES: u64 = 1_000;
 
     /// How many questions are asked at the same time at most.
-    const MOST_ASKING: usize = 256;
+    const MAX_ASKING: usize = 256;
 
     /// With how many of them a stream begins one more: requests must find room, however many
     /// streams come to their moment at once.
-    const MOST_ASKING_FOR_STREAMS: usize = Self::MOST_ASKING / 2;
+    const MAX_ASKING_FOR_STREAMS: usize = Self::MAX_ASKING / 2;
 
     /// How many requests wait for answers at most. More than may wait for keys: those of one
     /// tenant all wait when its yes has run out.
-    const MOST_WAITING: usize = 1_024;
+    const MAX_WAITING: usize = 1_024;
 
     /// How many times as many of them wait for one answer, at most, as there are places left: one
     /// key alone may have 768, three quarters, and however many crowd in, some are left for others.
@@ -234,13 +234,13 @@ impl<C: Check> CachedCheck<C> {
     fn new(check: C) -> Arc<Self> {
         Arc::new(Self {
             check,
-            yes: Cache::new(Self::MOST_KEPT),
-            not_yes: Cache::new(Self::MOST_NOT_YES),
+            yes: Cache::new(Self::MAX_KEPT),
+            not_yes: Cache::new(Self::MAX_NOT_YES),
             in_flight: Mutex::new(InFlight {
                 by_key: HashMap::new(),
                 next: 0,
             }),
-            permits: Semaphore::new(Self::MOST_WAITING),
+            permits: Semaphore::new(Self::MAX_WAITING),
         })
     }
 
@@ -253,7 +253,7 @@ impl<C: Check> CachedCheck<C> {
     /// Returns the moment at which a stream that begins now asks again. Where nothing is remembered, its
     /// request was answered a moment ago.
     fn stream_asks_at(&self, key: &C::Key, now: Instant) -> Instant {
-        self.rests_until(key, now).unwrap_or(now + LEAST_REST)
+        self.rests_until(key, now).unwrap_or(now + MIN_REST)
     }
 
     /// Returns until when no stream needs to ask; `None` if one should now.
@@ -280,11 +280,11 @@ impl<C: Check> CachedCheck<C> {
         let Ok(runtime) = usable_runtime() else {
             return Ok(now + Self::RETRY_AFTER);
         };
-        let Some(pending) = self.join_or_ask(&runtime, key, Self::MOST_ASKING_FOR_STREAMS) else {
+        let Some(pending) = self.join_or_ask(&runtime, key, Self::MAX_ASKING_FOR_STREAMS) else {
             // Not all of them at the same moment again.
             return Ok(now + jittered(Self::RETRY_AFTER, 1));
         };
-        match self.answer(pending).await {
+        match self.wait_for(pending).await {
             Ok(yes) => Ok(yes.rests_until),
             Err(Refusal::Rejected { rejection, .. }) => Err(rejection),
             Err(_) => Ok(Instant::now() + Self::RETRY_AFTER),
@@ -310,22 +310,22 @@ impl<C: Check> CachedCheck<C> {
         let Ok(runtime) = usable_runtime() else {
             return self.unavailable("there is no tokio runtime to ask it on");
         };
-        let Some(pending) = self.join_or_ask(&runtime, key, Self::MOST_ASKING) else {
+        let Some(pending) = self.join_or_ask(&runtime, key, Self::MAX_ASKING) else {
             return self.unavailable("too many questions are being asked");
         };
         let of_question = Arc::clone(&pending.permits);
         let share = of_question.try_acquire();
         let of_all = Self::SHARE * self.permits.available_permits().max(1);
-        let taken = Self::MOST_WAITING - of_question.available_permits();
+        let taken = Self::MAX_WAITING - of_question.available_permits();
         if share.is_err() || taken > of_all {
             return self.unavailable("too many requests wait for the same answer");
         }
-        self.answer(pending).await
+        self.wait_for(pending).await
     }
 
-    async fn answer(&self, pending: PendingCheck) -> CheckOutcome {
-        let mut answered = pending.answered;
-        match timeout_at(pending.deadline, answered.wait_for(Option::is_some)).await {
+    async fn wait_for(&self, pending: PendingCheck) -> CheckOutcome {
+        let mut outcome = pending.outcome;
+        match timeout_at(pending.deadline, outcome.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => outcome.clone(),
                 None => self.unavailable("its task was ended"),
@@ -352,12 +352,12 @@ impl<C: Check> CachedCheck<C> {
             None => return None,
         }
         in_flight.next += 1;
-        let (sender, answered) = watch::channel(None);
+        let (sender, outcome) = watch::channel(None);
         let pending = PendingCheck {
             number: in_flight.next,
-            deadline: now + Self::MOST_WAIT,
-            answered,
-            permits: Arc::new(Semaphore::new(Self::MOST_WAITING)),
+            deadline: now + Self::MAX_WAIT,
+            outcome,
+            permits: Arc::new(Semaphore::new(Self::MAX_WAITING)),
         };
         in_flight.by_key.insert(key.clone(), pending.clone());
         // Never under the lock: on a runtime that is shutting down, the task is dropped here and
@@ -440,7 +440,7 @@ impl<C: Check> CheckTask<C> {
         let outcome = match timeout_at(deadline, check.ask(self.key.clone())).await {
             Ok(Ok(Verdict::Yes { keep_for })) => Ok(Yes {
                 until: asked_at + keep_for,
-                rests_until: asked_at + keep_for.max(LEAST_REST),
+                rests_until: asked_at + keep_for.max(MIN_REST),
             }),
             Ok(Ok(Verdict::No(rejection))) => Err(rejection.into()),
             Ok(Err(cause)) => Err(Refusal::Unavailable {

@@ -75,10 +75,10 @@ fn reason(outcome: CheckOutcome) -> String {
 #[tokio::test(start_paused = true)]
 async fn the_questions_asked_at_once_are_bounded() {
     let gate = CachedCheck::new(Gate::default());
-    let waiting: Vec<_> = (0..CachedCheck::<Gate>::MOST_ASKING)
+    let waiting: Vec<_> = (0..CachedCheck::<Gate>::MAX_ASKING)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key())))
         .collect();
-    while gate.lock().by_key.len() < CachedCheck::<Gate>::MOST_ASKING {
+    while gate.lock().by_key.len() < CachedCheck::<Gate>::MAX_ASKING {
         tokio::task::yield_now().await;
     }
     let one_more = Arc::clone(&gate).ask(gate.check.key()).await;
@@ -95,7 +95,7 @@ async fn the_questions_asked_at_once_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_times_of_their_own() {
     let gate = CachedCheck::new(Gate::default());
-    let most = CachedCheck::<Gate>::MOST_ASKING_FOR_STREAMS;
+    let most = CachedCheck::<Gate>::MAX_ASKING_FOR_STREAMS;
     let asking: Vec<_> = (0..most)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask_for_stream(gate.check.key())))
         .collect();
@@ -128,7 +128,7 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
 
 /// Returns how many requests wait.
 fn waiting_for(gate: &CachedCheck<Gate>) -> usize {
-    CachedCheck::<Gate>::MOST_WAITING - gate.permits.available_permits()
+    CachedCheck::<Gate>::MAX_WAITING - gate.permits.available_permits()
 }
 
 /// Has so many requests wait for the answer about the key that is the gate's now.
@@ -179,7 +179,7 @@ async fn one_key_may_have_most_places_and_leaves_some_to_all_others() {
 #[tokio::test(start_paused = true)]
 async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
     let gate = Gate::of_one_key();
-    let keys = CachedCheck::<Gate>::MOST_ASKING;
+    let keys = CachedCheck::<Gate>::MAX_ASKING;
     let mut requests = Vec::new();
     for number in 0..2_000 {
         gate.check.key.store(number % keys, Ordering::SeqCst);
@@ -188,7 +188,7 @@ async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
         tokio::task::yield_now().await;
     }
     let waiting = waiting_for(&gate);
-    let most = CachedCheck::<Gate>::MOST_WAITING;
+    let most = CachedCheck::<Gate>::MAX_WAITING;
     assert!((most - 10..=most).contains(&waiting), "{waiting}");
     let turned_away = requests.iter().filter(|request| request.is_finished());
     assert_eq!(turned_away.count(), 2_000 - waiting);
@@ -280,7 +280,7 @@ async fn what_is_no_yes_is_bounded_and_drives_out_no_yes() {
         assert!(Arc::clone(&gate).ask(gate.check.key()).await.is_err());
     }
     gate.not_yes.run_pending_tasks();
-    assert!(gate.not_yes.entry_count() <= CachedCheck::<Gate>::MOST_NOT_YES);
+    assert!(gate.not_yes.entry_count() <= CachedCheck::<Gate>::MAX_NOT_YES);
     gate.check.key.store(0, Ordering::SeqCst);
     assert!(gate.has_yes(&gate.check.key()));
 }

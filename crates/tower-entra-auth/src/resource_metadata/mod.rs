@@ -20,7 +20,7 @@ use tower_service::Service;
 pub use self::protected_resource::ProtectedResource;
 use crate::respond::MetadataReference;
 use crate::service::{
-    ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_answer,
+    ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_response,
 };
 
 /// Serves the metadata document of a [`ProtectedResource`](crate::ProtectedResource); made by
@@ -71,12 +71,12 @@ impl ResourceMetadata {
     }
 
     /// The answer, if the path is one of ours.
-    fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+    fn response_to(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let published = &self.published;
         if !published.paths.iter().any(|ours| ours == path) {
             return None;
         }
-        let mut response = new_answer(Bytes::new());
+        let mut response = new_response(Bytes::new());
         set(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         match *method {
             Method::GET | Method::HEAD => {
@@ -119,9 +119,9 @@ impl<B> Service<Request<B>> for ResourceMetadata {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.answer(request.method(), request.uri().path());
-        ready(Ok(answer.unwrap_or_else(|| {
-            let mut response = new_answer(Bytes::new());
+        let response = self.response_to(request.method(), request.uri().path());
+        ready(Ok(response.unwrap_or_else(|| {
+            let mut response = new_response(Bytes::new());
             *response.status_mut() = StatusCode::NOT_FOUND;
             response
         })))
@@ -164,12 +164,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        match self.metadata.answer(request.method(), path) {
+        match self.metadata.response_to(request.method(), path) {
             None => ResponseFuture::inner(self.inner.call(request)),
-            Some(answer) => {
+            Some(response) => {
                 // The one that was polled ready is given back unused.
                 self.inner = self.inner.clone();
-                ResponseFuture::answered(answer)
+                ResponseFuture::ready(response)
             }
         }
     }

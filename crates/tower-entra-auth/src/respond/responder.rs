@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::log::RefusalLog;
 use super::{Format, Refusal, RefusalDetail, ResponderConfig};
-use crate::service::new_answer;
+use crate::service::new_response;
 
 /// Answers refusals, and writes them into the log.
 #[derive(Debug, Default)]
@@ -55,14 +55,14 @@ impl Responder {
                     Some(text) => [text, "\n"].concat(),
                     None => String::new(),
                 };
-                let mut response = new_answer(body);
+                let mut response = new_response(body);
                 if description.is_some() {
                     insert(&mut response, CONTENT_TYPE, PLAIN_TEXT);
                 }
                 response
             }
             Format::Json => {
-                let mut response = new_answer(disclosure.problem(row.status));
+                let mut response = new_response(disclosure.problem(row.status));
                 insert(&mut response, CONTENT_TYPE, PROBLEM_JSON);
                 response
             }
@@ -205,7 +205,11 @@ mod tests {
         Some(value.to_str().unwrap().to_owned())
     }
 
-    fn answer(refusal: &Refusal, detail: RefusalDetail, format: Format) -> Response<Full<Bytes>> {
+    fn response_to(
+        refusal: &Refusal,
+        detail: RefusalDetail,
+        format: Format,
+    ) -> Response<Full<Bytes>> {
         let config = ResponderConfig {
             detail,
             app_id_uri: "api://orders".to_owned(),
@@ -293,7 +297,7 @@ mod tests {
                 "Bearer error=\"insufficient_scope\", error_description=\"step_up\"",
             ),
         ] {
-            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
+            let response = response_to(&refusal, RefusalDetail::Code, Format::Text);
             assert_eq!(response.status(), status);
             assert_eq!(
                 header(&response, "www-authenticate").as_deref(),
@@ -326,7 +330,7 @@ mod tests {
                 r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_hook_panicked"}"#,
             ),
         ] {
-            let response = answer(&refusal, detail, Format::Json);
+            let response = response_to(&refusal, detail, Format::Json);
             assert_eq!(
                 header(&response, "content-type").unwrap(),
                 "application/problem+json"
@@ -339,7 +343,7 @@ mod tests {
     fn no_browser_guesses_what_an_answer_is() {
         for format in [Format::Text, Format::Json] {
             for detail in [RefusalDetail::Full, RefusalDetail::None] {
-                let response = answer(&expired(), detail, format);
+                let response = response_to(&expired(), detail, format);
                 let told = header(&response, "x-content-type-options");
                 assert_eq!(told.as_deref(), Some("nosniff"), "{format:?} {detail:?}");
             }
@@ -349,7 +353,7 @@ mod tests {
     #[test]
     fn the_detail_decides_what_a_caller_learns() {
         let challenge = |detail| {
-            let response = answer(&expired(), detail, Format::Text);
+            let response = response_to(&expired(), detail, Format::Text);
             header(&response, "www-authenticate").unwrap()
         };
         assert_eq!(
@@ -390,7 +394,7 @@ mod tests {
             ),
             (unavailable, "14", Some("keys_unavailable")),
         ] {
-            let response = answer(&refusal, RefusalDetail::Code, Format::Grpc);
+            let response = response_to(&refusal, RefusalDetail::Code, Format::Grpc);
             assert_eq!(response.status(), 200);
             assert_eq!(
                 header(&response, "content-type").unwrap(),
@@ -410,7 +414,7 @@ mod tests {
                 cause: Unavailable::TimedOut,
                 retry_after: Duration::from_millis(retry_after),
             };
-            let response = answer(&refusal, RefusalDetail::Code, Format::Text);
+            let response = response_to(&refusal, RefusalDetail::Code, Format::Text);
             assert_eq!(response.status(), 503);
             assert_eq!(header(&response, "retry-after").unwrap(), seconds);
             assert_eq!(header(&response, "www-authenticate"), None);

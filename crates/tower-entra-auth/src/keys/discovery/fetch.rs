@@ -96,7 +96,7 @@ impl Fetch for Discovery {
 
 impl Discovery {
     /// The least time for which keys count as fresh, whatever the server says of them.
-    const LEAST_FRESH: Duration = Duration::from_secs(5 * 60);
+    const MIN_FRESH: Duration = Duration::from_secs(5 * 60);
 
     /// Entity tags are short; longer ones are not sent back.
     const LONGEST_ETAG: usize = 256;
@@ -127,7 +127,7 @@ impl Discovery {
                 .into_iter()
                 .flatten()
                 .min()
-                .map(|fresh_for| fresh_for.max(Self::LEAST_FRESH)),
+                .map(|fresh_for| fresh_for.max(Self::MIN_FRESH)),
         })
     }
 
