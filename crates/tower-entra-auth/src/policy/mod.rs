@@ -178,13 +178,13 @@ struct CachedCheck<C: Check> {
     yes: Cache<C::Key, Yes>,
     /// Apart from those, so that no crowd of strangers drives out a yes.
     not_yes: Cache<C::Key, NotYes>,
-    in_flight: Mutex<InFlight<C::Key>>,
+    in_flight: Mutex<PendingChecks<C::Key>>,
     /// A permit for each request that waits, of whichever key.
     permits: Semaphore,
 }
 
 /// The questions that are being asked.
-struct InFlight<K> {
+struct PendingChecks<K> {
     by_key: HashMap<K, PendingCheck>,
     next: u64,
 }
@@ -236,7 +236,7 @@ impl<C: Check> CachedCheck<C> {
             check,
             yes: Cache::new(Self::MAX_KEPT),
             not_yes: Cache::new(Self::MAX_NOT_YES),
-            in_flight: Mutex::new(InFlight {
+            in_flight: Mutex::new(PendingChecks {
                 by_key: HashMap::new(),
                 next: 0,
             }),
@@ -417,7 +417,7 @@ impl<C: Check> CachedCheck<C> {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, InFlight<C::Key>> {
+    fn lock(&self) -> MutexGuard<'_, PendingChecks<C::Key>> {
         self.in_flight
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
