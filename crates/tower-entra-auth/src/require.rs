@@ -27,7 +27,7 @@ pub struct RequireLayer {
 }
 
 impl EntraAuth {
-    /// A Layer that lets only callers pass that meet the condition, for a route behind
+    /// Returns a Layer that lets only callers pass that meet the condition, for a route behind
     /// [`layer`](Self::layer): 403, or the challenge to step up, for the others.
     ///
     /// ```
@@ -84,7 +84,7 @@ impl EntraAuth {
 }
 
 impl RequireLayer {
-    /// The same in a handler, where it depends on the request whether it is required.
+    /// Checks the requirement in a handler, where it depends on the request whether it applies.
     ///
     /// ```
     /// use tower_entra_auth::{Caller, HandlerRefusal, RequireLayer};
@@ -107,8 +107,8 @@ impl RequireLayer {
         })
     }
 
-    /// The caller of a request, by its extensions, if the requirement is met: for frameworks whose
-    /// methods get the request itself, such as tonic.
+    /// Returns the caller of a request, by its extensions, if the requirement is met: for frameworks
+    /// whose methods get the request itself, such as tonic.
     ///
     /// ```
     /// use tonic::{Request, Response, Status};
@@ -137,7 +137,7 @@ impl RequireLayer {
         })
     }
 
-    /// What is required.
+    /// Returns what is required.
     #[must_use]
     pub fn requirement(&self) -> &Requirement {
         &self.requirement

@@ -1,4 +1,4 @@
-//! How the keys are doing: for operators, without any I/O.
+//! The state of the keys: for operators, without any I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,24 +25,24 @@ pub struct Status {
     pub token_cache: Option<TokenCacheStatus>,
 }
 
-/// How the keys of one trusted issuer are doing.
+/// The state of the keys of one trusted issuer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IssuerStatus {
-    /// Where the keys come from: the host of the metadata endpoint, or the
+    /// The source of the keys: the host of the metadata endpoint, or the
     /// [name](crate::KeySource::name) of the key source.
     pub source: String,
-    /// Whether tokens can be judged now: there are keys, and the last success is recent enough.
+    /// `true` if tokens can be judged now: there are keys, and the last success is recent enough.
     pub is_ready: bool,
     /// The keys that are trusted, by id.
     pub keys: Vec<KeyStatus>,
-    /// How long ago keys were last fetched; `None` if never.
+    /// The time since keys were last fetched; `None` if they never were.
     pub last_success_ago: Option<Duration>,
-    /// What the last attempt that failed failed with, however many succeeded since.
+    /// The last attempt that failed, however many succeeded since.
     pub last_failure: Option<FailureStatus>,
-    /// How many attempts failed since one succeeded.
+    /// The number of attempts that failed since one succeeded.
     pub failures_in_a_row: u32,
-    /// When the next attempt is due at the latest. Zero before the first request or
+    /// The time until the next attempt is due at the latest. Zero before the first request or
     /// [`ready`](crate::EntraAuth::ready), which start the first one.
     pub next_attempt_in: Duration,
 }
@@ -53,11 +53,11 @@ pub struct IssuerStatus {
 pub struct KeyStatus {
     /// Its `kid`.
     pub id: KeyId,
-    /// How long ago it was first published.
+    /// The time since it was first published.
     pub first_seen_ago: Duration,
-    /// How long ago it was last published.
+    /// The time since it was last published.
     pub last_seen_ago: Duration,
-    /// For how much longer it is trusted, once it is no longer published; `None` while it is.
+    /// The time for which it is still trusted, once it is no longer published; `None` while it is.
     pub time_to_live: Option<Duration>,
 }
 
@@ -65,9 +65,9 @@ pub struct KeyStatus {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailureStatus {
-    /// How long ago it ended.
+    /// The time since it ended.
     pub ago: Duration,
-    /// Why: with a [`code`](Unavailable::code) and a [`remedy`](Unavailable::remedy).
+    /// The cause, with a [`code`](Unavailable::code) and a [`remedy`](Unavailable::remedy).
     pub cause: Unavailable,
 }
 
@@ -75,23 +75,23 @@ pub struct FailureStatus {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TokenCacheStatus {
-    /// How many.
+    /// The number of tokens.
     pub tokens: u64,
-    /// About how many bytes they take.
+    /// The bytes that they take, about.
     pub bytes: u64,
-    /// How many bytes they may take.
+    /// The bytes that they may take.
     pub capacity: u64,
 }
 
 impl Status {
-    /// Whether every issuer's tokens can be judged now.
+    /// Returns whether every issuer's tokens can be judged now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.issuers.iter().all(|issuer| issuer.is_ready)
     }
 
-    /// 200 if it [is ready](Self::is_ready), else 503 with `retry_after` as `Retry-After`; what is
-    /// the matter as JSON, without names, keys or addresses.
+    /// Makes the answer to a probe: 200 if it [is ready](Self::is_ready), else 503 with `retry_after`
+    /// as `Retry-After`; what is the matter as JSON, without names, keys or addresses.
     pub(crate) fn readiness(&self, retry_after: Duration) -> Response<Full<Bytes>> {
         let not_ready = self.issuers.iter().find(|issuer| !issuer.is_ready);
         let body = Readiness {

@@ -63,7 +63,7 @@ impl Decided {
     }
 }
 
-/// What was refused of a request within the inner service, whose response does not say so.
+/// The refusal of a request within the inner service, whose response does not say so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefusedWithin(Arc<OnceLock<Decided>>);
 

@@ -1,4 +1,4 @@
-//! Why it cannot be told now whether a token is valid.
+//! The reasons for which it cannot be told now whether a token is valid.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -69,7 +69,7 @@ pub enum Unavailable {
     Timeout {
         /// The host that was asked.
         host: String,
-        /// How long it was given.
+        /// The time that it was given.
         after: Duration,
     },
     /// The host answered with another status than 200; redirects are not followed.
@@ -140,13 +140,13 @@ pub enum Unavailable {
     /// The tenant rule failed, or did not answer in time.
     #[error("the tenant rule gave no answer: {}", Shown(.reason))]
     TenantRule {
-        /// What it failed with: the error's own words.
+        /// The error's own words.
         reason: String,
     },
-    /// Whether a grant is still good could not be found out.
+    /// The grant could not be looked up.
     #[error("the grant could not be looked up: {}", Shown(.reason))]
     GrantRule {
-        /// What it failed with: the error's own words.
+        /// The error's own words.
         reason: String,
     },
 }
@@ -199,7 +199,7 @@ impl Unavailable {
         }
     }
 
-    /// What to change, and where.
+    /// Returns what to change, and where.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         match self {

@@ -323,7 +323,7 @@ pub(crate) struct TokenCache {
 /// A token as it was sent. Equal are tokens of which every byte is equal, and nothing else.
 struct CachedToken(Arc<str>);
 
-/// The same, borrowed from a request.
+/// A token, borrowed from a request.
 struct BorrowedToken<'r>(&'r [u8]);
 
 impl TokenCache {
@@ -376,7 +376,7 @@ impl TokenCache {
     }
 }
 
-/// Of the signature's last 32 characters only: 190 bits that differ from token to token, and that
+/// Hashes the signature's last 32 characters only: 190 bits that differ from token to token, and that
 /// nobody but Entra can choose. Two tokens that share them would be told apart by the rest.
 fn hash_of<H: Hasher>(token: &[u8], hasher: &mut H) {
     let tail = token.len().saturating_sub(32);

@@ -40,7 +40,7 @@ pub struct EntraAuth {
 pub(crate) struct TrustedIssuer {
     validator: Validator,
     keys: Arc<KeyStore>,
-    /// Whether each of its tokens is of a grant.
+    /// `true` if each of its tokens is of a grant.
     has_grants: bool,
 }
 
@@ -125,8 +125,8 @@ impl EntraAuth {
     /// fetched when the first request arrives.
     ///
     /// # Errors
-    /// Why the attempt failed that was running, or the next one if none was, which begins within
-    /// 30 s. Attempts go on in the background: to wait longer, call it again.
+    /// The error of the fetch in progress, or of the next one (started within 30 s) if none is.
+    /// Attempts go on in the background: to wait longer, call it again.
     pub async fn ready(&self) -> Result<(), Unavailable> {
         for issuer in &self.inner.issuers {
             issuer.keys.ready().await?;
@@ -134,8 +134,8 @@ impl EntraAuth {
         Ok(())
     }
 
-    /// How the keys and the remembered tokens are doing at this moment. Asks nobody and waits for
-    /// nothing.
+    /// Returns how the keys and the remembered tokens are doing at this moment. Asks nobody and waits
+    /// for nothing.
     ///
     /// ```
     /// # fn show(auth: &tower_entra_auth::EntraAuth) {
@@ -151,7 +151,7 @@ impl EntraAuth {
         }
     }
 
-    /// An endpoint for a readiness probe: 200 while tokens can be judged, else 503 with
+    /// Returns an endpoint for a readiness probe: 200 while tokens can be judged, else 503 with
     /// `Retry-After`, and a little JSON. Being asked starts the fetching of keys, so that a
     /// service which gets no requests before it is ready becomes so. It keeps this handle alive.
     ///
@@ -189,7 +189,7 @@ impl EntraAuth {
         self.inner.context.checks().forget_tenant(tenant);
     }
 
-    /// The URL under which the endpoints of the authority are, without a slash at its end:
+    /// Returns the URL under which the endpoints of the authority are, without a slash at its end:
     /// `https://login.microsoftonline.com/{tenant}`, to which `/oauth2/v2.0/authorize` and
     /// `/oauth2/v2.0/token` are added. It follows the
     /// [metadata endpoint](crate::EntraAuthBuilder::metadata_endpoint), also if that is of the environment:
@@ -200,18 +200,18 @@ impl EntraAuth {
         &self.inner.authority_url
     }
 
-    /// The rules of each issuer that is trusted.
+    /// Returns the rules of each issuer that is trusted.
     pub fn validators(&self) -> impl Iterator<Item = &Validator> {
         self.inner.issuers.iter().map(|issuer| &issuer.validator)
     }
 
-    /// Whether this `EntraAuth`, or a clone of it, verified the caller.
+    /// Returns whether this `EntraAuth`, or a clone of it, verified the caller.
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
         caller.context().id() == self.inner.context.id()
     }
 
-    /// Who is calling, if it is known here; `None` if the request passed as an anonymous one.
+    /// Returns who is calling, if it is known here; `None` if the request passed as an anonymous one.
     pub(crate) fn caller_in<'r>(
         &self,
         request: &'r Extensions,
@@ -228,7 +228,7 @@ impl EntraAuth {
         }
     }
 
-    /// The answer to a request that is refused.
+    /// Logs and counts a refusal, and makes the response to the request.
     pub(crate) fn refuse<B>(
         &self,
         refusal: &Refusal,

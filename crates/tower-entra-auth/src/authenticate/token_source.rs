@@ -42,7 +42,8 @@ use crate::respond::Refusal;
     note = "for a token in the query there is `.dangerous().token_in_query(..)`"
 )]
 pub trait TokenSource: Send + Sync + 'static {
-    /// The token that the request carries, as it stands there. A panic of it ends the connection.
+    /// Returns the token that the request carries, as it stands there. A panic of it ends the
+    /// connection.
     fn find<'r>(&self, headers: &'r HeaderMap, uri: &'r Uri) -> SentToken<'r>;
 
     /// The header that holds the token and nothing else, if there is such a one: it is marked
@@ -53,7 +54,7 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 }
 
-/// What a [`TokenSource`] found.
+/// The find of a [`TokenSource`].
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -96,7 +97,7 @@ pub(crate) enum TokenLocation {
     Header,
     /// That, else this parameter of the query (RFC 6750 §2.3).
     HeaderOrQuery(String),
-    /// Where a source of the user's finds one.
+    /// The place where a source of the user's finds one.
     Source(Box<dyn TokenSource>),
 }
 
@@ -143,8 +144,8 @@ impl TokenReader {
     }
 }
 
-/// Says in a request's extensions that its token was taken away: who finds none must not think that
-/// none was sent.
+/// The mark in a request's extensions that its token was taken away: whoever finds none must not think
+/// that none was sent.
 #[derive(Clone)]
 struct TokenRemoved;
 
@@ -209,7 +210,7 @@ fn words(name: &HeaderName) -> impl Iterator<Item = &[u8]> {
     words.filter(|word| !word.is_empty())
 }
 
-/// The one value of a parameter. A token needs no escapes, and is none with them.
+/// Returns the one value of a parameter. A token needs no escapes, and is none with them.
 fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refusal> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| {
@@ -223,7 +224,7 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refus
     }
 }
 
-/// A token in the header or in the query, never in both.
+/// Returns the token in the header or in the query, never of both.
 fn one_of<'r>(
     in_header: Result<&'r [u8], Refusal>,
     in_query: Option<&'r [u8]>,

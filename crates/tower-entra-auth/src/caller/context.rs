@@ -44,7 +44,7 @@ impl AuthContext {
         for_method(method, self.refuse_in(format, refusal, caller, headers))
     }
 
-    /// The same, where the format is known already, and the framework sees to HEAD.
+    /// Does the same where the format is known already, and the framework sees to HEAD.
     pub(crate) fn refuse_in(
         &self,
         format: Format,
@@ -113,42 +113,42 @@ impl AuthContext {
 }
 
 impl Refused<'_> {
-    /// The machine code that the caller may learn, whatever
+    /// Returns the machine code that the caller may learn, whatever
     /// [`RefusalDetail`](crate::RefusalDetail) is set; none where no token was sent.
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         self.refusal.public_code()
     }
 
-    /// The exact code, for logs and metrics of your own: it may tell an attacker how far a forgery
-    /// got.
+    /// Returns the exact code, for logs and metrics of your own: it may tell an attacker how far a
+    /// forgery got.
     #[must_use]
     pub fn exact_code(&self) -> &'static str {
         self.refusal.code()
     }
 
-    /// What to change, in words that the caller may learn, whatever
+    /// Returns what to change, in words that the caller may learn, whatever
     /// [`RefusalDetail`](crate::RefusalDetail) is set.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.responder.public_remedy(self.refusal)
     }
 
-    /// Who is calling, where a requirement, an extractor or a handler refuses. `None` where the
+    /// Returns who is calling, where a requirement, an extractor or a handler refuses. `None` where the
     /// Layer itself does, also for `no_permission`.
     #[must_use]
     pub fn caller(&self) -> Option<&Caller> {
         self.caller
     }
 
-    /// The headers of the request; none of them where a handler refuses after it was called
+    /// Returns the headers of the request; none of them where a handler refuses after it was called
     /// ([`HandlerRefusal`](crate::HandlerRefusal)).
     #[must_use]
     pub fn request_headers(&self) -> &HeaderMap {
         self.request
     }
 
-    /// The answer that asks the client for more claims, if it understands that, else the 403 that
+    /// Makes the answer that asks the client for more claims, if it understands that, else the 403 that
     /// it gets otherwise: for a request whose [`caller`](Self::caller) is known. Without a valid
     /// token a 403 is all that it makes.
     #[must_use]

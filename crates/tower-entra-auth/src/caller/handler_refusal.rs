@@ -12,7 +12,8 @@ use super::{AuthContext, Caller};
 use crate::respond::{Format, Refusal, grpc_metadata};
 use crate::telemetry::RefusedWithin;
 
-/// Why a handler does not serve a caller: of [`Caller::challenge`](crate::Caller::challenge),
+/// The reason for which a handler does not serve a caller: of
+/// [`Caller::challenge`](crate::Caller::challenge),
 /// [`RequireLayer::check`](crate::RequireLayer::check) or
 /// [`RequireLayer::authorize`](crate::RequireLayer::authorize).
 ///
@@ -46,19 +47,19 @@ impl HandlerRefusal {
         }))
     }
 
-    /// The machine code that the caller may learn.
+    /// Returns the machine code that the caller may learn.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.refusal.code()
     }
 
-    /// Whether it says nothing about the token: what is needed to judge it cannot be had now.
+    /// Returns whether it says nothing about the token: what is needed to judge it cannot be had now.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self.0.refusal, Refusal::Unavailable { .. })
     }
 
-    /// What to change, and where: for the service's own log, not for the caller.
+    /// Returns what to change, and where: for the service's own log, not for the caller.
     #[must_use]
     pub fn remedy(&self) -> String {
         self.0
@@ -68,7 +69,7 @@ impl HandlerRefusal {
             .into_owned()
     }
 
-    /// The answer to this request, whose method and headers say whether it is to be JSON or gRPC,
+    /// Makes the answer to this request, whose method and headers say whether it is to be JSON or gRPC,
     /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
@@ -82,7 +83,7 @@ impl HandlerRefusal {
         context.refuse(refusal, caller, &request.method, &request.headers)
     }
 
-    /// The answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
+    /// Makes the answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
     /// `grpc-message`, and the challenge as a HTTP client gets it. Of tonic's `Status`,
     /// `from_header_map` takes it. Each call makes an answer, which is logged and counted.
     #[must_use]

@@ -33,14 +33,14 @@ use crate::time::Clock;
 #[derive(Clone)]
 pub struct Caller {
     verified: Arc<Verified>,
-    /// How this request wants to be answered, as far as that was looked at.
+    /// The format in which this request wants to be answered, as far as that was looked at.
     #[cfg(feature = "axum")]
     format: Format,
 }
 
 struct Verified {
     token: AccessToken,
-    /// Of the `EntraAuth` that verified the token.
+    /// The context of the `EntraAuth` that verified the token.
     context: Arc<AuthContext>,
     /// `None` only of callers that are made up for tests.
     proof: Option<Proof>,
@@ -106,14 +106,14 @@ impl Caller {
         Self { format, ..self }
     }
 
-    /// The token as the client sent it: a secret. Never log it, and never forward it to another
+    /// Returns the token as the client sent it: a secret. Never log it, and never forward it to another
     /// service; exchange it for a token of that service instead (on-behalf-of).
     #[must_use]
     pub fn bearer_token(&self) -> &str {
         self.verified.token.compact()
     }
 
-    /// The grant that the token is of, if it is none of Entra's, but one of the
+    /// Returns the grant that the token is of, if it is none of Entra's, but one of the
     /// [reissued tokens](crate::ReissuedTokens).
     #[must_use]
     pub fn grant_id(&self) -> Option<&str> {
@@ -124,7 +124,7 @@ impl Caller {
         self.verified.proof.as_ref()?.grant.as_ref()
     }
 
-    /// The refusal that asks the client for a token with more claims, for a handler to return:
+    /// Returns the refusal that asks the client for a token with more claims, for a handler to return:
     /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403. Of a
     /// reissued token it is 401 if its server
     /// [hears of challenges](crate::ReissuedTokens::on_challenge).

@@ -15,13 +15,13 @@ use crate::resource_metadata::ResourceMetadata;
 use crate::respond::ResponderConfig;
 use crate::telemetry;
 
-/// What templates have where an id belongs.
+/// The text that templates have where an id belongs.
 const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
 
 const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
     development tenant, http://127.0.0.1:7580";
 
-/// Where the keys are to come from.
+/// The origin of the keys.
 enum KeyOrigin {
     /// A source that was set.
     Own(Source),
@@ -136,7 +136,7 @@ impl EntraAuthBuilder {
         )
     }
 
-    /// The rules, of settings that are good each by itself.
+    /// Returns the rules, of settings that are good each by itself.
     fn rules(
         &self,
         tenancy: Tenancy,
@@ -329,7 +329,7 @@ impl EntraAuthBuilder {
             allowed: self
                 .allowed_clients
                 .as_deref()
-                // An id that is wrong is told already; that none is left is not another problem.
+                // An id that is wrong is reported already; that none is left is not another problem.
                 .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
                 .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
                 .map(|(_, ids)| ids),
@@ -396,7 +396,8 @@ impl EntraAuthBuilder {
             .ok()
     }
 
-    /// Where the authority is, whatever the keys come from. What is wrong with it is told elsewhere.
+    /// Returns where the authority is, whatever the keys come from. Its problems are reported
+    /// elsewhere.
     fn authority_base(&self, cloud: Cloud) -> MetadataBase {
         let external_id = self.external_id.as_deref();
         let configured = self.metadata_endpoint.as_ref().and_then(|setting| {
@@ -407,8 +408,8 @@ impl EntraAuthBuilder {
             .unwrap_or_else(|| MetadataBase::of_cloud(cloud))
     }
 
-    /// Whether the authority may be where it is, whatever the keys come from: secrets may be sent
-    /// there.
+    /// Returns whether the authority may be where it is, whatever the keys come from: secrets may be
+    /// sent there.
     fn may_be_at(
         &self,
         base: &MetadataBase,
@@ -453,7 +454,7 @@ impl EntraAuthBuilder {
             .ok()
     }
 
-    /// One line at the start that says what is trusted, and where each setting came from.
+    /// Writes one line at the start that says what is trusted, and where each setting came from.
     fn announce(&self, validator: &Validator, keys_from: &str) {
         let source = |setting: Option<&'static str>| setting.unwrap_or("default");
         let audiences = validator.audiences().map(ToString::to_string);
@@ -482,7 +483,7 @@ impl EntraAuthBuilder {
     }
 }
 
-/// The source of the keys, with everything that it needs.
+/// Returns the source of the keys, with everything that it needs.
 fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
@@ -524,7 +525,8 @@ fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<Metada
         .ok()
 }
 
-/// A problem that several settings make together; what one makes by itself is told already.
+/// Returns the problem that several settings make together; what one makes by itself is reported
+/// already.
 fn problem_with(rules: InvalidRules) -> Option<Problem> {
     let setting = match rules {
         InvalidRules::ClockSkew(_) => return None,
@@ -537,7 +539,7 @@ fn problem_with(rules: InvalidRules) -> Option<Problem> {
     Some(Problem::new(setting, rules.to_string()))
 }
 
-/// The cloud of an authority such as `https://login.microsoftonline.us/`.
+/// Returns the cloud of an authority such as `https://login.microsoftonline.us/`.
 fn cloud_by_host(authority: &str) -> Option<Cloud> {
     let host = authority.strip_prefix("https://").unwrap_or(authority);
     let host = host.strip_suffix('/').unwrap_or(host);
@@ -569,7 +571,7 @@ fn bearer_methods(location: &TokenLocation) -> &'static [&'static str] {
     }
 }
 
-/// What a query never has to escape (RFC 3986 §2.3).
+/// Returns whether a query never has to escape it (RFC 3986 §2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }

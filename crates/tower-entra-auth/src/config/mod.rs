@@ -1,4 +1,4 @@
-//! The settings of an [`EntraAuth`](crate::EntraAuth), and what is wrong with them: everything at once.
+//! The settings of an [`EntraAuth`], and what is wrong with them: everything at once.
 
 mod bounds;
 mod build;
@@ -23,7 +23,7 @@ use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
 use crate::time::Clock;
 
-/// Settings of an [`EntraAuth`](crate::EntraAuth); begin with [`EntraAuth::builder`](crate::EntraAuth::builder).
+/// Settings of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
 ///
 /// # Defaults
 ///
@@ -93,7 +93,7 @@ pub struct EntraAuthBuilder {
     token_cache: Option<TokenCacheSettings>,
 }
 
-/// How tokens are remembered.
+/// The bounds within which tokens are remembered.
 #[derive(Clone, Copy, Debug)]
 struct TokenCacheSettings {
     bytes: usize,
@@ -136,7 +136,7 @@ impl<T> Setting<T> {
         self.source == BUILDER
     }
 
-    /// The setting's name for people: with the variable, if it came from one.
+    /// Returns the setting's name for people: with the variable, if it came from one.
     fn named(&self, name: &str) -> String {
         match self.source {
             BUILDER => name.to_owned(),
@@ -183,12 +183,12 @@ impl fmt::Debug for CloudSetting {
 }
 
 impl EntraAuth {
-    /// Begins with no settings.
+    /// Begins a builder with no settings.
     pub fn builder() -> EntraAuthBuilder {
         EntraAuthBuilder::new()
     }
 
-    /// Everything from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
+    /// Makes one of settings from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
     /// [`EntraAuthBuilder::environment`].
     ///
     /// # Errors
@@ -289,7 +289,7 @@ impl From<Problem> for BuildError {
 }
 
 impl BuildError {
-    /// The settings that are wrong, as [`EntraAuthBuilder`](crate::EntraAuthBuilder) names them,
+    /// The settings that are wrong, as [`EntraAuthBuilder`] names them,
     /// each with what is wrong.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
         self.problems

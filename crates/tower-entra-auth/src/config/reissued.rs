@@ -48,7 +48,7 @@ type ReissuedParts = (
 );
 
 impl ReissuedTokens {
-    /// How long a yes of the [`grant_rule`](Self::grant_rule) is kept at most.
+    /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
     pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
     /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared

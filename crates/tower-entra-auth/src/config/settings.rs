@@ -85,7 +85,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// How long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
+    /// Sets how long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
     /// asks with every request, and every 5 s for streams that
     /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
     pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
@@ -160,8 +160,8 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Where the discovery document comes from: a base such as `http://127.0.0.1:7580`, to which
-    /// the tenant's path is added, or the full address of a document. It must be `https`, or
+    /// Sets where the discovery document comes from: a base such as `http://127.0.0.1:7580`, to
+    /// which the tenant's path is added, or the full address of a document. It must be `https`, or
     /// `http` on loopback. It changes no rule: the document must be of the configured cloud and
     /// tenant.
     pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
@@ -179,7 +179,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// How far the clocks of Entra and of this machine may differ: at most 10 minutes.
+    /// Sets how far the clocks of Entra and of this machine may differ: at most 10 minutes.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.clock_skew = skew;
         self
@@ -192,7 +192,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// How much a refused caller learns.
+    /// Sets how much a refused caller learns.
     pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
         self.refusal_detail = detail;
         self
@@ -235,7 +235,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Where the token is, if not in the `Authorization` header, which is then not looked at.
+    /// Sets where the token is, if not in the `Authorization` header, which is then not looked at.
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
         self.token_location = TokenLocation::Source(Box::new(source));
         self
@@ -283,7 +283,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Where the keys come from, in place of the discovery document: a
+    /// Sets where the keys come from, in place of the discovery document: a
     /// [`JwksFile`](crate::JwksFile), a fixed [`KeySet`](crate::KeySet), or a
     /// [`KeySource`] of your own. No HTTP client is needed then.
     ///
@@ -304,7 +304,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// How often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
+    /// Sets how often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
     /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
     /// though not within 5 minutes; never later.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
@@ -312,7 +312,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// For how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
+    /// Sets for how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
     /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
     /// every token is 503.
     pub fn max_staleness(mut self, duration: Duration) -> Self {
@@ -320,8 +320,8 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// How much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB holds
-    /// about 290 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
+    /// Sets how much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB
+    /// holds about 290 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
     ///
     /// A token is remembered by its whole bytes, once it was accepted. With every request its
     /// lifetime, its key and the [`tenant_rule`](Self::tenant_rule) are checked again; the
@@ -331,8 +331,8 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// For how long a verified token is remembered, if it does not expire before: 1 second to 24
-    /// hours. Then it is verified anew.
+    /// Sets for how long a verified token is remembered, if it does not expire before: 1 second to
+    /// 24 hours. Then it is verified again.
     pub fn token_cache_ttl(mut self, ttl: Duration) -> Self {
         self.token_cache.get_or_insert_default().ttl = ttl;
         self
@@ -361,7 +361,7 @@ impl EntraAuthBuilder {
         })
     }
 
-    /// As [`environment`](Self::environment), with variables of your own.
+    /// Takes the same as [`environment`](Self::environment), from variables of your own.
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         // An empty variable counts as unset, as with the Azure SDK.
         let first = |names: &[&'static str]| {

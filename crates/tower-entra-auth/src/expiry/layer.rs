@@ -233,7 +233,7 @@ fn is_events(headers: &HeaderMap) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(EVENTS))
 }
 
-/// How a response is ended before its time.
+/// The way in which a response is ended before its time.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Grpc,
@@ -262,7 +262,8 @@ pub struct Outlived {
 }
 
 impl Outlived {
-    /// The machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or `grant_ended`.
+    /// Returns the machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or
+    /// `grant_ended`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code

@@ -1,4 +1,4 @@
-//! When the token of a caller has expired, or a rule says no.
+//! The end of what a caller may have: its token has expired, or a rule says no.
 
 mod layer;
 
@@ -30,12 +30,12 @@ use crate::service::for_method;
 pub struct Expiry {
     at: SystemTime,
     caller: Caller,
-    /// When the rules are asked again; `None` if there are none.
+    /// The time at which the rules are asked again; `None` if there are none.
     ask_at: Option<Instant>,
     check: Option<StreamCheck>,
     /// `None` before the first look at the clock.
     timer: Option<Pin<Box<Sleep>>>,
-    /// What a rule said.
+    /// The no of a rule.
     no: Option<Rejection>,
 }
 
@@ -52,7 +52,7 @@ impl Caller {
     /// It ends before that, without a grace, with a no of the
     /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
     /// [grant rule](crate::ReissuedTokens::grant_rule), which are asked again as
-    /// [`ExpiryLayer`](crate::ExpiryLayer) says: a client that comes again is refused.
+    /// [`ExpiryLayer`] says: a client that comes again is refused.
     ///
     /// ```
     /// use std::time::Duration;

@@ -40,10 +40,10 @@ pub(crate) struct KeyStore {
     /// The keys that requests read. Locked only for one look-up, or to put a new one in its place.
     snapshot: RwLock<Option<Snapshot>>,
     state: Mutex<StoreState>,
-    /// Until when any key is trusted, if no fetch succeeds.
+    /// The time until which any key is trusted, if no fetch succeeds.
     fresh_until: AtomicU64,
     max_staleness: Duration,
-    /// From when on no refresher is known to keep the schedule.
+    /// The time from which on no refresher is known to keep the schedule.
     overdue_at: AtomicU64,
     clock: MonotonicClock,
     /// The outcome of the last attempt that ended; changes with each, under the lock of `state`.
@@ -75,12 +75,12 @@ struct SnapshotSummary {
     is_first: bool,
 }
 
-/// How long one attempt may take, whatever it fetches.
+/// The time that one attempt may take, whatever it fetches.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl KeyStore {
-    /// How late a scheduled attempt may end before a request starts another refresher: the old
-    /// one may be on a runtime that exists, but does not run.
+    /// The delay with which a scheduled attempt may end before a request starts another refresher: the
+    /// old one may be on a runtime that exists, but does not run.
     const MAX_OVERDUE: Duration = Duration::from_secs(10);
 
     /// The most requests that wait for keys.
@@ -179,14 +179,14 @@ pub(crate) struct TrustedKey {
     key: Arc<Key>,
     clock: MonotonicClock,
     first_seen: Instant,
-    /// When it was last published.
+    /// The time at which it was last published.
     last_seen: AtomicU64,
     /// `u64::MAX` while it is published, zero once it was dropped.
     trusted_until: AtomicU64,
 }
 
 impl TrustedKey {
-    /// How long a key that is no longer published stays trusted.
+    /// The time for which a key that is no longer published stays trusted.
     const ABSENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
     const PUBLISHED: u64 = u64::MAX;
@@ -241,7 +241,8 @@ impl TrustedKey {
         self.clock.instant(self.last_seen.load(Ordering::Relaxed))
     }
 
-    /// For how much longer it is trusted if no document has it again; `None` while it is published.
+    /// Returns for how much longer it is trusted if no document has it again; `None` while it is
+    /// published.
     fn time_to_live(&self, now: Instant) -> Option<Duration> {
         let until = self.trusted_until.load(Ordering::Relaxed);
         (until != Self::PUBLISHED).then(|| self.clock.instant(until).saturating_duration_since(now))
@@ -308,7 +309,7 @@ struct FetchedKeys {
     /// No other fetch will ever bring another key. Not for sources of users to say: one that is wrong
     /// about it would have good tokens of its next key refused.
     is_final: bool,
-    /// When to fetch again, if sooner than usual.
+    /// The time after which to fetch again, if sooner than usual.
     check_again_after: Option<Duration>,
 }
 
@@ -316,7 +317,7 @@ struct FetchedKeys {
 #[derive(Debug)]
 struct FetchError {
     cause: Unavailable,
-    /// What the server asked for.
+    /// The time that the server asked for.
     retry_after: Option<Duration>,
     /// A document without any key that can be used, to be reported.
     useless: Option<Arc<KeySet>>,

@@ -1,4 +1,4 @@
-//! When keys are fetched: a state machine without any I/O, task or clock of its own.
+//! The schedule of fetches: a state machine without any I/O, task or clock of its own.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct Schedule {
     failures_in_a_row: u32,
     interval: Duration,
     next: Instant,
-    /// Until when the key server asked not to be asked.
+    /// The time until which the key server asked not to be asked.
     not_before: Option<Instant>,
 }
 
@@ -44,11 +44,11 @@ pub(super) enum AttemptOutcome {
         /// The server said that the document is the one that it sent before: a cache on the way may
         /// say so for long, so that nothing is known of a key that is not in it.
         is_unchanged: bool,
-        /// When to fetch again, if sooner than usual.
+        /// The time after which to fetch again, if sooner than usual.
         check_again_after: Option<Duration>,
     },
     Failed {
-        /// What the server asked for.
+        /// The time that the server asked for.
         retry_after: Option<Duration>,
     },
     /// Ended from outside, which says nothing about the key server.
@@ -221,7 +221,8 @@ impl Schedule {
     }
 }
 
-/// 1 s, 2 s, 4 s … 5 min, each between half and whole, so that replicas do not ask in step.
+/// Returns the back-off: 1 s, 2 s, 4 s … 5 min, each between half and whole, so that replicas do not
+/// ask in step.
 fn back_off(failures_before: u32) -> Duration {
     let doubled = Schedule::FIRST_BACK_OFF.saturating_mul(1 << failures_before.min(16));
     jittered(doubled.min(Schedule::MAX_BACK_OFF), 2)

@@ -11,7 +11,7 @@ use super::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, Source, br
 use crate::outbound::BoxError;
 use crate::unavailable::Unavailable;
 
-/// Where the signing keys come from, if not from Entra's discovery document: set by
+/// A source of the signing keys other than Entra's discovery document: set by
 /// [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source).
 ///
 /// It is asked on the refresh schedule and when a token names a key that is not held, never more
@@ -55,13 +55,13 @@ pub trait KeySource: Send + Sync + 'static {
     /// [`Status`](crate::Status), never to a caller.
     fn fetch(&self) -> impl Future<Output = Result<PublishedKeys, BoxError>> + Send;
 
-    /// What to call the source in the log, the status and the metrics. Default: `key source`.
+    /// Returns the name of the source in the log, the status and the metrics. Default: `key source`.
     fn name(&self) -> Cow<'static, str> {
         "key source".into()
     }
 }
 
-/// What a [`KeySource`] brings.
+/// The keys that a [`KeySource`] brings.
 #[derive(Clone, Debug)]
 pub struct PublishedKeys {
     keys: Arc<KeySet>,
@@ -70,7 +70,7 @@ pub struct PublishedKeys {
 }
 
 impl PublishedKeys {
-    /// These keys.
+    /// Takes these keys.
     #[must_use]
     pub fn new(keys: KeySet) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl PublishedKeys {
         }
     }
 
-    /// The keys of a JWKS document.
+    /// Takes the keys of a JWKS document.
     ///
     /// # Errors
     /// If it is no such document.
@@ -88,7 +88,7 @@ impl PublishedKeys {
         KeySet::from_jwks(document).map(Self::new)
     }
 
-    /// When to fetch again, if sooner than the
+    /// Sets when to fetch again, if sooner than the
     /// [refresh interval](crate::EntraAuthBuilder::refresh_interval); 10 s are the least.
     #[must_use]
     pub fn check_again_after(mut self, duration: Duration) -> Self {

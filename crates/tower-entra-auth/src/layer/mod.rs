@@ -38,7 +38,7 @@ pub struct EntraLayer {
 }
 
 impl EntraAuth {
-    /// The Layer that protects a service.
+    /// Returns the Layer that protects a service.
     pub fn layer(&self) -> EntraLayer {
         EntraLayer {
             auth: self.clone(),
@@ -360,7 +360,7 @@ fn is_grpc_name(name: &str) -> bool {
             .is_some_and(|byte| !byte.is_ascii_digit())
 }
 
-/// Why there may be another spelling of what the path names.
+/// Returns why there may be another spelling of what the path names.
 fn abnormality(path: &str) -> Option<&'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&byte);
     let Some(relative) = path.strip_prefix('/') else {
@@ -407,7 +407,7 @@ struct RequestSpan {
 }
 
 impl RequestSpan {
-    /// None at all.
+    /// Makes none at all.
     fn none() -> Self {
         Self {
             span: Span::none(),
@@ -416,7 +416,7 @@ impl RequestSpan {
         }
     }
 
-    /// Of a request about which nothing is known yet.
+    /// Begins the span of a request about which nothing is known yet.
     fn begin() -> Self {
         let span = tracing::info_span!(
             target: TARGET,
@@ -475,7 +475,7 @@ impl RequestSpan {
         self.span.in_scope(run)
     }
 
-    /// There is an answer: ours or, if nothing further in has refused, the inner service's.
+    /// Ends with a response: ours or, if nothing further in has refused, the inner service's.
     fn end<B>(&self, response: &Response<B>) {
         if self.span.is_disabled() {
             return;

@@ -1,4 +1,4 @@
-//! The settings of a Layer: which requests pass without a token.
+//! The settings of a Layer: the requests that pass without a token.
 
 use entra_jwt_core::Shown;
 
@@ -15,7 +15,7 @@ pub struct InvalidPath {
 impl EntraLayer {
     /// Lets requests without any token pass, as anonymous ones: handlers take `Option<Caller>`. A
     /// bad token never passes, nor does another scheme than `Bearer`; a [requirement of a
-    /// route](EntraAuth::require) answers an anonymous request with 401.
+    /// route](crate::EntraAuth::require) answers an anonymous request with 401.
     pub fn optional(mut self) -> Self {
         self.is_optional = true;
         self

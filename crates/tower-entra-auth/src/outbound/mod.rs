@@ -28,7 +28,7 @@ type SendRequest =
 #[derive(Clone)]
 pub(crate) struct HttpClient(Arc<SendRequest>);
 
-/// Why a request got no answer, as far as a client can tell.
+/// The reason for which a request got no answer, as far as a client can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(
     not(feature = "reqwest"),
@@ -74,7 +74,7 @@ impl HttpClient {
         }))
     }
 
-    /// The client of the feature `reqwest`; the error is for people.
+    /// Makes the client of the feature `reqwest`; the error is for people.
     pub(crate) fn standard(plain_http: bool) -> Result<Self, String> {
         #[cfg(feature = "reqwest")]
         return reqwest::client(plain_http);
@@ -94,7 +94,7 @@ impl HttpClient {
 }
 
 impl Failure {
-    /// Of any client's error; what no client classified counts as no connection.
+    /// Returns the failure of any client's error; what no client classified counts as no connection.
     pub(crate) fn of(error: &BoxError) -> Self {
         error
             .downcast_ref::<Classified>()
@@ -120,7 +120,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// A URL of `https`, or of `http` on loopback. The error completes the sentence "the URL …".
+/// Parses a URL of `https`, or of `http` on loopback. The error completes the sentence "the URL …".
 pub(crate) fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'static str> {
     let uri: Uri = text
         .parse()
@@ -134,7 +134,7 @@ pub(crate) fn secure_url(text: &str, allow_plain_http: bool) -> Result<Uri, &'st
     }
 }
 
-/// The host, if the authority is nothing but host and port: a user name in front of it is how
+/// Returns the host, if the authority is nothing but host and port: a user name in front of it is how
 /// one host is made to look like another.
 pub(crate) fn plain_host(uri: &Uri) -> Result<&str, &'static str> {
     match uri.authority() {

@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use super::{BoxError, Classified, Failure, HttpClient};
 
-/// How long a connection may take to be made.
+/// The time that a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client for `https`, or for `http` alone; that one needs no CA certificates and takes no
+/// Makes a client for `https`, or for `http` alone; that one needs no CA certificates and takes no
 /// proxy from the environment, as its endpoint is on loopback.
 pub(super) fn client(plain_http: bool) -> Result<HttpClient, String> {
     let builder = Client::builder()
@@ -69,7 +69,8 @@ impl Service<Request<Bytes>> for Reqwest {
     }
 }
 
-/// By what the connectors below write into their errors; it only chooses the remedy's words.
+/// Classifies by what the connectors below write into their errors; it only chooses the remedy's
+/// words.
 fn classify(error: &reqwest::Error) -> Failure {
     // Not the outermost: it names the URL.
     let mut source = error.source();

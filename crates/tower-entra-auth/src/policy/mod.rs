@@ -27,7 +27,7 @@ use crate::unavailable::Unavailable;
 #[derive(Clone, Default)]
 pub(crate) struct PostVerificationChecks {
     tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
-    /// Of tokens that have a grant.
+    /// The rule for tokens that have a grant.
     grant_rule: Option<Arc<GrantCheck>>,
 }
 
@@ -124,7 +124,7 @@ impl PostVerificationChecks {
 
 /// A check of something about a verified token.
 trait Check: Send + Sync + 'static {
-    /// What the answer depends on, and under which a yes is kept.
+    /// The subject of the answer, under which a yes is kept.
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
     /// Asks. Runs on a task of its own.
@@ -192,7 +192,7 @@ struct PendingChecks<K> {
 #[derive(Clone)]
 struct PendingCheck {
     number: u64,
-    /// Until when its answer is waited for.
+    /// The time until which its answer is waited for.
     deadline: Instant,
     outcome: watch::Receiver<Option<CheckOutcome>>,
     /// A permit for each request that waits for it.
@@ -200,34 +200,34 @@ struct PendingCheck {
 }
 
 impl<C: Check> CachedCheck<C> {
-    /// How long a question is waited for at most, by all who wait for it.
+    /// The longest that a question is waited for, by all who wait for it.
     const MAX_WAIT: Duration = Duration::from_secs(5);
 
-    /// When a request that got no answer should ask again.
+    /// The time after which a request that got no answer should ask again.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-    /// How many yes are kept at most.
+    /// The most yes that are kept.
     const MAX_KEPT: u64 = 10_000;
 
-    /// For how long a no is kept: so that a tenant that is no customer does not have a slow rule
+    /// The time for which a no is kept: so that a tenant that is no customer does not have a slow rule
     /// asked with every request.
     const KEEP_NO: Duration = Duration::from_secs(1);
 
-    /// How many no, and failures to answer, are kept at most.
+    /// The most no, and failures to answer, that are kept.
     const MAX_NOT_YES: u64 = 1_000;
 
-    /// How many questions are asked at the same time at most.
+    /// The most questions that are asked at the same time.
     const MAX_ASKING: usize = 256;
 
-    /// With how many of them a stream begins one more: requests must find room, however many
+    /// The number of them with which a stream begins no other: requests must find room, however many
     /// streams come to their moment at once.
     const MAX_ASKING_FOR_STREAMS: usize = Self::MAX_ASKING / 2;
 
-    /// How many requests wait for answers at most. More than may wait for keys: those of one
+    /// The most requests that wait for answers. More than may wait for keys: those of one
     /// tenant all wait when its yes has run out.
     const MAX_WAITING: usize = 1_024;
 
-    /// How many times as many of them wait for one answer, at most, as there are places left: one
+    /// The most times as many of them that wait for one answer as there are places left: one
     /// key alone may have 768, three quarters, and however many crowd in, some are left for others.
     const SHARE: usize = 3;
 

@@ -23,7 +23,7 @@ pub(crate) struct Rule<K> {
 type RuleFuture = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
 
 impl Rule<TenantId> {
-    /// How long a yes is kept, unless set otherwise.
+    /// The time for which a yes is kept, unless set otherwise.
     const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 
     /// Makes the rule that says whether a tenant is admitted.

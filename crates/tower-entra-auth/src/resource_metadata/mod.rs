@@ -23,7 +23,7 @@ use crate::service::{
     ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_response,
 };
 
-/// Serves the metadata document of a [`ProtectedResource`](crate::ProtectedResource); made by
+/// Serves the metadata document of a [`ProtectedResource`]; made by
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata).
 ///
 /// As a Layer around everything else it answers the two paths of the document, its own
@@ -48,7 +48,7 @@ struct PublishedMetadata {
     reference: MetadataReference,
 }
 
-/// No [`ProtectedResource`](crate::ProtectedResource) was set, whose metadata could be served.
+/// No [`ProtectedResource`] was set, whose metadata could be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "no protected resource is set: add .protected_resource(ProtectedResource::at(\"https://…\")) to the \

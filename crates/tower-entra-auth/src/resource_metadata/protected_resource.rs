@@ -1,4 +1,4 @@
-//! How clients get tokens for this API, told before they have one: the settings (RFC 9728).
+//! The settings by which clients learn how to get tokens for this API (RFC 9728).
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,8 +12,8 @@ use super::{PublishedMetadata, ResourceMetadata};
 use crate::outbound::secure_url;
 use crate::respond::MetadataReference;
 
-/// Where this API is, and how clients get tokens for it: OAuth 2.0 Protected Resource Metadata
-/// (RFC 9728), by which MCP clients find out where to sign in.
+/// The place of this API, and the way in which clients get tokens for it: OAuth 2.0 Protected
+/// Resource Metadata (RFC 9728), by which MCP clients find out where to sign in.
 ///
 /// Given to [`EntraAuthBuilder::protected_resource`](crate::EntraAuthBuilder::protected_resource),
 /// it makes every challenge name the metadata document, which
@@ -107,13 +107,13 @@ impl ProtectedResource {
         self
     }
 
-    /// What people read as the name of this API (`resource_name`).
+    /// Sets what people read as the name of this API (`resource_name`).
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Where developers read about this API (`resource_documentation`).
+    /// Sets where developers read about this API (`resource_documentation`).
     pub fn documentation(mut self, url: impl Into<String>) -> Self {
         self.documentation = Some(url.into());
         self
@@ -248,7 +248,7 @@ struct Document<'d> {
     resource_documentation: Option<&'d str>,
 }
 
-/// The error completes the sentence "the URL …".
+/// Parses the URL of a resource. The error completes the sentence "the URL …".
 ///
 /// Clients compare it with the URL that they were given, character by character (RFC 9728 §3.3), and
 /// many write that anew before: so only what nobody writes in another way.
@@ -276,7 +276,7 @@ fn resource_url(text: &str) -> Result<Uri, &'static str> {
     }
 }
 
-/// Whether scheme, host and port stand there as every reader of URLs would write them.
+/// Returns whether scheme, host and port are written as every reader of URLs would write them.
 fn has_plain_origin(text: &str, uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let (scheme, default_port) = match uri.scheme_str() {
@@ -297,8 +297,8 @@ fn has_plain_origin(text: &str, uri: &Uri) -> bool {
     has_plain_port && is_plain_host(host)
 }
 
-/// An address, or a name of labels in lower case of which the last is no number: that would be
-/// another spelling of an address.
+/// Returns whether it is an address, or a name of labels in lower case of which the last is no
+/// number: that would be another spelling of an address.
 fn is_plain_host(host: &str) -> bool {
     if let Some(inside) = host
         .strip_prefix('[')
@@ -321,7 +321,7 @@ fn is_plain_host(host: &str) -> bool {
     }
 }
 
-/// An issuer (RFC 8414 §2). The error completes the sentence "the authorization server …".
+/// Parses an issuer (RFC 8414 §2). The error completes the sentence "the authorization server …".
 fn server_url(text: &str) -> Result<Uri, &'static str> {
     let text = text.trim();
     let uri = secure_url(text, false)?;
@@ -335,7 +335,7 @@ fn server_url(text: &str) -> Result<Uri, &'static str> {
     }
 }
 
-/// Entra's issuer for many tenants is a template: no client finds it equal to anything.
+/// Refuses Entra's issuer for many tenants, which is a template: no client finds it equal to anything.
 fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
     let tenant = uri.path().split('/').nth(1).unwrap_or_default();
     match is_host_of_entra(uri) && tenant.parse::<TenantId>().is_err() {
@@ -376,7 +376,7 @@ fn is_of_scope_characters(scope: &str) -> bool {
     scope.bytes().all(is_good)
 }
 
-/// Whether Entra, in whichever cloud, is that authorization server.
+/// Returns whether Entra, in whichever cloud, is that authorization server.
 fn is_of_entra(issuer: &str) -> bool {
     server_url(issuer).is_ok_and(|uri| is_host_of_entra(&uri))
 }

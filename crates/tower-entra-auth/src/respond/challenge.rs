@@ -49,7 +49,7 @@ struct ChallengeBuilder {
 }
 
 impl ChallengeBuilder {
-    /// What most challenges fit into.
+    /// The size that most challenges fit into.
     const CAPACITY: usize = 128;
 
     fn new() -> Self {
@@ -97,7 +97,7 @@ fn is_scope(text: &str) -> bool {
         .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\')
 }
 
-/// Only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients
+/// Returns only the characters of RFC 6750 §3, and nothing that looks like another parameter: clients
 /// search the whole header for `scope=`.
 fn quotable(text: &str) -> Cow<'_, str> {
     if text.bytes().all(is_quotable) {

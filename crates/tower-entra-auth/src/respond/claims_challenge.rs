@@ -31,11 +31,11 @@ pub struct ClaimsChallenge {
 )]
 pub struct InvalidClaimsRequest;
 
-/// How many bytes a claims request may have.
+/// The most bytes that a claims request may have.
 const MAX_LENGTH: usize = 4 << 10;
 
 impl ClaimsChallenge {
-    /// For a sign-in that satisfies this authentication context of Conditional Access.
+    /// Asks for a sign-in that satisfies this authentication context of Conditional Access.
     ///
     /// # Errors
     /// If it is not one of `c1` to `c99`.
@@ -43,8 +43,8 @@ impl ClaimsChallenge {
         Requirement::new(AuthenticationContext(id)).map(|_| Self::of_context(id))
     }
 
-    /// For a token that was issued after this moment, of a user whose sessions before it you consider
-    /// revoked. It revokes nothing itself: compare it with
+    /// Asks for a token that was issued after this moment, of a user whose sessions before it you
+    /// consider revoked. It revokes nothing itself: compare it with
     /// [`issued_at`](crate::AccessToken::issued_at), which of a reissued token is when Entra was asked.
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
@@ -53,7 +53,7 @@ impl ClaimsChallenge {
         Self::of(&json!({ "nbf": { "essential": true, "value": not_before } }))
     }
 
-    /// For whatever the claims request asks.
+    /// Asks for whatever the claims request asks.
     ///
     /// # Errors
     /// If it is no JSON object, or of more than 4 KiB: it becomes a header.
@@ -66,7 +66,7 @@ impl ClaimsChallenge {
         }
     }
 
-    /// The claims request, as JSON.
+    /// Returns the claims request, as JSON.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.request

@@ -1,4 +1,4 @@
-//! How a client wants to be answered, by what its request says.
+//! The format of an answer, by what its request says.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Format;
 
 impl Format {
-    /// gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`; JSON,
-    /// if `Accept` names it and prefers no plain text; else text.
+    /// Returns gRPC, if it is POST and the content type is `application/grpc` or `application/grpc+…`;
+    /// JSON, if `Accept` names it and prefers no plain text; else text.
     ///
     /// No other method is gRPC, because a refusal in gRPC is 200: a proxy that asks with the headers
     /// of a client's request whether it may pass must not be told so.
@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// By the media ranges that name a type (RFC 9110 §12.5.1): `*/*` is for those that do not care,
+/// Compares the media ranges that name a type (RFC 9110 §12.5.1): `*/*` is for those that do not care,
 /// and whoever reads a terminal is among them. What is no media range is as if it were not there.
 fn prefers_json(request: &HeaderMap) -> bool {
     let (mut json, mut text) = (0.0_f32, 0.0_f32);

@@ -47,7 +47,7 @@ impl RefusalLog {
         }
     }
 
-    /// How many refusals the line stands for, if one is due.
+    /// Returns the number of refusals that the line stands for, if one is due.
     fn due(&self, key: LogKey, now: Instant) -> Option<u64> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         match written.get_mut(&key) {

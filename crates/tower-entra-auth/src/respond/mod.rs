@@ -21,7 +21,7 @@ pub(crate) use self::responder::{Responder, grpc_metadata};
 use crate::telemetry::Decided;
 use crate::unavailable::Unavailable;
 
-/// Why a request does not reach the inner service.
+/// The reason for which a request does not reach the inner service.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     /// No `Authorization` header.
@@ -35,28 +35,28 @@ pub(crate) enum Refusal {
     /// The token is not valid.
     Rejected {
         rejection: Rejection,
-        /// Whether its claims were judged without its signature.
+        /// `true` if its claims were judged without its signature.
         unsigned: bool,
     },
     /// The token is valid and does not permit what was asked.
     Denied {
         denied: Denied,
-        /// What to request, by short names; empty if no scope would do.
+        /// The scopes to request, by short names; empty if no scope would do.
         scopes: Vec<String>,
     },
     /// The handler asks for a token with more claims.
     Challenged {
         claims: ClaimsChallenge,
-        /// Whether the client declares that it understands that.
+        /// `true` if the client declares that it understands that.
         is_understood: bool,
     },
     /// The handler wants claims as a type that the token's do not fit.
     #[cfg(feature = "axum")]
     OtherClaims { wanted: &'static str },
-    /// Whether the token is valid cannot be told now.
+    /// It cannot be told now whether the token is valid.
     Unavailable {
         cause: Unavailable,
-        /// When to ask again.
+        /// The time after which to ask again.
         retry_after: Duration,
     },
     /// The token has expired while the request was served.
@@ -288,11 +288,11 @@ impl<'r> Row<'r> {
 
 /// The kinds of `WWW-Authenticate`.
 enum Challenge<'r> {
-    /// That a bearer token is needed.
+    /// A bearer token is needed.
     Bare,
     /// RFC 6750's `error` (§3.1), with the scopes to request.
     Error(&'static str, RequiredScopes<'r>),
-    /// That a token with more claims is needed.
+    /// A token with more claims is needed.
     Claims,
 }
 
@@ -310,7 +310,7 @@ enum RequiredScopes<'r> {
     Named(&'r [String]),
 }
 
-/// How the client wants to be answered.
+/// The format in which the client wants to be answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Format {
     Text,
@@ -319,7 +319,7 @@ pub(crate) enum Format {
     Grpc,
 }
 
-/// How much a refused caller learns. The log always has everything.
+/// The detail that a refused caller learns. The log always has everything.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RefusalDetail {
@@ -337,14 +337,13 @@ pub enum RefusalDetail {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ResponderConfig {
     detail: RefusalDetail,
-    /// What stands before the short name of a scope when it is requested from Entra, but for a
-    /// slash.
+    /// The text before the short name of a scope when it is requested from Entra, but for a slash.
     app_id_uri: String,
-    /// Where a client learns how to get a token, if that is published.
+    /// The place where a client learns how to get a token, if that is published.
     metadata: Option<MetadataReference>,
-    /// Where a client may turn to with a claims challenge.
+    /// The URL that a client may turn to with a claims challenge.
     authorization_uri: String,
-    /// How a token is to be sent.
+    /// The advice how a token is to be sent.
     how_to_send: &'static str,
 }
 
@@ -366,14 +365,14 @@ impl ResponderConfig {
     }
 }
 
-/// What challenges say of the metadata of a protected resource (RFC 9728 §5.1).
+/// The words of challenges about the metadata of a protected resource (RFC 9728 §5.1).
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataReference {
     /// The metadata document's URL, on the origin of the resource.
     url: String,
     /// The scopes to begin with, in the form in which they are requested.
     scopes: String,
-    /// What stands before the short name of a scope when it is requested.
+    /// The text before the short name of a scope when it is requested.
     scope_prefix: String,
 }
 

@@ -140,8 +140,8 @@ impl Disclosure {
         }
     }
 
-    /// Without a `type` of its own a problem is its status (RFC 9457 §4.2.1); the code is a member
-    /// beside.
+    /// Returns the problem details. Without a `type` of its own a problem is its status (RFC 9457
+    /// §4.2.1); the code is a member beside.
     fn problem(&self, status: StatusCode) -> Vec<u8> {
         #[derive(Serialize)]
         struct ProblemDetails<'t> {
@@ -166,7 +166,7 @@ impl Disclosure {
     }
 }
 
-/// Percent-encoded as the gRPC protocol over HTTP/2 demands.
+/// Percent-encodes as the gRPC protocol over HTTP/2 demands.
 fn grpc_message(text: &str) -> String {
     let mut message = String::with_capacity(text.len());
     for byte in text.bytes() {

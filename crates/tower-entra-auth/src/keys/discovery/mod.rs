@@ -34,7 +34,7 @@ enum Aliases {
 impl MetadataBase {
     const DOCUMENT: &str = "/v2.0/.well-known/openid-configuration";
 
-    /// The cloud's own.
+    /// Returns the cloud's own.
     pub(crate) fn of_cloud(cloud: Cloud) -> Self {
         Self {
             text: format!("https://{}", cloud.authority_host()),
@@ -42,7 +42,7 @@ impl MetadataBase {
         }
     }
 
-    /// That of an External ID tenant: a host name, such as `contoso.ciamlogin.com`. The error
+    /// Takes that of an External ID tenant: a host name, such as `contoso.ciamlogin.com`. The error
     /// completes the sentence "the host …".
     pub(crate) fn of_external_id(host: &str) -> Result<Self, &'static str> {
         let host = host.trim();
@@ -64,7 +64,7 @@ impl MetadataBase {
         })
     }
 
-    /// A base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
+    /// Takes a base such as `http://127.0.0.1:7580`, to which the tenant's path is added, or the full
     /// address of a discovery document. The error completes the sentence "the URL …".
     pub(crate) fn configured(text: &str, allow_plain_http: bool) -> Result<Self, &'static str> {
         let text = text.trim().trim_end_matches('/');
@@ -89,8 +89,8 @@ impl MetadataBase {
         })
     }
 
-    /// Whether it is on a host of the cloud, on one of the External ID tenant, by the host that was set
-    /// or the tenant's own, or on loopback.
+    /// Returns whether it is on a host of the cloud, on one of the External ID tenant, by the host that
+    /// was set or the tenant's own, or on loopback.
     pub(crate) fn is_own(
         &self,
         cloud: Cloud,
@@ -116,7 +116,7 @@ impl MetadataBase {
         self.text.starts_with("http://")
     }
 
-    /// The URL under which the authority's endpoints are.
+    /// Returns the URL under which the authority's endpoints are.
     pub(crate) fn authority_url(&self, authority: &Authority) -> String {
         match self.text.split_once(Self::DOCUMENT) {
             Some((before, _)) => before.to_owned(),
@@ -124,7 +124,8 @@ impl MetadataBase {
         }
     }
 
-    /// With the id of an application, the address is that of the documents with its own keys.
+    /// Returns the address for an authority. With the id of an application, it is that of the documents
+    /// with its own keys.
     fn of_authority(
         &self,
         authority: &Authority,
@@ -166,7 +167,7 @@ impl MetadataEndpoint {
         self.uri.scheme_str() == Some("https")
     }
 
-    /// The address for keys that a discovery document names, if it can be trusted as this
+    /// Returns the address for keys that a discovery document names, if it can be trusted as this
     /// endpoint is: on the same origin, or between hosts that serve the same, never from `https`
     /// down to `http`.
     fn key_address(&self, jwks_uri: &str) -> Option<Uri> {
