@@ -74,8 +74,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
         let caller = <Caller as FromRequestParts<S>>::from_request_parts(parts, state).await?;
         // What serde says may quote a claim.
         caller.claims_as().map(Self).map_err(|_| {
-            let wanted = type_name::<T>();
-            refused(parts, &Refusal::OtherClaims { wanted })
+            let type_name = type_name::<T>();
+            refused(parts, &Refusal::OtherClaims { type_name })
         })
     }
 }

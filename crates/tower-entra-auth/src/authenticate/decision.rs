@@ -48,14 +48,9 @@ enum Awaited {
 impl EntraAuth {
     /// Decides about a request by its headers, without awaiting anything.
     pub(crate) fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
-        match self.try_decide(headers, uri) {
-            Ok(decision) => decision,
-            Err(refusal) => Decision::Refuse(refusal),
-        }
-    }
-
-    fn try_decide(&self, headers: &HeaderMap, uri: &Uri) -> Result<Decision, Refusal> {
-        self.decide_about(self.inner.tokens.find(headers, uri)?)
+        let token = self.inner.tokens.find(headers, uri);
+        let decision = token.and_then(|token| self.decide_about(token));
+        decision.unwrap_or_else(Decision::Refuse)
     }
 
     /// Hands a verified caller on with the request.
@@ -87,7 +82,7 @@ impl EntraAuth {
         let decided = match self.decide_about(token.as_bytes()) {
             Ok(Decision::Accept(caller)) => Ok(caller),
             Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
-            Ok(Decision::Wait(waiting)) => waiting.decide().await,
+            Ok(Decision::Wait(pending)) => pending.decide().await,
         };
         decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
     }

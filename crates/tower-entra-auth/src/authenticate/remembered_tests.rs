@@ -50,7 +50,7 @@ async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
     let decided = match auth.decide(&headers, &http::Uri::default()) {
         Decision::Accept(caller) => Ok(caller),
         Decision::Refuse(refusal) => Err(refusal),
-        Decision::Wait(waiting) => waiting.decide().await,
+        Decision::Wait(pending) => pending.decide().await,
     };
     decided.map_err(|refusal| refusal.code())
 }

@@ -73,14 +73,9 @@ impl HandlerRefusal {
     /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
-        let RefusedCaller {
-            context,
-            caller,
-            refusal,
-            ..
-        } = &*self.0;
-        let caller = caller.as_ref();
-        context.refuse(refusal, caller, &request.method, &request.headers)
+        let (caller, method) = (self.0.caller.as_ref(), &request.method);
+        let context = &self.0.context;
+        context.refuse(&self.0.refusal, caller, method, &request.headers)
     }
 
     /// Makes the answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
@@ -95,13 +90,9 @@ impl HandlerRefusal {
     }
 
     fn refuse_in(&self, format: Format) -> Response<Full<Bytes>> {
-        let RefusedCaller {
-            context,
-            caller,
-            refusal,
-            ..
-        } = &*self.0;
-        context.refuse_in(format, refusal, caller.as_ref(), &HeaderMap::new())
+        let (caller, headers) = (self.0.caller.as_ref(), HeaderMap::new());
+        let context = &self.0.context;
+        context.refuse_in(format, &self.0.refusal, caller, &headers)
     }
 }
 

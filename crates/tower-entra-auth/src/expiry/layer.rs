@@ -125,7 +125,7 @@ where
         });
         let response = match guard {
             // The Layer counts in whole seconds.
-            Ok(Some(guard)) if guard.is_over() => guard.refuse(&Refusal::Outlived),
+            Ok(Some(guard)) if guard.expiry.is_over() => guard.refuse(&Refusal::ExpiredWhileServed),
             Ok(guard) => {
                 let future = self.inner.call(request);
                 return ExpiryFuture {
@@ -188,7 +188,7 @@ where
                     let Some(guard) = guard else {
                         return Poll::Pending;
                     };
-                    let refusal = ready!(guard.poll_end(context));
+                    let refusal = ready!(guard.expiry.poll_end(context));
                     guard.refuse(&refusal)
                 }
             };
@@ -297,7 +297,7 @@ where
             return Poll::Ready(None);
         };
         let ended = match this.guard {
-            Some(guard) => match guard.poll_end(context) {
+            Some(guard) => match guard.expiry.poll_end(context) {
                 Poll::Ready(refusal) => Some((guard, refusal)),
                 Poll::Pending => None,
             },

@@ -119,11 +119,11 @@ impl Expiry {
                 Poll::Pending => ready!(self.poll_timer(context)),
             }
             let Some(left) = self.left() else {
-                return Poll::Ready(Refusal::Outlived);
+                return Poll::Ready(Refusal::ExpiredWhileServed);
             };
             let left = left.min(self.ask_if_due());
             if !self.set_timer(left) {
-                return Poll::Ready(Refusal::Outlived);
+                return Poll::Ready(Refusal::ExpiredWhileServed);
             }
         }
     }
@@ -216,16 +216,6 @@ impl ExpiryGuard {
             method,
             format,
         }
-    }
-
-    /// Returns whether the token has expired before anything was done.
-    fn is_over(&self) -> bool {
-        self.expiry.is_over()
-    }
-
-    /// Waits for the end, and returns why it is.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
-        self.expiry.poll_end(context)
     }
 
     /// Makes the response in the place of one that has not begun.

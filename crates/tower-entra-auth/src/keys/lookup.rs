@@ -37,13 +37,6 @@ pub(crate) struct PendingKey {
     arrival: Arrival,
 }
 
-impl PendingKey {
-    /// Waits for the key: at most 3 s, with at most 256 requests, for attempts that the bucket allows.
-    pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, KeyLookupError> {
-        self.store.wait_for(&self.id, self.arrival).await
-    }
-}
-
 /// An attempt that a request whose key is missing can wait for.
 struct JoinedAttempt {
     /// Its number if it has just begun, and is to be spawned.
@@ -69,7 +62,7 @@ impl KeyStore {
             return KeyLookup::Ended(Err(KeyLookupError::Unavailable(cause)));
         }
         let state = self.lock();
-        // Under the lock, as in `wait_for`.
+        // Under the lock, as in `PendingKey::wait`.
         if let Some(key) = self.find(id, now) {
             return KeyLookup::Ended(Ok(key));
         }
@@ -85,56 +78,6 @@ impl KeyStore {
             });
         }
         KeyLookup::Ended(Err(self.lookup_error(&state, id, arrival)))
-    }
-
-    /// Waits for a key that is not held. A fetch that did not bring the key is followed by another while
-    /// the bucket has a token: right after a rotation, some of Entra's servers still answer with the old
-    /// keys.
-    async fn wait_for(
-        self: &Arc<Self>,
-        id: &KeyId,
-        arrival: Arrival,
-    ) -> Result<Arc<TrustedKey>, KeyLookupError> {
-        let unavailable = |cause| Err(KeyLookupError::Unavailable(cause));
-
-        let Ok(_permit) = self.permits.try_acquire() else {
-            let state = self.lock();
-            return match state.schedule.is_in_flight(Instant::now()) {
-                true => unavailable(Unavailable::TooManyWaiting),
-                false => Err(self.lookup_error(&state, id, arrival)),
-            };
-        };
-        let runtime = usable_runtime().map_err(KeyLookupError::Unavailable)?;
-        let deadline = Instant::now() + Self::MAX_WAIT;
-        loop {
-            let (attempt, until) = {
-                let mut state = self.lock();
-                let now = Instant::now();
-                // Under the lock, as attempts end under it: none can end unseen in between.
-                if let Some(key) = self.find(id, now) {
-                    return Ok(key);
-                }
-                if self.cannot_exist(&state, now) {
-                    return Err(KeyLookupError::Unknown);
-                }
-                match self.join_or_begin(&mut state) {
-                    Some(attempt) => (attempt, deadline),
-                    None => match self.begins_soon(&state, now) {
-                        Some(at) if at < deadline => (self.next_attempt(), at),
-                        _ => return Err(self.lookup_error(&state, id, arrival)),
-                    },
-                }
-            };
-            if let Some(number) = attempt.begun {
-                refresher::spawn_attempt(self, &runtime, number, FetchReason::MissingKey);
-            }
-            match timeout_at(until, outcome_of(attempt.ended)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(cause)) => return unavailable(cause),
-                Err(_) if until < deadline => {}
-                Err(_) => return unavailable(Unavailable::TimedOut),
-            }
-        }
     }
 
     /// Waits until keys are there, or until the attempt fails that runs, or else the next one,
@@ -229,6 +172,55 @@ impl KeyStore {
     /// is found that may be good.
     fn cannot_exist(&self, state: &StoreState, now: Instant) -> bool {
         self.is_fresh(now) && state.is_final
+    }
+}
+
+impl PendingKey {
+    /// Waits for the key: at most 3 s, with at most 256 requests, for attempts that the bucket allows.
+    /// A fetch that did not bring the key is followed by another while the bucket has a token: right
+    /// after a rotation, some of Entra's servers still answer with the old keys.
+    pub(crate) async fn wait(self) -> Result<Arc<TrustedKey>, KeyLookupError> {
+        let Self { store, id, arrival } = self;
+        let unavailable = |cause| Err(KeyLookupError::Unavailable(cause));
+
+        let Ok(_permit) = store.permits.try_acquire() else {
+            let state = store.lock();
+            return match state.schedule.is_in_flight(Instant::now()) {
+                true => unavailable(Unavailable::TooManyWaiting),
+                false => Err(store.lookup_error(&state, &id, arrival)),
+            };
+        };
+        let runtime = usable_runtime().map_err(KeyLookupError::Unavailable)?;
+        let deadline = Instant::now() + KeyStore::MAX_WAIT;
+        loop {
+            let (attempt, until) = {
+                let mut state = store.lock();
+                let now = Instant::now();
+                // Under the lock, as attempts end under it: none can end unseen in between.
+                if let Some(key) = store.find(&id, now) {
+                    return Ok(key);
+                }
+                if store.cannot_exist(&state, now) {
+                    return Err(KeyLookupError::Unknown);
+                }
+                match store.join_or_begin(&mut state) {
+                    Some(attempt) => (attempt, deadline),
+                    None => match store.begins_soon(&state, now) {
+                        Some(at) if at < deadline => (store.next_attempt(), at),
+                        _ => return Err(store.lookup_error(&state, &id, arrival)),
+                    },
+                }
+            };
+            if let Some(number) = attempt.begun {
+                refresher::spawn_attempt(&store, &runtime, number, FetchReason::MissingKey);
+            }
+            match timeout_at(until, outcome_of(attempt.ended)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => return unavailable(cause),
+                Err(_) if until < deadline => {}
+                Err(_) => return unavailable(Unavailable::TimedOut),
+            }
+        }
     }
 }
 

@@ -92,7 +92,7 @@ impl KeyStore {
         max_staleness: Duration,
     ) -> Arc<Self> {
         let now = Instant::now();
-        let clock = MonotonicClock::new(now);
+        let clock = MonotonicClock { origin: now };
         Arc::new(Self {
             source,
             record: KeyRecord::new(clock),
@@ -233,10 +233,6 @@ impl TrustedKey {
         self.trusted_until.store(0, Ordering::Relaxed);
     }
 
-    fn first_seen(&self) -> Instant {
-        self.first_seen
-    }
-
     fn last_seen(&self) -> Instant {
         self.clock.instant(self.last_seen.load(Ordering::Relaxed))
     }
@@ -256,10 +252,6 @@ struct MonotonicClock {
 }
 
 impl MonotonicClock {
-    fn new(origin: Instant) -> Self {
-        Self { origin }
-    }
-
     fn at(self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.origin).as_millis();
         u64::try_from(since).unwrap_or(u64::MAX)

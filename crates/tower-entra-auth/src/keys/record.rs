@@ -52,7 +52,7 @@ impl KeyStore {
             trusted
                 .map(|held| KeyStatus {
                     id: held.id().clone(),
-                    first_seen_ago: ago(held.first_seen()),
+                    first_seen_ago: ago(held.first_seen),
                     last_seen_ago: ago(held.last_seen()),
                     time_to_live: held.time_to_live(now),
                 })
@@ -320,7 +320,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn record_since(start: Instant) -> KeyRecord {
-        KeyRecord::new(MonotonicClock::new(start))
+        KeyRecord::new(MonotonicClock { origin: start })
     }
 
     #[test]

@@ -336,19 +336,19 @@ impl<C: Check> CachedCheck<C> {
     }
 
     /// Returns the question that is being asked, or asks it. One that nobody waits for any longer may be
-    /// on a runtime that does not run, and is asked again. `None` if it would be one more than `most`.
+    /// on a runtime that does not run, and is asked again. `None` if it would be one more than `max`.
     fn join_or_ask(
         self: &Arc<Self>,
         runtime: &Handle,
         key: C::Key,
-        most: usize,
+        max: usize,
     ) -> Option<PendingCheck> {
         let now = Instant::now();
         let mut in_flight = self.lock();
         match in_flight.by_key.get(&key) {
             Some(pending) if now < pending.deadline => return Some(pending.clone()),
             Some(_) => {}
-            None if in_flight.by_key.len() < most => {}
+            None if in_flight.by_key.len() < max => {}
             None => return None,
         }
         in_flight.next += 1;
@@ -363,13 +363,13 @@ impl<C: Check> CachedCheck<C> {
         // Never under the lock: on a runtime that is shutting down, the task is dropped here and
         // now, and dropping it locks.
         drop(in_flight);
-        let question = CheckTask {
+        let task = CheckTask {
             of: Arc::clone(self),
             key,
             number: pending.number,
             sender,
         };
-        runtime.spawn(question.ask(pending.deadline));
+        runtime.spawn(task.run(pending.deadline));
         Some(pending)
     }
 
@@ -433,7 +433,7 @@ struct CheckTask<C: Check> {
 }
 
 impl<C: Check> CheckTask<C> {
-    async fn ask(self, deadline: Instant) {
+    async fn run(self, deadline: Instant) {
         let check = &self.of.check;
         // What the answer goes by may have been looked up at the beginning of a slow one.
         let asked_at = Instant::now();

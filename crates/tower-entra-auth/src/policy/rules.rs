@@ -75,8 +75,8 @@ where
     E: fmt::Display,
 {
     Box::new(move |key| {
-        let asked = rule(key);
-        Box::pin(async move { asked.await.map_err(|error| error.to_string()) })
+        let answer = rule(key);
+        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
     })
 }
 
@@ -84,10 +84,10 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Check for Rule<K> {
     type Key = K;
 
     fn ask(&self, key: K) -> CheckFuture {
-        let asked = (self.rule)(key.clone());
+        let answer = (self.rule)(key.clone());
         let (keep_for, rejection, unavailable) = (self.ttl, self.rejection, self.unavailable);
         Box::pin(async move {
-            match asked.await {
+            match answer.await {
                 Ok(true) => Ok(Verdict::Yes { keep_for }),
                 Ok(false) => Ok(Verdict::No(rejection(key))),
                 Err(reason) => Err(unavailable(reason)),

@@ -37,7 +37,7 @@ impl RefusalLog {
             return;
         }
         // The ordinary end of a stream.
-        if matches!(refusal, Refusal::Outlived) {
+        if matches!(refusal, Refusal::ExpiredWhileServed) {
             tracing::debug!(code, "the token expired while its request was served");
             return;
         }
@@ -106,7 +106,7 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
         }
         Refusal::NoCredentials
         | Refusal::OtherScheme
-        | Refusal::Outlived
+        | Refusal::ExpiredWhileServed
         | Refusal::MalformedAuthorization
         | Refusal::SeveralAuthorizations => {
             tracing::warn!(code, remedy, count, "credentials refused");
@@ -127,10 +127,10 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
             tracing::warn!(code, remedy, count, "more claims are needed");
         }
         #[cfg(feature = "axum")]
-        Refusal::OtherClaims { wanted } => {
+        Refusal::OtherClaims { type_name } => {
             tracing::warn!(
                 code,
-                wanted,
+                wanted = type_name,
                 remedy,
                 count,
                 "valid token without the claims that the handler wants"

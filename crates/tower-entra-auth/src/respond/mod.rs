@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
     },
     /// The handler wants claims as a type that the token's do not fit.
     #[cfg(feature = "axum")]
-    OtherClaims { wanted: &'static str },
+    OtherClaims { type_name: &'static str },
     /// It cannot be told now whether the token is valid.
     Unavailable {
         cause: Unavailable,
@@ -60,7 +60,7 @@ pub(crate) enum Refusal {
         retry_after: Duration,
     },
     /// The token has expired while the request was served.
-    Outlived,
+    ExpiredWhileServed,
     /// A rule has said no while the request was served.
     Ended(Rejection),
     /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
@@ -155,7 +155,7 @@ impl Refusal {
                 },
                 ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", cause.code())
             },
-            Self::Outlived => Row {
+            Self::ExpiredWhileServed => Row {
                 outcome: "ended",
                 ..Row::unauthorized("expired", Challenge::INVALID_TOKEN)
             },
@@ -193,7 +193,7 @@ impl Refusal {
     fn log_key(&self) -> (&'static str, &'static str) {
         let which = match self {
             #[cfg(feature = "axum")]
-            Self::OtherClaims { wanted } => wanted,
+            Self::OtherClaims { type_name } => type_name,
             Self::WrongLayer { of_another: true } => "of another",
             Self::Ended(_) => "ended",
             _ => "",
@@ -221,13 +221,13 @@ impl Refusal {
                 (manifest, optionalClaims), so that the client can be challenged for more claims"
                 .into(),
             #[cfg(feature = "axum")]
-            Self::OtherClaims { wanted } => format!(
-                "have Entra emit the claims that {wanted} needs (App registrations, this API, Token \
+            Self::OtherClaims { type_name } => format!(
+                "have Entra emit the claims that {type_name} needs (App registrations, this API, Token \
                  configuration), or make its fields optional"
             )
             .into(),
             Self::Unavailable { cause, .. } => cause.remedy(),
-            Self::Outlived => "get a new token and ask again".into(),
+            Self::ExpiredWhileServed => "get a new token and ask again".into(),
             Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
                 .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
                 .into(),

@@ -334,9 +334,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Digits only; more than anybody waits for counts as that.
 fn seconds(text: &str) -> Option<Duration> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let most = u64::from(u32::MAX);
+    let max = u64::from(u32::MAX);
     is_number
-        .then(|| Duration::from_secs(text.parse().map_or(most, |seconds: u64| seconds.min(most))))
+        .then(|| Duration::from_secs(text.parse().map_or(max, |seconds: u64| seconds.min(max))))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
