@@ -278,7 +278,7 @@ async fn the_readiness_endpoint_says_when_the_keys_are_too_old_and_asks_no_more_
     assert_eq!(ask_without_token(&server, "/ready").await.status(), 200);
 }
 
-/// What `src/metrics.rs` documents: each metric with its labels, in their order.
+/// The metrics that `src/telemetry.rs` describes: each with its labels, in their order.
 pub(crate) const METRICS: [(&str, &[&str]); 7] = [
     ("entra_auth_decisions_total", &["outcome", "code"]),
     ("entra_auth_key_fetch_duration_seconds", &["source"]),
