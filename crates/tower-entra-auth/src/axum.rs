@@ -80,7 +80,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
     }
 }
 
-/// The caller, or nobody: by what the nearest Layer put into the request.
+/// Returns the caller, or nobody: by what the nearest Layer put into the request.
 fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
     match parts.extensions.get::<Caller>() {
         Some(caller) => Ok(Some(
@@ -96,7 +96,7 @@ fn optional(parts: &Parts) -> Result<Option<Caller>, ExtractorRefusal> {
     }
 }
 
-/// Answered as the nearest Layer answers.
+/// Answers as the nearest Layer answers.
 fn refused(parts: &Parts, refusal: &Refusal) -> ExtractorRefusal {
     let caller = parts.extensions.get::<Caller>();
     let anonymous = parts.extensions.get::<Anonymous>();

@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::authenticate::EntraAuth;
 use crate::caller::Caller;
 
-/// A caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
+/// Makes a caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
 /// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
 /// filled in, `tid` and `aud` with placeholders that are not those of `auth`; see
 /// [`entra_jwt_core::danger::trusted_token`].
@@ -67,7 +67,7 @@ pub struct TrustingLayer {
 }
 
 impl TrustingLayer {
-    /// Every request is this caller's, if it brings none.
+    /// Makes every request this caller's, if it brings none.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
         Self { caller }

@@ -171,7 +171,7 @@ impl Unavailable {
         }
     }
 
-    /// The exact machine code, stable across releases.
+    /// Returns the exact machine code, stable across releases.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -46,7 +46,7 @@ pub trait TokenSource: Send + Sync + 'static {
     /// connection.
     fn find<'r>(&self, headers: &'r HeaderMap, uri: &'r Uri) -> SentToken<'r>;
 
-    /// The header that holds the token and nothing else, if there is such a one: it is marked
+    /// Returns the header that holds the token and nothing else, if there is one: it is marked
     /// sensitive, and removed if
     /// [`remove_token_header`](crate::EntraAuthBuilder::remove_token_header) says so. Default: none.
     fn header(&self) -> Option<HeaderName> {
@@ -278,12 +278,12 @@ pub(super) fn check_characters(token: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
+/// Accepts `tchar` of RFC 9110 §5.6.2, as far as the names of schemes have them.
 fn is_scheme_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+/// Accepts `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
 fn is_token68(token: &[u8]) -> bool {
     let end = token
         .iter()

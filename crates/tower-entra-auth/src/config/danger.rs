@@ -9,7 +9,7 @@ use crate::authenticate::TokenLocation;
 pub struct DangerousBuilder(EntraAuthBuilder);
 
 impl EntraAuthBuilder {
-    /// The settings that weaken the protection.
+    /// Gives access to the settings that weaken the protection.
     pub fn dangerous(self) -> DangerousBuilder {
         DangerousBuilder(self)
     }

@@ -289,7 +289,7 @@ impl From<Problem> for BuildError {
 }
 
 impl BuildError {
-    /// The settings that are wrong, as [`EntraAuthBuilder`] names them,
+    /// Returns the settings that are wrong, as [`EntraAuthBuilder`] names them,
     /// each with what is wrong.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
         self.problems

@@ -25,7 +25,7 @@ use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
 
 impl EntraAuthBuilder {
-    /// The tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
+    /// Sets the tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
     /// Microsoft Entra ID. Several, separated by commas, or one of `organizations`, `common` and
     /// `consumers` do too: see [`tenancy`](Self::tenancy).
     pub fn tenant(mut self, id: impl Into<String>) -> Self {
@@ -33,7 +33,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Whose tokens are accepted, where it is more than one tenant's: those of a list, of any work
+    /// Sets whose tokens are accepted, where it is more than one tenant's: those of a list, of any work
     /// or school tenant, or of personal accounts too. It takes the place of
     /// [`tenant`](Self::tenant).
     ///
@@ -93,21 +93,21 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// The application (client) id of this API: a GUID, from the Overview page of its app
+    /// Sets the application (client) id of this API: a GUID, from the Overview page of its app
     /// registration. Tokens for `{client id}` and `api://{client id}` are accepted.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = Some(Setting::by_code(id.into()));
         self
     }
 
-    /// A further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
+    /// Adds a further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
     /// byte, but for one trailing slash. v2 tokens always have the client id as audience.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// Further audiences; see [`audience`](Self::audience).
+    /// Adds further audiences; see [`audience`](Self::audience).
     pub fn audiences<A: Into<String>>(mut self, audiences: impl IntoIterator<Item = A>) -> Self {
         self.audiences.extend(audiences.into_iter().map(Into::into));
         self
@@ -146,14 +146,14 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// The national cloud of the tenant.
+    /// Sets the national cloud of the tenant.
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.cloud = Some(Setting::by_code(CloudSetting::Known(cloud)));
         self
     }
 
-    /// The tenant is one of External ID: keys come from this host, `NAME.ciamlogin.com` or a custom
-    /// URL domain. Tokens always have the issuer `https://{tenant}.ciamlogin.com/{tenant}/v2.0`,
+    /// Says that the tenant is one of External ID: keys come from this host, `NAME.ciamlogin.com` or a
+    /// custom URL domain. Tokens always have the issuer `https://{tenant}.ciamlogin.com/{tenant}/v2.0`,
     /// so [`tenant`](Self::tenant) must be its id.
     pub fn external_id(mut self, host: impl Into<String>) -> Self {
         self.external_id = Some(host.into());
@@ -185,7 +185,7 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// The longest token that is looked at, in bytes: 1 KiB to 250 KiB. A token with 200 groups
+    /// Sets the longest token that is looked at, in bytes: 1 KiB to 250 KiB. A token with 200 groups
     /// has about 12 KB; servers limit headers too, hyper's HTTP/2 to 16 KiB in all.
     pub fn max_token_length(mut self, bytes: usize) -> Self {
         self.max_token_length = bytes;
@@ -255,13 +255,13 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// The wall clock by which tokens expire: for tests.
+    /// Sets the wall clock by which tokens expire: for tests.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// The HTTP client that fetches discovery and key documents: any tower service, for a private
+    /// Sets the HTTP client that fetches discovery and key documents: any tower service, for a private
     /// CA or a network of your own. It must not follow redirects. Sizes and times are limited
     /// here, not by the client.
     pub fn http_client<S, B>(mut self, service: S) -> Self
@@ -276,8 +276,9 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// The app registration has a signing key of its own, as claims mapping and SAML applications
-    /// do: metadata is asked for with `?appid={client id}`, and keys are those of the application.
+    /// Says that the app registration has a signing key of its own, as claims mapping and SAML
+    /// applications do: metadata is asked for with `?appid={client id}`, and keys are those of the
+    /// application.
     pub fn custom_signing_key(mut self) -> Self {
         self.has_custom_signing_key = true;
         self

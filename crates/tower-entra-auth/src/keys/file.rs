@@ -25,7 +25,7 @@ pub struct JwksFile {
 impl JwksFile {
     const READ_EVERY: Duration = Duration::from_secs(60);
 
-    /// The file at this path, which need not be there yet.
+    /// Takes the file at this path, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }

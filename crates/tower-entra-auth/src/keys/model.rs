@@ -90,7 +90,7 @@ impl Fetch for Scripted {
 }
 
 impl World {
-    /// The last answer that has the key, and the first after it that lacks it.
+    /// Returns the last answer that has the key, and the first after it that lacks it.
     fn last_seen(&self, name: &str) -> Option<(u16, Option<Instant>)> {
         let has = |(_, keys): &&(Instant, Materials)| keys.contains_key(name);
         let last = self.answers.iter().rposition(|answer| has(&answer))?;
@@ -102,7 +102,7 @@ impl World {
         self.answers.last().map(|(at, _)| *at)
     }
 
-    /// Whether the key must, must not, or may be trusted now.
+    /// Returns the material that the key must have, if it is to be trusted now.
     fn expects(&self, name: &str, now: Instant) -> Option<u16> {
         if now.duration_since(self.last_success()?) >= MAX_STALENESS {
             return None;

@@ -245,12 +245,12 @@ impl Snapshot {
         self.keys.get(at).map(|(_, held)| held)
     }
 
-    /// The key, if it may be trusted at this moment.
+    /// Returns the key, if it may be trusted at this moment.
     fn find(&self, id: &KeyId, now: Instant) -> Option<&Arc<TrustedKey>> {
         self.get(id).filter(|held| held.is_trusted(now))
     }
 
-    /// Every key that may be trusted at this moment.
+    /// Returns every key that may be trusted at this moment.
     fn trusted(&self, now: Instant) -> impl Iterator<Item = &Arc<TrustedKey>> {
         let keys = self.keys.iter().map(|(_, held)| held);
         keys.filter(move |held| held.is_trusted(now))
@@ -271,8 +271,8 @@ impl Snapshot {
     }
 }
 
-/// Two entries of one document with this id and different material: neither is used, and the
-/// one that is held stays as it is.
+/// Returns whether one document has two entries with this id and different material: neither is used,
+/// and the one that is held stays as it is.
 fn is_ambiguous(fetched: &KeySet, id: &KeyId) -> bool {
     fetched
         .unusable()

@@ -69,7 +69,7 @@ impl Schedule {
     /// that does not run: it no longer counts, and what it may bring later is ignored.
     const ATTEMPT_LIMIT: Duration = ATTEMPT_TIMEOUT.saturating_add(Duration::from_secs(1));
 
-    /// The first attempt is due at once.
+    /// Makes a schedule whose first attempt is due at once.
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
         Self {
             bucket: Bucket::full(now),

@@ -329,7 +329,7 @@ impl OpenPaths {
 }
 
 impl OpenPath {
-    /// Only a path in its one normal spelling is compared: two readers may take another spelling
+    /// Compares only a path in its one normal spelling: two readers may take another spelling
     /// for two different things, and then it is the protected one.
     fn is(&self, path: &str) -> bool {
         match self {
@@ -350,7 +350,7 @@ impl OpenPath {
     }
 }
 
-/// One part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
+/// Accepts one part of the name of a gRPC service, or the name of a method: an identifier of protobuf.
 fn is_grpc_name(name: &str) -> bool {
     name.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -384,7 +384,7 @@ fn abnormality(path: &str) -> Option<&'static str> {
     }
 }
 
-/// The question that a browser asks before a request to another origin (Fetch Standard, CORS
+/// Recognises the question that a browser asks before a request to another origin (Fetch Standard, CORS
 /// protocol): never with credentials, and answered by a CORS layer.
 fn is_preflight<B>(request: &Request<B>) -> bool {
     let headers = request.headers();

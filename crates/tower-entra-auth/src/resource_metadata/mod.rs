@@ -63,14 +63,15 @@ impl ResourceMetadata {
         &self.published.reference
     }
 
-    /// The paths that it answers, for a router: two, or one where the resource is a whole origin.
+    /// Returns the paths that it answers, for a router: two, or one where the resource is a whole
+    /// origin.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         let [own, root] = &self.published.paths;
         let other = (own != root).then_some(&**root);
         std::iter::once(&**own).chain(other)
     }
 
-    /// The answer, if the path is one of ours.
+    /// Returns the answer, if the path is one of ours.
     fn response_to(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let published = &self.published;
         if !published.paths.iter().any(|ours| ours == path) {

@@ -73,8 +73,8 @@ const MAX_URL: usize = 512;
 const MAX_SCOPES: usize = 2_048;
 
 impl ProtectedResource {
-    /// The URL of this API as its clients know it, which is its resource identifier (RFC 9728 §1.2):
-    /// `https`, or `http` on loopback. For MCP the URL of the endpoint, path included:
+    /// Takes the URL of this API as its clients know it, which is its resource identifier (RFC 9728
+    /// §1.2): `https`, or `http` on loopback. For MCP the URL of the endpoint, path included:
     /// `https://mcp.example.com/mcp`. It is never taken from a request.
     pub fn at(url: impl Into<String>) -> Self {
         Self {
@@ -86,7 +86,7 @@ impl ProtectedResource {
         }
     }
 
-    /// The scopes that clients are to request first, by their short names (`Mcp.Access`): the few
+    /// Sets the scopes that clients are to request first, by their short names (`Mcp.Access`): the few
     /// that everybody needs, not all there are. They are published in the form in which they are
     /// requested from the authorization server: `api://{client id}/Mcp.Access` of Entra, by the
     /// short name of another.
@@ -97,11 +97,10 @@ impl ProtectedResource {
         self
     }
 
-    /// The issuer of the authorization server that clients are sent to: of one in front of Entra, for
-    /// clients that register themselves. Entra itself by default: the issuer of the tenant, or
-    /// those of the tenants that are listed, of which many clients use the first only. Where any
-    /// tenant is accepted it must be set: no client accepts the issuer that Entra publishes for all
-    /// of them.
+    /// Sets the issuer of the authorization server that clients are sent to: of one in front of Entra,
+    /// for clients that register themselves. Entra itself by default: the issuer of the tenant, or
+    /// those of the tenants that are listed, of which many clients use the first only. Where any tenant
+    /// is accepted it must be set: no client accepts the issuer that Entra publishes for all of them.
     pub fn authorization_server(mut self, issuer: impl Into<String>) -> Self {
         self.authorization_server = Some(issuer.into());
         self

@@ -166,7 +166,7 @@ impl Disclosure {
     }
 }
 
-/// Percent-encodes as the gRPC protocol over HTTP/2 demands.
+/// Returns the text, percent-encoded as the gRPC protocol over HTTP/2 demands.
 fn grpc_message(text: &str) -> String {
     let mut message = String::with_capacity(text.len());
     for byte in text.bytes() {

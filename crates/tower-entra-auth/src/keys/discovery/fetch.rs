@@ -101,7 +101,7 @@ impl Discovery {
     /// Entity tags are short; longer ones are not sent back.
     const LONGEST_ETAG: usize = 256;
 
-    /// The keys that are published now.
+    /// Fetches the keys that are published now.
     async fn fetch_both(&self, reason: FetchReason) -> Result<FetchedKeys, FetchError> {
         let discovery = self.discover(reason).await?;
         let jwks_uri = &discovery.document.jwks_uri;
@@ -167,8 +167,8 @@ impl Discovery {
         .await
     }
 
-    /// A document, which the server need not send again if it is the one that was read last. Where
-    /// a key is missing it must: a cache on the way may say "unchanged" for a long time.
+    /// Fetches a document, which the server need not send again if it is the one that was read last.
+    /// Where a key is missing it must: a cache on the way may say "unchanged" for a long time.
     async fn document<T>(
         &self,
         uri: &Uri,
