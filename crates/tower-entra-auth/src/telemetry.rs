@@ -132,7 +132,7 @@ pub(crate) fn count_missing_key(source: &str, outcome: &'static str) {
 pub(crate) enum CacheLookup {
     Hit,
     Miss,
-    /// It was remembered, and is to be verified anew.
+    /// It was remembered, and is to be verified again.
     Outdated,
 }
 

@@ -49,7 +49,7 @@ impl KeyStore {
     const MAX_WAIT: Duration = Duration::from_secs(3);
 
     /// The longest that a request waits for an attempt that may not begin yet; the rest of its time
-    /// is for the attempt. [`refusal`](Self::refusal) has clients return within this span, so that
+    /// is for the attempt. [`refusal`](Self::refusal) has clients return within this time, so that
     /// all who do are answered by one attempt, and not the first of them alone.
     const MAX_AHEAD: Duration = Duration::from_secs(1);
 

@@ -278,7 +278,7 @@ mod tests {
     /// How long after an attempt that ended so the next one is due, at the least and at the most.
     fn next_after(ending: AttemptOutcome) -> (u64, u64) {
         let now = Instant::now();
-        let spans: Vec<u64> = (0..200)
+        let waits: Vec<u64> = (0..200)
             .map(|_| {
                 let mut schedule = schedule(now);
                 schedule.begin_if_due(now);
@@ -286,7 +286,7 @@ mod tests {
                 (schedule.next() - now).as_secs()
             })
             .collect();
-        (*spans.iter().min().unwrap(), *spans.iter().max().unwrap())
+        (*waits.iter().min().unwrap(), *waits.iter().max().unwrap())
     }
 
     fn is_within((least, most): (u64, u64), from: u64, to: u64) -> bool {

@@ -161,7 +161,7 @@ enum NotYes {
         rejection: Rejection,
         until: Instant,
     },
-    /// There was no answer. For streams alone: requests ask anew.
+    /// There was no answer. For streams alone: requests ask again.
     Unanswered { until: Instant },
 }
 
@@ -381,7 +381,7 @@ impl<C: Check> CachedCheck<C> {
         if pending.is_none_or(|pending| pending.number != number) {
             return;
         }
-        // Before it is off the list: whoever comes between would ask anew.
+        // Before it is off the list: a request that comes between would ask again.
         match outcome {
             Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
             Some(Err(Refusal::Rejected { rejection, .. })) => {
@@ -449,7 +449,7 @@ impl<C: Check> CheckTask<C> {
             }),
             Err(_) => self.of.unavailable("it took longer than 5 s"),
         };
-        // Off the list first: whoever comes after this asks anew.
+        // Off the list first: a request that comes after this asks again.
         self.of.settle(&self.key, self.number, Some(&outcome));
         self.sender.send_replace(Some(outcome));
     }
