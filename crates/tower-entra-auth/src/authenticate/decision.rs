@@ -53,63 +53,6 @@ impl EntraAuth {
         decision.unwrap_or_else(Decision::Refuse)
     }
 
-    /// Hands a verified caller on with the request.
-    pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
-        Decided::ACCEPTED.count();
-        request.extensions_mut().insert(caller);
-        self.remove_token(request);
-    }
-
-    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
-    /// verified is not this one's.
-    pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
-        Decided::ANONYMOUS.count();
-        let anonymous = Anonymous(Arc::clone(&self.inner.context));
-        let extensions = request.extensions_mut();
-        extensions.remove::<Caller>();
-        extensions.insert(anonymous);
-        self.hide_tokens(request.headers_mut());
-        self.remove_token(request);
-    }
-
-    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
-    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
-    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
-        let decided = match self.decide_about(token.as_bytes()) {
-            Ok(Decision::Accept(caller)) => Ok(caller),
-            Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
-            Ok(Decision::Wait(pending)) => pending.decide().await,
-        };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
-    }
-
-    /// Runs every check of a token to its end, with the keys that are held now, and reports on
-    /// each, and on the requirement of a route if one is given: for people who look for the
-    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
-    /// rule is not asked.
-    #[must_use]
-    pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
-        let issuers = &self.inner.issuers;
-        let issuer = match self.parse(token.as_bytes()) {
-            Ok(unverified) => self.issuer_of(&unverified).1,
-            Err(_) => &issuers[0],
-        };
-        let keys = issuer.keys.all();
-        let mut with =
-            Explain::at(self.inner.context.now()).max_length(self.inner.max_token_length);
-        if let Some(keys) = &keys {
-            with = with.keys(keys);
-        }
-        if let Some(requirement) = requirement {
-            with = with.requirement(requirement);
-        }
-        issuer.validator.explain(token, &with)
-    }
-
     /// Decides about a token, wherever it comes from.
     fn decide_about(&self, sent: &[u8]) -> Result<Decision, Refusal> {
         let now = Instant::now();
@@ -300,6 +243,63 @@ impl EntraAuth {
                 Err(refusal)
             }
         }
+    }
+
+    /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
+    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
+    /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
+        let decided = match self.decide_about(token.as_bytes()) {
+            Ok(Decision::Accept(caller)) => Ok(caller),
+            Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
+            Ok(Decision::Wait(pending)) => pending.decide().await,
+        };
+        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
+    }
+
+    /// Runs every check of a token to its end, with the keys that are held now, and reports on
+    /// each, and on the requirement of a route if one is given: for people who look for the
+    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
+    /// rule is not asked.
+    #[must_use]
+    pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
+        let issuers = &self.inner.issuers;
+        let issuer = match self.parse(token.as_bytes()) {
+            Ok(unverified) => self.issuer_of(&unverified).1,
+            Err(_) => &issuers[0],
+        };
+        let keys = issuer.keys.all();
+        let mut with =
+            Explain::at(self.inner.context.now()).max_length(self.inner.max_token_length);
+        if let Some(keys) = &keys {
+            with = with.keys(keys);
+        }
+        if let Some(requirement) = requirement {
+            with = with.requirement(requirement);
+        }
+        issuer.validator.explain(token, &with)
+    }
+
+    /// Hands a verified caller on with the request.
+    pub(crate) fn admit<B>(&self, request: &mut Request<B>, caller: Caller) {
+        Decided::ACCEPTED.count();
+        request.extensions_mut().insert(caller);
+        self.remove_token(request);
+    }
+
+    /// Hands a request on that is to pass without a token. A caller whom a Layer further out has
+    /// verified is not this one's.
+    pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
+        Decided::ANONYMOUS.count();
+        let anonymous = Anonymous(Arc::clone(&self.inner.context));
+        let extensions = request.extensions_mut();
+        extensions.remove::<Caller>();
+        extensions.insert(anonymous);
+        self.hide_tokens(request.headers_mut());
+        self.remove_token(request);
     }
 }
 
