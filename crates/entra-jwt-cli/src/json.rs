@@ -1,12 +1,9 @@
 //! The report for programs.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use entra_jwt_core::{Finding, Outcome, Report, Verdict};
 use serde::Serialize;
-
-use crate::settings::option_of;
 
 /// The members, and the words in `verdict`, `code`, `check` and `outcome`, are stable.
 #[derive(Serialize)]
@@ -26,7 +23,7 @@ struct Check<'a> {
     reason: Option<String>,
     found: Option<&'a str>,
     expected: Option<&'a str>,
-    remedy: Option<Cow<'static, str>>,
+    remedy: Option<&'a str>,
 }
 
 /// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a
@@ -78,6 +75,6 @@ fn check(finding: &Finding) -> Check<'_> {
         reason,
         found: finding.found.as_deref(),
         expected: finding.expected.as_deref(),
-        remedy: finding.remedy_with(option_of),
+        remedy: finding.remedy(),
     }
 }

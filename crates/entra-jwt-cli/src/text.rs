@@ -6,8 +6,6 @@ use anstyle::{AnsiColor, Style};
 use entra_jwt_core::{Finding, Outcome, Report, Shown, Verdict};
 use textwrap::{Options, WordSplitter};
 
-use crate::settings::option_of;
-
 const FAILED: Style = AnsiColor::Red.on_default().bold();
 const PASSED: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
@@ -37,7 +35,7 @@ fn write_finding(text: &mut String, finding: &Finding) {
         text,
         "{style}{mark}{style:#} {name:<12} {style}{status}{style:#}"
     );
-    let Some(remedy) = finding.remedy_with(option_of) else {
+    let Some(remedy) = finding.remedy() else {
         if let Some(found) = &finding.found {
             let gap = 13_usize.saturating_sub(status.len());
             let _ = write!(text, "{:gap$}{}", "", Shown(found));
@@ -52,7 +50,7 @@ fn write_finding(text: &mut String, finding: &Finding) {
             write_labelled(text, label, &Shown(value).to_string());
         }
     }
-    write_labelled(text, "fix", &remedy);
+    write_labelled(text, "fix", remedy);
 }
 
 fn write_labelled(text: &mut String, label: &str, words: &str) {

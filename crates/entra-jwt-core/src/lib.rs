@@ -71,6 +71,9 @@
     )
 )]
 
+#[macro_use]
+mod named;
+
 mod authority;
 mod base64url;
 mod identifier;

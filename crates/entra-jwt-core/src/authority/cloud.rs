@@ -1,37 +1,29 @@
 //! The national clouds of Microsoft Entra ID and the issuers that each writes into tokens.
 
-use std::fmt;
 use std::str::FromStr;
 
-/// A national cloud. Tokens of one are never valid in another.
-///
-/// Hosts and issuers: Microsoft's "National clouds" page and the instance metadata of MSAL.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Cloud {
-    /// The worldwide public cloud, `login.microsoftonline.com`.
-    #[default]
-    Public,
-    /// Azure US Government, `login.microsoftonline.us`.
-    UsGovernment,
-    /// Azure China operated by 21Vianet, `login.partner.microsoftonline.cn`.
-    China,
+named! {
+    /// A national cloud. Tokens of one are never valid in another.
+    ///
+    /// Hosts and issuers: Microsoft's "National clouds" page and the instance metadata of MSAL.
+    #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+    #[non_exhaustive]
+    pub enum Cloud {
+        /// The worldwide public cloud, `login.microsoftonline.com`.
+        #[default]
+        Public = "public",
+        /// Azure US Government, `login.microsoftonline.us`.
+        UsGovernment = "usgovernment",
+        /// Azure China operated by 21Vianet, `login.partner.microsoftonline.cn`.
+        China = "china",
+    }
+    /// Returns the name in this project's settings: `public`, `usgovernment`, `china`.
+    name,
+    /// Every cloud that is known.
+    ALL
 }
 
 impl Cloud {
-    /// Every cloud that is known.
-    pub const ALL: [Self; 3] = [Self::Public, Self::UsGovernment, Self::China];
-
-    /// The name in this project's settings: `public`, `usgovernment`, `china`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::UsGovernment => "usgovernment",
-            Self::China => "china",
-        }
-    }
-
     /// The host that serves discovery documents, keys and tokens.
     #[must_use]
     pub const fn authority_host(self) -> &'static str {
@@ -83,12 +75,6 @@ impl Cloud {
             Self::UsGovernment => "microsoftonline.us",
             Self::China => "partner.microsoftonline.cn",
         }
-    }
-}
-
-impl fmt::Display for Cloud {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 

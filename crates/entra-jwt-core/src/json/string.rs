@@ -83,7 +83,7 @@ impl<'a> JsonStr<'a> {
         std::str::from_utf8(text).ok()
     }
 
-    /// Returns whether the text has at least one and at max so many bytes.
+    /// Returns whether the text has at least one and at most so many bytes.
     pub(crate) fn is_bounded(self, max: usize) -> bool {
         match self.plain() {
             Some(text) => !text.is_empty() && text.len() <= max,

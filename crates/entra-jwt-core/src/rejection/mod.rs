@@ -23,9 +23,9 @@ macro_rules! rows {
                 }
             }
 
-            /// Returns the code for the caller who sent the token: as [`code`](Self::code), but one
-            /// and the same for all that is wrong with key and signature, so that nobody can probe
-            /// the key set. The exact one belongs into the log.
+            /// Returns the code for the caller who sent the token: that of [`code`](Self::code), unless
+            /// it is about key or signature. All of those have one code, so that nobody can probe the
+            /// key set; the exact one belongs into the log.
             #[must_use]
             pub const fn public_code(&self) -> &'static str {
                 match self {
@@ -52,6 +52,12 @@ macro_rules! rows {
 
             /// Returns what to change, and where, with the names that this program has for the
             /// settings.
+            $(
+                #[doc = ""]
+                #[doc = concat!("`", stringify!($app_id_uri), "` is the API's App ID URI, which")]
+                /// [`Validator::app_id_uri`](crate::Validator::app_id_uri) returns: it stands before
+                /// the names of scopes.
+            )?
             #[must_use]
             pub fn remedy_with(
                 &self,

@@ -5,34 +5,27 @@ use std::fmt;
 use super::{Claims, Groups, Number};
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
-/// Who is calling.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum CallerKind {
-    /// A client application on behalf of a signed-in user.
-    User,
-    /// An application or managed identity as itself, without a user.
-    App,
-    /// An agent identity of Entra Agent ID: as itself, on behalf of a user, or with a user account
-    /// of its own. [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
-    /// [`is_delegated`](crate::AccessToken::is_delegated) tell the first from the others.
-    Agent,
-    /// The token does not say: treat it as neither a user nor an application.
-    Unknown,
+named! {
+    /// Who is calling.
+    #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+    #[non_exhaustive]
+    pub enum CallerKind {
+        /// A client application on behalf of a signed-in user.
+        User = "user",
+        /// An application or managed identity as itself, without a user.
+        App = "app",
+        /// An agent identity of Entra Agent ID: as itself, on behalf of a user, or with a user account
+        /// of its own. [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
+        /// [`is_delegated`](crate::AccessToken::is_delegated) tell the first from the others.
+        Agent = "agent",
+        /// The token does not say: treat it as neither a user nor an application.
+        Unknown = "unknown",
+    }
+    /// Returns a stable lower-case name: `user`, `app`, `agent`, `unknown`.
+    name
 }
 
 impl CallerKind {
-    /// A stable lower-case name: `user`, `app`, `agent`, `unknown`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::App => "app",
-            Self::Agent => "agent",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account).
     pub(crate) fn of(claims: &Claims) -> Self {
         if has(claims.actor_facets.as_deref(), &["11"])
@@ -45,12 +38,6 @@ impl CallerKind {
             Grant::AppOnly => Self::App,
             Grant::Unknown => Self::Unknown,
         }
-    }
-}
-
-impl fmt::Display for CallerKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 

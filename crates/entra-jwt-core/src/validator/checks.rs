@@ -1,7 +1,7 @@
 //! The checks that make a token valid, in their order. There is no second list.
 //!
-//! Each is a function from [`CheckContext`] to a refusal. Those of the header need only the token, those
-//! of the claims may look at the key, if one is known by then: the same functions judge the
+//! Each is a function from [`CheckContext`] to a refusal. Those of the header need only the token,
+//! those of the claims may look at the key, if one is known by then: the same functions judge the
 //! unverified claims before a key is fetched and the verified ones after. Those of admission judge
 //! verified claims only: whoever makes up a token must not learn from the answer who is admitted.
 //! `explain` runs all of them to the end.
@@ -150,8 +150,8 @@ fn names(context: &CheckContext<'_>) -> Result<(), Rejection> {
     context.token.check_names()
 }
 
-/// Checks that the key may sign for this issuer: without this, a key of personal accounts could sign
-/// for any tenant.
+/// Checks that a key that names an issuer signs for no other: without this, a key of personal accounts
+/// could sign for any tenant. A key that names none may sign for any.
 fn key_issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
     let Some(key_issuer) = context.key.and_then(Key::issuer) else {
         return Ok(());
@@ -199,7 +199,7 @@ fn key_cloud(context: &CheckContext<'_>) -> Result<(), Rejection> {
 fn types(context: &CheckContext<'_>) -> Result<(), Rejection> {
     match &context.token.type_error {
         None => Ok(()),
-        Some(fault) => Err(context.issued_by().err().unwrap_or_else(|| fault.clone())),
+        Some(error) => Err(context.issued_by().err().unwrap_or_else(|| error.clone())),
     }
 }
 
@@ -228,7 +228,7 @@ fn version(context: &CheckContext<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// Checks that `aud` is one of the accepted audiences.
+/// Checks that `aud` is one string, and one of the accepted audiences.
 fn audience(context: &CheckContext<'_>) -> Result<(), Rejection> {
     let audiences = &context.rules.audiences;
     let found = context

@@ -53,8 +53,8 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
     let compact = format!("{header}.{}.", encode(&Value::Object(claims)));
 
     let token = Unverified::parse_up_to(&compact, usize::MAX)?;
-    if let Some(fault) = &token.type_error {
-        return Err(fault.clone());
+    if let Some(error) = &token.type_error {
+        return Err(error.clone());
     }
     let tenant = token.tenant().and_then(|tenant| tenant.parse().ok());
     let tenant = tenant.ok_or(Rejection::MissingClaim { claim: "tid" })?;

@@ -1,0 +1,50 @@
+//! Enums whose variants have names in text.
+
+/// Declares an enum, each variant with its name: `name()`, `Display`, and the list of all if it is
+/// asked for.
+macro_rules! named {
+    (
+        $(#[$meta:meta])*
+        pub enum $type:ident $variants:tt
+        $(#[$name_meta:meta])*
+        name $(, $(#[$all_meta:meta])* ALL)?
+    ) => {
+        named! { @enum [$(#[$meta])*] $type $variants [$(#[$name_meta])*] }
+        $(named! { @all [$(#[$all_meta])*] $type $variants })?
+    };
+    (
+        @enum [$($meta:tt)*] $type:ident
+        { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)* }
+        [$($name_meta:tt)*]
+    ) => {
+        $($meta)*
+        pub enum $type {
+            $($(#[$variant_meta])* $variant,)*
+        }
+
+        impl $type {
+            $($name_meta)*
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.name())
+            }
+        }
+    };
+    (
+        @all [$($all_meta:tt)*] $type:ident
+        { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)* }
+    ) => {
+        impl $type {
+            $($all_meta)*
+            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+        }
+    };
+}
