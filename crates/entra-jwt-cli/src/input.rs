@@ -8,6 +8,8 @@ use std::path::Path;
 use entra_jwt_core::{KeySet, Shown};
 use tower_entra_auth::EntraAuth;
 
+use crate::settings::option_of;
+
 /// The longest input that is read, in bytes: far more than any token, or any key document.
 const LIMIT: u64 = 1024 * 1024;
 
@@ -47,9 +49,10 @@ pub(crate) fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime
-        .block_on(auth.ready())
-        .map_err(|error| format!("the keys cannot be had: {error}; {}", error.remedy()).into())
+    runtime.block_on(auth.ready()).map_err(|error| {
+        let remedy = error.remedy_with(option_of);
+        format!("the keys cannot be had: {error}; {remedy}").into()
+    })
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {

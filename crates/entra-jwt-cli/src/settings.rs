@@ -17,6 +17,7 @@ pub(crate) fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     let mut builder = EntraAuth::builder()
         .audiences(&arguments.audiences)
         .exempt_clients(&arguments.exempt_clients)
+        .setting_names(option_of)
         .clock(move || now.unwrap_or_else(SystemTime::now));
     if let Some(cloud) = arguments.cloud {
         builder = builder.cloud(cloud);
@@ -62,7 +63,9 @@ pub(crate) fn explain_with(
     token: &str,
     requirement: Option<&Requirement>,
 ) -> Result<Report, &'static str> {
-    let mut with = Explain::at(arguments.now.unwrap_or_else(SystemTime::now)).keys(keys);
+    let mut with = Explain::at(arguments.now.unwrap_or_else(SystemTime::now))
+        .keys(keys)
+        .setting_names(option_of);
     if let Some(bytes) = arguments.max_token_length {
         with = with.max_length(bytes);
     }

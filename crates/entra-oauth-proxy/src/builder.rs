@@ -9,7 +9,7 @@ use bytes::Bytes;
 use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, Credential};
 use http::{Request, Response};
 use http_body::Body;
-use tower_entra_auth::entra_jwt_core::ShownUrl;
+use tower_entra_auth::entra_jwt_core::{Setting, ShownUrl};
 use tower_entra_auth::{BoxError, Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 use tower_service::Service;
 
@@ -117,10 +117,29 @@ impl Prompt {
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Returns what this builder calls a setting of the Layer.
+fn setting_name(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "auth(|auth| auth.accept_v1_tokens())",
+        Setting::AllowedClients => "auth(|auth| auth.allowed_clients(..))",
+        Setting::Audience => "identifier_uri(..)",
+        Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
+        Setting::Cloud => "cloud (ENTRA_CLOUD)",
+        Setting::ExemptClients => "auth(|auth| auth.exempt_clients(..))",
+        Setting::ExternalId => "external_id(..)",
+        Setting::MaxTokenLength => "auth(|auth| auth.max_token_length(..))",
+        Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        Setting::RefuseGuests => "auth(|auth| auth.refuse_guests())",
+        Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
+        Setting::TenantRule => "auth(|auth| auth.tenant_rule(..))",
+        other => other.name(),
+    }
+}
+
 impl EntraOAuthProxyBuilder {
     pub(crate) fn new() -> Self {
         Self {
-            auth: EntraAuth::builder(),
+            auth: EntraAuth::builder().setting_names(setting_name),
             entra: ConfidentialClient::builder(),
             has_credential: false,
             public_url: None,

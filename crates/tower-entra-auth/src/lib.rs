@@ -138,6 +138,7 @@ mod require;
 mod resource_metadata;
 mod respond;
 mod service;
+mod setting;
 mod status;
 mod telemetry;
 #[cfg(feature = "testing")]

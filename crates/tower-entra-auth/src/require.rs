@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::authenticate::EntraAuth;
 use crate::caller::{Caller, HandlerRefusal};
 use crate::respond::Refusal;
-use crate::service::{ResponseBody, ResponseFuture, inner_service_accessors};
+use crate::service::{ResponseBody, ResponseFuture, inner_service_accessors, respond_or_call};
 use crate::telemetry::RefusedWithin;
 
 /// Lets only callers pass that meet a requirement; made by [`EntraAuth::require`].
@@ -180,16 +180,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let RequireLayer { auth, requirement } = &self.layer;
-        match auth.check(requirement, request.extensions()) {
-            Ok(_) => ResponseFuture::inner(self.inner.call(request)),
-            Err(refusal) => {
-                let response = auth.refuse(&refusal, &request);
-                // An unready clone takes the place of the one that was polled ready: a request that
-                // does not use it must not hold a place in a concurrency limit.
-                self.inner = self.inner.clone();
-                ResponseFuture::ready(response)
-            }
-        }
+        let refusal = auth.check(requirement, request.extensions()).err();
+        let response = refusal.map(|refusal| auth.refuse(&refusal, &request));
+        respond_or_call(response, &mut self.inner, request)
     }
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 pin_project! {
     /// The inner service's body, unchanged, or the short text of a refusal.
@@ -97,17 +98,37 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) fn inner(future: F) -> Self {
+    fn inner(future: F) -> Self {
         Self {
             state: ResponseState::Inner { future },
         }
     }
 
-    pub(crate) fn ready(response: Response<Full<Bytes>>) -> Self {
+    fn ready(response: Response<Full<Bytes>>) -> Self {
         Self {
             state: ResponseState::Ready {
                 response: Some(response),
             },
+        }
+    }
+}
+
+/// Answers a request with the response that is there, or else calls the service for it.
+pub(crate) fn respond_or_call<S, B>(
+    response: Option<Response<Full<Bytes>>>,
+    service: &mut S,
+    request: Request<B>,
+) -> ResponseFuture<S::Future>
+where
+    S: Service<Request<B>> + Clone,
+{
+    match response {
+        None => ResponseFuture::inner(service.call(request)),
+        Some(response) => {
+            // An unready clone takes the place of the one that was polled ready: a request that does
+            // not use it must not hold a place in a concurrency limit.
+            *service = service.clone();
+            ResponseFuture::ready(response)
         }
     }
 }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use entra_jwt_core::Shown;
+use entra_jwt_core::{Setting, Shown};
+
+use crate::setting::name_of;
 
 /// The keys cannot be had, are too old, or lack the one that a token names, or the tenant rule does
 /// not answer, so that a token cannot be judged: 503, never 401.
@@ -202,21 +204,35 @@ impl Unavailable {
     /// Returns what to change, and where.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
+        self.remedy_with(name_of)
+    }
+
+    /// Returns the same, with other names for the settings than those of
+    /// [`EntraAuthBuilder`](crate::EntraAuthBuilder).
+    #[must_use]
+    pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
+        let tenant = setting(Setting::Tenant);
+        let cloud = setting(Setting::Cloud);
+        let metadata = setting(Setting::MetadataEndpoint);
         match self {
-            Self::TenantNotFound { .. } => "check tenant (ENTRA_TENANT_ID): the id stands on the \
-                Overview page of Microsoft Entra ID; check cloud (ENTRA_CLOUD) if the tenant is \
-                in US Government or China"
-                .into(),
-            Self::WrongCloud { .. } => "set cloud (ENTRA_CLOUD) to the cloud of the tenant: \
-                public, usgovernment or china; or correct metadata_endpoint"
-                .into(),
+            Self::TenantNotFound { .. } => format!(
+                "check {tenant}: the id stands on the Overview page of Microsoft Entra ID; check \
+                 {cloud} if the tenant is in US Government or China",
+            )
+            .into(),
+            Self::WrongCloud { .. } => format!(
+                "set {cloud} to the cloud of the tenant: public, usgovernment or china; or correct \
+                 {metadata}",
+            )
+            .into(),
             Self::WrongTenant { .. } => {
-                "set tenant (ENTRA_TENANT_ID) or metadata_endpoint so that they belong together"
-                    .into()
+                format!("set {tenant} or {metadata} so that they belong together").into()
             }
-            Self::Dns { .. } => "check the name resolution of this machine, and that \
-                metadata_endpoint is spelt correctly; behind a proxy set HTTPS_PROXY"
-                .into(),
+            Self::Dns { .. } => format!(
+                "check the name resolution of this machine, and that {metadata} is spelt correctly; \
+                 behind a proxy set HTTPS_PROXY",
+            )
+            .into(),
             Self::Tls { .. } => "if a proxy opens TLS on the way, add its CA certificate to the \
                 system's, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
                 .into(),
@@ -226,19 +242,24 @@ impl Unavailable {
             Self::Connect { .. } | Self::Timeout { .. } => "let this machine reach the host on \
                 port 443 (firewall, network policy), or set HTTPS_PROXY"
                 .into(),
-            Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => "check that \
-                metadata_endpoint is Entra's and that nothing on the way answers in its place; \
-                if it is, Entra has trouble: it is asked again by itself"
-                .into(),
-            Self::KeyAddress { .. } => "metadata_endpoint must lead to Entra's own discovery \
-                document, whose jwks_uri is on the same host"
-                .into(),
+            Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => format!(
+                "check that {metadata} is Entra's and that nothing on the way answers in its place; \
+                 if it is, Entra has trouble: it is asked again by itself",
+            )
+            .into(),
+            Self::KeyAddress { .. } => format!(
+                "{metadata} must lead to Entra's own discovery document, whose jwks_uri is on the \
+                 same host",
+            )
+            .into(),
             Self::KeySource { .. } => {
                 "mend what key_source(..) reads; it is asked again by itself".into()
             }
-            Self::NoUsableKey { .. } => "Entra has trouble, or metadata_endpoint is not Entra's; \
-                what is wrong with each key is in the log at DEBUG; it is asked again by itself"
-                .into(),
+            Self::NoUsableKey { .. } => format!(
+                "Entra has trouble, or {metadata} is not Entra's; what is wrong with each key is in \
+                 the log at DEBUG; it is asked again by itself",
+            )
+            .into(),
             Self::KeyRefreshPending => "ask again after Retry-After; if it lasts, somebody sends \
                 tokens that no key of Entra has signed: `token refused` in the log, by unknown_key"
                 .into(),
@@ -246,9 +267,11 @@ impl Unavailable {
                 "ask again; the log says what the attempt failed with".into()
             }
             Self::NoRuntime => "serve requests on a tokio runtime with time and I/O enabled".into(),
-            Self::TenantRule { .. } => {
-                "mend what tenant_rule(..) asks; it must answer within 5 s".into()
-            }
+            Self::TenantRule { .. } => format!(
+                "mend what {} asks; it must answer within 5 s",
+                setting(Setting::TenantRule),
+            )
+            .into(),
             Self::GrantRule { .. } => "mend where grants are kept: the store of the authorization \
                 server must answer within 5 s"
                 .into(),

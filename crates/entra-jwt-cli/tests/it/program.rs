@@ -113,7 +113,8 @@ async fn live_keys_are_fetched_and_their_absence_is_told() {
     let ran = explain();
     assert_eq!((ran.status, &*ran.out), (2, ""));
     assert!(ran.err.contains("the keys cannot be had"), "{}", ran.err);
-    assert!(ran.err.contains("metadata_endpoint"), "{}", ran.err);
+    assert!(ran.err.contains("--metadata-endpoint"), "{}", ran.err);
+    assert!(!ran.err.contains("ENTRA_"), "{}", ran.err);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::callback::{failed, is_told};
+use crate::logbook::Logbook;
 use crate::support::{APP, Browser, Stage, claims, parameter};
 
 /// What Entra's token endpoint answered to the only sign-in of another stage, to be changed.
@@ -245,6 +246,7 @@ async fn guests_are_denied_where_that_is_set() {
     let stage =
         Stage::with(|settings| settings.auth(tower_entra_auth::EntraAuthBuilder::refuse_guests))
             .await;
+    let log = Logbook::begin();
     let reply = failed(&stage, |stage| {
         let token = stage
             .tenant
@@ -262,6 +264,13 @@ async fn guests_are_denied_where_that_is_set() {
     })
     .await;
     is_told(&reply, "access_denied", "a guest");
+    // In the words of the proxy's builder, not of the Layer's or the core's.
+    let lines = log.lines("WARN");
+    let setting = "or drop auth(|auth| auth.refuse_guests())";
+    assert!(
+        lines.iter().any(|line| line.contains(setting)),
+        "{lines:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

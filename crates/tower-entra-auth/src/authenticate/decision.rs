@@ -17,6 +17,7 @@ use super::{EntraAuth, TrustedIssuer};
 use crate::caller::{Anonymous, Caller, HandlerRefusal};
 use crate::keys::{KeyLookup, KeyLookupError, PendingKey, TrustedKey};
 use crate::respond::Refusal;
+use crate::setting::SettingNames;
 use crate::status::TokenCacheStatus;
 use crate::telemetry::{self, CacheLookup, Decided};
 
@@ -272,8 +273,10 @@ impl EntraAuth {
             Err(_) => &issuers[0],
         };
         let keys = issuer.keys.all();
-        let mut with =
-            Explain::at(self.inner.context.now()).max_length(self.inner.max_token_length);
+        let SettingNames(setting) = self.inner.context.setting_names();
+        let mut with = Explain::at(self.inner.context.now())
+            .max_length(self.inner.max_token_length)
+            .setting_names(setting);
         if let Some(keys) = &keys {
             with = with.keys(keys);
         }

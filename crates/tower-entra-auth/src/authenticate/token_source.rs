@@ -54,7 +54,7 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 }
 
-/// The find of a [`TokenSource`].
+/// The result of a [`TokenSource`].
 #[derive(Clone, Copy, Eq, PartialEq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -224,7 +224,7 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refus
     }
 }
 
-/// Returns the token in the header or in the query, never of both.
+/// Returns the token in the header or in the query, never in both.
 fn one_of<'r>(
     in_header: Result<&'r [u8], Refusal>,
     in_query: Option<&'r [u8]>,

@@ -23,6 +23,7 @@ use crate::policy::{PostVerificationChecks, Subject};
 #[cfg(feature = "axum")]
 use crate::respond::Format;
 use crate::respond::{ClaimsChallenge, Refusal, Responder, ResponderConfig};
+use crate::setting::SettingNames;
 use crate::time::Clock;
 
 /// A verified caller: the [`AccessToken`], by `Deref`, and the token as it was sent.
@@ -243,6 +244,10 @@ impl AuthContext {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(crate) fn setting_names(&self) -> SettingNames {
+        self.responder.setting_names()
     }
 
     /// Returns the time by the wall clock.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{InvalidRules, Validator};
 
-use super::{EntraAuthBuilder, Problem};
+use super::{BuildError, EntraAuthBuilder};
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const MIN_TOKEN_LENGTH: usize = 1024;
@@ -23,50 +23,50 @@ const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraAuthBuilder {
-    pub(super) fn check_bounds(&self, problems: &mut Vec<Problem>) {
+    pub(super) fn check_bounds(&self, problems: &mut BuildError) {
         if self.clock_skew > Validator::MAX_CLOCK_SKEW {
-            problems.push(Problem::new(
+            problems.add(
                 "clock_skew",
                 format!(
                     "{}; 5 minutes are usual",
                     InvalidRules::ClockSkew(self.clock_skew)
                 ),
-            ));
+            );
         }
         match self.tenant_rule_ttl {
-            Some(_) if self.tenant_rule.is_none() => problems.push(Problem::new(
+            Some(_) if self.tenant_rule.is_none() => problems.add(
                 "tenant_rule_ttl",
                 "there is no tenant_rule(..) whose yes could be kept",
-            )),
-            Some(ttl) if ttl > MAX_TENANT_RULE_TTL => problems.push(Problem::new(
+            ),
+            Some(ttl) if ttl > MAX_TENANT_RULE_TTL => problems.add(
                 "tenant_rule_ttl",
                 format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
                     ttl.as_secs(),
                     MAX_TENANT_RULE_TTL.as_secs()
                 ),
-            )),
+            ),
             _ => {}
         }
         self.check_refresh(problems);
         self.check_token_cache(problems);
         if !(MIN_TOKEN_LENGTH..=MAX_TOKEN_LENGTH).contains(&self.max_token_length) {
-            problems.push(Problem::new(
+            problems.add(
                 "max_token_length",
                 format!(
                     "{} bytes are out of bounds, {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} are \
                      accepted; 16384 is enough for every token of Entra",
                     self.max_token_length
                 ),
-            ));
+            );
         }
     }
 
-    fn check_refresh(&self, problems: &mut Vec<Problem>) {
+    fn check_refresh(&self, problems: &mut BuildError) {
         let interval = self.refresh_interval;
         let staleness = self.max_staleness;
         if !(MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL).contains(&interval) {
-            problems.push(Problem::new(
+            problems.add(
                 "refresh_interval",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; 1 hour is usual",
@@ -74,10 +74,10 @@ impl EntraAuthBuilder {
                     MIN_REFRESH_INTERVAL.as_secs(),
                     MAX_REFRESH_INTERVAL.as_secs()
                 ),
-            ));
+            );
         }
         if staleness > MAX_STALENESS || staleness <= interval.min(MAX_REFRESH_INTERVAL) {
-            problems.push(Problem::new(
+            problems.add(
                 "max_staleness",
                 format!(
                     "{} s are out of bounds, more than refresh_interval ({} s) and at most {} s \
@@ -86,26 +86,26 @@ impl EntraAuthBuilder {
                     interval.as_secs(),
                     MAX_STALENESS.as_secs()
                 ),
-            ));
+            );
         }
     }
 
-    fn check_token_cache(&self, problems: &mut Vec<Problem>) {
+    fn check_token_cache(&self, problems: &mut BuildError) {
         let Some(settings) = self.token_cache else {
             return;
         };
         if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&settings.bytes) {
-            problems.push(Problem::new(
+            problems.add(
                 "token_cache_bytes",
                 format!(
                     "{} bytes are out of bounds, {} to {} are accepted; to remember no tokens, \
                      call without_token_cache()",
                     settings.bytes, MIN_CACHE_BYTES, MAX_CACHE_BYTES
                 ),
-            ));
+            );
         }
         if !(MIN_CACHE_TTL..=MAX_CACHE_TTL).contains(&settings.ttl) {
-            problems.push(Problem::new(
+            problems.add(
                 "token_cache_ttl",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
@@ -114,7 +114,7 @@ impl EntraAuthBuilder {
                     MIN_CACHE_TTL.as_secs(),
                     MAX_CACHE_TTL.as_secs()
                 ),
-            ));
+            );
         }
     }
 }

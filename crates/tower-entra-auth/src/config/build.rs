@@ -5,7 +5,7 @@ use entra_jwt_core::{
     ValidatorBuilder,
 };
 
-use super::{BuildError, CloudSetting, EntraAuthBuilder, Problem, Setting, TenancySetting};
+use super::{BuildError, CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};
 use crate::authenticate::{EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
@@ -20,6 +20,8 @@ const PLACEHOLDER: &str = "00000000-0000-0000-0000-000000000000";
 
 const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and, for a \
     development tenant, http://127.0.0.1:7580";
+
+const PROTECTED_RESOURCE: &str = "protected_resource";
 
 /// The origin of the keys.
 enum KeyOrigin {
@@ -39,7 +41,7 @@ impl EntraAuthBuilder {
     /// Every problem with the settings at once; among them that the HTTP client finds no CA
     /// certificates on this machine.
     pub fn build(mut self) -> Result<EntraAuth, BuildError> {
-        let mut problems = Vec::new();
+        let mut problems = BuildError::without_problems();
         let cloud = self.checked_cloud(&mut problems);
         let tenancy = self.checked_tenancy(&mut problems);
         let client_id = self.checked_client_id(&mut problems);
@@ -47,33 +49,37 @@ impl EntraAuthBuilder {
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
         if let Some(resource) = &self.protected_resource {
-            let texts = resource.problems(tenancy.as_ref());
-            problems.extend(texts.into_iter().map(of_resource));
+            for text in resource.problems(tenancy.as_ref()) {
+                problems.add(PROTECTED_RESOURCE, text);
+            }
         }
         if let Some(reissued) = &self.reissued {
-            problems.extend(reissued.problems());
+            reissued.check(&mut problems);
         }
         self.check_token_location(&mut problems);
         let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
         if !self.may_be_at(&authority_base, cloud, tenancy.as_ref()) {
-            problems.extend(self.endpoint_elsewhere());
+            self.add_endpoint_elsewhere(&mut problems);
         }
 
         let rules = match (cloud, tenancy, client_id) {
             (Some(cloud), Some(tenancy), Some(client_id)) => {
                 let rules = self.rules(tenancy, client_id, cloud, audiences, clients);
-                problems.extend(rules.problems().filter_map(problem_with));
+                for problem in rules.problems() {
+                    add_problem_with(problem, &mut problems);
+                }
                 Some(rules)
             }
             _ => None,
         };
-        let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
-            return Err(BuildError { problems });
+        let (Some(rules), Some(origin), true) = (rules, origin, problems.problems.is_empty())
+        else {
+            return Err(problems);
         };
         let validator = rules
             .build()
-            .map_err(|error| Problem::new("rules", error.to_string()))?;
+            .map_err(|error| BuildError::of("rules", error.to_string()))?;
         let application = client_id.filter(|_| self.has_custom_signing_key);
         let source = key_source(origin, validator.authority(), application)?;
 
@@ -82,7 +88,7 @@ impl EntraAuthBuilder {
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
             let published = resource.published(&validator, bearer_methods(&self.token_location));
-            published.map_err(of_resource)
+            published.map_err(|text| BuildError::of(PROTECTED_RESOURCE, text))
         });
         let resource = resource.transpose()?;
         let responder = self.responder_config(&validator, resource.as_ref());
@@ -133,6 +139,7 @@ impl EntraAuthBuilder {
             resource.map(|resource| resource.reference().clone()),
             validator.authority().authorization_uri(),
             how_to_send(&self.token_location),
+            self.setting_names,
         )
     }
 
@@ -170,7 +177,7 @@ impl EntraAuthBuilder {
         rules
     }
 
-    fn checked_cloud(&self, problems: &mut Vec<Problem>) -> Option<Cloud> {
+    fn checked_cloud(&self, problems: &mut BuildError) -> Option<Cloud> {
         let Some(setting) = &self.cloud else {
             return Some(Cloud::default());
         };
@@ -180,7 +187,7 @@ impl EntraAuthBuilder {
             CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
         };
         if cloud.is_none() {
-            problems.push(Problem::new(
+            problems.add(
                 setting.named("cloud"),
                 match &setting.value {
                     CloudSetting::AuthorityHost(_) => format!(
@@ -194,19 +201,19 @@ impl EntraAuthBuilder {
                         ShownUrl(text)
                     ),
                 },
-            ));
+            );
         }
         cloud
     }
 
-    fn checked_tenancy(&self, problems: &mut Vec<Problem>) -> Option<Tenancy> {
+    fn checked_tenancy(&self, problems: &mut BuildError) -> Option<Tenancy> {
         const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
 
         let Some(setting) = &self.tenancy else {
-            problems.push(Problem::new(
+            problems.add(
                 "tenant",
                 format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
-            ));
+            );
             return None;
         };
         let text = match &setting.value {
@@ -233,26 +240,26 @@ impl EntraAuthBuilder {
                 )
             }
         };
-        problems.push(Problem::new(setting.named("tenant"), problem));
+        problems.add(setting.named("tenant"), problem);
         None
     }
 
-    fn checked_client_id(&self, problems: &mut Vec<Problem>) -> Option<ClientId> {
+    fn checked_client_id(&self, problems: &mut BuildError) -> Option<ClientId> {
         const WHERE: &str =
             "copy \"Application (client) ID\" from the app registration's Overview page";
 
         let Some(setting) = &self.client_id else {
-            problems.push(Problem::new(
+            problems.add(
                 "client_id",
                 format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
-            ));
+            );
             return None;
         };
         let text = setting.value.trim();
         match text.parse() {
             Ok(client_id) if text != PLACEHOLDER => Some(client_id),
             _ => {
-                problems.push(Problem::new(setting.named("client_id"), if text.is_empty() {
+                problems.add(setting.named("client_id"), if text.is_empty() {
                         format!("empty; {WHERE}")
                     } else if text == PLACEHOLDER {
                         format!("the placeholder {PLACEHOLDER}; {WHERE}")
@@ -266,60 +273,57 @@ impl EntraAuthBuilder {
                             "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
                             ShownUrl(text)
                         )
-                    }));
+                    });
                 None
             }
         }
     }
 
-    fn check_token_location(&self, problems: &mut Vec<Problem>) {
+    fn check_token_location(&self, problems: &mut BuildError) {
         if self.removes_token && self.token_location.header().is_none() {
-            problems.push(Problem::new(
+            problems.add(
                 "remove_token_header",
                 "the token source names no header to remove; return it from \
                     TokenSource::header",
-            ));
+            );
         }
         let parameter = match &self.token_location {
             TokenLocation::HeaderOrQuery(parameter) => &**parameter,
             TokenLocation::Header | TokenLocation::Source(_) => return,
         };
         if parameter.is_empty() || !parameter.bytes().all(is_unreserved) {
-            problems.push(Problem::new(
+            problems.add(
                 "token_in_query",
                 format!(
                     "\"{}\" is not the name of a parameter, such as access_token",
                     ShownUrl(parameter)
                 ),
-            ));
+            );
         }
     }
 
-    fn checked_audiences(&self, problems: &mut Vec<Problem>) -> Vec<Audience> {
+    fn checked_audiences(&self, problems: &mut BuildError) -> Vec<Audience> {
         let mut audiences = Vec::new();
         for text in &self.audiences {
             match Audience::new(text) {
                 Ok(audience) => audiences.push(audience),
-                Err(error) => problems.push(Problem::new(
-                    "audience",
-                    format!("\"{}\": {error}", ShownUrl(text)),
-                )),
+                Err(error) => problems.add("audience", format!("\"{}\": {error}", ShownUrl(text))),
             }
         }
         audiences
     }
 
-    fn checked_clients(&self, problems: &mut Vec<Problem>) -> Clients {
+    fn checked_clients(&self, problems: &mut BuildError) -> Clients {
         let mut checked = |setting: &str, ids: &[String]| -> Vec<ClientId> {
             ids.iter()
                 .filter_map(|id| {
                     let client = id.trim().parse();
                     if client.is_err() {
-                        problems.push(Problem::new(setting, format!(
+                        problems.add(setting, format!(
                                 "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
                                  \"Application (client) ID\" from the client's Overview page",
                                 ShownUrl(id)
-                            )));
+                            ));
                     }
                     client.ok()
                 })
@@ -337,11 +341,7 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn checked_key_origin(
-        &mut self,
-        cloud: Cloud,
-        problems: &mut Vec<Problem>,
-    ) -> Option<KeyOrigin> {
+    fn checked_key_origin(&mut self, cloud: Cloud, problems: &mut BuildError) -> Option<KeyOrigin> {
         if let Some(source) = self.key_source.take() {
             for (is_set, other) in [
                 (self.http_client.is_some(), "http_client"),
@@ -349,16 +349,16 @@ impl EntraAuthBuilder {
                 (
                     self.metadata_endpoint
                         .as_ref()
-                        .is_some_and(Setting::is_by_code),
+                        .is_some_and(Sourced::is_by_code),
                     "metadata_endpoint",
                 ),
             ] {
                 if is_set {
-                    problems.push(Problem::new(
+                    problems.add(
                         other,
                         "of no use beside key_source(..), which brings the keys; leave one \
                                of them out",
-                    ));
+                    );
                 }
             }
             // What it says of the issuer is checked all the same.
@@ -376,7 +376,7 @@ impl EntraAuthBuilder {
         })
     }
 
-    fn checked_metadata(&self, cloud: Cloud, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+    fn checked_metadata(&self, cloud: Cloud, problems: &mut BuildError) -> Option<MetadataBase> {
         // Checked even where the keys come from elsewhere: it names the kind of tenant.
         let of_external_id = self
             .external_id
@@ -388,10 +388,10 @@ impl EntraAuthBuilder {
         MetadataBase::configured(&setting.value, self.allow_plain_http)
             .map_err(|problem| {
                 let url = ShownUrl(&setting.value);
-                problems.push(Problem::new(
+                problems.add(
                     setting.named("metadata_endpoint"),
                     format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
-                ));
+                );
             })
             .ok()
     }
@@ -426,30 +426,31 @@ impl EntraAuthBuilder {
             )
     }
 
-    fn endpoint_elsewhere(&self) -> Option<Problem> {
-        let setting = self.metadata_endpoint.as_ref()?;
-        Some(Problem::new(
-            setting.named("metadata_endpoint"),
-            format!(
-                "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
-                 secrets are sent to the endpoints there; leave it out or, if it is meant, allow it \
-                 by dangerous().allow_endpoints_elsewhere()",
-                ShownUrl(&setting.value)
-            ),
-        ))
+    fn add_endpoint_elsewhere(&self, problems: &mut BuildError) {
+        if let Some(setting) = &self.metadata_endpoint {
+            problems.add(
+                setting.named("metadata_endpoint"),
+                format!(
+                    "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
+                     secrets are sent to the endpoints there; leave it out or, if it is meant, allow \
+                     it by dangerous().allow_endpoints_elsewhere()",
+                    ShownUrl(&setting.value)
+                ),
+            );
+        }
     }
 
     fn checked_http_client(
         &mut self,
         is_plain_http: bool,
-        problems: &mut Vec<Problem>,
+        problems: &mut BuildError,
     ) -> Option<HttpClient> {
         if let Some(client) = self.http_client.take() {
             return Some(client);
         }
         HttpClient::standard(is_plain_http)
             .map_err(|text| {
-                problems.push(Problem::new("http_client", text));
+                problems.add("http_client", text);
             })
             .ok()
     }
@@ -488,7 +489,7 @@ fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
     application: Option<ClientId>,
-) -> Result<Source, Problem> {
+) -> Result<Source, BuildError> {
     let (metadata, http_client) = match origin {
         KeyOrigin::Own(source) => return Ok(source),
         KeyOrigin::Discovered {
@@ -497,11 +498,7 @@ fn key_source(
         } => (metadata, http_client),
     };
     let source = Source::discovery(&metadata, authority, application, http_client);
-    source.ok_or_else(|| Problem::new("metadata_endpoint", METADATA_EXAMPLES))
-}
-
-fn of_resource(text: String) -> Problem {
-    Problem::new("protected_resource", text)
+    source.ok_or_else(|| BuildError::of("metadata_endpoint", METADATA_EXAMPLES))
 }
 
 /// Client applications of each list.
@@ -510,33 +507,32 @@ struct Clients {
     exempt: Vec<ClientId>,
 }
 
-fn checked_external_id(host: &str, problems: &mut Vec<Problem>) -> Option<MetadataBase> {
+fn checked_external_id(host: &str, problems: &mut BuildError) -> Option<MetadataBase> {
     MetadataBase::of_external_id(host)
         .map_err(|problem| {
-            problems.push(Problem::new(
+            problems.add(
                 "external_id",
                 format!(
                     "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
                      domain such as login.contoso.com",
                     ShownUrl(host)
                 ),
-            ));
+            );
         })
         .ok()
 }
 
-/// Returns the problem that several settings make together; what one makes by itself is reported
-/// already.
-fn problem_with(rules: InvalidRules) -> Option<Problem> {
+/// Adds the problem that several settings make together; what one makes by itself is reported already.
+fn add_problem_with(rules: InvalidRules, problems: &mut BuildError) {
     let setting = match rules {
-        InvalidRules::ClockSkew(_) => return None,
+        InvalidRules::ClockSkew(_) => return,
         InvalidRules::NoTenant => "tenancy",
         InvalidRules::NoClient => "allowed_clients",
         InvalidRules::ExternalIdTenancy | InvalidRules::ExternalIdCloud => "external_id",
         InvalidRules::ExternalIdV1 => "accept_v1_tokens",
         _ => "rules",
     };
-    Some(Problem::new(setting, rules.to_string()))
+    problems.add(setting, rules.to_string());
 }
 
 /// Returns the cloud of an authority such as `https://login.microsoftonline.us/`.

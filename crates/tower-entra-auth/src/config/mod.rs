@@ -21,6 +21,7 @@ use crate::outbound::HttpClient;
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
+use crate::setting::SettingNames;
 use crate::time::Clock;
 
 /// Settings of an [`EntraAuth`]; begin with [`EntraAuth::builder`].
@@ -51,6 +52,7 @@ use crate::time::Clock;
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
+/// | [`setting_names`](Self::setting_names) | this builder's methods and their environment variables |
 /// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
 /// | [`protected_resource`](Self::protected_resource) | none: challenges name no metadata |
 /// | [`reissued_tokens`](Self::reissued_tokens) | none: Entra's own alone |
@@ -60,11 +62,11 @@ use crate::time::Clock;
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[must_use = "nothing is protected before build()"]
 pub struct EntraAuthBuilder {
-    tenancy: Option<Setting<TenancySetting>>,
-    client_id: Option<Setting<String>>,
-    cloud: Option<Setting<CloudSetting>>,
+    tenancy: Option<Sourced<TenancySetting>>,
+    client_id: Option<Sourced<String>>,
+    cloud: Option<Sourced<CloudSetting>>,
     external_id: Option<String>,
-    metadata_endpoint: Option<Setting<String>>,
+    metadata_endpoint: Option<Sourced<String>>,
     allow_plain_http: bool,
     own_endpoints_only: bool,
     allow_endpoints_elsewhere: bool,
@@ -79,6 +81,7 @@ pub struct EntraAuthBuilder {
     clock_skew: Duration,
     max_token_length: usize,
     refusal_detail: RefusalDetail,
+    setting_names: SettingNames,
     on_refusal: Option<Box<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
     reissued: Option<ReissuedTokens>,
@@ -112,12 +115,12 @@ impl Default for TokenCacheSettings {
 
 /// A value and where it came from: `builder` or an environment variable.
 #[derive(Clone, Debug)]
-struct Setting<T> {
+struct Sourced<T> {
     value: T,
     source: &'static str,
 }
 
-impl<T> Setting<T> {
+impl<T> Sourced<T> {
     fn by_code(value: T) -> Self {
         Self {
             value,
@@ -125,8 +128,8 @@ impl<T> Setting<T> {
         }
     }
 
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
-        Setting {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Sourced<U> {
+        Sourced {
             value: change(self.value),
             source: self.source,
         }
@@ -188,8 +191,8 @@ impl EntraAuth {
         EntraAuthBuilder::new()
     }
 
-    /// Makes one of settings from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and more, see
-    /// [`EntraAuthBuilder::environment`].
+    /// Makes an `EntraAuth` of settings from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and
+    /// more, see [`EntraAuthBuilder::environment`].
     ///
     /// # Errors
     /// Every problem with the settings at once.
@@ -220,6 +223,7 @@ impl EntraAuthBuilder {
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
+            setting_names: SettingNames::default(),
             on_refusal: None,
             protected_resource: None,
             reissued: None,
@@ -271,24 +275,24 @@ struct Problem {
     text: String,
 }
 
-impl Problem {
-    fn new(setting: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            setting: setting.into(),
-            text: text.into(),
-        }
-    }
-}
-
-impl From<Problem> for BuildError {
-    fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
-    }
-}
-
 impl BuildError {
+    /// Returns one to add the problems to.
+    fn without_problems() -> Self {
+        let problems = Vec::new();
+        Self { problems }
+    }
+
+    fn of(setting: impl Into<String>, text: impl Into<String>) -> Self {
+        let mut error = Self::without_problems();
+        error.add(setting, text);
+        error
+    }
+
+    fn add(&mut self, setting: impl Into<String>, text: impl Into<String>) {
+        let (setting, text) = (setting.into(), text.into());
+        self.problems.push(Problem { setting, text });
+    }
+
     /// Returns the settings that are wrong, as [`EntraAuthBuilder`] names them,
     /// each with what is wrong.
     pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {

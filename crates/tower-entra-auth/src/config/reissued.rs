@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
 
-use super::Problem;
+use super::BuildError;
 use crate::authenticate::TrustedIssuer;
 use crate::caller::{Caller, OnChallenge};
 use crate::keys::{KeyStore, Source};
@@ -111,12 +111,9 @@ impl ReissuedTokens {
         self
     }
 
-    /// Returns everything that is wrong with it.
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut problem = |text: String| {
-            problems.push(Problem::new("reissued_tokens", text));
-        };
+    /// Adds everything that is wrong with it.
+    pub(super) fn check(&self, problems: &mut BuildError) {
+        let mut problem = |text: String| problems.add("reissued_tokens", text);
         if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(
                 "the issuer \"{}\" {error}; good is https://mcp.example.com",
@@ -138,7 +135,6 @@ impl ReissuedTokens {
         if self.keys.is_empty() {
             problem("there is no key to verify them with".to_owned());
         }
-        problems
     }
 
     /// Returns the issuer that the settings make, beside the rules for Entra's own tokens, and `None` in

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_jwt_core::{Cloud, Tenancy, TenantId};
+use entra_jwt_core::{Cloud, Setting, Tenancy, TenantId};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{CloudSetting, EntraAuthBuilder, ReissuedTokens, Setting, TenancySetting};
+use super::{CloudSetting, EntraAuthBuilder, ReissuedTokens, Sourced, TenancySetting};
 use crate::authenticate::{TokenLocation, TokenSource};
 use crate::caller::Refused;
 use crate::keys::{KeySource, Source};
@@ -23,13 +23,14 @@ use crate::outbound::{BoxError, HttpClient};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
+use crate::setting::SettingNames;
 
 impl EntraAuthBuilder {
     /// Sets the tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
     /// Microsoft Entra ID. Several, separated by commas, or one of `organizations`, `common` and
     /// `consumers` do too: see [`tenancy`](Self::tenancy).
     pub fn tenant(mut self, id: impl Into<String>) -> Self {
-        self.tenancy = Some(Setting::by_code(TenancySetting::Text(id.into())));
+        self.tenancy = Some(Sourced::by_code(TenancySetting::Text(id.into())));
         self
     }
 
@@ -39,7 +40,7 @@ impl EntraAuthBuilder {
     ///
     /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
     pub fn tenancy(mut self, tenancy: Tenancy) -> Self {
-        self.tenancy = Some(Setting::by_code(TenancySetting::Known(tenancy)));
+        self.tenancy = Some(Sourced::by_code(TenancySetting::Known(tenancy)));
         self
     }
 
@@ -96,7 +97,7 @@ impl EntraAuthBuilder {
     /// Sets the application (client) id of this API: a GUID, from the Overview page of its app
     /// registration. Tokens for `{client id}` and `api://{client id}` are accepted.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
-        self.client_id = Some(Setting::by_code(id.into()));
+        self.client_id = Some(Sourced::by_code(id.into()));
         self
     }
 
@@ -148,7 +149,7 @@ impl EntraAuthBuilder {
 
     /// Sets the national cloud of the tenant.
     pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.cloud = Some(Setting::by_code(CloudSetting::Known(cloud)));
+        self.cloud = Some(Sourced::by_code(CloudSetting::Known(cloud)));
         self
     }
 
@@ -165,7 +166,7 @@ impl EntraAuthBuilder {
     /// `http` on loopback. It changes no rule: the document must be of the configured cloud and
     /// tenant.
     pub fn metadata_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.metadata_endpoint = Some(Setting::by_code(url.into()));
+        self.metadata_endpoint = Some(Sourced::by_code(url.into()));
         self
     }
 
@@ -195,6 +196,23 @@ impl EntraAuthBuilder {
     /// Sets how much a refused caller learns.
     pub fn refusal_detail(mut self, detail: RefusalDetail) -> Self {
         self.refusal_detail = detail;
+        self
+    }
+
+    /// Sets what remedies call the settings: for a program that has options of its own in place of this
+    /// builder. Default: the methods of this builder, and their environment variables.
+    ///
+    /// ```
+    /// use tower_entra_auth::{EntraAuth, entra_jwt_core::Setting};
+    ///
+    /// let builder = EntraAuth::builder().setting_names(|setting| match setting {
+    ///     Setting::Tenant => "auth.tenant in service.toml",
+    ///     Setting::ClientId => "auth.client_id in service.toml",
+    ///     other => other.name(),
+    /// });
+    /// ```
+    pub fn setting_names(mut self, name: fn(Setting) -> &'static str) -> Self {
+        self.setting_names = SettingNames(name);
         self
     }
 
@@ -368,7 +386,7 @@ impl EntraAuthBuilder {
         let first = |names: &[&'static str]| {
             names.iter().find_map(|source| {
                 let value = variable(source).filter(|value| !value.trim().is_empty())?;
-                Some(Setting {
+                Some(Sourced {
                     value: value.trim().to_owned(),
                     source,
                 })

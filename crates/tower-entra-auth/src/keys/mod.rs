@@ -68,7 +68,7 @@ struct StoreState {
     weak_keys: Vec<Option<KeyId>>,
 }
 
-/// The snapshot that a document has led to.
+/// The facts about a snapshot that the log has: the number of keys, and whether it is the first.
 #[derive(Clone, Copy)]
 struct SnapshotSummary {
     keys: usize,

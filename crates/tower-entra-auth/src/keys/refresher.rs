@@ -174,9 +174,9 @@ pub(super) fn end(
     };
 
     let mut state = store.lock();
-    let Some(failures_before) = state.schedule.end(number, outcome, now) else {
+    if !state.schedule.is_current(number) {
         return;
-    };
+    }
     // All of it under the lock: whoever sees that the attempt has ended sees its keys, too.
     let published = fetched
         .as_ref()
@@ -197,6 +197,8 @@ pub(super) fn end(
     let weak_before = document
         .as_deref()
         .map(|keys| mem::replace(&mut state.weak_keys, weak_keys(keys)));
+    // Only now: an attempt that panics here is still in flight, and is given up.
+    let failures_before = state.schedule.end(outcome, now);
     let next = state.schedule.next();
     store.set_overdue_after(next);
     store

@@ -143,24 +143,13 @@ impl Schedule {
     }
 
     /// Returns whether this attempt still counts.
-    fn is_current(&self, number: AttemptNumber) -> bool {
+    pub(super) fn is_current(&self, number: AttemptNumber) -> bool {
         self.in_flight
             .is_some_and(|attempt| attempt.number == number)
     }
 
-    /// Ends this attempt, and returns how many failures came right before; `None` if it no longer
-    /// counts, as a newer one has begun.
-    pub(super) fn end(
-        &mut self,
-        number: AttemptNumber,
-        outcome: AttemptOutcome,
-        now: Instant,
-    ) -> Option<u32> {
-        self.is_current(number)
-            .then(|| self.end_in_flight(outcome, now))
-    }
-
-    fn end_in_flight(&mut self, outcome: AttemptOutcome, now: Instant) -> u32 {
+    /// Ends the attempt in flight, and returns how many failures came right before.
+    pub(super) fn end(&mut self, outcome: AttemptOutcome, now: Instant) -> u32 {
         let ended = self.in_flight.take();
         self.not_before = None;
         let failures_before = self.failures_in_a_row;
@@ -282,7 +271,7 @@ mod tests {
             .map(|_| {
                 let mut schedule = schedule(now);
                 schedule.begin_if_due(now);
-                schedule.end_in_flight(ending, now);
+                schedule.end(ending, now);
                 (schedule.next() - now).as_secs()
             })
             .collect();
@@ -322,7 +311,7 @@ mod tests {
         let now = Instant::now();
         let mut schedule = schedule(now);
         schedule.begin_if_due(now);
-        schedule.end_in_flight(asked(60), now);
+        schedule.end(asked(60), now);
         let almost = now + 59 * SECOND;
         assert!(schedule.begin_on_demand(almost).is_none());
         assert_eq!(schedule.retry_after(almost), SECOND);
@@ -351,7 +340,7 @@ mod tests {
         assert!(schedule.begin_if_due(now).is_some());
         assert!(schedule.begin_if_due(now).is_none());
         assert!(schedule.begin_on_demand(now).is_none());
-        schedule.end_in_flight(SUCCEEDED, now);
+        schedule.end(SUCCEEDED, now);
         assert!(
             schedule.begin_if_due(now).is_none(),
             "the next is due in an hour"
@@ -367,7 +356,7 @@ mod tests {
         schedule.begin_if_due(now);
         // At the very moment at which the attempt began, and so after it.
         let during = schedule.arrival();
-        schedule.end_in_flight(SUCCEEDED, now);
+        schedule.end(SUCCEEDED, now);
         let after = schedule.arrival();
         let answered = |schedule: &Schedule| {
             [before, during, after].map(|arrival| schedule.was_answered_since(arrival))
@@ -380,7 +369,7 @@ mod tests {
         };
         for ending in [FAILED, AttemptOutcome::Interrupted, unchanged] {
             schedule.begin_on_demand(now);
-            schedule.end_in_flight(ending, now);
+            schedule.end(ending, now);
             assert_eq!(
                 answered(&schedule),
                 [true, false, false],
@@ -389,7 +378,7 @@ mod tests {
         }
         schedule.begin_on_demand(now + 60 * SECOND);
         assert_eq!(answered(&schedule), [true, false, false]);
-        schedule.end_in_flight(SUCCEEDED, now + 60 * SECOND);
+        schedule.end(SUCCEEDED, now + 60 * SECOND);
         assert_eq!(answered(&schedule), [true, true, true]);
     }
 
@@ -399,12 +388,12 @@ mod tests {
         let mut schedule = schedule(now);
         for _ in 0..10 {
             assert!(schedule.begin_if_due(now).is_some());
-            schedule.end_in_flight(FAILED, now);
+            schedule.end(FAILED, now);
             now = schedule.next();
         }
         for _ in 0..2 {
             assert!(schedule.begin_on_demand(now).is_some());
-            schedule.end_in_flight(FAILED, now);
+            schedule.end(FAILED, now);
         }
         assert!(
             schedule.begin_on_demand(now).is_none(),
@@ -437,7 +426,7 @@ mod tests {
             (FAILED, 0),
         ];
         for (ending, failures_before) in ends {
-            assert_eq!(schedule.end_in_flight(ending, now), failures_before);
+            assert_eq!(schedule.end(ending, now), failures_before);
         }
     }
 
@@ -447,14 +436,14 @@ mod tests {
         let mut schedule = schedule(now);
         schedule.begin_if_due(now);
         assert_eq!(schedule.retry_after(now + 2 * SECOND), 4 * SECOND);
-        schedule.end_in_flight(SUCCEEDED, now);
+        schedule.end(SUCCEEDED, now);
         assert_eq!(schedule.retry_after(now), Duration::ZERO);
         for _ in 0..2 {
             schedule.begin_on_demand(now);
-            schedule.end_in_flight(SUCCEEDED, now);
+            schedule.end(SUCCEEDED, now);
         }
         assert_eq!(schedule.retry_after(now), 30 * SECOND);
-        schedule.end_in_flight(AttemptOutcome::Interrupted, now);
+        schedule.end(AttemptOutcome::Interrupted, now);
         assert_eq!(schedule.retry_after(now), SECOND);
     }
 

@@ -407,7 +407,7 @@ struct RequestSpan {
 }
 
 impl RequestSpan {
-    /// Makes none at all.
+    /// Makes a span that records nothing.
     fn none() -> Self {
         Self {
             span: Span::none(),

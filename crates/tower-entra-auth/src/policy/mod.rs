@@ -206,14 +206,14 @@ impl<C: Check> CachedCheck<C> {
     /// The time after which a request that got no answer should ask again.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-    /// The most yes that are kept.
+    /// The greatest number of yes answers that are kept.
     const MAX_KEPT: u64 = 10_000;
 
     /// The time for which a no is kept: so that a tenant that is no customer does not have a slow rule
     /// asked with every request.
     const KEEP_NO: Duration = Duration::from_secs(1);
 
-    /// The most no, and failures to answer, that are kept.
+    /// The greatest number of no answers, and failures to answer, that are kept.
     const MAX_NOT_YES: u64 = 1_000;
 
     /// The most questions that are asked at the same time.
@@ -227,8 +227,8 @@ impl<C: Check> CachedCheck<C> {
     /// tenant all wait when its yes has run out.
     const MAX_WAITING: usize = 1_024;
 
-    /// The most times as many of them that wait for one answer as there are places left: one
-    /// key alone may have 768, three quarters, and however many crowd in, some are left for others.
+    /// At most this many times as many requests wait for one answer as there are places left: those of
+    /// one key alone may be 768, three quarters, and however many crowd in, some places are left.
     const SHARE: usize = 3;
 
     fn new(check: C) -> Arc<Self> {

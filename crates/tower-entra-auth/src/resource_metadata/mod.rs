@@ -21,6 +21,7 @@ pub use self::protected_resource::ProtectedResource;
 use crate::respond::MetadataReference;
 use crate::service::{
     ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_response,
+    respond_or_call,
 };
 
 /// Serves the metadata document of a [`ProtectedResource`]; made by
@@ -165,13 +166,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        match self.metadata.response_to(request.method(), path) {
-            None => ResponseFuture::inner(self.inner.call(request)),
-            Some(response) => {
-                // The one that was polled ready is given back unused.
-                self.inner = self.inner.clone();
-                ResponseFuture::ready(response)
-            }
-        }
+        let response = self.metadata.response_to(request.method(), path);
+        respond_or_call(response, &mut self.inner, request)
     }
 }

@@ -13,11 +13,12 @@ mod responder;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{Denied, Rejection, Setting};
+use entra_jwt_core::{Denied, Rejection};
 use http::StatusCode;
 
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
 pub(crate) use self::responder::{Responder, grpc_metadata};
+use crate::setting::SettingNames;
 use crate::telemetry::Decided;
 use crate::unavailable::Unavailable;
 
@@ -203,6 +204,7 @@ impl Refusal {
 
     /// Returns what to change, for the log.
     fn remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
+        let SettingNames(setting) = config.setting_names;
         match self {
             Self::NoCredentials
             | Self::OtherScheme
@@ -210,8 +212,8 @@ impl Refusal {
             | Self::SeveralAuthorizations => {
                 config.how_to_send.into()
             }
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy(),
-            Self::Denied { denied, .. } => denied.remedy_with(Setting::name, &config.app_id_uri),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy_with(setting),
+            Self::Denied { denied, .. } => denied.remedy_with(setting, &config.app_id_uri),
             Self::Challenged {
                 is_understood: true,
                 ..
@@ -226,7 +228,7 @@ impl Refusal {
                  configuration), or make its fields optional"
             )
             .into(),
-            Self::Unavailable { cause, .. } => cause.remedy(),
+            Self::Unavailable { cause, .. } => cause.remedy_with(setting),
             Self::ExpiredWhileServed => "get a new token and ask again".into(),
             Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
                 .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
@@ -240,8 +242,11 @@ impl Refusal {
 
     /// Returns what to change, for the caller.
     fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
+        let SettingNames(setting) = config.setting_names;
         match self {
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.public_remedy(),
+            Self::Rejected { rejection, .. } | Self::Ended(rejection) => {
+                rejection.public_remedy_with(setting)
+            }
             other => other.remedy(config),
         }
     }
@@ -345,6 +350,7 @@ pub(crate) struct ResponderConfig {
     authorization_uri: String,
     /// The advice how a token is to be sent.
     how_to_send: &'static str,
+    setting_names: SettingNames,
 }
 
 impl ResponderConfig {
@@ -354,6 +360,7 @@ impl ResponderConfig {
         metadata: Option<MetadataReference>,
         authorization_uri: String,
         how_to_send: &'static str,
+        setting_names: SettingNames,
     ) -> Self {
         Self {
             detail,
@@ -361,6 +368,7 @@ impl ResponderConfig {
             metadata,
             authorization_uri,
             how_to_send,
+            setting_names,
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::log::RefusalLog;
 use super::{Format, Refusal, RefusalDetail, ResponderConfig};
 use crate::service::new_response;
+use crate::setting::SettingNames;
 
 /// Answers refusals, and writes them into the log.
 #[derive(Debug, Default)]
@@ -31,6 +32,10 @@ impl Responder {
     /// Writes a refusal into the log, if a line of its kind is due.
     pub(crate) fn log(&self, refusal: &Refusal) {
         self.log.write(refusal, &self.config);
+    }
+
+    pub(crate) fn setting_names(&self) -> SettingNames {
+        self.config.setting_names
     }
 
     /// Returns what to change, for the log.
@@ -216,6 +221,7 @@ mod tests {
             metadata: None,
             authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
             how_to_send: "send one",
+            setting_names: SettingNames::default(),
         };
         Responder::new(config).response(refusal, format)
     }

@@ -6,9 +6,12 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
+use tower_entra_auth::entra_jwt_core::{Finding, Setting};
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, RefusalDetail};
 
-use crate::support::{API, Stream, app, auth, client, header, serve, settings, tenant, user};
+use crate::support::{
+    API, CLIENT, OTHER_TENANT, Stream, app, auth, client, header, serve, settings, tenant, user,
+};
 
 /// The status, the code and the body of the answer to a request with these headers.
 async fn answer(auth: &EntraAuth, authorization: &[&[u8]]) -> (StatusCode, String, String) {
@@ -206,6 +209,66 @@ async fn the_detail_is_a_setting() {
 
     let (_, _, body) = answer(&with(RefusalDetail::Full), &[]).await;
     assert!(body.contains("Authorization: Bearer"));
+}
+
+/// The names of the settings of a service that has its own.
+fn in_a_file(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "v1 in service.toml",
+        Setting::Tenant => "tenant in service.toml",
+        Setting::MetadataEndpoint => "metadata in service.toml",
+        Setting::ExemptClients => "exempt in service.toml",
+        other => other.name(),
+    }
+}
+
+#[tokio::test]
+async fn remedies_call_the_settings_as_the_service_does() {
+    let tenant = tenant().await;
+    let value = |token: String| format!("Bearer {token}").into_bytes();
+    let with = |builder: EntraAuthBuilder| {
+        let builder = builder.refusal_detail(RefusalDetail::Full);
+        builder.build().unwrap()
+    };
+    let ours = with(settings(&tenant));
+    let theirs = with(settings(&tenant).setting_names(in_a_file));
+    for (token, name, name_in_file) in [
+        (
+            user(&tenant).v1().mint(),
+            "accept_v1_tokens()",
+            "v1 in service.toml",
+        ),
+        (
+            user(&tenant).of_tenant(OTHER_TENANT).mint(),
+            "tenant (ENTRA_TENANT_ID)",
+            "tenant in service.toml",
+        ),
+        (
+            tenant.app(CLIENT).for_api(API).mint(),
+            "exempt_clients(..)",
+            "exempt in service.toml",
+        ),
+    ] {
+        for (auth, name) in [(&ours, name), (&theirs, name_in_file)] {
+            let (_, _, body) = answer(auth, &[&value(token.clone())]).await;
+            assert!(body.contains(name), "{name}: {body}");
+            let report = auth.explain(&token, None);
+            let remedies: Vec<&str> = report
+                .findings()
+                .iter()
+                .filter_map(Finding::remedy)
+                .collect();
+            assert!(
+                remedies.iter().any(|remedy| remedy.contains(name)),
+                "{remedies:?}"
+            );
+        }
+    }
+    let failure = settings(&tenant).tenant(OTHER_TENANT).build().unwrap();
+    let failure = failure.ready().await.unwrap_err();
+    let remedy = failure.remedy_with(in_a_file);
+    assert!(remedy.contains("tenant in service.toml"), "{remedy}");
+    assert!(!remedy.contains("ENTRA_TENANT_ID"), "{remedy}");
 }
 
 #[tokio::test]

@@ -42,8 +42,8 @@ impl MetadataBase {
         }
     }
 
-    /// Takes that of an External ID tenant: a host name, such as `contoso.ciamlogin.com`. The error
-    /// completes the sentence "the host …".
+    /// Makes the base of an External ID tenant, by a host name such as `contoso.ciamlogin.com`. The
+    /// error completes the sentence "the host …".
     pub(crate) fn of_external_id(host: &str) -> Result<Self, &'static str> {
         let host = host.trim();
         let host = host.strip_prefix("https://").unwrap_or(host);

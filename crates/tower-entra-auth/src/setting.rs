@@ -1,0 +1,44 @@
+//! The names that settings have in remedies.
+
+use entra_jwt_core::Setting;
+
+/// The names of one program or library for the settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettingNames(pub(crate) fn(Setting) -> &'static str);
+
+impl Default for SettingNames {
+    fn default() -> Self {
+        Self(name_of)
+    }
+}
+
+/// Returns what the builder calls a setting, and the environment where it may stand there.
+pub(crate) fn name_of(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "accept_v1_tokens()",
+        Setting::AllowedClients => "allowed_clients(..)",
+        Setting::Audience => "audience(..)",
+        Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
+        Setting::Cloud => "cloud (ENTRA_CLOUD)",
+        Setting::ExemptClients => "exempt_clients(..)",
+        Setting::ExternalId => "external_id(..)",
+        Setting::MaxTokenLength => "max_token_length(..)",
+        Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        Setting::RefuseGuests => "refuse_guests()",
+        Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
+        Setting::TenantRule => "tenant_rule(..)",
+        other => other.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_has_a_name_of_the_builder() {
+        for setting in Setting::ALL {
+            assert_ne!(name_of(setting), setting.name());
+        }
+    }
+}
