@@ -117,7 +117,10 @@ impl KeyStore {
 
     /// Returns whether a key that was found here before may be trusted at this moment, too.
     pub(crate) fn trusts(&self, key: &TrustedKey, now: Instant) -> bool {
-        self.is_fresh(now) && key.is_trusted(now)
+        // The store and its keys have one clock.
+        let at = self.clock.at(now);
+        at < self.fresh_until.load(Ordering::Relaxed)
+            && at < key.trusted_until.load(Ordering::Relaxed)
     }
 
     /// Returns the name of what the keys come from.
