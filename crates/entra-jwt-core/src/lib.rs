@@ -49,6 +49,13 @@
 //! Entra's documentation and the behaviour of Microsoft's own validator; where this crate differs
 //! from that, it [says why](microsofts_validator).
 //!
+//! # Beside `jsonwebtoken`
+//!
+//! That crate (12.0) checks JWTs of anybody, and leaves the rules of Entra to its user. Told nothing but
+//! issuer and audience, it accepts a token without `iss` or without `aud`, one whose `iss` is a list with
+//! the right one in it, and one whose `nbf` is next year; `tests/differential.rs` compares. Whatever it
+//! refuses, set as strictly as it can be, is refused here as well, but for five listed exceptions.
+//!
 //! # Features
 //!
 //! - `jsonwebtoken`: `Key::to_decoding_key`, for code that already decodes with that crate. None

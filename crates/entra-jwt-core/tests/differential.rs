@@ -272,6 +272,45 @@ fn explained(error: &ErrorKind, token: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// The documentation names these.
+#[test]
+fn what_they_accept_with_issuer_and_audience_alone_set_is_refused_here() {
+    let keys = Keys::new();
+    let rules = Rules::all()[0];
+    let issuer = format!("https://login.microsoftonline.com/{}/v2.0", tenant().id());
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_audience(&[API]);
+    validation.set_issuer(&[&issuer]);
+    let they_accept = |token: &str| {
+        let kid = decode_header(token).unwrap().kid.unwrap();
+        let key = DecodingKey::from_jwk(keys.theirs.find(&kid).unwrap()).unwrap();
+        decode::<Value>(token, &key, &validation).is_ok()
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let next_year = now.unwrap().as_secs() + 365 * 24 * 60 * 60;
+    let good = user().mint();
+    assert!(they_accept(&good) && keys.ask(rules, &good).we_accept);
+    for (name, token) in [
+        ("no iss", user().without_claim("iss")),
+        ("no aud", user().without_claim("aud")),
+        (
+            "one good iss among others",
+            user().claim("iss", json!(["https://evil.example", issuer])),
+        ),
+        (
+            "nbf of next year",
+            user().claim("nbf", next_year).claim("exp", next_year + 60),
+        ),
+    ] {
+        let token = token.mint();
+        assert!(they_accept(&token), "{name}");
+        assert!(!keys.ask(rules, &token).we_accept, "{name}");
+    }
+    // Both refuse what the header says must be understood.
+    let critical = user().header("crit", json!(["b64"])).mint();
+    assert!(!they_accept(&critical) && !keys.ask(rules, &critical).we_accept);
+}
+
 #[test]
 fn no_flaw_of_any_kind_of_token_is_accepted_that_they_refuse() {
     let keys = Keys::new();
