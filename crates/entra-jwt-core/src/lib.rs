@@ -42,7 +42,7 @@
 //! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
 //! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
-//! direction; `identifier`, `shown` and `base64url` are what all share.
+//! direction; `identifier`, `shown`, `base64url` and `named` are what all share.
 //!
 //! # Whose rules
 //!

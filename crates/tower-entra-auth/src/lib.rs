@@ -57,8 +57,9 @@
 //!
 //! Before all that, clients may ask where to get a token: [protected resource
 //! metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings are in `config`, extractors
-//! in `axum`, what operators see in `status`, how keys are fetched in `outbound`; `service` and `time` are
-//! what all share. Rooms use each other in one direction.
+//! in `axum`, what operators see in `status`, how keys are fetched in `outbound`, and why they cannot be in
+//! `unavailable`; `service`, `setting` (the settings' names) and `time` are what all share. Rooms use each
+//! other in one direction.
 //!
 //! # Answers
 //!

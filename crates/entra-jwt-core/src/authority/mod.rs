@@ -13,6 +13,7 @@ pub use self::cloud::{Cloud, UnknownCloud};
 pub use self::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
 pub use self::tenancy::{InvalidTenancy, Tenancy};
 use crate::identifier::TenantId;
+use crate::shown::Shown;
 
 /// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
 /// registration, not by the endpoint that the client used.
@@ -41,7 +42,7 @@ pub struct Authority {
 #[non_exhaustive]
 pub enum ForeignDocument {
     /// Of another cloud, or of none that is known.
-    #[error("of {}, {expected} expected", crate::Shown(.found))]
+    #[error("of {}, {expected} expected", Shown(.found))]
     Cloud {
         /// The issuer or cloud name in the document.
         found: String,
@@ -49,7 +50,7 @@ pub enum ForeignDocument {
         expected: String,
     },
     /// Of another tenant of this cloud.
-    #[error("of the issuer {}, {expected} expected", crate::Shown(.found))]
+    #[error("of the issuer {}, {expected} expected", Shown(.found))]
     Tenant {
         /// The issuer in the document.
         found: String,

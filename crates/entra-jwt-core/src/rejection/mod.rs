@@ -61,7 +61,7 @@ macro_rules! rows {
             #[must_use]
             pub fn remedy_with(
                 &self,
-                $setting: fn($crate::Setting) -> &'static str,
+                $setting: fn($crate::rejection::Setting) -> &'static str,
                 $($app_id_uri: &str,)?
             ) -> std::borrow::Cow<'static, str> {
                 match self {

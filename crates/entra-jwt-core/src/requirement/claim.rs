@@ -23,10 +23,12 @@ fn is(text: &str, expected: &Value) -> bool {
     match expected {
         Value::String(expected) => json::string(text).is_some_and(|text| text == **expected),
         Value::Bool(expected) => text == if *expected { "true" } else { "false" },
-        Value::Number(_) => match Number::of(text) {
-            Some(Number::Unsigned(number)) => expected.as_u64() == Some(number),
-            Some(Number::Signed(number)) => expected.as_i64() == Some(number),
-            Some(Number::Float(number)) => expected.is_f64() && expected.as_f64() == Some(number),
+        Value::Number(_) => match ClaimNumber::of(text) {
+            Some(ClaimNumber::Unsigned(number)) => expected.as_u64() == Some(number),
+            Some(ClaimNumber::Signed(number)) => expected.as_i64() == Some(number),
+            Some(ClaimNumber::Float(number)) => {
+                expected.is_f64() && expected.as_f64() == Some(number)
+            }
             None => false,
         },
         Value::Null | Value::Array(_) | Value::Object(_) => false,
@@ -34,13 +36,13 @@ fn is(text: &str, expected: &Value) -> bool {
 }
 
 /// A number as serde_json tells them apart.
-enum Number {
+enum ClaimNumber {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
 }
 
-impl Number {
+impl ClaimNumber {
     fn of(text: &str) -> Option<Self> {
         if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
             return None;

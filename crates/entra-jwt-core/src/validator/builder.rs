@@ -114,7 +114,8 @@ impl ValidatorBuilder {
     ///
     /// It is about clients of Entra. Of a [reissued](Validator::reissued) token that is the server which
     /// reissued it, so that the list cannot tell that server's clients apart: either it has the server,
-    /// and admits all of them, or none. Compare [`AccessToken::registered_client`] for that.
+    /// and admits all of them, or none. Compare
+    /// [`AccessToken::registered_client`](crate::AccessToken::registered_client) for that.
     pub fn allowed_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.rules
             .allowed_clients
