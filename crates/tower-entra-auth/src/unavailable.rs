@@ -215,24 +215,21 @@ impl Unavailable {
         let cloud = setting(Setting::Cloud);
         let metadata = setting(Setting::MetadataEndpoint);
         match self {
-            Self::TenantNotFound { .. } => format!(
+            Self::TenantNotFound { .. } => Cow::Owned(format!(
                 "check {tenant}: the id stands on the Overview page of Microsoft Entra ID; check \
                  {cloud} if the tenant is in US Government or China",
-            )
-            .into(),
-            Self::WrongCloud { .. } => format!(
+            )),
+            Self::WrongCloud { .. } => Cow::Owned(format!(
                 "set {cloud} to the cloud of the tenant: public, usgovernment or china; or correct \
                  {metadata}",
-            )
-            .into(),
+            )),
             Self::WrongTenant { .. } => {
                 format!("set {tenant} or {metadata} so that they belong together").into()
             }
-            Self::Dns { .. } => format!(
+            Self::Dns { .. } => Cow::Owned(format!(
                 "check the name resolution of this machine, and that {metadata} is spelt correctly; \
                  behind a proxy set HTTPS_PROXY",
-            )
-            .into(),
+            )),
             Self::Tls { .. } => "if a proxy opens TLS on the way, add its CA certificate to the \
                 system's, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
                 .into(),
@@ -242,24 +239,23 @@ impl Unavailable {
             Self::Connect { .. } | Self::Timeout { .. } => "let this machine reach the host on \
                 port 443 (firewall, network policy), or set HTTPS_PROXY"
                 .into(),
-            Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => format!(
-                "check that {metadata} is Entra's and that nothing on the way answers in its place; \
+            Self::Status { .. } | Self::Document { .. } | Self::TooLarge { .. } => {
+                Cow::Owned(format!(
+                    "check that {metadata} is Entra's and that nothing on the way answers in its place; \
                  if it is, Entra has trouble: it is asked again by itself",
-            )
-            .into(),
-            Self::KeyAddress { .. } => format!(
+                ))
+            }
+            Self::KeyAddress { .. } => Cow::Owned(format!(
                 "{metadata} must lead to Entra's own discovery document, whose jwks_uri is on the \
                  same host",
-            )
-            .into(),
+            )),
             Self::KeySource { .. } => {
                 "mend what key_source(..) reads; it is asked again by itself".into()
             }
-            Self::NoUsableKey { .. } => format!(
+            Self::NoUsableKey { .. } => Cow::Owned(format!(
                 "Entra has trouble, or {metadata} is not Entra's; what is wrong with each key is in \
                  the log at DEBUG; it is asked again by itself",
-            )
-            .into(),
+            )),
             Self::KeyRefreshPending => "ask again after Retry-After; if it lasts, somebody sends \
                 tokens that no key of Entra has signed: `token refused` in the log, by unknown_key"
                 .into(),
@@ -267,11 +263,10 @@ impl Unavailable {
                 "ask again; the log says what the attempt failed with".into()
             }
             Self::NoRuntime => "serve requests on a tokio runtime with time and I/O enabled".into(),
-            Self::TenantRule { .. } => format!(
+            Self::TenantRule { .. } => Cow::Owned(format!(
                 "mend what {} asks; it must answer within 5 s",
                 setting(Setting::TenantRule),
-            )
-            .into(),
+            )),
             Self::GrantRule { .. } => "mend where grants are kept: the store of the authorization \
                 server must answer within 5 s"
                 .into(),

@@ -209,9 +209,7 @@ impl Refusal {
             Self::NoCredentials
             | Self::OtherScheme
             | Self::MalformedAuthorization
-            | Self::SeveralAuthorizations => {
-                config.how_to_send.into()
-            }
+            | Self::SeveralAuthorizations => config.how_to_send.into(),
             Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy_with(setting),
             Self::Denied { denied, .. } => denied.remedy_with(setting, &config.app_id_uri),
             Self::Challenged {
