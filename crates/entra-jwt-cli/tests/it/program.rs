@@ -186,6 +186,39 @@ fn wrong_settings_are_told_all_at_once_by_their_options() {
         assert!(ran.err.contains(option), "{option} in {}", ran.err);
     }
     let id = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+    for (options, says) in [
+        (&[][..], "--tenant: not set: give --tenant; copy"),
+        (
+            &["--tenant", id],
+            "--client-id: not set: give --client-id; copy",
+        ),
+        (
+            &["--client-id", "api://x"],
+            "which belongs into --audience;",
+        ),
+        (
+            &[
+                "--tenant",
+                id,
+                "--client-id",
+                API,
+                "--external-id",
+                "contoso.ciamlogin.com",
+                "--accept-v1-tokens",
+            ],
+            "--accept-v1-tokens: External ID issues v2 tokens only; leave the setting out",
+        ),
+    ] {
+        let ran = run(&[&["explain"], options].concat(), "");
+        assert!(ran.err.contains(says), "{says} in {}", ran.err);
+        // What a service calls its settings is of no use here.
+        assert!(
+            !ran.err.contains("ENTRA_") && !ran.err.contains("()"),
+            "{}",
+            ran.err
+        );
+        assert!(!ran.err.contains("(..)"), "{}", ran.err);
+    }
     let settings = ["explain", "--tenant", id, "--client-id", API];
     for (options, says) in [
         (&["--scope", "openid"][..], "never in an access token"),

@@ -164,7 +164,8 @@ impl Authority {
         }
     }
 
-    /// The version of which the issuer is, filled with the token's own `tid`, byte for byte.
+    /// Returns the version of tokens with this issuer, which is compared byte for byte with the
+    /// templates, filled with the token's own `tid`.
     pub(crate) fn version_of(&self, issuer: &str, tid: &str) -> Option<TokenVersion> {
         if self.v2_template().matches(issuer, tid) {
             return Some(TokenVersion::V2);
@@ -225,8 +226,8 @@ impl Cloud {
         }
     }
 
-    /// The public and the US Government cloud share one: their keys tell them apart. Microsoft's
-    /// Bot Framework knows another one of US Government beside it.
+    /// Returns the issuers of v1 tokens. The public and the US Government cloud share one: their keys
+    /// tell them apart. Microsoft's Bot Framework knows another one of US Government beside it.
     const fn v1_templates(self) -> &'static [IssuerTemplate] {
         match self {
             Self::Public => &[STS_WINDOWS_NET],
@@ -238,8 +239,8 @@ impl Cloud {
         }
     }
 
-    /// The cloud of which the issuer is, for that tenant; for saying which one a refused token is
-    /// of, so the clouds that share an issuer need not be told apart.
+    /// Returns the cloud of an issuer for that tenant: to say which one a refused token is of, so that
+    /// clouds which share an issuer need not be told apart.
     pub(crate) fn of_issuer(issuer: &str, tenant: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|cloud| {
             cloud.v2_template().matches(issuer, tenant)
@@ -263,7 +264,7 @@ const EXTERNAL_ID: IssuerTemplate = IssuerTemplate(&["https://", ".ciamlogin.com
 struct IssuerTemplate(&'static [&'static str]);
 
 impl IssuerTemplate {
-    /// Whether `issuer` is this template filled with `tenant`, byte for byte.
+    /// Returns whether `issuer` is this template filled with `tenant`, byte for byte.
     fn matches(self, issuer: &str, tenant: &str) -> bool {
         is_filled(self.0.iter().copied(), tenant, issuer)
     }
@@ -272,12 +273,12 @@ impl IssuerTemplate {
         self.0.join(&*tenant.to_string())
     }
 
-    /// As documents of many tenants have it.
+    /// Returns the template as documents of many tenants have it.
     fn published(self) -> String {
         self.fill(HOLE)
     }
 
-    /// What stands before the first hole.
+    /// Returns the text before the first hole.
     fn prefix(self) -> &'static str {
         self.0.first().copied().unwrap_or_default()
     }
@@ -285,7 +286,7 @@ impl IssuerTemplate {
 
 const HOLE: &str = "{tenantid}";
 
-/// Whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is `issuer`.
+/// Returns whether a template as Entra publishes it (`…/{tenantid}/…`), filled with `tenant`, is `issuer`.
 /// A text without the hole must be equal.
 fn published_template_matches(template: &str, tenant: &str, issuer: &str) -> bool {
     is_filled(template.split(HOLE), tenant, issuer)

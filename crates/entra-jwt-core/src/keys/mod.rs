@@ -15,7 +15,7 @@ use crate::json;
 /// never taken from a token.
 pub(crate) const RS256: &str = "RS256";
 
-/// What an authorization server in front of Entra signs with: see [`Key::es256`].
+/// The algorithm of an authorization server in front of Entra: see [`Key::es256`].
 pub(crate) const ES256: &str = "ES256";
 
 /// An entry of a JWKS document, as far as it matters (RFC 7517 §4, RFC 7518 §6).
@@ -33,14 +33,14 @@ struct Jwk<'a> {
     e: Option<&'a str>,
     issuer: Option<&'a str>,
     cloud_instance_name: Option<&'a str>,
-    /// Whether it is published with its private half, be that `null`.
+    /// Set if the private half is published as well, be that `null`.
     is_private: bool,
-    /// Whether one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that
-    /// or take the last: another reader may have taken the first for another key, so it is refused.
+    /// Set if one of the fields above stands there twice. RFC 7517 §4 lets a reader refuse that or
+    /// take the last: another reader may have taken the first for another key, so it is refused.
     has_duplicates: bool,
 }
 
-/// What makes an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
+/// The members that make an entry private: of an RSA key (RFC 7518 §6.3.2), or a symmetric key (§6.4).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 impl<'a> Jwk<'a> {
@@ -75,13 +75,13 @@ impl<'a> Jwk<'a> {
         self.has_duplicates |= field.replace(value).is_some();
     }
 
-    /// The name of the key, if it has a usable one.
+    /// Returns the name of the key, if it has a usable one.
     fn id(&self) -> Option<KeyId> {
         text(self.kid).ok()?.as_deref().and_then(KeyId::new)
     }
 }
 
-/// A member that must be a string if it is there; `null` counts as absent.
+/// Returns a member that must be a string if it is there; `null` counts as absent.
 fn text(member: Option<&str>) -> Result<Option<Cow<'_, str>>, UnusableKey> {
     match member {
         None | Some("null") => Ok(None),

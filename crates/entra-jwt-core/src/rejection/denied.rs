@@ -68,17 +68,17 @@ pub enum Denied {
         group: String,
     },
 
-    /// Whether the user is in the group cannot be told: Entra left the groups out, because there
-    /// are more than fit into a token.
+    /// The token does not tell whether the user is in the group: Entra left the groups out, because
+    /// there are more than fit into it.
     #[error("the user is in too many groups for the token to list them")]
     GroupsOverage,
 
-    /// Whether the user is not in the group cannot be told: the token lists names, and Entra leaves
-    /// out groups that have none.
+    /// The token does not tell whether the user is outside of the group: it lists names, and Entra
+    /// leaves out groups that have none.
     #[error("the token lists groups by name, which leaves some out")]
     GroupsByName,
 
-    /// Whether the user is in the group cannot be told: the token has no groups.
+    /// The token does not tell whether the user is in the group: it has no groups.
     #[error("the token says nothing about groups")]
     GroupsNotEmitted,
 
@@ -87,7 +87,7 @@ pub enum Denied {
     StepUp {
         /// `c1` to `c99`.
         context: String,
-        /// Whether the client declares that it understands claims challenges (`cp1`): without
+        /// `true` if the client declares that it understands claims challenges (`cp1`): without
         /// that, a challenge would make it loop.
         understands_challenges: bool,
     },

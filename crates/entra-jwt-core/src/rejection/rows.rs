@@ -8,8 +8,8 @@ use super::{Rejection, Setting};
 use crate::identifier::{ClientId, Guid, TenantId};
 use crate::shown::Shown;
 
-/// What a caller may learn of a failed signature, whatever the exact reason was: nobody can probe
-/// the key set by it.
+/// The one code that callers get for a failed signature, whatever the exact reason was: nobody can
+/// probe the key set by it.
 const UNTRUSTED_SIGNATURE: &str = "untrusted_signature";
 
 rows! { Rejection, named by setting:

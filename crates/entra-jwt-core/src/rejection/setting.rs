@@ -29,7 +29,7 @@ named! {
         MetadataEndpoint = "the address of the discovery document",
         /// Guests of the tenant are refused.
         RefuseGuests = "ValidatorBuilder::refuse_guests",
-        /// Whose tokens are accepted.
+        /// The tenants whose tokens are accepted.
         Tenant = "the tenancy of Validator::entra",
         /// The service's own rule about tenants.
         TenantRule = "the service's rule about tenants",

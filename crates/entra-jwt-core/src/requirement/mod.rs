@@ -169,7 +169,7 @@ impl Requirement {
     }
 }
 
-/// What a requirement looks at.
+/// The parts of a token that a requirement looks at.
 struct Permissions<'a> {
     claims: &'a Claims,
     payload: Payload<'a>,

@@ -6,7 +6,7 @@ use super::{Claims, Groups, Number};
 use crate::identifier::{ClientId, ObjectId, TenantId};
 
 named! {
-    /// Who is calling.
+    /// The kind of caller.
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum CallerKind {

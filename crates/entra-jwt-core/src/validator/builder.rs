@@ -55,7 +55,7 @@ pub enum InvalidRules {
     #[error("External ID is part of the public cloud")]
     ExternalIdCloud,
     /// v1 tokens of External ID.
-    #[error("External ID issues v2 tokens only: leave out accept_v1_tokens()")]
+    #[error("External ID issues v2 tokens only; leave the setting out")]
     ExternalIdV1,
 }
 
@@ -141,8 +141,8 @@ impl ValidatorBuilder {
         self
     }
 
-    /// How far the clocks of Entra and of this machine may differ. Default: 5 minutes, as in
-    /// Microsoft's libraries.
+    /// Sets the greatest difference between the clocks of Entra and of this machine that is accepted.
+    /// Default: 5 minutes, as in Microsoft's libraries.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
         self.rules.clock_skew = skew;
         self
@@ -153,7 +153,7 @@ impl ValidatorBuilder {
         DangerousValidatorBuilder(self)
     }
 
-    /// What is wrong with the settings: everything at once.
+    /// Returns everything that is wrong with the settings.
     pub fn problems(&self) -> impl Iterator<Item = InvalidRules> {
         let rules = &self.rules;
         let authority = &rules.authority;

@@ -320,7 +320,7 @@ impl Rules {
     }
 }
 
-/// What a check may look at.
+/// The rules, token, key and time that a check may look at.
 struct CheckContext<'a> {
     rules: &'a Rules,
     token: &'a Unverified<'a>,

@@ -1,7 +1,7 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
 use entra_jwt_core::{
-    Audience, Authority, ClientId, Cloud, InvalidRules, ShownUrl, Tenancy, Validator,
+    Audience, Authority, ClientId, Cloud, InvalidRules, Setting, ShownUrl, Tenancy, Validator,
     ValidatorBuilder,
 };
 
@@ -87,7 +87,8 @@ impl EntraAuthBuilder {
         self.announce(&validator, source.name());
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
-            let published = resource.published(&validator, bearer_methods(&self.token_location));
+            let methods = bearer_methods(&self.token_location);
+            let published = resource.published(&validator, methods, self.setting_names);
             published.map_err(|text| BuildError::of(PROTECTED_RESOURCE, text))
         });
         let resource = resource.transpose()?;
@@ -127,6 +128,11 @@ impl EntraAuthBuilder {
         ))
     }
 
+    /// Returns what remedies call a setting.
+    fn name_of(&self, setting: Setting) -> &'static str {
+        (self.setting_names.0)(setting)
+    }
+
     /// Returns what answers say of this API and its authority.
     fn responder_config(
         &self,
@@ -135,9 +141,8 @@ impl EntraAuthBuilder {
     ) -> ResponderConfig {
         ResponderConfig::new(
             self.refusal_detail,
-            validator.app_id_uri(),
+            validator,
             resource.map(|resource| resource.reference().clone()),
-            validator.authority().authorization_uri(),
             how_to_send(&self.token_location),
             self.setting_names,
         )
@@ -212,7 +217,7 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.tenancy else {
             problems.add(
                 "tenant",
-                format!("not set, neither by tenant(..) nor by ENTRA_TENANT_ID; {WHERE}"),
+                format!("not set: give {}; {WHERE}", self.name_of(Setting::Tenant)),
             );
             return None;
         };
@@ -251,32 +256,27 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.client_id else {
             problems.add(
                 "client_id",
-                format!("not set, neither by client_id(..) nor by ENTRA_CLIENT_ID; {WHERE}"),
+                format!("not set: give {}; {WHERE}", self.name_of(Setting::ClientId)),
             );
             return None;
         };
         let text = setting.value.trim();
-        match text.parse() {
-            Ok(client_id) if text != PLACEHOLDER => Some(client_id),
-            _ => {
-                problems.add(setting.named("client_id"), if text.is_empty() {
-                        format!("empty; {WHERE}")
-                    } else if text == PLACEHOLDER {
-                        format!("the placeholder {PLACEHOLDER}; {WHERE}")
-                    } else if text.contains("://") {
-                        format!(
-                            "\"{}\" is an App ID URI, which belongs into audience(..); {WHERE}",
-                            ShownUrl(text)
-                        )
-                    } else {
-                        format!(
-                            "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
-                            ShownUrl(text)
-                        )
-                    });
-                None
-            }
-        }
+        let problem = match text.parse() {
+            Ok(client_id) if text != PLACEHOLDER => return Some(client_id),
+            _ if text.is_empty() => format!("empty; {WHERE}"),
+            _ if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
+            _ if text.contains("://") => format!(
+                "\"{}\" is an App ID URI, which belongs into {}; {WHERE}",
+                ShownUrl(text),
+                self.name_of(Setting::Audience)
+            ),
+            _ => format!(
+                "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
+                ShownUrl(text)
+            ),
+        };
+        problems.add(setting.named("client_id"), problem);
+        None
     }
 
     fn check_token_location(&self, problems: &mut BuildError) {

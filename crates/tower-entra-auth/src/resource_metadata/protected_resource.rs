@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use entra_jwt_core::{ClientId, Cloud, ShownUrl, Tenancy, TenantId, Validator};
+use entra_jwt_core::{ClientId, Cloud, Setting, ShownUrl, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
 use super::{PublishedMetadata, ResourceMetadata};
 use crate::outbound::secure_url;
 use crate::respond::MetadataReference;
+use crate::setting::SettingNames;
 
 /// The place of this API, and the way in which clients get tokens for it: OAuth 2.0 Protected
 /// Resource Metadata (RFC 9728), by which MCP clients find out where to sign in.
@@ -170,6 +171,7 @@ impl ProtectedResource {
         &self,
         rules: &Validator,
         bearer_methods: &[&'static str],
+        SettingNames(name_of): SettingNames,
     ) -> Result<ResourceMetadata, String> {
         let authority = rules.authority();
         let uri = resource_url(self.url.trim()).map_err(str::to_owned)?;
@@ -201,9 +203,9 @@ impl ProtectedResource {
         if !scopes.iter().all(|scope| is_of_scope_characters(scope)) || joined.len() > MAX_SCOPES {
             return Err(format!(
                 "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
-                 needed, {MAX_SCOPES} characters at most; the part before the slash is the first \
-                 audience(..)",
-                ShownUrl(&joined)
+                 needed, {MAX_SCOPES} characters at most; the part before the slash is the first {}",
+                ShownUrl(&joined),
+                name_of(Setting::Audience)
             ));
         }
         let document = Document {

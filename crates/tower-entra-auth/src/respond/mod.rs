@@ -13,7 +13,7 @@ mod responder;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{Denied, Rejection};
+use entra_jwt_core::{Denied, Rejection, Validator};
 use http::StatusCode;
 
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
@@ -354,17 +354,16 @@ pub(crate) struct ResponderConfig {
 impl ResponderConfig {
     pub(crate) fn new(
         detail: RefusalDetail,
-        app_id_uri: String,
+        validator: &Validator,
         metadata: Option<MetadataReference>,
-        authorization_uri: String,
         how_to_send: &'static str,
         setting_names: SettingNames,
     ) -> Self {
         Self {
             detail,
-            app_id_uri,
+            app_id_uri: validator.app_id_uri(),
             metadata,
-            authorization_uri,
+            authorization_uri: validator.authority().authorization_uri(),
             how_to_send,
             setting_names,
         }
