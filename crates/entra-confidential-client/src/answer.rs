@@ -1,113 +1,82 @@
 //! What the token endpoint answered: read within bounds, and told as tokens or as an error.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
+use entra_http::retry_after;
+use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::classify::classify;
 use crate::error::{Details, TokenError, TokenErrorKind};
-use crate::http_client::BoxError;
 use crate::request::SentSecrets;
 use crate::response::TokenResponse;
-use crate::retry_after::retry_after;
 use crate::secret::Secret;
 
 /// Tokens of users in very many groups have some tens of KiB.
-const MOST_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
-/// An answer, read to its end.
-pub(crate) struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    /// `None` if it is longer than anything that Entra says.
-    body: Option<Bytes>,
-}
+/// The longest that anybody is told to wait.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// Not an `async fn`: inside one, the compiler forgets that the error's conversion is into itself, and
-/// the futures of callers would not be known to be `Send`.
-fn read_to_end(body: AnswerBody) -> Pin<Box<dyn Future<Output = ReadBody> + Send>> {
-    Box::pin(Limited::new(body, MOST_BYTES).collect())
-}
+/// The answer, read to its end; without a body if that is longer than anything that Entra says.
+type Answer = Response<Option<Bytes>>;
 
-type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
-type ReadBody = Result<Collected<Bytes>, BoxError>;
-
-impl Answer {
-    pub(crate) async fn read(response: Response<AnswerBody>) -> Result<Self, BoxError> {
-        let (head, body) = response.into_parts();
-        let body = match read_to_end(body).await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Self {
-            status: head.status,
-            headers: head.headers,
-            body,
+/// Returns the tokens in an answer, or what it says in their place.
+pub(crate) fn tokens(answer: &Answer, sent: &SentSecrets) -> Result<TokenResponse, TokenError> {
+    let document = document(answer);
+    if answer.status() != StatusCode::OK {
+        return Err(refusal(answer, &document.unwrap_or_default(), sent));
+    }
+    document
+        .and_then(|document| tokens_in(&document))
+        .map_err(|problem| {
+            let mut details = Details::new(TokenErrorKind::BadAnswer).text(problem);
+            details.status = Some(answer.status());
+            details.into()
         })
-    }
+}
 
-    pub(crate) fn tokens(&self, sent: &SentSecrets) -> Result<TokenResponse, TokenError> {
-        let document = self.document();
-        if self.status != StatusCode::OK {
-            return Err(self.refusal(&document.unwrap_or_default(), sent));
-        }
-        document
-            .and_then(|document| tokens(&document))
-            .map_err(|problem| {
-                let mut details = Details::new(TokenErrorKind::BadAnswer).text(problem);
-                details.status = Some(self.status);
-                details.into()
-            })
-    }
+fn document(answer: &Answer) -> Result<Map<String, Value>, &'static str> {
+    let Some(body) = answer.body() else {
+        return Err("the answer is longer than any of Entra's");
+    };
+    serde_json::from_slice(body).map_err(|_| "the answer is no JSON object")
+}
 
-    fn document(&self) -> Result<Map<String, Value>, &'static str> {
-        let Some(body) = &self.body else {
-            return Err("the answer is longer than any of Entra's");
-        };
-        serde_json::from_slice(body).map_err(|_| "the answer is no JSON object")
-    }
-
-    fn refusal(&self, document: &Map<String, Value>, sent: &SentSecrets) -> TokenError {
-        let text = |name| document.get(name).and_then(Value::as_str);
-        let word = |name| text(name).filter(|text| is_word(text));
-        // As it may be printed: nothing of what was sent, even if it came back.
-        let shown = |name: &str, text: Option<&str>| {
-            let text = text.filter(|text| !sent.are_in(text));
-            text.filter(|text| is_word(text) || name == "timestamp" && is_time(text))
-                .map(str::to_owned)
-        };
-        let claims = text("claims").filter(|claims| !claims.is_empty());
-        let kind = classify(
-            self.status,
-            word("error"),
-            word("suberror"),
-            claims.is_some(),
-        );
-        let mut details = Details::new(kind);
-        details.status = Some(self.status);
-        details.error = shown("error", text("error"));
-        details.suberror = shown("suberror", text("suberror"));
-        details.claims = claims.map(str::to_owned);
-        let codes = document.get("error_codes").and_then(Value::as_array);
-        let codes = codes.into_iter().flatten().filter_map(Value::as_u64);
-        details.error_codes = codes.take(8).collect();
-        details.correlation_id = shown("correlation_id", text("correlation_id"));
-        details.trace_id = shown("trace_id", text("trace_id"));
-        details.timestamp = shown("timestamp", text("timestamp"));
-        details.retry_after = retry_after(&self.headers);
-        details.into()
-    }
+fn refusal(answer: &Answer, document: &Map<String, Value>, sent: &SentSecrets) -> TokenError {
+    let text = |name| document.get(name).and_then(Value::as_str);
+    let word = |name| text(name).filter(|text| is_word(text));
+    // As it may be printed: nothing of what was sent, even if it came back.
+    let shown = |name: &str, text: Option<&str>| {
+        let text = text.filter(|text| !sent.are_in(text));
+        text.filter(|text| is_word(text) || name == "timestamp" && is_time(text))
+            .map(str::to_owned)
+    };
+    let claims = text("claims").filter(|claims| !claims.is_empty());
+    let kind = classify(
+        answer.status(),
+        word("error"),
+        word("suberror"),
+        claims.is_some(),
+    );
+    let mut details = Details::new(kind);
+    details.status = Some(answer.status());
+    details.error = shown("error", text("error"));
+    details.suberror = shown("suberror", text("suberror"));
+    details.claims = claims.map(str::to_owned);
+    let codes = document.get("error_codes").and_then(Value::as_array);
+    let codes = codes.into_iter().flatten().filter_map(Value::as_u64);
+    details.error_codes = codes.take(8).collect();
+    details.correlation_id = shown("correlation_id", text("correlation_id"));
+    details.trace_id = shown("trace_id", text("trace_id"));
+    details.timestamp = shown("timestamp", text("timestamp"));
+    details.retry_after = retry_after(answer.headers()).map(|wait| wait.min(MAX_RETRY_AFTER));
+    details.into()
 }
 
 /// The tokens in a good answer (RFC 6749 §5.1). The error says what is wrong with it.
-fn tokens(document: &Map<String, Value>) -> Result<TokenResponse, &'static str> {
+fn tokens_in(document: &Map<String, Value>) -> Result<TokenResponse, &'static str> {
     let text = |name| {
         let text = document.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty())
@@ -148,4 +117,20 @@ fn is_word(text: &str) -> bool {
 fn is_time(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_digit() || b"-: TZ.+".contains(&byte);
     (1..=40).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+
+    use super::*;
+
+    #[test]
+    fn five_minutes_are_the_longest_that_anybody_is_told_to_wait() {
+        for (said, expected) in [("7", 7), ("86400", 300), ("99999999999999999999", 300)] {
+            let answer = Response::builder().status(429).header(RETRY_AFTER, said);
+            let error = tokens(&answer.body(None).unwrap(), &SentSecrets::default()).unwrap_err();
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(expected)));
+        }
+    }
 }

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use entra_http::{BoxError, BuildError, HttpClient, Problems, StandardClient, ThrottledLog};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::build_error::BuildError;
 use crate::client::{Clock, ConfidentialClient, Inner};
 use crate::credential::Credential;
 use crate::endpoint::{TokenEndpoint, printable_url};
-use crate::http_client::{BoxError, HttpClient};
-use crate::log::ErrorLog;
 
 /// Settings of a [`ConfidentialClient`].
 ///
@@ -37,6 +35,8 @@ pub struct ConfidentialClientBuilder {
 impl ConfidentialClientBuilder {
     const TIMEOUT: Duration = Duration::from_secs(10);
     const MOST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+    /// The time that a connection of the standard client may take to be made.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
     pub(crate) fn new() -> Self {
         Self {
@@ -105,30 +105,34 @@ impl ConfidentialClientBuilder {
     /// # Errors
     /// If a setting is missing or wrong: all of them at once.
     pub fn build(self) -> Result<ConfidentialClient, BuildError> {
-        let mut problems: Vec<(&'static str, String)> = Vec::new();
-        let endpoint = self
-            .endpoint()
-            .map_err(|text| problems.push(("token_endpoint", text)));
-        let client_id = self.id().map_err(|text| problems.push(("client_id", text)));
+        let mut problems = Problems::new("cannot get tokens from Entra");
+        let endpoint = problems.take("token_endpoint", self.endpoint());
+        let client_id = problems.take("client_id", self.id());
         let credential = match self.credential {
             None => Err("not set; Secret::from_env(..), a Certificate or a FederatedAssertion"),
             Some(credential) => credential.problem().map_or(Ok(credential), Err),
         };
-        let credential = credential.map_err(|text| problems.push(("credential", text.to_owned())));
+        let credential = problems.take("credential", credential);
         if self.timeout.is_zero() || self.timeout > Self::MOST_TIMEOUT {
             let text = format!(
                 "{:?}; more than nothing and at most 5 min, such as 10 s",
                 self.timeout
             );
-            problems.push(("timeout", text));
+            problems.add("timeout", text);
         }
-        let is_plain_http = endpoint.as_ref().is_ok_and(TokenEndpoint::is_plain_http);
-        let http = self
-            .http_client
-            .map_or_else(|| HttpClient::standard(is_plain_http), Ok)
-            .map_err(|text| problems.push(("http_client", text)));
+        let http = match self.http_client {
+            Some(client) => Ok(client),
+            None => HttpClient::standard(StandardClient {
+                user_agent: concat!("entra-confidential-client/", env!("CARGO_PKG_VERSION")),
+                connect_timeout: Self::CONNECT_TIMEOUT,
+                plain_http: endpoint.as_ref().is_some_and(TokenEndpoint::is_plain_http),
+            }),
+        };
+        let http = problems.take("http_client", http);
         match (endpoint, client_id, credential, http) {
-            (Ok(endpoint), Ok(client_id), Ok(credential), Ok(http)) if problems.is_empty() => {
+            (Some(endpoint), Some(client_id), Some(credential), Some(http))
+                if problems.is_empty() =>
+            {
                 credential.warn_if_expired((self.clock)());
                 Ok(ConfidentialClient::new(Inner {
                     endpoint,
@@ -137,10 +141,10 @@ impl ConfidentialClientBuilder {
                     http,
                     clock: self.clock,
                     timeout: self.timeout,
-                    log: ErrorLog::default(),
+                    log: ThrottledLog::default(),
                 }))
             }
-            _ => Err(BuildError::new(problems)),
+            _ => Err(problems.into_error()),
         }
     }
 

@@ -4,18 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use entra_http::{BoxError, Failure, FailureCause, HttpClient, ThrottledLog};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answer::Answer;
+use crate::answer::{MAX_ANSWER_BYTES, tokens};
 use crate::builder::ConfidentialClientBuilder;
 use crate::credential::Credential;
 use crate::endpoint::TokenEndpoint;
 use crate::error::{Details, TokenError, TokenErrorKind};
 use crate::guid::guid;
-use crate::http_client::{BoxError, Failure, HttpClient};
-use crate::log::ErrorLog;
 use crate::request::{Form, SentSecrets, TokenRequest};
 use crate::response::TokenResponse;
 use crate::text::printable;
@@ -33,7 +32,8 @@ pub(crate) struct Inner {
     pub(crate) http: HttpClient,
     pub(crate) clock: Clock,
     pub(crate) timeout: Duration,
-    pub(crate) log: ErrorLog,
+    /// A code that is redeemed comes from whoever opens a URL, so strangers cause errors, too.
+    pub(crate) log: ThrottledLog<TokenErrorKind>,
 }
 
 impl ConfidentialClient {
@@ -155,9 +155,8 @@ impl ConfidentialClient {
         let request = request
             .body(body)
             .map_err(|error| no_answer(error.into()))?;
-        let response = http.send(request).await.map_err(no_answer)?;
-        let answer = Answer::read(response).await.map_err(no_answer)?;
-        answer.tokens(&secrets)
+        let response = http.send(request, MAX_ANSWER_BYTES).await;
+        tokens(&response.map_err(no_answer)?, &secrets)
     }
 }
 
@@ -175,7 +174,18 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
 }
 
 fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
-    let Failure { what, was_not_sent } = Failure::of(error);
+    let failure = Failure::of(error);
+    let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);
+    let what = match failure {
+        None => "the HTTP client failed",
+        Some(_) if !was_not_sent => "the connection broke",
+        Some(failure) => match failure.cause {
+            FailureCause::Dns => "DNS does not know the host",
+            FailureCause::Tls => "TLS failed",
+            FailureCause::Proxy => "the proxy does not connect",
+            FailureCause::Connect => "no connection",
+        },
+    };
     let mut cause = &**error as &dyn std::error::Error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -199,60 +209,5 @@ impl fmt::Debug for ConfidentialClient {
             .field("client_id", &self.client_id())
             .field("credential", &self.0.credential)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use http::Response;
-    use http_body_util::Full;
-
-    use super::*;
-    use crate::request::AuthorizationCode;
-    use crate::secret::Secret;
-
-    const TOKENS: &str = r#"{"token_type":"Bearer","expires_in":60,"access_token":"token"}"#;
-
-    /// A client to which no connection comes about so many times, and how often it was asked.
-    fn unconnected(times: usize) -> (ConfidentialClient, Arc<AtomicUsize>) {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        let service = tower::service_fn(move |_| {
-            let is_refused = count.fetch_add(1, Ordering::Relaxed) < times;
-            async move {
-                if is_refused {
-                    return Err(Failure::unconnected());
-                }
-                Ok(Response::new(Full::<bytes::Bytes>::from(TOKENS)))
-            }
-        });
-        let entra = ConfidentialClient::builder()
-            .token_endpoint("https://login.microsoftonline.com/t/oauth2/v2.0/token")
-            .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
-            .credential(Secret::new("secret"))
-            .http_client(service)
-            .build()
-            .unwrap();
-        (entra, asked)
-    }
-
-    #[tokio::test]
-    async fn what_never_left_is_sent_again_once_even_a_code() {
-        let code = AuthorizationCode {
-            code: "code",
-            redirect_uri: "https://app.contoso.com/callback",
-            code_verifier: "verifier",
-        };
-        let request = TokenRequest::authorization_code(code, ["api://api/read"]);
-        let (entra, asked) = unconnected(1);
-        entra.send(request.clone()).await.unwrap();
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
-
-        let (entra, asked) = unconnected(3);
-        let error = entra.send(request).await.unwrap_err();
-        assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 }

@@ -1,7 +1,6 @@
 //! The address of the token endpoint.
 
-use std::net::IpAddr;
-
+use entra_http::secure_url;
 use http::Uri;
 
 /// Always `https`, or `http` on loopback, and Entra's v2 path.
@@ -15,24 +14,7 @@ impl TokenEndpoint {
     /// The error completes the sentence "the URL …".
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| "is no URL of the form https://host/tenant/oauth2/v2.0/token")?;
-        let Some(authority) = uri
-            .authority()
-            .filter(|authority| !authority.host().is_empty())
-        else {
-            return Err("is no URL of the form https://host/tenant/oauth2/v2.0/token");
-        };
-        if authority.as_str().contains('@') {
-            return Err("has a user name or password; leave it out");
-        }
-        match uri.scheme_str() {
-            Some("https") => {}
-            Some("http") if is_loopback(authority.host()) => {}
-            Some("http") => return Err("is http, which only loopback may be"),
-            _ => return Err("is neither https nor http"),
-        }
+        let uri = secure_url(text, false)?;
         if text.contains(['?', '#']) {
             return Err("has a query or a fragment; leave it out");
         }
@@ -68,14 +50,6 @@ pub(crate) fn printable_url(url: &str) -> String {
         return "(not shown: it has a user name or password)".to_owned();
     }
     crate::text::printable(url.split(['?', '#']).next().unwrap_or_default())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -62,7 +62,6 @@
 )]
 
 mod answer;
-mod build_error;
 mod builder;
 mod classify;
 mod client;
@@ -70,21 +69,18 @@ mod credential;
 mod endpoint;
 mod error;
 mod guid;
-mod http_client;
-mod log;
 mod remedy;
 mod request;
 mod response;
-mod retry_after;
 mod secret;
 mod text;
 
-pub use crate::build_error::BuildError;
+pub use entra_http::{BoxError, BuildError};
+
 pub use crate::builder::ConfidentialClientBuilder;
 pub use crate::client::ConfidentialClient;
 pub use crate::credential::{Certificate, Credential, FederatedAssertion, InvalidCredential};
 pub use crate::error::{TokenError, TokenErrorKind};
-pub use crate::http_client::BoxError;
 pub use crate::request::{AuthorizationCode, TokenRequest};
 pub use crate::response::TokenResponse;
 pub use crate::secret::Secret;

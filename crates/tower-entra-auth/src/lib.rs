@@ -57,9 +57,9 @@
 //!
 //! Before all that, clients may ask where to get a token: [protected resource
 //! metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings are in `config`, extractors
-//! in `axum`, what operators see in `status`, how keys are fetched in `outbound`, and why they cannot be in
-//! `unavailable`; `service`, `setting` (the settings' names) and `time` are what all share. Rooms use each
-//! other in one direction.
+//! in `axum`, what operators see in `status`, and why keys cannot be had in `unavailable`; `service`,
+//! `setting` (the settings' names) and `time` are what all share. Rooms use each other in one direction.
+//! What leaves the process does so by way of [`entra_http`].
 //!
 //! # Answers
 //!
@@ -133,7 +133,6 @@ mod config;
 mod expiry;
 mod keys;
 mod layer;
-mod outbound;
 mod policy;
 mod require;
 mod resource_metadata;
@@ -191,6 +190,7 @@ pub mod threat_model {}
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
+pub use entra_http::{BoxError, BuildError};
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
 pub use entra_jwt_core::{
@@ -203,11 +203,10 @@ pub use crate::authenticate::{EntraAuth, SentToken, TokenSource};
 #[cfg(feature = "axum")]
 pub use crate::axum::{CustomClaims, ExtractorRefusal};
 pub use crate::caller::{Caller, HandlerRefusal, Refused};
-pub use crate::config::{BuildError, EntraAuthBuilder, ReissuedTokens};
+pub use crate::config::{EntraAuthBuilder, ReissuedTokens};
 pub use crate::expiry::{Expiry, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
 pub use crate::keys::{JwksFile, KeySource, PublishedKeys};
 pub use crate::layer::{EntraFuture, EntraLayer, EntraService, InvalidPath};
-pub use crate::outbound::BoxError;
 pub use crate::require::{RequireLayer, RequireService};
 pub use crate::resource_metadata::{
     NoProtectedResource, ProtectedResource, ResourceMetadata, ResourceMetadataService,

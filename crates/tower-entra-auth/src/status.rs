@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use entra_http::retry_after_value;
 use entra_jwt_core::KeyId;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
@@ -115,8 +116,7 @@ impl Status {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if !body.ready {
-            let seconds = retry_after.as_secs().max(1);
-            headers.insert(RETRY_AFTER, seconds.into());
+            headers.insert(RETRY_AFTER, retry_after_value(retry_after));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         }
         response

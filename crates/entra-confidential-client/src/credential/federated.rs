@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use entra_http::BoxError;
+
 use super::InvalidCredential;
 use super::file;
-use crate::http_client::BoxError;
 use crate::secret::Secret;
 use crate::text::printable;
 

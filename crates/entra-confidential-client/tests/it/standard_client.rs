@@ -2,15 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::post;
-use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, TokenRequest};
+use bytes::Bytes;
+use entra_confidential_client::{
+    AuthorizationCode, ConfidentialClient, Secret, TokenErrorKind, TokenRequest,
+};
 use entra_dev_tenant::DevTenant;
+use entra_http::{HttpClient, StandardClient};
+use http::Response;
+use http_body_util::Full;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::support::{CLIENT, CLIENT_SECRET, Logs, refresh};
+
+const TOKENS: &str = r#"{"token_type":"Bearer","expires_in":60,"access_token":"token"}"#;
 
 fn client(endpoint: String) -> ConfidentialClient {
     ConfidentialClient::builder()
@@ -88,15 +97,18 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(followed.load(Ordering::Relaxed), 0);
 }
 
-#[tokio::test]
-async fn a_closed_port_is_no_answer() {
+/// Returns a token endpoint to which nothing connects, while the socket lives.
+fn closed_port() -> (TcpSocket, String) {
     // Bound, so that nobody else gets it, and not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let endpoint = format!(
-        "http://{}/t/oauth2/v2.0/token",
-        socket.local_addr().unwrap()
-    );
+    let address = socket.local_addr().unwrap();
+    (socket, format!("http://{address}/t/oauth2/v2.0/token"))
+}
+
+#[tokio::test]
+async fn a_closed_port_is_no_answer() {
+    let (_socket, endpoint) = closed_port();
     let error = client(endpoint).send(refresh()).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
     let text = error.to_string();
@@ -105,6 +117,56 @@ async fn a_closed_port_is_no_answer() {
         "{text}"
     );
     assert!(error.remedy().contains("proxy"));
+}
+
+/// Makes a client whose endpoint the standard client cannot connect to so many times, and the number of
+/// attempts.
+fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicUsize>) {
+    let standard = HttpClient::standard(StandardClient {
+        user_agent: "test",
+        connect_timeout: Duration::from_secs(5),
+        plain_http: true,
+    });
+    let standard = standard.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let service = tower::service_fn(move |request| {
+        let is_refused = count.fetch_add(1, Ordering::Relaxed) < times;
+        let standard = standard.clone();
+        async move {
+            if is_refused {
+                return Err(standard.send(request, 0).await.unwrap_err());
+            }
+            Ok(Response::new(Full::<Bytes>::from(TOKENS)))
+        }
+    });
+    let entra = ConfidentialClient::builder()
+        .token_endpoint(endpoint)
+        .client_id(CLIENT)
+        .credential(Secret::new("secret"))
+        .http_client(service)
+        .build()
+        .unwrap();
+    (entra, asked)
+}
+
+#[tokio::test]
+async fn what_never_left_is_sent_again_once_even_a_code() {
+    let code = AuthorizationCode {
+        code: "code",
+        redirect_uri: "https://app.contoso.com/callback",
+        code_verifier: "verifier",
+    };
+    let request = TokenRequest::authorization_code(code, ["api://api/read"]);
+    let (_socket, endpoint) = closed_port();
+    let (entra, asked) = unconnected(1, &endpoint);
+    entra.send(request.clone()).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+
+    let (entra, asked) = unconnected(3, &endpoint);
+    let error = entra.send(request).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use entra_http::Problems;
 use entra_jwt_core::{InvalidRules, Validator};
 
-use super::{BuildError, EntraAuthBuilder};
+use super::EntraAuthBuilder;
 
 /// The shortest limit for tokens that makes sense, in bytes.
 const MIN_TOKEN_LENGTH: usize = 1024;
@@ -23,7 +24,7 @@ const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraAuthBuilder {
-    pub(super) fn check_bounds(&self, problems: &mut BuildError) {
+    pub(super) fn check_bounds(&self, problems: &mut Problems) {
         if self.clock_skew > Validator::MAX_CLOCK_SKEW {
             problems.add(
                 "clock_skew",
@@ -62,7 +63,7 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn check_refresh(&self, problems: &mut BuildError) {
+    fn check_refresh(&self, problems: &mut Problems) {
         let interval = self.refresh_interval;
         let staleness = self.max_staleness;
         if !(MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL).contains(&interval) {
@@ -90,7 +91,7 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn check_token_cache(&self, problems: &mut BuildError) {
+    fn check_token_cache(&self, problems: &mut Problems) {
         let Some(settings) = self.token_cache else {
             return;
         };

@@ -1,15 +1,17 @@
 //! Checks the settings, all of them, and makes an [`EntraAuth`] of good ones.
 
+use std::time::Duration;
+
+use entra_http::{BuildError, HttpClient, Problems, StandardClient};
 use entra_jwt_core::{
     Audience, Authority, ClientId, Cloud, InvalidRules, Setting, ShownUrl, Tenancy, Validator,
     ValidatorBuilder,
 };
 
-use super::{BuildError, CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};
+use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};
 use crate::authenticate::{EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
-use crate::outbound::HttpClient;
 use crate::policy::PostVerificationChecks;
 use crate::resource_metadata::ResourceMetadata;
 use crate::respond::ResponderConfig;
@@ -22,6 +24,9 @@ const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and,
     development tenant, http://127.0.0.1:7580";
 
 const PROTECTED_RESOURCE: &str = "protected_resource";
+
+/// The time that a connection of the standard client may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The origin of the keys.
 enum KeyOrigin {
@@ -41,7 +46,7 @@ impl EntraAuthBuilder {
     /// Every problem with the settings at once; among them that the HTTP client finds no CA
     /// certificates on this machine.
     pub fn build(mut self) -> Result<EntraAuth, BuildError> {
-        let mut problems = BuildError::without_problems();
+        let mut problems = Problems::new("cannot protect this service");
         let cloud = self.checked_cloud(&mut problems);
         let tenancy = self.checked_tenancy(&mut problems);
         let client_id = self.checked_client_id(&mut problems);
@@ -73,15 +78,15 @@ impl EntraAuthBuilder {
             }
             _ => None,
         };
-        let (Some(rules), Some(origin), true) = (rules, origin, problems.problems.is_empty())
-        else {
-            return Err(problems);
+        let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
+            return Err(problems.into_error());
         };
         let validator = rules
             .build()
-            .map_err(|error| BuildError::of("rules", error.to_string()))?;
+            .map_err(|error| problems.error_with("rules", error))?;
         let application = client_id.filter(|_| self.has_custom_signing_key);
-        let source = key_source(origin, validator.authority(), application)?;
+        let source = key_source(origin, validator.authority(), application)
+            .ok_or_else(|| problems.error_with("metadata_endpoint", METADATA_EXAMPLES))?;
 
         telemetry::describe_metrics();
         self.announce(&validator, source.name());
@@ -89,7 +94,7 @@ impl EntraAuthBuilder {
         let resource = resource.map(|resource| {
             let methods = bearer_methods(&self.token_location);
             let published = resource.published(&validator, methods, self.setting_names);
-            published.map_err(|text| BuildError::of(PROTECTED_RESOURCE, text))
+            published.map_err(|text| problems.error_with(PROTECTED_RESOURCE, text))
         });
         let resource = resource.transpose()?;
         let responder = self.responder_config(&validator, resource.as_ref());
@@ -182,7 +187,7 @@ impl EntraAuthBuilder {
         rules
     }
 
-    fn checked_cloud(&self, problems: &mut BuildError) -> Option<Cloud> {
+    fn checked_cloud(&self, problems: &mut Problems) -> Option<Cloud> {
         let Some(setting) = &self.cloud else {
             return Some(Cloud::default());
         };
@@ -211,7 +216,7 @@ impl EntraAuthBuilder {
         cloud
     }
 
-    fn checked_tenancy(&self, problems: &mut BuildError) -> Option<Tenancy> {
+    fn checked_tenancy(&self, problems: &mut Problems) -> Option<Tenancy> {
         const WHERE: &str = "copy \"Tenant ID\" from the Overview page of Microsoft Entra ID";
 
         let Some(setting) = &self.tenancy else {
@@ -249,7 +254,7 @@ impl EntraAuthBuilder {
         None
     }
 
-    fn checked_client_id(&self, problems: &mut BuildError) -> Option<ClientId> {
+    fn checked_client_id(&self, problems: &mut Problems) -> Option<ClientId> {
         const WHERE: &str =
             "copy \"Application (client) ID\" from the app registration's Overview page";
 
@@ -279,7 +284,7 @@ impl EntraAuthBuilder {
         None
     }
 
-    fn check_token_location(&self, problems: &mut BuildError) {
+    fn check_token_location(&self, problems: &mut Problems) {
         if self.removes_token && self.token_location.header().is_none() {
             problems.add(
                 "remove_token_header",
@@ -302,7 +307,7 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn checked_audiences(&self, problems: &mut BuildError) -> Vec<Audience> {
+    fn checked_audiences(&self, problems: &mut Problems) -> Vec<Audience> {
         let mut audiences = Vec::new();
         for text in &self.audiences {
             match Audience::new(text) {
@@ -313,7 +318,7 @@ impl EntraAuthBuilder {
         audiences
     }
 
-    fn checked_clients(&self, problems: &mut BuildError) -> Clients {
+    fn checked_clients(&self, problems: &mut Problems) -> Clients {
         let mut checked = |setting: &str, ids: &[String]| -> Vec<ClientId> {
             ids.iter()
                 .filter_map(|id| {
@@ -341,7 +346,7 @@ impl EntraAuthBuilder {
         }
     }
 
-    fn checked_key_origin(&mut self, cloud: Cloud, problems: &mut BuildError) -> Option<KeyOrigin> {
+    fn checked_key_origin(&mut self, cloud: Cloud, problems: &mut Problems) -> Option<KeyOrigin> {
         if let Some(source) = self.key_source.take() {
             for (is_set, other) in [
                 (self.http_client.is_some(), "http_client"),
@@ -376,7 +381,7 @@ impl EntraAuthBuilder {
         })
     }
 
-    fn checked_metadata(&self, cloud: Cloud, problems: &mut BuildError) -> Option<MetadataBase> {
+    fn checked_metadata(&self, cloud: Cloud, problems: &mut Problems) -> Option<MetadataBase> {
         // Checked even where the keys come from elsewhere: it names the kind of tenant.
         let of_external_id = self
             .external_id
@@ -385,15 +390,12 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.metadata_endpoint else {
             return of_external_id.unwrap_or_else(|| Some(MetadataBase::of_cloud(cloud)));
         };
-        MetadataBase::configured(&setting.value, self.allow_plain_http)
-            .map_err(|problem| {
-                let url = ShownUrl(&setting.value);
-                problems.add(
-                    setting.named("metadata_endpoint"),
-                    format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}"),
-                );
-            })
-            .ok()
+        let base = MetadataBase::configured(&setting.value, self.allow_plain_http);
+        let base = base.map_err(|problem| {
+            let url = ShownUrl(&setting.value);
+            format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}")
+        });
+        problems.take(setting.named("metadata_endpoint"), base)
     }
 
     /// Returns where the authority is, whatever the keys come from. Its problems are reported
@@ -426,7 +428,7 @@ impl EntraAuthBuilder {
             )
     }
 
-    fn add_endpoint_elsewhere(&self, problems: &mut BuildError) {
+    fn add_endpoint_elsewhere(&self, problems: &mut Problems) {
         if let Some(setting) = &self.metadata_endpoint {
             problems.add(
                 setting.named("metadata_endpoint"),
@@ -443,16 +445,17 @@ impl EntraAuthBuilder {
     fn checked_http_client(
         &mut self,
         is_plain_http: bool,
-        problems: &mut BuildError,
+        problems: &mut Problems,
     ) -> Option<HttpClient> {
-        if let Some(client) = self.http_client.take() {
-            return Some(client);
-        }
-        HttpClient::standard(is_plain_http)
-            .map_err(|text| {
-                problems.add("http_client", text);
-            })
-            .ok()
+        let client = match self.http_client.take() {
+            Some(client) => Ok(client),
+            None => HttpClient::standard(StandardClient {
+                user_agent: concat!("tower-entra-auth/", env!("CARGO_PKG_VERSION")),
+                connect_timeout: CONNECT_TIMEOUT,
+                plain_http: is_plain_http,
+            }),
+        };
+        problems.take("http_client", client)
     }
 
     /// Writes one line at the start that says what is trusted, and where each setting came from.
@@ -484,21 +487,20 @@ impl EntraAuthBuilder {
     }
 }
 
-/// Returns the source of the keys, with everything that it needs.
+/// Returns the source of the keys, with everything that it needs; `None` if the metadata endpoint makes no
+/// address.
 fn key_source(
     origin: KeyOrigin,
     authority: &Authority,
     application: Option<ClientId>,
-) -> Result<Source, BuildError> {
-    let (metadata, http_client) = match origin {
-        KeyOrigin::Own(source) => return Ok(source),
+) -> Option<Source> {
+    match origin {
+        KeyOrigin::Own(source) => Some(source),
         KeyOrigin::Discovered {
             metadata,
             http_client,
-        } => (metadata, http_client),
-    };
-    let source = Source::discovery(&metadata, authority, application, http_client);
-    source.ok_or_else(|| BuildError::of("metadata_endpoint", METADATA_EXAMPLES))
+        } => Source::discovery(&metadata, authority, application, http_client),
+    }
 }
 
 /// Client applications of each list.
@@ -507,23 +509,19 @@ struct Clients {
     exempt: Vec<ClientId>,
 }
 
-fn checked_external_id(host: &str, problems: &mut BuildError) -> Option<MetadataBase> {
-    MetadataBase::of_external_id(host)
-        .map_err(|problem| {
-            problems.add(
-                "external_id",
-                format!(
-                    "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL \
-                     domain such as login.contoso.com",
-                    ShownUrl(host)
-                ),
-            );
-        })
-        .ok()
+fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBase> {
+    let base = MetadataBase::of_external_id(host).map_err(|problem| {
+        format!(
+            "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL domain such as \
+             login.contoso.com",
+            ShownUrl(host)
+        )
+    });
+    problems.take("external_id", base)
 }
 
 /// Adds the problem that several settings make together; what one makes by itself is reported already.
-fn add_problem_with(rules: InvalidRules, problems: &mut BuildError) {
+fn add_problem_with(rules: InvalidRules, problems: &mut Problems) {
     let setting = match rules {
         InvalidRules::ClockSkew(_) => return,
         InvalidRules::NoTenant => "tenancy",
@@ -532,7 +530,7 @@ fn add_problem_with(rules: InvalidRules, problems: &mut BuildError) {
         InvalidRules::ExternalIdV1 => "accept_v1_tokens",
         _ => "rules",
     };
-    problems.add(setting, rules.to_string());
+    problems.add(setting, rules);
 }
 
 /// Returns the cloud of an authority such as `https://login.microsoftonline.us/`.

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use entra_http::{BuildError, HttpClient};
 use entra_jwt_core::{Cloud, ShownUrl, Tenancy, TenantId, Unverified, Validator};
 
 pub use self::danger::DangerousBuilder;
@@ -17,7 +18,6 @@ pub use self::reissued::ReissuedTokens;
 use crate::authenticate::{EntraAuth, TokenLocation};
 use crate::caller::OnRefusal;
 use crate::keys::Source;
-use crate::outbound::HttpClient;
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
@@ -257,65 +257,3 @@ impl fmt::Debug for EntraAuthBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// The settings cannot protect a service. Lists every problem, each with a remedy or an example
-/// of a good value.
-///
-/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
-#[derive(Clone, Eq, PartialEq)]
-pub struct BuildError {
-    problems: Vec<Problem>,
-}
-
-/// One problem with the settings.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Problem {
-    /// The builder's method, with the environment variable in brackets if it came from there.
-    setting: String,
-    text: String,
-}
-
-impl BuildError {
-    /// Returns one to add the problems to.
-    fn without_problems() -> Self {
-        let problems = Vec::new();
-        Self { problems }
-    }
-
-    fn of(setting: impl Into<String>, text: impl Into<String>) -> Self {
-        let mut error = Self::without_problems();
-        error.add(setting, text);
-        error
-    }
-
-    fn add(&mut self, setting: impl Into<String>, text: impl Into<String>) {
-        let (setting, text) = (setting.into(), text.into());
-        self.problems.push(Problem { setting, text });
-    }
-
-    /// Returns the settings that are wrong, as [`EntraAuthBuilder`] names them,
-    /// each with what is wrong.
-    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.problems
-            .iter()
-            .map(|problem| (&*problem.setting, &*problem.text))
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("cannot protect this service:")?;
-        for Problem { setting, text } in &self.problems {
-            write!(formatter, "\n  - {setting}: {text}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for BuildError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-impl std::error::Error for BuildError {}

@@ -5,13 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use entra_http::{Problems, secure_url};
 use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
 
-use super::BuildError;
 use crate::authenticate::TrustedIssuer;
 use crate::caller::{Caller, OnChallenge};
 use crate::keys::{KeyStore, Source};
-use crate::outbound::secure_url;
 use crate::policy::Rule;
 use crate::respond::ClaimsChallenge;
 
@@ -112,7 +111,7 @@ impl ReissuedTokens {
     }
 
     /// Adds everything that is wrong with it.
-    pub(super) fn check(&self, problems: &mut BuildError) {
+    pub(super) fn check(&self, problems: &mut Problems) {
         let mut problem = |text: String| problems.add("reissued_tokens", text);
         if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(

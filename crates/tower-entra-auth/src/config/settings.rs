@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use entra_http::{BoxError, HttpClient};
 use entra_jwt_core::{Cloud, Setting, Tenancy, TenantId};
 use http::{Request, Response};
 use http_body::Body;
@@ -19,7 +20,6 @@ use super::{CloudSetting, EntraAuthBuilder, ReissuedTokens, Sourced, TenancySett
 use crate::authenticate::{TokenLocation, TokenSource};
 use crate::caller::Refused;
 use crate::keys::{KeySource, Source};
-use crate::outbound::{BoxError, HttpClient};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use entra_http::BoxError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -17,7 +18,6 @@ use tower_service::Service;
 
 use super::ExpiryGuard;
 use crate::authenticate::EntraAuth;
-use crate::outbound::BoxError;
 use crate::respond::{Format, Refusal};
 use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
 

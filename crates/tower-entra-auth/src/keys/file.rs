@@ -6,8 +6,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use entra_http::BoxError;
+
 use super::{KeySource, MAX_DOCUMENT_BYTES, PublishedKeys};
-use crate::outbound::BoxError;
 
 /// A JWKS document in a file, such as a mounted `ConfigMap`: a [`KeySource`].
 ///

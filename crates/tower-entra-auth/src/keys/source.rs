@@ -5,10 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use entra_http::BoxError;
 use entra_jwt_core::KeySet;
 
 use super::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, Source, brings_nothing};
-use crate::outbound::BoxError;
 use crate::unavailable::Unavailable;
 
 /// A source of the signing keys other than Entra's discovery document: set by

@@ -4,12 +4,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use entra_http::secure_url;
 use entra_jwt_core::{ClientId, Cloud, Setting, ShownUrl, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
 use super::{PublishedMetadata, ResourceMetadata};
-use crate::outbound::secure_url;
 use crate::respond::MetadataReference;
 use crate::setting::SettingNames;
 

@@ -1,35 +1,20 @@
 //! One place that writes refusals into the log: the first of a kind, then one a minute.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
+use entra_http::ThrottledLog;
 use entra_jwt_core::Shown;
-use tokio::time::Instant;
 
 use super::{Refusal, ResponderConfig};
 
 /// See [`Refusal::log_key`].
 type LogKey = (&'static str, &'static str);
 
-/// Decides which refusals are written. Keys are a closed set, so the map stays small.
+/// The lines about refusals.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog {
-    written: Mutex<HashMap<LogKey, Written>>,
-}
-
-#[derive(Debug)]
-struct Written {
-    at: Instant,
-    /// Counts the lines of this kind that were left out since.
-    since: u64,
-}
+pub(super) struct RefusalLog(ThrottledLog<LogKey>);
 
 impl RefusalLog {
-    /// The least time between two lines of one kind.
-    const INTERVAL: Duration = Duration::from_secs(60);
-
     pub(super) fn write(&self, refusal: &Refusal, config: &ResponderConfig) {
         let code = refusal.code();
         if matches!(refusal, Refusal::NoCredentials | Refusal::OtherScheme) {
@@ -41,29 +26,9 @@ impl RefusalLog {
             tracing::debug!(code, "the token expired while its request was served");
             return;
         }
-        if let Some(count) = self.due(refusal.log_key(), Instant::now()) {
+        if let Some(count) = self.0.due(refusal.log_key()) {
             let remedy = refusal.remedy(config);
             write_line(refusal, code, &remedy, count);
-        }
-    }
-
-    /// Returns the number of refusals that the line stands for, if one is due.
-    fn due(&self, key: LogKey, now: Instant) -> Option<u64> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.get_mut(&key) {
-            Some(last) if now.duration_since(last.at) < Self::INTERVAL => {
-                last.since += 1;
-                None
-            }
-            Some(last) => {
-                let count = last.since + 1;
-                *last = Written { at: now, since: 0 };
-                Some(count)
-            }
-            None => {
-                written.insert(key, Written { at: now, since: 0 });
-                Some(1)
-            }
         }
     }
 }
@@ -145,23 +110,5 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
         Refusal::HookPanicked => {
             tracing::error!(code, remedy, count, "no answer from the response hook");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_a_kind_is_written_then_one_a_minute_with_the_count() {
-        let log = RefusalLog::default();
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(log.due(("expired", ""), start), Some(1));
-        assert_eq!(log.due(("expired", ""), after(1)), None);
-        assert_eq!(log.due(("expired", ""), after(59)), None);
-        assert_eq!(log.due(("v1_token", ""), after(59)), Some(1));
-        assert_eq!(log.due(("expired", ""), after(60)), Some(3));
-        assert_eq!(log.due(("expired", ""), after(61)), None);
     }
 }

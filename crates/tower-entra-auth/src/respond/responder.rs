@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use entra_http::retry_after_value;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -91,8 +92,7 @@ impl Responder {
             insert_text(&mut response, WWW_AUTHENTICATE, challenge);
         }
         if let Refusal::Unavailable { retry_after, .. } = refusal {
-            let seconds = retry_after.as_secs_f64().ceil().max(1.0);
-            insert_text(&mut response, RETRY_AFTER, format!("{seconds}"));
+            insert(&mut response, RETRY_AFTER, retry_after_value(*retry_after));
         }
         response
     }

@@ -3,13 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use entra_http::{Failure, FailureCause, HttpClient, fresh_for, retry_after};
 use entra_jwt_core::{Authority, ClientId, DiscoveryDocument, ForeignDocument, KeySet};
-use http::header::{
-    ACCEPT, AGE, CACHE_CONTROL, DATE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
-};
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
 use super::{MetadataBase, MetadataEndpoint};
@@ -17,7 +15,6 @@ use crate::keys::{
     Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, MAX_DOCUMENT_BYTES, Source,
     brings_nothing,
 };
-use crate::outbound::{Failure, HttpClient};
 use crate::unavailable::Unavailable;
 
 /// The discovery document of one authority as the source of its keys.
@@ -262,11 +259,11 @@ impl Discovery {
         etag: Option<HeaderValue>,
     ) -> Result<FetchedResponse, Unavailable> {
         let host = || uri.host().unwrap_or_default().to_owned();
-        let no_answer = |error| match Failure::of(&error) {
-            Failure::Dns => Unavailable::Dns { host: host() },
-            Failure::Tls => Unavailable::Tls { host: host() },
-            Failure::Proxy => Unavailable::Proxy { host: host() },
-            Failure::Connect => Unavailable::Connect { host: host() },
+        let no_answer = |error| match Failure::of(&error).map(|failure| failure.cause) {
+            Some(FailureCause::Dns) => Unavailable::Dns { host: host() },
+            Some(FailureCause::Tls) => Unavailable::Tls { host: host() },
+            Some(FailureCause::Proxy) => Unavailable::Proxy { host: host() },
+            Some(FailureCause::Connect) | None => Unavailable::Connect { host: host() },
         };
 
         let mut request = Request::new(Bytes::new());
@@ -277,143 +274,15 @@ impl Discovery {
             request.headers_mut().insert(IF_NONE_MATCH, etag);
         }
 
-        let response = self.http.send(request).await.map_err(no_answer)?;
-        let (parts, mut body) = response.into_parts();
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(no_answer)?.into_data() {
-                if read.len() + data.len() > MAX_DOCUMENT_BYTES {
-                    return Err(Unavailable::TooLarge {
-                        host: host(),
-                        limit: MAX_DOCUMENT_BYTES,
-                    });
-                }
-                read.extend_from_slice(&data);
-            }
-        }
+        let response = self.http.send(request, MAX_DOCUMENT_BYTES).await;
+        let (parts, body) = response.map_err(no_answer)?.into_parts();
         Ok(FetchedResponse {
             status: parts.status,
             headers: parts.headers,
-            body: read.freeze(),
+            body: body.ok_or_else(|| Unavailable::TooLarge {
+                host: host(),
+                limit: MAX_DOCUMENT_BYTES,
+            })?,
         })
-    }
-}
-
-/// Returns for how much longer the response is fresh (RFC 9111 §4.2), if it says so: `max-age` less `Age`,
-/// nothing at all for `no-store` and `no-cache`. `s-maxage` is for caches that many share.
-fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
-    let mut max_age = None;
-    for value in headers.get_all(CACHE_CONTROL) {
-        for directive in value.to_str().unwrap_or_default().split(',') {
-            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            let name = name.trim();
-            if name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("no-cache") {
-                return Some(Duration::ZERO);
-            }
-            if name.eq_ignore_ascii_case("max-age") && max_age.is_none() {
-                // One that cannot be read counts as stale (RFC 9111 §4.2.1).
-                max_age = Some(seconds(argument.trim().trim_matches('"')).unwrap_or_default());
-            }
-        }
-    }
-    let age = text(headers, &AGE).and_then(seconds).unwrap_or_default();
-    max_age.map(|max_age| max_age.saturating_sub(age))
-}
-
-/// Returns how long to wait before the next request (RFC 9110 §10.2.3), if the response says so. A date is
-/// taken against the response's own, so that nobody's clock need be right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = text(headers, &RETRY_AFTER)?;
-    seconds(value).or_else(|| {
-        let at = httpdate::parse_http_date(value).ok()?;
-        let date = httpdate::parse_http_date(text(headers, &DATE)?).ok()?;
-        Some(at.duration_since(date).unwrap_or_default())
-    })
-}
-
-/// Digits only; more than anybody waits for counts as that.
-fn seconds(text: &str) -> Option<Duration> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let max = u64::from(u32::MAX);
-    is_number
-        .then(|| Duration::from_secs(text.parse().map_or(max, |seconds: u64| seconds.min(max))))
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-        let lines = lines.iter();
-        lines
-            .map(|(name, value)| {
-                let name: HeaderName = name.parse().unwrap();
-                (name, value.parse().unwrap())
-            })
-            .collect()
-    }
-
-    fn fresh(cache_control: &str) -> Option<u64> {
-        fresh_for(&headers(&[("cache-control", cache_control)])).map(|duration| duration.as_secs())
-    }
-
-    #[test]
-    fn max_age_is_how_long_a_response_is_fresh() {
-        assert_eq!(fresh("max-age=86400, private"), Some(86_400));
-        assert_eq!(fresh("private , MAX-AGE=\"60\""), Some(60));
-        assert_eq!(fresh("max-age=60, max-age=5"), Some(60));
-        assert_eq!(fresh("max-age=60, no-cache"), Some(0));
-        assert_eq!(fresh("No-Store"), Some(0));
-        assert_eq!(fresh("s-maxage=60"), None);
-        assert_eq!(fresh("private"), None);
-        assert_eq!(fresh_for(&headers(&[])), None);
-        let lines = [("cache-control", "private"), ("cache-control", "max-age=9")];
-        assert_eq!(fresh_for(&headers(&lines)), Some(Duration::from_secs(9)));
-    }
-
-    #[test]
-    fn rubbish_in_max_age_counts_as_stale_and_too_much_as_much() {
-        for rubbish in [
-            "max-age",
-            "max-age=",
-            "max-age=-1",
-            "max-age=1.5",
-            "max-age=x",
-        ] {
-            assert_eq!(fresh(rubbish), Some(0), "{rubbish}");
-        }
-        assert_eq!(
-            fresh("max-age=99999999999999999999"),
-            Some(u64::from(u32::MAX))
-        );
-    }
-
-    #[test]
-    fn the_age_is_taken_off() {
-        let lines = |age| headers(&[("cache-control", "max-age=60"), ("age", age)]);
-        assert_eq!(fresh_for(&lines("20")), Some(Duration::from_secs(40)));
-        assert_eq!(fresh_for(&lines("90")), Some(Duration::ZERO));
-        assert_eq!(fresh_for(&lines("x")), Some(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_against_the_responses_own() {
-        let after = |value| retry_after(&headers(&[("retry-after", value)]));
-        assert_eq!(after("120"), Some(Duration::from_secs(120)));
-        for rubbish in ["", "-1", "soon", "1.5"] {
-            assert_eq!(after(rubbish), None, "{rubbish}");
-        }
-        let dates = |date, at| retry_after(&headers(&[("date", date), ("retry-after", at)]));
-        let (earlier, later) = (
-            "Wed, 25 Nov 2026 10:00:00 GMT",
-            "Wed, 25 Nov 2026 10:01:30 GMT",
-        );
-        assert_eq!(dates(earlier, later), Some(Duration::from_secs(90)));
-        assert_eq!(dates(later, earlier), Some(Duration::ZERO));
-        assert_eq!(after(later), None, "without a date of its own");
     }
 }

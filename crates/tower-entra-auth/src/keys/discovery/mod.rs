@@ -2,10 +2,9 @@
 
 mod fetch;
 
+use entra_http::{is_loopback_host, plain_host, secure_url};
 use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
 use http::Uri;
-
-use crate::outbound::{is_loopback, plain_host, secure_url};
 
 /// The place of discovery documents, before it is known of which tenant.
 #[derive(Clone, Debug)]
@@ -109,7 +108,7 @@ impl MetadataBase {
                 || tenant.is_some_and(|tenant| host == format!("{tenant}.ciamlogin.com"))
         });
         let is_https = uri.scheme_str() == Some("https");
-        is_loopback(host) || is_https && (cloud.is_host(host) || of_external_id)
+        is_loopback_host(host) || is_https && (cloud.is_host(host) || of_external_id)
     }
 
     pub(crate) fn is_plain_http(&self) -> bool {

@@ -1,10 +1,9 @@
-//! The standard client: reqwest with rustls, without redirects, cookies or a pool.
+//! The standard client: reqwest with rustls, without redirects, retries, cookies or a pool.
 
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,21 +11,20 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, Client};
 use tower_service::Service;
 
-use super::{BoxError, Classified, Failure, HttpClient};
+use super::{BoxError, Classified, Failure, FailureCause, HttpClient, StandardClient};
 
-/// The time that a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Makes a client for `https`, or for `http` alone; that one needs no CA certificates and takes no
-/// proxy from the environment, as its endpoint is on loopback.
-pub(super) fn client(plain_http: bool) -> Result<HttpClient, String> {
+/// See [`HttpClient::standard`].
+pub(super) fn client(settings: StandardClient) -> Result<HttpClient, String> {
     let builder = Client::builder()
         .redirect(Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        // Fetches are hours apart, and a kept connection would belong to a runtime that may end.
+        .connect_timeout(settings.connect_timeout)
+        // What repeats a request must know what is in it.
+        .retry(reqwest::retry::never())
+        // On a kept connection that the server is just closing, an authorization code is lost, and
+        // it would belong to a runtime that may end before the next request.
         .pool_max_idle_per_host(0)
-        .user_agent(concat!("tower-entra-auth/", env!("CARGO_PKG_VERSION")));
-    let builder = if plain_http {
+        .user_agent(settings.user_agent);
+    let builder = if settings.plain_http {
         builder.no_proxy().tls_certs_only([])
     } else {
         builder.https_only(true)
@@ -61,7 +59,10 @@ impl Service<Request<Bytes>> for Reqwest {
             match client.execute(request).await {
                 Ok(response) => Ok(response.into()),
                 Err(error) => Err(Box::new(Classified {
-                    failure: classify(&error),
+                    failure: Failure {
+                        cause: cause(&error),
+                        was_not_sent: error.is_connect(),
+                    },
                     source: error.into(),
                 }) as BoxError),
             }
@@ -69,29 +70,28 @@ impl Service<Request<Bytes>> for Reqwest {
     }
 }
 
-/// Classifies by what the connectors below write into their errors; it only chooses the remedy's
-/// words.
-fn classify(error: &reqwest::Error) -> Failure {
+/// Returns what failed, by what the connectors below write into their errors.
+fn cause(error: &reqwest::Error) -> FailureCause {
     // Not the outermost: it names the URL.
     let mut source = error.source();
     while let Some(error) = source {
         let text = error.to_string().to_ascii_lowercase();
         if text.contains("tunnel") || text.contains("proxy") {
-            return Failure::Proxy;
+            return FailureCause::Proxy;
         }
         if text.contains("dns error") {
-            return Failure::Dns;
+            return FailureCause::Dns;
         }
         if text.contains("certificate")
             || text.contains("handshake")
             || text.contains("invalidcontenttype")
             || text.contains("tls")
         {
-            return Failure::Tls;
+            return FailureCause::Tls;
         }
         source = error.source();
     }
-    Failure::Connect
+    FailureCause::Connect
 }
 
 fn innermost(error: &dyn Error) -> String {

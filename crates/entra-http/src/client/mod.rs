@@ -1,0 +1,199 @@
+//! The seam to HTTP: any tower service whose responses have a streaming body.
+
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::body::read_body;
+
+/// Any error that crosses threads.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+type SendResult = Result<Response<Option<Bytes>>, BoxError>;
+type SendRequest =
+    dyn Fn(Request<Bytes>, usize) -> Pin<Box<dyn Future<Output = SendResult> + Send>> + Send + Sync;
+
+/// An HTTP client, whatever it is made of. Its callers limit the time.
+#[derive(Clone)]
+pub struct HttpClient(Arc<SendRequest>);
+
+/// The settings of the standard client, reqwest with rustls.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardClient {
+    /// `User-Agent`, such as `tower-entra-auth/0.1.0`.
+    pub user_agent: &'static str,
+    /// The time that a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// For `http` alone instead of `https` alone: on loopback, so that it needs no CA certificates and
+    /// takes no proxy from the environment.
+    pub plain_http: bool,
+}
+
+/// The reason for which a request got no response, as far as the standard client can tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// What failed.
+    pub cause: FailureCause,
+    /// The request never left this machine, for certain.
+    pub was_not_sent: bool,
+}
+
+/// What failed, by the connectors' texts: it chooses words for people, and nothing is decided by it.
+/// There will be no others: what is none of these is [`Connect`](Self::Connect).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FailureCause {
+    /// DNS does not know the host.
+    Dns,
+    /// TLS, such as a certificate that is not trusted.
+    Tls,
+    /// The proxy does not connect.
+    Proxy,
+    /// The connection, or anything else.
+    Connect,
+}
+
+/// An error that says which [`Failure`] it is.
+#[derive(Debug)]
+struct Classified {
+    failure: Failure,
+    source: BoxError,
+}
+
+impl HttpClient {
+    /// Makes a client of a tower service.
+    pub fn new<S, B>(service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // A lock, held to clone, asks less of the service than `Sync`.
+        let service = Mutex::new(service);
+        Self(Arc::new(move |request, limit| {
+            let mut service = service
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            Box::pin(async move {
+                poll_fn(|context| service.poll_ready(context))
+                    .await
+                    .map_err(Into::into)?;
+                let response = service.call(request).await.map_err(Into::into)?;
+                let (head, body) = response.into_parts();
+                let body = read_body(body, limit).await.map_err(Into::into)?;
+                Ok(Response::from_parts(head, body))
+            })
+        }))
+    }
+
+    /// Makes the client of the feature `reqwest`: without redirects, retries, cookies and a pool.
+    ///
+    /// # Errors
+    /// For people, about the setting `http_client`: no CA certificates, or the feature is off.
+    pub fn standard(settings: StandardClient) -> Result<Self, String> {
+        #[cfg(feature = "reqwest")]
+        return reqwest::client(settings);
+        #[cfg(not(feature = "reqwest"))]
+        {
+            let _ = settings;
+            Err(
+                "not set, and the feature `reqwest` is off; bring one with http_client(..)"
+                    .to_owned(),
+            )
+        }
+    }
+
+    /// Sends a request, and returns the response with its body, or with `None` in place of one that is
+    /// longer than `limit` bytes.
+    ///
+    /// # Errors
+    /// Those of the client; [`Failure::of`] says what is known of them.
+    pub async fn send(
+        &self,
+        request: Request<Bytes>,
+        limit: usize,
+    ) -> Result<Response<Option<Bytes>>, BoxError> {
+        (self.0)(request, limit).await
+    }
+}
+
+impl Failure {
+    /// Returns what the standard client knows of its error; of other clients' nothing is known.
+    #[must_use]
+    pub fn of(error: &BoxError) -> Option<Self> {
+        let classified = error.downcast_ref::<Classified>();
+        classified.map(|classified| classified.failure)
+    }
+}
+
+impl fmt::Display for Classified {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(formatter)
+    }
+}
+
+impl std::error::Error for Classified {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HttpClient")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    fn get(uri: String) -> Request<Bytes> {
+        Request::get(uri).body(Bytes::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_response_has_its_body_up_to_the_limit() {
+        let client = HttpClient::new(tower::service_fn(async |_| {
+            Ok::<_, BoxError>(Response::new(Full::<Bytes>::from("12345")))
+        }));
+        let send = async |limit| client.send(get("https://host".to_owned()), limit).await;
+        assert_eq!(send(5).await.unwrap().into_body().unwrap(), "12345");
+        assert_eq!(send(4).await.unwrap().into_body(), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_closed_port_refuses_was_not_sent_and_of_others_errors_nothing_is_known() {
+        // Bound, so that nobody else gets it, and not listening.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let closed = format!("http://{}", socket.local_addr().unwrap());
+        let client = HttpClient::standard(StandardClient {
+            user_agent: "entra-http",
+            connect_timeout: Duration::from_secs(5),
+            plain_http: true,
+        });
+        let error = client.unwrap().send(get(closed), 0).await.unwrap_err();
+        let expected = Failure {
+            cause: FailureCause::Connect,
+            was_not_sent: true,
+        };
+        assert_eq!(Failure::of(&error), Some(expected));
+        assert_eq!(Failure::of(&"reset".into()), None);
+    }
+}

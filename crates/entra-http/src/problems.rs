@@ -1,0 +1,129 @@
+//! The problems with the settings of a builder: everything at once.
+
+use std::fmt;
+
+/// Collects the problems with settings.
+///
+/// A problem is the setting as the builder names it, with the environment variable in brackets if it
+/// came from there, and a text with a remedy or an example of a good value.
+#[derive(Debug)]
+pub struct Problems(BuildError);
+
+/// The settings of a builder are wrong. Lists every problem, each with a remedy or an example of a good
+/// value.
+///
+/// `Debug` is the same text as `Display`, as that is what `fn main() -> Result<..>` prints.
+#[derive(Clone, Eq, PartialEq)]
+pub struct BuildError {
+    purpose: &'static str,
+    problems: Vec<(String, String)>,
+}
+
+impl Problems {
+    /// Begins without any problem. The purpose, such as `cannot protect this service`, becomes the
+    /// error's first line.
+    pub fn new(purpose: &'static str) -> Self {
+        let problems = Vec::new();
+        Self(BuildError { purpose, problems })
+    }
+
+    /// Adds a problem.
+    pub fn add(&mut self, setting: impl Into<String>, text: impl fmt::Display) {
+        self.0.problems.push((setting.into(), text.to_string()));
+    }
+
+    /// Returns the value of a setting; an error is added as its problem.
+    pub fn take<T>(
+        &mut self,
+        setting: impl Into<String>,
+        result: Result<T, impl fmt::Display>,
+    ) -> Option<T> {
+        result.map_err(|error| self.add(setting, error)).ok()
+    }
+
+    /// Adds the problems of another builder, under the names that it gives them.
+    pub fn append(&mut self, error: BuildError) {
+        self.0.problems.extend(error.problems);
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.problems.is_empty()
+    }
+
+    /// Returns how many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.problems.len()
+    }
+
+    /// Makes the error.
+    #[must_use]
+    pub fn into_error(self) -> BuildError {
+        self.0
+    }
+
+    /// Makes the error of these and one more problem: where one ends a build at once.
+    pub fn error_with(&self, setting: impl Into<String>, text: impl fmt::Display) -> BuildError {
+        let mut error = Self(self.0.clone());
+        error.add(setting, text);
+        error.into_error()
+    }
+}
+
+impl BuildError {
+    /// Returns the settings that are wrong, as the builder names them, each with what is wrong.
+    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
+        let problems = self.problems.iter();
+        problems.map(|(setting, text)| (&**setting, &**text))
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:", self.purpose)?;
+        for (setting, text) in &self.problems {
+            write!(formatter, "\n  - {setting}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_a_line_below_the_purpose() {
+        let mut problems = Problems::new("cannot do it");
+        assert_eq!(problems.take("good", Ok::<_, String>(1)), Some(1));
+        assert!(problems.is_empty());
+
+        assert_eq!(problems.take("id", Err::<u8, _>("not set")), None);
+        problems.add("url", format_args!("no {}", "host"));
+        let mut of_another = Problems::new("cannot help");
+        of_another.add("secret", "empty");
+        problems.append(of_another.into_error());
+        assert_eq!(problems.len(), 3);
+
+        let error = problems.error_with("rules", "contradict each other");
+        let expected = "cannot do it:\n  - id: not set\n  - url: no host\n  - secret: empty";
+        assert_eq!(
+            error.to_string(),
+            format!("{expected}\n  - rules: contradict each other")
+        );
+        let error = problems.into_error();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(format!("{error:?}"), expected);
+        assert_eq!(error.problems().next(), Some(("id", "not set")));
+    }
+}
