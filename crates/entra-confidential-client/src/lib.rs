@@ -31,18 +31,18 @@
 //!
 //! # The way of a request
 //!
-//! 1. A [`TokenRequest`] says what is asked for: an authorization code, a refresh token, the
-//!    application's own token, or one on behalf of a user. Its scopes are always said. Without any,
-//!    nothing is sent.
-//! 2. The [`Credential`] gives the proof: the secret itself, a fresh assertion signed with the
-//!    certificate's key (`PS256`), or the other identity provider's token as it is now.
-//! 3. It is posted to the token endpoint, over `https` or on loopback. Redirects are not followed.
-//!    10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send).
-//! 4. The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its
-//!    lifetime: a [`TokenResponse`].
-//! 5. Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its
-//!    [remedy](TokenError::remedy) tells the operator, and the log has a line at WARN, for each kind at most
-//!    one a minute, with how many there were; the others are at DEBUG.
+//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//!
+//! | step | room |
+//! |---|---|
+//! | A [`TokenRequest`] says what is asked for: an authorization code, a refresh token, the application's own token, or one on behalf of a user. Its scopes are always said. Without any, nothing is sent. | `request` |
+//! | The [`Credential`] gives the proof: the secret itself, a fresh assertion signed with the certificate's key (`PS256`), or the other identity provider's token as it is now. | `credential` |
+//! | It is posted to the token endpoint, over `https` or on loopback. Redirects are not followed. 10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send). | `client` |
+//! | The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its lifetime: a [`TokenResponse`]. | `response` |
+//! | Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its [remedy](TokenError::remedy) tells the operator, and the log has a line at WARN, for each kind at most one a minute, with how many there were; the others are at DEBUG. | `error` |
+//!
+//! The settings are in `client`, too. What is printed of other people's texts goes through `text`, and what
+//! leaves the process through [`entra_http`].
 //!
 //! # What is printed
 //!
@@ -61,29 +61,22 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
-mod answer;
-mod builder;
-mod classify;
 mod client;
 mod credential;
-mod endpoint;
 mod error;
-mod guid;
-mod remedy;
 mod request;
 mod response;
-mod secret;
 mod text;
 
 pub use entra_http::{BoxError, BuildError};
 
-pub use crate::builder::ConfidentialClientBuilder;
-pub use crate::client::ConfidentialClient;
-pub use crate::credential::{Certificate, Credential, FederatedAssertion, InvalidCredential};
+pub use crate::client::{ConfidentialClient, ConfidentialClientBuilder};
+pub use crate::credential::{
+    Certificate, Credential, FederatedAssertion, InvalidCredential, Secret,
+};
 pub use crate::error::{TokenError, TokenErrorKind};
 pub use crate::request::{AuthorizationCode, TokenRequest};
 pub use crate::response::TokenResponse;
-pub use crate::secret::Secret;
 
 /// The README's snippet, compiled.
 #[cfg(doctest)]

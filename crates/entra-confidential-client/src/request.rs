@@ -1,12 +1,11 @@
-//! What is asked of the token endpoint.
+//! The requests to the token endpoint.
 
 use std::fmt;
 
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 
-use crate::credential::Proof;
-use crate::secret::Secret;
+use crate::credential::{Proof, Secret};
 
 /// One request for tokens: a grant, the scopes, and a claims request if there is one. Sent by
 /// [`ConfidentialClient::send`](crate::ConfidentialClient::send).
@@ -54,7 +53,7 @@ enum Grant {
     OnBehalfOf(Secret),
 }
 
-/// What came back from the authorization endpoint, with what was sent there.
+/// The authorization endpoint's answer, with what was sent there.
 #[derive(Clone, Copy)]
 pub struct AuthorizationCode<'a> {
     /// `code` of the callback.
@@ -65,13 +64,7 @@ pub struct AuthorizationCode<'a> {
     pub code_verifier: &'a str,
 }
 
-/// A form, and what of it must not be printed.
-pub(crate) struct Form {
-    pub(crate) body: Bytes,
-    pub(crate) secrets: SentSecrets,
-}
-
-/// The secrets in a request, to keep them out of what is told about its answer.
+/// The secrets in a request, to keep them out of what is printed about its answer.
 #[derive(Default)]
 pub(crate) struct SentSecrets(Vec<Secret>);
 
@@ -96,7 +89,7 @@ impl TokenRequest {
         )
     }
 
-    /// New tokens for a refresh token. Entra answers with another refresh token and leaves the old
+    /// Requests new tokens for a refresh token. Entra answers with another refresh token and leaves the old
     /// one good.
     pub fn refresh_token<S: Into<String>>(
         refresh_token: impl Into<Secret>,
@@ -105,13 +98,13 @@ impl TokenRequest {
         Self::new(Grant::RefreshToken(refresh_token.into()), scopes)
     }
 
-    /// A token for the application itself. Entra takes one scope here, `{resource}/.default`.
+    /// Requests a token for the application itself. Entra takes one scope here, `{resource}/.default`.
     pub fn client_credentials<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Self {
         Self::new(Grant::ClientCredentials, scopes)
     }
 
-    /// A token for a downstream API on behalf of the user whose access token for this application
-    /// is given. It must be sent to the tenant of that token.
+    /// Requests a token for a downstream API on behalf of the user of an access token for this
+    /// application. It must be sent to the tenant of that token.
     pub fn on_behalf_of<S: Into<String>>(
         access_token: impl Into<Secret>,
         scopes: impl IntoIterator<Item = S>,
@@ -119,7 +112,7 @@ impl TokenRequest {
         Self::new(Grant::OnBehalfOf(access_token.into()), scopes)
     }
 
-    /// A claims request (OpenID Connect Core §5.5), sent as it is: what a claims challenge said, or
+    /// Adds a claims request (OpenID Connect Core §5.5), sent as it is: what a claims challenge said, or
     /// the capability `cp1`. Default: none.
     #[must_use]
     pub fn claims(mut self, claims: impl Into<String>) -> Self {
@@ -127,15 +120,15 @@ impl TokenRequest {
         self
     }
 
-    /// By what Entra's sign-in log and the caller's own find each other (`client-request-id`): a GUID,
-    /// such as the one that the authorization request had. Default: a random one.
+    /// Sets the id that Entra's sign-in log and the caller's own have in common (`client-request-id`): a
+    /// GUID, such as that of the authorization request. Default: a random one.
     #[must_use]
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = Some(id.into());
         self
     }
 
-    /// The correlation id that was set.
+    /// Returns the correlation id that was set.
     pub(crate) fn own_correlation_id(&self) -> Option<&str> {
         self.correlation_id.as_deref()
     }
@@ -149,13 +142,13 @@ impl TokenRequest {
         }
     }
 
-    /// Whether Entra answers the same if it gets the request twice. A code is gone once it was
+    /// Returns whether Entra answers the same if it gets the request twice. A code is gone once it was
     /// seen, and a second use of it is taken for theft (RFC 6749 §4.1.2).
     pub(crate) fn is_repeatable(&self) -> bool {
         !matches!(self.grant, Grant::AuthorizationCode { .. })
     }
 
-    /// What is wrong with it, as far as can be told without Entra.
+    /// Returns what is wrong with it, as far as can be told without Entra.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         if self.scopes.is_empty() {
             return Some("no scope is requested");
@@ -183,8 +176,8 @@ impl TokenRequest {
             .then_some("the code, its verifier or the token is empty")
     }
 
-    /// The request with the proof of who sends it.
-    pub(crate) fn form(&self, client_id: &str, proof: &Proof) -> Form {
+    /// Makes the form with the proof of who sends it, and the list of what must not be printed of it.
+    pub(crate) fn form(&self, client_id: &str, proof: &Proof) -> (Bytes, SentSecrets) {
         let mut form = Serializer::new(String::new());
         let mut secrets = SentSecrets::default();
         let mut secret = |form: &mut Serializer<'_, String>, name: &str, value: &Secret| {
@@ -222,10 +215,7 @@ impl TokenRequest {
         if let Some(claims) = &self.claims {
             form.append_pair("claims", claims);
         }
-        Form {
-            body: form.finish().into(),
-            secrets,
-        }
+        (form.finish().into(), secrets)
     }
 }
 
@@ -241,7 +231,7 @@ impl Grant {
 }
 
 impl SentSecrets {
-    /// Whether a text has one of them in it, as it is or as the form has it.
+    /// Returns whether a text has one of them in it, as it is or as the form has it.
     pub(crate) fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| {
             let encoded = form_urlencoded::byte_serialize(secret.expose().as_bytes());
@@ -250,7 +240,7 @@ impl SentSecrets {
     }
 }
 
-/// RFC 6749 §3.3.
+/// Returns whether the text is a scope (RFC 6749 §3.3).
 fn is_scope(text: &str) -> bool {
     let is_allowed = |byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~');
     !text.is_empty() && text.bytes().all(is_allowed)

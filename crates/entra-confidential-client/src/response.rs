@@ -1,25 +1,90 @@
-//! The tokens that were got.
+//! The response of the token endpoint: read as tokens, or as an error.
 
 use std::time::Duration;
 
-use crate::secret::Secret;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Map, Value};
 
-/// The tokens that Entra gave. None of them has been verified: an access token for this
-/// application's own API goes through its Layer, an id token is to be checked before its claims
-/// are believed, and anything else is for somebody else to read.
+use crate::credential::Secret;
+use crate::error::TokenError;
+use crate::request::SentSecrets;
+
+/// Tokens from Entra. None of them has been verified: an access token for this application's own API
+/// goes through its Layer, an id token is to be checked before its claims are believed, and anything
+/// else is for somebody else to read.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TokenResponse {
-    /// Sent as `Authorization: Bearer …` to the resource of the scopes.
+    /// The access token, sent as `Authorization: Bearer …` to the resource of the scopes.
     pub access_token: Secret,
-    /// For [`TokenRequest::refresh_token`](crate::TokenRequest::refresh_token); there if
+    /// The token for [`TokenRequest::refresh_token`](crate::TokenRequest::refresh_token); there if
     /// `offline_access` was requested, and never for `client_credentials`.
     pub refresh_token: Option<Secret>,
-    /// There if `openid` was requested.
+    /// The id token; there if `openid` was requested.
     pub id_token: Option<Secret>,
-    /// How long the access token is good from now; at least a second.
+    /// The time for which the access token is good from now; at least a second.
     pub expires_in: Duration,
-    /// The scopes that were granted, as Entra says them: in full, separated by spaces. Without it
+    /// The granted scopes as Entra says them: in full, separated by spaces. Without it
     /// (`client_credentials`) they are those that were requested.
     pub scope: Option<String>,
+}
+
+impl TokenResponse {
+    /// The limit for responses, in bytes: tokens of users in very many groups have some tens of KiB.
+    pub(crate) const MAX_BYTES: usize = 256 * 1024;
+
+    /// Reads a response, without a body if that is longer than [`MAX_BYTES`](Self::MAX_BYTES).
+    pub(crate) fn read(
+        response: &Response<Option<Bytes>>,
+        sent: &SentSecrets,
+    ) -> Result<Self, TokenError> {
+        let document = document(response.body().as_deref());
+        if response.status() != StatusCode::OK {
+            let document = document.unwrap_or_default();
+            return Err(TokenError::refusal(response, &document, sent));
+        }
+        document
+            .and_then(|document| Self::from_document(&document))
+            .map_err(|problem| TokenError::bad_answer(response.status(), problem))
+    }
+
+    /// Takes the tokens of a good answer (RFC 6749 §5.1). The error says what is wrong with it.
+    fn from_document(document: &Map<String, Value>) -> Result<Self, &'static str> {
+        let text = |name| {
+            let text = document.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty())
+        };
+        let access_token = text("access_token").ok_or("the answer has no access_token")?;
+        if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
+            return Err("the token is no bearer token (token_type)");
+        }
+        let expires_in = document
+            .get("expires_in")
+            .and_then(seconds)
+            .ok_or("the answer does not say for how long the token is good (expires_in)")?;
+        Ok(Self {
+            access_token: access_token.into(),
+            refresh_token: text("refresh_token").map(Secret::from),
+            id_token: text("id_token").map(Secret::from),
+            expires_in,
+            scope: text("scope").map(str::to_owned),
+        })
+    }
+}
+
+fn document(body: Option<&[u8]>) -> Result<Map<String, Value>, &'static str> {
+    let Some(body) = body else {
+        return Err("the answer is longer than any of Entra's");
+    };
+    serde_json::from_slice(body).map_err(|_| "the answer is no JSON object")
+}
+
+/// Reads a number, or a string of one as Entra's older endpoints have it: positive, and never so much
+/// that adding it to a time fails.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = value
+        .as_u64()
+        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.min(u64::from(u32::MAX))))
 }

@@ -1,7 +1,7 @@
-//! Text from outside, before it is printed.
+//! Text that goes out: what others say, as it may be printed, and ids of our own.
 
-/// With control and invisible characters escaped, cut at 200 characters, so that it cannot write
-/// lines of its own into a log.
+/// Returns the text with control and invisible characters escaped, cut at 200 characters, so that it
+/// cannot write lines of its own into a log.
 pub(crate) fn printable(text: &str) -> String {
     const LIMIT: usize = 200;
 
@@ -19,6 +19,23 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
+/// Returns a URL as it may be printed: without a query, and not at all if it has a user name or password.
+/// As `ShownUrl` of `entra-jwt-core`, on which this crate does not depend.
+pub(crate) fn printable_url(url: &str) -> String {
+    if url.contains('@') || url.contains("%40") {
+        return "(not shown: it has a user name or password)".to_owned();
+    }
+    printable(url.split(['?', '#']).next().unwrap_or_default())
+}
+
+/// Makes a random GUID; `None` if the system has no random numbers.
+pub(crate) fn new_guid() -> Option<String> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    let guid = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    Some(guid.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +45,14 @@ mod tests {
         assert_eq!(printable("a\nb\u{202e}\"c"), "a\\nb\\u{202e}\"c");
         assert_eq!(printable(&"x".repeat(200)), "x".repeat(200));
         assert_eq!(printable(&"x".repeat(201)), format!("{}…", "x".repeat(200)));
+    }
+
+    #[test]
+    fn a_url_is_printed_without_what_may_be_secret_in_it() {
+        assert!(!printable_url("https://user:secret@host").contains("secret"));
+        assert_eq!(
+            printable_url("https://host/path?sig=secret"),
+            "https://host/path"
+        );
     }
 }

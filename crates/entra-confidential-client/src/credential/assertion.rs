@@ -12,13 +12,13 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::certificate::SigningKey;
-use crate::guid::guid;
-use crate::secret::Secret;
+use super::secret::Secret;
+use crate::text::new_guid;
 
-/// How long an assertion may be used; Entra allows ten minutes.
+/// The time for which an assertion may be used; Entra allows ten minutes.
 const LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// An assertion for one request. The error is for people.
+/// Signs an assertion for one request. The error is for people.
 pub(super) fn sign(
     key: &SigningKey,
     client_id: &str,
@@ -29,7 +29,7 @@ pub(super) fn sign(
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         since.as_secs()
     };
-    let jti = guid().ok_or("the system has no random numbers")?;
+    let jti = new_guid().ok_or("the system has no random numbers")?;
     let header = json!({ "alg": "PS256", "typ": "JWT", "x5t#S256": key.thumbprint() });
     let claims = json!({
         "aud": audience,

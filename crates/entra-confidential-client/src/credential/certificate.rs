@@ -1,4 +1,4 @@
-//! A certificate with its private key, from memory or from files that may be replaced.
+//! A certificate with its private key, from memory or from watched files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::{InvalidCredential, file, x509};
+use super::{InvalidCredential, read_file, x509};
 
-/// A certificate that the app registration knows (Certificates & secrets > Certificates) and its
-/// RSA private key, in PEM. The key signs an assertion for each request (`PS256`, `x5t#S256`) and
+/// A certificate of the app registration (Certificates & secrets > Certificates) and its RSA private
+/// key, in PEM. The key signs an assertion for each request (`PS256`, `x5t#S256`) and
 /// never leaves the process.
 ///
 /// From a file it is read again with every request, so that a renewed certificate is used without
@@ -27,20 +27,23 @@ use super::{InvalidCredential, file, x509};
 ///
 /// A PKCS #12 file (`.pfx`) becomes PEM by `openssl pkcs12 -in client.pfx -nodes -out client.pem`.
 #[derive(Clone)]
-pub struct Certificate(Arc<Inner>);
+pub struct Certificate(Arc<WatchedCertificate>);
 
-struct Inner {
+/// A certificate, and the files that it came from.
+struct WatchedCertificate {
+    /// None if it came from memory.
     files: Vec<PathBuf>,
-    held: Mutex<Held>,
+    current: Mutex<CurrentKey>,
 }
 
-struct Held {
+/// The key in use, and what the files said last.
+struct CurrentKey {
     key: Arc<SigningKey>,
-    /// What was read last, usable or not: files, or the reason why there were none.
-    seen: Result<[u8; 32], String>,
+    /// The last reading, usable or not: a hash of the files, or the reason for which there were none.
+    last_read: Result<[u8; 32], String>,
 }
 
-/// What signs.
+/// The private key, with what is needed of its certificate.
 pub(super) struct SigningKey {
     pair: rsa::KeyPair,
     thumbprint: String,
@@ -48,7 +51,7 @@ pub(super) struct SigningKey {
 }
 
 impl Certificate {
-    /// The certificate and its private key, in one PEM text, in any order. A chain may be with
+    /// Takes the certificate and its private key, in one PEM text, in any order. A chain may be with
     /// them; the certificate is the one of the key.
     ///
     /// # Errors
@@ -60,7 +63,7 @@ impl Certificate {
         Ok(Self::new(Vec::new(), pem, SigningKey::parse(pem)?))
     }
 
-    /// The same from a file, which is watched.
+    /// Reads the same from a file, and watches that.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), and if the file cannot be read now.
@@ -68,7 +71,7 @@ impl Certificate {
         Self::from_files(vec![path.into()])
     }
 
-    /// The same from two files, which are watched: the certificate (`tls.crt`), and its private
+    /// Reads the same from two files, and watches them: the certificate (`tls.crt`), and its private
     /// key (`tls.key`).
     ///
     /// # Errors
@@ -81,62 +84,62 @@ impl Certificate {
     }
 
     fn from_files(files: Vec<PathBuf>) -> Result<Self, InvalidCredential> {
-        let named = |error: String| InvalidCredential::new(error);
-        let pem = read(&files).map_err(named)?;
+        let pem = read_files(&files).map_err(InvalidCredential::new)?;
         let key = SigningKey::parse(&pem)
-            .map_err(|error| named(format!("{}: {error}", display(&files))))?;
+            .map_err(|error| InvalidCredential::new(format!("{}: {error}", display(&files))))?;
         Ok(Self::new(files, &pem, key))
     }
 
     fn new(files: Vec<PathBuf>, pem: &[u8], key: SigningKey) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(WatchedCertificate {
             files,
-            held: Mutex::new(Held {
+            current: Mutex::new(CurrentKey {
                 key: Arc::new(key),
-                seen: Ok(sha256(pem)),
+                last_read: Ok(sha256(pem)),
             }),
         }))
     }
 
-    /// What signs now, after a look at the files.
+    /// Returns the current key, after a look at the files.
     pub(super) async fn signing_key(&self, now: SystemTime) -> Arc<SigningKey> {
         if self.0.files.is_empty() {
-            return self.0.held().key.clone();
+            return self.0.current().key.clone();
         }
-        let inner = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || read(&inner.files)).await {
-            Ok(read) => self.0.accept(read, now),
+        let watched = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || read_files(&watched.files)).await {
+            Ok(read) => self.0.update(read, now),
             // The runtime is ending.
-            Err(_) => self.0.held().key.clone(),
+            Err(_) => self.0.current().key.clone(),
         }
     }
 
     pub(super) fn warn_if_expired(&self, now: SystemTime) {
-        self.0.held().key.warn_if_expired(now);
+        self.0.current().key.warn_if_expired(now);
     }
 }
 
-impl Inner {
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+impl WatchedCertificate {
+    fn current(&self) -> MutexGuard<'_, CurrentKey> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Here rather than where files are read, so that the log has the request's span.
-    fn accept(&self, read: Result<Vec<u8>, String>, now: SystemTime) -> Arc<SigningKey> {
-        let mut held = self.held();
-        let seen = read.as_deref().map(sha256).map_err(Clone::clone);
-        if held.seen == seen {
-            return held.key.clone();
+    /// Changes the key, if the files changed, and returns it. Not where files are read, so that the log has
+    /// the request's span.
+    fn update(&self, read: Result<Vec<u8>, String>, now: SystemTime) -> Arc<SigningKey> {
+        let mut current = self.current();
+        let last_read = read.as_deref().map(sha256).map_err(Clone::clone);
+        if current.last_read == last_read {
+            return current.key.clone();
         }
-        held.seen = seen;
+        current.last_read = last_read;
         let key = read.and_then(|pem| SigningKey::parse(&pem).map_err(|error| error.to_string()));
         let files = display(&self.files);
         match key {
-            Ok(key) if key.thumbprint == held.key.thumbprint => {}
+            Ok(key) if key.thumbprint == current.key.thumbprint => {}
             Ok(key) => {
                 tracing::info!(%files, thumbprint = key.thumbprint, "client certificate renewed");
                 key.warn_if_expired(now);
-                held.key = Arc::new(key);
+                current.key = Arc::new(key);
             }
             Err(error) => tracing::warn!(
                 %files,
@@ -145,13 +148,13 @@ impl Inner {
                 "the client certificate cannot be read again, the one that is held serves on"
             ),
         }
-        held.key.clone()
+        current.key.clone()
     }
 }
 
 impl SigningKey {
     fn parse(pem: &[u8]) -> Result<Self, InvalidCredential> {
-        let problem = |text: &str| InvalidCredential::new(text.to_owned());
+        let problem = |text: &str| InvalidCredential::new(text);
         let not_pem =
             || problem("not PEM; a .pfx file becomes PEM by openssl pkcs12 -in client.pfx -nodes");
         if !contains(pem, b"-----BEGIN ") {
@@ -212,7 +215,7 @@ impl SigningKey {
         &self.pair
     }
 
-    /// `x5t#S256` (RFC 7515 §4.1.8).
+    /// Returns `x5t#S256` (RFC 7515 §4.1.8).
     pub(super) fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
@@ -228,11 +231,11 @@ impl SigningKey {
     }
 }
 
-/// The files one after another.
-fn read(files: &[PathBuf]) -> Result<Vec<u8>, String> {
+/// Reads the files one after another.
+fn read_files(files: &[PathBuf]) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     for path in files {
-        all.extend(file::read(path)?);
+        all.extend(read_file(path)?);
         all.push(b'\n');
     }
     Ok(all)
@@ -259,7 +262,7 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Certificate")
-            .field("thumbprint", &self.0.held().key.thumbprint)
+            .field("thumbprint", &self.0.current().key.thumbprint)
             .field("files", &self.0.files)
             .finish_non_exhaustive()
     }

@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use entra_http::BoxError;
 
-use super::InvalidCredential;
-use super::file;
-use crate::secret::Secret;
+use super::secret::Secret;
+use super::{InvalidCredential, read_file};
 use crate::text::printable;
 
-/// A token of an identity provider that the app registration trusts (Certificates & secrets >
+/// A token of an identity provider trusted by the app registration (Certificates & secrets >
 /// Federated credentials), sent as the client assertion: workload identity on Kubernetes, another
 /// cloud, a CI system, or a managed identity.
 ///
-/// It is read, or asked for, with every request: whoever rotates it needs to tell nobody.
+/// It is read, or asked for, with every request, so that it may be rotated at any time.
 ///
 /// ```
 /// use entra_confidential_client::FederatedAssertion;
@@ -44,12 +43,12 @@ enum Source {
 impl FederatedAssertion {
     const VARIABLE: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
-    /// The token in this file, which need not be there yet.
+    /// Takes the token in this file, which need not be there yet.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(path.into()))
     }
 
-    /// The token in the file that `AZURE_FEDERATED_TOKEN_FILE` names, as the workload identity
+    /// Takes the token in the file that `AZURE_FEDERATED_TOKEN_FILE` names, as the workload identity
     /// webhook of AKS sets it.
     ///
     /// # Errors
@@ -65,7 +64,7 @@ impl FederatedAssertion {
         }
     }
 
-    /// The token that a function gets. If it fails, its error's text goes into the log: it must
+    /// Takes the token of a function. If it fails, its error's text goes into the log: it must
     /// not have a token in it.
     pub fn from_fn<F, T>(function: F) -> Self
     where
@@ -75,12 +74,13 @@ impl FederatedAssertion {
         Self(Source::Function(Arc::new(move || Box::pin(function()))))
     }
 
+    /// Reads the token, or asks for it. The error is for people.
     pub(super) async fn obtain(&self) -> Result<Secret, String> {
         let (token, origin) = match &self.0 {
             Source::File(path) => {
                 let path = path.clone();
                 let origin = path.display().to_string();
-                let read = tokio::task::spawn_blocking(move || file::read(&path));
+                let read = tokio::task::spawn_blocking(move || read_file(&path));
                 let bytes = read
                     .await
                     .map_err(|_| "the runtime is ending".to_owned())??;

@@ -1,95 +1,22 @@
-//! How the application proves to Entra that it is itself.
+//! The application's proof to Entra of who it is.
 
 mod assertion;
 mod certificate;
 mod federated;
-mod file;
+mod proof;
+mod secret;
 mod x509;
 
 use std::fmt;
-use std::time::SystemTime;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 
 pub use self::certificate::Certificate;
 pub use self::federated::FederatedAssertion;
-use crate::secret::Secret;
-
-/// How the application proves to Entra that it is itself: a [`Secret`], a [`Certificate`] or a
-/// [`FederatedAssertion`], each of which converts into it.
-#[derive(Clone, Debug)]
-pub struct Credential(Kind);
-
-#[derive(Clone, Debug)]
-enum Kind {
-    Secret(Secret),
-    Certificate(Certificate),
-    Federated(FederatedAssertion),
-}
-
-/// What a request says to prove who sends it.
-pub(crate) enum Proof {
-    /// `client_secret`, in the form: Entra's documents and MSAL send it there. In the
-    /// `Authorization` header it would be form-encoded before base64 (RFC 6749 §2.3.1), which
-    /// servers and proxies get wrong for secrets with `~`, `+` or `%`.
-    Secret(Secret),
-    /// `client_assertion`, a JWT of ours or of an identity provider that the app registration
-    /// trusts.
-    Assertion(Secret),
-}
-
-impl Credential {
-    /// What is wrong with it, as far as can be told without Entra.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
-        match &self.0 {
-            Kind::Secret(secret) if secret.expose().is_empty() => Some(
-                "the secret is empty; it is the Value of a client secret from the app \
-                 registration's Certificates & secrets page",
-            ),
-            _ => None,
-        }
-    }
-
-    /// Tells the log what will soon be refused.
-    pub(crate) fn warn_if_expired(&self, now: SystemTime) {
-        if let Kind::Certificate(certificate) = &self.0 {
-            certificate.warn_if_expired(now);
-        }
-    }
-
-    /// The proof for one request. The error is for people.
-    pub(crate) async fn prove(
-        &self,
-        client_id: &str,
-        audience: &str,
-        now: SystemTime,
-    ) -> Result<Proof, String> {
-        match &self.0 {
-            Kind::Secret(secret) => Ok(Proof::Secret(secret.clone())),
-            Kind::Certificate(certificate) => {
-                let key = certificate.signing_key(now).await;
-                assertion::sign(&key, client_id, audience, now).map(Proof::Assertion)
-            }
-            Kind::Federated(federated) => federated.obtain().await.map(Proof::Assertion),
-        }
-    }
-}
-
-impl From<Secret> for Credential {
-    fn from(secret: Secret) -> Self {
-        Self(Kind::Secret(secret))
-    }
-}
-
-impl From<Certificate> for Credential {
-    fn from(certificate: Certificate) -> Self {
-        Self(Kind::Certificate(certificate))
-    }
-}
-
-impl From<FederatedAssertion> for Credential {
-    fn from(assertion: FederatedAssertion) -> Self {
-        Self(Kind::Federated(assertion))
-    }
-}
+pub use self::proof::Credential;
+pub(crate) use self::proof::Proof;
+pub use self::secret::Secret;
 
 /// A credential that cannot be used, with the reason and what would be good.
 ///
@@ -98,8 +25,8 @@ impl From<FederatedAssertion> for Credential {
 pub struct InvalidCredential(String);
 
 impl InvalidCredential {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
+    fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 }
 
@@ -116,3 +43,28 @@ impl fmt::Debug for InvalidCredential {
 }
 
 impl std::error::Error for InvalidCredential {}
+
+/// The limit for files: more than any certificate chain or token.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// Reads a whole file. Somebody else may replace it at any time. The error names it.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    read_regular_file(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn read_regular_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for somebody to write into it.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut content = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!(
+            "longer than {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    Ok(content)
+}

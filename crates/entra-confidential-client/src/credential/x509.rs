@@ -2,7 +2,7 @@
 //!
 //! Read, not verified: it is the operator's own, and Entra compares it with the one it was given.
 
-/// What a certificate says (RFC 5280 §4.1).
+/// The needed parts of a certificate (RFC 5280 §4.1).
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Parsed<'c> {
     /// `RSAPublicKey` (RFC 8017 §A.1.1), or what another algorithm has instead.
@@ -18,7 +18,7 @@ const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// Of a certificate in DER.
+/// Reads a certificate in DER.
 pub(super) fn parse(der: &[u8]) -> Option<Parsed<'_>> {
     let mut certificate = Reader(Reader(der).read(SEQUENCE)?);
     let mut body = Reader(certificate.read(SEQUENCE)?);
@@ -71,7 +71,7 @@ fn number(digits: &str) -> Option<u64> {
     is_number.then(|| digits.parse().ok())?
 }
 
-/// In the calendar that repeats itself every 400 years of 146 097 days; years begin in March here,
+/// Counts in the calendar that repeats itself every 400 years of 146 097 days; years begin in March here,
 /// so that the day that leap years add is their last.
 fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 {

@@ -1,11 +1,11 @@
-//! What an operator can do about a failed request.
+//! The remedies: what an operator can do about a failed request.
 //!
 //! The kind decides; AADSTS numbers only choose the words, and lose nothing if they change.
 
-use crate::error::TokenErrorKind;
+use super::kind::TokenErrorKind;
 
-/// One sentence.
-pub(crate) fn remedy(kind: TokenErrorKind, codes: &[u64]) -> &'static str {
+/// Returns the remedy for an error of this kind with these AADSTS numbers, in one sentence.
+pub(super) fn remedy(kind: TokenErrorKind, codes: &[u64]) -> &'static str {
     let specific = codes.iter().find_map(|code| by_code(kind, *code));
     specific.unwrap_or_else(|| by_kind(kind))
 }
@@ -50,7 +50,7 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
     }
 }
 
-/// From Microsoft's list of error codes.
+/// Returns the remedy for a number of Microsoft's list of error codes.
 fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
     Some(match (kind, code) {
         (TokenErrorKind::ClientRefused, 7_000_222) => {

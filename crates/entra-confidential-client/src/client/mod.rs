@@ -1,5 +1,8 @@
 //! The client: one request, from the credential to the tokens.
 
+mod builder;
+mod endpoint;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,60 +12,50 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::answer::{MAX_ANSWER_BYTES, tokens};
-use crate::builder::ConfidentialClientBuilder;
+pub use self::builder::ConfidentialClientBuilder;
+use self::endpoint::TokenEndpoint;
 use crate::credential::Credential;
-use crate::endpoint::TokenEndpoint;
-use crate::error::{Details, TokenError, TokenErrorKind};
-use crate::guid::guid;
-use crate::request::{Form, SentSecrets, TokenRequest};
+use crate::error::{TokenError, TokenErrorKind};
+use crate::request::{SentSecrets, TokenRequest};
 use crate::response::TokenResponse;
-use crate::text::printable;
+use crate::text::{new_guid, printable};
 
-pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Gets tokens from Entra for one application. A cheap handle: clone it.
 #[derive(Clone)]
-pub struct ConfidentialClient(Arc<Inner>);
+pub struct ConfidentialClient(Arc<ClientState>);
 
-pub(crate) struct Inner {
-    pub(crate) endpoint: TokenEndpoint,
-    pub(crate) client_id: String,
-    pub(crate) credential: Credential,
-    pub(crate) http: HttpClient,
-    pub(crate) clock: Clock,
-    pub(crate) timeout: Duration,
+/// The settings and the log of a client, shared by its handles.
+struct ClientState {
+    endpoint: TokenEndpoint,
+    client_id: String,
+    credential: Credential,
+    http: HttpClient,
+    clock: Clock,
+    timeout: Duration,
     /// A code that is redeemed comes from whoever opens a URL, so strangers cause errors, too.
-    pub(crate) log: ThrottledLog<TokenErrorKind>,
+    log: ThrottledLog<TokenErrorKind>,
 }
 
 impl ConfidentialClient {
-    /// The longest `Retry-After` that is waited for here rather than handed on.
-    const LONGEST_WAIT: Duration = Duration::from_secs(2);
+    /// The longest wait for a `Retry-After` here, before it is handed on.
+    const MAX_WAIT: Duration = Duration::from_secs(2);
 
-    /// Begins with no settings.
-    pub fn builder() -> ConfidentialClientBuilder {
-        ConfidentialClientBuilder::new()
-    }
-
-    pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(inner))
-    }
-
-    /// "Application (client) ID".
+    /// Returns the "Application (client) ID".
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
     }
 
-    /// Where requests go.
+    /// Returns the URL to which requests go.
     #[must_use]
     pub fn token_endpoint(&self) -> &str {
         self.0.endpoint.as_str()
     }
 
-    /// Sends the request, and returns the tokens of the answer. Nothing is kept: whoever wants
-    /// tokens again asks again.
+    /// Sends the request, and returns the tokens of the answer. Nothing is kept: for tokens again, send
+    /// again.
     ///
     /// A request is repeated once at most, if half of the [timeout] is left when it starts again:
     /// at once if the standard client could not even connect, and, unless it redeems an
@@ -79,12 +72,12 @@ impl ConfidentialClient {
     /// there were, on top of whatever the caller does; the others are at DEBUG.
     pub async fn send(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
         let request_id = request.own_correlation_id().map(str::to_owned);
-        let request_id = request_id.or_else(guid);
+        let request_id = request_id.or_else(new_guid);
         // On the heap, so that the future of a caller stays small.
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
             let text = format!("no answer from Entra within {:?}", self.0.timeout);
-            Err(Details::new(TokenErrorKind::NoAnswer).text(text).into())
+            Err(TokenError::no_answer(text, false))
         });
         result.map_err(|error| {
             let error = error.correlated(request_id);
@@ -99,9 +92,7 @@ impl ConfidentialClient {
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
         if let Some(problem) = request.problem() {
-            return Err(Details::new(TokenErrorKind::Misconfigured)
-                .text(problem)
-                .into());
+            return Err(TokenError::new(TokenErrorKind::Misconfigured, problem));
         }
         let started = Instant::now();
         let error = match self.attempt(request, request_id).await {
@@ -127,7 +118,7 @@ impl ConfidentialClient {
         request: &TokenRequest,
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
-        let Inner {
+        let ClientState {
             endpoint,
             client_id,
             credential,
@@ -138,8 +129,8 @@ impl ConfidentialClient {
         let proof = credential
             .prove(client_id, endpoint.as_str(), clock())
             .await
-            .map_err(|why| Details::new(TokenErrorKind::NoCredential).text(why))?;
-        let Form { body, secrets } = request.form(client_id, &proof);
+            .map_err(|why| TokenError::new(TokenErrorKind::NoCredential, why))?;
+        let (body, secrets) = request.form(client_id, &proof);
 
         let mut request = Request::post(endpoint.uri().clone());
         if let Some(headers) = request.headers_mut() {
@@ -155,12 +146,12 @@ impl ConfidentialClient {
         let request = request
             .body(body)
             .map_err(|error| no_answer(error.into()))?;
-        let response = http.send(request, MAX_ANSWER_BYTES).await;
-        tokens(&response.map_err(no_answer)?, &secrets)
+        let response = http.send(request, TokenResponse::MAX_BYTES).await;
+        TokenResponse::read(&response.map_err(no_answer)?, &secrets)
     }
 }
 
-/// See [`ConfidentialClient::send`].
+/// Returns the time after which the request is repeated, if it is: see [`ConfidentialClient::send`].
 fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<Duration> {
     if error.was_not_sent() {
         return Some(Duration::ZERO);
@@ -170,9 +161,10 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
         TokenErrorKind::Throttled | TokenErrorKind::Unavailable
     );
     let wait = error.retry_after()?;
-    (is_busy && request.is_repeatable() && wait <= ConfidentialClient::LONGEST_WAIT).then_some(wait)
+    (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
+/// Makes the error of a request to which the HTTP client got no answer, with nothing of what was sent.
 fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
     let failure = Failure::of(error);
     let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);
@@ -196,9 +188,7 @@ fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
     } else {
         format!("no answer from Entra: {what}: {}", printable(&cause))
     };
-    let mut details = Details::new(TokenErrorKind::NoAnswer).text(text);
-    details.was_not_sent = was_not_sent;
-    details.into()
+    TokenError::no_answer(text, was_not_sent)
 }
 
 impl fmt::Debug for ConfidentialClient {

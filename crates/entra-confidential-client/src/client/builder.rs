@@ -1,4 +1,4 @@
-//! Settings.
+//! The settings of a client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::client::{Clock, ConfidentialClient, Inner};
+use super::endpoint::TokenEndpoint;
+use super::{ClientState, Clock, ConfidentialClient};
 use crate::credential::Credential;
-use crate::endpoint::{TokenEndpoint, printable_url};
+use crate::text::printable_url;
 
 /// Settings of a [`ConfidentialClient`].
 ///
@@ -32,37 +33,44 @@ pub struct ConfidentialClientBuilder {
     timeout: Duration,
 }
 
+impl ConfidentialClient {
+    /// Begins a builder with no settings.
+    pub fn builder() -> ConfidentialClientBuilder {
+        ConfidentialClientBuilder::new()
+    }
+}
+
 impl ConfidentialClientBuilder {
-    const TIMEOUT: Duration = Duration::from_secs(10);
-    const MOST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+    const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+    const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
     /// The time that a connection of the standard client may take to be made.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             token_endpoint: None,
             client_id: None,
             credential: None,
             http_client: None,
             clock: Arc::new(SystemTime::now),
-            timeout: Self::TIMEOUT,
+            timeout: Self::DEFAULT_TIMEOUT,
         }
     }
 
-    /// The token endpoint, as the discovery document names it:
+    /// Sets the token endpoint, as the discovery document names it:
     /// `https://login.microsoftonline.com/{tenant id}/oauth2/v2.0/token`. `http` on loopback only.
     pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
         self.token_endpoint = Some(url.into());
         self
     }
 
-    /// "Application (client) ID" of the app registration.
+    /// Sets the "Application (client) ID" of the app registration.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = Some(id.into());
         self
     }
 
-    /// How the application proves that it is itself: a [`Secret`](crate::Secret), a
+    /// Sets the application's proof of who it is: a [`Secret`](crate::Secret), a
     /// [`Certificate`](crate::Certificate) or a
     /// [`FederatedAssertion`](crate::FederatedAssertion).
     pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
@@ -70,7 +78,7 @@ impl ConfidentialClientBuilder {
         self
     }
 
-    /// The HTTP client: any tower service from `Request<Bytes>` to a response with a streaming
+    /// Sets the HTTP client: any tower service from `Request<Bytes>` to a response with a streaming
     /// body. It must not follow redirects, which would hand the credential to whoever is named
     /// there, and it must not repeat requests. Size and time are limited around it. Its errors'
     /// texts go into the log, unless something secret of the request is in them.
@@ -86,17 +94,17 @@ impl ConfidentialClientBuilder {
         self
     }
 
-    /// The wall clock, by which assertions are dated. For tests.
+    /// Sets the wall clock, by which assertions are dated: for tests.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How long a request may take in all, with the reading of the credential, a repetition and
-    /// the reading of the answer; 5 min at most. A connection of the standard client is given 5 s
+    /// Limits the time of a request in all, with the reading of the credential, a repetition and
+    /// the reading of the answer; to 5 min at most. A connection of the standard client is given 5 s
     /// of it.
-    pub fn timeout(mut self, span: Duration) -> Self {
-        self.timeout = span;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -106,19 +114,21 @@ impl ConfidentialClientBuilder {
     /// If a setting is missing or wrong: all of them at once.
     pub fn build(self) -> Result<ConfidentialClient, BuildError> {
         let mut problems = Problems::new("cannot get tokens from Entra");
-        let endpoint = problems.take("token_endpoint", self.endpoint());
-        let client_id = problems.take("client_id", self.id());
+        let endpoint = problems.take("token_endpoint", self.checked_endpoint());
+        let client_id = problems.take("client_id", self.checked_client_id());
         let credential = match self.credential {
             None => Err("not set; Secret::from_env(..), a Certificate or a FederatedAssertion"),
             Some(credential) => credential.problem().map_or(Ok(credential), Err),
         };
         let credential = problems.take("credential", credential);
-        if self.timeout.is_zero() || self.timeout > Self::MOST_TIMEOUT {
-            let text = format!(
-                "{:?}; more than nothing and at most 5 min, such as 10 s",
-                self.timeout
+        if self.timeout.is_zero() || self.timeout > Self::MAX_TIMEOUT {
+            problems.add(
+                "timeout",
+                format_args!(
+                    "{:?}; more than nothing and at most 5 min, such as 10 s",
+                    self.timeout
+                ),
             );
-            problems.add("timeout", text);
         }
         let http = match self.http_client {
             Some(client) => Ok(client),
@@ -134,7 +144,7 @@ impl ConfidentialClientBuilder {
                 if problems.is_empty() =>
             {
                 credential.warn_if_expired((self.clock)());
-                Ok(ConfidentialClient::new(Inner {
+                Ok(ConfidentialClient(Arc::new(ClientState {
                     endpoint,
                     client_id,
                     credential,
@@ -142,13 +152,13 @@ impl ConfidentialClientBuilder {
                     clock: self.clock,
                     timeout: self.timeout,
                     log: ThrottledLog::default(),
-                }))
+                })))
             }
             _ => Err(problems.into_error()),
         }
     }
 
-    fn endpoint(&self) -> Result<TokenEndpoint, String> {
+    fn checked_endpoint(&self) -> Result<TokenEndpoint, String> {
         let example = "such as https://login.microsoftonline.com/<tenant id>/oauth2/v2.0/token";
         match self.token_endpoint.as_deref() {
             None => Err(format!("not set; {example}")),
@@ -157,7 +167,7 @@ impl ConfidentialClientBuilder {
         }
     }
 
-    fn id(&self) -> Result<String, String> {
+    fn checked_client_id(&self) -> Result<String, String> {
         let source = "copy \"Application (client) ID\" from the app registration's Overview page";
         let id = self.client_id.as_deref().unwrap_or_default().trim();
         if id.is_empty() {

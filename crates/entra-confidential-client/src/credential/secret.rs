@@ -1,12 +1,12 @@
-//! Text that must not be printed.
+//! Secret texts.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::credential::InvalidCredential;
+use super::InvalidCredential;
 
-/// A text that must not be printed: a client secret, a token, an authorization code, a code
-/// verifier. As a [`Credential`](crate::Credential) it is the application's client secret.
+/// A text not to be printed: a client secret, a token, an authorization code, a code
+/// verifier. As a [`Credential`](super::Credential) it is the application's client secret.
 ///
 /// `Debug` shows nothing of it, there is no `Display`, no comparison and no serialization; what it
 /// says must be asked for by name: [`expose`](Self::expose). The memory is not wiped when it is
@@ -16,12 +16,12 @@ use crate::credential::InvalidCredential;
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// The text.
+    /// Takes the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into().into())
     }
 
-    /// What an environment variable says, without white space around it: a line end is easily
+    /// Takes the text of an environment variable, without white space around it: a line end is easily
     /// taken along from a file.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Secret {
         }
     }
 
-    /// The text itself, for where it must be handed on.
+    /// Returns the text itself, for where it must be handed on.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

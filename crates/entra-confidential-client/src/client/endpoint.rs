@@ -3,16 +3,16 @@
 use entra_http::secure_url;
 use http::Uri;
 
-/// Always `https`, or `http` on loopback, and Entra's v2 path.
+/// The URL of a token endpoint: `https`, or `http` on loopback, and with Entra's v2 path.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenEndpoint {
+pub(super) struct TokenEndpoint {
     uri: Uri,
     text: String,
 }
 
 impl TokenEndpoint {
-    /// The error completes the sentence "the URL …".
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+    /// Parses the URL; the error completes the sentence "the URL …".
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         let uri = secure_url(text, false)?;
         if text.contains(['?', '#']) {
@@ -30,26 +30,17 @@ impl TokenEndpoint {
         })
     }
 
-    pub(crate) fn uri(&self) -> &Uri {
+    pub(super) fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.text
     }
 
-    pub(crate) fn is_plain_http(&self) -> bool {
+    pub(super) fn is_plain_http(&self) -> bool {
         self.uri.scheme_str() == Some("http")
     }
-}
-
-/// A URL as it may be printed: without a query, and not at all if it has a user name or password. As
-/// `ShownUrl` of `entra-jwt-core`, on which this crate does not depend.
-pub(crate) fn printable_url(url: &str) -> String {
-    if url.contains('@') || url.contains("%40") {
-        return "(not shown: it has a user name or password)".to_owned();
-    }
-    crate::text::printable(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -99,10 +90,5 @@ mod tests {
             let error = TokenEndpoint::parse(bad).unwrap_err();
             assert!(error.contains(reason), "{bad}: {error}");
         }
-        assert!(!printable_url("https://user:secret@host").contains("secret"));
-        assert_eq!(
-            printable_url("https://host/path?sig=secret"),
-            "https://host/path"
-        );
     }
 }

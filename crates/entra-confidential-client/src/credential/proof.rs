@@ -1,0 +1,86 @@
+//! A credential of any sort, and the proof that it makes for a request.
+
+use std::time::SystemTime;
+
+use super::assertion;
+use super::certificate::Certificate;
+use super::federated::FederatedAssertion;
+use super::secret::Secret;
+
+/// The application's proof to Entra of who it is: a [`Secret`], a [`Certificate`] or a
+/// [`FederatedAssertion`], each of which converts into it.
+#[derive(Clone, Debug)]
+pub struct Credential(CredentialKind);
+
+#[derive(Clone, Debug)]
+enum CredentialKind {
+    Secret(Secret),
+    Certificate(Certificate),
+    Federated(FederatedAssertion),
+}
+
+/// The part of a request that proves who sends it.
+pub(crate) enum Proof {
+    /// `client_secret`, in the form: Entra's documents and MSAL send it there. In the
+    /// `Authorization` header it would be form-encoded before base64 (RFC 6749 §2.3.1), which
+    /// servers and proxies get wrong for secrets with `~`, `+` or `%`.
+    Secret(Secret),
+    /// `client_assertion`, a JWT of ours or of an identity provider that the app registration
+    /// trusts.
+    Assertion(Secret),
+}
+
+impl Credential {
+    /// Returns what is wrong with it, as far as can be told without Entra.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        match &self.0 {
+            CredentialKind::Secret(secret) if secret.expose().is_empty() => Some(
+                "the secret is empty; it is the Value of a client secret from the app \
+                 registration's Certificates & secrets page",
+            ),
+            _ => None,
+        }
+    }
+
+    /// Writes a warning into the log, if Entra will refuse it as expired.
+    pub(crate) fn warn_if_expired(&self, now: SystemTime) {
+        if let CredentialKind::Certificate(certificate) = &self.0 {
+            certificate.warn_if_expired(now);
+        }
+    }
+
+    /// Makes the proof for one request. The error is for people.
+    pub(crate) async fn prove(
+        &self,
+        client_id: &str,
+        audience: &str,
+        now: SystemTime,
+    ) -> Result<Proof, String> {
+        match &self.0 {
+            CredentialKind::Secret(secret) => Ok(Proof::Secret(secret.clone())),
+            CredentialKind::Certificate(certificate) => {
+                let key = certificate.signing_key(now).await;
+                assertion::sign(&key, client_id, audience, now).map(Proof::Assertion)
+            }
+            CredentialKind::Federated(federated) => federated.obtain().await.map(Proof::Assertion),
+        }
+    }
+}
+
+impl From<Secret> for Credential {
+    fn from(secret: Secret) -> Self {
+        Self(CredentialKind::Secret(secret))
+    }
+}
+
+impl From<Certificate> for Credential {
+    fn from(certificate: Certificate) -> Self {
+        Self(CredentialKind::Certificate(certificate))
+    }
+}
+
+impl From<FederatedAssertion> for Credential {
+    fn from(assertion: FederatedAssertion) -> Self {
+        Self(CredentialKind::Federated(assertion))
+    }
+}
