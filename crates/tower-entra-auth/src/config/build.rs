@@ -191,29 +191,24 @@ impl EntraAuthBuilder {
         let Some(setting) = &self.cloud else {
             return Some(Cloud::default());
         };
-        let (cloud, text) = match &setting.value {
-            CloudSetting::Known(cloud) => return Some(*cloud),
-            CloudSetting::Name(name) => (name.parse().ok(), name),
-            CloudSetting::AuthorityHost(host) => (cloud_by_host(host), host),
+        let cloud = match &setting.value {
+            CloudSetting::Known(cloud) => Ok(*cloud),
+            CloudSetting::Name(name) => name.parse().map_err(|_| {
+                format!(
+                    "\"{}\" is no known cloud; those are public, usgovernment and china",
+                    ShownUrl(name)
+                )
+            }),
+            CloudSetting::AuthorityHost(host) => cloud_by_host(host).ok_or_else(|| {
+                format!(
+                    "\"{}\" is the host of no known cloud; those are \
+                     https://login.microsoftonline.com, https://login.microsoftonline.us and \
+                     https://login.partner.microsoftonline.cn",
+                    ShownUrl(host)
+                )
+            }),
         };
-        if cloud.is_none() {
-            problems.add(
-                setting.named("cloud"),
-                match &setting.value {
-                    CloudSetting::AuthorityHost(_) => format!(
-                        "\"{}\" is the host of no known cloud; those are \
-                         https://login.microsoftonline.com, https://login.microsoftonline.us and \
-                         https://login.partner.microsoftonline.cn",
-                        ShownUrl(text)
-                    ),
-                    _ => format!(
-                        "\"{}\" is no known cloud; those are public, usgovernment and china",
-                        ShownUrl(text)
-                    ),
-                },
-            );
-        }
-        cloud
+        problems.take(setting.named("cloud"), cloud)
     }
 
     fn checked_tenancy(&self, problems: &mut Problems) -> Option<Tenancy> {
@@ -308,29 +303,26 @@ impl EntraAuthBuilder {
     }
 
     fn checked_audiences(&self, problems: &mut Problems) -> Vec<Audience> {
-        let mut audiences = Vec::new();
-        for text in &self.audiences {
-            match Audience::new(text) {
-                Ok(audience) => audiences.push(audience),
-                Err(error) => problems.add("audience", format!("\"{}\": {error}", ShownUrl(text))),
-            }
-        }
-        audiences
+        let checked = |text: &String| {
+            let audience = Audience::new(text);
+            let audience = audience.map_err(|error| format!("\"{}\": {error}", ShownUrl(text)));
+            problems.take("audience", audience)
+        };
+        self.audiences.iter().filter_map(checked).collect()
     }
 
     fn checked_clients(&self, problems: &mut Problems) -> Clients {
         let mut checked = |setting: &str, ids: &[String]| -> Vec<ClientId> {
             ids.iter()
                 .filter_map(|id| {
-                    let client = id.trim().parse();
-                    if client.is_err() {
-                        problems.add(setting, format!(
-                                "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
-                                 \"Application (client) ID\" from the client's Overview page",
-                                ShownUrl(id)
-                            ));
-                    }
-                    client.ok()
+                    let client = id.trim().parse().map_err(|_| {
+                        format!(
+                            "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
+                             \"Application (client) ID\" from the client's Overview page",
+                            ShownUrl(id)
+                        )
+                    });
+                    problems.take(setting, client)
                 })
                 .collect()
         };
