@@ -1,4 +1,4 @@
-//! What the headers of responses say about time.
+//! The headers of responses about time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What `tower-entra-auth` and `entra-confidential-client` share about HTTP and settings, and no rule of
+//! HTTP and settings, as `tower-entra-auth` and `entra-confidential-client` share them, and no rule of
 //! Entra. They re-export [`BoxError`] and [`BuildError`].
 //!
 //! ```
@@ -27,7 +27,7 @@
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
 //! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
 //! | `body` | [`read_body`] reads up to a limit. |
-//! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: what responses say about time. |
+//! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
 //! | `throttled_log` | [`ThrottledLog`] decides which lines are written, where strangers can cause them. |
 #![cfg_attr(
     not(test),

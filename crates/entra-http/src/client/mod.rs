@@ -39,17 +39,17 @@ pub struct StandardClient {
     pub plain_http: bool,
 }
 
-/// The reason for which a request got no response, as far as the standard client can tell.
+/// The reason for a missing response, as far as the standard client can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failure {
-    /// What failed.
+    /// The cause, as far as it is known.
     pub cause: FailureCause,
     /// The request never left this machine, for certain.
     pub was_not_sent: bool,
 }
 
-/// What failed, by the connectors' texts: it chooses words for people, and nothing is decided by it.
-/// There will be no others: what is none of these is [`Connect`](Self::Connect).
+/// The cause of a failure, by the connectors' texts: it chooses words for people, and nothing is decided by
+/// it. There will be no others: a cause that is none of these is [`Connect`](Self::Connect).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureCause {
     /// DNS does not know the host.
