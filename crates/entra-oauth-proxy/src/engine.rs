@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::answer::{Answer, see_other};
-use crate::client::Clients;
-use crate::error::{Code, OAuthError};
-use crate::keys::Keyring;
-use crate::log::RefusalLog;
-use crate::observe;
-use crate::params::Params;
-use crate::redirect_uri::{AllowList, RedirectUri};
-use crate::scopes::Scopes;
+use crate::http::response::{Answer, see_other};
+use crate::keys::keyring::Keyring;
+use crate::oauth::client::Clients;
+use crate::oauth::error::{Code, OAuthError};
+use crate::oauth::parameters::Params;
+use crate::oauth::redirect_uri::{AllowList, RedirectUri};
+use crate::oauth::scopes::Scopes;
+use crate::telemetry::log::RefusalLog;
+use crate::telemetry::spans;
 
 /// The settings, checked.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Engine {
     /// this browser, or where somebody vouches for the address.
     pub(crate) fn told(&self, to: &Return, error: &OAuthError) -> Answer {
         let mut answer = see_other(&self.error_url(to, error));
-        observe::mark(&mut answer, error);
+        spans::mark(&mut answer, error);
         answer
     }
 

@@ -154,59 +154,29 @@
 // `format` has the versions of all that is kept.
 // `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
 // `log` keeps strangers from filling the log.
-mod answer;
-mod authorize;
 #[cfg(feature = "axum")]
 mod axum;
-mod build;
-mod build_error;
-mod builder;
-mod challenges;
-mod claims;
-mod client;
-#[cfg(feature = "testing")]
-pub mod conformance;
-mod consent;
-mod cookie;
-pub mod danger;
-#[cfg(feature = "redb")]
-mod data_directory;
-mod ending;
-mod endpoint;
-mod ends;
+mod config;
+mod endpoints;
 mod engine;
-mod error;
-mod format;
-mod grant;
-mod granting;
+mod entra;
+mod http;
 mod keys;
 mod layer;
 mod limits;
-mod log;
-mod media_type;
-mod metadata;
-mod metrics;
-mod observe;
-mod page;
-mod params;
+mod oauth;
+mod pages;
 mod proxy;
-mod redirect_uri;
-mod refreshing;
-mod registration;
-mod revocation;
 mod running;
-mod scopes;
 mod service;
-mod sign_in;
-mod sign_out;
-mod signing_in;
-mod standing;
 mod store;
-mod token;
-mod turns;
-mod user;
-mod user_record;
-mod users;
+mod telemetry;
+mod tokens;
+
+/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
+pub mod danger {
+    pub use crate::config::danger::DangerousBuilder;
+}
 
 // What it shows as code has routers of axum and a directory.
 #[cfg_attr(all(feature = "axum", feature = "redb"), doc = include_str!("../docs/clients.md"))]
@@ -239,18 +209,20 @@ pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion,
 /// The Layer's own crate.
 pub use tower_entra_auth;
 
-pub use crate::build_error::BuildError;
-pub use crate::builder::{EntraOAuthProxyBuilder, Prompt};
-pub use crate::client::FixedClient;
-pub use crate::ending::EndError;
-pub use crate::keys::{InvalidKeys, ProxyKeys};
+pub use crate::config::build_error::BuildError;
+pub use crate::config::builder::{EntraOAuthProxyBuilder, Prompt};
+pub use crate::keys::keyring::{InvalidKeys, ProxyKeys};
 pub use crate::layer::ProxyLayer;
 pub use crate::limits::Limits;
+pub use crate::oauth::client::FixedClient;
 pub use crate::proxy::EntraOAuthProxy;
 pub use crate::service::ProxyService;
+#[cfg(feature = "testing")]
+pub use crate::store::conformance;
 #[cfg(feature = "redb")]
 pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use crate::store::{MemoryStore, Store, StoreError, Stored};
+pub use crate::tokens::ending::EndError;
 
 /// The README's snippet, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "redb"))]

@@ -13,17 +13,17 @@ use moka::sync::Cache;
 use serde_json::Value;
 use tower_entra_auth::{EntraAuth, RequireLayer, ResourceMetadata};
 
-use crate::builder::EntraOAuthProxyBuilder;
-use crate::challenges::Challenges;
+use crate::config::builder::EntraOAuthProxyBuilder;
+use crate::endpoints::callback::Arrival;
 use crate::engine::Engine;
-use crate::error::OAuthError;
 use crate::layer::ProxyLayer;
 use crate::limits::Gate;
+use crate::oauth::error::OAuthError;
 use crate::running::Work;
-use crate::signing_in::Arrival;
 use crate::store::{Records, StoreError};
-use crate::turns::Refreshes;
-use crate::users::Users;
+use crate::tokens::challenges::Challenges;
+use crate::tokens::refresh_lock::Refreshes;
+use crate::tokens::users::Users;
 
 /// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
 ///

@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::answer::{json, set};
-use crate::error::OAuthError;
-use crate::log::{RefusalLog, throttled};
+use crate::http::response::{json, set};
+use crate::oauth::error::OAuthError;
 use crate::proxy::{EntraOAuthProxy, Inner};
+use crate::telemetry::log::{RefusalLog, throttled};
 
 /// What is under way.
 #[derive(Debug)]

@@ -18,21 +18,21 @@ use tokio::time::Instant;
 use tower_service::Service;
 use tracing::Instrument as _;
 
-use crate::answer::{
+use crate::endpoints::consent::opened_by_itself;
+use crate::endpoints::endpoint::Endpoint;
+use crate::endpoints::register;
+use crate::endpoints::sign_out::signed_out_page;
+use crate::http::cookies::Cookies;
+use crate::http::media_type::MediaType;
+use crate::http::response::{
     Answer, done, ends_connection, for_scripts, has_body_in_the_way, json, method_not_allowed,
     oauth_error, of_status, preflight, set,
 };
-use crate::consent::opened_by_itself;
-use crate::cookie::Cookies;
-use crate::endpoint::Endpoint;
-use crate::error::{Code, OAuthError};
-use crate::log::throttled;
-use crate::media_type::MediaType;
-use crate::observe;
-use crate::page::log_error_page;
+use crate::oauth::error::{Code, OAuthError};
+use crate::pages::log_error_page;
 use crate::proxy::EntraOAuthProxy;
-use crate::registration;
-use crate::sign_out::signed_out_page;
+use crate::telemetry::log::throttled;
+use crate::telemetry::spans;
 
 /// Answers the endpoints of the proxy, and 404 elsewhere; made by
 /// [`EntraOAuthProxy::service`](EntraOAuthProxy::service) and its neighbours.
@@ -168,14 +168,14 @@ impl EntraOAuthProxy {
         let answer = match endpoint.is_document() {
             true => self.answer_at(endpoint, head, body).await,
             false => {
-                let span = observe::span(endpoint.name());
+                let span = spans::span(endpoint.name());
                 let began = Instant::now();
                 let answer = self
                     .answer_at(endpoint, head, body)
                     .instrument(span.clone())
                     .await;
                 span.in_scope(|| log_error_page(&self.inner.engine.log, &answer));
-                observe::answered(&span, endpoint.name(), &answer, began.elapsed());
+                spans::answered(&span, endpoint.name(), &answer, began.elapsed());
                 answer
             }
         };
@@ -270,7 +270,7 @@ impl EntraOAuthProxy {
             );
             return self.refused(REFUSED, &error);
         }
-        let registered = match read(body, registration::MOST_BYTES).await {
+        let registered = match read(body, register::MOST_BYTES).await {
             Some(body) => inner.engine.register(&body, inner.now()),
             None => Err(OAuthError::new(
                 Code::InvalidClientMetadata,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::error::OAuthError;
-use crate::log::RefusalLog;
+use crate::oauth::error::OAuthError;
+use crate::telemetry::log::RefusalLog;
 
 /// Places for calls of one kind, and a queue before them.
 pub(crate) struct Bulkhead {

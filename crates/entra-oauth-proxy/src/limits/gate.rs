@@ -12,10 +12,10 @@ use super::Limits;
 use super::address::{TrustedProxies, counted};
 use super::bucket::{Buckets, Rate};
 use super::bulkhead::Bulkhead;
-use crate::answer::{Answer, oauth_error, set};
-use crate::error::{Code, OAuthError};
-use crate::log::RefusalLog;
-use crate::page::{Obstacle, error_page};
+use crate::http::response::{Answer, oauth_error, set};
+use crate::oauth::error::{Code, OAuthError};
+use crate::pages::{Obstacle, error_page};
+use crate::telemetry::log::RefusalLog;
 
 /// Endpoints that are counted together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -13,7 +13,7 @@ pub(crate) use self::address::TrustedProxies;
 pub(crate) use self::gate::{Gate, Group};
 
 use self::bucket::Rate;
-use crate::user_record::Caps;
+use crate::tokens::user_record::Caps;
 
 /// Limits of requests by address, client, sign-in and user, of the sign-ins that are kept of a user, and
 /// of calls to Entra at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).

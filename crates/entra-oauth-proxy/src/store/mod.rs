@@ -1,5 +1,7 @@
 //! Where grants and authorization codes are kept.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 #[cfg(feature = "redb")]
 mod disk;
 mod memory;

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{Store, StoreError, Stored};
-use crate::format::{Kept, Unread};
-use crate::keys::{Keyring, Purpose};
-use crate::log::{RefusalLog, throttled};
-use crate::metrics;
+use crate::keys::format::{Kept, Unread};
+use crate::keys::keyring::{Keyring, Purpose};
+use crate::telemetry::log::{RefusalLog, throttled};
+use crate::telemetry::metrics;
 
 /// A store of encrypted records.
 #[derive(Clone)]

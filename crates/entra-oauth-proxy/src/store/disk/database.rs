@@ -12,7 +12,7 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::format;
+use crate::keys::format;
 
 /// By key, when a record ends (milliseconds since 1970), and its value.
 const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");

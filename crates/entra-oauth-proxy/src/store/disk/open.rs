@@ -8,7 +8,7 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::database::NotOpened;
-use crate::format;
+use crate::keys::format;
 
 /// Why a [`DiskStore`](crate::DiskStore) cannot be opened. The text says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use self::ram::{Mishap, Ram, Step};
 use super::writer::Patience;
 use super::*;
-use crate::keys::{Keyring, ProxyKeys};
+use crate::keys::keyring::{Keyring, ProxyKeys};
 use crate::store::Records;
 
 const HOUR: Duration = Duration::from_secs(3_600);

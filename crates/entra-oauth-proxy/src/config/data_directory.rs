@@ -1,0 +1,277 @@
+//! The directory in which a single instance keeps what it must not lose: sign-ins, and its keys.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::builder::EntraOAuthProxyBuilder;
+use crate::keys::format;
+use crate::keys::keyring::ProxyKeys;
+use crate::store::{DiskStore, sync_directory};
+
+const SETTING: &str = "data_directory";
+const SIGN_INS: &str = "sign-ins.redb";
+const KEYS: &str = "keys";
+
+/// The longest file of keys, in bytes: more than a thousand of them.
+const MOST_KEYS: u64 = 64 * 1024;
+
+/// The beginning of the line with the version of a file of keys. Version 0 had no such line.
+const HEADER: &str = "# keys of entra-oauth-proxy, format ";
+
+impl EntraOAuthProxyBuilder {
+    /// Sets store and keys by what is in the directory, if one is set. What is wrong is added to the
+    /// problems.
+    pub(crate) fn open_data_directory(&mut self, problems: &mut Vec<(String, String)>) {
+        let Some(directory) = self.data_directory.clone() else {
+            return;
+        };
+        let mut problem = |text: String| problems.push((SETTING.to_owned(), text));
+        if self.has_store {
+            problem("there is a store(..) as well; set one of them".to_owned());
+            return;
+        }
+        // The store first: whoever has it is alone here.
+        let clock = Arc::clone(&self.clock);
+        let sign_ins = directory.join(SIGN_INS);
+        let opened = DiskStore::options().clock(move || clock()).open(&sign_ins);
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => return problem(error.to_string()),
+        };
+        warn_if_others_may_read(&sign_ins);
+        if self.keys.is_none() {
+            match kept_keys(&directory, &store) {
+                Ok(keys) => {
+                    warn_if_others_may_read(&directory.join(KEYS));
+                    self.keys = Some(keys);
+                    self.has_kept_keys = true;
+                }
+                Err(text) => return problem(text),
+            }
+        }
+        self.store = Arc::new(store);
+    }
+}
+
+/// The keys in the directory. They are made if nothing was ever made under any.
+fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
+    let path = directory.join(KEYS);
+    let shown = path.display();
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => format!(
+            "{shown} may not be read and written by this process: make its user the owner of the file \
+             and of its directory (chown)"
+        ),
+        _ => format!("{shown} cannot be read or written: {error}"),
+    };
+    match read(&path) {
+        Ok(text) if version(&text).is_none_or(|version| version > format::KEYS_FILE) => Err(format!(
+            "{shown} was written by a later version of this server (this one reads up to format {}): \
+             start that version again, or give another directory",
+            format::KEYS_FILE
+        )),
+        Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
+            format!(
+                "{shown} has not the keys that were kept in it ({error}): put back what was in it. \
+                 Without them nothing that was made before can be read; to begin anew, take away this \
+                 file and {SIGN_INS} beside it, and everybody registers and signs in again"
+            )
+        }),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(format!(
+            "{shown} is no text: put back what was in it"
+        )),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        Err(_) => {
+            if !store.is_empty().map_err(|error| error.to_string())? {
+                return Err(format!(
+                    "{shown} is missing, and {SIGN_INS} beside it has sign-ins that cannot be read \
+                     without it: put it back, or set keys(..) if they are elsewhere; to begin anew, \
+                     delete {SIGN_INS}, and everybody signs in again"
+                ));
+            }
+            let keys = ProxyKeys::generate().kept();
+            keep(directory, &keys, &Disk).map_err(failed)?;
+            Ok(keys)
+        }
+    }
+}
+
+/// Reads the whole file, which must be one of some length: a link to a device has no end, and a pipe waits
+/// for somebody to write into it.
+fn read(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        let text = "it is no regular file; put the file with the keys in its place";
+        return Err(io::Error::other(text));
+    }
+    let mut content = Vec::new();
+    let file = File::open(path)?;
+    file.take(MOST_KEYS + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST_KEYS {
+        let text =
+            format!("it is longer than {MOST_KEYS} bytes; put the file with the keys in its place");
+        return Err(io::Error::other(text));
+    }
+    String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
+}
+
+/// Parses the version of a file of keys; `None` if it is no number.
+fn version(text: &str) -> Option<u64> {
+    // Keys may have been written above it.
+    let mut lines = text.lines();
+    match lines.find_map(|line| line.strip_prefix(HEADER)) {
+        Some(version) => version.trim().parse().ok(),
+        None => Some(0),
+    }
+}
+
+/// No refusal: what is mounted may be readable by a group, and not this process's to change.
+fn warn_if_others_may_read(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(metadata) = fs::metadata(path) {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                "{path} is open to others than its owner (mode {:o}): chmod 600 {path}",
+                mode & 0o777,
+                path = path.display()
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// What makes a file last, so that tests see in which order it is done.
+trait Durable {
+    fn sync(&self, file: &File) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+}
+
+struct Disk;
+
+impl Durable for Disk {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        sync_directory(directory)
+    }
+}
+
+/// Writes the keys: under their name they are there whole, or not at all.
+fn keep(directory: &Path, keys: &ProxyKeys, disk: &impl Durable) -> io::Result<()> {
+    let unfinished = directory.join("keys.new");
+    // Whoever put it there could read what is written into it, or have it written elsewhere.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file: File = options.open(&unfinished)?;
+    let text = format!("{HEADER}{}\n{}\n", format::KEYS_FILE, keys.to_base64());
+    file.write_all(text.as_bytes())?;
+    disk.sync(&file)?;
+    drop(file);
+    // Nobody else is here who could have made one meanwhile: the store is locked.
+    disk.rename(&unfinished, &directory.join(KEYS))?;
+    disk.sync_directory(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// What was done, and the length of the file at that moment.
+    struct Watched {
+        directory: PathBuf,
+        done: RefCell<Vec<(&'static str, u64)>>,
+        fails: Option<&'static str>,
+    }
+
+    impl Watched {
+        fn of(directory: &Path, fails: Option<&'static str>) -> Self {
+            Self {
+                directory: directory.to_owned(),
+                done: RefCell::default(),
+                fails,
+            }
+        }
+
+        fn does(&self, what: &'static str, file: &str) -> io::Result<()> {
+            let length = fs::metadata(self.directory.join(file))?.len();
+            self.done.borrow_mut().push((what, length));
+            match self.fails == Some(what) {
+                true => Err(io::Error::other("a bad moment")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Durable for Watched {
+        fn sync(&self, file: &File) -> io::Result<()> {
+            assert_eq!(
+                file.metadata()?.len(),
+                fs::metadata(self.directory.join("keys.new"))?.len()
+            );
+            self.does("sync", "keys.new")
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.does("rename", "keys.new")?;
+            Disk.rename(from, to)
+        }
+
+        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+            assert_eq!(directory, self.directory);
+            self.does("sync the directory", KEYS)
+        }
+    }
+
+    fn directory(name: &str) -> PathBuf {
+        let name = format!("entra-oauth-proxy {} {name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn keys_are_on_the_disk_before_they_have_their_name_and_before_anything_is_made_under_them() {
+        let path = directory("keys that last");
+        let watched = Watched::of(&path, None);
+        let keys = ProxyKeys::generate();
+        keep(&path, &keys, &watched).unwrap();
+        let text = fs::read_to_string(path.join(KEYS)).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert!(text.contains(&keys.to_base64()));
+        let whole = text.len() as u64;
+        let expected = ["sync", "rename", "sync the directory"].map(|step| (step, whole));
+        assert_eq!(watched.done.into_inner(), expected);
+    }
+
+    #[test]
+    fn keys_of_which_it_is_not_known_that_they_last_are_not_used() {
+        for step in ["sync", "rename", "sync the directory"] {
+            let path = directory("keys that do not last");
+            let watched = Watched::of(&path, Some(step));
+            let kept = keep(&path, &ProxyKeys::generate(), &watched);
+            let has_keys = path.join(KEYS).exists();
+            fs::remove_dir_all(&path).unwrap();
+            assert!(kept.is_err(), "{step}");
+            assert_eq!(has_keys, step == "sync the directory");
+        }
+    }
+}

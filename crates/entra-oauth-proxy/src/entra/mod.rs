@@ -1,0 +1,3 @@
+//! The leg to Entra.
+
+pub(crate) mod sign_in;

@@ -1,0 +1,4 @@
+//! The proxy's own keys, and the formats of what is kept under them.
+
+pub(crate) mod format;
+pub(crate) mod keyring;

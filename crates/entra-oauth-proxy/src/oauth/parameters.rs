@@ -1,0 +1,75 @@
+//! Parameters of a query or a form.
+
+use url::form_urlencoded;
+
+use crate::oauth::error::{Code, OAuthError};
+
+/// Parameters in their order. One without a value counts as absent (RFC 6749 §3.1).
+pub(crate) struct Params(Vec<(String, String)>);
+
+/// More than any client sends.
+const MOST: usize = 64;
+
+impl Params {
+    /// The error is that there are too many.
+    pub(crate) fn parse(text: &str) -> Result<Self, OAuthError> {
+        let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes())
+            .filter(|(_, value)| !value.is_empty())
+            .take(MOST + 1)
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        match pairs.len() > MOST {
+            true => Err(OAuthError::new(Code::InvalidRequest, "too many parameters")),
+            false => Ok(Self(pairs)),
+        }
+    }
+
+    /// A parameter that stands once, if at all.
+    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, OAuthError> {
+        let mut all = self.all(name);
+        match (all.next(), all.next()) {
+            (first, None) => Ok(first),
+            _ => Err(OAuthError::new(
+                Code::InvalidRequest,
+                format!("the parameter {name} stands there more than once"),
+            )),
+        }
+    }
+
+    pub(crate) fn required(&self, name: &str) -> Result<&str, OAuthError> {
+        self.one(name)?.ok_or_else(|| {
+            OAuthError::new(
+                Code::InvalidRequest,
+                format!("the parameter {name} is missing"),
+            )
+        })
+    }
+
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = self.0.iter().filter(move |(found, _)| found == name);
+        of_name.map(|(_, value)| &**value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_stands_once_or_is_an_error_and_empty_ones_are_absent() {
+        let params = Params::parse("a=1&b=x+y%20z&a=2&c=&c=3&d=").unwrap();
+        assert!(params.one("a").is_err());
+        assert_eq!(params.one("b").unwrap(), Some("x y z"));
+        assert_eq!(params.one("c").unwrap(), Some("3"));
+        assert_eq!(params.one("d").unwrap(), None);
+        assert!(params.required("d").is_err());
+        assert_eq!(params.all("a").collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        assert!(Params::parse(&"a=1&".repeat(64)).is_ok());
+        assert!(Params::parse(&"a=1&".repeat(65)).is_err());
+        assert!(Params::parse(&"a=&".repeat(10_000)).is_ok());
+    }
+}
