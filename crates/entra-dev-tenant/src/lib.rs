@@ -224,46 +224,23 @@
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
 
-mod assertion;
-mod authorize;
-mod certificate;
-mod claims_request;
-mod client_authentication;
+mod application;
+mod authority;
 mod clock;
 mod cloud;
-mod consent;
-mod custom_key;
-mod directory;
-mod documents;
+mod dev_tenant;
 mod endpoint;
 mod entra_error;
-mod external_issuer;
-mod grants;
-mod html;
-mod in_memory;
-mod key_document;
-mod key_ring;
-mod key_script;
-mod odd_keys;
-mod parameters;
-mod registration;
-mod scope;
-mod server;
-mod shared_keys;
-mod sign_out;
-mod signing_key;
-mod tenant;
+mod keys;
+mod oauth;
 mod text;
 mod token;
-mod token_endpoint;
 
+pub use crate::application::{AppRegistration, ExternalIssuer, ExternalToken};
 pub use crate::cloud::DevCloud;
+pub use crate::dev_tenant::{DevTenant, DevTenantBuilder, HttpClient, ResponseBody};
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
-pub use crate::external_issuer::{ExternalIssuer, ExternalToken};
-pub use crate::in_memory::{HttpClient, ResponseBody};
-pub use crate::key_script::PublishedKeys;
-pub use crate::registration::AppRegistration;
-pub use crate::tenant::{DevTenant, DevTenantBuilder};
+pub use crate::keys::PublishedKeys;
 pub use crate::token::{B2cPolicy, Flaw, TokenBuilder};
 
 /// The README's snippet, compiled.

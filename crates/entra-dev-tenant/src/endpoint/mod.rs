@@ -8,6 +8,7 @@ mod body;
 mod caching;
 mod fault;
 mod gzip_bomb;
+mod parameters;
 mod play;
 mod recorded;
 
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::fault::Fault;
+pub(crate) use self::parameters::Parameters;
 pub use self::recorded::RecordedRequest;
 
 use self::caching::Caching;

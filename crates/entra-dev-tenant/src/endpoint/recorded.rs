@@ -6,7 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, header};
 use tokio::time::Instant;
 
-use crate::parameters::Parameters;
+use crate::endpoint::Parameters;
 
 /// A request as it arrived; of its body the [parameters](Self::parameter) are kept, where that is
 /// a form.

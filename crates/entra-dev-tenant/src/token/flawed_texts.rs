@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Flaw;
 use super::mint::Keys;
 use crate::cloud::DevCloud;
-use crate::shared_keys;
-use crate::signing_key::SigningKey;
+use crate::keys;
+use crate::keys::SigningKey;
 use crate::text::{base64url, random_bytes, random_key_id};
 
 impl Flaw {
@@ -21,10 +21,10 @@ impl Flaw {
             signing: key,
         };
         match self {
-            Self::PersonalKey => both(shared_keys::personal()),
-            Self::OtherCloudKey => both(shared_keys::of_cloud(played.other())),
+            Self::PersonalKey => both(keys::personal()),
+            Self::OtherCloudKey => both(keys::of_cloud(played.other())),
             Self::WrongKey | Self::EmbeddedJwk => Keys {
-                signing: shared_keys::attacker(),
+                signing: keys::attacker(),
                 ..keys
             },
             _ => keys,

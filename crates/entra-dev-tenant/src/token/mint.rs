@@ -6,9 +6,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::{Change, Flaw, Kind, Members, TokenBuilder, Version};
-use crate::custom_key::CustomKey;
-use crate::shared_keys;
-use crate::signing_key::SigningKey;
+use crate::keys;
+use crate::keys::CustomKey;
+use crate::keys::SigningKey;
 use crate::text::base64url;
 
 /// Two keys only where the token lies about it.
@@ -64,7 +64,7 @@ impl TokenBuilder<'_> {
 
     fn keys(&self) -> Keys {
         let named = match self.kind {
-            Kind::Personal { .. } => shared_keys::personal(),
+            Kind::Personal { .. } => keys::personal(),
             Kind::Graph { .. } | Kind::B2c { .. } => self.tenant.keys.signing(),
             Kind::User { .. } | Kind::App | Kind::IdToken { .. } => self.key_of_audience(),
         };

@@ -25,7 +25,7 @@ pub use self::presets::B2cPolicy;
 pub(crate) use self::compact::compact;
 
 use self::modifiers::Modifier;
-use crate::tenant::Inner;
+use crate::dev_tenant::Inner;
 
 /// A token to be minted; begin with [`DevTenant::user`](crate::DevTenant::user),
 /// [`app`](crate::DevTenant::app), [`personal`](crate::DevTenant::personal),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Kind, TokenBuilder, Version};
 use crate::cloud::CONSUMERS;
-use crate::tenant::Inner;
+use crate::dev_tenant::Inner;
 use crate::text::{guid_for, random_id};
 
 /// Which policy claim and which issuer a token of Azure AD B2C has.

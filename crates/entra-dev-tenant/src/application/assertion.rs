@@ -1,0 +1,228 @@
+//! Client assertions (RFC 7523): signed by a certificate, or by somebody the application trusts.
+
+use aws_lc_rs::signature::{
+    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::AppRegistration;
+use super::certificate::Certificate;
+use super::external_issuer::FederatedCredential;
+use crate::dev_tenant::Inner;
+use crate::entra_error::EntraError;
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// By how much the clocks may differ.
+const SKEW_SECONDS: i64 = 300;
+
+struct Assertion<'a> {
+    header: Value,
+    claims: Value,
+    /// What is signed.
+    input: &'a str,
+    signature: Vec<u8>,
+}
+
+/// That this assertion is one of `app`, for this tenant, now.
+pub(crate) fn check(
+    tenant: &Inner,
+    app: &AppRegistration,
+    assertion_type: Option<&str>,
+    assertion: &str,
+) -> Result<(), EntraError> {
+    if assertion_type != Some(JWT_BEARER) {
+        let message = "The request body must contain the following parameter: \
+            'client_assertion_type'.";
+        return Err(EntraError::new("invalid_request", 900_144, message));
+    }
+    if app.is_public() {
+        return Err(EntraError::public_client());
+    }
+    let assertion = Assertion::parse(assertion)?;
+    if assertion.text("iss").eq_ignore_ascii_case(&app.id) {
+        assertion.check_certificate(app)?;
+        assertion.check_own_claims(tenant, app)?;
+    } else {
+        assertion.check_federated(app)?;
+    }
+    assertion.check_times(tenant.clock.unix_seconds())
+}
+
+impl<'a> Assertion<'a> {
+    fn parse(text: &'a str) -> Result<Self, EntraError> {
+        Self::parsed(text).ok_or_else(|| malformed("JWT token is invalid or malformed."))
+    }
+
+    fn parsed(text: &'a str) -> Option<Self> {
+        let (input, signature) = text.rsplit_once('.')?;
+        let (header, claims) = input.split_once('.')?;
+        let object = |segment: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
+            let value: Value = serde_json::from_slice(&bytes).ok()?;
+            value.is_object().then_some(value)
+        };
+        Some(Self {
+            header: object(header)?,
+            claims: object(claims)?,
+            input,
+            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
+        })
+    }
+
+    fn text(&self, claim: &str) -> &str {
+        self.claims[claim].as_str().unwrap_or_default()
+    }
+
+    /// As text, too, which one of Microsoft's own libraries writes.
+    fn seconds(&self, claim: &str) -> Option<i64> {
+        let claim = &self.claims[claim];
+        claim
+            .as_i64()
+            .or_else(|| claim.as_str().and_then(|text| text.parse().ok()))
+    }
+
+    fn has_audience(&self, accepted: impl Fn(&str) -> bool) -> bool {
+        match &self.claims["aud"] {
+            Value::String(one) => accepted(one),
+            Value::Array(several) => several.iter().filter_map(Value::as_str).any(accepted),
+            _ => false,
+        }
+    }
+
+    fn check_certificate(&self, app: &AppRegistration) -> Result<(), EntraError> {
+        let thumbprint = |name: &str| self.header[name].as_str();
+        let (sha256, sha1) = (thumbprint("x5t#S256"), thumbprint("x5t"));
+        let Some(named) = sha256.or(sha1) else {
+            return Err(EntraError::new(
+                "invalid_client",
+                5_002_723,
+                "Invalid JWT token. No certificate SHA-1 thumbprint, certificate SHA-256 \
+                 thumbprint, nor keyId specified in token header.",
+            ));
+        };
+        let is_named = |certificate: &&Certificate| match sha256 {
+            Some(sha256) => certificate.sha256 == sha256,
+            None => Some(&*certificate.sha1) == sha1,
+        };
+        let Some(certificate) = app.certificates.iter().find(is_named) else {
+            return Err(refused_certificate(app, "The key was not found", named));
+        };
+        let algorithm = match self.header["alg"].as_str() {
+            Some("PS256") => &RSA_PSS_2048_8192_SHA256,
+            Some("RS256") => &RSA_PKCS1_2048_8192_SHA256,
+            _ => return Err(malformed("JWT token is invalid or malformed.")),
+        };
+        UnparsedPublicKey::new(algorithm, &certificate.public_key)
+            .verify(self.input.as_bytes(), &self.signature)
+            .map_err(|_| {
+                let reason = "The provided signature value did not match the expected signature \
+                    value";
+                refused_certificate(app, reason, named)
+            })
+    }
+
+    fn check_own_claims(&self, tenant: &Inner, app: &AppRegistration) -> Result<(), EntraError> {
+        if !self.text("sub").eq_ignore_ascii_case(&app.id) {
+            let message = "Client assertion application identifier doesn't match 'client_id' \
+                parameter.";
+            return Err(EntraError::new("invalid_client", 700_021, message));
+        }
+        if !self.has_audience(|audience| is_here(tenant, audience)) {
+            let message = "Client assertion audience claim does not match Realm issuer.";
+            return Err(EntraError::new("invalid_client", 700_023, message));
+        }
+        match self.text("jti") {
+            "" => Err(malformed(
+                "JWT token is invalid or malformed: it has no 'jti'.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_federated(&self, app: &AppRegistration) -> Result<(), EntraError> {
+        let no_match = |code, what: &str, found: &str| {
+            let message = format!(
+                "No matching federated identity record found for presented assertion {what} \
+                 '{found}'. Check your federated identity credential Subject, Audience and Issuer \
+                 against the presented assertion."
+            );
+            EntraError::new("invalid_client", code, message)
+        };
+        let mut trusted: Vec<&FederatedCredential> = app.federated.iter().collect();
+        let (issuer, subject) = (self.text("iss"), self.text("sub"));
+        trusted.retain(|credential| credential.issuer.issuer() == issuer);
+        if trusted.is_empty() {
+            return Err(no_match(700_211, "issuer", issuer));
+        }
+        trusted.retain(|credential| self.has_audience(|found| found == credential.audience));
+        if trusted.is_empty() {
+            let audience = self.claims["aud"].to_string();
+            return Err(no_match(700_212, "audience", &audience));
+        }
+        trusted.retain(|credential| credential.subject == subject);
+        if trusted.is_empty() {
+            return Err(no_match(700_213, "subject", subject));
+        }
+        let is_signed = trusted.iter().any(|credential| {
+            let issuer = &credential.issuer;
+            self.header["alg"] == "RS256"
+                && issuer.has_signed(self.input.as_bytes(), &self.signature)
+        });
+        match is_signed {
+            true => Ok(()),
+            false => Err(EntraError::new(
+                "invalid_client",
+                50_013,
+                "Assertion failed signature validation. [Reason - The provided signature value \
+                 did not match the expected signature value.]",
+            )),
+        }
+    }
+
+    fn check_times(&self, now: i64) -> Result<(), EntraError> {
+        let is_over = self
+            .seconds("exp")
+            .is_none_or(|exp| exp + SKEW_SECONDS < now);
+        let is_early = self
+            .seconds("nbf")
+            .is_some_and(|nbf| nbf > now + SKEW_SECONDS);
+        if !is_over && !is_early {
+            return Ok(());
+        }
+        let message = format!(
+            "Client assertion is not within its valid time range. Current time: {now}, assertion \
+             valid from {}, expiry time of assertion {}.",
+            self.claims["nbf"], self.claims["exp"],
+        );
+        Err(EntraError::new("invalid_client", 700_024, message))
+    }
+}
+
+/// "The audience should be the token endpoint": as the documents here name it, or those of the
+/// cloud that is played; or the issuer.
+fn is_here(tenant: &Inner, audience: &str) -> bool {
+    let issuer = tenant.v2_issuer(&tenant.id);
+    let authority = issuer.strip_suffix("/v2.0").unwrap_or(&issuer);
+    let local = format!("{}/{}", tenant.url, tenant.id);
+    audience == issuer
+        || [authority, &local]
+            .into_iter()
+            .any(|authority| audience.strip_prefix(authority) == Some("/oauth2/v2.0/token"))
+}
+
+fn malformed(message: &str) -> EntraError {
+    EntraError::new("invalid_client", 50_027, message)
+}
+
+fn refused_certificate(app: &AppRegistration, reason: &str, thumbprint: &str) -> EntraError {
+    let message = format!(
+        "The certificate with identifier used to sign the client assertion is not registered on \
+         application. [Reason - {reason}., Thumbprint of key used by client: '{thumbprint}', \
+         application '{}'.]",
+        app.id,
+    );
+    EntraError::new("invalid_client", 700_027, message)
+}

@@ -1,0 +1,115 @@
+//! A certificate that an application signs its assertions with: of it only the public half.
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PSS_2048_8192_SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::text::base64url;
+
+#[derive(Clone)]
+pub(crate) struct Certificate {
+    /// `x5t`.
+    pub(crate) sha1: String,
+    /// `x5t#S256`.
+    pub(crate) sha256: String,
+    /// `SubjectPublicKeyInfo` of an RSA key, in DER.
+    pub(crate) public_key: Vec<u8>,
+}
+
+impl Certificate {
+    /// The first one in the text.
+    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
+        let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
+        let (base64, _) = rest.split_once("-----END CERTIFICATE-----")?;
+        let base64: String = base64.split_ascii_whitespace().collect();
+        Self::from_der(&STANDARD.decode(base64).ok()?)
+    }
+
+    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
+        let public_key = public_key(der)?.to_vec();
+        ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &public_key).ok()?;
+        Some(Self {
+            sha1: base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
+            sha256: base64url(digest(&SHA256, der).as_ref()),
+            public_key,
+        })
+    }
+}
+
+/// RFC 5280 §4.1: the key is the member after version, serial number, algorithm, issuer, validity
+/// and subject, the first of which need not be there.
+fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    const SEQUENCE: u8 = 0x30;
+    const VERSION: u8 = 0xa0;
+    let certificate = Element::first_of(certificate)?;
+    let to_be_signed = Element::first_of(certificate.content)?;
+    if (certificate.tag, to_be_signed.tag) != (SEQUENCE, SEQUENCE) {
+        return None;
+    }
+    let mut member = Element::first_of(to_be_signed.content)?;
+    if member.tag == VERSION {
+        member = Element::first_of(member.rest)?;
+    }
+    for _ in 0..5 {
+        member = Element::first_of(member.rest)?;
+    }
+    (member.tag == SEQUENCE).then_some(member.whole)
+}
+
+/// One element of DER, and what comes after it.
+struct Element<'d> {
+    tag: u8,
+    content: &'d [u8],
+    whole: &'d [u8],
+    rest: &'d [u8],
+}
+
+impl<'d> Element<'d> {
+    fn first_of(input: &'d [u8]) -> Option<Self> {
+        let (&[tag, first], after) = input.split_first_chunk::<2>()?;
+        let (length, after) = match first {
+            0..=0x7f => (usize::from(first), after),
+            // Its own length comes first; 0x80 would be without end, which DER has not.
+            0x81..=0x84 => {
+                let (bytes, after) = after.split_at_checked(usize::from(first & 0x7f))?;
+                let length = bytes
+                    .iter()
+                    .fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+                (length, after)
+            }
+            _ => return None,
+        };
+        let (content, rest) = after.split_at_checked(length)?;
+        Some(Self {
+            tag,
+            content,
+            whole: &input[..input.len() - rest.len()],
+            rest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys;
+
+    #[test]
+    fn a_certificates_key_and_thumbprints_are_read() {
+        let key = keys::attacker();
+        let der = STANDARD.decode(&key.certificate).unwrap();
+        let certificate = Certificate::from_der(&der).unwrap();
+        assert_eq!(certificate.sha1, key.id);
+        assert!(certificate.public_key.ends_with(key.public_der()));
+    }
+
+    #[test]
+    fn whatever_is_cut_off_is_no_certificate() {
+        let key = keys::attacker();
+        let der = STANDARD.decode(&key.certificate).unwrap();
+        for length in 0..der.len() {
+            assert!(Certificate::from_der(&der[..length]).is_none(), "{length}");
+        }
+    }
+}

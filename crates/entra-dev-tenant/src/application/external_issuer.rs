@@ -1,0 +1,156 @@
+//! Issuers outside the tenant, whose tokens applications may have as their credential.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use serde_json::json;
+
+use crate::clock::Clock;
+use crate::keys::SigningKey;
+use crate::text::{base64url, random_guid};
+use crate::token::compact;
+
+/// The audience that federated credentials have unless they say otherwise.
+pub(crate) const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
+
+/// An issuer of tokens outside Entra, such as a Kubernetes cluster or a CI service, with a key of
+/// its own. Its clones are the same issuer.
+///
+/// ```
+/// use entra_dev_tenant::{AppRegistration, DevTenant, ExternalIssuer};
+///
+/// # async fn start() -> std::io::Result<()> {
+/// const SUBJECT: &str = "system:serviceaccount:reports:api";
+/// let cluster = ExternalIssuer::new("https://oidc.cluster.example");
+/// let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3");
+/// let tenant = DevTenant::builder().register(app.trusts(&cluster, SUBJECT)).start().await?;
+/// let client_assertion = tenant.external_token(&cluster, SUBJECT).mint();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ExternalIssuer {
+    issuer: String,
+    key: Arc<SigningKey>,
+}
+
+/// A federated credential: whose tokens for whom an application trusts.
+#[derive(Clone)]
+pub(crate) struct FederatedCredential {
+    pub(crate) issuer: ExternalIssuer,
+    pub(crate) subject: String,
+    pub(crate) audience: String,
+}
+
+/// A token of an [`ExternalIssuer`]; begin with
+/// [`DevTenant::external_token`](crate::DevTenant::external_token).
+///
+/// # Defaults
+/// For `api://AzureADTokenExchange`; issued now, by the tenant's clock, and valid for an hour.
+#[must_use = "a token exists only once it is minted"]
+pub struct ExternalToken<'a> {
+    clock: &'a Clock,
+    issuer: &'a ExternalIssuer,
+    subject: String,
+    audience: String,
+    expires_in: i64,
+    has_bad_signature: bool,
+}
+
+impl ExternalIssuer {
+    /// With this `iss`, and a new key (about 90 ms).
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            key: Arc::new(SigningKey::generate("external.example")),
+        }
+    }
+
+    /// Its `iss`.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    pub(crate) fn has_signed(&self, input: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_der())
+            .verify(input, signature)
+            .is_ok()
+    }
+
+    pub(crate) fn token<'a>(&'a self, clock: &'a Clock, subject: &str) -> ExternalToken<'a> {
+        ExternalToken {
+            clock,
+            issuer: self,
+            subject: subject.to_owned(),
+            audience: TOKEN_EXCHANGE.to_owned(),
+            expires_in: 3_600,
+            has_bad_signature: false,
+        }
+    }
+}
+
+impl ExternalToken<'_> {
+    /// For this audience.
+    pub fn audience(mut self, audience: &str) -> Self {
+        audience.clone_into(&mut self.audience);
+        self
+    }
+
+    /// Expires so many seconds from now; negative: ago.
+    pub fn expires_in(mut self, seconds: i64) -> Self {
+        self.expires_in = seconds;
+        self
+    }
+
+    /// With a signature that does not verify.
+    pub fn bad_signature(mut self) -> Self {
+        self.has_bad_signature = true;
+        self
+    }
+
+    /// The token, signed with its issuer's key.
+    #[must_use]
+    pub fn mint(self) -> String {
+        let (now, key) = (self.clock.unix_seconds(), &self.issuer.key);
+        let header = json!({ "typ": "JWT", "alg": "RS256", "kid": key.id });
+        let claims = json!({
+            "iss": self.issuer.issuer,
+            "sub": self.subject,
+            "aud": [self.audience],
+            "iat": now,
+            "nbf": now,
+            "exp": now + self.expires_in,
+            "jti": random_guid(),
+        });
+        compact(&header.to_string(), &claims.to_string(), |input| {
+            let mut signature = key.sign(input);
+            if self.has_bad_signature
+                && let Some(last) = signature.last_mut()
+            {
+                *last ^= 1;
+            }
+            signature
+        })
+    }
+}
+
+impl fmt::Debug for ExternalIssuer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExternalIssuer")
+            .field("issuer", &self.issuer)
+            .field("key", &base64url(self.key.public_der()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for ExternalToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ExternalToken")
+            .finish_non_exhaustive()
+    }
+}

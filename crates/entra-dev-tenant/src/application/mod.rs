@@ -1,0 +1,281 @@
+//! What is registered about an application.
+
+mod assertion;
+mod certificate;
+mod client_authentication;
+mod external_issuer;
+
+use std::fmt;
+
+pub(crate) use self::client_authentication::{Authenticated, authenticate, registered};
+pub use self::external_issuer::{ExternalIssuer, ExternalToken};
+
+use self::certificate::Certificate;
+use self::external_issuer::{FederatedCredential, TOKEN_EXCHANGE};
+use crate::text::is_guid;
+
+/// An application that is registered in the tenant: as a client that asks for tokens, as an API
+/// that they are for, or as both at once, as most are.
+///
+/// ```
+/// use entra_dev_tenant::{AppRegistration, DevTenant};
+///
+/// # async fn start() -> std::io::Result<DevTenant> {
+/// let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+///     .secret("dev-secret")
+///     .redirect_uri("http://127.0.0.1:8080/auth/callback")
+///     .scope("Reports.Read");
+/// DevTenant::builder().register(app).start().await
+/// # }
+/// ```
+///
+/// # Defaults
+/// No credential, so that it is a public client; no redirect URI; no application permission; the
+/// App ID URI `api://` and its id; any scope counts as exposed, until [`scope`](Self::scope) names
+/// one; tokens for it are v2.
+#[derive(Clone)]
+#[must_use = "an application exists only once it is registered"]
+pub struct AppRegistration {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) certificates: Vec<Certificate>,
+    pub(crate) federated: Vec<FederatedCredential>,
+    pub(crate) redirect_uris: Vec<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) app_id_uri: Option<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) has_v1_tokens: bool,
+    /// Something that was given as a certificate is none.
+    has_unreadable_certificate: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct Secret {
+    pub(crate) value: String,
+    pub(crate) is_expired: bool,
+}
+
+impl AppRegistration {
+    /// With this application (client) id, a GUID.
+    pub fn new(client_id: &str) -> Self {
+        Self {
+            id: client_id.to_ascii_lowercase(),
+            name: None,
+            secrets: Vec::new(),
+            certificates: Vec::new(),
+            federated: Vec::new(),
+            redirect_uris: Vec::new(),
+            roles: Vec::new(),
+            app_id_uri: None,
+            scopes: Vec::new(),
+            has_v1_tokens: false,
+            has_unreadable_certificate: false,
+        }
+    }
+
+    /// The name that the sign-in page shows. Default: its id.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// With one more client secret.
+    pub fn secret(self, value: &str) -> Self {
+        self.with_secret(value, false)
+    }
+
+    /// With one more client secret, which has expired: AADSTS7000222 for whoever uses it.
+    pub fn expired_secret(self, value: &str) -> Self {
+        self.with_secret(value, true)
+    }
+
+    /// With one more certificate, as PEM, of an RSA key of 2048 bits or more: its key signs client
+    /// assertions (`private_key_jwt`), PS256 or RS256, which name it by `x5t#S256` or `x5t`.
+    pub fn certificate(self, pem: &str) -> Self {
+        self.with_certificate(Certificate::from_pem(pem))
+    }
+
+    /// The same, as DER.
+    pub fn certificate_der(self, der: &[u8]) -> Self {
+        self.with_certificate(Certificate::from_der(der))
+    }
+
+    /// With one more federated credential: a token of this issuer for this subject, with the
+    /// audience `api://AzureADTokenExchange`, is as good as a certificate's assertion.
+    pub fn trusts(self, issuer: &ExternalIssuer, subject: &str) -> Self {
+        self.trusts_for_audience(issuer, subject, TOKEN_EXCHANGE)
+    }
+
+    /// The same, with another audience.
+    pub fn trusts_for_audience(
+        mut self,
+        issuer: &ExternalIssuer,
+        subject: &str,
+        audience: &str,
+    ) -> Self {
+        self.federated.push(FederatedCredential {
+            issuer: issuer.clone(),
+            subject: subject.to_owned(),
+            audience: audience.to_owned(),
+        });
+        self
+    }
+
+    /// With one more redirect URI.
+    ///
+    /// A request's must be the same text; only the port of `http://localhost` and
+    /// `http://127.0.0.1` is ignored, as Entra ignores it.
+    pub fn redirect_uri(mut self, uri: &str) -> Self {
+        self.redirect_uris.push(uri.to_owned());
+        self
+    }
+
+    /// With one more application permission granted to it: a role of its `client_credentials`
+    /// tokens.
+    pub fn role(mut self, name: &str) -> Self {
+        self.roles.push(name.to_owned());
+        self
+    }
+
+    /// As an API, with one more scope exposed; a request for one that is not is refused with
+    /// AADSTS650053.
+    pub fn scope(mut self, name: &str) -> Self {
+        self.scopes.push(name.to_owned());
+        self
+    }
+
+    /// As an API, with this App ID URI, by which its scopes are asked for.
+    pub fn app_id_uri(mut self, uri: &str) -> Self {
+        self.app_id_uri = Some(uri.to_owned());
+        self
+    }
+
+    /// As an API, with tokens in the format v1, as new registrations have them until
+    /// `requestedAccessTokenVersion` is set to 2.
+    pub fn v1_tokens(mut self) -> Self {
+        self.has_v1_tokens = true;
+        self
+    }
+
+    fn with_secret(mut self, value: &str, is_expired: bool) -> Self {
+        self.secrets.push(Secret {
+            value: value.to_owned(),
+            is_expired,
+        });
+        self
+    }
+
+    fn with_certificate(mut self, certificate: Option<Certificate>) -> Self {
+        self.has_unreadable_certificate |= certificate.is_none();
+        self.certificates.extend(certificate);
+        self
+    }
+
+    /// Registered again: what is said adds to what was said.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.name = more.name.or(self.name.take());
+        self.secrets.extend(more.secrets);
+        self.certificates.extend(more.certificates);
+        self.federated.extend(more.federated);
+        self.redirect_uris.extend(more.redirect_uris);
+        self.roles.extend(more.roles);
+        self.app_id_uri = more.app_id_uri.or(self.app_id_uri.take());
+        self.scopes.extend(more.scopes);
+        self.has_v1_tokens |= more.has_v1_tokens;
+        self.has_unreadable_certificate |= more.has_unreadable_certificate;
+    }
+
+    /// Why it cannot be registered.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if !is_guid(&self.id) {
+            return Some(format!(
+                "application id: {:?} is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3",
+                self.id
+            ));
+        }
+        self.has_unreadable_certificate.then(|| {
+            format!(
+                "certificate of {}: an X.509 certificate of an RSA key of 2048 bits or more is \
+                 expected, as PEM that begins with -----BEGIN CERTIFICATE-----, or as DER",
+                self.id
+            )
+        })
+    }
+
+    pub(crate) fn is_public(&self) -> bool {
+        self.secrets.is_empty() && self.certificates.is_empty() && self.federated.is_empty()
+    }
+
+    pub(crate) fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+
+    pub(crate) fn resource_uri(&self) -> String {
+        match &self.app_id_uri {
+            Some(uri) => uri.clone(),
+            None => format!("api://{}", self.id),
+        }
+    }
+
+    /// Whether an answer may be sent there.
+    pub(crate) fn has_redirect_uri(&self, uri: &str) -> bool {
+        self.redirect_uris.iter().any(|registered| {
+            registered == uri
+                || without_loopback_port(registered)
+                    .is_some_and(|registered| without_loopback_port(uri) == Some(registered))
+        })
+    }
+}
+
+/// RFC 8252 §7.3: a native application listens on whatever port is free.
+fn without_loopback_port(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("http://")?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match authority.split_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) => return None,
+        None => authority,
+    };
+    matches!(host, "localhost" | "127.0.0.1").then_some((host, path))
+}
+
+impl fmt::Debug for AppRegistration {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AppRegistration")
+            .field("id", &self.id)
+            .field("redirect_uris", &self.redirect_uris)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_port_of_loopback_is_ignored() {
+        let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+            .redirect_uri("http://localhost:1/callback")
+            .redirect_uri("https://app.example/callback")
+            .redirect_uri("http://app.example/callback");
+        for (uri, is_registered) in [
+            ("http://localhost:1/callback", true),
+            ("http://localhost/callback", true),
+            ("http://localhost:40401/callback", true),
+            ("http://localhost:40401/Callback", false),
+            ("http://localhost:1@evil.example/callback", false),
+            ("http://localhost.evil.example/callback", false),
+            ("http://127.0.0.1:1/callback", false),
+            ("https://app.example/callback", true),
+            ("https://app.example:8443/callback", false),
+            ("http://app.example/callback", true),
+            ("http://app.example:8080/callback", false),
+            ("https://app.example/callback/", false),
+        ] {
+            assert_eq!(app.has_redirect_uri(uri), is_registered, "{uri}");
+        }
+    }
+}

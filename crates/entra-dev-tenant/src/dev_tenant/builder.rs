@@ -1,0 +1,225 @@
+//! A tenant's settings, and its start.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::net::TcpListener;
+
+use super::{DevTenant, Inner, in_memory, server};
+use crate::application::AppRegistration;
+use crate::clock::Clock;
+use crate::cloud::DevCloud;
+use crate::endpoint::Endpoint;
+use crate::keys::CustomKey;
+use crate::keys::KeyRing;
+use crate::keys::KeyScript;
+use crate::keys::SigningKey;
+use crate::oauth::Directory;
+use crate::oauth::Grants;
+use crate::text::is_guid;
+
+/// Settings of a [`DevTenant`]; begin with [`DevTenant::builder`].
+#[derive(Debug)]
+#[must_use = "the tenant exists only once it is started"]
+pub struct DevTenantBuilder {
+    id: String,
+    cloud: DevCloud,
+    is_external_id: bool,
+    listen: SocketAddr,
+    url: Option<String>,
+    applications: Vec<AppRegistration>,
+    users: Vec<String>,
+    refuses_resource_parameter: bool,
+    custom_keys: Vec<String>,
+}
+
+impl DevTenantBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            id: "72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned(),
+            cloud: DevCloud::default(),
+            is_external_id: false,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            url: None,
+            applications: Vec::new(),
+            users: vec!["ada".to_owned(), "grace".to_owned()],
+            refuses_resource_parameter: false,
+            custom_keys: Vec::new(),
+        }
+    }
+
+    /// The tenant id. Default: `72f988bf-86f1-41af-91ab-2d7cd011db47`.
+    pub fn id(mut self, id: &str) -> Self {
+        self.id = id.to_ascii_lowercase();
+        self
+    }
+
+    /// The cloud whose strings it uses. Default: the public one.
+    pub fn cloud(mut self, cloud: DevCloud) -> Self {
+        self.cloud = cloud;
+        self
+    }
+
+    /// It plays a tenant of External ID (CIAM): the v2 issuer of its tokens, discovery and keys is
+    /// `https://{tid}.ciamlogin.com/{tid}/v2.0`, and there are no documents of `common`,
+    /// `organizations` and `consumers`. Default: a tenant of employees.
+    pub fn external_id(mut self) -> Self {
+        self.is_external_id = true;
+        self
+    }
+
+    /// Where it listens. Default: a free port of 127.0.0.1.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// The URL by which others reach it, such as `http://tenant:7580` in a network of containers:
+    /// its documents name their addresses by it. Default: `http://` and the address where it
+    /// listens, or loopback where that is any address.
+    pub fn url(mut self, url: &str) -> Self {
+        self.url = Some(url.trim_end_matches('/').to_owned());
+        self
+    }
+
+    /// Registers an application; one that is registered already has both then.
+    pub fn register(mut self, application: AppRegistration) -> Self {
+        let known = self.applications.iter_mut();
+        match known.into_iter().find(|known| known.id == application.id) {
+            Some(known) => known.extend(application),
+            None => self.applications.push(application),
+        }
+        self
+    }
+
+    /// Registers an application that may have tokens by `client_credentials`, with the
+    /// application permissions (`roles`) that it was granted.
+    pub fn client<'r>(
+        self,
+        client_id: &str,
+        secret: &str,
+        roles: impl IntoIterator<Item = &'r str>,
+    ) -> Self {
+        let application = AppRegistration::new(client_id).secret(secret);
+        let application = roles.into_iter().fold(application, AppRegistration::role);
+        self.register(application)
+    }
+
+    /// Registers an application that users sign in to, with a secret of its own.
+    pub fn web_client<'u>(
+        self,
+        client_id: &str,
+        secret: &str,
+        redirect_uris: impl IntoIterator<Item = &'u str>,
+    ) -> Self {
+        let application = AppRegistration::new(client_id).secret(secret);
+        let application = redirect_uris
+            .into_iter()
+            .fold(application, |application, uri| {
+                application.redirect_uri(uri)
+            });
+        self.register(application)
+    }
+
+    /// Registers an API that exposes these scopes and no others, with the App ID URI `api://` and
+    /// its id.
+    pub fn api<'s>(self, client_id: &str, scopes: impl IntoIterator<Item = &'s str>) -> Self {
+        let application = AppRegistration::new(client_id);
+        let application = scopes.into_iter().fold(application, AppRegistration::scope);
+        self.register(application)
+    }
+
+    /// Who can sign in. Default: `ada` and `grace`. Each is the user that
+    /// [`DevTenant::user`] makes tokens of.
+    pub fn users<'u>(mut self, names: impl IntoIterator<Item = &'u str>) -> Self {
+        self.users = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The parameter `resource` (RFC 8707) is refused whatever it says, with AADSTS901002, as Entra
+    /// did until 2026. Default: only where it is not to the letter the App ID URI of the one API
+    /// whose scopes are asked for, with AADSTS9010010.
+    pub fn refuses_resource_parameter(mut self) -> Self {
+        self.refuses_resource_parameter = true;
+        self
+    }
+
+    /// The application with this id has a signing key of its own, as applications with claims
+    /// mapping have at Entra. Default: none has.
+    ///
+    /// Tokens of users and applications, and id tokens, whose audience is the id or `api://` and
+    /// the id are signed with that key. The tenant's key documents lack it, unless they are asked
+    /// for with `?appid={client_id}`: the `jwks_uri` of a discovery document that was asked for so
+    /// leads there. Any other `appid` is ignored. The key never rotates.
+    pub fn custom_signing_key(mut self, client_id: &str) -> Self {
+        self.custom_keys.push(client_id.to_ascii_lowercase());
+        self
+    }
+
+    /// Makes its keys (about 90 ms each), or takes those of tenants that have ended in this process, and
+    /// starts to serve on the current tokio runtime. Living tenants share no key.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, if the tenant's or an application's id is no GUID, or
+    /// if something else that was registered cannot be.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(self) -> io::Result<DevTenant> {
+        if let Some(problem) = self.applications.iter().find_map(AppRegistration::problem) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+        let custom_keys = self.custom_keys.iter().map(|id| ("application", &**id));
+        for (setting, id) in custom_keys.chain([("tenant", &*self.id)]) {
+            if !is_guid(id) {
+                let problem = format!(
+                    "{setting} id: {id:?} is no GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47"
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+            }
+        }
+        let listener = TcpListener::bind(self.listen).await?;
+        let mut address = listener.local_addr()?;
+        if address.ip().is_unspecified() {
+            // Reached here by loopback; whoever comes from elsewhere knows this machine's name.
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let certificate_name = self.cloud.certificate_name();
+        let custom_keys = self.custom_keys.into_iter().map(|client_id| CustomKey {
+            client_id,
+            key: Arc::new(SigningKey::generate(certificate_name)),
+        });
+        let inner = Arc::new(Inner {
+            address,
+            url: self.url.unwrap_or_else(|| format!("http://{address}")),
+            id: self.id,
+            cloud: self.cloud,
+            is_external_id: self.is_external_id,
+            clock: Clock::start(),
+            keys: KeyRing::new(certificate_name),
+            key_script: KeyScript::default(),
+            custom_keys: custom_keys.collect(),
+            applications: self.applications,
+            refuses_resource_parameter: self.refuses_resource_parameter,
+            directory: Directory::new(self.users),
+            grants: Grants::default(),
+            discovery: Endpoint::default(),
+            key_document: Endpoint::default(),
+            authorize_endpoint: Endpoint::default(),
+            token_endpoint: Endpoint::default(),
+            is_down: AtomicBool::new(false),
+        });
+        let (in_memory, accepted) = in_memory::pipes();
+        let server = tokio::spawn(server::serve(listener, accepted, Arc::clone(&inner)));
+        Ok(DevTenant {
+            inner,
+            in_memory,
+            server: server.abort_handle(),
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Its users: how they sign in without a browser, and what becomes of them.
+
+use axum::http::{Method, Uri};
+
+use super::DevTenant;
+use crate::endpoint::RecordedRequest;
+use crate::oauth::Permission;
+use crate::oauth::authorize::{self, Choice, Outcome};
+
+impl DevTenant {
+    /// The user's part of a sign-in, without a browser and without HTTP: picks this user on the
+    /// page that the authorization request leads to, and returns the URL to which the answer
+    /// redirects, with `code` and `state`, or with `error`.
+    ///
+    /// It counts as a request to the [authorization endpoint](Self::authorize_endpoint); the
+    /// endpoint's faults do not touch it.
+    ///
+    /// # Panics
+    /// If the tenant redirects to nowhere, since the client, the redirect URI or the user is not
+    /// registered: the text is Entra's.
+    #[must_use]
+    pub fn signs_in(&self, user: &str, authorize_url: &str) -> String {
+        self.answers_page(authorize_url, &Choice::SignsIn(user.to_owned()))
+    }
+
+    /// The same, with a user who declines.
+    ///
+    /// # Panics
+    /// As [`signs_in`](Self::signs_in) does.
+    #[must_use]
+    pub fn declines(&self, authorize_url: &str) -> String {
+        self.answers_page(authorize_url, &Choice::Declines)
+    }
+
+    fn answers_page(&self, authorize_url: &str, choice: &Choice) -> String {
+        let uri: Uri = authorize_url
+            .parse()
+            .unwrap_or_else(|error| panic!("{authorize_url:?} is no URL: {error}"));
+        let mut segments = uri.path().trim_start_matches('/').split('/');
+        let authority = segments.next().unwrap_or_default().to_owned();
+        assert!(
+            segments.eq(["oauth2", "v2.0", "authorize"]),
+            "{authorize_url:?} is not the URL of an authorization request"
+        );
+        let mut request = axum::http::Request::new(());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = uri;
+        let recorded = RecordedRequest::of(&request);
+        let parameters = recorded.query().clone();
+        self.inner.authorize_endpoint.record(recorded);
+        match authorize::outcome(&self.inner, &authority, &parameters, choice) {
+            Outcome::Redirected(redirect) => redirect.url(),
+            Outcome::Failed(error) => panic!("{}", error.description(&self.inner.clock)),
+            Outcome::Asked(_) => unreachable!("the user has answered"),
+        }
+    }
+
+    /// From now on this user is signed in for requests with `prompt=none`, until another is, the
+    /// [sessions are revoked](Self::revoke_sessions), or a browser is signed out at
+    /// `/oauth2/v2.0/logout`. At first nobody is.
+    ///
+    /// # Panics
+    /// If nobody of this name can sign in.
+    pub fn has_signed_in(&self, user: &str) {
+        let user = self.known(user);
+        self.inner.directory.lock().signed_in = Some(user.to_owned());
+    }
+
+    /// Codes and refresh tokens that the user's sign-ins so far led to are refused from now on
+    /// (AADSTS50173), as after a changed password.
+    ///
+    /// # Panics
+    /// If nobody of this name can sign in.
+    pub fn revoke_sessions(&self, user: &str) {
+        let user = self.known(user);
+        self.inner.directory.lock().revoke(user);
+    }
+
+    /// The user's account is disabled: no sign-in, no code and no refresh token of the user is of
+    /// use from now on (AADSTS50057).
+    ///
+    /// # Panics
+    /// If nobody of this name can sign in.
+    pub fn disable_user(&self, user: &str) {
+        let user = self.known(user);
+        let mut directory = self.inner.directory.lock();
+        directory.disabled.insert(user.to_owned());
+    }
+
+    /// Ends [`disable_user`](Self::disable_user).
+    ///
+    /// # Panics
+    /// If nobody of this name can sign in.
+    pub fn enable_user(&self, user: &str) {
+        let user = self.known(user);
+        self.inner.directory.lock().disabled.remove(user);
+    }
+
+    /// Conditional Access wants more of this user from now on: codes, refresh tokens and
+    /// `prompt=none` are answered with `interaction_required` (AADSTS50076) and `claims`, until
+    /// the user has signed in again.
+    ///
+    /// # Panics
+    /// If nobody of this name can sign in.
+    pub fn requires_interaction(&self, user: &str) {
+        let user = self.known(user);
+        let mut directory = self.inner.directory.lock();
+        directory.must_interact.insert(user.to_owned());
+    }
+
+    /// Nobody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`, is good any
+    /// longer: the token endpoint refuses it (AADSTS65001), and `prompt=none` is answered with
+    /// `consent_required`. Whoever signs in on the page consents anew.
+    ///
+    /// # Panics
+    /// If it is no scope of an API that there is.
+    pub fn withdraws_consent(&self, scope: &str) {
+        let permission = self.permission(scope);
+        let mut directory = self.inner.directory.lock();
+        directory.consents.withdraw(&permission);
+    }
+
+    /// Only an administrator can consent to this scope from now on: users who sign in for it are
+    /// sent back with `access_denied` (AADSTS90094), until the administrator
+    /// [approves](Self::admin_approves).
+    ///
+    /// # Panics
+    /// If it is no scope of an API that there is.
+    pub fn requires_admin_approval(&self, scope: &str) {
+        let permission = self.permission(scope);
+        let mut directory = self.inner.directory.lock();
+        directory.consents.require_admin(&permission);
+    }
+
+    /// The administrator consents to this scope for everybody. A request with `prompt=consent`
+    /// asks again nevertheless, and so a user who sends it is sent back as before.
+    ///
+    /// # Panics
+    /// If it is no scope of an API that there is.
+    pub fn admin_approves(&self, scope: &str) {
+        let permission = self.permission(scope);
+        let mut directory = self.inner.directory.lock();
+        directory.consents.approve(&permission);
+    }
+
+    fn known(&self, user: &str) -> &str {
+        let found = self.inner.directory.find(user);
+        found.unwrap_or_else(|| panic!("{user:?} is none of the tenant's users"))
+    }
+
+    fn permission(&self, scope: &str) -> Permission {
+        Permission::parse(&self.inner, scope).unwrap_or_else(|error| panic!("{}", error.message))
+    }
+}
