@@ -1,15 +1,162 @@
-//! Discovery documents with the members that Entra serves.
+//! Who the tenant is: its realm, the authorities that it answers for, their discovery documents with
+//! the members that Entra serves, and the strings of the cloud that is played.
 //!
-//! Every string is that of the cloud being played; only the endpoints' addresses are local.
+//! Only the addresses of endpoints are local.
 
 use serde_json::{Value, json};
 
-use crate::cloud::{CONSUMERS, DevCloud};
-use crate::dev_tenant::Inner;
-use crate::keys::CustomKey;
+use crate::entra_error::EntraError;
 
-/// Whose document it is: a tenant's own, or a shared one with the literal `{tenantid}`.
-#[derive(Clone, Copy, Debug)]
+/// The tenant of personal Microsoft accounts, the same in every cloud.
+pub(crate) const CONSUMERS: &str = "9188040d-6c67-4c5b-b112-36a304b66dad";
+
+/// The versions of Entra's endpoints, and of the documents and tokens that they give.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// The tenant among all tenants of its cloud.
+pub(crate) struct Realm {
+    /// The tenant id.
+    pub(crate) id: String,
+    /// The address that its documents name.
+    pub(crate) url: String,
+    pub(crate) cloud: DevCloud,
+    /// It plays a tenant of External ID (CIAM).
+    pub(crate) is_external_id: bool,
+}
+
+impl Realm {
+    /// Returns the authority that the first segment of a path names.
+    pub(crate) fn authority(&self, segment: &str) -> Result<Authority<'_>, EntraError> {
+        match segment {
+            own if own.eq_ignore_ascii_case(&self.id) => Ok(Authority::Tenant(&self.id)),
+            other if self.is_external_id => Err(EntraError::tenant_not_found(other)),
+            "common" => Ok(Authority::Common),
+            "organizations" => Ok(Authority::Organizations),
+            "consumers" | CONSUMERS => Ok(Authority::Consumers),
+            other => Err(EntraError::tenant_not_found(other)),
+        }
+    }
+
+    pub(crate) fn v2_issuer(&self, tenant: &str) -> String {
+        if self.is_external_id {
+            format!("https://{tenant}.ciamlogin.com/{tenant}/v2.0")
+        } else {
+            self.cloud.v2_issuer(tenant)
+        }
+    }
+
+    /// Returns `issuer` of its keys: a template for all tenants of a cloud, as they share them.
+    pub(crate) fn key_issuer(&self) -> String {
+        if self.is_external_id {
+            self.v2_issuer(&self.id)
+        } else {
+            self.cloud.v2_issuer("{tenantid}")
+        }
+    }
+
+    /// Returns the discovery document of an authority; its `jwks_uri` names the application that the
+    /// document was asked for with.
+    pub(crate) fn discovery(
+        &self,
+        authority: Authority<'_>,
+        version: Version,
+        appid: Option<&str>,
+    ) -> Value {
+        let query = appid.map_or_else(String::new, |appid| format!("?appid={appid}"));
+        match version {
+            Version::V1 => self.v1_discovery(authority, &query),
+            Version::V2 => self.v2_discovery(authority, &query),
+        }
+    }
+
+    /// Returns `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in July 2026.
+    fn v2_discovery(&self, authority: Authority<'_>, query: &str) -> Value {
+        let cloud = self.cloud;
+        let local = format!("{}/{}", self.url, authority.segment());
+        json!({
+            "token_endpoint": format!("{local}/oauth2/v2.0/token"),
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_post", "private_key_jwt", "client_secret_basic",
+                "self_signed_tls_client_auth",
+            ],
+            "jwks_uri": format!("{local}/discovery/v2.0/keys{query}"),
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "issuer": self.v2_issuer(authority.issuer_tenant()),
+            "request_uri_parameter_supported": false,
+            "userinfo_endpoint": format!("https://{}/oidc/userinfo", cloud.graph_host()),
+            "authorization_endpoint": format!("{local}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("{local}/oauth2/v2.0/devicecode"),
+            "http_logout_supported": true,
+            "frontchannel_logout_supported": true,
+            "end_session_endpoint": format!("{local}/oauth2/v2.0/logout"),
+            "claims_supported": [
+                "sub", "iss", "cloud_instance_name", "cloud_instance_host_name",
+                "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr",
+                "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
+            ],
+            "kerberos_endpoint": format!("{local}/kerberos"),
+            "mtls_endpoint_aliases": { "token_endpoint": format!("{local}/oauth2/v2.0/token") },
+            "tls_client_certificate_bound_access_tokens": true,
+            "tenant_region_scope": authority.region(cloud),
+            "cloud_instance_name": cloud.instance_name(),
+            "cloud_graph_host_name": cloud.azure_ad_graph_host(),
+            "msgraph_host": cloud.graph_host(),
+            "rbac_url": cloud.rbac_url(),
+        })
+    }
+
+    /// Returns `/{tenant}/.well-known/openid-configuration`.
+    fn v1_discovery(&self, authority: Authority<'_>, query: &str) -> Value {
+        let cloud = self.cloud;
+        let local = format!("{}/{}", self.url, authority.segment());
+        json!({
+            "token_endpoint": format!("{local}/oauth2/token"),
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_post", "private_key_jwt", "client_secret_basic",
+            ],
+            "jwks_uri": format!("{local}/discovery/keys{query}"),
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": [
+                "code", "id_token", "code id_token", "token id_token", "token",
+            ],
+            "scopes_supported": ["openid"],
+            "issuer": cloud.v1_issuer(authority.issuer_tenant()),
+            "microsoft_multi_refresh_token": true,
+            "authorization_endpoint": format!("{local}/oauth2/authorize"),
+            "device_authorization_endpoint": format!("{local}/oauth2/devicecode"),
+            "http_logout_supported": true,
+            "frontchannel_logout_supported": true,
+            "end_session_endpoint": format!("{local}/oauth2/logout"),
+            "claims_supported": [
+                "sub", "iss", "cloud_instance_name", "cloud_instance_host_name",
+                "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr",
+                "amr", "nonce", "email", "given_name", "family_name", "nickname",
+            ],
+            "check_session_iframe": format!("{local}/oauth2/checksession"),
+            "userinfo_endpoint": format!("{local}/openid/userinfo"),
+            "kerberos_endpoint": format!("{local}/kerberos"),
+            "tenant_region_scope": authority.region(cloud),
+            "cloud_instance_name": cloud.instance_name(),
+            "cloud_graph_host_name": cloud.azure_ad_graph_host(),
+            "msgraph_host": cloud.graph_host(),
+            "rbac_url": cloud.rbac_url(),
+        })
+    }
+}
+
+/// The first segment of a path: a tenant, whose documents are its own, or one whose documents are
+/// shared, with the literal `{tenantid}`.
+#[derive(Clone, Copy)]
 pub(crate) enum Authority<'a> {
     Tenant(&'a str),
     Common,
@@ -18,17 +165,6 @@ pub(crate) enum Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// As the first segment of a path names it; the id of any other tenant is none of ours.
-    pub(crate) fn from_path(segment: &str, tenant: &'a str) -> Option<Self> {
-        match segment {
-            own if own.eq_ignore_ascii_case(tenant) => Some(Self::Tenant(tenant)),
-            "common" => Some(Self::Common),
-            "organizations" => Some(Self::Organizations),
-            "consumers" | CONSUMERS => Some(Self::Consumers),
-            _ => None,
-        }
-    }
-
     fn segment(self) -> &'a str {
         match self {
             Self::Tenant(id) => id,
@@ -54,98 +190,89 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// `/{tenant}/v2.0/.well-known/openid-configuration`, as captured in July 2026.
-pub(crate) fn v2_discovery(
-    tenant: &Inner,
-    authority: Authority<'_>,
-    custom: Option<&CustomKey>,
-) -> Value {
-    let cloud = tenant.cloud;
-    let local = format!("{}/{}", tenant.url, authority.segment());
-    json!({
-        "token_endpoint": format!("{local}/oauth2/v2.0/token"),
-        "token_endpoint_auth_methods_supported": [
-            "client_secret_post", "private_key_jwt", "client_secret_basic",
-            "self_signed_tls_client_auth",
-        ],
-        "jwks_uri": format!("{local}/discovery/v2.0/keys{}", query_of(custom)),
-        "response_modes_supported": ["query", "fragment", "form_post"],
-        "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-        "scopes_supported": ["openid", "profile", "email", "offline_access"],
-        "issuer": tenant.v2_issuer(authority.issuer_tenant()),
-        "request_uri_parameter_supported": false,
-        "userinfo_endpoint": format!("https://{}/oidc/userinfo", cloud.graph_host()),
-        "authorization_endpoint": format!("{local}/oauth2/v2.0/authorize"),
-        "device_authorization_endpoint": format!("{local}/oauth2/v2.0/devicecode"),
-        "http_logout_supported": true,
-        "frontchannel_logout_supported": true,
-        "end_session_endpoint": format!("{local}/oauth2/v2.0/logout"),
-        "claims_supported": [
-            "sub", "iss", "cloud_instance_name", "cloud_instance_host_name",
-            "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr",
-            "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
-        ],
-        "kerberos_endpoint": format!("{local}/kerberos"),
-        "mtls_endpoint_aliases": { "token_endpoint": format!("{local}/oauth2/v2.0/token") },
-        "tls_client_certificate_bound_access_tokens": true,
-        "tenant_region_scope": authority.region(cloud),
-        "cloud_instance_name": cloud.instance_name(),
-        "cloud_graph_host_name": cloud.azure_ad_graph_host(),
-        "msgraph_host": cloud.graph_host(),
-        "rbac_url": cloud.rbac_url(),
-    })
+/// The cloud whose strings the tenant uses.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DevCloud {
+    /// The public cloud, `login.microsoftonline.com`.
+    #[default]
+    Public,
+    /// Azure US Government, `login.microsoftonline.us`.
+    UsGovernment,
+    /// Azure China, `login.partner.microsoftonline.cn`.
+    China,
 }
 
-/// `/{tenant}/.well-known/openid-configuration`.
-pub(crate) fn v1_discovery(
-    tenant: &Inner,
-    authority: Authority<'_>,
-    custom: Option<&CustomKey>,
-) -> Value {
-    let cloud = tenant.cloud;
-    let local = format!("{}/{}", tenant.url, authority.segment());
-    json!({
-        "token_endpoint": format!("{local}/oauth2/token"),
-        "token_endpoint_auth_methods_supported": [
-            "client_secret_post", "private_key_jwt", "client_secret_basic",
-        ],
-        "jwks_uri": format!("{local}/discovery/keys{}", query_of(custom)),
-        "response_modes_supported": ["query", "fragment", "form_post"],
-        "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "response_types_supported": [
-            "code", "id_token", "code id_token", "token id_token", "token",
-        ],
-        "scopes_supported": ["openid"],
-        "issuer": cloud.v1_issuer(authority.issuer_tenant()),
-        "microsoft_multi_refresh_token": true,
-        "authorization_endpoint": format!("{local}/oauth2/authorize"),
-        "device_authorization_endpoint": format!("{local}/oauth2/devicecode"),
-        "http_logout_supported": true,
-        "frontchannel_logout_supported": true,
-        "end_session_endpoint": format!("{local}/oauth2/logout"),
-        "claims_supported": [
-            "sub", "iss", "cloud_instance_name", "cloud_instance_host_name",
-            "cloud_graph_host_name", "msgraph_host", "aud", "exp", "iat", "auth_time", "acr",
-            "amr", "nonce", "email", "given_name", "family_name", "nickname",
-        ],
-        "check_session_iframe": format!("{local}/oauth2/checksession"),
-        "userinfo_endpoint": format!("{local}/openid/userinfo"),
-        "kerberos_endpoint": format!("{local}/kerberos"),
-        "tenant_region_scope": authority.region(cloud),
-        "cloud_instance_name": cloud.instance_name(),
-        "cloud_graph_host_name": cloud.azure_ad_graph_host(),
-        "msgraph_host": cloud.graph_host(),
-        "rbac_url": cloud.rbac_url(),
-    })
-}
+impl DevCloud {
+    /// Returns the cloud of which shared documents hold a key beside its own.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Public => Self::UsGovernment,
+            Self::UsGovernment | Self::China => Self::Public,
+        }
+    }
 
-/// Leads from the document that was asked for with it to the keys with it.
-fn query_of(custom: Option<&CustomKey>) -> String {
-    match custom {
-        Some(custom) => format!("?appid={}", custom.client_id),
-        None => String::new(),
+    pub(crate) fn v2_issuer(self, tenant: &str) -> String {
+        match self {
+            Self::Public => format!("https://login.microsoftonline.com/{tenant}/v2.0"),
+            Self::UsGovernment => format!("https://login.microsoftonline.us/{tenant}/v2.0"),
+            Self::China => format!("https://login.partner.microsoftonline.cn/{tenant}/v2.0"),
+        }
+    }
+
+    pub(crate) fn v1_issuer(self, tenant: &str) -> String {
+        match self {
+            Self::Public | Self::UsGovernment => format!("https://sts.windows.net/{tenant}/"),
+            Self::China => format!("https://sts.chinacloudapi.cn/{tenant}/"),
+        }
+    }
+
+    /// Returns the domain of the tenant's users.
+    pub(crate) fn domain(self) -> &'static str {
+        match self {
+            Self::Public => "contoso.onmicrosoft.com",
+            Self::UsGovernment => "contoso.onmicrosoft.us",
+            Self::China => "contoso.partner.onmschina.cn",
+        }
+    }
+
+    pub(crate) fn instance_name(self) -> &'static str {
+        match self {
+            Self::Public => "microsoftonline.com",
+            Self::UsGovernment => "microsoftonline.us",
+            Self::China => "partner.microsoftonline.cn",
+        }
+    }
+
+    pub(crate) fn azure_ad_graph_host(self) -> &'static str {
+        match self {
+            Self::Public | Self::UsGovernment => "graph.windows.net",
+            Self::China => "graph.chinacloudapi.cn",
+        }
+    }
+
+    pub(crate) fn graph_host(self) -> &'static str {
+        match self {
+            Self::Public => "graph.microsoft.com",
+            Self::UsGovernment => "graph.microsoft.us",
+            Self::China => "microsoftgraph.chinacloudapi.cn",
+        }
+    }
+
+    fn rbac_url(self) -> &'static str {
+        match self {
+            Self::Public => "https://pas.windows.net",
+            Self::UsGovernment => "https://pasff.usgovcloudapi.net",
+            Self::China => "https://pas.chinacloudapi.cn",
+        }
+    }
+
+    /// Returns `tenant_region_scope` of a tenant's own document; that of `common` and its like is null.
+    fn region(self) -> &'static str {
+        match self {
+            Self::Public => "EU",
+            Self::UsGovernment => "USGov",
+            Self::China => "AS",
+        }
     }
 }

@@ -227,7 +227,6 @@
 mod application;
 mod authority;
 mod clock;
-mod cloud;
 mod dev_tenant;
 mod endpoint;
 mod entra_error;
@@ -237,7 +236,7 @@ mod text;
 mod token;
 
 pub use crate::application::{AppRegistration, ExternalIssuer, ExternalToken};
-pub use crate::cloud::DevCloud;
+pub use crate::authority::DevCloud;
 pub use crate::dev_tenant::{DevTenant, DevTenantBuilder, HttpClient, ResponseBody};
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
 pub use crate::keys::PublishedKeys;

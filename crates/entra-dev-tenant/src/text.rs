@@ -9,6 +9,17 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Returns `header.payload.signature` of the given JSON texts, whatever they are.
+pub(crate) fn compact(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let input = format!(
+        "{}.{}",
+        base64url(header.as_bytes()),
+        base64url(payload.as_bytes())
+    );
+    let signature = base64url(&sign(input.as_bytes()));
+    format!("{input}.{signature}")
+}
+
 /// The same GUID for the same words: user ids stay what they are from start to start.
 pub(crate) fn guid_for(words: &[&str]) -> String {
     let hash = digest(&SHA256, words.join("\n").as_bytes());
@@ -19,35 +30,6 @@ pub(crate) fn guid_for(words: &[&str]) -> String {
 
 pub(crate) fn random_guid() -> String {
     guid(random_bytes())
-}
-
-/// An opaque value of 22 characters, like `uti`.
-pub(crate) fn random_id() -> String {
-    base64url(&random_bytes::<16>())
-}
-
-/// A key id that no key has, in Entra's form of 27 characters.
-pub(crate) fn random_key_id() -> String {
-    base64url(&random_bytes::<20>())
-}
-
-/// Bytes without meaning, the same for the same word.
-pub(crate) fn bytes_for(word: &str, length: usize) -> Vec<u8> {
-    let block = |number: usize| digest(&SHA256, format!("{word}\n{number}").as_bytes());
-    (0..length.div_ceil(32))
-        .flat_map(|number| block(number).as_ref().to_vec())
-        .take(length)
-        .collect()
-}
-
-/// Pairwise subject: differs from application to application.
-pub(crate) fn subject_for(words: &[&str]) -> String {
-    base64url(digest(&SHA256, words.join("\n").as_bytes()).as_ref())
-}
-
-/// A tenant that is neither this one nor that of personal accounts.
-pub(crate) fn another_tenant() -> String {
-    guid_for(&["another tenant"])
 }
 
 pub(crate) fn is_guid(text: &str) -> bool {

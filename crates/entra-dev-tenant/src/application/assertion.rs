@@ -48,7 +48,7 @@ pub(crate) fn check(
     } else {
         assertion.check_federated(app)?;
     }
-    assertion.check_times(tenant.clock.unix_seconds())
+    assertion.check_times(tenant.issuer.clock.unix_seconds())
 }
 
 impl<'a> Assertion<'a> {
@@ -204,9 +204,9 @@ impl<'a> Assertion<'a> {
 /// "The audience should be the token endpoint": as the documents here name it, or those of the
 /// cloud that is played; or the issuer.
 fn is_here(tenant: &Inner, audience: &str) -> bool {
-    let issuer = tenant.v2_issuer(&tenant.id);
+    let issuer = tenant.issuer.realm.v2_issuer(&tenant.issuer.realm.id);
     let authority = issuer.strip_suffix("/v2.0").unwrap_or(&issuer);
-    let local = format!("{}/{}", tenant.url, tenant.id);
+    let local = format!("{}/{}", tenant.issuer.realm.url, tenant.issuer.realm.id);
     audience == issuer
         || [authority, &local]
             .into_iter()

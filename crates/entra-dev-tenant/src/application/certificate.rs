@@ -93,11 +93,11 @@ impl<'d> Element<'d> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys;
+    use crate::keys::SigningKey;
 
     #[test]
     fn a_certificates_key_and_thumbprints_are_read() {
-        let key = keys::attacker();
+        let key = SigningKey::attacker();
         let der = STANDARD.decode(&key.certificate).unwrap();
         let certificate = Certificate::from_der(&der).unwrap();
         assert_eq!(certificate.sha1, key.id);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn whatever_is_cut_off_is_no_certificate() {
-        let key = keys::attacker();
+        let key = SigningKey::attacker();
         let der = STANDARD.decode(&key.certificate).unwrap();
         for length in 0..der.len() {
             assert!(Certificate::from_der(&der[..length]).is_none(), "{length}");

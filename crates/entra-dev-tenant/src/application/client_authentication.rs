@@ -92,7 +92,7 @@ pub(crate) fn registered<'t>(
              happen if the application has not been installed by the administrator of the tenant \
              or consented to by any user in the tenant. You may have sent your authentication \
              request to the wrong tenant.",
-            tenant.id,
+            tenant.issuer.realm.id,
         );
         EntraError::new("unauthorized_client", 700_016, message)
     })

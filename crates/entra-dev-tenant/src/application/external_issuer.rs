@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::keys::SigningKey;
+use crate::text::compact;
 use crate::text::{base64url, random_guid};
-use crate::token::compact;
 
 /// The audience that federated credentials have unless they say otherwise.
 pub(crate) const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";

@@ -9,16 +9,14 @@ use tokio::net::TcpListener;
 
 use super::{DevTenant, Inner, in_memory, server};
 use crate::application::AppRegistration;
+use crate::authority::{DevCloud, Realm};
 use crate::clock::Clock;
-use crate::cloud::DevCloud;
 use crate::endpoint::Endpoint;
-use crate::keys::CustomKey;
-use crate::keys::KeyRing;
-use crate::keys::KeyScript;
-use crate::keys::SigningKey;
+use crate::keys::Keys;
 use crate::oauth::Directory;
 use crate::oauth::Grants;
 use crate::text::is_guid;
+use crate::token::Issuer;
 
 /// Settings of a [`DevTenant`]; begin with [`DevTenant::builder`].
 #[derive(Debug)]
@@ -189,21 +187,18 @@ impl DevTenantBuilder {
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let certificate_name = self.cloud.certificate_name();
-        let custom_keys = self.custom_keys.into_iter().map(|client_id| CustomKey {
-            client_id,
-            key: Arc::new(SigningKey::generate(certificate_name)),
-        });
         let inner = Arc::new(Inner {
+            issuer: Issuer {
+                keys: Keys::new(self.cloud, self.custom_keys),
+                clock: Clock::start(),
+                realm: Realm {
+                    url: self.url.unwrap_or_else(|| format!("http://{address}")),
+                    id: self.id,
+                    cloud: self.cloud,
+                    is_external_id: self.is_external_id,
+                },
+            },
             address,
-            url: self.url.unwrap_or_else(|| format!("http://{address}")),
-            id: self.id,
-            cloud: self.cloud,
-            is_external_id: self.is_external_id,
-            clock: Clock::start(),
-            keys: KeyRing::new(certificate_name),
-            key_script: KeyScript::default(),
-            custom_keys: custom_keys.collect(),
             applications: self.applications,
             refuses_resource_parameter: self.refuses_resource_parameter,
             directory: Directory::new(self.users),

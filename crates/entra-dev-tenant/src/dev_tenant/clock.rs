@@ -10,7 +10,7 @@ impl DevTenant {
     /// [`advance`](Self::advance) moves both, and jumps when the tenant's does. Where tokio's clock
     /// is paused, the [`http_client`](Self::http_client) belongs to it.
     pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
-        let clock = self.inner.clock.clone();
+        let clock = self.inner.issuer.clock.clone();
         move || clock.now()
     }
 
@@ -18,7 +18,7 @@ impl DevTenant {
     /// `Thu, 13 Aug 2026 21:24:29 GMT`, for [`throttles`](crate::Endpoint::throttles).
     #[must_use]
     pub fn http_date_in(&self, delay: Duration) -> String {
-        http_date(self.inner.clock.now() + delay)
+        http_date(self.inner.issuer.clock.now() + delay)
     }
 
     /// The wall clock jumps ahead, and with it every [`clock`](Self::clock) that was handed out;
@@ -27,7 +27,7 @@ impl DevTenant {
     /// # Panics
     /// If no clock can tell that time.
     pub fn clock_jumps_forward(&self, by: Duration) {
-        self.inner.clock.jump_forward(by);
+        self.inner.issuer.clock.jump_forward(by);
     }
 
     /// The wall clock jumps back, be it to before 1970, and with it every
@@ -36,7 +36,7 @@ impl DevTenant {
     /// # Panics
     /// If no clock can tell that time.
     pub fn clock_jumps_back(&self, by: Duration) {
-        self.inner.clock.jump_back(by);
+        self.inner.issuer.clock.jump_back(by);
     }
 
     /// Time passes: tokio's clock and the wall clock move so far.

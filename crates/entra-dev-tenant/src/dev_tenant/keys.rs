@@ -7,20 +7,19 @@ use serde_json::Value;
 
 use super::DevTenant;
 use crate::endpoint::Fault;
-use crate::keys;
-use crate::keys::{Oddity, PublishedKeys};
+use crate::keys::{KeyChange, Oddity, PublishedKeys};
 
 impl DevTenant {
     /// The `kid` of the key that signs, where no application has its own.
     #[must_use]
     pub fn key_id(&self) -> String {
-        self.inner.keys.signing().id.clone()
+        self.inner.issuer.keys.signing().id.clone()
     }
 
     /// The tenant's own v2 key document as it would be served now.
     #[must_use]
     pub fn jwks(&self) -> String {
-        self.jwks_of(&self.inner.id)
+        self.jwks_of(&self.inner.issuer.realm.id)
     }
 
     /// The v2 key document as it would be served now for this authority: the tenant's id,
@@ -30,12 +29,10 @@ impl DevTenant {
     /// another cloud, `common` one of personal accounts as well, `consumers` only this.
     #[must_use]
     pub fn jwks_of(&self, authority: &str) -> String {
-        match self.inner.authority(authority) {
-            Ok(authority) => {
-                let edition = self.inner.key_script.peek(&self.inner.keys);
-                keys::v2(&self.inner, authority, None, &edition)
-            }
-            Err(error) => error.body(&self.inner.clock),
+        let issuer = &self.inner.issuer;
+        match issuer.realm.authority(authority) {
+            Ok(authority) => issuer.keys.peek(&issuer.realm, authority),
+            Err(error) => error.body(&issuer.clock),
         }
         .to_string()
     }
@@ -43,18 +40,18 @@ impl DevTenant {
     /// Publishes a key that it never had, made for it (about 90 ms) or by a tenant that has ended, and
     /// signs with it from now on; the last six keys stay published.
     pub fn rotate_keys(&self) {
-        self.inner.keys.rotate();
+        self.change_keys(KeyChange::Rotate);
     }
 
     /// Stops publishing all keys but the current one.
     pub fn withdraw_old_keys(&self) {
-        self.inner.keys.withdraw_old();
+        self.change_keys(KeyChange::WithdrawOld);
     }
 
     /// Publishes a key that it never had, as [`rotate_keys`](Self::rotate_keys) does, signs with it from
     /// now on, and stops publishing every older key, as after a leak.
     pub fn replaces_keys_in_an_emergency(&self) {
-        self.inner.keys.replace();
+        self.change_keys(KeyChange::Replace);
     }
 
     /// From now on answers requests for keys, of `consumers` too, with an empty set: a fault of
@@ -70,7 +67,7 @@ impl DevTenant {
     ///
     /// A request that a fault answers without the right document does not count.
     pub fn answers_lag(&self, documents: usize) {
-        self.inner.key_script.lag(documents);
+        self.change_keys(KeyChange::Lag(documents));
     }
 
     /// The keys that are published now, with what
@@ -78,7 +75,7 @@ impl DevTenant {
     /// lack, or hold in their place, changes nothing here.
     #[must_use]
     pub fn published_keys(&self) -> PublishedKeys {
-        self.inner.key_script.published(&self.inner.keys)
+        self.inner.issuer.keys.published()
     }
 
     /// From now on key documents hold these sets in turn, one per document that is served, the
@@ -88,32 +85,32 @@ impl DevTenant {
     /// Without any set.
     pub fn flaps_between(&self, sets: Vec<PublishedKeys>) {
         assert!(!sets.is_empty(), "flaps_between() needs a set of keys");
-        self.inner.key_script.flap_between(sets);
+        self.change_keys(KeyChange::FlapBetween(sets));
     }
 
     /// Ends [`flaps_between`](Self::flaps_between).
     pub fn stops_flapping(&self) {
-        self.inner.key_script.flap_between(Vec::new());
+        self.change_keys(KeyChange::FlapBetween(Vec::new()));
     }
 
     /// The next `documents` key documents that are served lack the key with this `kid`, whoever's
     /// it is; then it is back. Said again for the same key, the last number counts.
     pub fn key_vanishes_for(&self, kid: &str, documents: usize) {
-        self.inner.key_script.vanish(kid, documents);
+        self.change_keys(KeyChange::Vanish(kid.to_owned(), documents));
     }
 
     /// From now on the tenant's own key documents hold a key of another cloud and one of personal
     /// accounts, too, as those of `common` do, until
     /// [`publishes_normally`](Self::publishes_normally).
     pub fn publishes_foreign_keys(&self) {
-        self.inner.key_script.add(Oddity::Foreign);
+        self.change_keys(KeyChange::Publish(Oddity::Foreign));
     }
 
     /// From now on key documents hold the `kid` of their newest key twice, the second time with
     /// the key that [`Flaw::WrongKey`](crate::Flaw::WrongKey) signs with, until
     /// [`publishes_normally`](Self::publishes_normally).
     pub fn publishes_twin_of_signing_key(&self) {
-        self.inner.key_script.add(Oddity::Twin);
+        self.change_keys(KeyChange::Publish(Oddity::Twin));
     }
 
     /// From now on key documents hold entries that nobody should use, too: an RSA key of 1024
@@ -121,23 +118,27 @@ impl DevTenant {
     /// signs with; and one each of the types `AKP`, `OKP` and `oct`; until
     /// [`publishes_normally`](Self::publishes_normally).
     pub fn publishes_weak_key(&self) {
-        self.inner.key_script.add(Oddity::WeakAndExotic);
+        self.change_keys(KeyChange::Publish(Oddity::WeakAndExotic));
     }
 
     /// From now on the entry of their newest key has a private exponent (`d`) in key documents,
     /// which is not the real one, until [`publishes_normally`](Self::publishes_normally).
     pub fn publishes_private_half(&self) {
-        self.inner.key_script.add(Oddity::PrivateHalf);
+        self.change_keys(KeyChange::Publish(Oddity::PrivateHalf));
     }
 
     /// From now on key documents hold this entry, too, until
     /// [`publishes_normally`](Self::publishes_normally).
     pub fn publishes_also(&self, entry: impl Into<Value>) {
-        self.inner.key_script.add(Oddity::Also(entry.into()));
+        self.change_keys(KeyChange::Publish(Oddity::Also(entry.into())));
     }
 
     /// Ends all that `publishes_…` began.
     pub fn publishes_normally(&self) {
-        self.inner.key_script.remove_oddities();
+        self.change_keys(KeyChange::PublishNormally);
+    }
+
+    fn change_keys(&self, change: KeyChange) {
+        self.inner.issuer.keys.apply(change);
     }
 }

@@ -23,17 +23,11 @@ pub use self::in_memory::{HttpClient, ResponseBody};
 use self::in_memory::Pipes;
 use crate::application::AppRegistration;
 use crate::application::{ExternalIssuer, ExternalToken};
-use crate::authority::Authority;
-use crate::clock::Clock;
-use crate::cloud::DevCloud;
 use crate::endpoint::Endpoint;
-use crate::entra_error::EntraError;
-use crate::keys::CustomKey;
-use crate::keys::KeyRing;
-use crate::keys::KeyScript;
 use crate::oauth::Directory;
 use crate::oauth::Grants;
-use crate::token::{B2cPolicy, TokenBuilder, compact};
+use crate::text::compact;
+use crate::token::{B2cPolicy, Issuer, TokenBuilder, TokenKind};
 
 /// A local tenant that serves on loopback; it ends when it is dropped.
 ///
@@ -46,15 +40,8 @@ pub struct DevTenant {
 
 /// What the handles, the token builders and the server share.
 pub(crate) struct Inner {
-    pub(crate) id: String,
+    pub(crate) issuer: Issuer,
     pub(crate) address: SocketAddr,
-    pub(crate) url: String,
-    pub(crate) cloud: DevCloud,
-    pub(crate) is_external_id: bool,
-    pub(crate) clock: Clock,
-    pub(crate) keys: KeyRing,
-    pub(crate) key_script: KeyScript,
-    pub(crate) custom_keys: Vec<CustomKey>,
     pub(crate) applications: Vec<AppRegistration>,
     pub(crate) refuses_resource_parameter: bool,
     pub(crate) directory: Directory,
@@ -67,41 +54,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// The authority that a path names.
-    pub(crate) fn authority(&self, segment: &str) -> Result<Authority<'_>, EntraError> {
-        match Authority::from_path(segment, &self.id) {
-            Some(authority @ Authority::Tenant(_)) => Ok(authority),
-            Some(shared) if !self.is_external_id => Ok(shared),
-            _ => Err(EntraError::tenant_not_found(segment)),
-        }
-    }
-
     /// The application that is registered with this id.
     pub(crate) fn application(&self, id: &str) -> Option<&AppRegistration> {
         let mut applications = self.applications.iter();
         applications.find(|app| app.id.eq_ignore_ascii_case(id))
-    }
-
-    pub(crate) fn v2_issuer(&self, tenant: &str) -> String {
-        if self.is_external_id {
-            format!("https://{tenant}.ciamlogin.com/{tenant}/v2.0")
-        } else {
-            self.cloud.v2_issuer(tenant)
-        }
-    }
-
-    /// `issuer` of its keys: a template for all tenants of a cloud, as they share them.
-    pub(crate) fn key_issuer(&self) -> String {
-        if self.is_external_id {
-            self.v2_issuer(&self.id)
-        } else {
-            self.cloud.v2_issuer("{tenantid}")
-        }
-    }
-
-    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
-        let key = self.keys.signing();
-        compact(header, payload, |message| key.sign(message))
     }
 }
 
@@ -125,14 +81,14 @@ impl DevTenant {
     /// The tenant id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.inner.id
+        &self.inner.issuer.realm.id
     }
 
     /// Where it serves, such as `http://127.0.0.1:40401`: the metadata endpoint for what is
     /// under test, in place of `https://login.microsoftonline.com`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.inner.url
+        &self.inner.issuer.realm.url
     }
 
     /// Where it listens, or loopback where that is any address: its [`url`](Self::url) too, unless
@@ -149,7 +105,11 @@ impl DevTenant {
     /// [`url`](Self::url). See [the crate's page](crate#time) for an example.
     #[must_use]
     pub fn http_client(&self) -> HttpClient {
-        HttpClient::new(self.in_memory.clone(), &self.inner.url, self.inner.address)
+        HttpClient::new(
+            self.in_memory.clone(),
+            &self.inner.issuer.realm.url,
+            self.inner.address,
+        )
     }
 
     /// Opens a connection to the tenant through memory, for a client of HTTP/1.1 that takes any
@@ -163,33 +123,51 @@ impl DevTenant {
 
     /// An access token of a user, whose object id follows from the name.
     pub fn user(&self, name: &str) -> TokenBuilder<'_> {
-        TokenBuilder::user(&self.inner, name)
+        self.token(TokenKind::User {
+            name: name.to_owned(),
+        })
     }
 
     /// An access token of an application as itself.
     pub fn app(&self, client_id: &str) -> TokenBuilder<'_> {
-        TokenBuilder::app(&self.inner, client_id)
+        self.token(TokenKind::App {
+            client_id: client_id.to_owned(),
+        })
     }
 
     /// An id token of a user; [`for_api`](TokenBuilder::for_api) names the client it is for.
     pub fn id_token(&self, name: &str) -> TokenBuilder<'_> {
-        TokenBuilder::id_token(&self.inner, name)
+        self.token(TokenKind::IdToken {
+            name: name.to_owned(),
+        })
     }
 
     /// An access token of a user for Microsoft Graph, with the `nonce` in its header.
     pub fn graph_token(&self, name: &str) -> TokenBuilder<'_> {
-        TokenBuilder::graph(&self.inner, name)
+        self.token(TokenKind::Graph {
+            name: name.to_owned(),
+        })
+        .scope("User.Read")
     }
 
     /// An access token of a user with a personal Microsoft account, signed with the key of those.
     pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
-        TokenBuilder::personal(&self.inner, name)
+        self.token(TokenKind::Personal {
+            name: name.to_owned(),
+        })
     }
 
     /// An access token of a user in the format of Azure AD B2C, signed with the tenant's key:
     /// `ver` 1.0, the policy in a claim, no `tid`.
     pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
-        TokenBuilder::b2c(&self.inner, name, policy)
+        self.token(TokenKind::B2c {
+            name: name.to_owned(),
+            policy,
+        })
+    }
+
+    fn token(&self, kind: TokenKind) -> TokenBuilder<'_> {
+        TokenBuilder::new(&self.inner.issuer, kind)
     }
 
     /// A token of an issuer outside the tenant for this subject, for use as `client_assertion`.
@@ -198,14 +176,15 @@ impl DevTenant {
         issuer: &'a ExternalIssuer,
         subject: &str,
     ) -> ExternalToken<'a> {
-        issuer.token(&self.inner.clock, subject)
+        issuer.token(&self.inner.issuer.clock, subject)
     }
 
     /// Signs any two texts as header and payload with the current key: for tokens that no
     /// [`TokenBuilder`] can make.
     #[must_use]
     pub fn sign(&self, header: &str, payload: &str) -> String {
-        self.inner.sign(header, payload)
+        let key = self.inner.issuer.keys.signing();
+        compact(header, payload, |message| key.sign(message))
     }
 
     /// The discovery documents, v1 and v2.
@@ -259,8 +238,8 @@ impl fmt::Debug for DevTenant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("DevTenant")
-            .field("id", &self.inner.id)
-            .field("url", &self.inner.url)
+            .field("id", &self.inner.issuer.realm.id)
+            .field("url", &self.inner.issuer.realm.url)
             .finish_non_exhaustive()
     }
 }

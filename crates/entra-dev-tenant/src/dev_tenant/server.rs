@@ -22,13 +22,12 @@ use tokio::task::JoinSet;
 
 use super::Inner;
 use super::in_memory::Accepted;
-use crate::authority::Authority;
+use crate::authority::{Authority, Version};
 use crate::clock::{http_date, is_tokios_paused};
 use crate::endpoint::{Endpoint, RecordedRequest};
-use crate::keys::CustomKey;
 use crate::oauth::authorize::{self, Choice, sign_out};
 use crate::oauth::token_endpoint;
-use crate::{authority, keys};
+use crate::token::Issuer;
 
 /// Serves until it is aborted; its connections end with it.
 pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant: Arc<Inner>) {
@@ -100,7 +99,7 @@ fn tower_service(
                 .await
                 .unwrap_or_else(|never: Infallible| match never {});
             // An HTTP date is letters, digits, spaces, commas and colons.
-            let date = HeaderValue::from_str(&http_date(tenant.clock.now()));
+            let date = HeaderValue::from_str(&http_date(tenant.issuer.clock.now()));
             let headers = answer.headers_mut();
             headers.insert(header::DATE, date.expect("a date"));
             // As all of Entra's answers have it.
@@ -116,19 +115,19 @@ fn tower_service(
 }
 
 fn router(tenant: Arc<Inner>) -> Router {
-    let discovery = |make| published(|tenant| &tenant.discovery, make);
-    let key_documents = |make| published(|tenant| &tenant.key_document, make);
+    let discovery = |version| published(|tenant| &tenant.discovery, discovery, version);
+    let key_documents = |version| published(|tenant| &tenant.key_document, key_document, version);
     Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
-            discovery(authority::v2_discovery),
+            discovery(Version::V2),
         )
         .route(
             "/{tenant}/.well-known/openid-configuration",
-            discovery(authority::v1_discovery),
+            discovery(Version::V1),
         )
-        .route("/{tenant}/discovery/v2.0/keys", key_documents(v2_keys))
-        .route("/{tenant}/discovery/keys", key_documents(v1_keys))
+        .route("/{tenant}/discovery/v2.0/keys", key_documents(Version::V2))
+        .route("/{tenant}/discovery/keys", key_documents(Version::V1))
         .route(
             "/{tenant}/oauth2/v2.0/authorize",
             get(authorize).post(authorize),
@@ -138,23 +137,54 @@ fn router(tenant: Arc<Inner>) -> Router {
         .with_state(tenant)
 }
 
-/// A document, as `make` makes it, from the endpoint whose faults are its own.
-fn published(endpoint: fn(&Inner) -> &Endpoint, make: Make) -> MethodRouter<Arc<Inner>> {
+/// Makes a document of an authority; the text is the application that it was asked for with.
+type Make = fn(&Issuer, Authority<'_>, Version, Option<&str>) -> Value;
+
+fn discovery(
+    issuer: &Issuer,
+    authority: Authority<'_>,
+    version: Version,
+    appid: Option<&str>,
+) -> Value {
+    issuer.realm.discovery(authority, version, appid)
+}
+
+fn key_document(
+    issuer: &Issuer,
+    authority: Authority<'_>,
+    version: Version,
+    appid: Option<&str>,
+) -> Value {
+    let realm = &issuer.realm;
+    issuer.keys.document(realm, authority, version, appid)
+}
+
+/// Serves the documents that `make` makes, at the endpoint whose faults are theirs.
+fn published(
+    endpoint: fn(&Inner) -> &Endpoint,
+    make: Make,
+    version: Version,
+) -> MethodRouter<Arc<Inner>> {
     get(
-        move |State(tenant): State<Arc<Inner>>, Path(authority): Path<String>, request| async move {
-            document(&tenant, endpoint(&tenant), &authority, request, make).await
+        move |State(tenant): State<Arc<Inner>>,
+              Path(authority): Path<String>,
+              request: Request<Body>| async move {
+            let recorded = RecordedRequest::of(&request);
+            let issuer = &tenant.issuer;
+            let appid = issuer.keys.appid(request.uri().query());
+            let right = async {
+                match issuer.realm.authority(&authority) {
+                    Ok(authority) => (
+                        [(header::CACHE_CONTROL, "max-age=86400, private")],
+                        Json(make(issuer, authority, version, appid)),
+                    )
+                        .into_response(),
+                    Err(error) => error.into_response(&issuer.clock),
+                }
+            };
+            endpoint(&tenant).answer(recorded, right).await
         },
     )
-}
-
-fn v2_keys(tenant: &Inner, authority: Authority<'_>, custom: Option<&CustomKey>) -> Value {
-    let edition = tenant.key_script.next(&tenant.keys);
-    keys::v2(tenant, authority, custom, &edition)
-}
-
-fn v1_keys(tenant: &Inner, authority: Authority<'_>, custom: Option<&CustomKey>) -> Value {
-    let edition = tenant.key_script.next(&tenant.keys);
-    keys::v1(tenant, authority, custom, &edition)
 }
 
 async fn authorize(
@@ -190,28 +220,4 @@ async fn sign_out(
     let mut parameters = recorded.query().clone();
     parameters.extend(recorded.form().clone());
     sign_out::answer(&tenant, &authority, &parameters)
-}
-
-type Make = fn(&Inner, Authority<'_>, Option<&CustomKey>) -> Value;
-
-async fn document(
-    tenant: &Inner,
-    endpoint: &Endpoint,
-    authority: &str,
-    request: Request<Body>,
-    make: Make,
-) -> Response {
-    let recorded = RecordedRequest::of(&request);
-    let custom = CustomKey::named_by(request.uri().query(), &tenant.custom_keys);
-    let right = async {
-        match tenant.authority(authority) {
-            Ok(authority) => (
-                [(header::CACHE_CONTROL, "max-age=86400, private")],
-                Json(make(tenant, authority, custom)),
-            )
-                .into_response(),
-            Err(error) => error.into_response(&tenant.clock),
-        }
-    };
-    endpoint.answer(recorded, right).await
 }

@@ -50,7 +50,7 @@ impl DevTenant {
         self.inner.authorize_endpoint.record(recorded);
         match authorize::outcome(&self.inner, &authority, &parameters, choice) {
             Outcome::Redirected(redirect) => redirect.url(),
-            Outcome::Failed(error) => panic!("{}", error.description(&self.inner.clock)),
+            Outcome::Failed(error) => panic!("{}", error.description(&self.inner.issuer.clock)),
             Outcome::Asked(_) => unreachable!("the user has answered"),
         }
     }

@@ -1,134 +1,223 @@
-//! Key documents: which keys each authority publishes, with the members that Entra serves.
+//! Key documents: the keys that each authority publishes, with the members that Entra serves, and the
+//! entries that should not be there.
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::custom_key::CustomKey;
-use super::script::{Edition, Oddity, PublishedKeys};
-use super::shared_keys;
-use super::signing_key::SigningKey;
-use crate::authority::Authority;
-use crate::cloud::{CONSUMERS, DevCloud};
-use crate::dev_tenant::Inner;
+use super::{Edition, Oddity, PublishedKeys, SigningKey};
+use crate::authority::{Authority, CONSUMERS, DevCloud, Realm, Version};
+use crate::text::base64url;
 
-/// `/{tenant}/discovery/v2.0/keys`.
-pub(crate) fn v2(
-    tenant: &Inner,
-    authority: Authority<'_>,
-    custom: Option<&CustomKey>,
-    edition: &Edition,
-) -> Value {
-    document(tenant, authority, custom, edition, v2_entry)
-}
-
-/// `/{tenant}/discovery/keys`.
-pub(crate) fn v1(
-    tenant: &Inner,
-    authority: Authority<'_>,
-    custom: Option<&CustomKey>,
-    edition: &Edition,
-) -> Value {
-    document(tenant, authority, custom, edition, v1_entry)
-}
-
-/// A key and what its entry says about it.
-struct Published {
+/// A key and the facts about it that its entry has.
+struct Entry {
     key: Arc<SigningKey>,
     issuer: String,
     cloud: DevCloud,
 }
 
-fn document(
-    tenant: &Inner,
+/// Returns `/{tenant}/discovery/v2.0/keys`, or without `v2.0`.
+pub(super) fn document(
+    realm: &Realm,
     authority: Authority<'_>,
-    custom: Option<&CustomKey>,
+    version: Version,
+    custom: Option<&Arc<SigningKey>>,
     edition: &Edition,
-    entry: fn(&Published) -> Value,
 ) -> Value {
-    let published = published(tenant, authority, custom, &edition.published);
-    let mut entries: Vec<Value> = published.iter().map(entry).collect();
+    let published = published(realm, authority, custom, &edition.published);
+    let mut entries: Vec<Value> = published.iter().map(|entry| entry.json(version)).collect();
     if !matches!(authority, Authority::Consumers) {
         let newest = edition.published.keys.len() - 1;
         for oddity in &edition.published.oddities {
-            oddity.write(&mut entries, newest);
+            add_oddity(oddity, &mut entries, newest);
         }
     }
     entries.retain(|entry| !edition.without.iter().any(|kid| entry["kid"] == **kid));
     json!({ "keys": entries })
 }
 
-/// The tenant's own first. As a capture of the public `common` document of September 2025 has them.
+/// Lists the keys of an authority's document, the tenant's own first, as a capture of the public
+/// `common` document of September 2025 has them.
 fn published(
-    tenant: &Inner,
+    realm: &Realm,
     authority: Authority<'_>,
-    custom: Option<&CustomKey>,
+    custom: Option<&Arc<SigningKey>>,
     set: &PublishedKeys,
-) -> Vec<Published> {
+) -> Vec<Entry> {
     let is_foreign_too = set.oddities.contains(&Oddity::Foreign);
     let (other_cloud, personal_accounts) = match authority {
-        Authority::Consumers => return vec![of_personal_accounts(tenant)],
+        Authority::Consumers => return vec![of_personal_accounts(realm)],
         Authority::Common => (true, true),
         Authority::Organizations => (true, is_foreign_too),
         Authority::Tenant(_) => (is_foreign_too, is_foreign_too),
     };
-    let custom = custom.map(|custom| &custom.key);
     let own = set.keys.iter().chain(custom);
-    let mut keys: Vec<_> = own.map(|key| of_tenant(tenant, key)).collect();
+    let mut keys: Vec<_> = own.map(|key| of_tenant(realm, key)).collect();
     if other_cloud {
-        keys.push(of_other_cloud(tenant));
+        keys.push(of_other_cloud(realm));
     }
     if personal_accounts {
-        keys.push(of_personal_accounts(tenant));
+        keys.push(of_personal_accounts(realm));
     }
     keys
 }
 
-fn of_tenant(tenant: &Inner, key: &Arc<SigningKey>) -> Published {
-    Published {
+fn of_tenant(realm: &Realm, key: &Arc<SigningKey>) -> Entry {
+    Entry {
         key: Arc::clone(key),
-        issuer: tenant.key_issuer(),
-        cloud: tenant.cloud,
+        issuer: realm.key_issuer(),
+        cloud: realm.cloud,
     }
 }
 
 /// Only `cloud_instance_name` tells it from the played cloud's own: its `issuer` is theirs.
-fn of_other_cloud(tenant: &Inner) -> Published {
-    let cloud = tenant.cloud.other();
-    Published {
-        key: shared_keys::of_cloud(cloud),
-        issuer: tenant.key_issuer(),
+fn of_other_cloud(realm: &Realm) -> Entry {
+    let cloud = realm.cloud.other();
+    Entry {
+        key: SigningKey::of_cloud(cloud),
+        issuer: realm.key_issuer(),
         cloud,
     }
 }
 
 /// Only `issuer` tells it from the others: it names the one tenant that the key may sign for.
-fn of_personal_accounts(tenant: &Inner) -> Published {
-    Published {
-        key: shared_keys::personal(),
-        issuer: tenant.cloud.v2_issuer(CONSUMERS),
-        cloud: tenant.cloud,
+fn of_personal_accounts(realm: &Realm) -> Entry {
+    Entry {
+        key: SigningKey::personal(),
+        issuer: realm.cloud.v2_issuer(CONSUMERS),
+        cloud: realm.cloud,
     }
 }
 
-/// No `alg`, but the `issuer` the key may sign for.
-fn v2_entry(published: &Published) -> Value {
-    let mut entry = v1_entry(published);
-    entry["issuer"] = json!(published.issuer);
-    entry
+impl Entry {
+    /// Returns the members that Entra serves: no `alg`, but in v2 the `issuer` that the key may sign for.
+    fn json(&self, version: Version) -> Value {
+        let mut entry = json!({
+            "kty": "RSA",
+            "use": "sig",
+            "kid": self.key.id,
+            "x5t": self.key.id,
+            "n": self.key.modulus,
+            "e": self.key.exponent,
+            "x5c": [self.key.certificate],
+            "cloud_instance_name": self.cloud.instance_name(),
+        });
+        if version == Version::V2 {
+            entry["issuer"] = json!(self.issuer);
+        }
+        entry
+    }
 }
 
-/// The same without `issuer`.
-fn v1_entry(published: &Published) -> Value {
-    let key = &published.key;
+/// Adds an oddity to `entries`, of which the one at `newest` is that of the tenant's newest key.
+fn add_oddity(oddity: &Oddity, entries: &mut Vec<Value>, newest: usize) {
+    match oddity {
+        // Whose keys these are decides the document, not an entry.
+        Oddity::Foreign => {}
+        Oddity::Twin => entries.push(twin_of(&entries[newest])),
+        Oddity::WeakAndExotic => {
+            let exotic = [
+                weak(&entries[newest]),
+                without_kid(&entries[newest]),
+                post_quantum(),
+                edwards(),
+                symmetric(),
+            ];
+            entries.extend(exotic);
+        }
+        Oddity::PrivateHalf => entries[newest]["d"] = json!(opaque("private exponent", 256)),
+        Oddity::Also(entry) => entries.push(entry.clone()),
+    }
+}
+
+/// The attacker's key under the same name: who takes it for the right one accepts its tokens.
+fn twin_of(entry: &Value) -> Value {
+    let mut twin = with_attackers_material(entry);
+    twin["kid"] = entry["kid"].clone();
+    twin["x5t"] = entry["kid"].clone();
+    twin
+}
+
+/// The attacker's key without a name: who takes it for any token's key accepts its tokens.
+fn without_kid(entry: &Value) -> Value {
+    let mut nameless = with_attackers_material(entry);
+    remove(&mut nameless, &["kid", "x5t"]);
+    nameless
+}
+
+fn with_attackers_material(entry: &Value) -> Value {
+    let attacker = SigningKey::attacker();
+    let mut copy = entry.clone();
+    remove(&mut copy, &["d"]);
+    copy["n"] = json!(attacker.modulus);
+    copy["e"] = json!(attacker.exponent);
+    copy["x5c"] = json!([attacker.certificate]);
+    copy
+}
+
+/// Of 1024 bits; nobody knows its factors, so that it signs nothing.
+fn weak(entry: &Value) -> Value {
+    let mut modulus = bytes_for("weak modulus", 128);
+    modulus[0] |= 0x80;
+    modulus[127] |= 1;
+    let mut weak = entry.clone();
+    remove(&mut weak, &["d", "x5c"]);
+    weak["n"] = json!(base64url(&modulus));
+    weak["kid"] = json!(opaque("weak", 20));
+    weak["x5t"] = weak["kid"].clone();
+    weak
+}
+
+/// RFC 9964.
+fn post_quantum() -> Value {
     json!({
-        "kty": "RSA",
+        "kty": "AKP",
         "use": "sig",
-        "kid": key.id,
-        "x5t": key.id,
-        "n": key.modulus,
-        "e": key.exponent,
-        "x5c": [key.certificate],
-        "cloud_instance_name": published.cloud.instance_name(),
+        "alg": "ML-DSA-44",
+        "kid": opaque("AKP", 20),
+        "pub": opaque("ML-DSA-44", 1_312),
     })
+}
+
+fn edwards() -> Value {
+    json!({
+        "kty": "OKP",
+        "use": "sig",
+        "crv": "Ed25519",
+        "kid": opaque("OKP", 20),
+        "x": opaque("Ed25519", 32),
+    })
+}
+
+fn symmetric() -> Value {
+    json!({
+        "kty": "oct",
+        "use": "sig",
+        "alg": "HS256",
+        "kid": opaque("oct", 20),
+        "k": opaque("HS256", 32),
+    })
+}
+
+/// The same in each document, as a key would be.
+fn opaque(word: &str, length: usize) -> String {
+    base64url(&bytes_for(word, length))
+}
+
+/// Returns bytes without meaning, the same for the same word.
+fn bytes_for(word: &str, length: usize) -> Vec<u8> {
+    let block = |number: usize| digest(&SHA256, format!("{word}\n{number}").as_bytes());
+    (0..length.div_ceil(32))
+        .flat_map(|number| block(number).as_ref().to_vec())
+        .take(length)
+        .collect()
+}
+
+fn remove(entry: &mut Value, names: &[&str]) {
+    if let Value::Object(members) = entry {
+        for name in names {
+            members.remove(*name);
+        }
+    }
 }

@@ -1,72 +1,156 @@
-//! The keys of the tenant: which are published, and which signs.
+//! The keys of a tenant: the one that signs, those that are published, and what a test has key documents
+//! hold instead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::shared_keys;
-use super::signing_key::SigningKey;
+use serde_json::Value;
 
-pub(crate) struct KeyRing {
+use super::document::document;
+use super::{Edition, Oddity, PublishedKeys, SigningKey, certificate_name, give_back, take};
+use crate::authority::{Authority, DevCloud, Realm, Version};
+
+/// The number of keys that stay published, as many as Entra usually has.
+const PUBLISHED: usize = 6;
+
+/// All keys of one tenant.
+pub(crate) struct Keys {
     certificate_name: &'static str,
     state: Mutex<State>,
+    custom: Vec<CustomKey>,
 }
 
+/// The signing key of one application, which Entra publishes to those who ask with `?appid=`; it never
+/// rotates.
+struct CustomKey {
+    client_id: String,
+    key: Arc<SigningKey>,
+}
+
+#[derive(Clone)]
 struct State {
     /// Published keys, the oldest first; the last one signs.
     keys: Vec<Arc<SigningKey>>,
     before_rotation: Vec<Arc<SigningKey>>,
+    oddities: Vec<Oddity>,
+    lagging: usize,
+    flapping: Vec<PublishedKeys>,
+    vanished: Vec<Vanished>,
 }
 
-impl KeyRing {
-    /// How many keys stay published, as many as Entra usually has.
-    const PUBLISHED: usize = 6;
+#[derive(Clone)]
+struct Vanished {
+    kid: String,
+    remaining: usize,
+}
 
-    pub(crate) fn new(certificate_name: &'static str) -> Self {
-        let keys = vec![shared_keys::take(certificate_name)];
+/// A change of the key that signs, or of what key documents hold.
+pub(crate) enum KeyChange {
+    /// A new key signs, and is published beside the latest others.
+    Rotate,
+    /// A new key signs, and it alone is published.
+    Replace,
+    /// The key that signs is published alone.
+    WithdrawOld,
+    /// So many documents hold the keys as before the latest new one.
+    Lag(usize),
+    /// Documents hold these sets in turn; without any, what is published.
+    FlapBetween(Vec<PublishedKeys>),
+    /// So many documents lack the key of this `kid`.
+    Vanish(String, usize),
+    /// Documents hold this, too.
+    Publish(Oddity),
+    /// Documents hold no oddity any longer.
+    PublishNormally,
+}
+
+impl Keys {
+    /// Makes keys of `cloud`, and one for each of the applications that have their own.
+    pub(crate) fn new(cloud: DevCloud, applications: Vec<String>) -> Self {
+        let mut keys = Self::named(certificate_name(cloud));
+        let custom = applications.into_iter().map(|client_id| CustomKey {
+            client_id,
+            key: Arc::new(SigningKey::generate(keys.certificate_name)),
+        });
+        keys.custom = custom.collect();
+        keys
+    }
+
+    fn named(certificate_name: &'static str) -> Self {
+        let keys = vec![take(certificate_name)];
         Self {
             certificate_name,
             state: Mutex::new(State {
                 before_rotation: keys.clone(),
                 keys,
+                oddities: Vec::new(),
+                lagging: 0,
+                flapping: Vec::new(),
+                vanished: Vec::new(),
             }),
+            custom: Vec::new(),
         }
     }
 
+    /// Returns the key that signs where no application has its own.
     pub(crate) fn signing(&self) -> Arc<SigningKey> {
         let state = self.lock();
         // One is there from the beginning, and keys are only ever added or replaced.
         Arc::clone(state.keys.last().expect("a ring always has a key"))
     }
 
-    pub(crate) fn published(&self) -> Vec<Arc<SigningKey>> {
-        self.lock().keys.clone()
+    /// Returns the key that signs for an audience, which names an application by its id or by `api://`
+    /// and its id.
+    pub(crate) fn signing_for(&self, audience: &str) -> Arc<SigningKey> {
+        match self.custom(audience.strip_prefix("api://").unwrap_or(audience)) {
+            Some(custom) => Arc::clone(&custom.key),
+            None => self.signing(),
+        }
     }
 
-    /// What was published before the latest new key; without one, what is published.
-    pub(crate) fn before_rotation(&self) -> Vec<Arc<SigningKey>> {
-        self.lock().before_rotation.clone()
+    /// Returns the application with a key of its own that a query names; an unknown one is as none.
+    pub(crate) fn appid(&self, query: Option<&str>) -> Option<&str> {
+        let mut parameters = query?.split('&');
+        let client_id = parameters.find_map(|parameter| parameter.strip_prefix("appid="))?;
+        self.custom(client_id).map(|custom| &*custom.client_id)
     }
 
-    /// Publishes a new key and signs with it from now on.
-    pub(crate) fn rotate(&self) {
-        self.add_key(Self::PUBLISHED);
+    /// Returns what is published, whatever single documents hold.
+    pub(crate) fn published(&self) -> PublishedKeys {
+        self.lock().published()
     }
 
-    /// The same, and stops publishing all others.
-    pub(crate) fn replace(&self) {
-        self.add_key(1);
+    /// Makes the next key document of an authority, for the application that it was asked for with.
+    pub(crate) fn document(
+        &self,
+        realm: &Realm,
+        authority: Authority<'_>,
+        version: Version,
+        appid: Option<&str>,
+    ) -> Value {
+        let custom = appid.and_then(|appid| self.custom(appid));
+        let custom = custom.map(|custom| &custom.key);
+        let edition = self.lock().next();
+        document(realm, authority, version, custom, &edition)
     }
 
-    /// Stops publishing all keys but the one that signs.
-    pub(crate) fn withdraw_old(&self) {
-        keep_newest(&mut self.lock().keys, 1);
+    /// Makes the v2 document that an authority would serve next, and changes nothing.
+    pub(crate) fn peek(&self, realm: &Realm, authority: Authority<'_>) -> Value {
+        let edition = self.lock().clone().next();
+        document(realm, authority, Version::V2, None, &edition)
     }
 
-    fn add_key(&self, kept: usize) {
-        let key = shared_keys::take(self.certificate_name);
-        let mut state = self.lock();
-        state.before_rotation = state.keys.clone();
-        state.keys.push(key);
-        keep_newest(&mut state.keys, kept);
+    pub(crate) fn apply(&self, change: KeyChange) {
+        let new_key = match change {
+            // Made before the lock is taken, as that takes a while.
+            KeyChange::Rotate | KeyChange::Replace => Some(take(self.certificate_name)),
+            _ => None,
+        };
+        self.lock().apply(change, new_key);
+    }
+
+    fn custom(&self, client_id: &str) -> Option<&CustomKey> {
+        let mut custom = self.custom.iter();
+        custom.find(|custom| custom.client_id.eq_ignore_ascii_case(client_id))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -74,17 +158,75 @@ impl KeyRing {
     }
 }
 
-impl Drop for KeyRing {
-    fn drop(&mut self) {
-        // The published ones alone: a key that the ring has withdrawn never comes back.
-        let published = std::mem::take(&mut self.lock().keys);
-        shared_keys::give_back(self.certificate_name, published);
+impl State {
+    fn apply(&mut self, change: KeyChange, new_key: Option<Arc<SigningKey>>) {
+        if let Some(key) = new_key {
+            self.before_rotation = self.keys.clone();
+            self.keys.push(key);
+        }
+        match change {
+            KeyChange::Rotate => self.keep_newest(PUBLISHED),
+            KeyChange::Replace | KeyChange::WithdrawOld => self.keep_newest(1),
+            KeyChange::Lag(documents) => self.lagging = documents,
+            KeyChange::FlapBetween(sets) => self.flapping = sets,
+            KeyChange::Vanish(kid, remaining) => {
+                self.vanished.retain(|vanished| vanished.kid != kid);
+                self.vanished.push(Vanished { kid, remaining });
+            }
+            KeyChange::Publish(oddity) => {
+                if !self.oddities.contains(&oddity) {
+                    self.oddities.push(oddity);
+                }
+            }
+            KeyChange::PublishNormally => self.oddities.clear(),
+        }
+    }
+
+    fn keep_newest(&mut self, kept: usize) {
+        let surplus = self.keys.len().saturating_sub(kept);
+        self.keys.drain(..surplus);
+    }
+
+    /// Returns the content of the next document.
+    fn next(&mut self) -> Edition {
+        let published = if self.lagging > 0 {
+            self.lagging -= 1;
+            PublishedKeys {
+                keys: self.before_rotation.clone(),
+                oddities: self.oddities.clone(),
+            }
+        } else if let Some(set) = self.flapping.first().cloned() {
+            self.flapping.rotate_left(1);
+            set
+        } else {
+            self.published()
+        };
+
+        self.vanished.retain(|vanished| vanished.remaining > 0);
+        let without = self.vanished.iter_mut().map(|vanished| {
+            vanished.remaining -= 1;
+            vanished.kid.clone()
+        });
+        Edition {
+            published,
+            without: without.collect(),
+        }
+    }
+
+    fn published(&self) -> PublishedKeys {
+        PublishedKeys {
+            keys: self.keys.clone(),
+            oddities: self.oddities.clone(),
+        }
     }
 }
 
-fn keep_newest(keys: &mut Vec<Arc<SigningKey>>, kept: usize) {
-    let surplus = keys.len().saturating_sub(kept);
-    keys.drain(..surplus);
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // The published ones alone: a key that the tenant has withdrawn never comes back.
+        let published = std::mem::take(&mut self.lock().keys);
+        give_back(self.certificate_name, published);
+    }
 }
 
 #[cfg(test)]
@@ -93,35 +235,32 @@ mod tests {
 
     use super::*;
 
-    fn ids(ring: &KeyRing) -> HashSet<String> {
+    fn ids(ring: &Keys) -> HashSet<String> {
         let published = ring.published();
-        published.iter().map(|key| key.id.clone()).collect()
+        published.keys.iter().map(|key| key.id.clone()).collect()
     }
 
     // Names of their own: the tests of other files take keys by the names of clouds.
 
     #[test]
     fn living_rings_share_no_key_and_no_key_of_a_ring_comes_back_to_it() {
-        let (ring, other) = (
-            KeyRing::new("living.example"),
-            KeyRing::new("living.example"),
-        );
+        let (ring, other) = (Keys::named("living.example"), Keys::named("living.example"));
         let first = ids(&ring);
         assert!(first.is_disjoint(&ids(&other)));
-        ring.replace();
-        ring.replace();
+        ring.apply(KeyChange::Replace);
+        ring.apply(KeyChange::Replace);
         assert!(first.is_disjoint(&ids(&ring)));
     }
 
     #[test]
     fn a_ring_takes_the_keys_of_one_that_has_ended() {
-        let ended = KeyRing::new("ended.example");
-        ended.replace();
-        ended.rotate();
+        let ended = Keys::named("ended.example");
+        ended.apply(KeyChange::Replace);
+        ended.apply(KeyChange::Rotate);
         let before = ids(&ended);
         drop(ended);
-        let ring = KeyRing::new("ended.example");
-        ring.rotate();
+        let ring = Keys::named("ended.example");
+        ring.apply(KeyChange::Rotate);
         assert_eq!(ids(&ring), before);
     }
 }

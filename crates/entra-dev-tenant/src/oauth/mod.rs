@@ -51,7 +51,7 @@ impl Resource {
     /// The one that the part before the last `/` of a scope names. Every application id counts
     /// as an API that exists, registered or not.
     pub(crate) fn named(tenant: &Inner, name: &str) -> Result<Self, EntraError> {
-        let graph = format!("https://{}", tenant.cloud.graph_host());
+        let graph = format!("https://{}", tenant.issuer.realm.cloud.graph_host());
         if name == graph || name == GRAPH {
             return Ok(Self::Graph);
         }
@@ -73,7 +73,7 @@ impl Resource {
              happen if the application has not been installed by the administrator of the tenant \
              or consented to by any user in the tenant. You might have sent your authentication \
              request to the wrong tenant.",
-            tenant.id,
+            tenant.issuer.realm.id,
         );
         Err(EntraError::new("invalid_resource", 500_011, message))
     }
@@ -88,7 +88,7 @@ impl Resource {
     /// The App ID URI.
     pub(crate) fn uri(&self, tenant: &Inner) -> String {
         match self {
-            Self::Graph => format!("https://{}", tenant.cloud.graph_host()),
+            Self::Graph => format!("https://{}", tenant.issuer.realm.cloud.graph_host()),
             Self::Api(id) => match tenant.application(id) {
                 Some(app) => app.resource_uri(),
                 None => format!("api://{id}"),

@@ -1,165 +1,259 @@
 //! The claims that a good token has, as Entra writes them.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::{B2cPolicy, Kind, Members, TokenBuilder, Version};
-use crate::text::{guid_for, random_id, subject_for};
+use super::{
+    B2cPolicy, Members, Modifier, TokenBuilder, TokenKind, another_tenant, confirmation, random_id,
+    remove, set,
+};
+use crate::authority::{DevCloud, Version};
+use crate::text::{base64url, guid_for};
 
-impl TokenBuilder<'_> {
-    /// Before what the caller wants otherwise.
-    pub(super) fn good_claims(&self, now: i64) -> Members {
-        let mut claims = self.common_claims(now);
-        match &self.kind {
-            Kind::User { name } | Kind::Personal { name } | Kind::Graph { name } => {
-                self.add_client(&mut claims, "0");
-                self.add_person(&mut claims, name);
-                claims.insert("aio".to_owned(), json!(random_id()));
-            }
-            Kind::App => {
-                self.add_client(&mut claims, "1");
-                self.add_service_principal(&mut claims);
-                claims.insert("aio".to_owned(), json!(random_id()));
-            }
-            Kind::IdToken { name } => {
-                self.add_person(&mut claims, name);
-                claims.insert("nonce".to_owned(), json!(random_id()));
-            }
-            Kind::B2c { name, policy } => {
-                claims = self.b2c_claims(name, *policy, claims);
-            }
+/// Returns the claims before what the caller wants otherwise.
+pub(super) fn good_claims(token: &TokenBuilder<'_>, now: i64) -> Members {
+    let mut claims = common_claims(token, now);
+    match &token.kind {
+        TokenKind::User { name } | TokenKind::Personal { name } | TokenKind::Graph { name } => {
+            add_client(token, &mut claims, "0");
+            add_person(token, &mut claims, name);
+            set(&mut claims, "aio", random_id());
         }
-        if !self.scopes.is_empty() {
-            claims.insert("scp".to_owned(), json!(self.scopes.join(" ")));
+        TokenKind::App { .. } => {
+            add_client(token, &mut claims, "1");
+            add_service_principal(token, &mut claims);
+            set(&mut claims, "aio", random_id());
         }
-        if !self.roles.is_empty() {
-            claims.insert("roles".to_owned(), json!(self.roles));
+        TokenKind::IdToken { name } => {
+            add_person(token, &mut claims, name);
+            set(&mut claims, "nonce", random_id());
         }
-        self.modify(&mut claims);
-        claims
-    }
-
-    fn common_claims(&self, now: i64) -> Members {
-        let issued_at = now - i64::try_from(self.issued_ago.as_secs()).unwrap_or(i64::MAX);
-        object(json!({
-            "aud": self.effective_audience(),
-            "iss": self.issuer(),
-            "iat": issued_at,
-            "nbf": issued_at,
-            "exp": now + self.expires_in,
-            "rh": format!("1.{}", random_id()),
-            "tid": self.tenant_id,
-            "uti": random_id(),
-            "ver": match self.version {
-                Version::V1 => "1.0",
-                Version::V2 => "2.0",
-            },
-        }))
-    }
-
-    fn issuer(&self) -> String {
-        let (cloud, tenant) = (self.tenant.cloud, &self.tenant_id);
-        match (&self.kind, self.version) {
-            (Kind::B2c { policy, .. }, _) => {
-                let host = cloud.b2c_host();
-                match policy {
-                    B2cPolicy::Default | B2cPolicy::Acr => format!("https://{host}/{tenant}/v2.0/"),
-                    B2cPolicy::Tfp => format!("https://{host}/tfp/{tenant}/b2c_1_signin/v2.0/"),
-                }
-            }
-            (_, Version::V1) => cloud.v1_issuer(tenant),
-            (Kind::Personal { .. }, Version::V2) => cloud.v2_issuer(tenant),
-            (_, Version::V2) => self.tenant.v2_issuer(tenant),
+        TokenKind::B2c { name, policy } => {
+            claims = b2c_claims(token, name, *policy, claims);
         }
     }
-
-    pub(super) fn effective_audience(&self) -> String {
-        match (&self.audience, &self.api, &self.kind, self.version) {
-            (Some(audience), ..) => audience.clone(),
-            (
-                None,
-                Some(api),
-                Kind::User { .. } | Kind::Personal { .. } | Kind::App,
-                Version::V1,
-            ) => format!("api://{api}"),
-            (None, Some(api), ..) => api.clone(),
-            (None, None, ..) => self.client_id.clone(),
-        }
+    if !token.scopes.is_empty() {
+        set(&mut claims, "scp", json!(token.scopes.join(" ")));
     }
-
-    fn add_client(&self, claims: &mut Members, authentication: &str) {
-        let (client, method) = match self.version {
-            Version::V1 => ("appid", "appidacr"),
-            Version::V2 => ("azp", "azpacr"),
-        };
-        claims.insert(client.to_owned(), json!(self.client_id));
-        claims.insert(method.to_owned(), json!(authentication));
+    if !token.roles.is_empty() {
+        set(&mut claims, "roles", json!(token.roles));
     }
+    modify(token, &mut claims);
+    claims
+}
 
-    fn add_service_principal(&self, claims: &mut Members) {
-        let object_id = guid_for(&["service principal", &self.tenant_id, &self.client_id]);
-        claims.insert("oid".to_owned(), json!(object_id));
-        claims.insert("sub".to_owned(), json!(object_id));
-        if self.version == Version::V1 {
-            let issuer = self.tenant.cloud.v1_issuer(&self.tenant_id);
-            claims.insert("idp".to_owned(), json!(issuer));
-        } else {
-            claims.insert("xms_ftd".to_owned(), json!(random_id()));
-        }
-    }
+fn common_claims(token: &TokenBuilder<'_>, now: i64) -> Members {
+    let issued_at = now - i64::try_from(token.issued_ago.as_secs()).unwrap_or(i64::MAX);
+    object(json!({
+        "aud": token.effective_audience(),
+        "iss": issuer(token),
+        "iat": issued_at,
+        "nbf": issued_at,
+        "exp": now + token.expires_in,
+        "rh": format!("1.{}", random_id()),
+        "tid": token.tenant_id,
+        "uti": random_id(),
+        "ver": match token.version {
+            Version::V1 => "1.0",
+            Version::V2 => "2.0",
+        },
+    }))
+}
 
-    fn add_person(&self, claims: &mut Members, name: &str) {
-        let domain = match self.kind {
-            Kind::Personal { .. } => "outlook.com",
-            _ => self.tenant.cloud.domain(),
-        };
-        let address = format!("{name}@{domain}");
-        let api = self.effective_audience();
-        claims.insert("name".to_owned(), json!(name));
-        claims.insert("oid".to_owned(), json!(self.object_id(name)));
-        claims.insert(
-            "sub".to_owned(),
-            json!(subject_for(&[&self.tenant_id, name, &api])),
-        );
-        match self.version {
-            Version::V1 => {
-                claims.insert("acr".to_owned(), json!("1"));
-                claims.insert("amr".to_owned(), json!(["pwd", "mfa"]));
-                claims.insert("unique_name".to_owned(), json!(address));
-                claims.insert("upn".to_owned(), json!(address));
-            }
-            Version::V2 => {
-                claims.insert("preferred_username".to_owned(), json!(address));
+fn issuer(token: &TokenBuilder<'_>) -> String {
+    let (cloud, tenant) = (token.issuer.realm.cloud, &token.tenant_id);
+    match (&token.kind, token.version) {
+        (TokenKind::B2c { policy, .. }, _) => {
+            let host = b2c_host(cloud);
+            match policy {
+                B2cPolicy::Default | B2cPolicy::Acr => format!("https://{host}/{tenant}/v2.0/"),
+                B2cPolicy::Tfp => format!("https://{host}/tfp/{tenant}/b2c_1_signin/v2.0/"),
             }
         }
+        (_, Version::V1) => cloud.v1_issuer(tenant),
+        (TokenKind::Personal { .. }, Version::V2) => cloud.v2_issuer(tenant),
+        (_, Version::V2) => token.issuer.realm.v2_issuer(tenant),
     }
+}
 
-    fn object_id(&self, name: &str) -> String {
-        let id = guid_for(&["user", &self.tenant_id, name]);
-        match self.kind {
-            // A personal account has an id of 64 bits from before there were tenants.
-            Kind::Personal { .. } => format!("00000000-0000-0000{}", &id[18..]),
-            _ => id,
+fn add_client(token: &TokenBuilder<'_>, claims: &mut Members, authentication: &str) {
+    let (client, method) = match token.version {
+        Version::V1 => ("appid", "appidacr"),
+        Version::V2 => ("azp", "azpacr"),
+    };
+    set(claims, client, json!(token.client_id));
+    set(claims, method, authentication);
+}
+
+fn add_service_principal(token: &TokenBuilder<'_>, claims: &mut Members) {
+    let object_id = guid_for(&["service principal", &token.tenant_id, &token.client_id]);
+    set(claims, "oid", object_id.clone());
+    set(claims, "sub", object_id);
+    if token.version == Version::V1 {
+        let issuer = token.issuer.realm.cloud.v1_issuer(&token.tenant_id);
+        set(claims, "idp", issuer);
+    } else {
+        set(claims, "xms_ftd", random_id());
+    }
+}
+
+fn add_person(token: &TokenBuilder<'_>, claims: &mut Members, name: &str) {
+    let domain = match token.kind {
+        TokenKind::Personal { .. } => "outlook.com",
+        _ => token.issuer.realm.cloud.domain(),
+    };
+    let address = format!("{name}@{domain}");
+    let api = token.effective_audience();
+    set(claims, "name", json!(name));
+    set(claims, "oid", json!(object_id(token, name)));
+    set(
+        claims,
+        "sub",
+        json!(subject_for(&[&token.tenant_id, name, &api])),
+    );
+    match token.version {
+        Version::V1 => {
+            set(claims, "acr", "1");
+            set(claims, "amr", json!(["pwd", "mfa"]));
+            set(claims, "unique_name", address.clone());
+            set(claims, "upn", address);
+        }
+        Version::V2 => {
+            set(claims, "preferred_username", address);
         }
     }
+}
 
-    /// B2C writes few of Entra's claims, calls every token version 1.0, and names the user's
-    /// object id `sub`.
-    fn b2c_claims(&self, name: &str, policy: B2cPolicy, mut claims: Members) -> Members {
-        for absent in ["rh", "tid", "uti"] {
-            claims.remove(absent);
+fn object_id(token: &TokenBuilder<'_>, name: &str) -> String {
+    let id = guid_for(&["user", &token.tenant_id, name]);
+    match token.kind {
+        // A personal account has an id of 64 bits from before there were tenants.
+        TokenKind::Personal { .. } => format!("00000000-0000-0000{}", &id[18..]),
+        _ => id,
+    }
+}
+
+/// B2C writes few of Entra's claims, calls every token version 1.0, and names the user's
+/// object id `sub`.
+fn b2c_claims(
+    token: &TokenBuilder<'_>,
+    name: &str,
+    policy: B2cPolicy,
+    mut claims: Members,
+) -> Members {
+    remove(&mut claims, &["rh", "tid", "uti"]);
+    let policy_claim = match policy {
+        B2cPolicy::Default | B2cPolicy::Tfp => "tfp",
+        B2cPolicy::Acr => "acr",
+    };
+    claims.extend(object(json!({
+        "azp": token.client_id,
+        "name": name,
+        "sub": object_id(token, name),
+        "ver": "1.0",
+        policy_claim: "B2C_1_signin",
+    })));
+    claims
+}
+
+fn modify(token: &TokenBuilder<'_>, claims: &mut Members) {
+    for modifier in &token.modifiers {
+        write(token, modifier, claims);
+    }
+    // Entra lists the groups or says that they are elsewhere, never both.
+    if claims.contains_key("_claim_names") || claims.contains_key("hasgroups") {
+        claims.remove("groups");
+    }
+}
+
+fn write(token: &TokenBuilder<'_>, modifier: &Modifier, claims: &mut Members) {
+    match modifier {
+        Modifier::Group(id) => add(claims, "groups", id),
+        Modifier::GroupsOverage => {
+            let endpoint = groups_endpoint(token, claims);
+            set(claims, "_claim_names", json!({ "groups": "src1" }));
+            set(
+                claims,
+                "_claim_sources",
+                json!({ "src1": { "endpoint": endpoint } }),
+            );
         }
-        let policy_claim = match policy {
-            B2cPolicy::Default | B2cPolicy::Tfp => "tfp",
-            B2cPolicy::Acr => "acr",
-        };
-        claims.extend(object(json!({
-            "azp": self.client_id,
-            "name": name,
-            "sub": self.object_id(name),
-            "ver": "1.0",
-            policy_claim: "B2C_1_signin",
-        })));
-        claims
+        Modifier::ImplicitOverage => set(claims, "hasgroups", true),
+        Modifier::Guest => {
+            let home = token.issuer.realm.cloud.v1_issuer(&another_tenant());
+            set(claims, "idp", home);
+        }
+        Modifier::Idtyp => set(claims, "idtyp", json!(subject_kind(token))),
+        Modifier::WithoutServicePrincipal => {
+            remove(claims, &["oid", "roles", "scp"]);
+        }
+        Modifier::Agent => write_agent(token, claims),
+        Modifier::AgentUser => {
+            write_agent_facets(token, claims, "3 13");
+        }
+        Modifier::Capability(name) => add(claims, "xms_cc", name),
+        Modifier::AuthenticationContext(id) => add(claims, "acrs", id),
+        Modifier::DirectoryRole(template_id) => add(claims, "wids", template_id),
+        Modifier::ProofOfPossession => set(claims, "cnf", confirmation()),
+    }
+}
+
+fn groups_endpoint(token: &TokenBuilder<'_>, claims: &Members) -> String {
+    let host = token.issuer.realm.cloud.azure_ad_graph_host();
+    let user = claims.get("oid").and_then(Value::as_str).unwrap_or("");
+    let tenant = &token.tenant_id;
+    format!("https://{host}/{tenant}/users/{user}/getMemberObjects")
+}
+
+fn subject_kind(token: &TokenBuilder<'_>) -> &'static str {
+    match token.kind {
+        TokenKind::App { .. } => "app",
+        TokenKind::User { .. }
+        | TokenKind::Personal { .. }
+        | TokenKind::B2c { .. }
+        | TokenKind::IdToken { .. }
+        | TokenKind::Graph { .. } => "user",
+    }
+}
+
+fn write_agent(token: &TokenBuilder<'_>, claims: &mut Members) {
+    if matches!(token.kind, TokenKind::App { .. }) {
+        write_agent_facets(token, claims, "9 3 11");
+        set(claims, "xms_idrel", "7 10");
+        claims.entry("scp").or_insert_with(|| json!("/"));
+    } else {
+        write_agent_facets(token, claims, "3");
+        set(claims, "xms_idrel", "1 10");
+    }
+}
+
+/// Facets beside 11 and 13 are what Entra writes for any application or user; what they mean
+/// is not documented, and their order says nothing.
+fn write_agent_facets(token: &TokenBuilder<'_>, claims: &mut Members, subject: &str) {
+    let blueprint = guid_for(&["an agent's blueprint", &token.client_id]);
+    set(claims, "idtyp", json!(subject_kind(token)));
+    set(claims, "xms_act_fct", "3 9 11");
+    set(claims, "xms_sub_fct", subject);
+    set(claims, "xms_par_app_azp", blueprint);
+}
+
+fn add(claims: &mut Members, name: &str, value: &str) {
+    let list = claims.entry(name).or_insert_with(|| json!([]));
+    if let Value::Array(list) = list {
+        list.push(json!(value));
+    }
+}
+
+/// Returns a pairwise subject, which differs from application to application.
+fn subject_for(words: &[&str]) -> String {
+    base64url(digest(&SHA256, words.join("\n").as_bytes()).as_ref())
+}
+
+fn b2c_host(cloud: DevCloud) -> &'static str {
+    match cloud {
+        DevCloud::Public => "contoso.b2clogin.com",
+        DevCloud::UsGovernment => "contoso.b2clogin.us",
+        DevCloud::China => "contoso.b2clogin.cn",
     }
 }
 

@@ -1,22 +1,19 @@
-//! From claims to a signed token.
+//! From claims to a signed token, and what each flaw does to keys, signature and texts on the way.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA512, RSA_PSS_SHA256};
 use serde_json::{Value, json};
 
-use super::{Change, Flaw, Kind, Members, TokenBuilder, Version};
-use crate::keys;
-use crate::keys::CustomKey;
+use super::claims::good_claims;
+use super::spoil::{spoil_claims, spoil_header};
+use super::{Change, Flaw, Members, TokenBuilder, TokenKeys, TokenKind, random_key_id};
+use crate::authority::{DevCloud, Version};
 use crate::keys::SigningKey;
-use crate::text::base64url;
-
-/// Two keys only where the token lies about it.
-pub(super) struct Keys {
-    /// Whose `kid` the header has.
-    pub(super) named: Arc<SigningKey>,
-    pub(super) signing: Arc<SigningKey>,
-}
+use crate::text::{base64url, random_bytes};
 
 impl TokenBuilder<'_> {
     /// The token, signed with the current key of the tenant or of personal accounts, or with the
@@ -25,31 +22,31 @@ impl TokenBuilder<'_> {
     #[must_use]
     pub fn mint(self) -> String {
         let keys = self.keys();
-        let now = self.tenant.clock.unix_seconds();
+        let now = self.issuer.clock.unix_seconds();
         let header = changed(
             self.good_header(&keys.named),
             &self.header,
             |flaw, header| {
-                self.spoil_header(flaw, header, &keys);
+                spoil_header(flaw, header, &keys);
             },
         );
-        let claims = changed(self.good_claims(now), &self.claims, |flaw, claims| {
-            self.spoil_claims(flaw, claims, now);
+        let claims = changed(good_claims(&self, now), &self.claims, |flaw, claims| {
+            spoil_claims(&self, flaw, claims, now);
         });
         let (mut header_text, mut payload_text) = (
             Value::Object(header).to_string(),
             Value::Object(claims).to_string(),
         );
         for flaw in &self.flaws {
-            flaw.spoil_texts(&mut header_text, &mut payload_text);
+            spoil_texts(*flaw, &mut header_text, &mut payload_text);
         }
         let mut payload = base64url(payload_text.as_bytes());
         for flaw in &self.flaws {
-            flaw.spoil_payload_segment(&mut payload);
+            spoil_payload_segment(*flaw, &mut payload);
         }
         let input = format!("{}.{payload}", base64url(header_text.as_bytes()));
         let signature = match self.kind {
-            Kind::Graph { .. } => {
+            TokenKind::Graph { .. } => {
                 let header = with_hashed_nonce(&header_text);
                 let signed = format!("{}.{payload}", base64url(header.as_bytes()));
                 self.signature(&keys.signing, signed.as_bytes())
@@ -59,30 +56,24 @@ impl TokenBuilder<'_> {
         let token = format!("{input}.{}", base64url(&signature));
         self.flaws
             .iter()
-            .fold(token, |token, flaw| flaw.spoil_token(token))
+            .fold(token, |token, flaw| spoil_token(*flaw, token))
     }
 
-    fn keys(&self) -> Keys {
+    fn keys(&self) -> TokenKeys {
         let named = match self.kind {
-            Kind::Personal { .. } => keys::personal(),
-            Kind::Graph { .. } | Kind::B2c { .. } => self.tenant.keys.signing(),
-            Kind::User { .. } | Kind::App | Kind::IdToken { .. } => self.key_of_audience(),
+            TokenKind::Personal { .. } => SigningKey::personal(),
+            TokenKind::Graph { .. } | TokenKind::B2c { .. } => self.issuer.keys.signing(),
+            TokenKind::User { .. } | TokenKind::App { .. } | TokenKind::IdToken { .. } => {
+                self.issuer.keys.signing_for(&self.effective_audience())
+            }
         };
-        let good = Keys {
+        let good = TokenKeys {
             signing: Arc::clone(&named),
             named,
         };
-        self.flaws
-            .iter()
-            .fold(good, |keys, flaw| flaw.spoil_keys(keys, self.tenant.cloud))
-    }
-
-    fn key_of_audience(&self) -> Arc<SigningKey> {
-        let audience = self.effective_audience();
-        match CustomKey::for_audience(&audience, &self.tenant.custom_keys) {
-            Some(custom) => Arc::clone(&custom.key),
-            None => self.tenant.keys.signing(),
-        }
+        self.flaws.iter().fold(good, |keys, flaw| {
+            spoil_keys(*flaw, keys, self.issuer.realm.cloud)
+        })
     }
 
     fn good_header(&self, named: &SigningKey) -> Members {
@@ -102,7 +93,7 @@ impl TokenBuilder<'_> {
             .flaws
             .iter()
             .rev()
-            .find_map(|flaw| flaw.other_signature(key, message));
+            .find_map(|flaw| other_signature(*flaw, key, message));
         let mut signature = spoiled.unwrap_or_else(|| key.sign(message));
         if self.flaws.contains(&Flaw::BadSignature)
             && let Some(last) = signature.last_mut()
@@ -140,4 +131,113 @@ fn changed(
         }
     }
     members
+}
+
+fn spoil_keys(flaw: Flaw, keys: TokenKeys, played: DevCloud) -> TokenKeys {
+    let both = |key: Arc<SigningKey>| TokenKeys {
+        named: Arc::clone(&key),
+        signing: key,
+    };
+    match flaw {
+        Flaw::PersonalKey => both(SigningKey::personal()),
+        Flaw::OtherCloudKey => both(SigningKey::of_cloud(played.other())),
+        Flaw::WrongKey | Flaw::EmbeddedJwk => TokenKeys {
+            signing: SigningKey::attacker(),
+            ..keys
+        },
+        _ => keys,
+    }
+}
+
+/// Where the signature is not RS256.
+fn other_signature(flaw: Flaw, key: &SigningKey, message: &[u8]) -> Option<Vec<u8>> {
+    match flaw {
+        Flaw::AlgNone => Some(Vec::new()),
+        Flaw::Hs256WithPublicKey => {
+            let secret = hmac::Key::new(hmac::HMAC_SHA256, key.public_der());
+            Some(hmac::sign(&secret, message).as_ref().to_vec())
+        }
+        Flaw::Ps256 => Some(key.sign_as(&RSA_PSS_SHA256, message)),
+        Flaw::Rs512 => Some(key.sign_as(&RSA_PKCS1_SHA512, message)),
+        _ => None,
+    }
+}
+
+fn spoil_texts(flaw: Flaw, header: &mut String, payload: &mut String) {
+    match flaw {
+        Flaw::DuplicateClaim => repeat(payload, "aud", "aud"),
+        Flaw::DuplicateClaimEscaped => repeat(payload, "aud", r"\u0061ud"),
+        Flaw::DuplicateHeader => repeat(header, "alg", "alg"),
+        Flaw::DuplicateUnknownClaim => {
+            append(payload, "xms_unheard_of", &json!(1));
+            append(payload, "xms_unheard_of", &json!(1));
+        }
+        // Room for padding, as JSON permits it.
+        Flaw::Padding if payload.len().is_multiple_of(3) => payload.push(' '),
+        _ => {}
+    }
+}
+
+/// Before it is signed.
+fn spoil_payload_segment(flaw: Flaw, segment: &mut String) {
+    if flaw == Flaw::Padding {
+        while !segment.len().is_multiple_of(4) {
+            segment.push('=');
+        }
+    }
+}
+
+/// After it is signed.
+fn spoil_token(flaw: Flaw, token: String) -> String {
+    match flaw {
+        Flaw::FourSegments => format!("{token}.{}", base64url(b"fourth")),
+        Flaw::TwoSegments => match token.rsplit_once('.') {
+            Some((input, _)) => input.to_owned(),
+            None => token,
+        },
+        Flaw::Jwe => jwe(),
+        Flaw::TrailingBits => with_trailing_bits(token),
+        _ => token,
+    }
+}
+
+/// Once more, with the same value: a reader that takes the first and one that takes the last both
+/// find nothing else wrong.
+fn repeat(object: &mut String, name: &str, spelling: &str) {
+    let members: Value = serde_json::from_str(object).unwrap_or_default();
+    append(object, spelling, &members[name]);
+}
+
+fn append(object: &mut String, spelling: &str, value: &Value) {
+    object.truncate(object.len() - 1);
+    write!(object, r#","{spelling}":{value}}}"#).expect("a string takes all");
+}
+
+/// As large as one with a key of 2048 bits and a usual token inside.
+fn jwe() -> String {
+    let header = json!({
+        "alg": "RSA-OAEP",
+        "enc": "A256GCM",
+        "typ": "JWT",
+        "kid": random_key_id(),
+    });
+    [
+        base64url(header.to_string().as_bytes()),
+        base64url(&random_bytes::<256>()),
+        base64url(&random_bytes::<12>()),
+        base64url(&random_bytes::<1_400>()),
+        base64url(&random_bytes::<16>()),
+    ]
+    .join(".")
+}
+
+/// The last character of a signature has two or four bits to spare, all zero, so that the next
+/// letter of the alphabet differs by one of them.
+fn with_trailing_bits(mut token: String) -> String {
+    match token.pop() {
+        Some(last) if last.is_ascii_alphanumeric() => token.push(char::from(last as u8 + 1)),
+        Some(last) => token.push(last),
+        None => {}
+    }
+    token
 }

@@ -1,31 +1,33 @@
 //! Tokens of every kind, right and wrong.
 //!
-//! In the order in which a token meets them: [`presets`] begin it, [`builder`] and [`modifiers`]
-//! say what it has, [`claims`] writes that down, [`mint`] signs it, and each [`flaw`] spoils it on
-//! the way: its members in [`flawed_members`], its texts in [`flawed_texts`].
+//! In the order in which a token meets them: a [`TokenKind`] begins it, the setters of [`TokenBuilder`]
+//! say what it has, [`claims`] writes that down, [`mint`] signs it, and each [`flaw`] spoils it on the
+//! way: its members in [`spoil`], its texts and its signature in [`mint`].
 
-mod builder;
 mod claims;
-mod compact;
 mod flaw;
-mod flawed_members;
-mod flawed_texts;
 mod mint;
-mod modifiers;
-mod presets;
+mod spoil;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use self::flaw::Flaw;
-pub use self::presets::B2cPolicy;
 
-pub(crate) use self::compact::compact;
+use crate::authority::{CONSUMERS, Realm, Version};
+use crate::clock::Clock;
+use crate::keys::{Keys, SigningKey};
+use crate::text::{base64url, guid_for, random_bytes};
 
-use self::modifiers::Modifier;
-use crate::dev_tenant::Inner;
+/// All that the tokens of a tenant are made of.
+pub(crate) struct Issuer {
+    pub(crate) realm: Realm,
+    pub(crate) clock: Clock,
+    pub(crate) keys: Keys,
+}
 
 /// A token to be minted; begin with [`DevTenant::user`](crate::DevTenant::user),
 /// [`app`](crate::DevTenant::app), [`personal`](crate::DevTenant::personal),
@@ -37,8 +39,8 @@ use crate::dev_tenant::Inner;
 /// another 59 min 59 s, as Entra's are; no scope, no role, no optional claim, no flaw.
 #[must_use = "a token exists only once it is minted"]
 pub struct TokenBuilder<'a> {
-    tenant: &'a Inner,
-    kind: Kind,
+    issuer: &'a Issuer,
+    kind: TokenKind,
     version: Version,
     tenant_id: String,
     client_id: String,
@@ -54,29 +56,330 @@ pub struct TokenBuilder<'a> {
     flaws: Vec<Flaw>,
 }
 
-enum Kind {
+/// The kinds of tokens, and their subjects.
+pub(crate) enum TokenKind {
     User { name: String },
     Personal { name: String },
     B2c { name: String, policy: B2cPolicy },
-    App,
+    App { client_id: String },
     IdToken { name: String },
     Graph { name: String },
 }
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Version {
-    V1,
-    V2,
+/// The policy claim and the issuer of a token of Azure AD B2C.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum B2cPolicy {
+    /// The policy in `tfp`, and an issuer without it: what B2C does unless it is configured.
+    #[default]
+    Default,
+    /// The policy in `tfp` and in the issuer (`AuthorityWithTfp`).
+    Tfp,
+    /// The policy in `acr`, as of old, and an issuer without it.
+    Acr,
 }
 
-/// What the caller wants otherwise, in the caller's order: the last word counts.
+/// A change that the caller wants, in the caller's order: the last word counts.
 enum Change {
     Set(String, Value),
     Remove(String),
     Spoil(Flaw),
 }
 
+/// A claim that Entra writes for some subjects, or when an application asks for it.
+enum Modifier {
+    Group(String),
+    GroupsOverage,
+    ImplicitOverage,
+    Guest,
+    Idtyp,
+    WithoutServicePrincipal,
+    Agent,
+    AgentUser,
+    Capability(String),
+    AuthenticationContext(String),
+    DirectoryRole(String),
+    ProofOfPossession,
+}
+
 type Members = Map<String, Value>;
+
+/// The keys of a token: two only where it lies about them.
+struct TokenKeys {
+    /// The one whose `kid` the header has.
+    named: Arc<SigningKey>,
+    signing: Arc<SigningKey>,
+}
+
+impl<'a> TokenBuilder<'a> {
+    pub(crate) fn new(issuer: &'a Issuer, kind: TokenKind) -> Self {
+        let client_id = match &kind {
+            TokenKind::App { client_id } => client_id.clone(),
+            _ => guid_for(&["a client application"]),
+        };
+        let tenant_id = match kind {
+            TokenKind::Personal { .. } => CONSUMERS.to_owned(),
+            _ => issuer.realm.id.clone(),
+        };
+        let token = Self {
+            issuer,
+            version: Version::V2,
+            tenant_id,
+            client_id,
+            audience: None,
+            api: None,
+            scopes: Vec::new(),
+            roles: Vec::new(),
+            modifiers: Vec::new(),
+            issued_ago: Duration::from_secs(300),
+            expires_in: 3_599,
+            header: Vec::new(),
+            claims: Vec::new(),
+            flaws: Vec::new(),
+            kind,
+        };
+        match token.kind {
+            TokenKind::Graph { .. } => token
+                .v1()
+                .audience(&format!("https://{}", issuer.realm.cloud.graph_host()))
+                .header("nonce", random_id()),
+            _ => token,
+        }
+    }
+
+    /// For the API with this application (client) id: `aud` is the id in v2 tokens and
+    /// `api://{id}` in v1 tokens.
+    pub fn for_api(mut self, client_id: &str) -> Self {
+        self.api = Some(client_id.to_owned());
+        self
+    }
+
+    /// With this `aud` instead.
+    pub fn audience(mut self, audience: &str) -> Self {
+        self.audience = Some(audience.to_owned());
+        self
+    }
+
+    /// Asked for by this client application.
+    pub fn client(mut self, client_id: &str) -> Self {
+        client_id.clone_into(&mut self.client_id);
+        self
+    }
+
+    /// With one more scope (`scp`).
+    pub fn scope(mut self, name: &str) -> Self {
+        self.scopes.push(name.to_owned());
+        self
+    }
+
+    /// With one more role (`roles`).
+    pub fn role(mut self, name: &str) -> Self {
+        self.roles.push(name.to_owned());
+        self
+    }
+
+    /// In the format v1: issuer of `sts.windows.net`, `appid` instead of `azp`. B2C has no other
+    /// format than its own, so that its tokens stay as they are.
+    pub fn v1(mut self) -> Self {
+        if !matches!(self.kind, TokenKind::B2c { .. }) {
+            self.version = Version::V1;
+        }
+        self
+    }
+
+    /// Of another tenant: `tid` and `iss` both name it.
+    pub fn of_tenant(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.tenant_id);
+        self
+    }
+
+    /// Expired an hour ago.
+    pub fn expired(self) -> Self {
+        self.issued_ago(Duration::from_secs(7_500))
+            .expires_in(-3_600)
+    }
+
+    /// Expires so many seconds from now; negative: ago.
+    pub fn expires_in(mut self, seconds: i64) -> Self {
+        self.expires_in = seconds;
+        self
+    }
+
+    /// Issued (`iat`, `nbf`) so long ago.
+    pub fn issued_ago(mut self, age: Duration) -> Self {
+        self.issued_ago = age;
+        self
+    }
+
+    /// With this claim, whatever the token would have there otherwise.
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let change = Change::Set(name.to_owned(), value.into());
+        self.claims.push(change);
+        self
+    }
+
+    /// Without this claim.
+    pub fn without_claim(mut self, name: &str) -> Self {
+        self.claims.push(Change::Remove(name.to_owned()));
+        self
+    }
+
+    /// With this header member, whatever the token would have there otherwise.
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let change = Change::Set(name.to_owned(), value.into());
+        self.header.push(change);
+        self
+    }
+
+    /// Without this header member.
+    pub fn without_header(mut self, name: &str) -> Self {
+        self.header.push(Change::Remove(name.to_owned()));
+        self
+    }
+
+    /// With a signature that does not verify.
+    pub fn bad_signature(self) -> Self {
+        self.flaw(Flaw::BadSignature)
+    }
+
+    /// Good in every way but this one, and signed as it should be over what it then is, unless
+    /// the flaw is one of the signature.
+    ///
+    /// It overrides what was said before it, and is overridden by a later
+    /// [`claim`](Self::claim) or [`header`](Self::header). Several flaws add up.
+    pub fn flaw(mut self, flaw: Flaw) -> Self {
+        match flaw {
+            // What follows from the tenant, such as the object id, follows.
+            Flaw::AnotherTenant => self.tenant_id = another_tenant(),
+            // Only v1 issuers have one.
+            Flaw::IssuerSlashRemoved => self = self.v1(),
+            _ => {}
+        }
+        self.header.push(Change::Spoil(flaw));
+        self.claims.push(Change::Spoil(flaw));
+        self.flaws.push(flaw);
+        self
+    }
+
+    /// Of a user in one more group: Entra adds its id to `groups`, where the API asks for groups.
+    pub fn group(self, id: &str) -> Self {
+        self.with(Modifier::Group(id.to_owned()))
+    }
+
+    /// Of a user in more groups than fit (200): instead of `groups` Entra writes `_claim_names`
+    /// and `_claim_sources`, whose address is that of the retired Azure AD Graph.
+    pub fn groups_overage(self) -> Self {
+        self.with(Modifier::GroupsOverage)
+    }
+
+    /// Of a user in more groups than fit into a URL (6), by the implicit flow: instead of `groups`
+    /// Entra writes `hasgroups` and no address.
+    pub fn implicit_overage(self) -> Self {
+        self.with(Modifier::ImplicitOverage)
+    }
+
+    /// Of a guest: Entra writes who authenticated the user, another tenant's v1 issuer, into
+    /// `idp`. The optional claim `acct` is not written: add `.claim("acct", 1)`.
+    pub fn guest(self) -> Self {
+        self.with(Modifier::Guest)
+    }
+
+    /// With the optional claim `idtyp`: `app` in tokens of applications, else `user`, which Entra
+    /// writes with the additional property `include_user_token`.
+    pub fn with_idtyp(self) -> Self {
+        self.with(Modifier::Idtyp)
+    }
+
+    /// Of an application without a service principal in the tenant: Entra writes no `oid`, no
+    /// `roles` and no `scp`.
+    pub fn without_service_principal(self) -> Self {
+        self.with(Modifier::WithoutServicePrincipal)
+    }
+
+    /// Of an agent (Entra Agent ID): a token of an application becomes that of an agent as itself
+    /// (facet 11 of actor and subject, `scp` `/` where no scope is given, relation 7), one of a
+    /// user that of an agent on behalf of this user (facet 11 of the actor alone, relation 1).
+    /// Both have `idtyp` and, in `xms_par_app_azp`, the agent's blueprint.
+    pub fn agent(self) -> Self {
+        self.with(Modifier::Agent)
+    }
+
+    /// Of an agent that is signed in as its own user account, which the token's user then is:
+    /// facet 11 of the actor and 13 of the subject, `idtyp` and `xms_par_app_azp`.
+    pub fn agent_user(self) -> Self {
+        self.with(Modifier::AgentUser)
+    }
+
+    /// Asked for by a client with one more capability (`xms_cc`); `cp1`, which says that it
+    /// understands claims challenges, is the only one that Entra defines.
+    pub fn capability(self, name: &str) -> Self {
+        self.with(Modifier::Capability(name.to_owned()))
+    }
+
+    /// With one more authentication context satisfied (`acrs`), `c1` to `c99`.
+    pub fn authentication_context(self, id: &str) -> Self {
+        self.with(Modifier::AuthenticationContext(id.to_owned()))
+    }
+
+    /// Of a subject with one more directory role: Entra adds its template's id to `wids`, where
+    /// the API asks for groups of this kind.
+    pub fn directory_role(self, template_id: &str) -> Self {
+        self.with(Modifier::DirectoryRole(template_id.to_owned()))
+    }
+
+    /// Bound to a client certificate: Entra writes its SHA-256 into `cnf`.
+    pub fn proof_of_possession(self) -> Self {
+        self.with(Modifier::ProofOfPossession)
+    }
+
+    fn with(mut self, modifier: Modifier) -> Self {
+        self.modifiers.push(modifier);
+        self
+    }
+
+    fn effective_audience(&self) -> String {
+        match (&self.audience, &self.api, &self.kind, self.version) {
+            (Some(audience), ..) => audience.clone(),
+            (
+                None,
+                Some(api),
+                TokenKind::User { .. } | TokenKind::Personal { .. } | TokenKind::App { .. },
+                Version::V1,
+            ) => format!("api://{api}"),
+            (None, Some(api), ..) => api.clone(),
+            (None, None, ..) => self.client_id.clone(),
+        }
+    }
+}
+
+/// Returns an opaque value of 22 characters, like `uti`.
+fn random_id() -> String {
+    base64url(&random_bytes::<16>())
+}
+
+/// Returns a key id that no key has, in Entra's form of 27 characters.
+fn random_key_id() -> String {
+    base64url(&random_bytes::<20>())
+}
+
+/// Returns a tenant that is neither this one nor that of personal accounts.
+fn another_tenant() -> String {
+    guid_for(&["another tenant"])
+}
+
+/// Returns `cnf` of a token that is bound to a client certificate.
+fn confirmation() -> Value {
+    json!({ "x5t#S256": base64url(&random_bytes::<32>()) })
+}
+
+fn set(members: &mut Members, name: &str, value: impl Into<Value>) {
+    members.insert(name.to_owned(), value.into());
+}
+
+fn remove(members: &mut Members, names: &[&str]) {
+    for name in names {
+        members.remove(*name);
+    }
+}
 
 impl fmt::Debug for TokenBuilder<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

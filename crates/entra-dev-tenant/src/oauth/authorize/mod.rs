@@ -61,7 +61,7 @@ pub(crate) fn answer(
     match outcome(tenant, authority, parameters, choice) {
         Outcome::Asked(page) => page,
         Outcome::Redirected(redirect) => redirect.into_response(),
-        Outcome::Failed(error) => trouble(&error.description(&tenant.clock)),
+        Outcome::Failed(error) => trouble(&error.description(&tenant.issuer.clock)),
     }
 }
 

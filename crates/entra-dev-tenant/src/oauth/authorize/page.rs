@@ -45,7 +45,7 @@ pub(super) fn ask(
 }
 
 fn user_button(tenant: &Inner, name: &str, attributes: &str) -> String {
-    let (name, domain) = (escaped(name), tenant.cloud.domain());
+    let (name, domain) = (escaped(name), tenant.issuer.realm.cloud.domain());
     format!(
         "<button type=\"submit\" name=\"user\" value=\"{name}\"{attributes}><b>{name}</b> \
          <small>{name}@{domain}</small></button>\n"

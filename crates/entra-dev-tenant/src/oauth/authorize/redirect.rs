@@ -36,7 +36,7 @@ impl Redirect {
     pub(super) fn with_error(self, tenant: &Inner, error: &EntraError) -> Self {
         let mut parameters = vec![
             ("error", error.error.to_owned()),
-            ("error_description", error.description(&tenant.clock)),
+            ("error_description", error.description(&tenant.issuer.clock)),
             ("error_uri", error.uri()),
         ];
         if let Some(suberror) = error.suberror {

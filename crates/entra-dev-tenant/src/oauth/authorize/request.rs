@@ -93,7 +93,10 @@ fn recipient<'t>(
     parameters: &Parameters,
 ) -> Result<(&'t AppRegistration, Redirect), EntraError> {
     // The users here are a tenant's; there are no personal accounts to sign in with.
-    if matches!(tenant.authority(authority)?, Authority::Consumers) {
+    if matches!(
+        tenant.issuer.realm.authority(authority)?,
+        Authority::Consumers
+    ) {
         return Err(EntraError::tenant_not_found(authority));
     }
     parameters.check_each_is_there_once()?;

@@ -23,7 +23,7 @@ impl AuthorizationRequest<'_> {
             let message = format!(
                 "The user account {name} does not exist in the {} directory. To sign into this \
                  application, the account must be added to the directory.",
-                tenant.id,
+                tenant.issuer.realm.id,
             );
             return Outcome::Failed(EntraError::new("invalid_grant", 50_034, message));
         };
@@ -97,7 +97,7 @@ impl AuthorizationRequest<'_> {
             sign_in: Arc::new(SignIn {
                 user: user.to_owned(),
                 client_id: self.client.id.clone(),
-                at: tenant.clock.unix_seconds(),
+                at: tenant.issuer.clock.unix_seconds(),
                 claims: self.claims,
                 generation: tenant.directory.lock().generation(user),
             }),

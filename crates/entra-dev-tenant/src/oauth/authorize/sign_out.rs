@@ -11,8 +11,8 @@ use crate::endpoint::Parameters;
 /// parameter names one; otherwise a page
 /// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
 pub(crate) fn answer(tenant: &Inner, authority: &str, parameters: &Parameters) -> Response {
-    if let Err(error) = tenant.authority(authority) {
-        return trouble(&error.description(&tenant.clock));
+    if let Err(error) = tenant.issuer.realm.authority(authority) {
+        return trouble(&error.description(&tenant.issuer.clock));
     }
     tenant.directory.lock().signed_in = None;
     let back = parameters.get("post_logout_redirect_uri").filter(|uri| {

@@ -9,7 +9,7 @@ use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
 use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::{Permission, Requested, Resource};
-use crate::token::TokenBuilder;
+use crate::token::{TokenBuilder, TokenKind};
 
 pub(crate) fn client_credentials(
     tenant: &Inner,
@@ -21,7 +21,13 @@ pub(crate) fn client_credentials(
     let claims = ClaimsRequest::parse(form.get("claims"))?;
 
     let app = client.application;
-    let token = TokenBuilder::app(tenant, &app.id).for_api(resource.id());
+    let token = TokenBuilder::new(
+        &tenant.issuer,
+        TokenKind::App {
+            client_id: app.id.clone(),
+        },
+    )
+    .for_api(resource.id());
     let token = app.roles.iter().fold(token, |token, role| token.role(role));
     let api = tenant.application(resource.id());
     let (token, method) = match api.filter(|api| api.has_v1_tokens) {

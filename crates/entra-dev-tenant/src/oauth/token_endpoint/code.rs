@@ -79,7 +79,7 @@ fn find(tenant: &Inner, client: &Authenticated<'_>, text: &str) -> Result<Code, 
     if code.is_redeemed {
         return Err(redeemed());
     }
-    if tenant.clock.unix_seconds() - code.sign_in.at > LIFETIME_SECONDS {
+    if tenant.issuer.clock.unix_seconds() - code.sign_in.at > LIFETIME_SECONDS {
         return Err(EntraError::new(
             "invalid_grant",
             70_008,

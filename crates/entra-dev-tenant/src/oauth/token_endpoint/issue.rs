@@ -12,7 +12,7 @@ use crate::entra_error::EntraError;
 use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::{Requested, Resource, invalid};
 use crate::text::{base64url, guid_for};
-use crate::token::TokenBuilder;
+use crate::token::{TokenBuilder, TokenKind};
 
 pub(super) struct Issue<'a> {
     pub(super) tenant: &'a Inner,
@@ -55,7 +55,7 @@ impl Issue<'_> {
         if has_refresh_token {
             let token = RefreshToken {
                 sign_in: Arc::clone(self.sign_in),
-                issued_at: self.tenant.clock.unix_seconds(),
+                issued_at: self.tenant.issuer.clock.unix_seconds(),
                 resource: self.resource.clone(),
                 requested: self.requested.clone(),
             };
@@ -65,7 +65,7 @@ impl Issue<'_> {
             answer["id_token"] = json!(self.id_token());
         }
         if has_client_info {
-            let (tenant, user) = (&self.tenant.id, &self.sign_in.user);
+            let (tenant, user) = (&self.tenant.issuer.realm.id, &self.sign_in.user);
             let info = json!({ "uid": guid_for(&["user", tenant, user]), "utid": tenant });
             answer["client_info"] = json!(base64url(info.to_string().as_bytes()));
         }
@@ -102,10 +102,14 @@ impl Issue<'_> {
 
     fn access_token(&self, granted: &[String]) -> String {
         let (tenant, user) = (self.tenant, &self.sign_in.user);
+        let name = user.clone();
         let (token, is_v1) = match self.resource {
-            Resource::Graph => (TokenBuilder::graph_without_scope(tenant, user), true),
+            Resource::Graph => (
+                TokenBuilder::new(&tenant.issuer, TokenKind::Graph { name }),
+                true,
+            ),
             Resource::Api(id) => {
-                let token = TokenBuilder::user(tenant, user).for_api(id);
+                let token = TokenBuilder::new(&tenant.issuer, TokenKind::User { name }).for_api(id);
                 match tenant.application(id) {
                     Some(app) if app.has_v1_tokens => {
                         (token.v1().audience(&app.resource_uri()), true)
@@ -128,7 +132,9 @@ impl Issue<'_> {
 
     fn id_token(&self) -> String {
         let (tenant, user) = (self.tenant, &self.sign_in.user);
-        let mut token = TokenBuilder::id_token(tenant, user).for_api(&self.client.application.id);
+        let mut token =
+            TokenBuilder::new(&tenant.issuer, TokenKind::IdToken { name: user.clone() })
+                .for_api(&self.client.application.id);
         token = match self.nonce {
             Some(nonce) => token.claim("nonce", nonce),
             None => token.without_claim("nonce"),
@@ -139,7 +145,10 @@ impl Issue<'_> {
                 .without_claim("preferred_username");
         }
         if self.requested.asks_for("email") {
-            token = token.claim("email", format!("{user}@{}", tenant.cloud.domain()));
+            token = token.claim(
+                "email",
+                format!("{user}@{}", tenant.issuer.realm.cloud.domain()),
+            );
         }
         token.mint()
     }

@@ -41,7 +41,7 @@ pub(crate) fn answer(
             Json(answer),
         )
             .into_response(),
-        Err(error) => error.into_response(&tenant.clock),
+        Err(error) => error.into_response(&tenant.issuer.clock),
     }
 }
 
@@ -51,7 +51,7 @@ fn grant(
     headers: &HeaderMap,
     form: &Parameters,
 ) -> Result<Value, EntraError> {
-    let authority = tenant.authority(authority)?;
+    let authority = tenant.issuer.realm.authority(authority)?;
     form.check_each_is_there_once()?;
     let grant = match form.required("grant_type")? {
         "client_credentials" => {

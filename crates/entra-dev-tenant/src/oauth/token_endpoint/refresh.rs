@@ -49,7 +49,7 @@ pub(crate) fn refresh(
 }
 
 fn check_age(tenant: &Inner, token: &RefreshToken) -> Result<(), EntraError> {
-    if tenant.clock.unix_seconds() - token.issued_at <= LIFETIME_SECONDS {
+    if tenant.issuer.clock.unix_seconds() - token.issued_at <= LIFETIME_SECONDS {
         return Ok(());
     }
     let message = format!(

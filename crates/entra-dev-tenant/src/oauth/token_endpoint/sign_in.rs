@@ -35,7 +35,7 @@ impl SignIn {
                  issued on '{}' and the TokensValidFrom date (before which tokens are not valid) \
                  for this user is '{}'.",
                 timestamp(self.at),
-                timestamp(tenant.clock.unix_seconds()),
+                timestamp(tenant.issuer.clock.unix_seconds()),
             );
             let error = EntraError::new("invalid_grant", 50_173, message);
             return Err(error.with_suberror("bad_token"));
