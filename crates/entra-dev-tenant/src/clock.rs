@@ -25,17 +25,14 @@ impl Clock {
         *self.lock() + self.start.elapsed()
     }
 
-    /// Seconds since 1970, negative before.
+    /// Returns the seconds since 1970, negative before.
     pub(crate) fn unix_seconds(&self) -> i64 {
         unix_seconds(self.now())
     }
 
-    pub(crate) fn jump_forward(&self, by: Duration) {
-        *self.lock() += by;
-    }
-
-    pub(crate) fn jump_back(&self, by: Duration) {
-        *self.lock() -= by;
+    /// Changes the wall time at the start, and so all that follows.
+    pub(crate) fn jump(&self, change: impl FnOnce(&mut SystemTime)) {
+        change(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, SystemTime> {
@@ -55,7 +52,7 @@ pub(crate) fn is_tokios_paused() -> bool {
     tokios.elapsed().is_zero()
 }
 
-/// In the form of HTTP headers, such as `Thu, 13 Aug 2026 21:24:29 GMT`.
+/// Writes a time as HTTP headers do, such as `Thu, 13 Aug 2026 21:24:29 GMT`.
 pub(crate) fn http_date(at: SystemTime) -> String {
     let time =
         OffsetDateTime::from_unix_timestamp(unix_seconds(at)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -68,6 +65,14 @@ pub(crate) fn http_date(at: SystemTime) -> String {
         &month[..3],
         time.year(),
     )
+}
+
+/// Writes a time as Entra does, such as `2026-08-13 21:24:29Z`.
+pub(crate) fn timestamp(unix_seconds: i64) -> String {
+    let time =
+        OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (hour, minute, second) = time.to_hms();
+    format!("{} {hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
 fn unix_seconds(at: SystemTime) -> i64 {
@@ -113,5 +118,12 @@ mod tests {
             http_date(UNIX_EPOCH - Duration::from_secs(60)),
             "Wed, 31 Dec 1969 23:59:00 GMT"
         );
+    }
+
+    #[test]
+    fn timestamps_follow_the_calendar() {
+        assert_eq!(timestamp(0), "1970-01-01 00:00:00Z");
+        assert_eq!(timestamp(951_782_400), "2000-02-29 00:00:00Z");
+        assert_eq!(timestamp(1_786_656_269), "2026-08-13 21:24:29Z");
     }
 }

@@ -1,24 +1,25 @@
 //! Refusals in the shape in which Entra writes them.
 
+use std::fmt;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, timestamp};
 use crate::text::random_guid;
 
 /// An OAuth error of Entra, with its AADSTS number.
 #[derive(Debug)]
 pub(crate) struct EntraError {
-    pub(crate) error: &'static str,
-    pub(crate) code: u32,
-    pub(crate) message: String,
+    error: &'static str,
+    code: u32,
+    message: String,
     /// What to do about it, where Entra says so in one word more.
-    pub(crate) suberror: Option<&'static str>,
+    suberror: Option<&'static str>,
     /// A claims request, as text, that a sign-in must satisfy before it is tried again.
-    pub(crate) claims: Option<String>,
+    claims: Option<&'static str>,
 }
 
 impl EntraError {
@@ -37,10 +38,10 @@ impl EntraError {
         self
     }
 
-    pub(crate) fn public_client() -> Self {
-        let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
-            be presented.";
-        Self::new("invalid_client", 700_025, message)
+    /// Returns the same refusal under another OAuth error.
+    pub(crate) fn renamed(mut self, error: &'static str) -> Self {
+        self.error = error;
+        self
     }
 
     pub(crate) fn malformed() -> Self {
@@ -48,7 +49,7 @@ impl EntraError {
         Self::new("invalid_request", 9_002_313, message)
     }
 
-    /// Entra's answer for a tenant that does not exist, at every endpoint.
+    /// Returns the refusal of a tenant that does not exist, the same at every endpoint.
     pub(crate) fn tenant_not_found(tenant: &str) -> Self {
         let message = format!(
             "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and \
@@ -56,6 +57,21 @@ impl EntraError {
              may happen if there are no active subscriptions for the tenant."
         );
         Self::new("invalid_tenant", 90_002, message)
+    }
+
+    /// Returns the refusal of Conditional Access, which wants the user to sign in again.
+    pub(crate) fn interaction_required(resource: &str) -> Self {
+        let message = format!(
+            "Due to a configuration change made by your administrator, or because you moved to a \
+             new location, you must use multi-factor authentication to access '{resource}'."
+        );
+        // The policy's id means nothing to anybody but Entra, and is to be sent back as it is.
+        let claims = r#"{"access_token":{"capolids":{"essential":true,"values":["3f2504e0-4f89-41d3-9a0c-0305e82c3301"]}}}"#;
+        Self {
+            suberror: Some("basic_action"),
+            claims: Some(claims),
+            ..Self::new("interaction_required", 50_076, message)
+        }
     }
 
     pub(crate) fn into_response(self, clock: &Clock) -> Response {
@@ -81,19 +97,31 @@ impl EntraError {
         if let Some(suberror) = self.suberror {
             body["suberror"] = json!(suberror);
         }
-        if let Some(claims) = &self.claims {
+        if let Some(claims) = self.claims {
             body["claims"] = json!(claims);
         }
         body
     }
 
-    /// `error_description`, where there is no other place for its ids and its time.
+    /// Returns `error_description`, where there is no other place for its ids and its time.
     pub(crate) fn description(&self, clock: &Clock) -> String {
         let timestamp = timestamp(clock.unix_seconds());
         self.described(&random_guid(), &random_guid(), &timestamp)
     }
 
-    pub(crate) fn uri(&self) -> String {
+    /// Returns the parameters of a redirect that brings the refusal to the client.
+    pub(crate) fn redirect_parameters(&self, clock: &Clock) -> Vec<(&'static str, String)> {
+        let mut parameters = vec![
+            ("error", self.error.to_owned()),
+            ("error_description", self.description(clock)),
+            ("error_uri", self.uri()),
+        ];
+        parameters.extend(self.suberror.map(|text| ("error_subcode", text.to_owned())));
+        parameters.extend(self.claims.map(|text| ("claims", text.to_owned())));
+        parameters
+    }
+
+    fn uri(&self) -> String {
         format!("https://login.microsoftonline.com/error?code={}", self.code)
     }
 
@@ -106,22 +134,8 @@ impl EntraError {
     }
 }
 
-/// In Entra's form, such as `2026-08-13 21:24:29Z`.
-pub(crate) fn timestamp(unix_seconds: i64) -> String {
-    let time =
-        OffsetDateTime::from_unix_timestamp(unix_seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (hour, minute, second) = time.to_hms();
-    format!("{} {hour:02}:{minute:02}:{second:02}Z", time.date())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_follow_the_calendar() {
-        assert_eq!(timestamp(0), "1970-01-01 00:00:00Z");
-        assert_eq!(timestamp(951_782_400), "2000-02-29 00:00:00Z");
-        assert_eq!(timestamp(1_786_656_269), "2026-08-13 21:24:29Z");
+impl fmt::Display for EntraError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
     }
 }

@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::AppRegistration;
 use super::certificate::Certificate;
 use super::external_issuer::FederatedCredential;
+use super::{AppRegistration, public_client};
 use crate::dev_tenant::Inner;
 use crate::entra_error::EntraError;
 
@@ -39,7 +39,7 @@ pub(crate) fn check(
         return Err(EntraError::new("invalid_request", 900_144, message));
     }
     if app.is_public() {
-        return Err(EntraError::public_client());
+        return Err(public_client());
     }
     let assertion = Assertion::parse(assertion)?;
     if assertion.text("iss").eq_ignore_ascii_case(&app.id) {

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{AppRegistration, assertion};
+use super::{AppRegistration, assertion, public_client};
 use crate::dev_tenant::Inner;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
@@ -137,7 +137,7 @@ fn form_decoded(text: &str) -> String {
 
 fn check_secret(app: &AppRegistration, presented: &str) -> Result<(), EntraError> {
     if app.is_public() {
-        return Err(EntraError::public_client());
+        return Err(public_client());
     }
     let is_same =
         |value: &str| verify_slices_are_equal(value.as_bytes(), presented.as_bytes()).is_ok();

@@ -12,6 +12,7 @@ pub use self::external_issuer::{ExternalIssuer, ExternalToken};
 
 use self::certificate::Certificate;
 use self::external_issuer::{FederatedCredential, TOKEN_EXCHANGE};
+use crate::entra_error::EntraError;
 use crate::text::is_guid;
 
 /// An application that is registered in the tenant: as a client that asks for tokens, as an API
@@ -226,6 +227,13 @@ impl AppRegistration {
                     .is_some_and(|registered| without_loopback_port(uri) == Some(registered))
         })
     }
+}
+
+/// Returns the refusal of a credential of a client that has none.
+fn public_client() -> EntraError {
+    let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
+        be presented.";
+    EntraError::new("invalid_client", 700_025, message)
 }
 
 /// RFC 8252 §7.3: a native application listens on whatever port is free.

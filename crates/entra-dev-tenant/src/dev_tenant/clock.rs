@@ -27,7 +27,7 @@ impl DevTenant {
     /// # Panics
     /// If no clock can tell that time.
     pub fn clock_jumps_forward(&self, by: Duration) {
-        self.inner.issuer.clock.jump_forward(by);
+        self.inner.issuer.clock.jump(|wall| *wall += by);
     }
 
     /// The wall clock jumps back, be it to before 1970, and with it every
@@ -36,7 +36,7 @@ impl DevTenant {
     /// # Panics
     /// If no clock can tell that time.
     pub fn clock_jumps_back(&self, by: Duration) {
-        self.inner.issuer.clock.jump_back(by);
+        self.inner.issuer.clock.jump(|wall| *wall -= by);
     }
 
     /// Time passes: tokio's clock and the wall clock move so far.

@@ -182,7 +182,7 @@ fn published(
                     Err(error) => error.into_response(&issuer.clock),
                 }
             };
-            endpoint(&tenant).answer(recorded, right).await
+            endpoint(&tenant).respond(recorded, right).await
         },
     )
 }
@@ -197,7 +197,7 @@ async fn authorize(
     let choice = Choice::take(&mut form);
     parameters.extend(form);
     let right = async { authorize::answer(&tenant, &authority, &parameters, &choice) };
-    tenant.authorize_endpoint.answer(recorded, right).await
+    tenant.authorize_endpoint.respond(recorded, right).await
 }
 
 async fn token(
@@ -208,7 +208,7 @@ async fn token(
     let recorded = RecordedRequest::with_form(request).await;
     let (headers, form) = (recorded.headers.clone(), recorded.form().clone());
     let right = async { token_endpoint::answer(&tenant, &authority, &headers, &form) };
-    tenant.token_endpoint.answer(recorded, right).await
+    tenant.token_endpoint.respond(recorded, right).await
 }
 
 async fn sign_out(

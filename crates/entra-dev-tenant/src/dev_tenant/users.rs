@@ -149,6 +149,6 @@ impl DevTenant {
     }
 
     fn permission(&self, scope: &str) -> Permission {
-        Permission::parse(&self.inner, scope).unwrap_or_else(|error| panic!("{}", error.message))
+        Permission::parse(&self.inner, scope).unwrap_or_else(|error| panic!("{error}"))
     }
 }

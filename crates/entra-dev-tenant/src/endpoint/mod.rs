@@ -1,27 +1,27 @@
-//! One endpoint: what it was asked, how it answers, and how it fails.
+//! One endpoint: what it was asked, how it responds, and how it fails.
 //!
-//! In the order in which a request meets them: it is [`recorded`]; the [`fault`] that is set, if
-//! one is, decides; [`play`] turns that and the right answer into a response, with the headers of
-//! [`caching`], by the slow and the broken [`body`] or the [`gzip_bomb`] where asked to.
+//! In the order in which a request meets them: it is [`recorded`]; the [`Fault`] that is set, if one
+//! is, decides; [`response`] turns the right response into what is sent, slow or broken, or the
+//! [`gzip_bomb`], where asked to.
 
-mod body;
-mod caching;
-mod fault;
 mod gzip_bomb;
-mod parameters;
-mod play;
 mod recorded;
+mod response;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-pub use self::fault::Fault;
-pub(crate) use self::parameters::Parameters;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+
+pub(crate) use self::recorded::Parameters;
 pub use self::recorded::RecordedRequest;
 
-use self::caching::Caching;
-use self::fault::{Active, Answer};
+use self::response::finished;
 
 /// One kind of endpoint of a [`DevTenant`](crate::DevTenant): what it was asked, and how it fails.
 ///
@@ -36,8 +36,61 @@ pub struct Endpoint {
 struct State {
     hits: usize,
     requests: VecDeque<RecordedRequest>,
-    fault: Option<Active>,
+    fault: Option<ActiveFault>,
     caching: Caching,
+}
+
+/// What right responses say about caching: settings, not faults, which hold until they are set
+/// otherwise.
+#[derive(Clone, Default)]
+struct Caching {
+    serves_etags: bool,
+    /// `None`: as Entra says; an empty one: nothing.
+    cache_control: Option<HeaderValue>,
+}
+
+/// A fault that was just set; without more it lasts until [`Endpoint::recovers`].
+#[derive(Debug)]
+pub struct Fault<'a> {
+    endpoint: &'a Endpoint,
+}
+
+struct ActiveFault {
+    action: FaultAction,
+    /// The number of requests yet to fail; `None` without end.
+    remaining: Option<usize>,
+}
+
+/// An action of an endpoint in place of its work.
+#[derive(Clone, Debug)]
+enum FaultAction {
+    /// Answers exactly this.
+    Reply {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: String,
+    },
+    /// Never answers.
+    Hang,
+    /// Gives the right response with a defect.
+    Spoil(Defect),
+}
+
+/// A defect of the right response.
+#[derive(Clone, Debug)]
+enum Defect {
+    /// It comes that much later.
+    Late(Duration),
+    /// One byte a second.
+    Trickling,
+    /// The connection is closed after half of it.
+    Truncated,
+    /// Half of it is sent as if that were all.
+    CutInTheMiddle,
+    /// It is at least that many bytes long.
+    Oversized(usize),
+    /// It is compressed, together with very much white space.
+    GzipBomb,
 }
 
 impl Endpoint {
@@ -61,12 +114,152 @@ impl Endpoint {
         self.lock().record(request);
     }
 
-    /// Records a request and says what to do instead of the work, if anything.
-    fn hit(&self, request: RecordedRequest) -> Option<Answer> {
+    /// From now on answers with this status and an empty body.
+    ///
+    /// # Panics
+    /// If no status has this number: those are 100 to 999.
+    pub fn fails_with(&self, status: u16) -> Fault<'_> {
+        self.answers_with(status, "text/plain", "")
+    }
+
+    /// From now on answers with exactly this.
+    ///
+    /// # Panics
+    /// If no status has this number, or if the content type cannot be the value of a header.
+    pub fn answers_with(&self, status: u16, content_type: &str, body: &str) -> Fault<'_> {
+        self.reply(status, [(header::CONTENT_TYPE, content_type)], body)
+    }
+
+    /// From now on answers with 200 and the HTML page of a proxy that wants something first.
+    pub fn answers_html(&self) -> Fault<'_> {
+        const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the network</title>\
+            </head><body><h1>Sign in to the network</h1><p>Your browser must be signed in to \
+            reach this site.</p></body></html>\n";
+        self.answers_with(200, "text/html; charset=utf-8", PAGE)
+    }
+
+    /// From now on answers with the first half of the right answer, as if that were all of it:
+    /// status, content type and content length are right, the JSON ends in the middle.
+    pub fn answers_invalid_json(&self) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::CutInTheMiddle))
+    }
+
+    /// From now on answers with 200 and an object that is an error, as some gateways do.
+    pub fn answers_error_json(&self) -> Fault<'_> {
+        let body = r#"{"error":"temporarily_unavailable"}"#;
+        self.answers_with(200, "application/json", body)
+    }
+
+    /// From now on gives the right answer, with a member that nobody knows added as its last, so
+    /// that its body is at least `bytes` bytes long.
+    pub fn answers_oversized(&self, bytes: usize) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::Oversized(bytes)))
+    }
+
+    /// From now on gives the right answer with `Content-Encoding: gzip`, whether or not that was
+    /// accepted: less than 200 KiB as it is sent, 100 MiB of white space and then the right JSON
+    /// when it is inflated.
+    pub fn answers_gzip_bomb(&self) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::GzipBomb))
+    }
+
+    /// From now on answers 304 without a body, whether or not the request was conditional.
+    pub fn answers_not_modified(&self) -> Fault<'_> {
+        self.reply(304, [], "")
+    }
+
+    /// From now on answers with this status, such as 429 or 503, and this `Retry-After`: seconds,
+    /// or a date such as [`http_date_in`](crate::DevTenant::http_date_in) writes. Both that and
+    /// the `Date`, which every answer has, are of the tenant's clock.
+    ///
+    /// # Panics
+    /// If no status has this number, or if `retry_after` cannot be the value of a header.
+    pub fn throttles(&self, status: u16, retry_after: &str) -> Fault<'_> {
+        self.reply(status, [(header::RETRY_AFTER, retry_after)], "")
+    }
+
+    /// From now on answers with a redirect (302) to this URL.
+    ///
+    /// # Panics
+    /// If it cannot be the value of a header.
+    pub fn redirects_to(&self, url: &str) -> Fault<'_> {
+        self.reply(302, [(header::LOCATION, url)], "")
+    }
+
+    /// From now on takes requests and never answers.
+    pub fn hangs(&self) -> Fault<'_> {
+        self.set(FaultAction::Hang)
+    }
+
+    /// From now on gives the right answer so much later, by tokio's clock: that of the time when
+    /// it was asked, whatever has changed since.
+    pub fn takes(&self, delay: Duration) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::Late(delay)))
+    }
+
+    /// From now on gives the right answer slowly: its headers at once, its body one byte a second,
+    /// by tokio's clock.
+    pub fn trickles(&self) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::Trickling))
+    }
+
+    /// From now on gives the right answer with its whole `Content-Length`, and closes the
+    /// connection after half the body.
+    pub fn truncates(&self) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::Truncated))
+    }
+
+    /// Ends the fault for requests yet to come; those that hang keep hanging.
+    pub fn recovers(&self) {
+        self.lock().fault = None;
+    }
+
+    /// From now on right answers to `GET` have a strong `ETag`, which follows from their content,
+    /// and a request whose `If-None-Match` names it is answered by 304 without a body. Default:
+    /// `false`, as at Entra.
+    pub fn serves_etags(&self, serves: bool) {
+        self.lock().caching.serves_etags = serves;
+    }
+
+    /// From now on right answers have this `Cache-Control`; none, if it is empty. Default:
+    /// `max-age=86400, private` of documents, `no-store, no-cache` of tokens.
+    ///
+    /// # Panics
+    /// If it cannot be the value of a header.
+    pub fn cache_control(&self, value: &str) {
+        // The documented panic: a mistake of the test that sets it.
+        let value = HeaderValue::from_str(value).expect("a value of Cache-Control");
+        self.lock().caching.cache_control = Some(value);
+    }
+
+    /// Records the request and responds to it: by what `right` makes, unless a fault is set.
+    pub(crate) async fn respond(
+        &self,
+        request: RecordedRequest,
+        right: impl Future<Output = Response<Body>>,
+    ) -> Response<Body> {
+        let (method, condition) = (request.method.clone(), condition(&request));
+        let defect = match self.hit(request) {
+            Some(FaultAction::Reply {
+                status,
+                headers,
+                body,
+            }) => return (status, headers, Body::from(body)).into_response(),
+            Some(FaultAction::Hang) => return std::future::pending().await,
+            Some(FaultAction::Spoil(defect)) => Some(defect),
+            None => None,
+        };
+        let right = right.await;
+        let caching = self.lock().caching.clone();
+        finished(right, &method, condition.as_deref(), &caching, defect).await
+    }
+
+    /// Records a request and returns the action in place of the work, if a fault is set.
+    fn hit(&self, request: RecordedRequest) -> Option<FaultAction> {
         let mut state = self.lock();
         state.record(request);
         let active = state.fault.as_mut()?;
-        let answer = active.answer.clone();
+        let action = active.action.clone();
         match &mut active.remaining {
             Some(0) => {
                 state.fault = None;
@@ -75,11 +268,46 @@ impl Endpoint {
             Some(remaining) => *remaining -= 1,
             None => {}
         }
-        Some(answer)
+        Some(action)
+    }
+
+    /// Panics for a status or a header that is none, as each of its callers documents.
+    fn reply<const N: usize>(
+        &self,
+        status: u16,
+        headers: [(HeaderName, &str); N],
+        body: &str,
+    ) -> Fault<'_> {
+        let headers = headers.map(|(name, value)| {
+            let value = HeaderValue::from_str(value);
+            (name, value.expect("the value of a header"))
+        });
+        self.set(FaultAction::Reply {
+            status: StatusCode::from_u16(status).expect("a status of 100 to 999"),
+            headers: HeaderMap::from_iter(headers),
+            body: body.to_owned(),
+        })
+    }
+
+    fn set(&self, action: FaultAction) -> Fault<'_> {
+        self.lock().fault = Some(ActiveFault {
+            action,
+            remaining: None,
+        });
+        Fault { endpoint: self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fault<'_> {
+    /// Only for this many requests; after them the endpoint works again.
+    pub fn for_next(self, requests: usize) {
+        if let Some(active) = &mut self.endpoint.lock().fault {
+            active.remaining = Some(requests);
+        }
     }
 }
 
@@ -99,9 +327,16 @@ impl fmt::Debug for Endpoint {
         formatter
             .debug_struct("Endpoint")
             .field("hits", &state.hits)
-            .field("fault", &state.fault.as_ref().map(|active| &active.answer))
+            .field("fault", &state.fault.as_ref().map(|active| &active.action))
             .finish_non_exhaustive()
     }
+}
+
+/// Returns `If-None-Match`, where it means anything.
+fn condition(request: &RecordedRequest) -> Option<String> {
+    let is_read = matches!(request.method, Method::GET | Method::HEAD);
+    let condition = request.header(header::IF_NONE_MATCH.as_str());
+    condition.filter(|_| is_read).map(str::to_owned)
 }
 
 #[cfg(test)]

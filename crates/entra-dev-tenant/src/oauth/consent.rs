@@ -96,7 +96,7 @@ impl Consents {
             client.id,
             client.display_name(),
         );
-        Err(EntraError::new("invalid_grant", 65_001, message).with_suberror("consent_required"))
+        Err(EntraError::new("invalid_grant", 65_001, message))
     }
 }
 

@@ -72,20 +72,9 @@ impl State {
         user: &str,
         resource: &str,
     ) -> Result<(), EntraError> {
-        if !self.must_interact.contains(user) {
-            return Ok(());
+        match self.must_interact.contains(user) {
+            true => Err(EntraError::interaction_required(resource)),
+            false => Ok(()),
         }
-        let message = format!(
-            "Due to a configuration change made by your administrator, or because you moved to a \
-             new location, you must use multi-factor authentication to access '{resource}'."
-        );
-        let mut error = EntraError::new("interaction_required", 50_076, message);
-        error.suberror = Some("basic_action");
-        // The policy's id means nothing to anybody but Entra, and is to be sent back as it is.
-        error.claims = Some(
-            r#"{"access_token":{"capolids":{"essential":true,"values":["3f2504e0-4f89-41d3-9a0c-0305e82c3301"]}}}"#
-                .to_owned(),
-        );
-        Err(error)
     }
 }

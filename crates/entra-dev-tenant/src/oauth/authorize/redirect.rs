@@ -34,18 +34,7 @@ impl Redirect {
     }
 
     pub(super) fn with_error(self, tenant: &Inner, error: &EntraError) -> Self {
-        let mut parameters = vec![
-            ("error", error.error.to_owned()),
-            ("error_description", error.description(&tenant.issuer.clock)),
-            ("error_uri", error.uri()),
-        ];
-        if let Some(suberror) = error.suberror {
-            parameters.push(("error_subcode", suberror.to_owned()));
-        }
-        if let Some(claims) = &error.claims {
-            parameters.push(("claims", claims.clone()));
-        }
-        self.with(parameters)
+        self.with(error.redirect_parameters(&tenant.issuer.clock))
     }
 
     /// A form has no URL of its own: then what a query would be.

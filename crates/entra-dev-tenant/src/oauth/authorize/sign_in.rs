@@ -60,20 +60,12 @@ impl AuthorizationRequest<'_> {
             let resource = resource.first().map_or(&*self.client.id, |one| one.id());
             directory
                 .check_enabled(&user)
+                .map_err(|error| error.renamed("interaction_required"))
                 .and_then(|()| directory.check_needs_no_interaction(&user, resource))
-                .map_err(|error| EntraError {
-                    error: "interaction_required",
-                    ..error
-                })
                 .and_then(|()| {
-                    directory
-                        .consents
-                        .check(&user, self.client, &self.requested)
-                        .map_err(|error| EntraError {
-                            error: "consent_required",
-                            suberror: None,
-                            ..error
-                        })
+                    let consents = &directory.consents;
+                    let checked = consents.check(&user, self.client, &self.requested);
+                    checked.map_err(|error| error.renamed("consent_required"))
                 })
         };
         match found {

@@ -6,9 +6,10 @@ use super::issue::{Issue, check_scope};
 use super::sign_in::unknown_grant;
 use super::store::RefreshToken;
 use crate::application::Authenticated;
+use crate::clock::timestamp;
 use crate::dev_tenant::Inner;
 use crate::endpoint::Parameters;
-use crate::entra_error::{EntraError, timestamp};
+use crate::entra_error::EntraError;
 use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::{Permission, Requested, Resource};
 

@@ -1,8 +1,9 @@
 //! One sign-in of a user to an application.
 
 use crate::application::Authenticated;
+use crate::clock::timestamp;
 use crate::dev_tenant::Inner;
-use crate::entra_error::{EntraError, timestamp};
+use crate::entra_error::EntraError;
 use crate::oauth::claims_request::ClaimsRequest;
 use crate::oauth::{Requested, Resource};
 
@@ -44,6 +45,7 @@ impl SignIn {
         directory
             .consents
             .check(&self.user, client.application, requested)
+            .map_err(|error| error.with_suberror("consent_required"))
     }
 }
 

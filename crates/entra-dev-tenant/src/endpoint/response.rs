@@ -1,0 +1,239 @@
+//! From the right response and the fault that is set to what is sent.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Interval, interval_at};
+
+use super::{Caching, Defect, gzip_bomb};
+use crate::text::base64url;
+
+/// Turns the right response into what is sent: 304 where the client has it already, or the response
+/// with a defect.
+pub(super) async fn finished(
+    right: Response<Body>,
+    method: &Method,
+    condition: Option<&str>,
+    caching: &Caching,
+    defect: Option<Defect>,
+) -> Response<Body> {
+    let (parts, body) = right.into_parts();
+    let body = to_bytes(body, usize::MAX).await;
+    // The tenant's own responses are made whole, and never fail half-way.
+    let mut whole = Response::from_parts(parts, body.expect("a body in memory"));
+    stamp(caching, method, &mut whole);
+    match defect {
+        None => unless_known(whole, condition).map(Body::from),
+        Some(Defect::Late(delay)) => {
+            tokio::time::sleep(delay).await;
+            unless_known(whole, condition).map(Body::from)
+        }
+        Some(Defect::Trickling) => {
+            unless_known(whole, condition).map(|body| Body::new(Trickle::new(body)))
+        }
+        Some(Defect::Truncated) => whole.map(|body| Body::new(Truncated::new(&body))),
+        Some(Defect::CutInTheMiddle) => whole.map(|body| body.slice(..body.len() / 2).into()),
+        Some(Defect::Oversized(bytes)) => whole.map(|body| padded(&body, bytes).into()),
+        Some(Defect::GzipBomb) => {
+            let mut answer = whole.map(|body| Body::from(gzip_bomb::around(&body)));
+            let gzip = HeaderValue::from_static("gzip");
+            answer.headers_mut().insert(header::CONTENT_ENCODING, gzip);
+            answer
+        }
+    }
+}
+
+/// Writes the headers about caching.
+fn stamp(caching: &Caching, method: &Method, answer: &mut Response<Bytes>) {
+    if answer.status() != StatusCode::OK {
+        return;
+    }
+    if let Some(value) = &caching.cache_control {
+        if value.is_empty() {
+            answer.headers_mut().remove(header::CACHE_CONTROL);
+        } else {
+            let value = value.clone();
+            answer.headers_mut().insert(header::CACHE_CONTROL, value);
+        }
+    }
+    if caching.serves_etags && matches!(*method, Method::GET | Method::HEAD) {
+        let tag = format!("\"{}\"", base64url(digest(&SHA256, answer.body()).as_ref()));
+        // Base64url and two quotes.
+        let tag = HeaderValue::from_str(&tag).expect("visible characters");
+        answer.headers_mut().insert(header::ETAG, tag);
+    }
+}
+
+/// Returns 304 in place of a response whose `ETag` the client has named.
+fn unless_known(answer: Response<Bytes>, condition: Option<&str>) -> Response<Bytes> {
+    let tag = answer.headers().get(header::ETAG);
+    let tag = tag.and_then(|tag| tag.to_str().ok());
+    match (condition, tag) {
+        (Some(condition), Some(tag)) if names(condition, tag) => {
+            let (mut parts, _) = answer.into_parts();
+            parts.status = StatusCode::NOT_MODIFIED;
+            parts.headers.remove(header::CONTENT_TYPE);
+            Response::from_parts(parts, Bytes::new())
+        }
+        _ => answer,
+    }
+}
+
+/// By weak comparison (RFC 9110, section 13.1.2).
+fn names(condition: &str, tag: &str) -> bool {
+    condition.trim() == "*"
+        || condition.split(',').any(|candidate| {
+            let candidate = candidate.trim();
+            candidate.strip_prefix("W/").unwrap_or(candidate) == tag
+        })
+}
+
+/// Adds a member to the object that the body is; every right response is one.
+fn padded(body: &[u8], bytes: usize) -> Vec<u8> {
+    let (start, end) = (br#","xms_padding":""#, br#""}"#);
+    let mut padded = body.strip_suffix(b"}").unwrap_or(body).to_vec();
+    padded.extend(start);
+    let length = bytes.saturating_sub(end.len()).max(padded.len());
+    padded.resize(length, b'x');
+    padded.extend(end);
+    padded
+}
+
+/// A body of one byte a second, the first after a second.
+struct Trickle {
+    rest: Bytes,
+    ticks: Interval,
+}
+
+impl Trickle {
+    fn new(whole: Bytes) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            rest: whole,
+            ticks: interval_at(Instant::now() + second, second),
+        }
+    }
+}
+
+impl hyper::body::Body for Trickle {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        ready!(self.ticks.poll_tick(context));
+        let byte = self.rest.split_to(1);
+        Poll::Ready(Some(Ok(Frame::data(byte))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+/// A body of half of what it says it has, then an error, by which hyper closes the connection.
+struct Truncated {
+    promised: u64,
+    state: TruncatedState,
+}
+
+enum TruncatedState {
+    Half(Bytes),
+    /// The half must be on its way before the error comes, or it stays in hyper's buffer.
+    Flushing,
+    Broken,
+}
+
+impl Truncated {
+    fn new(whole: &Bytes) -> Self {
+        Self {
+            promised: whole.len() as u64,
+            state: TruncatedState::Half(whole.slice(..whole.len() / 2)),
+        }
+    }
+}
+
+impl hyper::body::Body for Truncated {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match std::mem::replace(&mut self.state, TruncatedState::Broken) {
+            TruncatedState::Half(half) => {
+                self.state = TruncatedState::Flushing;
+                Poll::Ready(Some(Ok(Frame::data(half))))
+            }
+            TruncatedState::Flushing => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            TruncatedState::Broken => {
+                Poll::Ready(Some(Err(io::Error::other("truncated on purpose"))))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.promised)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn padding_makes_an_object_at_least_as_long_as_asked_and_changes_nothing_else() {
+        let object = br#"{"a":1}"#;
+        for bytes in [0, 7, 24, 25, 26, 1_000] {
+            let padded = padded(object, bytes);
+            assert!(padded.len() >= bytes, "{bytes}");
+            assert!(padded.len() <= bytes.max(25), "{bytes}: {}", padded.len());
+            let mut value: Value = serde_json::from_slice(&padded).unwrap();
+            assert!(
+                value
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("xms_padding")
+                    .is_some()
+            );
+            assert_eq!(value.to_string().as_bytes(), object);
+        }
+    }
+
+    #[test]
+    fn a_tag_is_named_alone_in_a_list_weakly_or_by_a_star() {
+        for (condition, expected) in [
+            (r#""a""#, true),
+            (r#"W/"a""#, true),
+            (r#""b", "a""#, true),
+            ("*", true),
+            (r#""b""#, false),
+            ("a", false),
+            ("", false),
+        ] {
+            assert_eq!(names(condition, r#""a""#), expected, "{condition}");
+        }
+    }
+}
