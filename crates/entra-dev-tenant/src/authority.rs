@@ -49,15 +49,6 @@ impl Realm {
         }
     }
 
-    /// Returns `issuer` of its keys: a template for all tenants of a cloud, as they share them.
-    pub(crate) fn key_issuer(&self) -> String {
-        if self.is_external_id {
-            self.v2_issuer(&self.id)
-        } else {
-            self.cloud.v2_issuer("{tenantid}")
-        }
-    }
-
     /// Returns the discovery document of an authority; its `jwks_uri` names the application that the
     /// document was asked for with.
     pub(crate) fn discovery(

@@ -42,16 +42,6 @@ impl Clock {
     }
 }
 
-/// Tells whether tokio's clock is paused, which has no API: a clock that runs is never behind the
-/// system's.
-pub(crate) fn is_tokios_paused() -> bool {
-    let (tokios, systems) = (Instant::now(), std::time::Instant::now());
-    while systems.elapsed().is_zero() {
-        std::hint::spin_loop();
-    }
-    tokios.elapsed().is_zero()
-}
-
 /// Writes a time as HTTP headers do, such as `Thu, 13 Aug 2026 21:24:29 GMT`.
 pub(crate) fn http_date(at: SystemTime) -> String {
     let time =
@@ -86,19 +76,6 @@ fn unix_seconds(at: SystemTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_clock_that_runs_and_one_that_is_paused_are_told_apart() {
-        for _ in 0..1_000 {
-            assert!(!is_tokios_paused());
-        }
-        tokio::time::pause();
-        assert!(is_tokios_paused());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(is_tokios_paused());
-        tokio::time::resume();
-        assert!(!is_tokios_paused());
-    }
 
     #[test]
     fn http_dates_follow_the_calendar() {

@@ -1,40 +1,20 @@
-//! A certificate that an application signs its assertions with: of it only the public half.
+//! Reads a certificate.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PSS_2048_8192_SHA256};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
+use super::Certificate;
 use crate::text::base64url;
 
-#[derive(Clone)]
-pub(crate) struct Certificate {
-    /// `x5t`.
-    pub(crate) sha1: String,
-    /// `x5t#S256`.
-    pub(crate) sha256: String,
-    /// `SubjectPublicKeyInfo` of an RSA key, in DER.
-    pub(crate) public_key: Vec<u8>,
-}
-
-impl Certificate {
-    /// The first one in the text.
-    pub(crate) fn from_pem(pem: &str) -> Option<Self> {
-        let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
-        let (base64, _) = rest.split_once("-----END CERTIFICATE-----")?;
-        let base64: String = base64.split_ascii_whitespace().collect();
-        Self::from_der(&STANDARD.decode(base64).ok()?)
-    }
-
-    pub(crate) fn from_der(der: &[u8]) -> Option<Self> {
-        let public_key = public_key(der)?.to_vec();
-        ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &public_key).ok()?;
-        Some(Self {
-            sha1: base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
-            sha256: base64url(digest(&SHA256, der).as_ref()),
-            public_key,
-        })
-    }
+/// Reads a certificate of an RSA key.
+pub(super) fn from_der(der: &[u8]) -> Option<Certificate> {
+    let public_key = public_key(der)?.to_vec();
+    ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &public_key).ok()?;
+    Some(Certificate {
+        sha1: base64url(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
+        sha256: base64url(digest(&SHA256, der).as_ref()),
+        public_key,
+    })
 }
 
 /// RFC 5280 §4.1: the key is the member after version, serial number, algorithm, issuer, validity
@@ -92,6 +72,9 @@ impl<'d> Element<'d> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::keys::SigningKey;
 
@@ -99,7 +82,7 @@ mod tests {
     fn a_certificates_key_and_thumbprints_are_read() {
         let key = SigningKey::attacker();
         let der = STANDARD.decode(&key.certificate).unwrap();
-        let certificate = Certificate::from_der(&der).unwrap();
+        let certificate = from_der(&der).unwrap();
         assert_eq!(certificate.sha1, key.id);
         assert!(certificate.public_key.ends_with(key.public_der()));
     }
@@ -109,7 +92,7 @@ mod tests {
         let key = SigningKey::attacker();
         let der = STANDARD.decode(&key.certificate).unwrap();
         for length in 0..der.len() {
-            assert!(Certificate::from_der(&der[..length]).is_none(), "{length}");
+            assert!(from_der(&der[..length]).is_none(), "{length}");
         }
     }
 }

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::json;
 
+use super::TOKEN_EXCHANGE;
 use crate::clock::Clock;
 use crate::keys::SigningKey;
 use crate::text::compact;
 use crate::text::{base64url, random_guid};
-
-/// The audience that federated credentials have unless they say otherwise.
-pub(crate) const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 /// An issuer of tokens outside Entra, such as a Kubernetes cluster or a CI service, with a key of
 /// its own. Its clones are the same issuer.
@@ -33,14 +31,6 @@ pub(crate) const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 pub struct ExternalIssuer {
     issuer: String,
     key: Arc<SigningKey>,
-}
-
-/// A federated credential: whose tokens for whom an application trusts.
-#[derive(Clone)]
-pub(crate) struct FederatedCredential {
-    pub(crate) issuer: ExternalIssuer,
-    pub(crate) subject: String,
-    pub(crate) audience: String,
 }
 
 /// A token of an [`ExternalIssuer`]; begin with
@@ -74,7 +64,7 @@ impl ExternalIssuer {
         &self.issuer
     }
 
-    pub(crate) fn has_signed(&self, input: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn has_signed(&self, input: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_der())
             .verify(input, signature)
             .is_ok()

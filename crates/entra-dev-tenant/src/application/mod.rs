@@ -1,17 +1,19 @@
 //! What is registered about an application.
 
-mod assertion;
+mod authentication;
 mod certificate;
-mod client_authentication;
 mod external_issuer;
 
 use std::fmt;
 
-pub(crate) use self::client_authentication::{Authenticated, authenticate, registered};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+pub(crate) use self::authentication::authenticate;
 pub use self::external_issuer::{ExternalIssuer, ExternalToken};
 
-use self::certificate::Certificate;
-use self::external_issuer::{FederatedCredential, TOKEN_EXCHANGE};
+use self::certificate::from_der;
+
 use crate::entra_error::EntraError;
 use crate::text::is_guid;
 
@@ -38,11 +40,11 @@ use crate::text::is_guid;
 #[must_use = "an application exists only once it is registered"]
 pub struct AppRegistration {
     pub(crate) id: String,
-    pub(crate) name: Option<String>,
-    pub(crate) secrets: Vec<Secret>,
-    pub(crate) certificates: Vec<Certificate>,
-    pub(crate) federated: Vec<FederatedCredential>,
-    pub(crate) redirect_uris: Vec<String>,
+    name: Option<String>,
+    secrets: Vec<Secret>,
+    certificates: Vec<Certificate>,
+    federated: Vec<FederatedCredential>,
+    redirect_uris: Vec<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) app_id_uri: Option<String>,
     pub(crate) scopes: Vec<String>,
@@ -52,10 +54,32 @@ pub struct AppRegistration {
 }
 
 #[derive(Clone)]
-pub(crate) struct Secret {
-    pub(crate) value: String,
-    pub(crate) is_expired: bool,
+struct Secret {
+    value: String,
+    is_expired: bool,
 }
+
+/// A certificate that an application signs its assertions with: of it only the public half.
+#[derive(Clone)]
+struct Certificate {
+    /// `x5t`.
+    sha1: String,
+    /// `x5t#S256`.
+    sha256: String,
+    /// `SubjectPublicKeyInfo` of an RSA key, in DER.
+    public_key: Vec<u8>,
+}
+
+/// A federated credential: an issuer and a subject whose tokens an application trusts.
+#[derive(Clone)]
+struct FederatedCredential {
+    issuer: ExternalIssuer,
+    subject: String,
+    audience: String,
+}
+
+/// The audience that federated credentials have unless they say otherwise.
+const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 impl AppRegistration {
     /// With this application (client) id, a GUID.
@@ -94,12 +118,12 @@ impl AppRegistration {
     /// With one more certificate, as PEM, of an RSA key of 2048 bits or more: its key signs client
     /// assertions (`private_key_jwt`), PS256 or RS256, which name it by `x5t#S256` or `x5t`.
     pub fn certificate(self, pem: &str) -> Self {
-        self.with_certificate(Certificate::from_pem(pem))
+        self.with_certificate(der_of(pem).and_then(|der| from_der(&der)))
     }
 
     /// The same, as DER.
     pub fn certificate_der(self, der: &[u8]) -> Self {
-        self.with_certificate(Certificate::from_der(der))
+        self.with_certificate(from_der(der))
     }
 
     /// With one more federated credential: a token of this issuer for this subject, with the
@@ -173,7 +197,7 @@ impl AppRegistration {
         self
     }
 
-    /// Registered again: what is said adds to what was said.
+    /// Registers it again: what is said adds to what was said.
     pub(crate) fn extend(&mut self, more: Self) {
         self.name = more.name.or(self.name.take());
         self.secrets.extend(more.secrets);
@@ -187,7 +211,7 @@ impl AppRegistration {
         self.has_unreadable_certificate |= more.has_unreadable_certificate;
     }
 
-    /// Why it cannot be registered.
+    /// Returns the reason why it cannot be registered.
     pub(crate) fn problem(&self) -> Option<String> {
         if !is_guid(&self.id) {
             return Some(format!(
@@ -204,7 +228,7 @@ impl AppRegistration {
         })
     }
 
-    pub(crate) fn is_public(&self) -> bool {
+    fn is_public(&self) -> bool {
         self.secrets.is_empty() && self.certificates.is_empty() && self.federated.is_empty()
     }
 
@@ -219,8 +243,36 @@ impl AppRegistration {
         }
     }
 
-    /// Whether an answer may be sent there.
-    pub(crate) fn has_redirect_uri(&self, uri: &str) -> bool {
+    /// Returns the redirect URI that a request asks for, or the only one.
+    pub(crate) fn requested_redirect_uri<'a>(
+        &'a self,
+        asked: Option<&'a str>,
+    ) -> Result<&'a str, EntraError> {
+        match (&self.redirect_uris[..], asked) {
+            ([], _) => Err(EntraError::new(
+                "invalid_request",
+                500_113,
+                "No reply address is registered for the application.",
+            )),
+            ([only], None) => Ok(only),
+            (_, None) => {
+                let message = "No reply address provided.";
+                Err(EntraError::new("invalid_request", 900_971, message))
+            }
+            (_, Some(asked)) if self.has_redirect_uri(asked) => Ok(asked),
+            (_, Some(asked)) => {
+                let message = format!(
+                    "The redirect URI '{asked}' specified in the request does not match the redirect \
+                     URIs configured for the application '{}'. Make sure the redirect URI sent in the \
+                     request matches one added to your application in the Azure portal.",
+                    self.id,
+                );
+                Err(EntraError::new("invalid_request", 50_011, message))
+            }
+        }
+    }
+
+    fn has_redirect_uri(&self, uri: &str) -> bool {
         self.redirect_uris.iter().any(|registered| {
             registered == uri
                 || without_loopback_port(registered)
@@ -229,11 +281,12 @@ impl AppRegistration {
     }
 }
 
-/// Returns the refusal of a credential of a client that has none.
-fn public_client() -> EntraError {
-    let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
-        be presented.";
-    EntraError::new("invalid_client", 700_025, message)
+/// Returns the first certificate in the text.
+fn der_of(pem: &str) -> Option<Vec<u8>> {
+    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (base64, _) = rest.split_once("-----END CERTIFICATE-----")?;
+    let base64: String = base64.split_ascii_whitespace().collect();
+    STANDARD.decode(base64).ok()
 }
 
 /// RFC 8252 §7.3: a native application listens on whatever port is free.

@@ -7,14 +7,13 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
 
-use super::{DevTenant, Inner, in_memory, server};
+use super::{DevTenant, HttpClient, ServedTenant, server};
 use crate::application::AppRegistration;
 use crate::authority::{DevCloud, Realm};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
 use crate::keys::Keys;
-use crate::oauth::Directory;
-use crate::oauth::Grants;
+use crate::oauth::Tenant;
 use crate::text::is_guid;
 use crate::token::Issuer;
 
@@ -187,33 +186,35 @@ impl DevTenantBuilder {
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let inner = Arc::new(Inner {
-            issuer: Issuer {
-                keys: Keys::new(self.cloud, self.custom_keys),
-                clock: Clock::start(),
-                realm: Realm {
-                    url: self.url.unwrap_or_else(|| format!("http://{address}")),
-                    id: self.id,
-                    cloud: self.cloud,
-                    is_external_id: self.is_external_id,
-                },
+        let issuer = Issuer {
+            keys: Keys::new(self.cloud, self.custom_keys),
+            clock: Clock::start(),
+            realm: Realm {
+                url: self.url.unwrap_or_else(|| format!("http://{address}")),
+                id: self.id,
+                cloud: self.cloud,
+                is_external_id: self.is_external_id,
             },
+        };
+        let (http_client, in_memory) = HttpClient::new(&issuer.realm.url, address);
+        let served = Arc::new(ServedTenant {
+            tenant: Tenant::new(
+                issuer,
+                self.applications,
+                self.users,
+                self.refuses_resource_parameter,
+            ),
             address,
-            applications: self.applications,
-            refuses_resource_parameter: self.refuses_resource_parameter,
-            directory: Directory::new(self.users),
-            grants: Grants::default(),
             discovery: Endpoint::default(),
             key_document: Endpoint::default(),
             authorize_endpoint: Endpoint::default(),
             token_endpoint: Endpoint::default(),
             is_down: AtomicBool::new(false),
         });
-        let (in_memory, accepted) = in_memory::pipes();
-        let server = tokio::spawn(server::serve(listener, accepted, Arc::clone(&inner)));
+        let server = tokio::spawn(server::serve(listener, in_memory, Arc::clone(&served)));
         Ok(DevTenant {
-            inner,
-            in_memory,
+            served,
+            http_client,
             server: server.abort_handle(),
         })
     }

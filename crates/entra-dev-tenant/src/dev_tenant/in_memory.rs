@@ -19,31 +19,6 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tower_service::Service;
 
-/// The server's ends of the pipes that clients open.
-pub(crate) type Accepted = UnboundedReceiver<DuplexStream>;
-
-/// Opens pipes to the server, for clients.
-#[derive(Clone)]
-pub(crate) struct Pipes(UnboundedSender<DuplexStream>);
-
-pub(crate) fn pipes() -> (Pipes, Accepted) {
-    let (sender, receiver) = unbounded_channel();
-    (Pipes(sender), receiver)
-}
-
-impl Pipes {
-    pub(crate) fn connect(&self) -> io::Result<DuplexStream> {
-        /// As much as a socket holds, roughly: what is sent beyond it waits for the reader.
-        const BYTES: usize = 64 * 1024;
-
-        let (client, server) = duplex(BYTES);
-        self.0
-            .send(server)
-            .map_err(|_| refused("the tenant has ended".to_owned()))?;
-        Ok(client)
-    }
-}
-
 /// An HTTP client that reaches its tenant, and nothing else, through memory; made by
 /// [`DevTenant::http_client`](crate::DevTenant::http_client).
 ///
@@ -59,12 +34,14 @@ impl Pipes {
 /// before the answer does.
 #[derive(Clone)]
 pub struct HttpClient {
-    pipes: Pipes,
+    /// Opens pipes to the server, of which it gets the other ends.
+    pipes: UnboundedSender<DuplexStream>,
     places: Arc<[(&'static str, Authority)]>,
 }
 
 impl HttpClient {
-    pub(crate) fn new(pipes: Pipes, url: &str, address: SocketAddr) -> Self {
+    /// Makes the client, and the receiver of the server's ends of the pipes that it opens.
+    pub(super) fn new(url: &str, address: SocketAddr) -> (Self, UnboundedReceiver<DuplexStream>) {
         let named = url.split_once("://").and_then(|(scheme, rest)| {
             let authority = rest.split(['/', '?', '#']).next()?.parse().ok()?;
             let scheme = match scheme.to_ascii_lowercase().as_str() {
@@ -75,13 +52,26 @@ impl HttpClient {
         });
         let listens = address.to_string().parse().ok();
         let listens = listens.map(|authority| ("http", authority));
-        Self {
+        let (pipes, opened) = unbounded_channel();
+        let client = Self {
             pipes,
             places: named.into_iter().chain(listens).collect(),
-        }
+        };
+        (client, opened)
     }
 
-    fn connect(&self, uri: &Uri) -> io::Result<DuplexStream> {
+    /// Opens a pipe to the server.
+    pub(super) fn connect(&self) -> io::Result<DuplexStream> {
+        /// As much as a socket holds, roughly: what is sent beyond it waits for the reader.
+        const BYTES: usize = 64 * 1024;
+
+        let (client, server) = duplex(BYTES);
+        let sent = self.pipes.send(server);
+        sent.map_err(|_| refused("the tenant has ended".to_owned()))?;
+        Ok(client)
+    }
+
+    fn connect_to(&self, uri: &Uri) -> io::Result<DuplexStream> {
         let is_its_own = self.places.iter().any(|(scheme, authority)| {
             uri.scheme_str() == Some(*scheme) && uri.authority() == Some(authority)
         });
@@ -90,11 +80,11 @@ impl HttpClient {
             let host = uri.host().unwrap_or_default();
             return Err(refused(format!("{host:?} is not where the tenant is")));
         }
-        self.pipes.connect()
+        self.connect()
     }
 
     async fn send(self, mut request: Request<Bytes>) -> io::Result<Response<ResponseBody>> {
-        let stream = self.connect(request.uri())?;
+        let stream = self.connect_to(request.uri())?;
         if let Some(authority) = request.uri().authority() {
             let host = HeaderValue::from_str(authority.as_str()).map_err(io::Error::other)?;
             request.headers_mut().entry(header::HOST).or_insert(host);

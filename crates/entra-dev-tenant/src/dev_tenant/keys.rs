@@ -13,13 +13,13 @@ impl DevTenant {
     /// The `kid` of the key that signs, where no application has its own.
     #[must_use]
     pub fn key_id(&self) -> String {
-        self.inner.issuer.keys.signing().id.clone()
+        self.issuer().keys.signing().id.clone()
     }
 
     /// The tenant's own v2 key document as it would be served now.
     #[must_use]
     pub fn jwks(&self) -> String {
-        self.jwks_of(&self.inner.issuer.realm.id)
+        self.jwks_of(&self.issuer().realm.id)
     }
 
     /// The v2 key document as it would be served now for this authority: the tenant's id,
@@ -29,7 +29,7 @@ impl DevTenant {
     /// another cloud, `common` one of personal accounts as well, `consumers` only this.
     #[must_use]
     pub fn jwks_of(&self, authority: &str) -> String {
-        let issuer = &self.inner.issuer;
+        let issuer = self.issuer();
         match issuer.realm.authority(authority) {
             Ok(authority) => issuer.keys.peek(&issuer.realm, authority),
             Err(error) => error.body(&issuer.clock),
@@ -75,7 +75,7 @@ impl DevTenant {
     /// lack, or hold in their place, changes nothing here.
     #[must_use]
     pub fn published_keys(&self) -> PublishedKeys {
-        self.inner.issuer.keys.published()
+        self.issuer().keys.published()
     }
 
     /// From now on key documents hold these sets in turn, one per document that is served, the
@@ -139,6 +139,6 @@ impl DevTenant {
     }
 
     fn change_keys(&self, change: KeyChange) {
-        self.inner.issuer.keys.apply(change);
+        self.issuer().keys.apply(change);
     }
 }

@@ -1,8 +1,7 @@
-//! The tenant itself: its tokens and endpoints here; its [`keys`], its [`users`] and its
-//! [`clock`] apart.
+//! The handle on a tenant: its tokens, endpoints and clock here, its [`keys`] and its [`users`] apart;
+//! and the [`server`] that the [`builder`] starts.
 
 mod builder;
-mod clock;
 mod in_memory;
 mod keys;
 mod server;
@@ -13,19 +12,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
 
 pub use self::builder::DevTenantBuilder;
 pub use self::in_memory::{HttpClient, ResponseBody};
-
-use self::in_memory::Pipes;
-use crate::application::AppRegistration;
 use crate::application::{ExternalIssuer, ExternalToken};
+use crate::clock::http_date;
 use crate::endpoint::Endpoint;
-use crate::oauth::Directory;
-use crate::oauth::Grants;
+use crate::oauth::Tenant;
 use crate::text::compact;
 use crate::token::{B2cPolicy, Issuer, TokenBuilder, TokenKind};
 
@@ -33,32 +30,20 @@ use crate::token::{B2cPolicy, Issuer, TokenBuilder, TokenKind};
 ///
 /// See the [crate's page](crate) for an example.
 pub struct DevTenant {
-    inner: Arc<Inner>,
-    in_memory: Pipes,
+    served: Arc<ServedTenant>,
+    http_client: HttpClient,
     server: AbortHandle,
 }
 
-/// What the handles, the token builders and the server share.
-pub(crate) struct Inner {
-    pub(crate) issuer: Issuer,
-    pub(crate) address: SocketAddr,
-    pub(crate) applications: Vec<AppRegistration>,
-    pub(crate) refuses_resource_parameter: bool,
-    pub(crate) directory: Directory,
-    pub(crate) grants: Grants,
-    pub(crate) discovery: Endpoint,
-    pub(crate) key_document: Endpoint,
-    pub(crate) authorize_endpoint: Endpoint,
-    pub(crate) token_endpoint: Endpoint,
-    pub(crate) is_down: AtomicBool,
-}
-
-impl Inner {
-    /// The application that is registered with this id.
-    pub(crate) fn application(&self, id: &str) -> Option<&AppRegistration> {
-        let mut applications = self.applications.iter();
-        applications.find(|app| app.id.eq_ignore_ascii_case(id))
-    }
+/// The tenant and its endpoints, which the handle and the server share.
+struct ServedTenant {
+    tenant: Tenant,
+    address: SocketAddr,
+    discovery: Endpoint,
+    key_document: Endpoint,
+    authorize_endpoint: Endpoint,
+    token_endpoint: Endpoint,
+    is_down: AtomicBool,
 }
 
 impl DevTenant {
@@ -81,21 +66,21 @@ impl DevTenant {
     /// The tenant id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.inner.issuer.realm.id
+        &self.issuer().realm.id
     }
 
     /// Where it serves, such as `http://127.0.0.1:40401`: the metadata endpoint for what is
     /// under test, in place of `https://login.microsoftonline.com`.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.inner.issuer.realm.url
+        &self.issuer().realm.url
     }
 
     /// Where it listens, or loopback where that is any address: its [`url`](Self::url) too, unless
     /// another one [was given](DevTenantBuilder::url).
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.inner.address
+        self.served.address
     }
 
     /// Returns an HTTP client that reaches the tenant through memory: what tests with a paused
@@ -105,11 +90,7 @@ impl DevTenant {
     /// [`url`](Self::url). See [the crate's page](crate#time) for an example.
     #[must_use]
     pub fn http_client(&self) -> HttpClient {
-        HttpClient::new(
-            self.in_memory.clone(),
-            &self.inner.issuer.realm.url,
-            self.inner.address,
-        )
+        self.http_client.clone()
     }
 
     /// Opens a connection to the tenant through memory, for a client of HTTP/1.1 that takes any
@@ -118,7 +99,7 @@ impl DevTenant {
     /// # Errors
     /// If the runtime that the tenant was started on has ended.
     pub fn connects_in_memory(&self) -> io::Result<DuplexStream> {
-        self.in_memory.connect()
+        self.http_client.connect()
     }
 
     /// An access token of a user, whose object id follows from the name.
@@ -166,65 +147,107 @@ impl DevTenant {
         })
     }
 
-    fn token(&self, kind: TokenKind) -> TokenBuilder<'_> {
-        TokenBuilder::new(&self.inner.issuer, kind)
-    }
-
     /// A token of an issuer outside the tenant for this subject, for use as `client_assertion`.
     pub fn external_token<'a>(
         &'a self,
         issuer: &'a ExternalIssuer,
         subject: &str,
     ) -> ExternalToken<'a> {
-        issuer.token(&self.inner.issuer.clock, subject)
+        issuer.token(&self.issuer().clock, subject)
     }
 
     /// Signs any two texts as header and payload with the current key: for tokens that no
     /// [`TokenBuilder`] can make.
     #[must_use]
     pub fn sign(&self, header: &str, payload: &str) -> String {
-        let key = self.inner.issuer.keys.signing();
+        let key = self.issuer().keys.signing();
         compact(header, payload, |message| key.sign(message))
     }
 
     /// The discovery documents, v1 and v2.
     #[must_use]
     pub fn discovery(&self) -> &Endpoint {
-        &self.inner.discovery
+        &self.served.discovery
     }
 
     /// The key documents, v1 and v2.
     #[must_use]
     pub fn keys(&self) -> &Endpoint {
-        &self.inner.key_document
+        &self.served.key_document
     }
 
     /// The authorization endpoint: the sign-in page, and the forms that are sent from it.
     #[must_use]
     pub fn authorize_endpoint(&self) -> &Endpoint {
-        &self.inner.authorize_endpoint
+        &self.served.authorize_endpoint
     }
 
     /// The token endpoint.
     #[must_use]
     pub fn token_endpoint(&self) -> &Endpoint {
-        &self.inner.token_endpoint
+        &self.served.token_endpoint
+    }
+
+    /// The tenant's wall clock, for what is under test: it follows tokio's clock, so that one
+    /// [`advance`](Self::advance) moves both, and jumps when the tenant's does. Where tokio's clock
+    /// is paused, the [`http_client`](Self::http_client) belongs to it.
+    pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
+        let clock = self.issuer().clock.clone();
+        move || clock.now()
+    }
+
+    /// The tenant's time so much from now as an HTTP date, such as
+    /// `Thu, 13 Aug 2026 21:24:29 GMT`, for [`throttles`](crate::Endpoint::throttles).
+    #[must_use]
+    pub fn http_date_in(&self, delay: Duration) -> String {
+        http_date(self.issuer().clock.now() + delay)
+    }
+
+    /// The wall clock jumps ahead, and with it every [`clock`](Self::clock) that was handed out;
+    /// tokio's does not move.
+    ///
+    /// # Panics
+    /// If no clock can tell that time.
+    pub fn clock_jumps_forward(&self, by: Duration) {
+        self.issuer().clock.jump(|wall| *wall += by);
+    }
+
+    /// The wall clock jumps back, be it to before 1970, and with it every
+    /// [`clock`](Self::clock) that was handed out; tokio's does not move.
+    ///
+    /// # Panics
+    /// If no clock can tell that time.
+    pub fn clock_jumps_back(&self, by: Duration) {
+        self.issuer().clock.jump(|wall| *wall -= by);
+    }
+
+    /// Time passes: tokio's clock and the wall clock move so far.
+    ///
+    /// Requests must come [through memory](Self::http_client) while it is paused: the tenant
+    /// answers none that came by a socket.
+    ///
+    /// # Panics
+    /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).
+    pub async fn advance(&self, by: Duration) {
+        tokio::time::advance(by).await;
     }
 
     /// Closes every connection without an answer until [`comes_back`](Self::comes_back).
     pub fn goes_down(&self) {
-        self.inner.set_down(true);
+        self.served.is_down.store(true, Ordering::SeqCst);
     }
 
     /// Ends [`goes_down`](Self::goes_down).
     pub fn comes_back(&self) {
-        self.inner.set_down(false);
+        self.served.is_down.store(false, Ordering::SeqCst);
     }
-}
 
-impl Inner {
-    fn set_down(&self, down: bool) {
-        self.is_down.store(down, Ordering::SeqCst);
+    fn token(&self, kind: TokenKind) -> TokenBuilder<'_> {
+        TokenBuilder::new(self.issuer(), kind)
+    }
+
+    fn issuer(&self) -> &Issuer {
+        &self.served.tenant.issuer
     }
 }
 
@@ -238,8 +261,8 @@ impl fmt::Debug for DevTenant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("DevTenant")
-            .field("id", &self.inner.issuer.realm.id)
-            .field("url", &self.inner.issuer.realm.url)
+            .field("id", &self.issuer().realm.id)
+            .field("url", &self.issuer().realm.url)
             .finish_non_exhaustive()
     }
 }

@@ -16,35 +16,39 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::Inner;
-use super::in_memory::Accepted;
+use super::ServedTenant;
 use crate::authority::{Authority, Version};
-use crate::clock::{http_date, is_tokios_paused};
+use crate::clock::http_date;
 use crate::endpoint::{Endpoint, RecordedRequest};
-use crate::oauth::authorize::{self, Choice, sign_out};
-use crate::oauth::token_endpoint;
+use crate::oauth::{self, respond_to_token_request};
 use crate::token::Issuer;
 
 /// Serves until it is aborted; its connections end with it.
-pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant: Arc<Inner>) {
-    let router = router(Arc::clone(&tenant));
+pub(super) async fn serve(
+    listener: TcpListener,
+    mut in_memory: UnboundedReceiver<DuplexStream>,
+    served: Arc<ServedTenant>,
+) {
+    let router = router(Arc::clone(&served));
     let mut connections = JoinSet::new();
     loop {
-        let service = |by| tower_service(router.clone(), Arc::clone(&tenant), by);
+        let service = |transport| tower_service(router.clone(), Arc::clone(&served), transport);
         tokio::select! {
             Some(stream) = in_memory.recv() => {
-                connections.spawn(connection(stream, service(By::Memory)));
+                connections.spawn(connection(stream, service(Transport::Memory)));
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     // Headers and body are two writes: the second would wait for the client's
                     // acknowledgement of the first.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(connection(stream, service(By::Socket)));
+                    connections.spawn(connection(stream, service(Transport::Socket)));
                 }
                 // Out of file descriptors, most likely: others must close some first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -56,7 +60,7 @@ pub(crate) async fn serve(listener: TcpListener, mut in_memory: Accepted, tenant
 
 /// The transport of a connection.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum By {
+enum Transport {
     Socket,
     Memory,
 }
@@ -70,11 +74,11 @@ where
         .await;
 }
 
-/// An error instead of an answer makes hyper close the connection: that is being down.
+/// Makes the service of a connection. An error instead of a response makes hyper close the connection: that is being down.
 fn tower_service(
     router: Router,
-    tenant: Arc<Inner>,
-    by: By,
+    served: Arc<ServedTenant>,
+    transport: Transport,
 ) -> impl hyper::service::Service<
     Request<hyper::body::Incoming>,
     Response = Response,
@@ -83,40 +87,40 @@ fn tower_service(
 > {
     let router = TowerToHyperService::new(router);
     hyper::service::service_fn(move |request| {
-        let tenant = Arc::clone(&tenant);
-        let is_down = tenant.is_down.load(Ordering::SeqCst);
-        let answer = hyper::service::Service::call(&router, request);
+        let served = Arc::clone(&served);
+        let is_down = served.is_down.load(Ordering::SeqCst);
+        let response = hyper::service::Service::call(&router, request);
         async move {
             assert!(
-                by == By::Memory || !is_tokios_paused(),
+                transport == Transport::Memory || !is_tokios_paused(),
                 "a request came by a socket while tokio's clock is paused: time would pass while \
                  its packets are on their way; use DevTenant::http_client(), or a clock that runs"
             );
             if is_down {
                 return Err(io::Error::other("the tenant is down"));
             }
-            let mut answer = answer
+            let mut response = response
                 .await
                 .unwrap_or_else(|never: Infallible| match never {});
             // An HTTP date is letters, digits, spaces, commas and colons.
-            let date = HeaderValue::from_str(&http_date(tenant.issuer.clock.now()));
-            let headers = answer.headers_mut();
+            let date = HeaderValue::from_str(&http_date(served.tenant.issuer.clock.now()));
+            let headers = response.headers_mut();
             headers.insert(header::DATE, date.expect("a date"));
-            // As all of Entra's answers have it.
+            // As all of Entra's responses have it.
             let no_sniff = HeaderValue::from_static("nosniff");
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_sniff);
-            if answer.status() == StatusCode::NOT_MODIFIED {
+            if response.status() == StatusCode::NOT_MODIFIED {
                 // It would be the length of what is not modified, which is not 0.
-                answer.headers_mut().remove(header::CONTENT_LENGTH);
+                response.headers_mut().remove(header::CONTENT_LENGTH);
             }
-            Ok(answer)
+            Ok(response)
         }
     })
 }
 
-fn router(tenant: Arc<Inner>) -> Router {
-    let discovery = |version| published(|tenant| &tenant.discovery, discovery, version);
-    let key_documents = |version| published(|tenant| &tenant.key_document, key_document, version);
+fn router(served: Arc<ServedTenant>) -> Router {
+    let discovery = |version| published(|served| &served.discovery, discovery, version);
+    let key_documents = |version| published(|served| &served.key_document, key_document, version);
     Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
@@ -134,7 +138,7 @@ fn router(tenant: Arc<Inner>) -> Router {
         )
         .route("/{tenant}/oauth2/v2.0/token", post(token))
         .route("/{tenant}/oauth2/v2.0/logout", get(sign_out).post(sign_out))
-        .with_state(tenant)
+        .with_state(served)
 }
 
 /// Makes a document of an authority; the text is the application that it was asked for with.
@@ -161,16 +165,16 @@ fn key_document(
 
 /// Serves the documents that `make` makes, at the endpoint whose faults are theirs.
 fn published(
-    endpoint: fn(&Inner) -> &Endpoint,
+    endpoint: fn(&ServedTenant) -> &Endpoint,
     make: Make,
     version: Version,
-) -> MethodRouter<Arc<Inner>> {
+) -> MethodRouter<Arc<ServedTenant>> {
     get(
-        move |State(tenant): State<Arc<Inner>>,
+        move |State(served): State<Arc<ServedTenant>>,
               Path(authority): Path<String>,
               request: Request<Body>| async move {
             let recorded = RecordedRequest::of(&request);
-            let issuer = &tenant.issuer;
+            let issuer = &served.tenant.issuer;
             let appid = issuer.keys.appid(request.uri().query());
             let right = async {
                 match issuer.realm.authority(&authority) {
@@ -182,42 +186,68 @@ fn published(
                     Err(error) => error.into_response(&issuer.clock),
                 }
             };
-            endpoint(&tenant).respond(recorded, right).await
+            endpoint(&served).respond(recorded, right).await
         },
     )
 }
 
 async fn authorize(
-    State(tenant): State<Arc<Inner>>,
+    State(served): State<Arc<ServedTenant>>,
     Path(authority): Path<String>,
     request: Request<Body>,
 ) -> Response {
     let recorded = RecordedRequest::with_form(request).await;
-    let (mut parameters, mut form) = (recorded.query().clone(), recorded.form().clone());
-    let choice = Choice::take(&mut form);
-    parameters.extend(form);
-    let right = async { authorize::answer(&tenant, &authority, &parameters, &choice) };
-    tenant.authorize_endpoint.respond(recorded, right).await
+    let (query, form) = recorded.parameters();
+    let right = async { oauth::authorize(&served.tenant, &authority, query, form) };
+    served.authorize_endpoint.respond(recorded, right).await
 }
 
 async fn token(
-    State(tenant): State<Arc<Inner>>,
+    State(served): State<Arc<ServedTenant>>,
     Path(authority): Path<String>,
     request: Request<Body>,
 ) -> Response {
     let recorded = RecordedRequest::with_form(request).await;
-    let (headers, form) = (recorded.headers.clone(), recorded.form().clone());
-    let right = async { token_endpoint::answer(&tenant, &authority, &headers, &form) };
-    tenant.token_endpoint.respond(recorded, right).await
+    let (headers, (_, form)) = (recorded.headers.clone(), recorded.parameters());
+    let right = async { respond_to_token_request(&served.tenant, &authority, &headers, &form) };
+    served.token_endpoint.respond(recorded, right).await
 }
 
 async fn sign_out(
-    State(tenant): State<Arc<Inner>>,
+    State(served): State<Arc<ServedTenant>>,
     Path(authority): Path<String>,
     request: Request<Body>,
 ) -> Response {
     let recorded = RecordedRequest::with_form(request).await;
-    let mut parameters = recorded.query().clone();
-    parameters.extend(recorded.form().clone());
-    sign_out::answer(&tenant, &authority, &parameters)
+    let (mut parameters, form) = recorded.parameters();
+    parameters.extend(form);
+    oauth::sign_out(&served.tenant, &authority, &parameters)
+}
+
+/// Tells whether tokio's clock is paused, which has no API: a clock that runs is never behind the
+/// system's.
+fn is_tokios_paused() -> bool {
+    let (tokios, systems) = (Instant::now(), std::time::Instant::now());
+    while systems.elapsed().is_zero() {
+        std::hint::spin_loop();
+    }
+    tokios.elapsed().is_zero()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clock_that_runs_and_one_that_is_paused_are_told_apart() {
+        for _ in 0..1_000 {
+            assert!(!is_tokios_paused());
+        }
+        tokio::time::pause();
+        assert!(is_tokios_paused());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(is_tokios_paused());
+        tokio::time::resume();
+        assert!(!is_tokios_paused());
+    }
 }

@@ -4,8 +4,7 @@ use axum::http::{Method, Uri};
 
 use super::DevTenant;
 use crate::endpoint::RecordedRequest;
-use crate::oauth::Permission;
-use crate::oauth::authorize::{self, Choice, Outcome};
+use crate::oauth::{ScopeChange, UserChange, pick_user};
 
 impl DevTenant {
     /// The user's part of a sign-in, without a browser and without HTTP: picks this user on the
@@ -20,7 +19,7 @@ impl DevTenant {
     /// registered: the text is Entra's.
     #[must_use]
     pub fn signs_in(&self, user: &str, authorize_url: &str) -> String {
-        self.answers_page(authorize_url, &Choice::SignsIn(user.to_owned()))
+        self.answers_page(authorize_url, Some(user))
     }
 
     /// The same, with a user who declines.
@@ -29,10 +28,10 @@ impl DevTenant {
     /// As [`signs_in`](Self::signs_in) does.
     #[must_use]
     pub fn declines(&self, authorize_url: &str) -> String {
-        self.answers_page(authorize_url, &Choice::Declines)
+        self.answers_page(authorize_url, None)
     }
 
-    fn answers_page(&self, authorize_url: &str, choice: &Choice) -> String {
+    fn answers_page(&self, authorize_url: &str, user: Option<&str>) -> String {
         let uri: Uri = authorize_url
             .parse()
             .unwrap_or_else(|error| panic!("{authorize_url:?} is no URL: {error}"));
@@ -46,13 +45,11 @@ impl DevTenant {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = uri;
         let recorded = RecordedRequest::of(&request);
-        let parameters = recorded.query().clone();
-        self.inner.authorize_endpoint.record(recorded);
-        match authorize::outcome(&self.inner, &authority, &parameters, choice) {
-            Outcome::Redirected(redirect) => redirect.url(),
-            Outcome::Failed(error) => panic!("{}", error.description(&self.inner.issuer.clock)),
-            Outcome::Asked(_) => unreachable!("the user has answered"),
-        }
+        let (parameters, _) = recorded.parameters();
+        self.served.authorize_endpoint.record(recorded);
+        let tenant = &self.served.tenant;
+        pick_user(tenant, &authority, &parameters, user)
+            .unwrap_or_else(|error| panic!("{}", error.description(&self.issuer().clock)))
     }
 
     /// From now on this user is signed in for requests with `prompt=none`, until another is, the
@@ -62,8 +59,7 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn has_signed_in(&self, user: &str) {
-        let user = self.known(user);
-        self.inner.directory.lock().signed_in = Some(user.to_owned());
+        self.served.tenant.change_user(user, &UserChange::SignIn);
     }
 
     /// Codes and refresh tokens that the user's sign-ins so far led to are refused from now on
@@ -72,8 +68,9 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn revoke_sessions(&self, user: &str) {
-        let user = self.known(user);
-        self.inner.directory.lock().revoke(user);
+        self.served
+            .tenant
+            .change_user(user, &UserChange::RevokeSessions);
     }
 
     /// The user's account is disabled: no sign-in, no code and no refresh token of the user is of
@@ -82,9 +79,7 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn disable_user(&self, user: &str) {
-        let user = self.known(user);
-        let mut directory = self.inner.directory.lock();
-        directory.disabled.insert(user.to_owned());
+        self.served.tenant.change_user(user, &UserChange::Disable);
     }
 
     /// Ends [`disable_user`](Self::disable_user).
@@ -92,8 +87,7 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn enable_user(&self, user: &str) {
-        let user = self.known(user);
-        self.inner.directory.lock().disabled.remove(user);
+        self.served.tenant.change_user(user, &UserChange::Enable);
     }
 
     /// Conditional Access wants more of this user from now on: codes, refresh tokens and
@@ -103,9 +97,9 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn requires_interaction(&self, user: &str) {
-        let user = self.known(user);
-        let mut directory = self.inner.directory.lock();
-        directory.must_interact.insert(user.to_owned());
+        self.served
+            .tenant
+            .change_user(user, &UserChange::RequireInteraction);
     }
 
     /// Nobody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`, is good any
@@ -115,9 +109,9 @@ impl DevTenant {
     /// # Panics
     /// If it is no scope of an API that there is.
     pub fn withdraws_consent(&self, scope: &str) {
-        let permission = self.permission(scope);
-        let mut directory = self.inner.directory.lock();
-        directory.consents.withdraw(&permission);
+        self.served
+            .tenant
+            .change_scope(scope, &ScopeChange::Withdraw);
     }
 
     /// Only an administrator can consent to this scope from now on: users who sign in for it are
@@ -127,9 +121,9 @@ impl DevTenant {
     /// # Panics
     /// If it is no scope of an API that there is.
     pub fn requires_admin_approval(&self, scope: &str) {
-        let permission = self.permission(scope);
-        let mut directory = self.inner.directory.lock();
-        directory.consents.require_admin(&permission);
+        self.served
+            .tenant
+            .change_scope(scope, &ScopeChange::RequireAdmin);
     }
 
     /// The administrator consents to this scope for everybody. A request with `prompt=consent`
@@ -138,17 +132,8 @@ impl DevTenant {
     /// # Panics
     /// If it is no scope of an API that there is.
     pub fn admin_approves(&self, scope: &str) {
-        let permission = self.permission(scope);
-        let mut directory = self.inner.directory.lock();
-        directory.consents.approve(&permission);
-    }
-
-    fn known(&self, user: &str) -> &str {
-        let found = self.inner.directory.find(user);
-        found.unwrap_or_else(|| panic!("{user:?} is none of the tenant's users"))
-    }
-
-    fn permission(&self, scope: &str) -> Permission {
-        Permission::parse(&self.inner, scope).unwrap_or_else(|error| panic!("{error}"))
+        self.served
+            .tenant
+            .change_scope(scope, &ScopeChange::Approve);
     }
 }

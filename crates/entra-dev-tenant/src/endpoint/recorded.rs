@@ -93,12 +93,9 @@ impl RecordedRequest {
         self.form.raw(name).or_else(|| self.query.raw(name))
     }
 
-    pub(crate) fn form(&self) -> &Parameters {
-        &self.form
-    }
-
-    pub(crate) fn query(&self) -> &Parameters {
-        &self.query
+    /// Returns the parameters of its query, and those of its form.
+    pub(crate) fn parameters(&self) -> (Parameters, Parameters) {
+        (self.query.clone(), self.form.clone())
     }
 }
 

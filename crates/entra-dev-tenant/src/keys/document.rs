@@ -66,7 +66,7 @@ fn published(
 fn of_tenant(realm: &Realm, key: &Arc<SigningKey>) -> Entry {
     Entry {
         key: Arc::clone(key),
-        issuer: realm.key_issuer(),
+        issuer: key_issuer(realm),
         cloud: realm.cloud,
     }
 }
@@ -76,7 +76,7 @@ fn of_other_cloud(realm: &Realm) -> Entry {
     let cloud = realm.cloud.other();
     Entry {
         key: SigningKey::of_cloud(cloud),
-        issuer: realm.key_issuer(),
+        issuer: key_issuer(realm),
         cloud,
     }
 }
@@ -87,6 +87,15 @@ fn of_personal_accounts(realm: &Realm) -> Entry {
         key: SigningKey::personal(),
         issuer: realm.cloud.v2_issuer(CONSUMERS),
         cloud: realm.cloud,
+    }
+}
+
+/// Returns `issuer` of the tenant's keys: a template for all tenants of a cloud, as they share them.
+fn key_issuer(realm: &Realm) -> String {
+    if realm.is_external_id {
+        realm.v2_issuer(&realm.id)
+    } else {
+        realm.cloud.v2_issuer("{tenantid}")
     }
 }
 

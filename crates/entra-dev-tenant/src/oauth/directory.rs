@@ -1,64 +1,113 @@
-//! The tenant's users: who there is, who is signed in, and who must come again.
+//! The state of the tenant's users: who is signed in, who must come again, and what they consent to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::{Permission, RequestedScopes, Resource, ScopeChange, UserChange};
+use crate::application::AppRegistration;
 use crate::entra_error::EntraError;
-use crate::oauth::consent::Consents;
-
-pub(crate) struct Directory {
-    names: Vec<String>,
-    state: Mutex<State>,
-}
 
 #[derive(Default)]
-pub(crate) struct State {
-    pub(crate) signed_in: Option<String>,
-    pub(crate) disabled: BTreeSet<String>,
-    pub(crate) must_interact: BTreeSet<String>,
+pub(super) struct Directory {
+    /// The user who is signed in for requests with `prompt=none`.
+    pub(super) signed_in: Option<String>,
+    disabled: BTreeSet<String>,
+    must_interact: BTreeSet<String>,
     /// How often their sign-ins were revoked.
     revocations: BTreeMap<String, u64>,
-    pub(crate) consents: Consents,
+    /// Of all users, in the order in which they were given.
+    consents: Vec<Consent>,
+    admin_only: Vec<ApiScope>,
+    admin_approved: Vec<ApiScope>,
 }
 
+/// A permission of a user for an application to act in the user's name.
+#[derive(PartialEq)]
+struct Consent {
+    user: String,
+    client_id: String,
+    scope: ApiScope,
+}
+
+/// A scope by its API and short name.
+type ApiScope = (Resource, String);
+
 impl Directory {
-    pub(crate) fn new(names: Vec<String>) -> Self {
-        Self {
-            names,
-            state: Mutex::default(),
+    pub(super) fn change_user(&mut self, user: &str, change: &UserChange) {
+        let name = user.to_owned();
+        match change {
+            UserChange::SignIn => self.signed_in = Some(name),
+            UserChange::RevokeSessions => {
+                *self.revocations.entry(name).or_default() += 1;
+                self.signed_in.take_if(|signed_in| signed_in == user);
+            }
+            UserChange::Disable => {
+                self.disabled.insert(name);
+            }
+            UserChange::Enable => {
+                self.disabled.remove(user);
+            }
+            UserChange::RequireInteraction => {
+                self.must_interact.insert(name);
+            }
         }
     }
 
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
+    pub(super) fn change_scope(&mut self, scope: ApiScope, change: &ScopeChange) {
+        if let ScopeChange::Approve = change {
+            self.admin_approved.push(scope);
+            return;
+        }
+        self.consents.retain(|consent| consent.scope != scope);
+        if let ScopeChange::RequireAdmin = change {
+            self.admin_approved.retain(|approved| *approved != scope);
+            self.admin_only.push(scope);
+        }
     }
 
-    /// The user of this name, or of a mail address with this name.
-    pub(crate) fn find(&self, name: &str) -> Option<&str> {
-        let name = name.split('@').next().unwrap_or(name);
-        let found = self.names.iter().find(|one| one.eq_ignore_ascii_case(name));
-        found.map(String::as_str)
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Which of their sign-ins count: those with this number.
-    pub(crate) fn generation(&self, user: &str) -> u64 {
+    /// Returns the number of the user's sign-ins that count.
+    pub(super) fn generation(&self, user: &str) -> u64 {
         self.revocations.get(user).copied().unwrap_or_default()
     }
 
-    pub(crate) fn revoke(&mut self, user: &str) {
-        *self.revocations.entry(user.to_owned()).or_default() += 1;
-        if self.signed_in.as_deref() == Some(user) {
-            self.signed_in = None;
-        }
+    /// Returns the short names of this API's scopes that the user lets the application have. Entra
+    /// writes all of them into each token for the API, whichever were asked for.
+    pub(super) fn granted(&self, user: &str, client_id: &str, api: &Resource) -> Vec<String> {
+        let given = self.consents.iter().filter(|consent| {
+            consent.user == user && consent.client_id == client_id && consent.scope.0 == *api
+        });
+        given.map(|consent| consent.scope.1.clone()).collect()
     }
 
-    pub(crate) fn check_enabled(&self, user: &str) -> Result<(), EntraError> {
+    /// Records that the user signed in and agrees. Returns `false`, and records nothing, if only an
+    /// administrator can say yes; `prompt=consent` asks again, whatever was approved.
+    pub(super) fn record_consent(
+        &mut self,
+        user: &str,
+        client_id: &str,
+        scopes: Vec<ApiScope>,
+        asks_again: bool,
+    ) -> bool {
+        let needs_admin = |scope: &ApiScope| {
+            self.admin_only.contains(scope) && (asks_again || !self.admin_approved.contains(scope))
+        };
+        if scopes.iter().any(needs_admin) {
+            return false;
+        }
+        for scope in scopes {
+            let consent = Consent {
+                user: user.to_owned(),
+                client_id: client_id.to_owned(),
+                scope,
+            };
+            if !self.consents.contains(&consent) {
+                self.consents.push(consent);
+            }
+        }
+        self.must_interact.remove(user);
+        true
+    }
+
+    pub(super) fn check_enabled(&self, user: &str) -> Result<(), EntraError> {
         if self.disabled.contains(user) {
             let message = "The user account is disabled.";
             return Err(EntraError::new("invalid_grant", 50_057, message));
@@ -66,8 +115,8 @@ impl State {
         Ok(())
     }
 
-    /// That Conditional Access lets the user go on without a new sign-in.
-    pub(crate) fn check_needs_no_interaction(
+    /// Checks that Conditional Access lets the user go on without another sign-in.
+    pub(super) fn check_needs_no_interaction(
         &self,
         user: &str,
         resource: &str,
@@ -76,5 +125,31 @@ impl State {
             true => Err(EntraError::interaction_required(resource)),
             false => Ok(()),
         }
+    }
+
+    /// Checks that all that is requested is granted, `.default` being whatever is.
+    pub(super) fn check_consent(
+        &self,
+        user: &str,
+        client: &AppRegistration,
+        requested: &RequestedScopes,
+    ) -> Result<(), EntraError> {
+        let is_granted = |permission: &Permission| {
+            let granted = self.granted(user, &client.id, &permission.resource);
+            match permission.is_default() {
+                true => !granted.is_empty(),
+                false => granted.contains(&permission.name),
+            }
+        };
+        if requested.permissions.iter().all(is_granted) {
+            return Ok(());
+        }
+        let message = format!(
+            "The user or administrator has not consented to use the application with ID '{}' \
+             named '{}'. Send an interactive authorization request for this user and resource.",
+            client.id,
+            client.display_name(),
+        );
+        Err(EntraError::new("invalid_grant", 65_001, message))
     }
 }

@@ -1,21 +1,103 @@
-//! What a `scope` parameter asks for.
+//! The tenant as an authorization server: its applications and users, what users consent to, and the
+//! endpoints at which users sign in and clients get tokens.
+//!
+//! A request to [`authorize`] leads to a [`Code`] of a [`SignIn`], and one to the [`token_endpoint`]
+//! to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes of that.
 
-pub(crate) mod authorize;
-mod claims_request;
-mod consent;
+mod authorize;
 mod directory;
-pub(crate) mod token_endpoint;
+mod token_endpoint;
 
-pub(crate) use self::directory::Directory;
-pub(crate) use self::token_endpoint::Grants;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::Value;
+
+pub(crate) use self::authorize::{authorize, pick_user, sign_out};
+pub(crate) use self::token_endpoint::respond_to_token_request;
+
+use self::directory::Directory;
 use crate::application::AppRegistration;
-use crate::dev_tenant::Inner;
 use crate::entra_error::EntraError;
-use crate::text::is_guid;
+use crate::text::{base64url, is_guid, random_bytes};
+use crate::token::{Issuer, TokenBuilder};
+
+/// A tenant: all that its endpoints have in common.
+pub(crate) struct Tenant {
+    pub(crate) issuer: Issuer,
+    applications: Vec<AppRegistration>,
+    refuses_resource_parameter: bool,
+    users: Vec<String>,
+    directory: Mutex<Directory>,
+    grants: Mutex<Grants>,
+}
+
+/// A change of one user.
+pub(crate) enum UserChange {
+    /// Is signed in for requests with `prompt=none`, in place of any other user.
+    SignIn,
+    /// Has signed in for the last time with any code or refresh token so far.
+    RevokeSessions,
+    Disable,
+    Enable,
+    /// Must sign in once more.
+    RequireInteraction,
+}
+
+/// A change of what users can consent to.
+pub(crate) enum ScopeChange {
+    /// Ends the consent of everybody.
+    Withdraw,
+    /// Lets only an administrator consent.
+    RequireAdmin,
+    /// Is the administrator's consent for everybody.
+    Approve,
+}
+
+/// The codes and refresh tokens that were given out, by their texts.
+#[derive(Default)]
+struct Grants {
+    codes: HashMap<String, Code>,
+    refresh_tokens: HashMap<String, RefreshToken>,
+}
+
+#[derive(Clone)]
+struct Code {
+    sign_in: Arc<SignIn>,
+    redirect_uri: String,
+    challenge: Option<Challenge>,
+    nonce: Option<String>,
+    is_redeemed: bool,
+}
+
+#[derive(Clone)]
+struct RefreshToken {
+    sign_in: Arc<SignIn>,
+    issued_at: i64,
+    /// What a request without a scope is about.
+    resource: Resource,
+    requested: RequestedScopes,
+}
+
+/// One sign-in of a user to an application, which a code and the refresh tokens after it have in common.
+struct SignIn {
+    user: String,
+    client_id: String,
+    at: i64,
+    claims: ClaimsRequest,
+    /// The [generation](Directory::generation) of the user's sign-ins that it is of.
+    generation: u64,
+}
+
+/// A challenge of PKCE (RFC 7636).
+#[derive(Clone)]
+enum Challenge {
+    Plain(String),
+    S256(String),
+}
 
 /// Microsoft Graph's application id, by which Entra names it in errors.
-pub(crate) const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
 
 /// Of Graph's delegated permissions, those that are asked for most.
 const GRAPH_PERMISSIONS: [&str; 16] = [
@@ -39,18 +121,91 @@ const GRAPH_PERMISSIONS: [&str; 16] = [
 
 const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
+impl Tenant {
+    pub(crate) fn new(
+        issuer: Issuer,
+        applications: Vec<AppRegistration>,
+        users: Vec<String>,
+        refuses_resource_parameter: bool,
+    ) -> Self {
+        Self {
+            issuer,
+            applications,
+            refuses_resource_parameter,
+            users,
+            directory: Mutex::default(),
+            grants: Mutex::default(),
+        }
+    }
+
+    /// Changes a user, and panics if nobody of this name can sign in.
+    pub(crate) fn change_user(&self, name: &str, change: &UserChange) {
+        let user = self.user(name);
+        let user = user.unwrap_or_else(|| panic!("{name:?} is none of the tenant's users"));
+        self.directory().change_user(user, change);
+    }
+
+    /// Changes a scope, and panics if it is none of an API that there is.
+    pub(crate) fn change_scope(&self, scope: &str, change: &ScopeChange) {
+        let permission = Permission::parse(self, scope).unwrap_or_else(|error| panic!("{error}"));
+        let scope = (permission.resource, permission.name);
+        self.directory().change_scope(scope, change);
+    }
+
+    /// Returns the user of this name, or of a mail address with this name.
+    fn user(&self, name: &str) -> Option<&str> {
+        let name = name.split('@').next().unwrap_or(name);
+        let found = self.users.iter().find(|one| one.eq_ignore_ascii_case(name));
+        found.map(String::as_str)
+    }
+
+    /// Returns the application that is registered with this id.
+    fn application(&self, id: &str) -> Option<&AppRegistration> {
+        let mut applications = self.applications.iter();
+        applications.find(|app| app.id.eq_ignore_ascii_case(id))
+    }
+
+    /// Returns the application that a request names as its client.
+    fn client(&self, id: &str) -> Result<&AppRegistration, EntraError> {
+        if !is_guid(id) {
+            let message = format!("{id} is not a valid application identifier.");
+            return Err(EntraError::new("unauthorized_client", 700_038, message));
+        }
+        self.application(id).ok_or_else(|| {
+            let message = format!(
+                "Application with identifier '{id}' was not found in the directory '{}'. This can \
+                 happen if the application has not been installed by the administrator of the tenant \
+                 or consented to by any user in the tenant. You may have sent your authentication \
+                 request to the wrong tenant.",
+                self.issuer.realm.id,
+            );
+            EntraError::new("unauthorized_client", 700_016, message)
+        })
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// An API that tokens can be for.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Resource {
+#[derive(Clone, Eq, PartialEq)]
+enum Resource {
     Graph,
     /// By its application id.
     Api(String),
 }
 
 impl Resource {
-    /// The one that the part before the last `/` of a scope names. Every application id counts
+    /// Returns the API that the part before the last `/` of a scope names. Every application id counts
     /// as an API that exists, registered or not.
-    pub(crate) fn named(tenant: &Inner, name: &str) -> Result<Self, EntraError> {
+    fn named(tenant: &Tenant, name: &str) -> Result<Self, EntraError> {
         let graph = format!("https://{}", tenant.issuer.realm.cloud.graph_host());
         if name == graph || name == GRAPH {
             return Ok(Self::Graph);
@@ -78,15 +233,15 @@ impl Resource {
         Err(EntraError::new("invalid_resource", 500_011, message))
     }
 
-    pub(crate) fn id(&self) -> &str {
+    fn id(&self) -> &str {
         match self {
             Self::Graph => GRAPH,
             Self::Api(id) => id,
         }
     }
 
-    /// The App ID URI.
-    pub(crate) fn uri(&self, tenant: &Inner) -> String {
+    /// Returns the App ID URI.
+    fn uri(&self, tenant: &Tenant) -> String {
         match self {
             Self::Graph => format!("https://{}", tenant.issuer.realm.cloud.graph_host()),
             Self::Api(id) => match tenant.application(id) {
@@ -95,43 +250,22 @@ impl Resource {
             },
         }
     }
-
-    /// The scopes that there are; `None` where any is.
-    pub(crate) fn exposed<'t>(&self, tenant: &'t Inner) -> Option<Vec<&'t str>> {
-        match self {
-            Self::Graph => Some(GRAPH_PERMISSIONS.to_vec()),
-            Self::Api(id) => {
-                let scopes = &tenant.application(id)?.scopes;
-                (!scopes.is_empty()).then(|| scopes.iter().map(String::as_str).collect())
-            }
-        }
-    }
-
-    /// What `.default` asks for: of an API all that it exposes, which stands for the permissions
-    /// that are configured in the client's registration.
-    pub(crate) fn default_scopes<'t>(&self, tenant: &'t Inner) -> Vec<&'t str> {
-        match (self, self.exposed(tenant)) {
-            (Self::Graph, _) => vec!["User.Read"],
-            (Self::Api(_), Some(scopes)) => scopes,
-            (Self::Api(_), None) => vec!["user_impersonation"],
-        }
-    }
 }
 
 /// One scope of an API.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Permission {
-    pub(crate) resource: Resource,
+#[derive(Clone)]
+struct Permission {
+    resource: Resource,
     /// The short name, as `scp` has it.
-    pub(crate) name: String,
+    name: String,
     /// How the request named the API; a name without one is Graph's.
-    pub(crate) prefix: Option<String>,
+    prefix: Option<String>,
 }
 
 impl Permission {
-    pub(crate) fn parse(tenant: &Inner, scope: &str) -> Result<Self, EntraError> {
+    fn parse(tenant: &Tenant, scope: &str) -> Result<Self, EntraError> {
         let (prefix, name) = match scope.rsplit_once('/') {
-            Some(("", _) | (_, "")) => return Err(invalid(scope)),
+            Some(("", _) | (_, "")) => return Err(invalid_scope(scope)),
             Some((prefix, name)) => (Some(prefix), name),
             None => (None, scope),
         };
@@ -154,26 +288,21 @@ impl Permission {
         })
     }
 
-    pub(crate) fn is_default(&self) -> bool {
+    fn is_default(&self) -> bool {
         self.name == ".default"
-    }
-
-    fn exists(&self, tenant: &Inner) -> bool {
-        let exposed = self.resource.exposed(tenant);
-        self.is_default() || exposed.is_none_or(|exposed| exposed.contains(&&*self.name))
     }
 }
 
 /// All that one `scope` parameter asks for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Requested {
+#[derive(Clone, Default)]
+struct RequestedScopes {
     /// Of OpenID Connect.
-    pub(crate) open_id: Vec<String>,
-    pub(crate) permissions: Vec<Permission>,
+    open_id: Vec<String>,
+    permissions: Vec<Permission>,
 }
 
-impl Requested {
-    pub(crate) fn parse(tenant: &Inner, scope: &str) -> Result<Self, EntraError> {
+impl RequestedScopes {
+    fn parse(tenant: &Tenant, scope: &str) -> Result<Self, EntraError> {
         let mut requested = Self::default();
         for scope in scope.split(' ').filter(|scope| !scope.is_empty()) {
             // RFC 6749 §3.3.
@@ -181,7 +310,7 @@ impl Requested {
                 .bytes()
                 .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
             {
-                return Err(invalid(scope));
+                return Err(invalid_scope(scope));
             }
             if OPEN_ID.contains(&scope) {
                 requested.open_id.push(scope.to_owned());
@@ -205,11 +334,11 @@ impl Requested {
         Ok(requested)
     }
 
-    pub(crate) fn asks_for(&self, open_id: &str) -> bool {
+    fn asks_for(&self, open_id: &str) -> bool {
         self.open_id.iter().any(|scope| scope == open_id)
     }
 
-    pub(crate) fn resources(&self) -> Vec<&Resource> {
+    fn resources(&self) -> Vec<&Resource> {
         let mut resources = Vec::new();
         for permission in &self.permissions {
             if !resources.contains(&&permission.resource) {
@@ -219,59 +348,11 @@ impl Requested {
         resources
     }
 
-    /// Each scope by its API and short name, `.default` as what it stands for.
-    pub(crate) fn scopes(&self, tenant: &Inner) -> Vec<(Resource, String)> {
-        let of = |permission: &Permission| {
-            let names = match permission.is_default() {
-                true => permission.resource.default_scopes(tenant),
-                false => vec![&*permission.name],
-            };
-            let named = |name: &str| (permission.resource.clone(), name.to_owned());
-            names.into_iter().map(named).collect::<Vec<_>>()
-        };
-        self.permissions.iter().flat_map(of).collect()
-    }
-
-    /// The one API that a token can be for; with none named it is Graph.
-    pub(crate) fn resource(&self) -> Result<Resource, EntraError> {
-        match self.resources()[..] {
-            [] => Ok(Resource::Graph),
-            [one] => Ok(one.clone()),
-            [..] => Err(EntraError::new(
-                "invalid_request",
-                28_000,
-                "Provided value for the input parameter scope is not valid because it contains \
-                 more than one resource.",
-            )),
-        }
-    }
-
-    /// That every scope is one of its API's.
-    pub(crate) fn check_exists(
+    /// Refuses `resource` (RFC 8707), which has no use in v2, unless it says the same as the scopes,
+    /// to the letter.
+    fn check_resource_parameter(
         &self,
-        tenant: &Inner,
-        client: &AppRegistration,
-    ) -> Result<(), EntraError> {
-        match self.permissions.iter().find(|one| !one.exists(tenant)) {
-            None => Ok(()),
-            Some(permission) => {
-                let message = format!(
-                    "The application '{}' asked for scope '{}' that doesn't exist on the resource \
-                     '{}'. Contact the app vendor.",
-                    client.display_name(),
-                    permission.name,
-                    permission.resource.id(),
-                );
-                Err(EntraError::new("invalid_client", 650_053, message))
-            }
-        }
-    }
-
-    /// `resource` (RFC 8707) has no use in v2, and is let through where it says the same as the
-    /// scopes, to the letter.
-    pub(crate) fn check_resource_parameter(
-        &self,
-        tenant: &Inner,
+        tenant: &Tenant,
         parameter: Option<&str>,
     ) -> Result<(), EntraError> {
         let Some(parameter) = parameter else {
@@ -293,10 +374,71 @@ impl Requested {
     }
 }
 
-pub(crate) fn invalid(scope: &str) -> EntraError {
+fn invalid_scope(scope: &str) -> EntraError {
     let message = format!(
         "The provided request must include a 'scope' input parameter. The provided value for the \
          input parameter 'scope' is not valid. The scope {scope} is not valid."
     );
     EntraError::new("invalid_scope", 70_011, message)
+}
+
+/// The claims that a `claims` parameter (OpenID Connect Core §5.5) asks of the access token, as far as
+/// Entra knows them. Whatever authentication context that is, it counts as satisfied.
+#[derive(Clone, Default)]
+struct ClaimsRequest {
+    capabilities: Vec<String>,
+    contexts: Vec<String>,
+}
+
+impl ClaimsRequest {
+    fn parse(text: Option<&str>) -> Result<Self, EntraError> {
+        let Some(text) = text else {
+            return Ok(Self::default());
+        };
+        let claims: Value = serde_json::from_str(text).map_err(|_| EntraError::malformed())?;
+        let asked = &claims["access_token"];
+        Ok(Self {
+            capabilities: requested_values(&asked["xms_cc"]),
+            contexts: requested_values(&asked["acrs"]),
+        })
+    }
+
+    /// Adds what the sign-in has satisfied, which stays satisfied for every token that comes of it.
+    fn after(&self, sign_in: &Self) -> Self {
+        let mut all = sign_in.clone();
+        for (list, more) in [
+            (&mut all.capabilities, &self.capabilities),
+            (&mut all.contexts, &self.contexts),
+        ] {
+            for value in more {
+                if !list.contains(value) {
+                    list.push(value.clone());
+                }
+            }
+        }
+        all
+    }
+
+    fn write<'t>(&self, token: TokenBuilder<'t>) -> TokenBuilder<'t> {
+        let token = self
+            .capabilities
+            .iter()
+            .fold(token, |token, name| token.capability(name));
+        self.contexts
+            .iter()
+            .fold(token, |token, id| token.authentication_context(id))
+    }
+}
+
+/// Lists what a claim is asked to have: one `value`, or any of `values` (OpenID Connect Core §5.5.1).
+fn requested_values(claim: &Value) -> Vec<String> {
+    let one = claim["value"].as_str();
+    let several = claim["values"].as_array().into_iter().flatten();
+    let all = one.into_iter().chain(several.filter_map(Value::as_str));
+    all.map(str::to_owned).collect()
+}
+
+/// Makes the text of a code or of a refresh token, which begins as Entra's do.
+fn opaque() -> String {
+    format!("1.{}", base64url(&random_bytes::<96>()))
 }

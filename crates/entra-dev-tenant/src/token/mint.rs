@@ -1,4 +1,5 @@
-//! From claims to a signed token, and what each flaw does to keys, signature and texts on the way.
+//! From claims to a signed token, and what each flaw does to keys, header, signature and texts on
+//! the way.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,8 +10,11 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA512, RSA_PSS_SHA256};
 use serde_json::{Value, json};
 
 use super::claims::good_claims;
-use super::spoil::{spoil_claims, spoil_header};
-use super::{Change, Flaw, Members, TokenBuilder, TokenKeys, TokenKind, random_key_id};
+use super::spoil::spoil_claims;
+use super::{
+    Change, Flaw, Members, TokenBuilder, TokenKeys, TokenKind, random_id, random_key_id, remove,
+    set,
+};
 use crate::authority::{DevCloud, Version};
 use crate::keys::SigningKey;
 use crate::text::{base64url, random_bytes};
@@ -146,6 +150,28 @@ fn spoil_keys(flaw: Flaw, keys: TokenKeys, played: DevCloud) -> TokenKeys {
             ..keys
         },
         _ => keys,
+    }
+}
+
+fn spoil_header(flaw: Flaw, header: &mut Members, keys: &TokenKeys) {
+    match flaw {
+        Flaw::AlgNone => set(header, "alg", "none"),
+        Flaw::Hs256WithPublicKey => set(header, "alg", "HS256"),
+        Flaw::Ps256 => set(header, "alg", "PS256"),
+        Flaw::Rs512 => set(header, "alg", "RS512"),
+        Flaw::UnknownKid => {
+            let id = random_key_id();
+            if header.contains_key("x5t") {
+                set(header, "x5t", id.clone());
+            }
+            set(header, "kid", id);
+        }
+        Flaw::NoKid => remove(header, &["kid", "x5t"]),
+        Flaw::HeaderNonce => set(header, "nonce", random_id()),
+        Flaw::TypAtJwt => set(header, "typ", "at+jwt"),
+        Flaw::Crit => set(header, "crit", json!(["exp"])),
+        Flaw::EmbeddedJwk => set(header, "jwk", keys.signing.jwk()),
+        _ => {}
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tokens of every kind, right and wrong.
 //!
 //! In the order in which a token meets them: a [`TokenKind`] begins it, the setters of [`TokenBuilder`]
-//! say what it has, [`claims`] writes that down, [`mint`] signs it, and each [`flaw`] spoils it on the
-//! way: its members in [`spoil`], its texts and its signature in [`mint`].
+//! say what it has, [`claims`] writes that down, and [`mint`] signs it. Each [`flaw`] spoils it on the
+//! way: its claims in [`spoil`], all else in [`mint`].
 
 mod claims;
 mod flaw;

@@ -1,38 +1,13 @@
-//! What each flaw does to the members of header and claims.
+//! What each flaw does to the claims.
 
 use serde_json::{Value, json};
 
-use super::{
-    Flaw, Members, TokenBuilder, TokenKeys, another_tenant, confirmation, random_id, random_key_id,
-    remove, set,
-};
+use super::{Flaw, Members, TokenBuilder, another_tenant, confirmation, random_id, remove, set};
 use crate::authority::{DevCloud, Version};
 use crate::text::guid_for;
 
 /// From `iat` to `exp`, as in a token without a flaw.
 const LIFETIME: i64 = 3_899;
-
-pub(super) fn spoil_header(flaw: Flaw, header: &mut Members, keys: &TokenKeys) {
-    match flaw {
-        Flaw::AlgNone => set(header, "alg", "none"),
-        Flaw::Hs256WithPublicKey => set(header, "alg", "HS256"),
-        Flaw::Ps256 => set(header, "alg", "PS256"),
-        Flaw::Rs512 => set(header, "alg", "RS512"),
-        Flaw::UnknownKid => {
-            let id = random_key_id();
-            if header.contains_key("x5t") {
-                set(header, "x5t", id.clone());
-            }
-            set(header, "kid", id);
-        }
-        Flaw::NoKid => remove(header, &["kid", "x5t"]),
-        Flaw::HeaderNonce => set(header, "nonce", random_id()),
-        Flaw::TypAtJwt => set(header, "typ", "at+jwt"),
-        Flaw::Crit => set(header, "crit", json!(["exp"])),
-        Flaw::EmbeddedJwk => set(header, "jwk", keys.signing.jwk()),
-        _ => {}
-    }
-}
 
 pub(super) fn spoil_claims(token: &TokenBuilder<'_>, flaw: Flaw, claims: &mut Members, now: i64) {
     spoil_tenant(token, flaw, claims);

@@ -1,38 +1,53 @@
-//! The authorization endpoint: a user signs in, and the client gets a code.
+//! The authorization endpoint: a user signs in, and the client gets a code; and the end-session
+//! endpoint, at which the user signs out.
 //!
-//! In the order in which a request meets them: [`request`] says whether it may be answered and
-//! where; [`page`] asks who signs in; [`sign_in`] is what comes of the answer; [`redirect`] brings
+//! In the order in which a request meets them: [`request`] says whether it may be answered and where;
+//! [`page`] asks who signs in; what comes of the choice is here, and so is the [`Redirect`] that brings
 //! it to the client.
 
-mod html;
 mod page;
-mod redirect;
 mod request;
-mod sign_in;
-pub(crate) mod sign_out;
 
-use axum::response::Response;
+use std::sync::Arc;
 
-use self::html::trouble;
-use self::redirect::Redirect;
-use self::request::AuthorizationRequest;
-use crate::dev_tenant::Inner;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::{Challenge, ClaimsRequest, Code, RequestedScopes, Resource, SignIn, Tenant, opaque};
+use crate::application::AppRegistration;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
+use crate::text::random_guid;
 
-/// What the user's part was.
-#[derive(Clone, Debug)]
-pub(crate) enum Choice {
+/// A request that may be answered to its client.
+struct AuthorizationRequest<'t> {
+    client: &'t AppRegistration,
+    redirect: Redirect,
+    requested: RequestedScopes,
+    /// Each requested scope by its API and short name, `.default` as what it stands for.
+    scopes: Vec<(Resource, String)>,
+    challenge: Option<Challenge>,
+    nonce: Option<String>,
+    claims: ClaimsRequest,
+    login_hint: Option<String>,
+    /// `prompt=none`.
+    is_silent: bool,
+    /// `prompt=consent`.
+    asks_consent_again: bool,
+}
+
+/// The user's part in a sign-in.
+enum UserChoice {
     /// None yet.
     Nothing,
     SignsIn(String),
     Declines,
 }
 
-impl Choice {
-    /// By the fields `user` and `decline` of the page's form; the others are parameters of the
+impl UserChoice {
+    /// Takes the choice out of the form, by the fields `user` and `decline` of the page's form; the others are parameters of the
     /// request (OpenID Connect Core §3.1.2.1 lets it come as a form).
-    pub(crate) fn take(form: &mut Parameters) -> Self {
+    fn take(form: &mut Parameters) -> Self {
         let user = form.take("user").filter(|user| !user.is_empty());
         match (form.take("decline"), user) {
             (Some(_), _) => Self::Declines,
@@ -42,44 +57,233 @@ impl Choice {
     }
 }
 
-/// What comes of a request and of the user's part.
-pub(crate) enum Outcome {
-    /// The user is asked.
-    Asked(Response),
-    /// The client is told.
-    Redirected(Redirect),
-    /// Nobody but the user can be told.
-    Failed(EntraError),
+/// A request that is refused.
+enum RequestRefusal {
+    /// Until the client and its redirect URI are known to be registered.
+    ToUser(EntraError),
+    ToClient(Redirect),
 }
 
-pub(crate) fn answer(
-    tenant: &Inner,
+/// The next step of a sign-in.
+enum NextStep {
+    /// The user is asked.
+    Ask(Response),
+    /// The client is told.
+    Redirect(Redirect),
+    /// Nobody but the user can be told.
+    Fail(EntraError),
+}
+
+/// An answer to the client, by way of the browser.
+#[derive(Clone)]
+struct Redirect {
+    uri: String,
+    mode: ResponseMode,
+    state: Option<String>,
+    parameters: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum ResponseMode {
+    Query,
+    Fragment,
+    FormPost,
+}
+
+/// Answers a request, whose form may hold the user's choice.
+pub(crate) fn authorize(
+    tenant: &Tenant,
     authority: &str,
-    parameters: &Parameters,
-    choice: &Choice,
+    query: Parameters,
+    mut form: Parameters,
 ) -> Response {
-    match outcome(tenant, authority, parameters, choice) {
-        Outcome::Asked(page) => page,
-        Outcome::Redirected(redirect) => redirect.into_response(),
-        Outcome::Failed(error) => trouble(&error.description(&tenant.issuer.clock)),
+    let choice = UserChoice::take(&mut form);
+    let mut parameters = query;
+    parameters.extend(form);
+    match next_step(tenant, authority, &parameters, &choice) {
+        NextStep::Ask(page) => page,
+        NextStep::Redirect(redirect) => redirect.into_response(),
+        NextStep::Fail(error) => page::trouble(&error.description(&tenant.issuer.clock)),
     }
 }
 
-pub(crate) fn outcome(
-    tenant: &Inner,
+/// Picks this user on the page, or declines, and returns the URL that the browser is sent to.
+pub(crate) fn pick_user(
+    tenant: &Tenant,
     authority: &str,
     parameters: &Parameters,
-    choice: &Choice,
-) -> Outcome {
-    let request = match AuthorizationRequest::parse(tenant, authority, parameters) {
+    user: Option<&str>,
+) -> Result<String, EntraError> {
+    let choice = match user {
+        Some(name) => UserChoice::SignsIn(name.to_owned()),
+        None => UserChoice::Declines,
+    };
+    match next_step(tenant, authority, parameters, &choice) {
+        NextStep::Redirect(redirect) => Ok(redirect.url()),
+        NextStep::Fail(error) => Err(error),
+        NextStep::Ask(_) => unreachable!("the user has answered"),
+    }
+}
+
+/// Signs the browser out, and sends it to `post_logout_redirect_uri` where that is a redirect URI of any
+/// application, as no parameter names one; otherwise shows a page
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
+pub(crate) fn sign_out(tenant: &Tenant, authority: &str, parameters: &Parameters) -> Response {
+    if let Err(error) = tenant.issuer.realm.authority(authority) {
+        return page::trouble(&error.description(&tenant.issuer.clock));
+    }
+    tenant.directory().signed_in = None;
+    let uri = parameters.get("post_logout_redirect_uri");
+    let uri = uri.filter(|uri| {
+        let mut applications = tenant.applications.iter();
+        applications.any(|application| application.requested_redirect_uri(Some(uri)).is_ok())
+    });
+    match uri.and_then(|uri| HeaderValue::from_str(uri).ok()) {
+        Some(uri) => (StatusCode::FOUND, [(header::LOCATION, uri)]).into_response(),
+        None => page::signed_out(),
+    }
+}
+
+fn next_step(
+    tenant: &Tenant,
+    authority: &str,
+    parameters: &Parameters,
+    choice: &UserChoice,
+) -> NextStep {
+    let request = match request::read(tenant, authority, parameters) {
         Ok(request) => request,
-        Err(request::Refusal::ToUser(error)) => return Outcome::Failed(error),
-        Err(request::Refusal::ToClient(redirect)) => return Outcome::Redirected(redirect),
+        Err(RequestRefusal::ToUser(error)) => return NextStep::Fail(error),
+        Err(RequestRefusal::ToClient(redirect)) => return NextStep::Redirect(redirect),
     };
     match choice {
-        Choice::Declines => Outcome::Redirected(request.declined(tenant)),
-        Choice::SignsIn(user) => request.signed_in(tenant, user),
-        Choice::Nothing if request.is_silent => Outcome::Redirected(request.silently(tenant)),
-        Choice::Nothing => Outcome::Asked(page::ask(tenant, &request, parameters)),
+        UserChoice::Declines => {
+            let message = "User declined to consent to access the app.";
+            let error = EntraError::new("access_denied", 65_004, message).with_suberror("cancel");
+            NextStep::Redirect(request.redirect.with_error(tenant, &error))
+        }
+        UserChoice::SignsIn(user) => signed_in(tenant, request, user),
+        UserChoice::Nothing if request.is_silent => {
+            let redirect = request.redirect.clone();
+            NextStep::Redirect(match silent_user(tenant, &request) {
+                Ok(user) => with_code(tenant, request, &user),
+                Err(error) => redirect.with_error(tenant, &error),
+            })
+        }
+        UserChoice::Nothing => NextStep::Ask(page::ask(tenant, &request, parameters)),
+    }
+}
+
+/// Signs a user in, who picked this name and so consents to what only needs a user's consent.
+fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> NextStep {
+    let Some(user) = tenant.user(name) else {
+        let message = format!(
+            "The user account {name} does not exist in the {} directory. To sign into this \
+             application, the account must be added to the directory.",
+            tenant.issuer.realm.id,
+        );
+        return NextStep::Fail(EntraError::new("invalid_grant", 50_034, message));
+    };
+    {
+        let mut directory = tenant.directory();
+        if let Err(error) = directory.check_enabled(user) {
+            return NextStep::Fail(error);
+        }
+        let client_id = &request.client.id;
+        let asks_again = request.asks_consent_again;
+        if !directory.record_consent(user, client_id, request.scopes.clone(), asks_again) {
+            let message = format!(
+                "{} needs permission to access resources in your organization that only an admin \
+                 can grant. Please ask an admin to grant permission to this app before you can use \
+                 it.",
+                request.client.display_name(),
+            );
+            let error = EntraError::new("access_denied", 90_094, message);
+            return NextStep::Redirect(request.redirect.with_error(tenant, &error));
+        }
+    }
+    NextStep::Redirect(with_code(tenant, request, user))
+}
+
+/// Returns the user who is signed in already, if nobody need be asked (`prompt=none`).
+fn silent_user(tenant: &Tenant, request: &AuthorizationRequest<'_>) -> Result<String, EntraError> {
+    let directory = tenant.directory();
+    let user = directory.signed_in.clone().ok_or_else(|| {
+        let message = "Session information is not sufficient for single-sign-on.";
+        EntraError::new("login_required", 50_058, message)
+    })?;
+    let resources = request.requested.resources();
+    let resource = resources
+        .first()
+        .map_or(&*request.client.id, |one| one.id());
+    directory
+        .check_enabled(&user)
+        .map_err(|error| error.renamed("interaction_required"))?;
+    directory.check_needs_no_interaction(&user, resource)?;
+    directory
+        .check_consent(&user, request.client, &request.requested)
+        .map_err(|error| error.renamed("consent_required"))?;
+    Ok(user)
+}
+
+fn with_code(tenant: &Tenant, request: AuthorizationRequest<'_>, user: &str) -> Redirect {
+    let code = Code {
+        sign_in: Arc::new(SignIn {
+            user: user.to_owned(),
+            client_id: request.client.id.clone(),
+            at: tenant.issuer.clock.unix_seconds(),
+            claims: request.claims,
+            generation: tenant.directory().generation(user),
+        }),
+        redirect_uri: request.redirect.uri.clone(),
+        challenge: request.challenge,
+        nonce: request.nonce,
+        is_redeemed: false,
+    };
+    let text = opaque();
+    tenant.grants().codes.insert(text.clone(), code);
+    let session = ("session_state", random_guid());
+    request.redirect.with(vec![("code", text), session])
+}
+
+impl Redirect {
+    /// Adds the parameters of the answer; Entra sends no `iss` (RFC 9207).
+    fn with(mut self, parameters: Vec<(&'static str, String)>) -> Self {
+        self.parameters = parameters;
+        if let Some(state) = self.state.clone() {
+            self.parameters.push(("state", state));
+        }
+        self
+    }
+
+    fn with_error(self, tenant: &Tenant, error: &EntraError) -> Self {
+        self.with(error.redirect_parameters(&tenant.issuer.clock))
+    }
+
+    /// Returns the URL that the browser is sent to; a form has none, and then what a query would be.
+    fn url(&self) -> String {
+        let parameters = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.parameters)
+            .finish();
+        let separator = match self.mode {
+            ResponseMode::Fragment => '#',
+            ResponseMode::Query | ResponseMode::FormPost if self.uri.contains('?') => '&',
+            ResponseMode::Query | ResponseMode::FormPost => '?',
+        };
+        format!("{}{separator}{parameters}", self.uri)
+    }
+
+    fn into_response(self) -> Response {
+        if self.mode == ResponseMode::FormPost {
+            return page::form(&self.uri, &self.parameters);
+        }
+        let no_store = (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store, no-cache"),
+        );
+        match HeaderValue::from_str(&self.url()) {
+            Ok(url) => (StatusCode::FOUND, [(header::LOCATION, url), no_store]).into_response(),
+            // A redirect URI that was registered with a control character in it.
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
     }
 }

@@ -1,23 +1,28 @@
-//! The page on which a user is picked.
+//! The pages that users see: escaped, without scripts, and without anything from elsewhere.
 
-use axum::http::StatusCode;
-use axum::response::Response;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use super::html::{escaped, page};
-use super::request::AuthorizationRequest;
-use crate::dev_tenant::Inner;
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::AuthorizationRequest;
 use crate::endpoint::Parameters;
+use crate::oauth::Tenant;
 
-/// One form: a button named `user` for each user, the one that is hinted at first, and one named
+/// Asks who signs in, by one form: a button named `user` for each user, the one that is hinted at first, and one named
 /// `decline`. It is sent to the same address with the request in its query.
 pub(super) fn ask(
-    tenant: &Inner,
+    tenant: &Tenant,
     request: &AuthorizationRequest<'_>,
     parameters: &Parameters,
 ) -> Response {
     let hinted = request.login_hint.as_deref();
-    let hinted = hinted.and_then(|hint| tenant.directory.find(hint));
-    let others = tenant.directory.names().iter().map(String::as_str);
+    let hinted = hinted.and_then(|hint| tenant.user(hint));
+    let others = tenant.users.iter().map(String::as_str);
     let others = others.filter(|name| Some(*name) != hinted);
     let buttons: String = hinted
         .into_iter()
@@ -25,8 +30,7 @@ pub(super) fn ask(
         .chain(others.map(|name| user_button(tenant, name, "")))
         .collect();
     let scopes: String = request
-        .requested
-        .scopes(tenant)
+        .scopes
         .iter()
         .map(|(resource, name)| format!("{}/{name}", resource.uri(tenant)))
         .chain(request.requested.open_id.iter().cloned())
@@ -44,10 +48,113 @@ pub(super) fn ask(
     page(StatusCode::OK, "Sign in", &body)
 }
 
-fn user_button(tenant: &Inner, name: &str, attributes: &str) -> String {
+fn user_button(tenant: &Tenant, name: &str, attributes: &str) -> String {
     let (name, domain) = (escaped(name), tenant.issuer.realm.cloud.domain());
     format!(
         "<button type=\"submit\" name=\"user\" value=\"{name}\"{attributes}><b>{name}</b> \
          <small>{name}@{domain}</small></button>\n"
     )
+}
+
+/// Brings parameters to the client by a form, which Entra sends by a script; here the user does it.
+pub(super) fn form(uri: &str, parameters: &[(&'static str, String)]) -> Response {
+    let fields = parameters.iter().map(|(name, value)| hidden(name, value));
+    let fields: String = fields.collect();
+    let action = escaped(uri);
+    let body = format!(
+        "<p>The answer goes to the application when you press the button.</p>\n\
+         <form method=\"post\" action=\"{action}\">\n{fields}\
+         <button type=\"submit\">Continue to {action}</button>\n</form>\n"
+    );
+    page(StatusCode::OK, "Working...", &body)
+}
+
+/// Tells a user who is signed out.
+pub(super) fn signed_out() -> Response {
+    page(
+        StatusCode::OK,
+        "You signed out of your account",
+        "<p>It is a good idea to close all browser windows.</p>\n",
+    )
+}
+
+/// Tells a user who can be sent nowhere what went wrong.
+pub(super) fn trouble(description: &str) -> Response {
+    let title = "Sorry, but we're having trouble signing you in";
+    let body = format!("<p>{}</p>\n", escaped(description));
+    page(StatusCode::BAD_REQUEST, title, &body)
+}
+
+/// What every page looks like. Line ends are as browsers have them, however the file came here: the
+/// policy has a hash of it.
+static STYLE: LazyLock<String> = LazyLock::new(|| {
+    let lines: Vec<&str> = include_str!("style.css").lines().collect();
+    format!("\n{}\n", lines.join("\n"))
+});
+
+/// For text and for the values of attributes in double quotes.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+/// A form's field that nobody sees.
+fn hidden(name: &str, value: &str) -> String {
+    let (name, value) = (escaped(name), escaped(value));
+    format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
+}
+
+/// `title` is text, `body` is HTML.
+fn page(status: StatusCode, title: &str, body: &str) -> Response {
+    let (title, style) = (escaped(title), &*STYLE);
+    let mut html = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        html,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\
+         <footer><small>A local tenant for development. It asks for no password.</small></footer>\n\
+         </main>\n</body>\n</html>\n",
+    );
+    // No `form-action`: browsers apply it to the redirect that follows a form, too.
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; frame-ancestors 'none'",
+        STANDARD.encode(digest(&SHA256, style.as_bytes())),
+    );
+    (
+        status,
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, &policy),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-store, no-cache"),
+        ],
+        html,
+    )
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_markup_is_escaped() {
+        assert_eq!(
+            escaped(r#"<a href="x">'&'</a>"#),
+            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"
+        );
+    }
 }

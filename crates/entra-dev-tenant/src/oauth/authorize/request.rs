@@ -1,94 +1,72 @@
-//! What a client asks for, and what is wrong with it.
+//! Reads what a client asks for, and refuses what is wrong with it.
 
-use super::redirect::{Redirect, ResponseMode};
+use super::{AuthorizationRequest, Redirect, RequestRefusal, ResponseMode};
 use crate::application::AppRegistration;
-use crate::application::registered;
 use crate::authority::Authority;
-use crate::dev_tenant::Inner;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
-use crate::oauth::Requested;
-use crate::oauth::claims_request::ClaimsRequest;
-use crate::oauth::token_endpoint::Challenge;
+use crate::oauth::{
+    Challenge, ClaimsRequest, GRAPH_PERMISSIONS, Permission, RequestedScopes, Resource, Tenant,
+};
 
-pub(super) struct AuthorizationRequest<'t> {
-    pub(super) client: &'t AppRegistration,
-    pub(super) redirect: Redirect,
-    pub(super) requested: Requested,
-    pub(super) challenge: Option<Challenge>,
-    pub(super) nonce: Option<String>,
-    pub(super) claims: ClaimsRequest,
-    pub(super) login_hint: Option<String>,
-    /// `prompt=none`.
-    pub(super) is_silent: bool,
-    /// `prompt=consent`.
-    pub(super) asks_consent_again: bool,
+/// Reads a request.
+pub(super) fn read<'t>(
+    tenant: &'t Tenant,
+    authority: &str,
+    parameters: &Parameters,
+) -> Result<AuthorizationRequest<'t>, RequestRefusal> {
+    let (client, redirect) =
+        recipient(tenant, authority, parameters).map_err(RequestRefusal::ToUser)?;
+    read_of(tenant, client, redirect.clone(), parameters)
+        .map_err(|error| RequestRefusal::ToClient(redirect.with_error(tenant, &error)))
 }
 
-pub(super) enum Refusal {
-    /// Until the client and its redirect URI are known to be registered.
-    ToUser(EntraError),
-    ToClient(Redirect),
-}
-
-impl<'t> AuthorizationRequest<'t> {
-    pub(super) fn parse(
-        tenant: &'t Inner,
-        authority: &str,
-        parameters: &Parameters,
-    ) -> Result<Self, Refusal> {
-        let (client, redirect) =
-            recipient(tenant, authority, parameters).map_err(Refusal::ToUser)?;
-        Self::of(tenant, client, redirect.clone(), parameters)
-            .map_err(|error| Refusal::ToClient(redirect.with_error(tenant, &error)))
-    }
-
-    fn of(
-        tenant: &Inner,
-        client: &'t AppRegistration,
-        redirect: Redirect,
-        parameters: &Parameters,
-    ) -> Result<Self, EntraError> {
-        match parameters.required("response_type")? {
-            "code" => {}
-            other => {
-                let message = format!("response_type '{other}' is not enabled for the application");
-                return Err(EntraError::new(
-                    "unsupported_response_type",
-                    700_051,
-                    message,
-                ));
-            }
+fn read_of<'t>(
+    tenant: &Tenant,
+    client: &'t AppRegistration,
+    redirect: Redirect,
+    parameters: &Parameters,
+) -> Result<AuthorizationRequest<'t>, EntraError> {
+    match parameters.required("response_type")? {
+        "code" => {}
+        other => {
+            let message = format!("response_type '{other}' is not enabled for the application");
+            return Err(EntraError::new(
+                "unsupported_response_type",
+                700_051,
+                message,
+            ));
         }
-        response_mode(parameters.get("response_mode"))?;
-        let requested = Requested::parse(tenant, parameters.required("scope")?)?;
-        requested.check_exists(tenant, client)?;
-        requested.check_resource_parameter(tenant, parameters.get("resource"))?;
-        let prompt = parameters.get("prompt");
-        if !matches!(
-            prompt,
-            None | Some("none" | "login" | "consent" | "select_account")
-        ) {
-            let message = "Unsupported 'prompt' value.";
-            return Err(EntraError::new("invalid_request", 90_023, message));
-        }
-        Ok(Self {
-            client,
-            redirect,
-            requested,
-            challenge: challenge(parameters)?,
-            nonce: parameters.get("nonce").map(str::to_owned),
-            claims: ClaimsRequest::parse(parameters.get("claims"))?,
-            login_hint: parameters.get("login_hint").map(str::to_owned),
-            is_silent: prompt == Some("none"),
-            asks_consent_again: prompt == Some("consent"),
-        })
     }
+    response_mode(parameters.get("response_mode"))?;
+    let requested = RequestedScopes::parse(tenant, parameters.required("scope")?)?;
+    check_exists(tenant, client, &requested)?;
+    requested.check_resource_parameter(tenant, parameters.get("resource"))?;
+    let prompt = parameters.get("prompt");
+    if !matches!(
+        prompt,
+        None | Some("none" | "login" | "consent" | "select_account")
+    ) {
+        let message = "Unsupported 'prompt' value.";
+        return Err(EntraError::new("invalid_request", 90_023, message));
+    }
+    Ok(AuthorizationRequest {
+        client,
+        redirect,
+        scopes: scopes(tenant, &requested),
+        requested,
+        challenge: challenge(parameters)?,
+        nonce: parameters.get("nonce").map(str::to_owned),
+        claims: ClaimsRequest::parse(parameters.get("claims"))?,
+        login_hint: parameters.get("login_hint").map(str::to_owned),
+        is_silent: prompt == Some("none"),
+        asks_consent_again: prompt == Some("consent"),
+    })
 }
 
-/// Who is to be answered, if anybody may be.
+/// Returns the client and the redirect URI to which it is answered.
 fn recipient<'t>(
-    tenant: &'t Inner,
+    tenant: &'t Tenant,
     authority: &str,
     parameters: &Parameters,
 ) -> Result<(&'t AppRegistration, Redirect), EntraError> {
@@ -100,9 +78,11 @@ fn recipient<'t>(
         return Err(EntraError::tenant_not_found(authority));
     }
     parameters.check_each_is_there_once()?;
-    let client = registered(tenant, parameters.required("client_id")?)?;
+    let client = tenant.client(parameters.required("client_id")?)?;
     let redirect = Redirect {
-        uri: redirect_uri(client, parameters.get("redirect_uri"))?.to_owned(),
+        uri: client
+            .requested_redirect_uri(parameters.get("redirect_uri"))?
+            .to_owned(),
         // A mode that there is not is said by the usual one.
         mode: response_mode(parameters.get("response_mode")).unwrap_or(ResponseMode::Query),
         state: parameters.get("state").map(str::to_owned),
@@ -111,31 +91,63 @@ fn recipient<'t>(
     Ok((client, redirect))
 }
 
-fn redirect_uri<'a>(
-    client: &'a AppRegistration,
-    asked: Option<&'a str>,
-) -> Result<&'a str, EntraError> {
-    match (&client.redirect_uris[..], asked) {
-        ([], _) => Err(EntraError::new(
-            "invalid_request",
-            500_113,
-            "No reply address is registered for the application.",
-        )),
-        ([only], None) => Ok(only),
-        (_, None) => {
-            let message = "No reply address provided.";
-            Err(EntraError::new("invalid_request", 900_971, message))
-        }
-        (_, Some(asked)) if client.has_redirect_uri(asked) => Ok(asked),
-        (_, Some(asked)) => {
+/// Checks that every scope is one of its API's.
+fn check_exists(
+    tenant: &Tenant,
+    client: &AppRegistration,
+    requested: &RequestedScopes,
+) -> Result<(), EntraError> {
+    let exists = |permission: &Permission| {
+        let exposed = exposed(&permission.resource, tenant);
+        permission.is_default()
+            || exposed.is_none_or(|exposed| exposed.contains(&&*permission.name))
+    };
+    match requested.permissions.iter().find(|one| !exists(one)) {
+        None => Ok(()),
+        Some(permission) => {
             let message = format!(
-                "The redirect URI '{asked}' specified in the request does not match the redirect \
-                 URIs configured for the application '{}'. Make sure the redirect URI sent in the \
-                 request matches one added to your application in the Azure portal.",
-                client.id,
+                "The application '{}' asked for scope '{}' that doesn't exist on the resource \
+                 '{}'. Contact the app vendor.",
+                client.display_name(),
+                permission.name,
+                permission.resource.id(),
             );
-            Err(EntraError::new("invalid_request", 50_011, message))
+            Err(EntraError::new("invalid_client", 650_053, message))
         }
+    }
+}
+
+/// Lists each scope by its API and short name, `.default` as what it stands for.
+fn scopes(tenant: &Tenant, requested: &RequestedScopes) -> Vec<(Resource, String)> {
+    let of = |permission: &Permission| {
+        let names = match permission.is_default() {
+            true => default_scopes(&permission.resource, tenant),
+            false => vec![&*permission.name],
+        };
+        let named = |name: &str| (permission.resource.clone(), name.to_owned());
+        names.into_iter().map(named).collect::<Vec<_>>()
+    };
+    requested.permissions.iter().flat_map(of).collect()
+}
+
+/// Returns the scopes of an API; `None` where it has any.
+fn exposed<'t>(api: &Resource, tenant: &'t Tenant) -> Option<Vec<&'t str>> {
+    match api {
+        Resource::Graph => Some(GRAPH_PERMISSIONS.to_vec()),
+        Resource::Api(id) => {
+            let scopes = &tenant.application(id)?.scopes;
+            (!scopes.is_empty()).then(|| scopes.iter().map(String::as_str).collect())
+        }
+    }
+}
+
+/// Returns what `.default` asks for: of an API all that it exposes, which stands for the permissions
+/// that are configured in the client's registration.
+fn default_scopes<'t>(api: &Resource, tenant: &'t Tenant) -> Vec<&'t str> {
+    match (api, exposed(api, tenant)) {
+        (Resource::Graph, _) => vec!["User.Read"],
+        (Resource::Api(_), Some(scopes)) => scopes,
+        (Resource::Api(_), None) => vec!["user_impersonation"],
     }
 }
 

@@ -1,44 +1,58 @@
-//! The token endpoint: who asks, for which grant, and Entra's answer.
+//! The token endpoint: who asks, for which grant, and Entra's response.
 //!
-//! A user's [sign-in](sign_in) stands behind every code and refresh token; the [`store`] has
-//! those; [`issue`] makes the answer.
+//! An application is granted a token as itself here; [`user_grants`] are those behind which a user's
+//! [`SignIn`] stands, and [`response`] makes the tokens for them.
 
-mod client_credentials;
-mod code;
-mod issue;
-mod refresh;
-mod sign_in;
-mod store;
+mod response;
+mod user_grants;
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-pub(crate) use self::sign_in::SignIn;
-pub(crate) use self::store::{Challenge, Code, Grants};
-
-use self::client_credentials::{check_authority, client_credentials};
-use self::code::redeem_code;
-use self::refresh::refresh;
-use crate::application::authenticate;
-use crate::dev_tenant::Inner;
+use self::user_grants::{redeem_code, refresh};
+use super::{ClaimsRequest, Permission, RequestedScopes, Resource, SignIn, Tenant};
+use crate::application::{AppRegistration, authenticate};
+use crate::authority::Authority;
 use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
+use crate::token::{Issuer, TokenBuilder, TokenKind};
 
-pub(crate) fn answer(
-    tenant: &Inner,
+/// A client that is who it says, as far as it says so.
+struct Client<'t> {
+    application: &'t AppRegistration,
+    /// `azpacr` or `appidacr` of the tokens that it gets.
+    acr: &'static str,
+}
+
+/// A grant of a user to a client, for one API.
+struct UserGrant<'a> {
+    tenant: &'a Tenant,
+    client: &'a Client<'a>,
+    sign_in: &'a Arc<SignIn>,
+    requested: &'a RequestedScopes,
+    resource: Resource,
+    nonce: Option<&'a str>,
+    /// Those of the request; the sign-in has its own.
+    claims: ClaimsRequest,
+}
+
+pub(crate) fn respond_to_token_request(
+    tenant: &Tenant,
     authority: &str,
     headers: &HeaderMap,
     form: &Parameters,
 ) -> Response {
     match grant(tenant, authority, headers, form) {
-        Ok(answer) => (
+        Ok(tokens) => (
             [
                 (header::CACHE_CONTROL, "no-store, no-cache"),
                 (header::PRAGMA, "no-cache"),
             ],
-            Json(answer),
+            Json(tokens),
         )
             .into_response(),
         Err(error) => error.into_response(&tenant.issuer.clock),
@@ -46,7 +60,7 @@ pub(crate) fn answer(
 }
 
 fn grant(
-    tenant: &Inner,
+    tenant: &Tenant,
     authority: &str,
     headers: &HeaderMap,
     form: &Parameters,
@@ -65,6 +79,90 @@ fn grant(
             return Err(EntraError::new("unsupported_grant_type", 70_003, message));
         }
     };
-    let client = authenticate(tenant, headers, form)?;
-    grant(tenant, &client, form)
+    let find = |id: &str| tenant.client(id);
+    let Issuer { realm, clock, .. } = &tenant.issuer;
+    let (application, acr) = authenticate(realm, clock, find, headers, form)?;
+    grant(tenant, &Client { application, acr }, form)
+}
+
+/// Grants `client_credentials`: a token of an application as itself.
+fn client_credentials(
+    tenant: &Tenant,
+    client: &Client<'_>,
+    form: &Parameters,
+) -> Result<Value, EntraError> {
+    let scope = form.required("scope")?;
+    let resource = default_resource(tenant, scope, form.get("resource"))?;
+    let claims = ClaimsRequest::parse(form.get("claims"))?;
+
+    let app = client.application;
+    let client_id = app.id.clone();
+    let token = TokenBuilder::new(&tenant.issuer, TokenKind::App { client_id });
+    let token = app.roles.iter().fold(token, |token, role| token.role(role));
+    let token = for_api(tenant, token, resource.id(), client);
+    Ok(json!({
+        "token_type": "Bearer",
+        "expires_in": 3_599,
+        "ext_expires_in": 3_599,
+        "access_token": claims.write(token).mint(),
+    }))
+}
+
+/// Refuses the shared authorities: only a tenant can say which applications are its own.
+fn check_authority(authority: Authority<'_>) -> Result<(), EntraError> {
+    match authority {
+        Authority::Tenant(_) => Ok(()),
+        Authority::Common | Authority::Organizations | Authority::Consumers => {
+            Err(EntraError::new(
+                "invalid_request",
+                9_001_023,
+                "The grant type is not supported over the /common or /consumers endpoints. Please \
+                 use the /organizations or tenant-specific endpoint.",
+            ))
+        }
+    }
+}
+
+/// Returns the API that a scope `{resource}/.default` names.
+fn default_resource(
+    tenant: &Tenant,
+    scope: &str,
+    parameter: Option<&str>,
+) -> Result<Resource, EntraError> {
+    let resource = scope.strip_suffix("/.default").ok_or_else(|| {
+        let message = format!(
+            "The provided value for scope {scope} is not valid. Client credential flows must have \
+             a scope value with /.default suffixed to the resource identifier (application ID \
+             URI)."
+        );
+        EntraError::new("invalid_scope", 1_002_012, message)
+    })?;
+    let resource = Resource::named(tenant, resource)?;
+    let requested = RequestedScopes {
+        open_id: Vec::new(),
+        permissions: vec![Permission {
+            resource: resource.clone(),
+            name: ".default".to_owned(),
+            prefix: None,
+        }],
+    };
+    requested.check_resource_parameter(tenant, parameter)?;
+    Ok(resource)
+}
+
+/// Makes the token one for this API, in the version that the API wants.
+fn for_api<'t>(
+    tenant: &Tenant,
+    token: TokenBuilder<'t>,
+    id: &str,
+    client: &Client<'_>,
+) -> TokenBuilder<'t> {
+    let token = token.for_api(id);
+    match tenant.application(id).filter(|api| api.has_v1_tokens) {
+        Some(api) => token
+            .v1()
+            .audience(&api.resource_uri())
+            .claim("appidacr", client.acr),
+        None => token.claim("azpacr", client.acr),
+    }
 }

@@ -1,22 +1,31 @@
-//! Client assertions (RFC 7523): signed by a certificate, or by somebody the application trusts.
+//! How a client proves to the token endpoint who it is: by a secret, or by an assertion (RFC 7523) that
+//! a certificate has signed, or somebody the application trusts.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
 };
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::certificate::Certificate;
-use super::external_issuer::FederatedCredential;
-use super::{AppRegistration, public_client};
-use crate::dev_tenant::Inner;
+use super::{AppRegistration, Certificate, FederatedCredential};
+use crate::authority::Realm;
+use crate::clock::Clock;
+use crate::endpoint::Parameters;
 use crate::entra_error::EntraError;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// By how much the clocks may differ.
 const SKEW_SECONDS: i64 = 300;
+
+/// The client that a request names, and its secret.
+struct Presented {
+    client_id: String,
+    secret: Option<String>,
+}
 
 struct Assertion<'a> {
     header: Value,
@@ -26,9 +35,119 @@ struct Assertion<'a> {
     signature: Vec<u8>,
 }
 
-/// That this assertion is one of `app`, for this tenant, now.
-pub(crate) fn check(
-    tenant: &Inner,
+/// Authenticates the client of a request to the token endpoint, which `find` finds by its id. Returns it
+/// with `azpacr` or `appidacr` of the tokens that it gets.
+pub(crate) fn authenticate<'t>(
+    realm: &Realm,
+    clock: &Clock,
+    find: impl FnOnce(&str) -> Result<&'t AppRegistration, EntraError>,
+    headers: &HeaderMap,
+    form: &Parameters,
+) -> Result<(&'t AppRegistration, &'static str), EntraError> {
+    const PUBLIC: &str = "0";
+    const SECRET: &str = "1";
+    const ASSERTION: &str = "2";
+
+    let presented = Presented::read(headers, form)?;
+    let application = find(&presented.client_id)?;
+    let acr = match (presented.secret, form.get("client_assertion")) {
+        (Some(secret), None) => {
+            check_secret(application, &secret)?;
+            SECRET
+        }
+        (None, Some(text)) => {
+            let assertion_type = form.get("client_assertion_type");
+            check_assertion(realm, clock, application, assertion_type, text)?;
+            ASSERTION
+        }
+        (Some(_), Some(_)) => return Err(EntraError::malformed()),
+        (None, None) if form.get("grant_type") == Some("client_credentials") => {
+            let message = "'client_assertion', 'client_secret' or 'request' is required for the \
+                'client_credentials' grant type.";
+            return Err(EntraError::new("invalid_request", 7_000_216, message));
+        }
+        (None, None) if application.is_public() => PUBLIC,
+        (None, None) => {
+            let message = "The request body must contain the following parameter: \
+                'client_assertion' or 'client_secret'.";
+            return Err(EntraError::new("invalid_client", 7_000_218, message));
+        }
+    };
+    Ok((application, acr))
+}
+
+impl Presented {
+    /// RFC 6749 §2.3.1: in the header both are encoded as in a form.
+    fn read(headers: &HeaderMap, form: &Parameters) -> Result<Self, EntraError> {
+        let Some(header) = headers.get(header::AUTHORIZATION) else {
+            return Ok(Self {
+                client_id: form.required("client_id")?.to_owned(),
+                secret: form.get("client_secret").map(str::to_owned),
+            });
+        };
+        let basic = header.to_str().ok().and_then(|header| {
+            let (scheme, credentials) = header.split_once(' ')?;
+            let credentials = STANDARD.decode(credentials.trim()).ok()?;
+            let credentials = String::from_utf8(credentials).ok()?;
+            let (id, secret) = credentials.split_once(':')?;
+            scheme
+                .eq_ignore_ascii_case("basic")
+                .then(|| (form_decoded(id), form_decoded(secret)))
+        });
+        let (client_id, secret) = basic.ok_or_else(EntraError::malformed)?;
+        let is_of_another = form.get("client_id").is_some_and(|id| id != client_id);
+        if is_of_another || form.get("client_secret").is_some() {
+            return Err(EntraError::malformed());
+        }
+        Ok(Self {
+            client_id,
+            secret: Some(secret),
+        })
+    }
+}
+
+fn form_decoded(text: &str) -> String {
+    // One value: what would begin another parameter is part of it.
+    let value = text.replace('&', "%26").replace('=', "%3D");
+    let pairs = form_urlencoded::parse(value.as_bytes());
+    pairs.map(|(value, _)| value.into_owned()).collect()
+}
+
+fn check_secret(app: &AppRegistration, presented: &str) -> Result<(), EntraError> {
+    if app.is_public() {
+        return Err(public_client());
+    }
+    let is_same =
+        |value: &str| verify_slices_are_equal(value.as_bytes(), presented.as_bytes()).is_ok();
+    let known = app.secrets.iter().find(|secret| is_same(&secret.value));
+    let (code, message) = match known {
+        Some(secret) if !secret.is_expired => return Ok(()),
+        Some(_) => (
+            7_000_222,
+            format!(
+                "The provided client secret keys for app '{}' are expired. Visit the Azure portal \
+                 to create new keys for your app, or consider using certificate credentials for \
+                 added security.",
+                app.id
+            ),
+        ),
+        None => (
+            7_000_215,
+            format!(
+                "Invalid client secret provided. Ensure the secret being sent in the request is \
+                 the client secret value, not the client secret ID, for a secret added to app \
+                 '{}'.",
+                app.id
+            ),
+        ),
+    };
+    Err(EntraError::new("invalid_client", code, message))
+}
+
+/// Checks that this assertion is one of `app`, for this tenant, now.
+fn check_assertion(
+    realm: &Realm,
+    clock: &Clock,
     app: &AppRegistration,
     assertion_type: Option<&str>,
     assertion: &str,
@@ -44,11 +163,11 @@ pub(crate) fn check(
     let assertion = Assertion::parse(assertion)?;
     if assertion.text("iss").eq_ignore_ascii_case(&app.id) {
         assertion.check_certificate(app)?;
-        assertion.check_own_claims(tenant, app)?;
+        assertion.check_own_claims(realm, app)?;
     } else {
         assertion.check_federated(app)?;
     }
-    assertion.check_times(tenant.issuer.clock.unix_seconds())
+    assertion.check_times(clock.unix_seconds())
 }
 
 impl<'a> Assertion<'a> {
@@ -124,13 +243,13 @@ impl<'a> Assertion<'a> {
             })
     }
 
-    fn check_own_claims(&self, tenant: &Inner, app: &AppRegistration) -> Result<(), EntraError> {
+    fn check_own_claims(&self, realm: &Realm, app: &AppRegistration) -> Result<(), EntraError> {
         if !self.text("sub").eq_ignore_ascii_case(&app.id) {
             let message = "Client assertion application identifier doesn't match 'client_id' \
                 parameter.";
             return Err(EntraError::new("invalid_client", 700_021, message));
         }
-        if !self.has_audience(|audience| is_here(tenant, audience)) {
+        if !self.has_audience(|audience| is_here(realm, audience)) {
             let message = "Client assertion audience claim does not match Realm issuer.";
             return Err(EntraError::new("invalid_client", 700_023, message));
         }
@@ -203,10 +322,10 @@ impl<'a> Assertion<'a> {
 
 /// "The audience should be the token endpoint": as the documents here name it, or those of the
 /// cloud that is played; or the issuer.
-fn is_here(tenant: &Inner, audience: &str) -> bool {
-    let issuer = tenant.issuer.realm.v2_issuer(&tenant.issuer.realm.id);
+fn is_here(realm: &Realm, audience: &str) -> bool {
+    let issuer = realm.v2_issuer(&realm.id);
     let authority = issuer.strip_suffix("/v2.0").unwrap_or(&issuer);
-    let local = format!("{}/{}", tenant.issuer.realm.url, tenant.issuer.realm.id);
+    let local = format!("{}/{}", realm.url, realm.id);
     audience == issuer
         || [authority, &local]
             .into_iter()
@@ -225,4 +344,23 @@ fn refused_certificate(app: &AppRegistration, reason: &str, thumbprint: &str) ->
         app.id,
     );
     EntraError::new("invalid_client", 700_027, message)
+}
+
+/// Returns the refusal of a credential of a client that has none.
+fn public_client() -> EntraError {
+    let message = "Client is public so neither 'client_assertion' nor 'client_secret' should \
+        be presented.";
+    EntraError::new("invalid_client", 700_025, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_form_encodes_is_decoded() {
+        assert_eq!(form_decoded("a%3Ab+c%26"), "a:b c&");
+        assert_eq!(form_decoded("a&b=c~"), "a&b=c~");
+        assert_eq!(form_decoded(""), "");
+    }
 }
