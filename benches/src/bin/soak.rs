@@ -128,9 +128,9 @@ fn phases() -> Vec<(&'static str, Begin)> {
             soak.hostile_run.store(true, Ordering::SeqCst);
         }),
         ("rotation", |soak| soak.rotate()),
-        ("key server down", |soak| soak.tenant.goes_down()),
+        ("key server down", |soak| soak.tenant.start_outage()),
         ("back, HTML for keys", |soak| {
-            soak.tenant.comes_back();
+            soak.tenant.end_outage();
             soak.tenant.keys().answers_html();
         }),
         ("no keys at all", |soak| {

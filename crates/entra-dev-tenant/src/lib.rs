@@ -102,7 +102,7 @@
 //! | 50034, 50057 | | a user who is not there; [`disable_user`](DevTenant::disable_user) |
 //! | 65004 | `access_denied` | `decline=1`, [`declines`](DevTenant::declines) |
 //! | 90094 | `access_denied` | [`requires_admin_approval`](DevTenant::requires_admin_approval), and `prompt=consent` after [`admin_approves`](DevTenant::admin_approves) |
-//! | 50058 | `login_required` | `prompt=none` before [`has_signed_in`](DevTenant::has_signed_in) |
+//! | 50058 | `login_required` | `prompt=none` before [`start_session`](DevTenant::start_session) |
 //! | 65001 | `consent_required` | `prompt=none` before a sign-in, after [`withdraws_consent`](DevTenant::withdraws_consent) |
 //! | 50076 | `interaction_required` | `prompt=none` after [`requires_interaction`](DevTenant::requires_interaction) |
 //! | 70011 | `invalid_scope` | a malformed scope; `.default` beside another |
@@ -165,7 +165,7 @@
 //!
 //! | fault | what is served |
 //! |---|---|
-//! | [`goes_down`](DevTenant::goes_down) | nothing: connections are closed |
+//! | [`start_outage`](DevTenant::start_outage) | nothing: connections are closed |
 //! | [`serves_no_keys`](DevTenant::serves_no_keys) | an empty set |
 //! | [`answers_lag`](DevTenant::answers_lag) | the keys as before the latest rotation |
 //! | [`flaps_between`](DevTenant::flaps_between) | several sets of [`PublishedKeys`] in turn |

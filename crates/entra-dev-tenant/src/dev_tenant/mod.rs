@@ -98,53 +98,45 @@ impl DevTenant {
     ///
     /// # Errors
     /// If the runtime that the tenant was started on has ended.
-    pub fn connects_in_memory(&self) -> io::Result<DuplexStream> {
+    pub fn connect_in_memory(&self) -> io::Result<DuplexStream> {
         self.http_client.connect()
     }
 
     /// An access token of a user, whose object id follows from the name.
     pub fn user(&self, name: &str) -> TokenBuilder<'_> {
-        self.token(TokenKind::User {
-            name: name.to_owned(),
-        })
+        let name = name.to_owned();
+        self.token(TokenKind::User { name })
     }
 
     /// An access token of an application as itself.
     pub fn app(&self, client_id: &str) -> TokenBuilder<'_> {
-        self.token(TokenKind::App {
-            client_id: client_id.to_owned(),
-        })
+        let client_id = client_id.to_owned();
+        self.token(TokenKind::App { client_id })
     }
 
     /// An id token of a user; [`for_api`](TokenBuilder::for_api) names the client it is for.
     pub fn id_token(&self, name: &str) -> TokenBuilder<'_> {
-        self.token(TokenKind::IdToken {
-            name: name.to_owned(),
-        })
+        let name = name.to_owned();
+        self.token(TokenKind::IdToken { name })
     }
 
     /// An access token of a user for Microsoft Graph, with the `nonce` in its header.
     pub fn graph_token(&self, name: &str) -> TokenBuilder<'_> {
-        self.token(TokenKind::Graph {
-            name: name.to_owned(),
-        })
-        .scope("User.Read")
+        let name = name.to_owned();
+        self.token(TokenKind::Graph { name }).scope("User.Read")
     }
 
     /// An access token of a user with a personal Microsoft account, signed with the key of those.
     pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
-        self.token(TokenKind::Personal {
-            name: name.to_owned(),
-        })
+        let name = name.to_owned();
+        self.token(TokenKind::Personal { name })
     }
 
     /// An access token of a user in the format of Azure AD B2C, signed with the tenant's key:
     /// `ver` 1.0, the policy in a claim, no `tid`.
     pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
-        self.token(TokenKind::B2c {
-            name: name.to_owned(),
-            policy,
-        })
+        let name = name.to_owned();
+        self.token(TokenKind::B2c { name, policy })
     }
 
     /// A token of an issuer outside the tenant for this subject, for use as `client_assertion`.
@@ -232,13 +224,14 @@ impl DevTenant {
         tokio::time::advance(by).await;
     }
 
-    /// Closes every connection without an answer until [`comes_back`](Self::comes_back).
-    pub fn goes_down(&self) {
+    /// Starts an outage: every connection is closed without an answer until
+    /// [`end_outage`](Self::end_outage).
+    pub fn start_outage(&self) {
         self.served.is_down.store(true, Ordering::SeqCst);
     }
 
-    /// Ends [`goes_down`](Self::goes_down).
-    pub fn comes_back(&self) {
+    /// Ends an [outage](Self::start_outage).
+    pub fn end_outage(&self) {
         self.served.is_down.store(false, Ordering::SeqCst);
     }
 

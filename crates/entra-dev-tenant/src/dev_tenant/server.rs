@@ -74,7 +74,8 @@ where
         .await;
 }
 
-/// Makes the service of a connection. An error instead of a response makes hyper close the connection: that is being down.
+/// Makes the service of a connection. An error instead of a response makes hyper close the connection:
+/// that is an outage.
 fn tower_service(
     router: Router,
     served: Arc<ServedTenant>,
@@ -119,8 +120,22 @@ fn tower_service(
 }
 
 fn router(served: Arc<ServedTenant>) -> Router {
-    let discovery = |version| published(|served| &served.discovery, discovery, version);
-    let key_documents = |version| published(|served| &served.key_document, key_document, version);
+    let discovery = |version| {
+        published(
+            |served| &served.discovery,
+            move |issuer, authority, appid| issuer.realm.discovery(authority, version, appid),
+        )
+    };
+    let key_documents = |version| {
+        published(
+            |served| &served.key_document,
+            move |issuer, authority, appid| {
+                issuer
+                    .keys
+                    .document(&issuer.realm, authority, version, appid)
+            },
+        )
+    };
     Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
@@ -141,33 +156,11 @@ fn router(served: Arc<ServedTenant>) -> Router {
         .with_state(served)
 }
 
-/// Makes a document of an authority; the text is the application that it was asked for with.
-type Make = fn(&Issuer, Authority<'_>, Version, Option<&str>) -> Value;
-
-fn discovery(
-    issuer: &Issuer,
-    authority: Authority<'_>,
-    version: Version,
-    appid: Option<&str>,
-) -> Value {
-    issuer.realm.discovery(authority, version, appid)
-}
-
-fn key_document(
-    issuer: &Issuer,
-    authority: Authority<'_>,
-    version: Version,
-    appid: Option<&str>,
-) -> Value {
-    let realm = &issuer.realm;
-    issuer.keys.document(realm, authority, version, appid)
-}
-
-/// Serves the documents that `make` makes, at the endpoint whose faults are theirs.
+/// Serves the documents that `make` makes of an authority, and of the application that they were asked
+/// for with, at the endpoint whose faults are theirs.
 fn published(
     endpoint: fn(&ServedTenant) -> &Endpoint,
-    make: Make,
-    version: Version,
+    make: impl Fn(&Issuer, Authority<'_>, Option<&str>) -> Value + Clone + Send + Sync + 'static,
 ) -> MethodRouter<Arc<ServedTenant>> {
     get(
         move |State(served): State<Arc<ServedTenant>>,
@@ -180,7 +173,7 @@ fn published(
                 match issuer.realm.authority(&authority) {
                     Ok(authority) => (
                         [(header::CACHE_CONTROL, "max-age=86400, private")],
-                        Json(make(issuer, authority, version, appid)),
+                        Json(make(issuer, authority, appid)),
                     )
                         .into_response(),
                     Err(error) => error.into_response(&issuer.clock),

@@ -52,14 +52,16 @@ impl DevTenant {
             .unwrap_or_else(|error| panic!("{}", error.description(&self.issuer().clock)))
     }
 
-    /// From now on this user is signed in for requests with `prompt=none`, until another is, the
-    /// [sessions are revoked](Self::revoke_sessions), or a browser is signed out at
-    /// `/oauth2/v2.0/logout`. At first nobody is.
+    /// Starts a session of this user, who is signed in for requests with `prompt=none` until another
+    /// is, the [sessions are revoked](Self::revoke_sessions), or a browser is signed out at
+    /// `/oauth2/v2.0/logout`. At first there is none.
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn has_signed_in(&self, user: &str) {
-        self.served.tenant.change_user(user, &UserChange::SignIn);
+    pub fn start_session(&self, user: &str) {
+        self.served
+            .tenant
+            .change_user(user, UserChange::StartSession);
     }
 
     /// Codes and refresh tokens that the user's sign-ins so far led to are refused from now on
@@ -70,7 +72,7 @@ impl DevTenant {
     pub fn revoke_sessions(&self, user: &str) {
         self.served
             .tenant
-            .change_user(user, &UserChange::RevokeSessions);
+            .change_user(user, UserChange::RevokeSessions);
     }
 
     /// The user's account is disabled: no sign-in, no code and no refresh token of the user is of
@@ -79,7 +81,7 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn disable_user(&self, user: &str) {
-        self.served.tenant.change_user(user, &UserChange::Disable);
+        self.served.tenant.change_user(user, UserChange::Disable);
     }
 
     /// Ends [`disable_user`](Self::disable_user).
@@ -87,7 +89,7 @@ impl DevTenant {
     /// # Panics
     /// If nobody of this name can sign in.
     pub fn enable_user(&self, user: &str) {
-        self.served.tenant.change_user(user, &UserChange::Enable);
+        self.served.tenant.change_user(user, UserChange::Enable);
     }
 
     /// Conditional Access wants more of this user from now on: codes, refresh tokens and
@@ -99,7 +101,7 @@ impl DevTenant {
     pub fn requires_interaction(&self, user: &str) {
         self.served
             .tenant
-            .change_user(user, &UserChange::RequireInteraction);
+            .change_user(user, UserChange::RequireInteraction);
     }
 
     /// Nobody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`, is good any
@@ -111,7 +113,7 @@ impl DevTenant {
     pub fn withdraws_consent(&self, scope: &str) {
         self.served
             .tenant
-            .change_scope(scope, &ScopeChange::Withdraw);
+            .change_scope(scope, ScopeChange::Withdraw);
     }
 
     /// Only an administrator can consent to this scope from now on: users who sign in for it are
@@ -123,7 +125,7 @@ impl DevTenant {
     pub fn requires_admin_approval(&self, scope: &str) {
         self.served
             .tenant
-            .change_scope(scope, &ScopeChange::RequireAdmin);
+            .change_scope(scope, ScopeChange::RequireAdmin);
     }
 
     /// The administrator consents to this scope for everybody. A request with `prompt=consent`
@@ -132,8 +134,6 @@ impl DevTenant {
     /// # Panics
     /// If it is no scope of an API that there is.
     pub fn admin_approves(&self, scope: &str) {
-        self.served
-            .tenant
-            .change_scope(scope, &ScopeChange::Approve);
+        self.served.tenant.change_scope(scope, ScopeChange::Approve);
     }
 }

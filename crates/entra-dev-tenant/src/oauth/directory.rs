@@ -32,10 +32,10 @@ struct Consent {
 type ApiScope = (Resource, String);
 
 impl Directory {
-    pub(super) fn change_user(&mut self, user: &str, change: &UserChange) {
+    pub(super) fn change_user(&mut self, user: &str, change: UserChange) {
         let name = user.to_owned();
         match change {
-            UserChange::SignIn => self.signed_in = Some(name),
+            UserChange::StartSession => self.signed_in = Some(name),
             UserChange::RevokeSessions => {
                 *self.revocations.entry(name).or_default() += 1;
                 self.signed_in.take_if(|signed_in| signed_in == user);
@@ -52,7 +52,7 @@ impl Directory {
         }
     }
 
-    pub(super) fn change_scope(&mut self, scope: ApiScope, change: &ScopeChange) {
+    pub(super) fn change_scope(&mut self, scope: ApiScope, change: ScopeChange) {
         if let ScopeChange::Approve = change {
             self.admin_approved.push(scope);
             return;

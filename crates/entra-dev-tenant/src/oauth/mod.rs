@@ -33,24 +33,26 @@ pub(crate) struct Tenant {
 }
 
 /// A change of one user.
+#[derive(Clone, Copy)]
 pub(crate) enum UserChange {
-    /// Is signed in for requests with `prompt=none`, in place of any other user.
-    SignIn,
-    /// Has signed in for the last time with any code or refresh token so far.
+    /// Signs the user in for requests with `prompt=none`, in place of any other.
+    StartSession,
+    /// Ends the session, and all codes and refresh tokens so far.
     RevokeSessions,
     Disable,
     Enable,
-    /// Must sign in once more.
+    /// Requires another sign-in.
     RequireInteraction,
 }
 
 /// A change of what users can consent to.
+#[derive(Clone, Copy)]
 pub(crate) enum ScopeChange {
-    /// Ends the consent of everybody.
+    /// Ends everybody's consent.
     Withdraw,
     /// Lets only an administrator consent.
     RequireAdmin,
-    /// Is the administrator's consent for everybody.
+    /// Consents for everybody, as the administrator.
     Approve,
 }
 
@@ -139,14 +141,14 @@ impl Tenant {
     }
 
     /// Changes a user, and panics if nobody of this name can sign in.
-    pub(crate) fn change_user(&self, name: &str, change: &UserChange) {
+    pub(crate) fn change_user(&self, name: &str, change: UserChange) {
         let user = self.user(name);
         let user = user.unwrap_or_else(|| panic!("{name:?} is none of the tenant's users"));
         self.directory().change_user(user, change);
     }
 
     /// Changes a scope, and panics if it is none of an API that there is.
-    pub(crate) fn change_scope(&self, scope: &str, change: &ScopeChange) {
+    pub(crate) fn change_scope(&self, scope: &str, change: ScopeChange) {
         let permission = Permission::parse(self, scope).unwrap_or_else(|error| panic!("{error}"));
         let scope = (permission.resource, permission.name);
         self.directory().change_scope(scope, change);

@@ -196,7 +196,7 @@ async fn without_a_prompt_the_user_must_be_signed_in_already() {
     };
     refused("login_required", 50_058).await;
 
-    tenant.has_signed_in("ada");
+    tenant.start_session("ada");
     refused("consent_required", 65_001).await;
     code(&tenant, &[]).await;
     let answer = parameters(&ask().await);

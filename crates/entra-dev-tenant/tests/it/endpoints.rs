@@ -134,9 +134,9 @@ async fn an_endpoint_can_fail_and_recover_and_the_tenant_can_be_down() {
     assert_eq!(fetch(&url).await.unwrap().status(), 503);
     assert_eq!(fetch(&url).await.unwrap().status(), 200);
 
-    tenant.goes_down();
+    tenant.start_outage();
     assert!(fetch(&url).await.is_err());
-    tenant.comes_back();
+    tenant.end_outage();
     assert_eq!(fetch(&url).await.unwrap().status(), 200);
 }
 

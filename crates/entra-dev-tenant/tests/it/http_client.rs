@@ -124,7 +124,7 @@ async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
         }
     }
 
-    tenant.goes_down();
+    tenant.start_outage();
     let mut nothing = Vec::new();
     let mut memory = Place::Keys.asks(&tenant, "").await;
     memory.read_to_end(&mut nothing).await.unwrap();
@@ -136,11 +136,11 @@ async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_is_down_closes_the_connection_without_an_answer() {
     let tenant = tenant().await;
-    tenant.goes_down();
+    tenant.start_outage();
     let error = keys(&tenant).await.unwrap_err();
     let source = error.get_ref().unwrap().to_string();
     assert_eq!(source, "connection closed before message completed");
-    tenant.comes_back();
+    tenant.end_outage();
     assert_eq!(keys(&tenant).await.unwrap().status(), 200);
 }
 

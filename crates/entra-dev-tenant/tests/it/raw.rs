@@ -53,7 +53,7 @@ impl Place {
     /// Sends a request with these headers, each with its line's end, and leaves the answer to be
     /// read.
     pub(crate) async fn asks(self, tenant: &DevTenant, headers: &str) -> DuplexStream {
-        let stream = tenant.connects_in_memory().unwrap();
+        let stream = tenant.connect_in_memory().unwrap();
         self.asks_on(stream, tenant, headers).await
     }
 

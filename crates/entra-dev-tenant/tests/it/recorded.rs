@@ -48,12 +48,12 @@ async fn requests_that_a_fault_answers_are_recorded_and_those_while_it_is_down_a
     Place::Keys.answer(&tenant).await;
     assert_eq!(recorded(&tenant), (1, 1));
 
-    tenant.goes_down();
+    tenant.start_outage();
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
     assert!(fetch(&url).await.is_err());
     assert_eq!(recorded(&tenant), (1, 1));
 
-    tenant.comes_back();
+    tenant.end_outage();
     Place::Keys.answer(&tenant).await;
     assert_eq!(recorded(&tenant), (2, 2));
 }

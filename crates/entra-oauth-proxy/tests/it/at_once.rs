@@ -189,7 +189,7 @@ async fn shutdown_waits_for_what_is_under_way() {
     assert!(took >= Duration::from_secs(2), "{took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
     // What it came to was kept: nothing is asked of Entra any more.
-    stage.tenant.goes_down();
+    stage.tenant.start_outage();
     let answered: Url = browser
         .come_back(&callback)
         .await
@@ -242,7 +242,7 @@ async fn readiness_is_that_of_keys_and_store_until_the_end() {
 #[tokio::test(start_paused = true)]
 async fn without_entras_keys_it_is_not_ready() {
     let stage = Stage::new().await;
-    stage.tenant.goes_down();
+    stage.tenant.start_outage();
     let answer = stage.proxy.readiness()().await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

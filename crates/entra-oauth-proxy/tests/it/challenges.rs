@@ -236,10 +236,10 @@ async fn while_entra_is_away_it_stays_open_and_the_sign_in_goes_on() {
     let mut token = refreshed(&stage, &client, "ada").await;
     let caller = stage.verify(&token["access_token"]).await.unwrap();
     answer(still_counts(&caller, now(&stage)));
-    stage.tenant.goes_down();
+    stage.tenant.start_outage();
     token = stage.refresh(&client, &token["refresh_token"]).await.json();
     stage.verify(&token["access_token"]).await.unwrap();
-    stage.tenant.comes_back();
+    stage.tenant.end_outage();
     let before = asked(&stage);
     token_of(stage.refresh(&client, &token["refresh_token"]).await).await;
     assert_eq!(asked(&stage), before + 1);

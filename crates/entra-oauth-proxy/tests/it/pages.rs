@@ -341,7 +341,7 @@ async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connec
     let stage = Stage { tenant, proxy };
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.has_signed_in("ada");
+    stage.tenant.start_session("ada");
 
     let at_entra = stage.get("/sign-out").await.location();
     let request = Request::get(at_entra).body(Bytes::new()).unwrap();

@@ -135,7 +135,9 @@ async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
         ("half an answer", "temporarily_unavailable", |s| {
             s.tenant.token_endpoint().truncates();
         }),
-        ("down", "temporarily_unavailable", |s| s.tenant.goes_down()),
+        ("down", "temporarily_unavailable", |s| {
+            s.tenant.start_outage()
+        }),
         ("an unknown scope", "server_error", |s| {
             let body = r#"{"error":"invalid_scope","error_description":"AADSTS70011: x"}"#;
             s.tenant
@@ -148,7 +150,7 @@ async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
         is_told(&failed(&stage, fail).await, told, case);
         stage.tenant.token_endpoint().recovers();
         stage.tenant.enable_user("ada");
-        stage.tenant.comes_back();
+        stage.tenant.end_outage();
     }
 }
 

@@ -63,7 +63,7 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.goes_down();
+    stage.tenant.start_outage();
     stage.tenant.advance(Duration::from_secs(54 * 60)).await;
     let token = token_of(stage.refresh(&client, &token).await).await;
     // In its last five minutes Entra is asked, and not waited for.
@@ -75,7 +75,7 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
         stage.refresh(&client, &token).await.status,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    stage.tenant.comes_back();
+    stage.tenant.end_outage();
     token_of(stage.refresh(&client, &token).await).await;
 }
 

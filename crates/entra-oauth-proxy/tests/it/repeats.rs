@@ -122,10 +122,10 @@ async fn a_repeat_hands_no_expired_token_of_entras_through() {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_is_held_in_trouble_and_put_off_as_a_refresh_is() {
     let replaced = Replaced::with(|settings| settings.rotation_grace(2 * MINUTE)).await;
-    replaced.stage.tenant.goes_down();
+    replaced.stage.tenant.start_outage();
     replaced.stage.tenant.advance(100 * SECOND).await;
     assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
-    replaced.stage.tenant.comes_back();
+    replaced.stage.tenant.end_outage();
     replaced.store.goes_down();
     let put_off = replaced.again().await;
     assert_eq!(put_off.error(), (503, "temporarily_unavailable".to_owned()));

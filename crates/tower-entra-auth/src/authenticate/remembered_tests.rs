@@ -193,7 +193,7 @@ async fn a_remembered_token_is_unavailable_once_the_keys_are_stale() {
     let auth = auth(&tenant);
     let day = user(&tenant).claim("exp", 4_000_000_000_u64).mint();
     ask(&auth, &day).await.unwrap();
-    tenant.goes_down();
+    tenant.start_outage();
     advance(23 * HOUR).await;
     assert!(ask(&auth, &day).await.is_ok());
     advance(HOUR).await;

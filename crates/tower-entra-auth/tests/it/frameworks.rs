@@ -169,7 +169,7 @@ async fn tonic_answers_each_kind_of_request() {
 #[tokio::test(start_paused = true)]
 async fn tonic_says_unavailable_while_there_are_no_keys() {
     let tenant = tenant().await;
-    tenant.goes_down();
+    tenant.start_outage();
     let server = serve_tonic(&auth(&tenant)).await;
     let token = user(&tenant).mint();
     let error = check_health(&server, Some(&token)).await.unwrap_err();

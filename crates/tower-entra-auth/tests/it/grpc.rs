@@ -434,7 +434,7 @@ async fn what_cannot_be_told_now_is_unavailable_with_retry_after() {
     let token = user(&tenant).mint();
     expect_unavailable(&by_rule, &token, "tenant_rule_unavailable").await;
 
-    tenant.goes_down();
+    tenant.start_outage();
     let of_keys = auth(&tenant);
     let by_keys = serve(of_keys.layer(), Api::default()).await;
     expect_unavailable(&by_keys, &token, "keys_unavailable").await;

@@ -273,7 +273,7 @@ async fn a_client_that_disconnects_does_not_lose_the_refresh() {
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_is_down_at_the_start_is_found_when_it_comes() {
     let tenant = tenant().await;
-    tenant.goes_down();
+    tenant.start_outage();
     let server = serve(app(&auth(&tenant))).await;
     let token = user(&tenant).mint();
 
@@ -289,7 +289,7 @@ async fn a_tenant_that_is_down_at_the_start_is_found_when_it_comes() {
     );
     assert_eq!(response.text().await.unwrap(), "keys_unavailable\n");
 
-    tenant.comes_back();
+    tenant.end_outage();
     let start = Instant::now();
     while status(&server, &token).await != 200 {
         advance(SECOND).await;
@@ -407,7 +407,7 @@ async fn keys_serve_for_a_day_without_entra_and_no_longer() {
     let auth = auth(&tenant);
     auth.ready().await.unwrap();
     let server = serve(app(&auth)).await;
-    tenant.goes_down();
+    tenant.start_outage();
     let lasting = |tenant: &DevTenant| user(tenant).expires_in(48 * 3_600).mint();
     let token = lasting(&tenant);
 
@@ -418,7 +418,7 @@ async fn keys_serve_for_a_day_without_entra_and_no_longer() {
     assert_eq!(response.status(), 503);
     assert_eq!(response.text().await.unwrap(), "keys_unavailable\n");
 
-    tenant.comes_back();
+    tenant.end_outage();
     advance(31 * SECOND).await;
     assert_eq!(status(&server, &token).await, 200);
 }

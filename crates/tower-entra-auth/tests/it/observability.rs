@@ -131,7 +131,7 @@ struct DownTenant {
 impl DownTenant {
     async fn start() -> Self {
         let tenant = tenant().await;
-        tenant.goes_down();
+        tenant.start_outage();
         let auth = settings(&tenant).build().unwrap();
         Self {
             server: serve(app(&auth)).await,

@@ -139,7 +139,7 @@ async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_o
 #[tokio::test(start_paused = true)]
 async fn it_is_not_ready_once_the_last_success_is_too_long_ago() {
     let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
-    scene.tenant.goes_down();
+    scene.tenant.start_outage();
     sleep(2 * HOUR - SECOND).await;
     assert!(scene.auth.status().is_ready());
     sleep(SECOND).await;

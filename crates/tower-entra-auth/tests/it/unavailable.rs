@@ -187,7 +187,7 @@ async fn a_server_that_hangs_is_given_five_seconds() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_as_such() {
     let tenant = tenant().await;
-    tenant.goes_down();
+    tenant.start_outage();
     assert_eq!(failure(settings(&tenant)).await.code(), "connect");
     let nobody = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -45,8 +45,8 @@ enum UserChoice {
 }
 
 impl UserChoice {
-    /// Takes the choice out of the form, by the fields `user` and `decline` of the page's form; the others are parameters of the
-    /// request (OpenID Connect Core §3.1.2.1 lets it come as a form).
+    /// Takes the choice out of the form: its fields `user` and `decline`. The others are parameters of
+    /// the request (OpenID Connect Core §3.1.2.1 lets it come as a form).
     fn take(form: &mut Parameters) -> Self {
         let user = form.take("user").filter(|user| !user.is_empty());
         match (form.take("decline"), user) {
@@ -173,7 +173,7 @@ fn next_step(
     }
 }
 
-/// Signs a user in, who picked this name and so consents to what only needs a user's consent.
+/// Signs in the user of this name, who picked it and so consents to what only needs a user's consent.
 fn signed_in(tenant: &Tenant, request: AuthorizationRequest<'_>, name: &str) -> NextStep {
     let Some(user) = tenant.user(name) else {
         let message = format!(
@@ -211,20 +211,19 @@ fn silent_user(tenant: &Tenant, request: &AuthorizationRequest<'_>) -> Result<St
         let message = "Session information is not sufficient for single-sign-on.";
         EntraError::new("login_required", 50_058, message)
     })?;
-    let resources = request.requested.resources();
-    let resource = resources
-        .first()
-        .map_or(&*request.client.id, |one| one.id());
+    let apis = request.requested.resources();
+    let api = apis.first().map_or(&*request.client.id, |api| api.id());
     directory
         .check_enabled(&user)
         .map_err(|error| error.renamed("interaction_required"))?;
-    directory.check_needs_no_interaction(&user, resource)?;
+    directory.check_needs_no_interaction(&user, api)?;
     directory
         .check_consent(&user, request.client, &request.requested)
         .map_err(|error| error.renamed("consent_required"))?;
     Ok(user)
 }
 
+/// Sends the client a code of the sign-in that this was.
 fn with_code(tenant: &Tenant, request: AuthorizationRequest<'_>, user: &str) -> Redirect {
     let code = Code {
         sign_in: Arc::new(SignIn {

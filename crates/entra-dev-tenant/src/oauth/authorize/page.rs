@@ -13,8 +13,15 @@ use super::AuthorizationRequest;
 use crate::endpoint::Parameters;
 use crate::oauth::Tenant;
 
-/// Asks who signs in, by one form: a button named `user` for each user, the one that is hinted at first, and one named
-/// `decline`. It is sent to the same address with the request in its query.
+/// The style of every page. Line ends are as browsers have them, however the file came here: the
+/// policy has a hash of it.
+static STYLE: LazyLock<String> = LazyLock::new(|| {
+    let lines: Vec<&str> = include_str!("style.css").lines().collect();
+    format!("\n{}\n", lines.join("\n"))
+});
+
+/// Asks who signs in, by one form: a button named `user` for each user, the one that is hinted at
+/// first, and one named `decline`. It is sent to the same address with the request in its query.
 pub(super) fn ask(
     tenant: &Tenant,
     request: &AuthorizationRequest<'_>,
@@ -85,14 +92,7 @@ pub(super) fn trouble(description: &str) -> Response {
     page(StatusCode::BAD_REQUEST, title, &body)
 }
 
-/// What every page looks like. Line ends are as browsers have them, however the file came here: the
-/// policy has a hash of it.
-static STYLE: LazyLock<String> = LazyLock::new(|| {
-    let lines: Vec<&str> = include_str!("style.css").lines().collect();
-    format!("\n{}\n", lines.join("\n"))
-});
-
-/// For text and for the values of attributes in double quotes.
+/// Escapes text, also for values of attributes in double quotes.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -108,13 +108,13 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A form's field that nobody sees.
+/// Writes a form's field that nobody sees.
 fn hidden(name: &str, value: &str) -> String {
     let (name, value) = (escaped(name), escaped(value));
     format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
 }
 
-/// `title` is text, `body` is HTML.
+/// Makes a page of a title, which is text, and a body, which is HTML.
 fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let (title, style) = (escaped(title), &*STYLE);
     let mut html = String::new();

@@ -17,7 +17,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
     let honest = stage.client().await;
     let mut browser = Browser::new(&stage);
     browser.code(&honest, "ada", &[]).await;
-    stage.tenant.has_signed_in("ada");
+    stage.tenant.start_session("ada");
     let at_entra = stage.tenant.authorize_endpoint().hits();
 
     let evil = stage

@@ -16,7 +16,7 @@ async fn a_tenant_that_is_down_at_the_start_is_found_by_itself_when_it_comes() {
     // second more, as a wait that ends with the back-off may end before the attempt.
     for (minutes_down, longest) in [(0, 3), (1, 129), (60, 301)] {
         let tenant = tenant().await;
-        tenant.goes_down();
+        tenant.start_outage();
         let auth = auth(&tenant);
         let scene = Scene::of(tenant, auth).await;
         let token = scene.token();
@@ -29,7 +29,7 @@ async fn a_tenant_that_is_down_at_the_start_is_found_by_itself_when_it_comes() {
 
         sleep(minutes_down * MINUTE).await;
         assert_eq!(scene.answer(&token).await, UNAVAILABLE);
-        scene.tenant.comes_back();
+        scene.tenant.end_outage();
         // Without any request.
         sleep(longest * SECOND).await;
         assert_eq!(hits(&scene.tenant), (1, 1), "after {minutes_down} min");
@@ -74,7 +74,7 @@ async fn a_tenant_that_goes_down_later_is_not_missed_and_found_by_itself_when_it
     let scene = Scene::start().await;
     let mut unseen = scene.tokens::<24>().into_iter();
     let remembered = scene.token();
-    scene.tenant.goes_down();
+    scene.tenant.start_outage();
     for _ in 0..23 {
         sleep(HOUR).await;
         assert_eq!(scene.answer(&remembered).await, ACCEPTED);
@@ -88,12 +88,12 @@ async fn a_tenant_that_goes_down_later_is_not_missed_and_found_by_itself_when_it
     assert_eq!(scene.last_failure(), "connect");
     assert_eq!(hits(&scene.tenant), (1, 1));
 
-    scene.tenant.comes_back();
+    scene.tenant.end_outage();
     sleep(5 * MINUTE + SECOND).await;
     assert_eq!(hits(&scene.tenant), (2, 2));
     assert_eq!(scene.issuer().failures_in_a_row, 0);
     // The staleness clock has begun anew.
-    scene.tenant.goes_down();
+    scene.tenant.start_outage();
     sleep(23 * HOUR).await;
     assert_eq!(scene.answer(&unseen.next().unwrap()).await, ACCEPTED);
 }
