@@ -50,6 +50,24 @@
 //!   [Entra's refusals](#refusals); `/{tenant}/oauth2/v2.0/logout` signs a browser out and sends it
 //!   back to a `post_logout_redirect_uri` that is a registered redirect URI.
 //!
+//! # The way of a request
+//!
+//! Each step with the room of the source, a file or folder in `src/`, in which it is done:
+//!
+//! | step | room |
+//! |---|---|
+//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient); [`DevTenant`] is the handle on both it and the tenant. | `dev_tenant` |
+//! | The [`Endpoint`] records the request, and does what its [`Fault`] says in place of its work, if one is set. | `endpoint` |
+//! | Discovery documents are of the authority in the path, in the strings of the [cloud](DevCloud) that is played. | `authority` |
+//! | Key documents hold the [keys that are published](PublishedKeys), or what a test wants instead. | `keys` |
+//! | At the other endpoints users sign in, consent and sign out, and codes and refresh tokens become tokens. | `oauth` |
+//! | The client is an [application](AppRegistration), which proves it by a secret, a certificate or a [token of somebody it trusts](ExternalToken). | `application` |
+//! | Tokens are made by a [`TokenBuilder`], and spoiled by a [`Flaw`]. | `token` |
+//! | Whatever is refused gets Entra's error. | `entra_error` |
+//!
+//! Rooms use each other in one direction; `clock` and `text` are what all share, and `main` is the
+//! program.
+//!
 //! # Signing in
 //!
 //! The authorization endpoint shows a page with one form: a button named `user` for each of the
