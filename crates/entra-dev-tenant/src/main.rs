@@ -158,7 +158,7 @@ fn print_tokens(tenant: &DevTenant, arguments: &Arguments) {
     }
 }
 
-/// The one to try.
+/// Returns the scope to try.
 fn scope(arguments: &Arguments) -> &str {
     arguments
         .scopes
@@ -166,7 +166,7 @@ fn scope(arguments: &Arguments) -> &str {
         .map_or("Reports.Read", |scope| scope)
 }
 
-/// `None` where only the usage is asked for.
+/// Reads the arguments; `None` where only the usage is asked for.
 fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     let mut arguments = Arguments {
         listen: ([127, 0, 0, 1], 7580).into(),

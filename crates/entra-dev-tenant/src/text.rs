@@ -20,7 +20,7 @@ pub(crate) fn compact(header: &str, payload: &str, sign: impl Fn(&[u8]) -> Vec<u
     format!("{input}.{signature}")
 }
 
-/// The same GUID for the same words: user ids stay what they are from start to start.
+/// Returns the same GUID for the same words: user ids stay what they are from start to start.
 pub(crate) fn guid_for(words: &[&str]) -> String {
     let hash = digest(&SHA256, words.join("\n").as_bytes());
     let mut bytes = [0; 16];

@@ -77,7 +77,8 @@ pub(crate) fn authenticate<'t>(
 }
 
 impl Presented {
-    /// RFC 6749 §2.3.1: in the header both are encoded as in a form.
+    /// Reads the client and its secret from the header, in which both are encoded as in a form (RFC
+    /// 6749 §2.3.1), or from the form.
     fn read(headers: &HeaderMap, form: &Parameters) -> Result<Self, EntraError> {
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             return Ok(Self {
@@ -195,7 +196,8 @@ impl<'a> Assertion<'a> {
         self.claims[claim].as_str().unwrap_or_default()
     }
 
-    /// As text, too, which one of Microsoft's own libraries writes.
+    /// Returns the seconds of a claim, be they a text, which one of Microsoft's own libraries
+    /// writes.
     fn seconds(&self, claim: &str) -> Option<i64> {
         let claim = &self.claims[claim];
         claim
@@ -320,8 +322,8 @@ impl<'a> Assertion<'a> {
     }
 }
 
-/// "The audience should be the token endpoint": as the documents here name it, or those of the
-/// cloud that is played; or the issuer.
+/// Returns whether an audience is the token endpoint, as the documents here or those of the cloud
+/// that is played name it ("The audience should be the token endpoint"), or the issuer.
 fn is_here(realm: &Realm, audience: &str) -> bool {
     let issuer = realm.v2_issuer(&realm.id);
     let authority = issuer.strip_suffix("/v2.0").unwrap_or(&issuer);

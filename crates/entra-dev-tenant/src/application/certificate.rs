@@ -17,8 +17,8 @@ pub(super) fn from_der(der: &[u8]) -> Option<Certificate> {
     })
 }
 
-/// RFC 5280 §4.1: the key is the member after version, serial number, algorithm, issuer, validity
-/// and subject, the first of which need not be there.
+/// Returns the key: the member after version, serial number, algorithm, issuer, validity and
+/// subject, the first of which need not be there (RFC 5280 §4.1).
 fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;

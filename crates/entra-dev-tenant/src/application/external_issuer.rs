@@ -49,7 +49,7 @@ pub struct ExternalToken<'a> {
 }
 
 impl ExternalIssuer {
-    /// With this `iss`, and a new key (about 90 ms).
+    /// Makes an issuer with this `iss` and a new key (about 90 ms).
     #[must_use]
     pub fn new(issuer: &str) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl ExternalIssuer {
         }
     }
 
-    /// Its `iss`.
+    /// Returns its `iss`.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -83,25 +83,25 @@ impl ExternalIssuer {
 }
 
 impl ExternalToken<'_> {
-    /// For this audience.
+    /// Sets the audience.
     pub fn audience(mut self, audience: &str) -> Self {
         audience.clone_into(&mut self.audience);
         self
     }
 
-    /// Expires so many seconds from now; negative: ago.
+    /// Sets the seconds from now until the token expires; if negative, it has expired so long ago.
     pub fn expires_in(mut self, seconds: i64) -> Self {
         self.expires_in = seconds;
         self
     }
 
-    /// With a signature that does not verify.
+    /// Spoils the signature, so that it does not verify.
     pub fn bad_signature(mut self) -> Self {
         self.has_bad_signature = true;
         self
     }
 
-    /// The token, signed with its issuer's key.
+    /// Returns the token, signed with its issuer's key.
     #[must_use]
     pub fn mint(self) -> String {
         let (now, key) = (self.clock.unix_seconds(), &self.issuer.key);

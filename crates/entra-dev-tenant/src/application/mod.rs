@@ -82,7 +82,7 @@ struct FederatedCredential {
 const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 impl AppRegistration {
-    /// With this application (client) id, a GUID.
+    /// Begins an application with this application (client) id, a GUID.
     pub fn new(client_id: &str) -> Self {
         Self {
             id: client_id.to_ascii_lowercase(),
@@ -99,40 +99,42 @@ impl AppRegistration {
         }
     }
 
-    /// The name that the sign-in page shows. Default: its id.
+    /// Sets the name that the sign-in page shows. Default: its id.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
     }
 
-    /// With one more client secret.
+    /// Adds a client secret.
     pub fn secret(self, value: &str) -> Self {
         self.with_secret(value, false)
     }
 
-    /// With one more client secret, which has expired: AADSTS7000222 for whoever uses it.
+    /// Adds a client secret that has expired: AADSTS7000222 for whoever uses it.
     pub fn expired_secret(self, value: &str) -> Self {
         self.with_secret(value, true)
     }
 
-    /// With one more certificate, as PEM, of an RSA key of 2048 bits or more: its key signs client
-    /// assertions (`private_key_jwt`), PS256 or RS256, which name it by `x5t#S256` or `x5t`.
+    /// Adds a certificate, as PEM, of an RSA key of 2048 bits or more.
+    ///
+    /// Its key signs client assertions (`private_key_jwt`), PS256 or RS256, which name it by
+    /// `x5t#S256` or `x5t`.
     pub fn certificate(self, pem: &str) -> Self {
         self.with_certificate(der_of(pem).and_then(|der| from_der(&der)))
     }
 
-    /// The same, as DER.
+    /// Adds a certificate like [`certificate`](Self::certificate), as DER.
     pub fn certificate_der(self, der: &[u8]) -> Self {
         self.with_certificate(from_der(der))
     }
 
-    /// With one more federated credential: a token of this issuer for this subject, with the
-    /// audience `api://AzureADTokenExchange`, is as good as a certificate's assertion.
+    /// Adds a federated credential: a token of this issuer for this subject, with the audience
+    /// `api://AzureADTokenExchange`, is as good as a certificate's assertion.
     pub fn trusts(self, issuer: &ExternalIssuer, subject: &str) -> Self {
         self.trusts_for_audience(issuer, subject, TOKEN_EXCHANGE)
     }
 
-    /// The same, with another audience.
+    /// Adds a federated credential like [`trusts`](Self::trusts), with another audience.
     pub fn trusts_for_audience(
         mut self,
         issuer: &ExternalIssuer,
@@ -147,7 +149,7 @@ impl AppRegistration {
         self
     }
 
-    /// With one more redirect URI.
+    /// Adds a redirect URI.
     ///
     /// A request's must be the same text; only the port of `http://localhost` and
     /// `http://127.0.0.1` is ignored, as Entra ignores it.
@@ -156,27 +158,27 @@ impl AppRegistration {
         self
     }
 
-    /// With one more application permission granted to it: a role of its `client_credentials`
+    /// Adds an application permission that is granted to it: a role of its `client_credentials`
     /// tokens.
     pub fn role(mut self, name: &str) -> Self {
         self.roles.push(name.to_owned());
         self
     }
 
-    /// As an API, with one more scope exposed; a request for one that is not is refused with
-    /// AADSTS650053.
+    /// Adds a scope that it exposes as an API; a request for one that is not exposed is refused
+    /// with AADSTS650053.
     pub fn scope(mut self, name: &str) -> Self {
         self.scopes.push(name.to_owned());
         self
     }
 
-    /// As an API, with this App ID URI, by which its scopes are asked for.
+    /// Sets the App ID URI that it has as an API, by which its scopes are asked for.
     pub fn app_id_uri(mut self, uri: &str) -> Self {
         self.app_id_uri = Some(uri.to_owned());
         self
     }
 
-    /// As an API, with tokens in the format v1, as new registrations have them until
+    /// Makes tokens for it as an API v1, as they are for new registrations until
     /// `requestedAccessTokenVersion` is set to 2.
     pub fn v1_tokens(mut self) -> Self {
         self.has_v1_tokens = true;
@@ -289,7 +291,8 @@ fn der_of(pem: &str) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok()
 }
 
-/// RFC 8252 §7.3: a native application listens on whatever port is free.
+/// Returns host and path of a loopback URI, as a native application listens on whatever port is
+/// free (RFC 8252 §7.3).
 fn without_loopback_port(uri: &str) -> Option<(&str, &str)> {
     let rest = uri.strip_prefix("http://")?;
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

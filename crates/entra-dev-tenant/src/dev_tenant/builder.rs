@@ -47,35 +47,36 @@ impl DevTenantBuilder {
         }
     }
 
-    /// The tenant id. Default: `72f988bf-86f1-41af-91ab-2d7cd011db47`.
+    /// Sets the tenant id. Default: `72f988bf-86f1-41af-91ab-2d7cd011db47`.
     pub fn id(mut self, id: &str) -> Self {
         self.id = id.to_ascii_lowercase();
         self
     }
 
-    /// The cloud whose strings it uses. Default: the public one.
+    /// Sets the cloud whose strings it uses. Default: the public one.
     pub fn cloud(mut self, cloud: DevCloud) -> Self {
         self.cloud = cloud;
         self
     }
 
-    /// It plays a tenant of External ID (CIAM): the v2 issuer of its tokens, discovery and keys is
-    /// `https://{tid}.ciamlogin.com/{tid}/v2.0`, and there are no documents of `common`,
-    /// `organizations` and `consumers`. Default: a tenant of employees.
+    /// Makes the tenant one of External ID (CIAM). Default: a tenant of employees.
+    ///
+    /// The v2 issuer of its tokens, discovery and keys is `https://{tid}.ciamlogin.com/{tid}/v2.0`,
+    /// and there are no documents of `common`, `organizations` and `consumers`.
     pub fn external_id(mut self) -> Self {
         self.is_external_id = true;
         self
     }
 
-    /// Where it listens. Default: a free port of 127.0.0.1.
+    /// Sets the address on which it listens. Default: a free port of 127.0.0.1.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
         self
     }
 
-    /// The URL by which others reach it, such as `http://tenant:7580` in a network of containers:
-    /// its documents name their addresses by it. Default: `http://` and the address where it
-    /// listens, or loopback where that is any address.
+    /// Sets the URL by which others reach it, such as `http://tenant:7580` in a network of
+    /// containers: its documents name their addresses by it. Default: `http://` and the address on
+    /// which it listens, or loopback where that is any address.
     pub fn url(mut self, url: &str) -> Self {
         self.url = Some(url.trim_end_matches('/').to_owned());
         self
@@ -128,22 +129,22 @@ impl DevTenantBuilder {
         self.register(application)
     }
 
-    /// Who can sign in. Default: `ada` and `grace`. Each is the user that
-    /// [`DevTenant::user`] makes tokens of.
+    /// Sets the users who can sign in; each is the one that [`DevTenant::user`] makes tokens of.
+    /// Default: `ada` and `grace`.
     pub fn users<'u>(mut self, names: impl IntoIterator<Item = &'u str>) -> Self {
         self.users = names.into_iter().map(str::to_owned).collect();
         self
     }
 
-    /// The parameter `resource` (RFC 8707) is refused whatever it says, with AADSTS901002, as Entra
-    /// did until 2026. Default: only where it is not to the letter the App ID URI of the one API
-    /// whose scopes are asked for, with AADSTS9010010.
+    /// Refuses the parameter `resource` (RFC 8707) whatever it says, with AADSTS901002, as Entra
+    /// did until 2026. Default: it is refused with AADSTS9010010 where it is not to the letter the
+    /// App ID URI of the one API whose scopes are asked for.
     pub fn refuses_resource_parameter(mut self) -> Self {
         self.refuses_resource_parameter = true;
         self
     }
 
-    /// The application with this id has a signing key of its own, as applications with claims
+    /// Gives the application with this id a signing key of its own, as applications with claims
     /// mapping have at Entra. Default: none has.
     ///
     /// Tokens of users and applications, and id tokens, whose audience is the id or `api://` and

@@ -58,26 +58,26 @@ impl DevTenant {
         Self::builder().start().await
     }
 
-    /// Settings other than the defaults.
+    /// Returns the settings of a tenant, to change the defaults.
     pub fn builder() -> DevTenantBuilder {
         DevTenantBuilder::new()
     }
 
-    /// The tenant id.
+    /// Returns the tenant id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.issuer().realm.id
     }
 
-    /// Where it serves, such as `http://127.0.0.1:40401`: the metadata endpoint for what is
-    /// under test, in place of `https://login.microsoftonline.com`.
+    /// Returns the URL at which it serves, such as `http://127.0.0.1:40401`: the metadata endpoint
+    /// for what is under test, in place of `https://login.microsoftonline.com`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.issuer().realm.url
     }
 
-    /// Where it listens, or loopback where that is any address: its [`url`](Self::url) too, unless
-    /// another one [was given](DevTenantBuilder::url).
+    /// Returns the address on which it listens, or loopback where that is any address: its
+    /// [`url`](Self::url) too, unless another one [was given](DevTenantBuilder::url).
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.served.address
@@ -102,44 +102,47 @@ impl DevTenant {
         self.http_client.connect()
     }
 
-    /// An access token of a user, whose object id follows from the name.
+    /// Begins an access token of a user, whose object id follows from the name.
     pub fn user(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::User { name })
     }
 
-    /// An access token of an application as itself.
+    /// Begins an access token of an application as itself.
     pub fn app(&self, client_id: &str) -> TokenBuilder<'_> {
         let client_id = client_id.to_owned();
         self.token(TokenKind::App { client_id })
     }
 
-    /// An id token of a user; [`for_api`](TokenBuilder::for_api) names the client it is for.
+    /// Begins an id token of a user; [`for_api`](TokenBuilder::for_api) names the client that it is
+    /// for.
     pub fn id_token(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::IdToken { name })
     }
 
-    /// An access token of a user for Microsoft Graph, with the `nonce` in its header.
+    /// Begins an access token of a user for Microsoft Graph, with the `nonce` in its header.
     pub fn graph_token(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Graph { name }).scope("User.Read")
     }
 
-    /// An access token of a user with a personal Microsoft account, signed with the key of those.
+    /// Begins an access token of a user with a personal Microsoft account, signed with the key of
+    /// those.
     pub fn personal(&self, name: &str) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::Personal { name })
     }
 
-    /// An access token of a user in the format of Azure AD B2C, signed with the tenant's key:
-    /// `ver` 1.0, the policy in a claim, no `tid`.
+    /// Begins an access token of a user in the format of Azure AD B2C, signed with the tenant's
+    /// key: `ver` 1.0, the policy in a claim, no `tid`.
     pub fn b2c_token(&self, name: &str, policy: B2cPolicy) -> TokenBuilder<'_> {
         let name = name.to_owned();
         self.token(TokenKind::B2c { name, policy })
     }
 
-    /// A token of an issuer outside the tenant for this subject, for use as `client_assertion`.
+    /// Begins a token of an issuer outside the tenant for this subject, for use as
+    /// `client_assertion`.
     pub fn external_token<'a>(
         &'a self,
         issuer: &'a ExternalIssuer,
@@ -156,46 +159,48 @@ impl DevTenant {
         compact(header, payload, |message| key.sign(message))
     }
 
-    /// The discovery documents, v1 and v2.
+    /// Returns the endpoint of the discovery documents, v1 and v2.
     #[must_use]
     pub fn discovery(&self) -> &Endpoint {
         &self.served.discovery
     }
 
-    /// The key documents, v1 and v2.
+    /// Returns the endpoint of the key documents, v1 and v2.
     #[must_use]
     pub fn keys(&self) -> &Endpoint {
         &self.served.key_document
     }
 
-    /// The authorization endpoint: the sign-in page, and the forms that are sent from it.
+    /// Returns the authorization endpoint: the sign-in page, and the forms that are sent from it.
     #[must_use]
     pub fn authorize_endpoint(&self) -> &Endpoint {
         &self.served.authorize_endpoint
     }
 
-    /// The token endpoint.
+    /// Returns the token endpoint.
     #[must_use]
     pub fn token_endpoint(&self) -> &Endpoint {
         &self.served.token_endpoint
     }
 
-    /// The tenant's wall clock, for what is under test: it follows tokio's clock, so that one
-    /// [`advance`](Self::advance) moves both, and jumps when the tenant's does. Where tokio's clock
-    /// is paused, the [`http_client`](Self::http_client) belongs to it.
+    /// Returns the tenant's wall clock, for what is under test.
+    ///
+    /// It follows tokio's clock, so that one [`advance`](Self::advance) moves both, and jumps when
+    /// the tenant's does. Where tokio's clock is paused, the [`http_client`](Self::http_client)
+    /// belongs to it.
     pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
         let clock = self.issuer().clock.clone();
         move || clock.now()
     }
 
-    /// The tenant's time so much from now as an HTTP date, such as
-    /// `Thu, 13 Aug 2026 21:24:29 GMT`, for [`throttles`](crate::Endpoint::throttles).
+    /// Returns the tenant's time so much from now as an HTTP date, such as `Thu, 13 Aug 2026
+    /// 21:24:29 GMT`, for [`throttles`](crate::Endpoint::throttles).
     #[must_use]
     pub fn http_date_in(&self, delay: Duration) -> String {
         http_date(self.issuer().clock.now() + delay)
     }
 
-    /// The wall clock jumps ahead, and with it every [`clock`](Self::clock) that was handed out;
+    /// Moves the wall clock ahead, and with it every [`clock`](Self::clock) that was handed out;
     /// tokio's does not move.
     ///
     /// # Panics
@@ -204,8 +209,8 @@ impl DevTenant {
         self.issuer().clock.jump(|wall| *wall += by);
     }
 
-    /// The wall clock jumps back, be it to before 1970, and with it every
-    /// [`clock`](Self::clock) that was handed out; tokio's does not move.
+    /// Moves the wall clock back, be it to before 1970, and with it every [`clock`](Self::clock)
+    /// that was handed out; tokio's does not move.
     ///
     /// # Panics
     /// If no clock can tell that time.
@@ -213,7 +218,7 @@ impl DevTenant {
         self.issuer().clock.jump(|wall| *wall -= by);
     }
 
-    /// Time passes: tokio's clock and the wall clock move so far.
+    /// Lets time pass: tokio's clock and the wall clock move so far.
     ///
     /// Requests must come [through memory](Self::http_client) while it is paused: the tenant
     /// answers none that came by a socket.

@@ -7,9 +7,9 @@ use crate::endpoint::RecordedRequest;
 use crate::oauth::{ScopeChange, UserChange, pick_user};
 
 impl DevTenant {
-    /// The user's part of a sign-in, without a browser and without HTTP: picks this user on the
-    /// page that the authorization request leads to, and returns the URL to which the answer
-    /// redirects, with `code` and `state`, or with `error`.
+    /// Signs this user in, without a browser and without HTTP: picks the user on the page that the
+    /// authorization request leads to, and returns the URL to which the answer redirects, with
+    /// `code` and `state`, or with `error`.
     ///
     /// It counts as a request to the [authorization endpoint](Self::authorize_endpoint); the
     /// endpoint's faults do not touch it.
@@ -22,7 +22,7 @@ impl DevTenant {
         self.answers_page(authorize_url, Some(user))
     }
 
-    /// The same, with a user who declines.
+    /// Declines in place of [signing in](Self::signs_in), and returns the URL likewise.
     ///
     /// # Panics
     /// As [`signs_in`](Self::signs_in) does.
@@ -64,8 +64,8 @@ impl DevTenant {
             .change_user(user, UserChange::StartSession);
     }
 
-    /// Codes and refresh tokens that the user's sign-ins so far led to are refused from now on
-    /// (AADSTS50173), as after a changed password.
+    /// Ends the user's sign-ins: the codes and refresh tokens that they led to are refused from now
+    /// on (AADSTS50173), as after a changed password.
     ///
     /// # Panics
     /// If nobody of this name can sign in.
@@ -75,8 +75,8 @@ impl DevTenant {
             .change_user(user, UserChange::RevokeSessions);
     }
 
-    /// The user's account is disabled: no sign-in, no code and no refresh token of the user is of
-    /// use from now on (AADSTS50057).
+    /// Disables the user's account: no sign-in, no code and no refresh token of the user is of use
+    /// from now on (AADSTS50057).
     ///
     /// # Panics
     /// If nobody of this name can sign in.
@@ -92,9 +92,9 @@ impl DevTenant {
         self.served.tenant.change_user(user, UserChange::Enable);
     }
 
-    /// Conditional Access wants more of this user from now on: codes, refresh tokens and
-    /// `prompt=none` are answered with `interaction_required` (AADSTS50076) and `claims`, until
-    /// the user has signed in again.
+    /// Makes Conditional Access want more of this user: codes, refresh tokens and `prompt=none` are
+    /// answered with `interaction_required` (AADSTS50076) and `claims`, until the user has signed
+    /// in again.
     ///
     /// # Panics
     /// If nobody of this name can sign in.
@@ -104,9 +104,10 @@ impl DevTenant {
             .change_user(user, UserChange::RequireInteraction);
     }
 
-    /// Nobody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`, is good any
-    /// longer: the token endpoint refuses it (AADSTS65001), and `prompt=none` is answered with
-    /// `consent_required`. Whoever signs in on the page consents anew.
+    /// Withdraws everybody's consent to this scope, such as `api://…/Reports.Read` or `User.Read`.
+    ///
+    /// The token endpoint refuses it from now on (AADSTS65001), and `prompt=none` is answered with
+    /// `consent_required`. A user who signs in on the page consents again.
     ///
     /// # Panics
     /// If it is no scope of an API that there is.
@@ -116,7 +117,7 @@ impl DevTenant {
             .change_scope(scope, ScopeChange::Withdraw);
     }
 
-    /// Only an administrator can consent to this scope from now on: users who sign in for it are
+    /// Lets only an administrator consent to this scope from now on: users who sign in for it are
     /// sent back with `access_denied` (AADSTS90094), until the administrator
     /// [approves](Self::admin_approves).
     ///
@@ -128,7 +129,7 @@ impl DevTenant {
             .change_scope(scope, ScopeChange::RequireAdmin);
     }
 
-    /// The administrator consents to this scope for everybody. A request with `prompt=consent`
+    /// Consents to this scope for everybody, as the administrator. A request with `prompt=consent`
     /// asks again nevertheless, and so a user who sends it is sent back as before.
     ///
     /// # Panics

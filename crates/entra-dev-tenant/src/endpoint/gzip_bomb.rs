@@ -6,7 +6,7 @@ use flate2::{Compress, Compression, Crc, FlushCompress};
 const MEBIBYTES: u32 = 100;
 const MEBIBYTE: usize = 1 << 20;
 
-/// `json` after 100 MiB of white space, in the gzip format (RFC 1952): about 100 KiB.
+/// Returns `json` after 100 MiB of white space, in the gzip format (RFC 1952): about 100 KiB.
 ///
 /// One mebibyte is compressed once, on its own, and the result repeated, as compressing all of
 /// them would take seconds.

@@ -97,13 +97,13 @@ impl Endpoint {
     /// How many requests are kept.
     const RECORDED: usize = 1_000;
 
-    /// How many requests have arrived, faults included.
+    /// Returns the number of requests that have arrived, faults included.
     #[must_use]
     pub fn hits(&self) -> usize {
         self.lock().hits
     }
 
-    /// The latest 1,000 requests, the oldest first, faults included.
+    /// Returns the latest 1,000 requests, the oldest first, faults included.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.lock().requests.iter().cloned().collect()
@@ -114,7 +114,7 @@ impl Endpoint {
         self.lock().record(request);
     }
 
-    /// From now on answers with this status and an empty body.
+    /// Answers with this status and an empty body from now on.
     ///
     /// # Panics
     /// If no status has this number: those are 100 to 999.
@@ -122,7 +122,7 @@ impl Endpoint {
         self.answers_with(status, "text/plain", "")
     }
 
-    /// From now on answers with exactly this.
+    /// Answers with exactly this from now on.
     ///
     /// # Panics
     /// If no status has this number, or if the content type cannot be the value of a header.
@@ -130,7 +130,7 @@ impl Endpoint {
         self.reply(status, [(header::CONTENT_TYPE, content_type)], body)
     }
 
-    /// From now on answers with 200 and the HTML page of a proxy that wants something first.
+    /// Answers with 200 and the HTML page of a proxy that wants something first, from now on.
     pub fn answers_html(&self) -> Fault<'_> {
         const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the network</title>\
             </head><body><h1>Sign in to the network</h1><p>Your browser must be signed in to \
@@ -138,39 +138,38 @@ impl Endpoint {
         self.answers_with(200, "text/html; charset=utf-8", PAGE)
     }
 
-    /// From now on answers with the first half of the right answer, as if that were all of it:
+    /// Answers with the first half of the right answer from now on, as if that were all of it:
     /// status, content type and content length are right, the JSON ends in the middle.
     pub fn answers_invalid_json(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::CutInTheMiddle))
     }
 
-    /// From now on answers with 200 and an object that is an error, as some gateways do.
+    /// Answers with 200 and an object that is an error, as some gateways do, from now on.
     pub fn answers_error_json(&self) -> Fault<'_> {
         let body = r#"{"error":"temporarily_unavailable"}"#;
         self.answers_with(200, "application/json", body)
     }
 
-    /// From now on gives the right answer, with a member that nobody knows added as its last, so
+    /// Gives the right answer from now on, with a member that nobody knows added as its last, so
     /// that its body is at least `bytes` bytes long.
     pub fn answers_oversized(&self, bytes: usize) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Oversized(bytes)))
     }
 
-    /// From now on gives the right answer with `Content-Encoding: gzip`, whether or not that was
-    /// accepted: less than 200 KiB as it is sent, 100 MiB of white space and then the right JSON
-    /// when it is inflated.
+    /// Gives the right answer with `Content-Encoding: gzip` from now on, accepted or not: less than
+    /// 200 KiB as it is sent, 100 MiB of white space and then the right JSON when it is inflated.
     pub fn answers_gzip_bomb(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::GzipBomb))
     }
 
-    /// From now on answers 304 without a body, whether or not the request was conditional.
+    /// Answers 304 without a body from now on, whether or not the request was conditional.
     pub fn answers_not_modified(&self) -> Fault<'_> {
         self.reply(304, [], "")
     }
 
-    /// From now on answers with this status, such as 429 or 503, and this `Retry-After`: seconds,
-    /// or a date such as [`http_date_in`](crate::DevTenant::http_date_in) writes. Both that and
-    /// the `Date`, which every answer has, are of the tenant's clock.
+    /// Answers with this status, such as 429 or 503, and this `Retry-After` from now on: seconds,
+    /// or a date such as [`http_date_in`](crate::DevTenant::http_date_in) writes. Both that and the
+    /// `Date`, which every answer has, are of the tenant's clock.
     ///
     /// # Panics
     /// If no status has this number, or if `retry_after` cannot be the value of a header.
@@ -178,7 +177,7 @@ impl Endpoint {
         self.reply(status, [(header::RETRY_AFTER, retry_after)], "")
     }
 
-    /// From now on answers with a redirect (302) to this URL.
+    /// Answers with a redirect (302) to this URL from now on.
     ///
     /// # Panics
     /// If it cannot be the value of a header.
@@ -186,24 +185,24 @@ impl Endpoint {
         self.reply(302, [(header::LOCATION, url)], "")
     }
 
-    /// From now on takes requests and never answers.
+    /// Takes requests and never answers, from now on.
     pub fn hangs(&self) -> Fault<'_> {
         self.set(FaultAction::Hang)
     }
 
-    /// From now on gives the right answer so much later, by tokio's clock: that of the time when
+    /// Gives the right answer so much later, by tokio's clock, from now on: that of the time when
     /// it was asked, whatever has changed since.
     pub fn takes(&self, delay: Duration) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Late(delay)))
     }
 
-    /// From now on gives the right answer slowly: its headers at once, its body one byte a second,
+    /// Gives the right answer slowly from now on: its headers at once, its body one byte a second,
     /// by tokio's clock.
     pub fn trickles(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Trickling))
     }
 
-    /// From now on gives the right answer with its whole `Content-Length`, and closes the
+    /// Gives the right answer with its whole `Content-Length` from now on, and closes the
     /// connection after half the body.
     pub fn truncates(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Truncated))
@@ -214,15 +213,15 @@ impl Endpoint {
         self.lock().fault = None;
     }
 
-    /// From now on right answers to `GET` have a strong `ETag`, which follows from their content,
-    /// and a request whose `If-None-Match` names it is answered by 304 without a body. Default:
+    /// Gives right answers to `GET` a strong `ETag` from now on, which follows from their content,
+    /// and answers a request whose `If-None-Match` names it by 304 without a body. Default:
     /// `false`, as at Entra.
     pub fn serves_etags(&self, serves: bool) {
         self.lock().caching.serves_etags = serves;
     }
 
-    /// From now on right answers have this `Cache-Control`; none, if it is empty. Default:
-    /// `max-age=86400, private` of documents, `no-store, no-cache` of tokens.
+    /// Sets the `Cache-Control` of right answers from now on; if it is empty, they have none.
+    /// Default: `max-age=86400, private` of documents, `no-store, no-cache` of tokens.
     ///
     /// # Panics
     /// If it cannot be the value of a header.
@@ -271,7 +270,8 @@ impl Endpoint {
         Some(action)
     }
 
-    /// Panics for a status or a header that is none, as each of its callers documents.
+    /// Sets a reply as the fault, and panics for a status or a header that is none, as each of its
+    /// callers documents.
     fn reply<const N: usize>(
         &self,
         status: u16,

@@ -54,7 +54,7 @@ impl RecordedRequest {
         }
     }
 
-    /// With its form, which is empty if there is none, or one of more than 1 MiB.
+    /// Records a request with its form, which is empty if there is none, or one of more than 1 MiB.
     pub(crate) async fn with_form(request: Request<Body>) -> Self {
         const LONGEST: usize = 1 << 20;
         let mut recorded = Self::of(&request);
@@ -71,14 +71,14 @@ impl RecordedRequest {
         recorded
     }
 
-    /// The header's value, the first if there are several; `None` as well if it is no text.
+    /// Returns the header's value, the first if there are several; `None` as well if it is no text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The value of a parameter of its form, or else of its query, decoded; the first if there
-    /// are several.
+    /// Returns the value of a parameter of its form, or else of its query, decoded; the first if
+    /// there are several.
     ///
     /// ```
     /// # async fn check(tenant: entra_dev_tenant::DevTenant) {
@@ -121,13 +121,13 @@ impl Parameters {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
 
-    /// The value of the first one with this name, be it empty.
+    /// Returns the value of the first one with this name, be it empty.
     pub(crate) fn raw(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(found, _)| found == name)?;
         Some(value)
     }
 
-    /// The value of the first one with this name; an empty one is as none.
+    /// Returns the value of the first one with this name; an empty one is as none.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.raw(name).filter(|value| !value.is_empty())
     }
@@ -140,7 +140,7 @@ impl Parameters {
         })
     }
 
-    /// RFC 6749 §3.1: no parameter is there twice.
+    /// Refuses a parameter that is there twice (RFC 6749 §3.1).
     pub(crate) fn check_each_is_there_once(&self) -> Result<(), EntraError> {
         for (position, (name, _)) in self.0.iter().enumerate() {
             if self.0[..position]
@@ -177,7 +177,8 @@ impl Parameters {
     }
 }
 
-/// A client that sends its secret in the query is wrong, and must be seen to be without the secret.
+/// Returns a path and its query without the values: a client that sends its secret in the query is
+/// wrong, and must be seen to be without the secret.
 fn without_values(path_and_query: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return path_and_query.to_owned();

@@ -86,7 +86,7 @@ fn unless_known(answer: Response<Bytes>, condition: Option<&str>) -> Response<By
     }
 }
 
-/// By weak comparison (RFC 9110, section 13.1.2).
+/// Returns whether an `If-None-Match` names the tag, by weak comparison (RFC 9110, section 13.1.2).
 fn names(condition: &str, tag: &str) -> bool {
     condition.trim() == "*"
         || condition.split(',').any(|candidate| {

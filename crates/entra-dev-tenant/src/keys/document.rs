@@ -140,7 +140,8 @@ fn add_oddity(oddity: &Oddity, entries: &mut Vec<Value>, newest: usize) {
     }
 }
 
-/// The attacker's key under the same name: who takes it for the right one accepts its tokens.
+/// Returns the attacker's key under the same name: who takes it for the right one accepts its
+/// tokens.
 fn twin_of(entry: &Value) -> Value {
     let mut twin = with_attackers_material(entry);
     twin["kid"] = entry["kid"].clone();
@@ -148,7 +149,7 @@ fn twin_of(entry: &Value) -> Value {
     twin
 }
 
-/// The attacker's key without a name: who takes it for any token's key accepts its tokens.
+/// Returns the attacker's key without a name: who takes it for any token's key accepts its tokens.
 fn without_kid(entry: &Value) -> Value {
     let mut nameless = with_attackers_material(entry);
     remove(&mut nameless, &["kid", "x5t"]);
@@ -165,7 +166,7 @@ fn with_attackers_material(entry: &Value) -> Value {
     copy
 }
 
-/// Of 1024 bits; nobody knows its factors, so that it signs nothing.
+/// Returns a key of 1024 bits; nobody knows its factors, so that it signs nothing.
 fn weak(entry: &Value) -> Value {
     let mut modulus = bytes_for("weak modulus", 128);
     modulus[0] |= 0x80;
@@ -178,7 +179,7 @@ fn weak(entry: &Value) -> Value {
     weak
 }
 
-/// RFC 9964.
+/// Returns a key of the type `AKP` (RFC 9964).
 fn post_quantum() -> Value {
     json!({
         "kty": "AKP",
@@ -209,7 +210,7 @@ fn symmetric() -> Value {
     })
 }
 
-/// The same in each document, as a key would be.
+/// Returns a value that is the same in each document, as a key would be.
 fn opaque(word: &str, length: usize) -> String {
     base64url(&bytes_for(word, length))
 }

@@ -1,8 +1,8 @@
 //! The tenant as an authorization server: its applications and users, what users consent to, and the
 //! endpoints at which users sign in and clients get tokens.
 //!
-//! A request to [`authorize`] leads to a [`Code`] of a [`SignIn`], and one to the [`token_endpoint`]
-//! to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes of that.
+//! A request to [`authorize`](mod@authorize) leads to a [`Code`] of a [`SignIn`], and one to the
+//! [`token_endpoint`] to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes of that.
 
 mod authorize;
 mod directory;

@@ -133,8 +133,8 @@ fn object_id(token: &TokenBuilder<'_>, name: &str) -> String {
     }
 }
 
-/// B2C writes few of Entra's claims, calls every token version 1.0, and names the user's
-/// object id `sub`.
+/// Turns claims into those of B2C, which writes few of Entra's, calls every token version 1.0, and
+/// names the user's object id `sub`.
 fn b2c_claims(
     token: &TokenBuilder<'_>,
     name: &str,
@@ -227,8 +227,8 @@ fn write_agent(token: &TokenBuilder<'_>, claims: &mut Members) {
     }
 }
 
-/// Facets beside 11 and 13 are what Entra writes for any application or user; what they mean
-/// is not documented, and their order says nothing.
+/// Writes the facets of an agent. Those beside 11 and 13 are what Entra writes for any application
+/// or user; what they mean is not documented, and their order says nothing.
 fn write_agent_facets(token: &TokenBuilder<'_>, claims: &mut Members, subject: &str) {
     let blueprint = guid_for(&["an agent's blueprint", &token.client_id]);
     set(claims, "idtyp", json!(subject_kind(token)));

@@ -18,7 +18,7 @@ macro_rules! flaws {
             /// Every flaw once, in the order of the declaration.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Its name in kebab case, such as `alg-none`; it stays the same from version to
+            /// Returns its name in kebab case, such as `alg-none`; it stays the same from version to
             /// version.
             #[must_use]
             pub const fn name(self) -> &'static str {

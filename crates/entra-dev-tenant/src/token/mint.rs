@@ -20,9 +20,9 @@ use crate::keys::SigningKey;
 use crate::text::{base64url, random_bytes};
 
 impl TokenBuilder<'_> {
-    /// The token, signed with the current key of the tenant or of personal accounts, or with the
-    /// [API's own](crate::DevTenantBuilder::custom_signing_key); one for Graph is signed as Entra
-    /// signs those, so that it verifies nowhere else.
+    /// Returns the token, signed with the current key of the tenant or of personal accounts, or
+    /// with the [API's own](crate::DevTenantBuilder::custom_signing_key); one for Graph is signed
+    /// as Entra signs those, so that it verifies nowhere else.
     #[must_use]
     pub fn mint(self) -> String {
         let keys = self.keys();
@@ -108,8 +108,8 @@ impl TokenBuilder<'_> {
     }
 }
 
-/// What Entra signs in place of a Graph token's own header: its `nonce` replaced by the nonce's
-/// hash, so that nobody but Graph, which knows this, can verify the token.
+/// Returns the header that Entra signs in place of a Graph token's own: its `nonce` is replaced by
+/// the nonce's hash, so that nobody but Graph, which knows this, can verify the token.
 fn with_hashed_nonce(header: &str) -> String {
     let mut header: Value = serde_json::from_str(header).unwrap_or_default();
     if let Some(nonce) = header["nonce"].as_str() {
@@ -175,7 +175,7 @@ fn spoil_header(flaw: Flaw, header: &mut Members, keys: &TokenKeys) {
     }
 }
 
-/// Where the signature is not RS256.
+/// Returns the signature of a flaw where that is not RS256.
 fn other_signature(flaw: Flaw, key: &SigningKey, message: &[u8]) -> Option<Vec<u8>> {
     match flaw {
         Flaw::AlgNone => Some(Vec::new()),
@@ -204,7 +204,7 @@ fn spoil_texts(flaw: Flaw, header: &mut String, payload: &mut String) {
     }
 }
 
-/// Before it is signed.
+/// Spoils the payload's segment before it is signed.
 fn spoil_payload_segment(flaw: Flaw, segment: &mut String) {
     if flaw == Flaw::Padding {
         while !segment.len().is_multiple_of(4) {
@@ -213,7 +213,7 @@ fn spoil_payload_segment(flaw: Flaw, segment: &mut String) {
     }
 }
 
-/// After it is signed.
+/// Spoils the token after it is signed.
 fn spoil_token(flaw: Flaw, token: String) -> String {
     match flaw {
         Flaw::FourSegments => format!("{token}.{}", base64url(b"fourth")),
@@ -227,8 +227,8 @@ fn spoil_token(flaw: Flaw, token: String) -> String {
     }
 }
 
-/// Once more, with the same value: a reader that takes the first and one that takes the last both
-/// find nothing else wrong.
+/// Adds a member once more, with the same value: a reader that takes the first and one that takes
+/// the last both find nothing else wrong.
 fn repeat(object: &mut String, name: &str, spelling: &str) {
     let members: Value = serde_json::from_str(object).unwrap_or_default();
     append(object, spelling, &members[name]);
@@ -239,7 +239,7 @@ fn append(object: &mut String, spelling: &str, value: &Value) {
     write!(object, r#","{spelling}":{value}}}"#).expect("a string takes all");
 }
 
-/// As large as one with a key of 2048 bits and a usual token inside.
+/// Makes an encrypted token as large as one with a key of 2048 bits and a usual token inside.
 fn jwe() -> String {
     let header = json!({
         "alg": "RSA-OAEP",
@@ -257,8 +257,8 @@ fn jwe() -> String {
     .join(".")
 }
 
-/// The last character of a signature has two or four bits to spare, all zero, so that the next
-/// letter of the alphabet differs by one of them.
+/// Sets a bit that the last character of a signature has to spare: it has two or four, all zero, so
+/// that the next letter of the alphabet differs by one of them.
 fn with_trailing_bits(mut token: String) -> String {
     match token.pop() {
         Some(last) if last.is_ascii_alphanumeric() => token.push(char::from(last as u8 + 1)),

@@ -146,39 +146,39 @@ impl<'a> TokenBuilder<'a> {
         }
     }
 
-    /// For the API with this application (client) id: `aud` is the id in v2 tokens and
+    /// Makes the token one for the API with this application (client) id: `aud` is the id in v2 tokens and
     /// `api://{id}` in v1 tokens.
     pub fn for_api(mut self, client_id: &str) -> Self {
         self.api = Some(client_id.to_owned());
         self
     }
 
-    /// With this `aud` instead.
+    /// Sets `aud` to this instead.
     pub fn audience(mut self, audience: &str) -> Self {
         self.audience = Some(audience.to_owned());
         self
     }
 
-    /// Asked for by this client application.
+    /// Sets the client application that asks for the token.
     pub fn client(mut self, client_id: &str) -> Self {
         client_id.clone_into(&mut self.client_id);
         self
     }
 
-    /// With one more scope (`scp`).
+    /// Adds a scope (`scp`).
     pub fn scope(mut self, name: &str) -> Self {
         self.scopes.push(name.to_owned());
         self
     }
 
-    /// With one more role (`roles`).
+    /// Adds a role (`roles`).
     pub fn role(mut self, name: &str) -> Self {
         self.roles.push(name.to_owned());
         self
     }
 
-    /// In the format v1: issuer of `sts.windows.net`, `appid` instead of `azp`. B2C has no other
-    /// format than its own, so that its tokens stay as they are.
+    /// Makes the token one in the format v1: issuer of `sts.windows.net`, `appid` instead of `azp`. B2C
+    /// has no other format than its own, so that its tokens stay as they are.
     pub fn v1(mut self) -> Self {
         if !matches!(self.kind, TokenKind::B2c { .. }) {
             self.version = Version::V1;
@@ -186,65 +186,65 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Of another tenant: `tid` and `iss` both name it.
+    /// Makes the token one of another tenant: `tid` and `iss` both name it.
     pub fn of_tenant(mut self, id: &str) -> Self {
         id.clone_into(&mut self.tenant_id);
         self
     }
 
-    /// Expired an hour ago.
+    /// Makes the token one that expired an hour ago.
     pub fn expired(self) -> Self {
         self.issued_ago(Duration::from_secs(7_500))
             .expires_in(-3_600)
     }
 
-    /// Expires so many seconds from now; negative: ago.
+    /// Sets the seconds from now until the token expires; if negative, it has expired so long ago.
     pub fn expires_in(mut self, seconds: i64) -> Self {
         self.expires_in = seconds;
         self
     }
 
-    /// Issued (`iat`, `nbf`) so long ago.
+    /// Sets the time since the token was issued (`iat`, `nbf`).
     pub fn issued_ago(mut self, age: Duration) -> Self {
         self.issued_ago = age;
         self
     }
 
-    /// With this claim, whatever the token would have there otherwise.
+    /// Sets this claim, whatever the token would have there otherwise.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         let change = Change::Set(name.to_owned(), value.into());
         self.claims.push(change);
         self
     }
 
-    /// Without this claim.
+    /// Removes this claim.
     pub fn without_claim(mut self, name: &str) -> Self {
         self.claims.push(Change::Remove(name.to_owned()));
         self
     }
 
-    /// With this header member, whatever the token would have there otherwise.
+    /// Sets this header member, whatever the token would have there otherwise.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         let change = Change::Set(name.to_owned(), value.into());
         self.header.push(change);
         self
     }
 
-    /// Without this header member.
+    /// Removes this header member.
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.push(Change::Remove(name.to_owned()));
         self
     }
 
-    /// With a signature that does not verify.
+    /// Spoils the signature, so that it does not verify.
     pub fn bad_signature(self) -> Self {
         self.flaw(Flaw::BadSignature)
     }
 
-    /// Good in every way but this one, and signed as it should be over what it then is, unless
-    /// the flaw is one of the signature.
+    /// Spoils the token in this way alone: what it then is, is signed as it should be, unless the flaw
+    /// is one of the signature.
     ///
-    /// It overrides what was said before it, and is overridden by a later
+    /// A flaw overrides what was said before it, and is overridden by a later
     /// [`claim`](Self::claim) or [`header`](Self::header). Several flaws add up.
     pub fn flaw(mut self, flaw: Flaw) -> Self {
         match flaw {
@@ -260,73 +260,75 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Of a user in one more group: Entra adds its id to `groups`, where the API asks for groups.
+    /// Adds the user to a group: Entra adds its id to `groups`, where the API asks for groups.
     pub fn group(self, id: &str) -> Self {
         self.with(Modifier::Group(id.to_owned()))
     }
 
-    /// Of a user in more groups than fit (200): instead of `groups` Entra writes `_claim_names`
+    /// Puts the user in more groups than fit (200): instead of `groups` Entra writes `_claim_names`
     /// and `_claim_sources`, whose address is that of the retired Azure AD Graph.
     pub fn groups_overage(self) -> Self {
         self.with(Modifier::GroupsOverage)
     }
 
-    /// Of a user in more groups than fit into a URL (6), by the implicit flow: instead of `groups`
-    /// Entra writes `hasgroups` and no address.
+    /// Puts the user in more groups than fit into a URL (6), by the implicit flow: instead of
+    /// `groups` Entra writes `hasgroups` and no address.
     pub fn implicit_overage(self) -> Self {
         self.with(Modifier::ImplicitOverage)
     }
 
-    /// Of a guest: Entra writes who authenticated the user, another tenant's v1 issuer, into
-    /// `idp`. The optional claim `acct` is not written: add `.claim("acct", 1)`.
+    /// Makes the user a guest: Entra writes who authenticated the user, another tenant's v1 issuer,
+    /// into `idp`. The optional claim `acct` is not written: add `.claim("acct", 1)`.
     pub fn guest(self) -> Self {
         self.with(Modifier::Guest)
     }
 
-    /// With the optional claim `idtyp`: `app` in tokens of applications, else `user`, which Entra
+    /// Adds the optional claim `idtyp`: `app` in tokens of applications, else `user`, which Entra
     /// writes with the additional property `include_user_token`.
     pub fn with_idtyp(self) -> Self {
         self.with(Modifier::Idtyp)
     }
 
-    /// Of an application without a service principal in the tenant: Entra writes no `oid`, no
+    /// Leaves the application without a service principal in the tenant: Entra writes no `oid`, no
     /// `roles` and no `scp`.
     pub fn without_service_principal(self) -> Self {
         self.with(Modifier::WithoutServicePrincipal)
     }
 
-    /// Of an agent (Entra Agent ID): a token of an application becomes that of an agent as itself
-    /// (facet 11 of actor and subject, `scp` `/` where no scope is given, relation 7), one of a
-    /// user that of an agent on behalf of this user (facet 11 of the actor alone, relation 1).
-    /// Both have `idtyp` and, in `xms_par_app_azp`, the agent's blueprint.
+    /// Makes the token one of an agent (Entra Agent ID).
+    ///
+    /// A token of an application becomes that of an agent as itself (facet 11 of actor and subject,
+    /// `scp` `/` where no scope is given, relation 7), one of a user that of an agent on behalf of
+    /// this user (facet 11 of the actor alone, relation 1). Both have `idtyp` and, in
+    /// `xms_par_app_azp`, the agent's blueprint.
     pub fn agent(self) -> Self {
         self.with(Modifier::Agent)
     }
 
-    /// Of an agent that is signed in as its own user account, which the token's user then is:
-    /// facet 11 of the actor and 13 of the subject, `idtyp` and `xms_par_app_azp`.
+    /// Makes the token one of an agent that is signed in as its own user account, which the token's user
+    /// then is: facet 11 of the actor and 13 of the subject, `idtyp` and `xms_par_app_azp`.
     pub fn agent_user(self) -> Self {
         self.with(Modifier::AgentUser)
     }
 
-    /// Asked for by a client with one more capability (`xms_cc`); `cp1`, which says that it
-    /// understands claims challenges, is the only one that Entra defines.
+    /// Adds a capability of the client (`xms_cc`); `cp1`, which says that it understands claims
+    /// challenges, is the only one that Entra defines.
     pub fn capability(self, name: &str) -> Self {
         self.with(Modifier::Capability(name.to_owned()))
     }
 
-    /// With one more authentication context satisfied (`acrs`), `c1` to `c99`.
+    /// Adds an authentication context that is satisfied (`acrs`), `c1` to `c99`.
     pub fn authentication_context(self, id: &str) -> Self {
         self.with(Modifier::AuthenticationContext(id.to_owned()))
     }
 
-    /// Of a subject with one more directory role: Entra adds its template's id to `wids`, where
-    /// the API asks for groups of this kind.
+    /// Gives the subject a directory role: Entra adds its template's id to `wids`, where the API
+    /// asks for groups of this kind.
     pub fn directory_role(self, template_id: &str) -> Self {
         self.with(Modifier::DirectoryRole(template_id.to_owned()))
     }
 
-    /// Bound to a client certificate: Entra writes its SHA-256 into `cnf`.
+    /// Binds the token to a client certificate: Entra writes its SHA-256 into `cnf`.
     pub fn proof_of_possession(self) -> Self {
         self.with(Modifier::ProofOfPossession)
     }

@@ -180,7 +180,7 @@ fn with_host(url: &str, host: &str) -> String {
     format!("https://{host}/{path}")
 }
 
-/// An empty list would be another flaw.
+/// Returns the list, or one of `some` alone: an empty list would be another flaw.
 fn or_some<'a>(list: Vec<&'a str>, some: &'a str) -> Vec<&'a str> {
     if list.is_empty() { vec![some] } else { list }
 }

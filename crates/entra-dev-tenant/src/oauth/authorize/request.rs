@@ -163,7 +163,7 @@ fn response_mode(mode: Option<&str>) -> Result<ResponseMode, EntraError> {
     }
 }
 
-/// RFC 7636 §4.3: without a method it is `plain`.
+/// Reads the challenge, which is `plain` without a method (RFC 7636 §4.3).
 fn challenge(parameters: &Parameters) -> Result<Option<Challenge>, EntraError> {
     let method = parameters.get("code_challenge_method");
     let Some(challenge) = parameters.get("code_challenge").map(str::to_owned) else {

@@ -93,7 +93,7 @@ fn redeemed() -> EntraError {
     EntraError::new("invalid_grant", 54_005, message)
 }
 
-/// A verifier without a challenge is as wrong as the other way round.
+/// Checks the verifier; one without a challenge is as wrong as the other way round.
 fn check_verifier(code: &Code, verifier: Option<&str>) -> Result<(), EntraError> {
     let is_met = match (&code.challenge, verifier) {
         (None, None) => true,
@@ -151,7 +151,8 @@ fn check_age(tenant: &Tenant, token: &RefreshToken) -> Result<(), EntraError> {
     Err(EntraError::new("invalid_grant", 700_082, message))
 }
 
-/// All that was granted of the same API; but an application that is the API, too, must say so.
+/// Asks for all that was granted of the same API; but an application that is the API, too, must say
+/// so.
 fn without_scope(client: &Client<'_>, token: &RefreshToken) -> Result<RequestedScopes, EntraError> {
     let app = client.application;
     if token.resource == Resource::Api(app.id.clone()) {
