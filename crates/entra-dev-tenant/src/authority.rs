@@ -1,5 +1,5 @@
-//! Who the tenant is: its realm, the authorities that it answers for, their discovery documents with
-//! the members that Entra serves, and the strings of the cloud that is played.
+//! The tenant's realm, the authorities that it answers for, their discovery documents with the members
+//! that Entra serves, and the strings of the cloud that is played.
 //!
 //! Only the addresses of endpoints are local.
 

@@ -16,7 +16,7 @@ pub(crate) struct EntraError {
     error: &'static str,
     code: u32,
     message: String,
-    /// What to do about it, where Entra says so in one word more.
+    /// A word more, where Entra says what to do about it.
     suberror: Option<&'static str>,
     /// A claims request, as text, that a sign-in must satisfy before it is tried again.
     claims: Option<&'static str>,

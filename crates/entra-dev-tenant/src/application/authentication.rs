@@ -1,5 +1,5 @@
-//! How a client proves to the token endpoint who it is: by a secret, or by an assertion (RFC 7523) that
-//! a certificate has signed, or somebody the application trusts.
+//! The proof of a client who it is, for the token endpoint: a secret, or an assertion (RFC 7523) that a
+//! certificate has signed, or somebody the application trusts.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::signature::{
@@ -18,7 +18,7 @@ use crate::entra_error::EntraError;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// By how much the clocks may differ.
+/// The most by which clocks may differ.
 const SKEW_SECONDS: i64 = 300;
 
 /// The client that a request names, and its secret.
@@ -30,7 +30,7 @@ struct Presented {
 struct Assertion<'a> {
     header: Value,
     claims: Value,
-    /// What is signed.
+    /// The text that is signed.
     input: &'a str,
     signature: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! What is registered about an application.
+//! Applications: what is registered about one, and its credentials.
 
 mod authentication;
 mod certificate;

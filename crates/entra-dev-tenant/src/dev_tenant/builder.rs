@@ -12,7 +12,7 @@ use crate::application::AppRegistration;
 use crate::authority::{DevCloud, Realm};
 use crate::clock::Clock;
 use crate::endpoint::Endpoint;
-use crate::keys::Keys;
+use crate::keys::KeyRing;
 use crate::oauth::Tenant;
 use crate::text::is_guid;
 use crate::token::Issuer;
@@ -188,7 +188,7 @@ impl DevTenantBuilder {
             });
         }
         let issuer = Issuer {
-            keys: Keys::new(self.cloud, self.custom_keys),
+            keys: KeyRing::new(self.cloud, self.custom_keys),
             clock: Clock::start(),
             realm: Realm {
                 url: self.url.unwrap_or_else(|| format!("http://{address}")),

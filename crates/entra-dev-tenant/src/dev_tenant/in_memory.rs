@@ -96,13 +96,13 @@ impl HttpClient {
         let handshake = http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(io::Error::other)?;
         let mut connection = Connection(Some(Box::pin(connection)));
-        let mut answer = pin!(sender.send_request(request.map(Full::new)));
-        let answer = poll_fn(|context| {
+        let mut response = pin!(sender.send_request(request.map(Full::new)));
+        let response = poll_fn(|context| {
             connection.poll(context);
-            answer.as_mut().poll(context)
+            response.as_mut().poll(context)
         });
-        let answer = answer.await.map_err(io::Error::other)?;
-        Ok(answer.map(|incoming| ResponseBody {
+        let response = response.await.map_err(io::Error::other)?;
+        Ok(response.map(|incoming| ResponseBody {
             connection,
             incoming,
         }))
@@ -132,7 +132,7 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The body of an answer, as it comes from the tenant; who drops it closes the connection.
+/// The body of a response, as it comes from the tenant; dropping it closes the connection.
 pub struct ResponseBody {
     connection: Connection,
     incoming: Incoming,
@@ -178,7 +178,7 @@ impl Connection {
         let Some(connection) = &mut self.0 else {
             return;
         };
-        // Its error is also that of the answer, or of the body.
+        // Its error is also that of the response, or of the body.
         if connection.as_mut().poll(context).is_ready() {
             self.0 = None;
         }

@@ -1,6 +1,6 @@
 //! Its keys: rotation, what the coming key documents hold, and what no key document should.
 //!
-//! What is said of key documents holds for those of v1 and v2 and of every authority but
+//! All that is said of key documents holds for those of v1 and v2 and of every authority but
 //! `consumers`, whose key is not the tenant's.
 
 use serde_json::Value;
@@ -93,7 +93,7 @@ impl DevTenant {
         self.change_keys(KeyChange::FlapBetween(Vec::new()));
     }
 
-    /// Serves the next `documents` key documents without the key of this `kid`, of whoever it is;
+    /// Serves the next `documents` key documents without the key of this `kid`, be it the tenant's or not;
     /// then it is back. In a second call for the same key, the last number counts.
     pub fn key_vanishes_for(&self, kid: &str, documents: usize) {
         self.change_keys(KeyChange::Vanish(kid.to_owned(), documents));

@@ -168,7 +168,7 @@ fn published(
               request: Request<Body>| async move {
             let recorded = RecordedRequest::of(&request);
             let issuer = &served.tenant.issuer;
-            let appid = issuer.keys.appid(request.uri().query());
+            let appid = issuer.keys.application_of(request.uri().query());
             let right = async {
                 match issuer.realm.authority(&authority) {
                     Ok(authority) => (

@@ -19,7 +19,7 @@ impl DevTenant {
     /// registered: the text is Entra's.
     #[must_use]
     pub fn signs_in(&self, user: &str, authorize_url: &str) -> String {
-        self.answers_page(authorize_url, Some(user))
+        self.choose(authorize_url, Some(user))
     }
 
     /// Declines in place of [signing in](Self::signs_in), and returns the URL likewise.
@@ -28,10 +28,10 @@ impl DevTenant {
     /// As [`signs_in`](Self::signs_in) does.
     #[must_use]
     pub fn declines(&self, authorize_url: &str) -> String {
-        self.answers_page(authorize_url, None)
+        self.choose(authorize_url, None)
     }
 
-    fn answers_page(&self, authorize_url: &str, user: Option<&str>) -> String {
+    fn choose(&self, authorize_url: &str, user: Option<&str>) -> String {
         let uri: Uri = authorize_url
             .parse()
             .unwrap_or_else(|error| panic!("{authorize_url:?} is no URL: {error}"));

@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// How much white space stands before the JSON.
+/// The white space before the JSON.
 const MEBIBYTES: u32 = 100;
 const MEBIBYTE: usize = 1 << 20;
 

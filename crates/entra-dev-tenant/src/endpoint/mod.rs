@@ -29,19 +29,18 @@ use self::response::finished;
 /// [`recovers`](Self::recovers), or for as many requests as [`Fault::for_next`] says.
 #[derive(Clone, Default)]
 pub struct Endpoint {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<EndpointState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct EndpointState {
     hits: usize,
     requests: VecDeque<RecordedRequest>,
     fault: Option<ActiveFault>,
     caching: Caching,
 }
 
-/// What right responses say about caching: settings, not faults, which hold until they are set
-/// otherwise.
+/// The settings of caching: no faults, as they hold until they are set otherwise.
 #[derive(Clone, Default)]
 struct Caching {
     serves_etags: bool,
@@ -94,7 +93,7 @@ enum Defect {
 }
 
 impl Endpoint {
-    /// How many requests are kept.
+    /// The number of requests that are kept.
     const RECORDED: usize = 1_000;
 
     /// Returns the number of requests that have arrived, faults included.
@@ -297,7 +296,7 @@ impl Endpoint {
         Fault { endpoint: self }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EndpointState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -311,7 +310,7 @@ impl Fault<'_> {
     }
 }
 
-impl State {
+impl EndpointState {
     fn record(&mut self, request: RecordedRequest) {
         self.hits += 1;
         if self.requests.len() == Endpoint::RECORDED {
@@ -351,8 +350,8 @@ mod tests {
     async fn a_fault_lasts_for_the_requests_it_was_given() {
         let endpoint = Endpoint::default();
         endpoint.fails_with(503).for_next(2);
-        let answers: Vec<_> = (0..3).map(|_| endpoint.hit(request()).is_some()).collect();
-        assert_eq!(answers, [true, true, false]);
+        let failures: Vec<_> = (0..3).map(|_| endpoint.hit(request()).is_some()).collect();
+        assert_eq!(failures, [true, true, false]);
         assert_eq!(endpoint.hits(), 3);
     }
 

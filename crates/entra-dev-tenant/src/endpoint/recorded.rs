@@ -22,7 +22,7 @@ pub struct RecordedRequest {
     pub path_and_query: String,
     /// The headers; those with credentials are marked as sensitive.
     pub headers: HeaderMap,
-    /// When it arrived, by tokio's clock.
+    /// The time at which it arrived, by tokio's clock.
     pub at: Instant,
     query: Parameters,
     form: Parameters,

@@ -42,47 +42,52 @@ pub(super) async fn finished(
         Some(Defect::CutInTheMiddle) => whole.map(|body| body.slice(..body.len() / 2).into()),
         Some(Defect::Oversized(bytes)) => whole.map(|body| padded(&body, bytes).into()),
         Some(Defect::GzipBomb) => {
-            let mut answer = whole.map(|body| Body::from(gzip_bomb::around(&body)));
+            let mut response = whole.map(|body| Body::from(gzip_bomb::around(&body)));
             let gzip = HeaderValue::from_static("gzip");
-            answer.headers_mut().insert(header::CONTENT_ENCODING, gzip);
-            answer
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, gzip);
+            response
         }
     }
 }
 
 /// Writes the headers about caching.
-fn stamp(caching: &Caching, method: &Method, answer: &mut Response<Bytes>) {
-    if answer.status() != StatusCode::OK {
+fn stamp(caching: &Caching, method: &Method, response: &mut Response<Bytes>) {
+    if response.status() != StatusCode::OK {
         return;
     }
     if let Some(value) = &caching.cache_control {
         if value.is_empty() {
-            answer.headers_mut().remove(header::CACHE_CONTROL);
+            response.headers_mut().remove(header::CACHE_CONTROL);
         } else {
             let value = value.clone();
-            answer.headers_mut().insert(header::CACHE_CONTROL, value);
+            response.headers_mut().insert(header::CACHE_CONTROL, value);
         }
     }
     if caching.serves_etags && matches!(*method, Method::GET | Method::HEAD) {
-        let tag = format!("\"{}\"", base64url(digest(&SHA256, answer.body()).as_ref()));
+        let tag = format!(
+            "\"{}\"",
+            base64url(digest(&SHA256, response.body()).as_ref())
+        );
         // Base64url and two quotes.
         let tag = HeaderValue::from_str(&tag).expect("visible characters");
-        answer.headers_mut().insert(header::ETAG, tag);
+        response.headers_mut().insert(header::ETAG, tag);
     }
 }
 
 /// Returns 304 in place of a response whose `ETag` the client has named.
-fn unless_known(answer: Response<Bytes>, condition: Option<&str>) -> Response<Bytes> {
-    let tag = answer.headers().get(header::ETAG);
+fn unless_known(response: Response<Bytes>, condition: Option<&str>) -> Response<Bytes> {
+    let tag = response.headers().get(header::ETAG);
     let tag = tag.and_then(|tag| tag.to_str().ok());
     match (condition, tag) {
         (Some(condition), Some(tag)) if names(condition, tag) => {
-            let (mut parts, _) = answer.into_parts();
+            let (mut parts, _) = response.into_parts();
             parts.status = StatusCode::NOT_MODIFIED;
             parts.headers.remove(header::CONTENT_TYPE);
             Response::from_parts(parts, Bytes::new())
         }
-        _ => answer,
+        _ => response,
     }
 }
 

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
-pub(crate) use self::ring::{KeyChange, Keys};
+pub(crate) use self::ring::{KeyChange, KeyRing};
 use crate::authority::DevCloud;
 use crate::text::base64url;
 

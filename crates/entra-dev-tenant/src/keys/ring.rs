@@ -13,9 +13,9 @@ use crate::authority::{Authority, DevCloud, Realm, Version};
 const PUBLISHED: usize = 6;
 
 /// All keys of one tenant.
-pub(crate) struct Keys {
+pub(crate) struct KeyRing {
     certificate_name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<RingState>,
     custom: Vec<CustomKey>,
 }
 
@@ -27,7 +27,7 @@ struct CustomKey {
 }
 
 #[derive(Clone)]
-struct State {
+struct RingState {
     /// Published keys, the oldest first; the last one signs.
     keys: Vec<Arc<SigningKey>>,
     before_rotation: Vec<Arc<SigningKey>>,
@@ -63,7 +63,7 @@ pub(crate) enum KeyChange {
     PublishNormally,
 }
 
-impl Keys {
+impl KeyRing {
     /// Makes keys of `cloud`, and one for each of the applications that have their own.
     pub(crate) fn new(cloud: DevCloud, applications: Vec<String>) -> Self {
         let mut keys = Self::named(certificate_name(cloud));
@@ -79,7 +79,7 @@ impl Keys {
         let keys = vec![take(certificate_name)];
         Self {
             certificate_name,
-            state: Mutex::new(State {
+            state: Mutex::new(RingState {
                 before_rotation: keys.clone(),
                 keys,
                 oddities: Vec::new(),
@@ -108,7 +108,7 @@ impl Keys {
     }
 
     /// Returns the application with a key of its own that a query names; an unknown one is as none.
-    pub(crate) fn appid(&self, query: Option<&str>) -> Option<&str> {
+    pub(crate) fn application_of(&self, query: Option<&str>) -> Option<&str> {
         let mut parameters = query?.split('&');
         let client_id = parameters.find_map(|parameter| parameter.strip_prefix("appid="))?;
         self.custom(client_id).map(|custom| &*custom.client_id)
@@ -153,12 +153,12 @@ impl Keys {
         custom.find(|custom| custom.client_id.eq_ignore_ascii_case(client_id))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl RingState {
     fn apply(&mut self, change: KeyChange, new_key: Option<Arc<SigningKey>>) {
         if let Some(key) = new_key {
             self.before_rotation = self.keys.clone();
@@ -221,7 +221,7 @@ impl State {
     }
 }
 
-impl Drop for Keys {
+impl Drop for KeyRing {
     fn drop(&mut self) {
         // The published ones alone: a key that the tenant has withdrawn never comes back.
         let published = std::mem::take(&mut self.lock().keys);
@@ -235,7 +235,7 @@ mod tests {
 
     use super::*;
 
-    fn ids(ring: &Keys) -> HashSet<String> {
+    fn ids(ring: &KeyRing) -> HashSet<String> {
         let published = ring.published();
         published.keys.iter().map(|key| key.id.clone()).collect()
     }
@@ -244,7 +244,10 @@ mod tests {
 
     #[test]
     fn living_rings_share_no_key_and_no_key_of_a_ring_comes_back_to_it() {
-        let (ring, other) = (Keys::named("living.example"), Keys::named("living.example"));
+        let (ring, other) = (
+            KeyRing::named("living.example"),
+            KeyRing::named("living.example"),
+        );
         let first = ids(&ring);
         assert!(first.is_disjoint(&ids(&other)));
         ring.apply(KeyChange::Replace);
@@ -254,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_ring_takes_the_keys_of_one_that_has_ended() {
-        let ended = Keys::named("ended.example");
+        let ended = KeyRing::named("ended.example");
         ended.apply(KeyChange::Replace);
         ended.apply(KeyChange::Rotate);
         let before = ids(&ended);
         drop(ended);
-        let ring = Keys::named("ended.example");
+        let ring = KeyRing::named("ended.example");
         ring.apply(KeyChange::Rotate);
         assert_eq!(ids(&ring), before);
     }

@@ -12,9 +12,9 @@ pub(super) struct Directory {
     pub(super) signed_in: Option<String>,
     disabled: BTreeSet<String>,
     must_interact: BTreeSet<String>,
-    /// How often their sign-ins were revoked.
+    /// The number of times that a user's sign-ins were revoked.
     revocations: BTreeMap<String, u64>,
-    /// Of all users, in the order in which they were given.
+    /// The consents of all users, in the order in which they were given.
     consents: Vec<Consent>,
     admin_only: Vec<ApiScope>,
     admin_approved: Vec<ApiScope>,

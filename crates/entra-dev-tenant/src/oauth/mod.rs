@@ -22,7 +22,7 @@ use crate::entra_error::EntraError;
 use crate::text::{base64url, is_guid, random_bytes};
 use crate::token::{Issuer, TokenBuilder};
 
-/// A tenant: all that its endpoints have in common.
+/// All that the endpoints of a tenant have in common.
 pub(crate) struct Tenant {
     pub(crate) issuer: Issuer,
     applications: Vec<AppRegistration>,
@@ -76,7 +76,7 @@ struct Code {
 struct RefreshToken {
     sign_in: Arc<SignIn>,
     issued_at: i64,
-    /// What a request without a scope is about.
+    /// The API that a request without a scope is about.
     resource: Resource,
     requested: RequestedScopes,
 }
@@ -101,7 +101,7 @@ enum Challenge {
 /// Microsoft Graph's application id, by which Entra names it in errors.
 const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
 
-/// Of Graph's delegated permissions, those that are asked for most.
+/// Graph's delegated permissions that are asked for most.
 const GRAPH_PERMISSIONS: [&str; 16] = [
     "User.Read",
     "User.ReadBasic.All",
@@ -200,7 +200,7 @@ impl Tenant {
 #[derive(Clone, Eq, PartialEq)]
 enum Resource {
     Graph,
-    /// By its application id.
+    /// The API with this application id.
     Api(String),
 }
 
@@ -260,7 +260,7 @@ struct Permission {
     resource: Resource,
     /// The short name, as `scp` has it.
     name: String,
-    /// How the request named the API; a name without one is Graph's.
+    /// The name of the API in the request; a scope without one is Graph's.
     prefix: Option<String>,
 }
 
@@ -298,7 +298,7 @@ impl Permission {
 /// All that one `scope` parameter asks for.
 #[derive(Clone, Default)]
 struct RequestedScopes {
-    /// Of OpenID Connect.
+    /// The scopes of OpenID Connect.
     open_id: Vec<String>,
     permissions: Vec<Permission>,
 }

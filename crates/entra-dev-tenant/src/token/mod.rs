@@ -19,14 +19,14 @@ pub use self::flaw::Flaw;
 
 use crate::authority::{CONSUMERS, Realm, Version};
 use crate::clock::Clock;
-use crate::keys::{Keys, SigningKey};
+use crate::keys::{KeyRing, SigningKey};
 use crate::text::{base64url, guid_for, random_bytes};
 
 /// All that the tokens of a tenant are made of.
 pub(crate) struct Issuer {
     pub(crate) realm: Realm,
     pub(crate) clock: Clock,
-    pub(crate) keys: Keys,
+    pub(crate) keys: KeyRing,
 }
 
 /// A token to be minted; begin with [`DevTenant::user`](crate::DevTenant::user),

@@ -1,4 +1,4 @@
-//! What each flaw does to the claims.
+//! The claims that each flaw spoils.
 
 use serde_json::{Value, json};
 

@@ -68,9 +68,9 @@ enum RequestRefusal {
 enum NextStep {
     /// The user is asked.
     Ask(Response),
-    /// The client is told.
+    /// The client gets an answer.
     Redirect(Redirect),
-    /// Nobody but the user can be told.
+    /// The user alone gets an answer.
     Fail(EntraError),
 }
 

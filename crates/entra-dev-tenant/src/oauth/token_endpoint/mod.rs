@@ -1,7 +1,7 @@
 //! The token endpoint: who asks, for which grant, and Entra's response.
 //!
-//! An application is granted a token as itself here; [`user_grants`] are those behind which a user's
-//! [`SignIn`] stands, and [`response`] makes the tokens for them.
+//! An application is granted a token as itself here; [`user_grants`] follow from a user's [`SignIn`],
+//! and [`response`] makes the tokens for them.
 
 mod response;
 mod user_grants;
