@@ -1,4 +1,4 @@
-//! The token and the keys.
+//! The token and the keys, from files.
 
 use std::error::Error;
 use std::fs::File;
@@ -6,9 +6,6 @@ use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
 use entra_jwt_core::{KeySet, Shown};
-use tower_entra_auth::EntraAuth;
-
-use crate::settings::option_of;
 
 /// The longest input that is read, in bytes: far more than any token, or any key document.
 const LIMIT: u64 = 1024 * 1024;
@@ -42,17 +39,6 @@ pub(crate) fn token(path: Option<&Path>) -> Result<String, Box<dyn Error>> {
 /// The keys of a JWKS document.
 pub(crate) fn keys(path: &Path) -> Result<KeySet, Box<dyn Error>> {
     KeySet::from_jwks(&file(path)?).map_err(|error| format!("{}: {error}", name_of(path)).into())
-}
-
-/// Has the keys fetched that Entra publishes now.
-pub(crate) fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(auth.ready()).map_err(|error| {
-        let remedy = error.remedy_with(option_of);
-        format!("the keys cannot be had: {error}; {remedy}").into()
-    })
 }
 
 fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {

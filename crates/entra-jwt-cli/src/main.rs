@@ -1,12 +1,14 @@
 //! `entra-jwt`: explains a token of Microsoft Entra ID.
 //!
-//! [`arguments`] come in, [`settings`] become the rules, [`input`] is the token and the keys, and
-//! the core's report goes out as [`text`] for people or as [`json`] for programs.
+//! | room | |
+//! |---|---|
+//! | `arguments` | The command line becomes settings of the Layer, and those a report about the token. |
+//! | `input` | The token and the keys are read. |
+//! | `text`, `json` | The report goes out, for people or for programs. |
 
 mod arguments;
 mod input;
 mod json;
-mod settings;
 mod text;
 
 use std::error::Error;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use anstream::AutoStream;
 use entra_jwt_core::{Report, Verdict};
 
-use crate::arguments::{Arguments, Command, Keys, USAGE};
+use crate::arguments::{Arguments, Command, USAGE, report};
 
 /// What a program may rely on: accepted, not accepted, and nothing judged.
 const ACCEPTED: u8 = 0;
@@ -39,23 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
-    let auth = settings::auth(arguments)?;
-    let requirement = settings::requirement(arguments)?;
-    let report = match &arguments.keys {
-        Keys::File(path) => {
-            let keys = input::keys(path)?;
-            let token = input::token(arguments.token_file.as_deref())?;
-            settings::explain_with(arguments, &auth, &keys, &token, requirement.as_ref())?
-        }
-        Keys::Live | Keys::None => {
-            if matches!(arguments.keys, Keys::Live) {
-                input::fetch_keys(&auth)?;
-            }
-            let token = input::token(arguments.token_file.as_deref())?;
-            auth.explain(&token, requirement.as_ref())
-        }
-    };
-
+    let report = report(arguments)?;
     if arguments.json {
         print(&json::of(&report)?)?;
     } else {

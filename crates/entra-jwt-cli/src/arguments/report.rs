@@ -10,9 +10,29 @@ use entra_jwt_core::{
 };
 use tower_entra_auth::{BuildError, EntraAuth};
 
-use crate::arguments::{Arguments, Keys, Required};
+use super::{Arguments, Keys, Required};
+use crate::input;
 
-pub(crate) fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
+/// Reads keys and token, and returns the report about the token.
+pub(crate) fn report(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    let auth = auth(arguments)?;
+    let requirement = requirement(arguments)?;
+    let read_token = || input::token(arguments.token_file.as_deref());
+    Ok(match &arguments.keys {
+        Keys::File(path) => {
+            let keys = input::keys(path)?;
+            let token = read_token()?;
+            explain_with(arguments, &auth, &keys, &token, requirement.as_ref())?
+        }
+        Keys::Live => {
+            fetch_keys(&auth)?;
+            auth.explain(&read_token()?, requirement.as_ref())
+        }
+        Keys::None => auth.explain(&read_token()?, requirement.as_ref()),
+    })
+}
+
+fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     let now = arguments.now;
     let mut builder = EntraAuth::builder()
         .audiences(&arguments.audiences)
@@ -56,7 +76,7 @@ pub(crate) fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
 }
 
 /// The report with keys that were read from a file.
-pub(crate) fn explain_with(
+fn explain_with(
     arguments: &Arguments,
     auth: &EntraAuth,
     keys: &KeySet,
@@ -77,8 +97,19 @@ pub(crate) fn explain_with(
     Ok(rules.explain(token, &with))
 }
 
+/// Fetches the keys that Entra publishes now.
+fn fetch_keys(auth: &EntraAuth) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(auth.ready()).map_err(|error| {
+        let remedy = error.remedy_with(option_of);
+        format!("the keys cannot be had: {error}; {remedy}").into()
+    })
+}
+
 /// Returns the option by which a setting that a remedy names is set.
-pub(crate) fn option_of(setting: Setting) -> &'static str {
+fn option_of(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "--accept-v1-tokens",
         Setting::AllowedClients => "--allowed-client",
@@ -97,7 +128,7 @@ pub(crate) fn option_of(setting: Setting) -> &'static str {
 }
 
 /// Any of what was asked for, if anything was.
-pub(crate) fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Error>> {
+fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Error>> {
     let conditions: Vec<Condition> = arguments
         .required
         .iter()
@@ -119,7 +150,7 @@ pub(crate) fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, 
 
 /// Wrong settings, in the words of this program's options.
 #[derive(Debug)]
-pub(crate) struct SettingsError(BuildError);
+struct SettingsError(BuildError);
 
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line, and the [report](report()) that it asks for.
+
+mod report;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -6,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use anstream::ColorChoice;
 use entra_jwt_core::{Cloud, ShownUrl};
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+
+pub(crate) use self::report::report;
 
 pub(crate) const USAGE: &str = "\
 Explains a Microsoft Entra ID token: which checks it passes, and what to change.
@@ -54,29 +58,29 @@ pub(crate) enum Command {
 
 #[derive(Default)]
 pub(crate) struct Arguments {
-    pub(crate) tenant: Option<String>,
-    pub(crate) client_id: Option<String>,
-    pub(crate) audiences: Vec<String>,
-    pub(crate) cloud: Option<Cloud>,
-    pub(crate) external_id: Option<String>,
-    pub(crate) accepts_v1: bool,
-    pub(crate) allowed_clients: Vec<String>,
-    pub(crate) exempt_clients: Vec<String>,
-    pub(crate) refuses_guests: bool,
-    pub(crate) clock_skew: Option<Duration>,
-    pub(crate) max_token_length: Option<usize>,
-    pub(crate) required: Vec<Required>,
-    pub(crate) keys: Keys,
-    pub(crate) metadata_endpoint: Option<String>,
+    tenant: Option<String>,
+    client_id: Option<String>,
+    audiences: Vec<String>,
+    cloud: Option<Cloud>,
+    external_id: Option<String>,
+    accepts_v1: bool,
+    allowed_clients: Vec<String>,
+    exempt_clients: Vec<String>,
+    refuses_guests: bool,
+    clock_skew: Option<Duration>,
+    max_token_length: Option<usize>,
+    required: Vec<Required>,
+    keys: Keys,
+    metadata_endpoint: Option<String>,
     pub(crate) json: bool,
     pub(crate) color: ColorChoice,
-    pub(crate) now: Option<SystemTime>,
+    now: Option<SystemTime>,
     /// `None`: standard input.
-    pub(crate) token_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
 }
 
 /// One alternative of what the route requires.
-pub(crate) enum Required {
+enum Required {
     Scope(String),
     UserRole(String),
     AppPermission(String),
@@ -88,7 +92,7 @@ pub(crate) enum Required {
 
 /// Where the keys come from.
 #[derive(Default)]
-pub(crate) enum Keys {
+enum Keys {
     #[default]
     None,
     File(PathBuf),
