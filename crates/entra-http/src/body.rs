@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 ///
 /// # Errors
 /// Those of the body.
-pub async fn read_body<B>(body: B, limit: usize) -> Result<Option<Bytes>, B::Error>
+pub(crate) async fn read_body<B>(body: B, limit: usize) -> Result<Option<Bytes>, B::Error>
 where
     B: Body<Data = Bytes>,
 {

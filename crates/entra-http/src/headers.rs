@@ -42,7 +42,9 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Returns the value of a `Retry-After`: whole seconds, rounded up, and at least one.
 #[must_use]
 pub fn retry_after_value(wait: Duration) -> HeaderValue {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let seconds = wait
+        .as_secs()
+        .saturating_add(u64::from(wait.subsec_nanos() > 0));
     seconds.max(1).into()
 }
 
@@ -145,5 +147,6 @@ mod tests {
         ] {
             assert_eq!(retry_after_value(Duration::from_millis(millis)), seconds);
         }
+        assert_eq!(retry_after_value(Duration::MAX), u64::MAX.to_string());
     }
 }

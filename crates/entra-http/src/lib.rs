@@ -1,5 +1,5 @@
-//! HTTP and settings, as `tower-entra-auth` and `entra-confidential-client` share them, and no rule of
-//! Entra. They re-export [`BoxError`] and [`BuildError`].
+//! HTTP and settings, as `tower-entra-auth`, `entra-confidential-client` and `entra-oauth-proxy` share them,
+//! and no rule of Entra. They re-export [`BuildError`], and the first two [`BoxError`].
 //!
 //! ```
 //! use entra_http::{BuildError, Problems, secure_url};
@@ -26,7 +26,7 @@
 //! | `problems` | [`Problems`] collects what is wrong with settings, and makes one [`BuildError`] of it. |
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
 //! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
-//! | `body` | [`read_body`] reads up to a limit. |
+//! | `body` | Reads bodies up to a limit. |
 //! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
 //! | `throttled_log` | [`ThrottledLog`] decides which lines are written, where strangers can cause them. |
 #![cfg_attr(
@@ -41,7 +41,6 @@ mod problems;
 mod throttled_log;
 mod url;
 
-pub use crate::body::read_body;
 pub use crate::client::{BoxError, Failure, FailureCause, HttpClient, StandardClient};
 pub use crate::headers::{fresh_for, retry_after, retry_after_value};
 pub use crate::problems::{BuildError, Problems};

@@ -133,6 +133,7 @@ impl ConfidentialClientBuilder {
         let http = match self.http_client {
             Some(client) => Ok(client),
             None => HttpClient::standard(StandardClient {
+                enabled: cfg!(feature = "reqwest"),
                 user_agent: concat!("entra-confidential-client/", env!("CARGO_PKG_VERSION")),
                 connect_timeout: Self::CONNECT_TIMEOUT,
                 plain_http: endpoint.as_ref().is_some_and(TokenEndpoint::is_plain_http),

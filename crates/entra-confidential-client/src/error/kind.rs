@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::StatusCode;
 
-/// The kind of a [`TokenError`](super::TokenError), by what can be done about it. Decided by the HTTP status and by `error`,
-/// `suberror` and `claims` of the answer, never by an AADSTS number: Microsoft changes those.
+/// The kind of a [`TokenError`](super::TokenError), by what can be done about it. The HTTP status and `error`,
+/// `suberror` and `claims` of the answer decide it, never an AADSTS number: Microsoft changes those.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum TokenErrorKind {

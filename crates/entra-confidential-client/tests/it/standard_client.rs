@@ -123,6 +123,7 @@ async fn a_closed_port_is_no_answer() {
 /// attempts.
 fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicUsize>) {
     let standard = HttpClient::standard(StandardClient {
+        enabled: true,
         user_agent: "test",
         connect_timeout: Duration::from_secs(5),
         plain_http: true,

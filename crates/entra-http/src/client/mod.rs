@@ -30,6 +30,9 @@ pub struct HttpClient(Arc<SendRequest>);
 /// The settings of the standard client, reqwest with rustls.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardClient {
+    /// True where the crate that asks for it has its own feature `reqwest` on: features are of all crates of
+    /// a program together, and one without it must not get the client by another's.
+    pub enabled: bool,
     /// `User-Agent`, such as `tower-entra-auth/0.1.0`.
     pub user_agent: &'static str,
     /// The time that a connection may take to be made.
@@ -104,15 +107,11 @@ impl HttpClient {
     /// For people, about the setting `http_client`: no CA certificates, or the feature is off.
     pub fn standard(settings: StandardClient) -> Result<Self, String> {
         #[cfg(feature = "reqwest")]
-        return reqwest::client(settings);
-        #[cfg(not(feature = "reqwest"))]
-        {
-            let _ = settings;
-            Err(
-                "not set, and the feature `reqwest` is off; bring one with http_client(..)"
-                    .to_owned(),
-            )
+        if settings.enabled {
+            return reqwest::client(settings);
         }
+        let _ = settings;
+        Err("not set, and the feature `reqwest` is off; bring one with http_client(..)".to_owned())
     }
 
     /// Sends a request, and returns the response with its body, or with `None` in place of one that is
@@ -167,6 +166,21 @@ mod tests {
         Request::get(uri).body(Bytes::new()).unwrap()
     }
 
+    fn standard(enabled: bool) -> StandardClient {
+        StandardClient {
+            enabled,
+            user_agent: "entra-http",
+            connect_timeout: Duration::from_secs(5),
+            plain_http: true,
+        }
+    }
+
+    #[test]
+    fn a_crate_whose_feature_is_off_gets_no_client_by_the_feature_of_another() {
+        let problem = HttpClient::standard(standard(false)).unwrap_err();
+        assert!(problem.contains("`reqwest` is off"), "{problem}");
+    }
+
     #[tokio::test]
     async fn a_response_has_its_body_up_to_the_limit() {
         let client = HttpClient::new(tower::service_fn(async |_| {
@@ -183,11 +197,7 @@ mod tests {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let closed = format!("http://{}", socket.local_addr().unwrap());
-        let client = HttpClient::standard(StandardClient {
-            user_agent: "entra-http",
-            connect_timeout: Duration::from_secs(5),
-            plain_http: true,
-        });
+        let client = HttpClient::standard(standard(true));
         let error = client.unwrap().send(get(closed), 0).await.unwrap_err();
         let expected = Failure {
             cause: FailureCause::Connect,

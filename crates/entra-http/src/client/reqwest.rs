@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{BoxError, Classified, Failure, FailureCause, HttpClient, StandardClient};
 
-/// See [`HttpClient::standard`].
+/// Makes the client of [`HttpClient::standard`].
 pub(super) fn client(settings: StandardClient) -> Result<HttpClient, String> {
     let builder = Client::builder()
         .redirect(Policy::none())

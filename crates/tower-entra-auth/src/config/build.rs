@@ -442,6 +442,7 @@ impl EntraAuthBuilder {
         let client = match self.http_client.take() {
             Some(client) => Ok(client),
             None => HttpClient::standard(StandardClient {
+                enabled: cfg!(feature = "reqwest"),
                 user_agent: concat!("tower-entra-auth/", env!("CARGO_PKG_VERSION")),
                 connect_timeout: CONNECT_TIMEOUT,
                 plain_http: is_plain_http,
