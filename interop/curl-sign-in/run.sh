@@ -9,6 +9,7 @@ server=
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 
 . interop/programs mcp_with_entra
+: >"$work/served"
 LISTEN=127.0.0.1:0 "$programs/mcp_with_entra" >"$work/served" &
 server=$!
 until grep -q '^Serving' "$work/served"; do

@@ -70,6 +70,26 @@
 //!
 //! The same request by request, with what is answered: [`by_hand`].
 //!
+//! # The rooms
+//!
+//! Each is a file or folder in `src/`, and uses those below it alone:
+//!
+//! | room | |
+//! |---|---|
+//! | `config` | [`EntraOAuthProxyBuilder`] checks the settings, and makes the proxy of good ones. |
+//! | `proxy` | [`EntraOAuthProxy`] is the handle on everything, [`ProxyLayer`] protects the resource. |
+//! | `endpoints` | [`ProxyService`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, does and answers, to be read from top to bottom. |
+//! | `tokens` | Grants are kept, their tokens written, refreshes made one at a time, and the records of users changed. |
+//! | `entra` | Browsers are sent to Entra, codes redeemed and tokens renewed, and what comes is verified. |
+//! | `limits` | [`Limits`] say how often an address, a client, a sign-in and a user may come, how many sign-ins of a user are kept, and how many calls to Entra there may be at a time. |
+//! | `pages` | What people read is made. |
+//! | `oauth` | Errors, parameters, scopes, the resource, clients and their redirect URIs follow OAuth's rules. |
+//! | `store` | Records are encrypted on their way to a [`Store`]. |
+//! | `http` | Responses, cookies and bodies are what all endpoints share of HTTP. |
+//! | `keys` | [`ProxyKeys`] seal, authenticate and sign. Everything that is kept has a version. |
+//! | `telemetry` | Spans, metrics and throttled lines of the log tell operators. |
+//! | `crypto`, `time` | Random numbers, hashes, comparisons; the wall clock. |
+//!
 //! # Claims challenges
 //!
 //! A route that wants more of a caller, by
@@ -146,36 +166,24 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
-// The engine decides, without I/O, in the order in which a client meets it: `metadata`,
-// `registration`, `authorize`, `consent`, `sign_in` (to Entra and back), `token`, `grant` and
-// `revocation`; and `sign_out`, for a person. What people read is made by `page`.
-// `signing_in`, `granting` and `refreshing` (by `turns`) do what it decides, with the store and Entra,
-// `users` with the `user_record` and the `standing`, and `ending` with `ends`. `challenges` are those of the routes behind it.
-// `format` has the versions of all that is kept.
-// `running` sees to it that it is done to its end; `service` is HTTP, and `limits` what stands before it.
-// `log` keeps strangers from filling the log.
-#[cfg(feature = "axum")]
-mod axum;
 mod config;
+mod crypto;
 mod endpoints;
-mod engine;
 mod entra;
 mod http;
 mod keys;
-mod layer;
 mod limits;
 mod oauth;
 mod pages;
 mod proxy;
-mod running;
-mod service;
 mod store;
 mod telemetry;
+mod time;
 mod tokens;
 
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
-    pub use crate::config::danger::DangerousBuilder;
+    pub use crate::config::DangerousBuilder;
 }
 
 // What it shows as code has routers of axum and a directory.
@@ -206,23 +214,22 @@ pub mod engine_of_our_own {}
 pub mod operations {}
 
 pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
+pub use entra_http::BuildError;
 /// The Layer's own crate.
 pub use tower_entra_auth;
 
-pub use crate::config::build_error::BuildError;
-pub use crate::config::builder::{EntraOAuthProxyBuilder, Prompt};
-pub use crate::keys::keyring::{InvalidKeys, ProxyKeys};
-pub use crate::layer::ProxyLayer;
+pub use crate::config::{EntraOAuthProxyBuilder, Prompt};
+pub use crate::endpoints::ProxyService;
+pub use crate::keys::{InvalidKeys, ProxyKeys};
 pub use crate::limits::Limits;
-pub use crate::oauth::client::FixedClient;
-pub use crate::proxy::EntraOAuthProxy;
-pub use crate::service::ProxyService;
+pub use crate::oauth::FixedClient;
+pub use crate::proxy::{EntraOAuthProxy, ProxyLayer};
 #[cfg(feature = "testing")]
 pub use crate::store::conformance;
 #[cfg(feature = "redb")]
 pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use crate::store::{MemoryStore, Store, StoreError, Stored};
-pub use crate::tokens::ending::EndError;
+pub use crate::tokens::EndError;
 
 /// The README's snippet, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "redb"))]

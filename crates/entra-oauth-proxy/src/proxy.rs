@@ -1,110 +1,255 @@
-//! The proxy: the engine, with the store and Entra to carry out what it decides.
-//!
-//! What is done is in [`signing_in`](crate::signing_in), [`granting`](crate::granting) and
-//! [`refreshing`](crate::refreshing).
+//! The proxy: a handle for everything, and the Layer that protects the resource.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use entra_confidential_client::ConfidentialClient;
-use moka::sync::Cache;
-use serde_json::Value;
-use tower_entra_auth::{EntraAuth, RequireLayer, ResourceMetadata};
+use http::header::RETRY_AFTER;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use tower_entra_auth::{
+    EntraAuth, EntraLayer, EntraService, ObjectId, RequireLayer, RequireService, TenantId,
+};
+use tower_layer::Layer;
 
-use crate::config::builder::EntraOAuthProxyBuilder;
-use crate::endpoints::callback::Arrival;
-use crate::engine::Engine;
-use crate::layer::ProxyLayer;
-use crate::limits::Gate;
-use crate::oauth::error::OAuthError;
-use crate::running::Work;
-use crate::store::{Records, StoreError};
-use crate::tokens::challenges::Challenges;
-use crate::tokens::refresh_lock::Refreshes;
-use crate::tokens::users::Users;
+use crate::endpoints::{Mount, ProxyService, Server};
+use crate::http::{json, set_static};
+use crate::store::StoreError;
+use crate::tokens::{EndError, Users};
 
 /// An OAuth authorization server in front of Entra. See the [crate's page](crate) for an example.
 ///
 /// A cheap handle: clones share everything.
 #[derive(Clone)]
 pub struct EntraOAuthProxy {
-    pub(crate) inner: Arc<Inner>,
+    server: Arc<Server>,
+    users: Arc<Users>,
+    auth: EntraAuth,
+    required: RequireLayer,
 }
 
-pub(crate) struct Inner {
-    pub(crate) engine: Engine,
-    pub(crate) records: Records,
-    pub(crate) entra: ConfidentialClient,
-    pub(crate) auth: EntraAuth,
-    pub(crate) required: RequireLayer,
-    pub(crate) documents: Documents,
-    pub(crate) resource_metadata: ResourceMetadata,
-    pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    pub(crate) gate: Gate,
-    /// What the sign-ins that came back from Entra came to, by the hash of their nonce.
-    pub(crate) arrivals: Cache<String, Arrival>,
-    pub(crate) refreshes: Refreshes,
-    pub(crate) users: Arc<Users>,
-    pub(crate) challenges: Arc<Challenges>,
-    pub(crate) work: Work,
-}
-
-/// What is said of this server to everybody, as it is sent.
-pub(crate) struct Documents {
-    pub(crate) metadata: Bytes,
-    pub(crate) openid: Bytes,
-    /// `None` where no token is signed here.
-    pub(crate) keys: Option<Bytes>,
-}
-
-impl Documents {
-    pub(crate) fn of(engine: &Engine) -> Self {
-        let written = |document: Value| Bytes::from(document.to_string());
-        Self {
-            metadata: written(engine.metadata()),
-            openid: written(engine.openid_metadata()),
-            keys: (!engine.pass_through).then(|| written(engine.keys.key_document())),
-        }
-    }
-}
+/// A future in a box.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl EntraOAuthProxy {
-    /// Begins with no settings.
-    pub fn builder() -> EntraOAuthProxyBuilder {
-        EntraOAuthProxyBuilder::new()
+    /// Takes the requirement of the scopes that every token needs.
+    pub(crate) fn new(
+        server: Server,
+        users: Arc<Users>,
+        (auth, required): (EntraAuth, RequireLayer),
+    ) -> Self {
+        Self {
+            server: Arc::new(server),
+            users,
+            auth,
+            required,
+        }
     }
 
-    /// The Layer that protects the resource: it accepts the tokens of this server and Entra's own, and
-    /// requires the [required scopes](EntraOAuthProxyBuilder::required_scopes) of each.
+    /// Returns the Layer that protects the resource: it accepts the tokens of this server and Entra's own,
+    /// and requires the [required scopes](crate::EntraOAuthProxyBuilder::required_scopes) of each.
     pub fn layer(&self) -> ProxyLayer {
-        ProxyLayer::new(self.inner.auth.layer(), self.inner.required.clone())
+        ProxyLayer {
+            auth: self.auth.layer(),
+            required: self.required.clone(),
+        }
     }
 
-    /// What is behind the Layer: for requirements of routes, `proxy.auth().require(..)?`.
+    /// Returns what is behind the Layer: for requirements of routes, `proxy.auth().require(..)?`.
     #[must_use]
     pub fn auth(&self) -> &EntraAuth {
-        &self.inner.auth
+        &self.auth
     }
 
-    /// The issuer, which is also the URL under which the endpoints are.
+    /// Returns the issuer, which is also the URL under which the endpoints are.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        &self.inner.engine.urls.public
+        self.server.urls.issuer()
     }
 
-    /// The redirect URI to register at Entra, under the platform "Web".
+    /// Returns the redirect URI to register at Entra, under the platform "Web".
     #[must_use]
     pub fn redirect_uri(&self) -> String {
-        self.inner.engine.urls.callback()
+        self.server.urls.callback()
     }
 
-    /// Where Entra sends a browser back that it has signed out: another redirect URI to register there,
-    /// under "Web" likewise. Without it people end on a page of Entra's.
+    /// Returns where Entra sends a browser back that it has signed out: another redirect URI to register
+    /// there, under "Web" likewise. Without it people end on a page of Entra's.
     #[must_use]
     pub fn signed_out_uri(&self) -> String {
-        self.inner.engine.urls.signed_out()
+        self.server.urls.signed_out()
+    }
+
+    /// Returns all endpoints, by their whole paths: for a server without a router.
+    #[must_use]
+    pub fn service(&self) -> ProxyService {
+        ProxyService::new(Arc::clone(&self.server), Mount::All)
+    }
+
+    /// Returns the documents under `/.well-known/`, which clients look for at the root of the host wherever
+    /// the other endpoints are.
+    #[must_use]
+    pub fn well_known_service(&self) -> ProxyService {
+        ProxyService::new(Arc::clone(&self.server), Mount::WellKnown)
+    }
+
+    /// Returns the endpoints without the documents, for a router that takes the path of the
+    /// [public URL](crate::EntraOAuthProxyBuilder::public_url) off before.
+    #[must_use]
+    pub fn nested_service(&self) -> ProxyService {
+        ProxyService::new(Arc::clone(&self.server), Mount::Nested)
+    }
+
+    /// Returns all endpoints, to merge into the router at the root of the host.
+    ///
+    /// ```no_run
+    /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
+    /// use axum::{Router, routing::post};
+    ///
+    /// Router::new()
+    ///     .route("/mcp", post(|| async { "…" }).layer(proxy.layer()))
+    ///     .merge(proxy.routes())
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn routes<S>(&self) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        routed(&self.service())
+    }
+
+    /// Returns the endpoints without the documents, to nest under the path of the
+    /// [public URL](crate::EntraOAuthProxyBuilder::public_url); with
+    /// [`well_known_routes`](Self::well_known_routes) at the root of the host.
+    ///
+    /// ```no_run
+    /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
+    /// use axum::Router;
+    ///
+    /// Router::new()
+    ///     .nest("/oauth", proxy.nested_routes()) // .public_url("https://mcp.example.com/oauth")
+    ///     .merge(proxy.well_known_routes())
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn nested_routes<S>(&self) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        routed(&self.nested_service())
+    }
+
+    /// Returns the documents under `/.well-known/`, to merge at the root of the host.
+    #[cfg(feature = "axum")]
+    pub fn well_known_routes<S>(&self) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        routed(&self.well_known_service())
+    }
+
+    /// Ends all sign-ins of a user, by every client, and those that are under way: their codes and refresh
+    /// tokens at once, their access tokens when the Layer asks next
+    /// ([`grant_check_interval`](crate::EntraOAuthProxyBuilder::grant_check_interval), 30 s).
+    ///
+    /// Nobody is kept from signing in again: that is Entra's to refuse. Sessions at Entra, and its tokens that
+    /// were passed through, are not ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not answer: they may be ended, or not; call it again. Or if it is full,
+    /// and there is no record of this user yet.
+    pub async fn end_sign_ins_of(
+        &self,
+        tenant: TenantId,
+        user: ObjectId,
+    ) -> Result<(), StoreError> {
+        self.users.end_sign_ins_of(tenant, user).await
+    }
+
+    /// Ends all sign-ins by a client, and those that are under way, as
+    /// [`end_sign_ins_of`](Self::end_sign_ins_of) does: a client by the hash of its id, as lines of the log
+    /// and spans have it as `client`, and tokens as their
+    /// [`registered_client`](tower_entra_auth::entra_jwt_core::AccessToken::registered_client).
+    ///
+    /// Its registration stays good, as it is in its id: its users can sign in again.
+    ///
+    /// # Errors
+    /// [`EndError::NoClientHash`] for a text that is none, and [`EndError::Store`] as with a user.
+    pub async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
+        self.users.end_sign_ins_of_client(client).await
+    }
+
+    /// Ends one sign-in, by the id of its grant, as lines of the log and spans have it as `grant`, and access
+    /// tokens as `gid`. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store did not answer.
+    pub async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
+        self.users.end_sign_in(grant).await
+    }
+
+    /// Waits until nothing is under way here any more: sign-ins that came back from Entra, codes,
+    /// refreshes, revocations, whether or not anybody still waits for their answer. From then on
+    /// [readiness](Self::readiness) is 503. To be called when the server has stopped taking requests:
+    ///
+    /// ```no_run
+    /// # async fn run(
+    /// #     proxy: entra_oauth_proxy::EntraOAuthProxy,
+    /// #     listener: tokio::net::TcpListener,
+    /// #     app: axum::Router,
+    /// #     terminated: impl Future<Output = ()> + Send + 'static,
+    /// # ) -> std::io::Result<()> {
+    /// # use axum::serve::ListenerExt as _;
+    /// let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    /// axum::serve(listener, app).with_graceful_shutdown(terminated).await?;
+    /// proxy.shutdown().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It takes as long as Entra and the store may take to answer, 10 s each: put a limit of your own
+    /// around it where that is too long. Whoever is at Entra at that moment, or between a page and the
+    /// next, loses nothing either way: that is in the browser, and whoever runs next goes on with it, if it
+    /// has the same keys.
+    pub async fn shutdown(&self) {
+        self.server.shutdown().await;
+    }
+
+    /// Returns an endpoint for a readiness probe: 200 while Entra's keys are held and the store can be read,
+    /// else 503 with `Retry-After`. The store is asked each time; of the rest see [`EntraAuth::readiness`],
+    /// whose JSON it is. `code` is `store_unavailable` or `shutting_down` beside that.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "axum")]
+    /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
+    /// use axum::{Router, routing::get};
+    ///
+    /// Router::new().route("/ready", get(proxy.readiness())) // outside the Layer
+    /// # }
+    /// ```
+    ///
+    /// [`EntraAuth::readiness`]: tower_entra_auth::EntraAuth::readiness
+    pub fn readiness(
+        &self,
+    ) -> impl Fn() -> Boxed<Response<Full<Bytes>>> + Clone + Send + Sync + 'static + use<> {
+        let server = Arc::clone(&self.server);
+        let of_auth = self.auth.readiness();
+        move || {
+            let (server, of_auth) = (Arc::clone(&server), of_auth());
+            Box::pin(async move {
+                let Some(code) = server.not_ready().await else {
+                    return of_auth.await;
+                };
+                let body = json!({ "ready": false, "code": code });
+                let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &body);
+                set_static(&mut response, RETRY_AFTER, "5");
+                response
+            })
+        }
     }
 }
 
@@ -113,32 +258,35 @@ impl fmt::Debug for EntraOAuthProxy {
         formatter
             .debug_struct("EntraOAuthProxy")
             .field("issuer", &self.issuer())
-            .field("resource", &self.inner.engine.resource.url)
             .finish_non_exhaustive()
     }
 }
 
-impl Inner {
-    /// Seconds since 1970.
-    pub(crate) fn now(&self) -> u64 {
-        seconds((self.clock)())
-    }
+#[cfg(feature = "axum")]
+fn routed<S>(service: &ProxyService) -> axum::Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    service
+        .paths()
+        .iter()
+        .fold(axum::Router::new(), |router, path| {
+            router.route_service(path, service.clone())
+        })
 }
 
-/// Since 1970.
-pub(crate) fn seconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
+/// Protects the resource; made by [`EntraOAuthProxy::layer`](EntraOAuthProxy::layer).
+#[derive(Clone, Debug)]
+#[must_use = "nothing is protected before it is a Layer around a service"]
+pub struct ProxyLayer {
+    auth: EntraLayer,
+    required: RequireLayer,
 }
 
-/// Returns the error for clients where the store does not answer, is full, or has what only a later
-/// version of this server can read. The log has it already.
-pub(crate) fn down(error: &StoreError) -> OAuthError {
-    if error.is_full() {
-        return OAuthError::full();
+impl<S> Layer<S> for ProxyLayer {
+    type Service = EntraService<RequireService<S>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.auth.layer(self.required.layer(inner))
     }
-    if error.is_later() {
-        return OAuthError::later();
-    }
-    OAuthError::unavailable(None)
 }

@@ -2,7 +2,8 @@
 //! endpoints at which users sign in and clients get tokens.
 //!
 //! A request to [`authorize`](mod@authorize) leads to a [`Code`] of a [`SignIn`], and one to the
-//! [`token_endpoint`] to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes of that.
+//! [`token_endpoint`] to tokens for it. Both ask for [`RequestedScopes`], and the [`directory`] says what comes
+//! of that.
 
 mod authorize;
 mod directory;

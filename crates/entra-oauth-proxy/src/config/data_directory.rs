@@ -3,59 +3,51 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::config::builder::EntraOAuthProxyBuilder;
-use crate::keys::format;
-use crate::keys::keyring::ProxyKeys;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::crypto::random;
+use crate::keys::ProxyKeys;
 use crate::store::{DiskStore, sync_directory};
+use crate::time::Clock;
 
-const SETTING: &str = "data_directory";
 const SIGN_INS: &str = "sign-ins.redb";
 const KEYS: &str = "keys";
 
+/// The version of the file of keys that is written.
+const VERSION: u64 = 1;
+
 /// The longest file of keys, in bytes: more than a thousand of them.
-const MOST_KEYS: u64 = 64 * 1024;
+const MAX_KEYS: u64 = 64 * 1024;
 
 /// The beginning of the line with the version of a file of keys. Version 0 had no such line.
 const HEADER: &str = "# keys of entra-oauth-proxy, format ";
 
-impl EntraOAuthProxyBuilder {
-    /// Sets store and keys by what is in the directory, if one is set. What is wrong is added to the
-    /// problems.
-    pub(crate) fn open_data_directory(&mut self, problems: &mut Vec<(String, String)>) {
-        let Some(directory) = self.data_directory.clone() else {
-            return;
-        };
-        let mut problem = |text: String| problems.push((SETTING.to_owned(), text));
-        if self.has_store {
-            problem("there is a store(..) as well; set one of them".to_owned());
-            return;
-        }
-        // The store first: whoever has it is alone here.
-        let clock = Arc::clone(&self.clock);
-        let sign_ins = directory.join(SIGN_INS);
-        let opened = DiskStore::options().clock(move || clock()).open(&sign_ins);
-        let store = match opened {
-            Ok(store) => store,
-            Err(error) => return problem(error.to_string()),
-        };
-        warn_if_others_may_read(&sign_ins);
-        if self.keys.is_none() {
-            match kept_keys(&directory, &store) {
-                Ok(keys) => {
-                    warn_if_others_may_read(&directory.join(KEYS));
-                    self.keys = Some(keys);
-                    self.has_kept_keys = true;
-                }
-                Err(text) => return problem(text),
-            }
-        }
-        self.store = Arc::new(store);
+/// Opens the store in the directory, and reads the keys there, unless others are set. The error says what
+/// is wrong.
+pub(super) fn open(
+    directory: &Path,
+    clock: &Clock,
+    has_keys: bool,
+) -> Result<(DiskStore, Option<ProxyKeys>), String> {
+    // The store first: whoever has it is alone here.
+    let clock = clock.clone();
+    let sign_ins = directory.join(SIGN_INS);
+    let store = DiskStore::options()
+        .clock(move || clock.system_time())
+        .open(&sign_ins)
+        .map_err(|error| error.to_string())?;
+    warn_if_others_may_read(&sign_ins);
+    if has_keys {
+        return Ok((store, None));
     }
+    let keys = kept_keys(directory, &store)?;
+    warn_if_others_may_read(&directory.join(KEYS));
+    Ok((store, Some(keys)))
 }
 
-/// The keys in the directory. They are made if nothing was ever made under any.
+/// Returns the keys in the directory. They are made if nothing was ever made under any.
 fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
     let path = directory.join(KEYS);
     let shown = path.display();
@@ -67,10 +59,9 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
         _ => format!("{shown} cannot be read or written: {error}"),
     };
     match read(&path) {
-        Ok(text) if version(&text).is_none_or(|version| version > format::KEYS_FILE) => Err(format!(
-            "{shown} was written by a later version of this server (this one reads up to format {}): \
-             start that version again, or give another directory",
-            format::KEYS_FILE
+        Ok(text) if version(&text).is_none_or(|version| version > VERSION) => Err(format!(
+            "{shown} was written by a later version of this server (this one reads up to format {VERSION}): \
+             start that version again, or give another directory"
         )),
         Ok(text) => ProxyKeys::from_base64(&text).map_err(|error| {
             format!(
@@ -91,9 +82,9 @@ fn kept_keys(directory: &Path, store: &DiskStore) -> Result<ProxyKeys, String> {
                      delete {SIGN_INS}, and everybody signs in again"
                 ));
             }
-            let keys = ProxyKeys::generate().kept();
-            keep(directory, &keys, &Disk).map_err(failed)?;
-            Ok(keys)
+            let key = STANDARD.encode(random::<32>());
+            keep(directory, &key, &Disk).map_err(failed)?;
+            ProxyKeys::from_base64(&key).map_err(|error| error.to_string())
         }
     }
 }
@@ -107,10 +98,10 @@ fn read(path: &Path) -> io::Result<String> {
     }
     let mut content = Vec::new();
     let file = File::open(path)?;
-    file.take(MOST_KEYS + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST_KEYS {
+    file.take(MAX_KEYS + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_KEYS {
         let text =
-            format!("it is longer than {MOST_KEYS} bytes; put the file with the keys in its place");
+            format!("it is longer than {MAX_KEYS} bytes; put the file with the keys in its place");
         return Err(io::Error::other(text));
     }
     String::from_utf8(content).map_err(|_| ErrorKind::InvalidData.into())
@@ -126,7 +117,7 @@ fn version(text: &str) -> Option<u64> {
     }
 }
 
-/// No refusal: what is mounted may be readable by a group, and not this process's to change.
+/// Warns only: what is mounted may be readable by a group, and not this process's to change.
 fn warn_if_others_may_read(path: &Path) {
     #[cfg(unix)]
     if let Ok(metadata) = fs::metadata(path) {
@@ -166,8 +157,8 @@ impl Durable for Disk {
     }
 }
 
-/// Writes the keys: under their name they are there whole, or not at all.
-fn keep(directory: &Path, keys: &ProxyKeys, disk: &impl Durable) -> io::Result<()> {
+/// Writes the keys, in base64: under their name they are there whole, or not at all.
+fn keep(directory: &Path, keys: &str, disk: &impl Durable) -> io::Result<()> {
     let unfinished = directory.join("keys.new");
     // Whoever put it there could read what is written into it, or have it written elsewhere.
     match fs::remove_file(&unfinished) {
@@ -179,7 +170,7 @@ fn keep(directory: &Path, keys: &ProxyKeys, disk: &impl Durable) -> io::Result<(
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file: File = options.open(&unfinished)?;
-    let text = format!("{HEADER}{}\n{}\n", format::KEYS_FILE, keys.to_base64());
+    let text = format!("{HEADER}{VERSION}\n{keys}\n");
     file.write_all(text.as_bytes())?;
     disk.sync(&file)?;
     drop(file);
@@ -252,11 +243,12 @@ mod tests {
     fn keys_are_on_the_disk_before_they_have_their_name_and_before_anything_is_made_under_them() {
         let path = directory("keys that last");
         let watched = Watched::of(&path, None);
-        let keys = ProxyKeys::generate();
-        keep(&path, &keys, &watched).unwrap();
+        let key = STANDARD.encode(random::<32>());
+        keep(&path, &key, &watched).unwrap();
         let text = fs::read_to_string(path.join(KEYS)).unwrap();
         fs::remove_dir_all(&path).unwrap();
-        assert!(text.contains(&keys.to_base64()));
+        assert!(text.contains(&key));
+        assert!(ProxyKeys::from_base64(&text).is_ok());
         let whole = text.len() as u64;
         let expected = ["sync", "rename", "sync the directory"].map(|step| (step, whole));
         assert_eq!(watched.done.into_inner(), expected);
@@ -267,7 +259,7 @@ mod tests {
         for step in ["sync", "rename", "sync the directory"] {
             let path = directory("keys that do not last");
             let watched = Watched::of(&path, Some(step));
-            let kept = keep(&path, &ProxyKeys::generate(), &watched);
+            let kept = keep(&path, "a key", &watched);
             let has_keys = path.join(KEYS).exists();
             fs::remove_dir_all(&path).unwrap();
             assert!(kept.is_err(), "{step}");

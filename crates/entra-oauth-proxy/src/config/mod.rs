@@ -1,8 +1,598 @@
-//! The settings of a proxy, and the making of one.
+//! The settings of an [`EntraOAuthProxy`], and what is wrong with them: everything at once.
 
-pub(crate) mod build;
-pub(crate) mod build_error;
-pub(crate) mod builder;
-pub(crate) mod danger;
+mod build;
 #[cfg(feature = "redb")]
-pub(crate) mod data_directory;
+mod data_directory;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, Credential};
+use entra_http::BoxError;
+use http::{Request, Response};
+use http_body::Body;
+use tower_entra_auth::entra_jwt_core::{Setting, ShownUrl};
+use tower_entra_auth::{Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
+use tower_service::Service;
+
+use crate::keys::ProxyKeys;
+use crate::limits::Limits;
+use crate::oauth::FixedClient;
+use crate::proxy::EntraOAuthProxy;
+use crate::store::{MemoryStore, Store};
+use crate::time::Clock;
+
+/// Settings of an [`EntraOAuthProxy`]; begin with [`EntraOAuthProxy::builder`].
+///
+/// # Defaults
+///
+/// | setting | default |
+/// |---|---|
+/// | [`tenant`](Self::tenant), [`tenancy`](Self::tenancy) | none: required |
+/// | [`client_id`](Self::client_id) | none: required |
+/// | [`credential`](Self::credential) | none: required |
+/// | [`public_url`](Self::public_url) | none: required |
+/// | [`resource`](Self::resource) | none: required |
+/// | [`required_scopes`](Self::required_scopes) | none: at least one is required |
+/// | [`optional_scopes`](Self::optional_scopes) | none |
+/// | [`scope_text`](Self::scope_text) | none: people read the scope's name |
+/// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
+/// | [`identifier_uri`](Self::identifier_uri) | `api://{client id}` |
+/// | [`resource_name`](Self::resource_name) | the resource's host |
+/// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
+/// | [`store`](Self::store) | [`MemoryStore`]: likewise |
+/// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
+/// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
+/// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
+/// | [`without_registration`](Self::without_registration) | off: clients register themselves |
+/// | [`fixed_client`](Self::fixed_client) | none |
+/// | [`prompt`](Self::prompt) | none: Entra decides |
+/// | [`access_token_lifetime`](Self::access_token_lifetime) | 1 hour |
+/// | [`idle_lifetime`](Self::idle_lifetime) | 30 days |
+/// | [`session_lifetime`](Self::session_lifetime) | 90 days |
+/// | [`rotation_grace`](Self::rotation_grace) | 60 s |
+/// | [`grant_check_interval`](Self::grant_check_interval) | 30 s |
+/// | [`pass_through`](Self::pass_through) | off: tokens of this server's own |
+/// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
+/// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
+/// | [`limits`](Self::limits) | [`Limits::default`] |
+/// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
+/// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
+/// | [`clock`](Self::clock) | the system's |
+/// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
+#[must_use = "nobody can sign in before build()"]
+pub struct EntraOAuthProxyBuilder {
+    auth: EntraAuthBuilder,
+    entra: ConfidentialClientBuilder,
+    has_credential: bool,
+    public_url: Option<String>,
+    resource: Option<String>,
+    resource_name: Option<String>,
+    identifier_uri: Option<String>,
+    required_scopes: Vec<String>,
+    optional_scopes: Vec<String>,
+    scope_texts: Vec<(String, String)>,
+    additional_scopes: Vec<String>,
+    keys: Option<ProxyKeys>,
+    store: Arc<dyn Store>,
+    has_store: bool,
+    data_directory: Option<PathBuf>,
+    /// The keys are the directory's.
+    has_kept_keys: bool,
+    allow_list: Option<Vec<String>>,
+    private_use_schemes: Vec<String>,
+    registration: bool,
+    fixed_clients: Vec<FixedClient>,
+    prompt: Option<Prompt>,
+    lifetimes: Lifetimes,
+    pass_through: bool,
+    requires_resource: bool,
+    accepts_parents: bool,
+    limits: Limits,
+    trusted_proxies: Vec<String>,
+    clock: Clock,
+}
+
+/// The times for which things are good.
+#[derive(Clone, Copy, Debug)]
+struct Lifetimes {
+    access_token: Duration,
+    /// Without a refresh.
+    idle: Duration,
+    /// However often it is refreshed.
+    session: Duration,
+    /// The time for which the refresh token before the current one still works.
+    grace: Duration,
+    /// The time for which a yes about a grant is kept.
+    grant_check: Duration,
+}
+
+/// The question that Entra is to ask of a user who is signed in already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Prompt {
+    /// Which account to take.
+    SelectAccount,
+    /// To sign in again.
+    Login,
+    /// To consent again. Where users may not consent themselves, they cannot get past this.
+    Consent,
+}
+
+impl Prompt {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::SelectAccount => "select_account",
+            Self::Login => "login",
+            Self::Consent => "consent",
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Returns what this builder calls a setting of the Layer.
+fn setting_name(setting: Setting) -> &'static str {
+    match setting {
+        Setting::AcceptV1Tokens => "auth(|auth| auth.accept_v1_tokens())",
+        Setting::AllowedClients => "auth(|auth| auth.allowed_clients(..))",
+        Setting::Audience => "identifier_uri(..)",
+        Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
+        Setting::Cloud => "cloud (ENTRA_CLOUD)",
+        Setting::ExemptClients => "auth(|auth| auth.exempt_clients(..))",
+        Setting::ExternalId => "external_id(..)",
+        Setting::MaxTokenLength => "auth(|auth| auth.max_token_length(..))",
+        Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        Setting::RefuseGuests => "auth(|auth| auth.refuse_guests())",
+        Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
+        Setting::TenantRule => "auth(|auth| auth.tenant_rule(..))",
+        other => other.name(),
+    }
+}
+
+impl EntraOAuthProxy {
+    /// Begins a builder with no settings.
+    pub fn builder() -> EntraOAuthProxyBuilder {
+        EntraOAuthProxyBuilder::new()
+    }
+}
+
+impl EntraOAuthProxyBuilder {
+    fn new() -> Self {
+        Self {
+            auth: EntraAuth::builder().setting_names(setting_name),
+            entra: ConfidentialClient::builder(),
+            has_credential: false,
+            public_url: None,
+            resource: None,
+            resource_name: None,
+            identifier_uri: None,
+            required_scopes: Vec::new(),
+            optional_scopes: Vec::new(),
+            scope_texts: Vec::new(),
+            additional_scopes: Vec::new(),
+            keys: None,
+            store: Arc::new(MemoryStore::new()),
+            has_store: false,
+            data_directory: None,
+            has_kept_keys: false,
+            allow_list: None,
+            private_use_schemes: Vec::new(),
+            registration: true,
+            fixed_clients: Vec::new(),
+            prompt: None,
+            lifetimes: Lifetimes {
+                access_token: 60 * MINUTE,
+                idle: 30 * DAY,
+                session: 90 * DAY,
+                grace: MINUTE,
+                grant_check: MINUTE / 2,
+            },
+            pass_through: false,
+            requires_resource: false,
+            accepts_parents: false,
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Sets the tenant whose users sign in: its id, from the Overview page of Microsoft Entra ID. See
+    /// [`EntraAuthBuilder::tenant`].
+    pub fn tenant(self, id: impl Into<String>) -> Self {
+        self.auth(|auth| auth.tenant(id))
+    }
+
+    /// Sets whose users sign in, where it is more than one tenant's. See [`EntraAuthBuilder::tenancy`].
+    pub fn tenancy(self, tenancy: Tenancy) -> Self {
+        self.auth(|auth| auth.tenancy(tenancy))
+    }
+
+    /// Sets the application (client) id of the app registration, which is client and API in one: it has the
+    /// [redirect URI](crate::EntraOAuthProxy::redirect_uri) under the platform "Web", exposes the scopes,
+    /// and issues v2 tokens (`requestedAccessTokenVersion` 2).
+    pub fn client_id(self, id: impl Into<String>) -> Self {
+        self.auth(|auth| auth.client_id(id))
+    }
+
+    /// Sets tenant, client id, cloud and metadata endpoint from the environment: see
+    /// [`EntraAuthBuilder::environment`].
+    pub fn environment(self) -> Self {
+        self.auth(EntraAuthBuilder::environment)
+    }
+
+    /// Sets how this server proves to Entra that it is the application: a
+    /// [`Secret`](crate::Secret), a [`Certificate`](crate::Certificate) or a
+    /// [`FederatedAssertion`](crate::FederatedAssertion).
+    pub fn credential(mut self, credential: impl Into<Credential>) -> Self {
+        self.entra = self.entra.credential(credential);
+        self.has_credential = true;
+        self
+    }
+
+    /// Sets the URL under which browsers and clients reach this server, which is also its issuer: `https`,
+    /// or `http` on loopback, without a slash at its end. It is never taken from a request. With a
+    /// path, such as `https://mcp.example.com/oauth`, the endpoints are under that.
+    ///
+    /// Clients keep what they registered under it: another one makes all of them register anew.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into());
+        self
+    }
+
+    /// Sets the resource that tokens are for: the URL of the API as clients know it, such as
+    /// `https://mcp.example.com/mcp`.
+    pub fn resource(mut self, url: impl Into<String>) -> Self {
+        self.resource = Some(url.into());
+        self
+    }
+
+    /// Sets what people read as the name of the resource, on the consent page and in its metadata.
+    pub fn resource_name(mut self, name: impl Into<String>) -> Self {
+        self.resource_name = Some(name.into());
+        self
+    }
+
+    /// Sets the Application ID URI of the app registration, if it is not `api://{client id}`: what stands
+    /// before its scopes at Entra.
+    pub fn identifier_uri(mut self, uri: impl Into<String>) -> Self {
+        self.identifier_uri = Some(uri.into());
+        self
+    }
+
+    /// Adds scopes that every token needs, by their short names (`Mcp.Access`). They are asked for
+    /// whatever a client asks for, and [the Layer](crate::EntraOAuthProxy::layer) requires them.
+    /// Scopes of OpenID Connect may stand among them, and are asked of Entra only.
+    pub fn required_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.required_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds scopes that a token may have, by their short names. No metadata names them: a client learns of
+    /// one by the 403 of a route that [requires](EntraAuth::require) it, and asks for it then.
+    pub fn optional_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.optional_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets what a scope lets an application do, for people: on the consent page it stands before the
+    /// scope's name. Plain text, 1 to 200 characters, such as "Read your notes". Several calls add up;
+    /// each is about a [required](Self::required_scopes) or [optional](Self::optional_scopes) scope.
+    pub fn scope_text(mut self, scope: impl Into<String>, text: impl Into<String>) -> Self {
+        self.scope_texts.push((scope.into(), text.into()));
+        self
+    }
+
+    /// Adds scopes that are sent to Entra's authorization endpoint as they are, such as
+    /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
+    /// Nothing is validated or advertised of them, and no token has them: they spare the user a second
+    /// question where the service exchanges the user's token for one of another API (on-behalf-of).
+    /// That needs Entra's own token: so far only [passed through](Self::pass_through).
+    pub fn additional_authorize_scopes<S: Into<String>>(
+        mut self,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.additional_scopes
+            .extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the keys of this server: where there is more than one instance, and where clients are
+    /// to stay signed in over a restart and no [directory](Self::data_directory) keeps them.
+    pub fn keys(mut self, keys: ProxyKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Sets the store of grants, codes and the records of users. One that is shared or outlives the
+    /// process needs [keys](Self::keys).
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Arc::new(store);
+        self.has_store = true;
+        self
+    }
+
+    /// Sets the directory in which a single instance keeps what it must not lose, so that nobody signs in
+    /// again after a restart: grants and codes in `sign-ins.redb` (see
+    /// [`DiskStore`](crate::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
+    /// made at the first start. Whoever has both can read the sign-ins: a backup is as secret as they
+    /// are. It must be there, on a disk that stays, with this process's user as its owner, and no
+    /// other process uses it at the same time. A file that others may read is used, with a warning.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().data_directory("/var/lib/mcp");
+    /// ```
+    #[cfg(feature = "redb")]
+    pub fn data_directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_directory = Some(path.into());
+        self
+    }
+
+    /// Limits the addresses to which answers are sent to these; several calls add up. An entry is one of:
+    ///
+    /// | entry | allows |
+    /// |---|---|
+    /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every address of it |
+    /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | that text alone, without another query or slash; the port of loopback is any where the entry has none |
+    /// | a scheme of an application: `cursor:` | every URI of it, also at another place than where the product takes answers |
+    ///
+    /// A URI with a path also *vouches*: where a client's request is refused before a person agreed to
+    /// anything, the browser is sent there with the error, as it is to loopback and to [fixed
+    /// clients](Self::fixed_client). An origin or a scheme does not, as there may be anything in it
+    /// (`https://claude.ai/redirect?to=…`): there, as everywhere else, a person reads what is wrong,
+    /// and carries the error to the client by a button (RFC 9700 §4.11.2).
+    ///
+    /// At its registration a client needs one address on the list; the others that it registers are
+    /// refused when they are used.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses entries that could not be registered, such as `javascript:` and
+    /// `http://example.com`, and hosts without a scheme. A scheme that could be a host, too, such as
+    /// `com.example.app:`, needs its colon.
+    pub fn redirect_allow_list<S: Into<String>>(
+        mut self,
+        entries: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let entries = entries.into_iter().map(Into::into);
+        self.allow_list.get_or_insert_default().extend(entries);
+        self
+    }
+
+    /// Adds schemes of applications that clients may register beside the known ones: `notes-desk:`, or
+    /// `notes-desk`. Several calls add up. Without, a scheme must be a domain name in reverse, as
+    /// `com.example.app` (RFC 8252 §7.1), or that of a product that is known to use it with MCP:
+    /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
+    /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
+    ///
+    /// Where there is a [`redirect_allow_list`](Self::redirect_allow_list), it must have the scheme, too,
+    /// and that is enough.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().private_use_schemes(["notes-desk"]);
+    /// ```
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses schemes that browsers run or read (`javascript`, `data`, `file`,
+    /// …) and those of systems (`ms-settings`, `com.apple.notes`, …).
+    pub fn private_use_schemes<S: Into<String>>(
+        mut self,
+        schemes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.private_use_schemes
+            .extend(schemes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Lets no client register itself: only [fixed ones](Self::fixed_client) are known.
+    pub fn without_registration(mut self) -> Self {
+        self.registration = false;
+        self
+    }
+
+    /// Adds a client that is known in advance. Several calls add up.
+    pub fn fixed_client(mut self, client: FixedClient) -> Self {
+        self.fixed_clients.push(client);
+        self
+    }
+
+    /// Sets what Entra asks of users who are signed in already. A client's own `prompt` is never passed
+    /// on.
+    pub fn prompt(mut self, prompt: Prompt) -> Self {
+        self.prompt = Some(prompt);
+        self
+    }
+
+    /// Sets how long an access token is good: 1 minute to 24 hours.
+    ///
+    /// That a user has left is noticed when Entra's own token is renewed, with the first refresh in its
+    /// last 5 minutes or after: a user may go on for what is left of that (60 to 90 minutes, whatever
+    /// Entra says of it) and then for this long.
+    pub fn access_token_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.access_token = span;
+        self
+    }
+
+    /// Sets how long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then; longer
+    /// than an access token by 10 minutes.
+    pub fn idle_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.idle = span;
+        self
+    }
+
+    /// Sets how long a sign-in lasts however often it is refreshed: 1 hour to a year.
+    pub fn session_lifetime(mut self, span: Duration) -> Self {
+        self.lifetimes.session = span;
+        self
+    }
+
+    /// Sets the time for which a refresh token works on after another took its place, for a client that
+    /// did not get the answer: at most 2 minutes, and until its successor is replaced in its turn. Used
+    /// later, it ends the sign-in. Zero is none, but for requests that came at once.
+    ///
+    /// It counts anew where a client could not be answered: for what was replaced in the hour before this
+    /// process began, and for what the store did not say that it wrote. It is longer by the
+    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew) for what another instance replaced, whose
+    /// clock may differ.
+    pub fn rotation_grace(mut self, span: Duration) -> Self {
+        self.lifetimes.grace = span;
+        self
+    }
+
+    /// Sets how often it is looked up whether a sign-in was ended, for its access tokens: at most 5 minutes;
+    /// zero with every request.
+    pub fn grant_check_interval(mut self, span: Duration) -> Self {
+        self.lifetimes.grant_check = span;
+        self
+    }
+
+    /// Gives clients Entra's own access tokens, whose audience is the app registration, instead of
+    /// tokens of this server. Then ending a sign-in does not end its access tokens, they are good for
+    /// whatever accepts tokens of the app registration, and they have every scope of it that the user
+    /// ever consented to, whichever client asked.
+    pub fn pass_through(mut self) -> Self {
+        self.pass_through = true;
+        self
+    }
+
+    /// Requires that a client names the resource (RFC 8707).
+    pub fn require_resource(mut self) -> Self {
+        self.requires_resource = true;
+        self
+    }
+
+    /// Lets a client name the resource by a parent path on the same origin, as some do by mistake.
+    pub fn accept_parent_resource(mut self) -> Self {
+        self.accepts_parents = true;
+        self
+    }
+
+    /// Sets the limits of requests by address, client, sign-in and user, and of the sign-ins that are
+    /// kept of a user: see [`Limits`].
+    ///
+    /// The address is what the server says of the connection, so it must say it: axum's does where it is
+    /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see
+    /// [`ProxyService`](crate::ProxyService). Behind a reverse proxy, name that by
+    /// [`trusted_proxies`](Self::trusted_proxies).
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds reverse proxies before this server, by address (`192.0.2.7`) or network (`10.0.0.0/8`,
+    /// `fd00::/8`): a request that one of them sends counts for the client that it names in
+    /// `X-Forwarded-For`. Several calls add up. `Forwarded` and `X-Forwarded-Host` are not read.
+    ///
+    /// A proxy must add the address of whoever asks it at the end of that header, or write the header
+    /// anew, as all do by default; and nobody else may be in these networks.
+    pub fn trusted_proxies<S: Into<String>>(
+        mut self,
+        proxies: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.trusted_proxies
+            .extend(proxies.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the national cloud. See [`EntraAuthBuilder::cloud`].
+    pub fn cloud(self, cloud: Cloud) -> Self {
+        self.auth(|auth| auth.cloud(cloud))
+    }
+
+    /// Sets a tenant of External ID. See [`EntraAuthBuilder::external_id`].
+    pub fn external_id(self, host: impl Into<String>) -> Self {
+        self.auth(|auth| auth.external_id(host))
+    }
+
+    /// Sets where Entra is: for a development tenant on this machine. See
+    /// [`EntraAuthBuilder::metadata_endpoint`].
+    ///
+    /// Browsers are sent there, too, and the client secret, codes and refresh tokens. On another host
+    /// than those of the cloud and loopback it needs
+    /// [`allow_endpoints_elsewhere`](crate::danger::DangerousBuilder::allow_endpoints_elsewhere),
+    /// also if it is `ENTRA_METADATA_ENDPOINT`.
+    pub fn metadata_endpoint(self, url: impl Into<String>) -> Self {
+        self.auth(|auth| auth.metadata_endpoint(url))
+    }
+
+    /// Returns the settings that weaken the protection.
+    pub fn dangerous(self) -> DangerousBuilder {
+        DangerousBuilder(self)
+    }
+
+    /// Changes any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy
+    /// sets itself (audience, protected resource, reissued tokens) it sets after this. Where it
+    /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
+    /// them: Entra's tokens for users who sign in here are its own.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::EntraOAuthProxy;
+    /// let settings = EntraOAuthProxy::builder().auth(|auth| auth.refuse_guests());
+    /// ```
+    pub fn auth(mut self, change: impl FnOnce(EntraAuthBuilder) -> EntraAuthBuilder) -> Self {
+        self.auth = change(self.auth);
+        self
+    }
+
+    /// Sets the wall clock, for tests.
+    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        let clock = Clock::new(clock);
+        let (of_auth, of_entra) = (clock.clone(), clock.clone());
+        self.auth = self.auth.clock(move || of_auth.system_time());
+        self.entra = self.entra.clock(move || of_entra.system_time());
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the HTTP client by which Entra is asked: any tower service. It must not follow redirects.
+    pub fn http_client<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<B>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.auth = self.auth.http_client(service.clone());
+        self.entra = self.entra.http_client(service);
+        self
+    }
+}
+
+/// The weakening settings of an [`EntraOAuthProxyBuilder`]; see [`EntraOAuthProxyBuilder::dangerous`].
+#[derive(Debug)]
+#[must_use]
+pub struct DangerousBuilder(EntraOAuthProxyBuilder);
+
+impl DangerousBuilder {
+    /// Lets [`metadata_endpoint`](EntraOAuthProxyBuilder::metadata_endpoint) be on any host, such as
+    /// that of a gateway, over `https`.
+    ///
+    /// Whoever operates that host, or can set `ENTRA_METADATA_ENDPOINT`, then gets what this server
+    /// sends to Entra: its client secret, codes and refresh tokens. Browsers sign in there.
+    pub fn allow_endpoints_elsewhere(self) -> EntraOAuthProxyBuilder {
+        self.0
+            .auth(|auth| auth.dangerous().allow_endpoints_elsewhere())
+    }
+}
+
+impl fmt::Debug for EntraOAuthProxyBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let required_scopes = self.required_scopes.iter().map(|scope| ShownUrl(scope));
+        let required_scopes: Vec<_> = required_scopes.collect();
+        formatter
+            .debug_struct("EntraOAuthProxyBuilder")
+            .field("public_url", &self.public_url.as_deref().map(ShownUrl))
+            .field("resource", &self.resource.as_deref().map(ShownUrl))
+            .field("required_scopes", &required_scopes)
+            .field("fixed_clients", &self.fixed_clients)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,256 +1,296 @@
 //! `GET /authorize`: a client asks for a sign-in, and a person is asked whether to agree. Nothing is
 //! stored.
 
-use http::StatusCode;
+use std::time::Duration;
 
-use crate::endpoints::consent::Asked;
-use crate::engine::{Engine, Return};
-use crate::http::cookies::Cookies;
-use crate::http::response::Answer;
-use crate::keys::format::Unread;
-use crate::keys::keyring::random_guid;
-use crate::oauth::claims_request;
-use crate::oauth::client::Client;
-use crate::oauth::error::{Code, OAuthError};
-use crate::oauth::parameters::Params;
-use crate::oauth::redirect_uri::RedirectUri;
-use crate::pages::{LATER_VERSION, Obstacle, error_page, error_page_with, escaped};
-use crate::telemetry::log::throttled;
-use crate::telemetry::spans;
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::{Map, Value, json};
+
+use super::{AuthorizationRequest, LATER_VERSION, Server, consent, invalid_request};
+use crate::crypto::{from_base64url, random};
+use crate::http::Response;
+use crate::keys::Unreadable;
+use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
+use crate::pages::{ErrorPage, escaped};
+use crate::telemetry::{record, set_outcome, throttled};
 
 /// The longest `state` of a client, in bytes: it comes along in a cookie.
-const MOST_STATE: usize = 1_024;
+const MAX_STATE: usize = 1_024;
 
 /// The longest `claims` of a client, likewise.
-const MOST_CLAIMS: usize = 512;
+const MAX_CLAIMS: usize = 512;
 
-/// Why a request is not one.
-enum Fault {
+/// The claims that a client may request of Entra's access token: an authentication context, and that the
+/// user signed in after a moment. That is what claims challenges of an API are about; others decide what
+/// Entra's tokens look like, which is for this server to say.
+const PASSED_CLAIMS: [&str; 2] = ["acrs", "nbf"];
+
+/// The members of a request for one claim (OpenID Connect Core §5.5.1).
+const CLAIM_MEMBERS: [&str; 3] = ["essential", "value", "values"];
+
+/// The reason for which a request is not valid.
+enum Refused {
     /// The client, or where to answer it, cannot be trusted: a person is told, nobody else.
-    Page(Obstacle),
+    Page(ErrorPage),
     /// The client is told, by its own address.
-    Told(Box<(Client, Return, OAuthError)>),
+    Told(Box<(Client, RedirectTarget, OAuthError)>),
 }
 
-const UNREADABLE: Obstacle = Obstacle {
-    status: StatusCode::BAD_REQUEST,
-    title: "The application's request cannot be read",
-    what_to_do: "Nothing was sent to anybody. Go back to the application and connect it again. If this \
-        happens again, the fault is the application's: tell its makers.",
-};
+const UNREADABLE: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The application's request cannot be read",
+    "Nothing was sent to anybody. Go back to the application and connect it again. If this happens again, \
+     the fault is the application's: tell its makers.",
+);
 
-const UNKNOWN_CLIENT: Obstacle = Obstacle {
-    status: StatusCode::BAD_REQUEST,
-    title: "This application is not known here",
-    what_to_do: "It may have been connected long ago, or to another server. Remove this server from the \
-        application, add it there anew, and connect again.",
-};
+const UNKNOWN_CLIENT: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "This application is not known here",
+    "It may have been connected long ago, or to another server. Remove this server from the application, \
+     add it there anew, and connect again.",
+);
 
-const UNKNOWN_ADDRESS: Obstacle = Obstacle {
-    status: StatusCode::BAD_REQUEST,
-    title: "The answer would go to an address that is not the application's",
-    what_to_do: "For your safety nothing was sent to anybody. If a link brought you here, close this page. If \
-        you were connecting an application, remove this server from it, add it there anew, and connect \
-        again.",
-};
+const UNKNOWN_ADDRESS: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The answer would go to an address that is not the application's",
+    "For your safety nothing was sent to anybody. If a link brought you here, close this page. If you were \
+     connecting an application, remove this server from it, add it there anew, and connect again.",
+);
 
-const REFUSED: Obstacle = Obstacle {
-    status: StatusCode::BAD_REQUEST,
-    title: "The application's request was refused",
-    what_to_do: "Nobody was signed in, and the application got nothing. If you were just connecting it, the \
-        button takes you back to it, and tells it what is wrong. If a link brought you here, close this \
-        page.",
-};
+const REFUSED: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The application's request was refused",
+    "Nobody was signed in, and the application got nothing. If you were just connecting it, the button \
+     takes you back to it, and tells it what is wrong. If a link brought you here, close this page.",
+);
 
-/// Returns what is wrong with a request, in words for people.
-fn in_words(code: Code) -> &'static str {
-    match code {
-        Code::InvalidTarget => "The application asks for access to a different service.",
-        Code::InvalidScope => {
-            "The application asks for a permission that this service does not offer."
-        }
-        _ => "The application sent its request in a form that this server does not accept.",
+/// The page for those who come while there is no room for another sign-in.
+const FULL: ErrorPage = ErrorPage::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "Nobody new can be connected at the moment",
+    "This server keeps as many sign-ins as it can. Applications that are connected stay connected, and \
+     nothing was sent to anybody. Go back to the application in 5 minutes, and connect it again; if that \
+     does not help, tell whoever runs this server.",
+);
+
+/// The time after which somebody else's sign-in may have ended.
+const FULL_FOR: Duration = Duration::from_secs(5 * 60);
+
+pub(super) fn answer(server: &Server, head: &Parts) -> Response {
+    // Nobody reads, agrees, and signs in at Entra, in vain.
+    if server.records.room().is_err() {
+        return FULL.response_for_later(FULL_FOR);
     }
-}
-
-impl Engine {
-    pub(crate) fn authorize(&self, query: &str, cookies: &Cookies, now: u64) -> Answer {
-        match self.asked(query, now) {
-            Ok((client, to, asked)) => {
-                spans::sign_in(&asked.id);
-                self.consent_page(&client, &to, asked, cookies)
-            }
-            Err(Fault::Page(obstacle)) => error_page(&obstacle),
-            Err(Fault::Told(told)) => {
-                let (client, to, error) = *told;
-                let what = "an authorization request was refused";
-                throttled!(
-                    info,
-                    self.log,
-                    (what, error.code.as_str()),
-                    error = error.code.as_str(),
-                    "{what}"
-                );
-                match self.vouches_for(&client, &to) {
-                    true => self.told(&to, &error),
-                    false => self.told_by_hand(&to, &error),
-                }
+    match parse(server, head.uri.query().unwrap_or_default()) {
+        Ok((client, target, request)) => {
+            record("sign_in", &request.id);
+            consent::show(server, &client, &target, request, &head.headers)
+        }
+        Err(Refused::Page(page)) => page.response(),
+        Err(Refused::Told(told)) => {
+            let (client, target, error) = *told;
+            let what = "an authorization request was refused";
+            let code = error.code().as_str();
+            throttled!(info, server.log, (what, code), error = code, "{what}");
+            match server.clients.vouches_for(&client, &target) {
+                true => target.error_redirect(&error),
+                false => told_by_hand(&target, &error),
             }
         }
     }
+}
 
-    fn asked(&self, query: &str, now: u64) -> Result<(Client, Return, Asked), Fault> {
-        let unreadable = |_| Fault::Page(UNREADABLE);
-        let params = Params::parse(query).map_err(unreadable)?;
-        let id = params.one("client_id").map_err(unreadable)?;
-        let client = id.map_or(Err(Unread::Malformed), |id| {
-            self.clients.find(id, &self.keys)
-        });
-        let client = client.map_err(|unread| {
-            Fault::Page(match unread {
-                Unread::Malformed => UNKNOWN_CLIENT,
-                Unread::Later => LATER_VERSION,
-            })
-        })?;
-        spans::client(&client.hash);
-        let uri = params.one("redirect_uri").map_err(unreadable)?;
-        let redirect_uri = uri
-            .and_then(|uri| self.redirect_uri(uri, &client))
-            .ok_or(Fault::Page(UNKNOWN_ADDRESS))?;
-        // From here on the client is told.
-        let state = params.one("state");
-        let to = Return {
-            redirect_uri,
-            state: state.as_ref().ok().copied().flatten().map(str::to_owned),
-        };
-        let asked = state
-            .map(|_| ())
-            .and_then(|()| self.asked_of(&client, &to, &params, now));
-        match asked {
-            Ok(asked) => Ok((client, to, asked)),
-            Err(error) => Err(Fault::Told(Box::new((client, to, error)))),
-        }
-    }
-
-    /// Returns whether a browser may be sent there although no person has agreed to anything (RFC 9700
-    /// §4.11.2): anybody registers any address, and has others open a request for it.
-    fn vouches_for(&self, client: &Client, to: &Return) -> bool {
-        client.is_fixed || self.allow_list.vouches_for(&to.redirect_uri)
-    }
-
-    /// Tells a person, who may carry the error to the client: so it is not lost, and nobody is sent
-    /// anywhere unasked.
-    fn told_by_hand(&self, to: &Return, error: &OAuthError) -> Answer {
-        let more = format!(
-            "<dl>\n<div>\n<dt>What is wrong</dt>\n<dd>{fault}</dd>\n\
-             <dd class=\"note\">In technical words: <code>{code}</code>, {description}</dd>\n</div>\n\
-             <div>\n<dt>The application is at</dt>\n<dd class=\"host\">{host}</dd>\n\
-             <dd class=\"note\">Anybody can send people here in the name of an application, and nobody \
-             has checked whose this address is.</dd>\n</div>\n</dl>\n\
-             <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
-             <bdi>{host}</bdi></a></p>\n",
-            fault = in_words(error.code),
-            code = error.code.as_str(),
-            description = escaped(&error.description),
-            host = escaped(to.redirect_uri.shown_host()),
-            href = escaped(&self.error_url(to, error)),
-        );
-        let mut answer = error_page_with(&REFUSED, &more);
-        spans::mark(&mut answer, error);
-        answer
-    }
-
-    /// The URI, if it is one that the client registered and that is allowed today.
-    pub(crate) fn redirect_uri(&self, uri: &str, client: &Client) -> Option<RedirectUri> {
-        let uri = RedirectUri::parse(uri, &self.allow_list).ok()?;
-        let mut registered = client.redirect_uris.iter();
-        registered
-            .any(|registered| uri.is(registered))
-            .then_some(uri)
-    }
-
-    fn asked_of(
-        &self,
-        client: &Client,
-        to: &Return,
-        params: &Params,
-        now: u64,
-    ) -> Result<Asked, OAuthError> {
-        let invalid = |text| OAuthError::new(Code::InvalidRequest, text);
-        if to
-            .state
-            .as_ref()
-            .is_some_and(|state| state.len() > MOST_STATE)
-        {
-            return Err(invalid("state is longer than 1024 bytes"));
-        }
-        if params.one("request")?.is_some() {
-            return Err(OAuthError::new(
-                Code::RequestNotSupported,
-                "request objects are not supported",
-            ));
-        }
-        if params.one("request_uri")?.is_some() {
-            return Err(OAuthError::new(
-                Code::RequestUriNotSupported,
-                "request_uri is not supported",
-            ));
-        }
-        if params.required("response_type")? != "code" {
-            return Err(OAuthError::new(
-                Code::UnsupportedResponseType,
-                "response_type must be code",
-            ));
-        }
-        if params
-            .one("response_mode")?
-            .is_some_and(|mode| mode != "query")
-        {
-            return Err(invalid("response_mode must be query"));
-        }
-        let challenge = params.required("code_challenge")?;
-        // Left out, it is plain (RFC 7636 §4.3).
-        if params.one("code_challenge_method")? != Some("S256") {
-            return Err(invalid("code_challenge_method must be S256"));
-        }
-        if !is_s256(challenge) {
-            return Err(invalid("code_challenge is no SHA-256 in base64url"));
-        }
-        self.resource.check(params)?;
-        let granted = self.scopes.grant(params.one("scope")?)?;
-        Ok(Asked {
-            client: client.hash.clone(),
-            may_refresh: client.may_refresh,
-            redirect_uri: to.redirect_uri.as_str().to_owned(),
-            state: to.state.clone(),
-            challenge: challenge.to_owned(),
-            names: granted.names,
-            shown: granted.shown,
-            claims: requested_claims(params)?,
-            id: random_guid(),
-            at: now,
-            cookie: String::new(),
+fn parse(
+    server: &Server,
+    query: &str,
+) -> Result<(Client, RedirectTarget, AuthorizationRequest), Refused> {
+    let unreadable = |_| Refused::Page(UNREADABLE);
+    let parameters = query.parse::<Parameters>().map_err(unreadable)?;
+    let id = parameters.one("client_id").map_err(unreadable)?;
+    let client = id.map_or(Err(Unreadable::Malformed), |id| server.clients.find(id));
+    let client = client.map_err(|unreadable| {
+        Refused::Page(match unreadable {
+            Unreadable::Malformed => UNKNOWN_CLIENT,
+            Unreadable::Later => LATER_VERSION,
         })
+    })?;
+    record("client", &client.hash);
+    let uri = parameters.one("redirect_uri").map_err(unreadable)?;
+    let state = parameters.one("state");
+    let known = state.as_ref().ok().copied().flatten();
+    let target = uri.and_then(|uri| server.clients.target(&client, uri, known));
+    let target = target.ok_or(Refused::Page(UNKNOWN_ADDRESS))?;
+    // From here on the client is told.
+    let request = state.and_then(|state| request(server, &client, &target, state, &parameters));
+    match request {
+        Ok(request) => Ok((client, target, request)),
+        Err(error) => Err(Refused::Told(Box::new((client, target, error)))),
     }
 }
 
-/// Returns the part of a claims request (OpenID Connect Core §5.5), which a claims challenge said, that goes to
-/// Entra.
-fn requested_claims(params: &Params) -> Result<Option<String>, OAuthError> {
-    let Some(text) = params.one("claims")? else {
-        return Ok(None);
-    };
-    let short = Some(text).filter(|text| text.len() <= MOST_CLAIMS);
-    let passed = short.and_then(|text| claims_request::of_client(text).ok());
-    passed.ok_or_else(|| {
-        OAuthError::new(
-            Code::InvalidRequest,
-            "claims is no JSON object of at most 512 bytes",
-        )
+fn request(
+    server: &Server,
+    client: &Client,
+    target: &RedirectTarget,
+    state: Option<&str>,
+    parameters: &Parameters,
+) -> Result<AuthorizationRequest, OAuthError> {
+    if state.is_some_and(|state| state.len() > MAX_STATE) {
+        return Err(invalid_request("state is longer than 1024 bytes"));
+    }
+    if parameters.one("request")?.is_some() {
+        return Err(OAuthError::new(
+            ErrorCode::RequestNotSupported,
+            "request objects are not supported",
+        ));
+    }
+    if parameters.one("request_uri")?.is_some() {
+        return Err(OAuthError::new(
+            ErrorCode::RequestUriNotSupported,
+            "request_uri is not supported",
+        ));
+    }
+    if parameters.required("response_type")? != "code" {
+        return Err(OAuthError::new(
+            ErrorCode::UnsupportedResponseType,
+            "response_type must be code",
+        ));
+    }
+    let mode = parameters.one("response_mode")?;
+    if mode.is_some_and(|mode| mode != "query") {
+        return Err(invalid_request("response_mode must be query"));
+    }
+    let challenge = parameters.required("code_challenge")?;
+    // Left out, it is plain (RFC 7636 §4.3).
+    if parameters.one("code_challenge_method")? != Some("S256") {
+        return Err(invalid_request("code_challenge_method must be S256"));
+    }
+    if !is_code_challenge(challenge) {
+        return Err(invalid_request("code_challenge is no SHA-256 in base64url"));
+    }
+    server.resource.check(parameters)?;
+    let granted = server.scopes.grant(parameters.one("scope")?)?;
+    let claims = parameters.one("claims")?;
+    Ok(AuthorizationRequest {
+        client: client.hash.clone(),
+        may_refresh: client.may_refresh,
+        redirect_uri: target.to_string(),
+        state: state.map(str::to_owned),
+        challenge: challenge.to_owned(),
+        scopes: granted,
+        claims: claims.map(passed_claims).transpose()?.flatten(),
+        id: random_id(),
+        at: server.clock.now(),
+        cookie: String::new(),
     })
 }
 
-/// 32 bytes in base64url.
-fn is_s256(challenge: &str) -> bool {
-    crate::keys::keyring::from_base64url(challenge).is_some_and(|bytes| bytes.len() == 32)
+/// Returns the id of a sign-in: a random GUID, as Entra's log has them.
+fn random_id() -> String {
+    uuid::Builder::from_random_bytes(random())
+        .into_uuid()
+        .to_string()
+}
+
+/// Returns whether it is a challenge of PKCE (RFC 7636), by SHA-256 alone: 32 bytes in base64url.
+fn is_code_challenge(text: &str) -> bool {
+    from_base64url(text).is_some_and(|bytes| bytes.len() == 32)
+}
+
+/// Returns the part of a claims request (OpenID Connect Core §5.5), which a claims challenge said, that goes
+/// to Entra, if there is any.
+fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
+    let short = Some(request).filter(|request| request.len() <= MAX_CLAIMS);
+    let request =
+        short.and_then(|request| serde_json::from_str::<Map<String, Value>>(request).ok());
+    let request =
+        request.ok_or_else(|| invalid_request("claims is no JSON object of at most 512 bytes"))?;
+    let Some(Value::Object(claims)) = request.get("access_token") else {
+        return Ok(None);
+    };
+    let mut passed = Map::new();
+    for name in PASSED_CLAIMS {
+        match claims.get(name) {
+            Some(Value::Null) => {
+                passed.insert(name.to_owned(), Value::Null);
+            }
+            Some(Value::Object(members)) => {
+                let mut members = members.clone();
+                members.retain(|name, _| CLAIM_MEMBERS.contains(&&**name));
+                passed.insert(name.to_owned(), Value::Object(members));
+            }
+            _ => {}
+        }
+    }
+    Ok((!passed.is_empty()).then(|| json!({ "access_token": passed }).to_string()))
+}
+
+/// Tells a person, who may carry the error to the client: so it is not lost, and nobody is sent anywhere
+/// unasked.
+fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
+    let fault = match error.code() {
+        ErrorCode::InvalidTarget => "The application asks for access to a different service.",
+        ErrorCode::InvalidScope => {
+            "The application asks for a permission that this service does not offer."
+        }
+        _ => "The application sent its request in a form that this server does not accept.",
+    };
+    let code = error.code().as_str();
+    let more = format!(
+        "<dl>\n<div>\n<dt>What is wrong</dt>\n<dd>{fault}</dd>\n\
+         <dd class=\"note\">In technical words: <code>{code}</code>, {description}</dd>\n</div>\n\
+         <div>\n<dt>The application is at</dt>\n<dd class=\"host\">{host}</dd>\n\
+         <dd class=\"note\">Anybody can send people here in the name of an application, and nobody \
+         has checked whose this address is.</dd>\n</div>\n</dl>\n\
+         <p class=\"actions\"><a class=\"button\" rel=\"noreferrer\" href=\"{href}\">Go back to \
+         <bdi>{host}</bdi></a></p>\n",
+        description = escaped(&error.to_string()),
+        host = escaped(target.shown_host()),
+        href = escaped(&target.error_url(error)),
+    );
+    let mut response = REFUSED.response_with(&more);
+    set_outcome(&mut response, code);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_sign_ins_have_one_id() {
+        assert_ne!(random_id(), random_id());
+        assert_eq!(random_id().len(), 36);
+    }
+
+    #[test]
+    fn clients_request_authentication_contexts_and_a_moment_and_nothing_else() {
+        let passed = |request: &Value| passed_claims(&request.to_string()).unwrap();
+        let challenge = json!({ "access_token": {
+            "acrs": { "essential": true, "value": "c1" }, "nbf": { "essential": true, "value": "1" },
+        } });
+        assert_eq!(passed(&challenge), Some(challenge.to_string()));
+        let mut more = challenge.clone();
+        more["id_token"] = json!({ "acrs": null, "auth_time": null });
+        more["userinfo"] = json!({});
+        more["access_token"]["xms_cc"] = json!({ "values": ["cp1"] });
+        more["access_token"]["groups"] = Value::Null;
+        more["access_token"]["acrs"]["more"] = json!(1);
+        assert_eq!(passed(&more), Some(challenge.to_string()));
+        let null = json!({ "access_token": { "acrs": null } });
+        assert_eq!(passed(&null), Some(null.to_string()));
+        for nothing in [
+            json!({}),
+            json!({ "access_token": {} }),
+            json!({ "access_token": null }),
+            json!({ "access_token": { "acrs": "c1", "nbf": [1], "ACRS": null } }),
+            json!({ "acrs": { "value": "c1" } }),
+        ] {
+            assert_eq!(passed(&nothing), None, "{nothing}");
+        }
+        for no_object in ["", "1", "[]", "\"{}\"", "{"] {
+            assert!(passed_claims(no_object).is_err(), "{no_object}");
+        }
+    }
 }

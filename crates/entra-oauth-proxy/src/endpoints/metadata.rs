@@ -1,47 +1,71 @@
-//! What clients learn of this server before they ask anything (RFC 8414).
+//! `GET /.well-known/…` and `/jwks.json`: what clients learn of this server before they ask anything (RFC
+//! 8414).
 
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::engine::Engine;
-use crate::oauth::client::Method;
-use crate::oauth::scopes::OFFLINE_ACCESS;
+use super::{Documents, Urls};
+use crate::http::{Response, empty, set_static};
+use crate::keys::Keyring;
+use crate::oauth::{Clients, Scopes};
 
-impl Engine {
-    /// The document of the authorization server: it names only what works.
-    pub(crate) fn metadata(&self) -> Value {
-        let methods = [Method::None, Method::Basic, Method::Post].map(Method::as_str);
-        let offered = self.scopes.required.iter().map(String::as_str);
-        let offered: Vec<&str> = offered.chain([OFFLINE_ACCESS]).collect();
-        let mut document = json!({
-            "issuer": self.urls.public,
-            "authorization_endpoint": self.urls.endpoint("/authorize"),
-            "token_endpoint": self.urls.endpoint("/token"),
-            "revocation_endpoint": self.urls.endpoint("/revoke"),
-            "scopes_supported": offered,
-            "response_types_supported": ["code"],
-            "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token"],
-            "token_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_methods_supported": methods,
-            "code_challenge_methods_supported": ["S256"],
-            "authorization_response_iss_parameter_supported": true,
-        });
-        if self.clients.registration {
-            document["registration_endpoint"] = Value::from(self.urls.endpoint("/register"));
-        }
-        // Entra's tokens are verified by Entra's keys.
-        if !self.pass_through {
-            document["jwks_uri"] = Value::from(self.urls.endpoint("/jwks.json"));
-        }
-        document
+/// Writes the documents; without keys where clients get tokens that are verified by Entra's.
+pub(super) fn documents(
+    urls: &Urls,
+    scopes: &Scopes,
+    clients: &Clients,
+    keys: Option<&Keyring>,
+) -> Documents {
+    let written = |document: &Value| Bytes::from(document.to_string());
+    let mut document = metadata(urls, scopes, clients, keys.is_some());
+    let metadata = written(&document);
+    // The same where OpenID Connect has it (Discovery §3), with what readers of that insist on. There
+    // are no id tokens.
+    document["subject_types_supported"] = json!(["pairwise"]);
+    document["id_token_signing_alg_values_supported"] = json!(["ES256"]);
+    Documents {
+        metadata,
+        openid: written(&document),
+        keys: keys.map(|keys| written(&keys.key_document())),
     }
+}
 
-    /// The same where OpenID Connect has it (Discovery §3), with what readers of that insist on. There
-    /// are no id tokens.
-    pub(crate) fn openid_metadata(&self) -> Value {
-        let mut document = self.metadata();
-        document["subject_types_supported"] = json!(["pairwise"]);
-        document["id_token_signing_alg_values_supported"] = json!(["ES256"]);
-        document
+/// Makes the document of the authorization server: it names only what works.
+fn metadata(urls: &Urls, scopes: &Scopes, clients: &Clients, has_keys: bool) -> Value {
+    let methods = ["none", "client_secret_basic", "client_secret_post"];
+    let mut document = json!({
+        "issuer": urls.public,
+        "authorization_endpoint": urls.endpoint("/authorize"),
+        "token_endpoint": urls.endpoint("/token"),
+        "revocation_endpoint": urls.endpoint("/revoke"),
+        "scopes_supported": scopes.offered(),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+    });
+    if clients.can_register() {
+        document["registration_endpoint"] = Value::from(urls.endpoint("/register"));
     }
+    if has_keys {
+        document["jwks_uri"] = Value::from(urls.endpoint("/jwks.json"));
+    }
+    document
+}
+
+/// Answers with JSON that everybody may keep for a while.
+pub(super) fn answer(method: &Method, document: &Bytes) -> Response {
+    let mut response = empty(StatusCode::OK);
+    set_static(&mut response, CONTENT_TYPE, "application/json");
+    set_static(&mut response, CACHE_CONTROL, "public, max-age=300");
+    if method == Method::GET {
+        *response.body_mut() = Full::new(document.clone());
+    }
+    response
 }

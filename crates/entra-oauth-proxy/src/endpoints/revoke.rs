@@ -1,65 +1,88 @@
 //! `POST /revoke`: a client wants a token to be ended (RFC 7009).
 
-use http::HeaderMap;
+use std::sync::Arc;
 
-use crate::endpoints::token::invalid_grant;
-use crate::engine::Engine;
-use crate::keys::format::Unread;
-use crate::keys::keyring::is_same;
-use crate::oauth::client::Client;
-use crate::oauth::error::{Code, OAuthError};
-use crate::oauth::parameters::Params;
-use crate::tokens::grant::{Grant, RefreshToken};
+use entra_http::BoxError;
+use http::header::{CACHE_CONTROL, PRAGMA};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
 
-/// A request to the revocation endpoint, of a client that is who it says.
-pub(crate) struct Revocation {
-    pub(crate) client: Client,
-    pub(crate) token: Token,
-}
+use super::{Server, invalid_request};
+use crate::http::{Response, UnreadBody, empty, set_static};
+use crate::keys::Unreadable;
+use crate::oauth::{Client, ErrorCode, OAuthError, Parameters};
+use crate::telemetry::record;
+use crate::tokens::RefreshToken;
 
-/// What is to be ended, whatever `token_type_hint` says: nothing that is one passes for the other.
-pub(crate) enum Token {
+/// A token that is to be ended, whatever `token_type_hint` says: nothing that is one passes for the other.
+enum Token {
     Refresh(RefreshToken),
     /// An access token, or nothing.
     Other(String),
 }
 
-impl Engine {
-    pub(crate) fn revocation(
-        &self,
-        headers: &HeaderMap,
-        form: &str,
-    ) -> Result<Revocation, OAuthError> {
-        let params = Params::parse(form)?;
-        let (_, client) = self.clients.authenticate(headers, &params, &self.keys)?;
-        let text = params.required("token")?;
-        Ok(Revocation {
-            client,
-            token: match self.read_refresh_token(text) {
-                Ok(token) => Token::Refresh(token),
-                Err(Unread::Malformed) => Token::Other(text.to_owned()),
-                Err(Unread::Later) => return Err(OAuthError::later()),
-            },
-        })
-    }
-
-    /// Nobody ends what is another's.
-    pub(crate) fn check_revocation(
-        &self,
-        grant: &Grant,
-        client: &Client,
-    ) -> Result<(), OAuthError> {
-        match is_same(&grant.client, &client.hash) {
-            true => Ok(()),
-            false => Err(invalid_grant("the token is another client's")),
+pub(super) async fn answer<B>(
+    server: &Arc<Server>,
+    head: &Parts,
+    body: UnreadBody<'_, B>,
+) -> Response
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let form = match body.form(&head.headers).await {
+        Ok(form) => form,
+        Err(text) => return invalid_request(text).response(),
+    };
+    match revoke(server, &head.headers, &form).await {
+        // There is nothing more to say (RFC 7009 §2.2).
+        Ok(()) => {
+            let mut response = empty(StatusCode::OK);
+            set_static(&mut response, CACHE_CONTROL, "no-store");
+            set_static(&mut response, PRAGMA, "no-cache");
+            response
         }
+        Err(error) => server.refuse("a revocation was refused", &error),
     }
 }
 
-/// Entra takes no single token back.
-pub(crate) fn not_revocable() -> OAuthError {
+async fn revoke(server: &Arc<Server>, headers: &HeaderMap, form: &str) -> Result<(), OAuthError> {
+    let parameters = form.parse::<Parameters>()?;
+    let (_, client) = server.clients.authenticate(headers, &parameters)?;
+    let text = parameters.required("token")?;
+    let token = match server.grants.read_refresh_token(text) {
+        Ok(token) => Token::Refresh(token),
+        Err(Unreadable::Malformed) => Token::Other(text.to_owned()),
+        Err(Unreadable::Later) => return Err(OAuthError::later()),
+    };
+    record("client", &client.hash);
+    let work = {
+        let server = Arc::clone(server);
+        async move { end(&server, &client, token).await }
+    };
+    server.work.for_clients(work).await?
+}
+
+async fn end(server: &Server, client: &Client, token: Token) -> Result<(), OAuthError> {
+    let id = match token {
+        Token::Refresh(token) => token.grant_id().to_owned(),
+        Token::Other(text) => match server.auth.verify(&text).await {
+            // Entra takes no single token back.
+            Ok(caller) => caller.grant_id().ok_or_else(not_revocable)?.to_owned(),
+            Err(refusal) if refusal.is_unavailable() => {
+                return Err(OAuthError::unavailable(None));
+            }
+            // It is good for nothing already (RFC 7009 §2.2).
+            Err(_) => return Ok(()),
+        },
+    };
+    server.grants.revoke(&id, &client.hash).await
+}
+
+fn not_revocable() -> OAuthError {
     OAuthError::new(
-        Code::UnsupportedTokenType,
+        ErrorCode::UnsupportedTokenType,
         "this is a token of Entra's, which ends by itself; revoke the refresh token",
     )
 }

@@ -1,28 +1,23 @@
-//! Signing out of Entra in one browser, so that another account can sign in there. Applications stay
-//! connected.
+//! `GET /sign-out` and `/signed-out`: signing out of Entra in one browser, so that another account can sign
+//! in there. Applications stay connected.
 
 use http::StatusCode;
+use http::request::Parts;
 
-use crate::engine::Engine;
-use crate::http::cookies::Cookies;
-use crate::http::response::{Answer, add_cookie, see_other};
+use super::Server;
+use crate::http::{Response, see_other};
 use crate::pages::page;
 
-impl Engine {
-    /// `GET /sign-out`: ends what is under way here, and goes to Entra for the rest. Another site can
-    /// send a browser here, too, as it can to Entra itself; nothing is lost by it that a sign-in does
-    /// not bring back.
-    pub(crate) fn sign_out(&self, cookies: &Cookies) -> Answer {
-        let mut answer = see_other(&self.entra.sign_out_url);
-        for cookie in cookies.expire_all(&self.urls) {
-            add_cookie(&mut answer, &cookie);
-        }
-        answer
-    }
+/// Ends what is under way here, and goes to Entra for the rest. Another site can send a browser here, too,
+/// as it can to Entra itself; nothing is lost by it that a sign-in does not bring back.
+pub(super) fn answer(server: &Server, head: &Parts) -> Response {
+    let mut response = see_other(&server.entra.sign_out_url(&server.urls.signed_out()));
+    server.cookies(&head.headers).expire_all(&mut response);
+    response
 }
 
-/// `GET /signed-out`: where Entra sends a browser back.
-pub(crate) fn signed_out_page() -> Answer {
+/// Answers where Entra sends a browser back.
+pub(super) fn signed_out() -> Response {
     let body = "<h1>You are signed out</h1>\n\
          <p>This browser is no longer signed in to Microsoft for this server. You can close this \
          page.</p>\n\

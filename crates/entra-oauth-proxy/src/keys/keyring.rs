@@ -1,226 +1,23 @@
-//! The proxy's own keys: each for one purpose, all of one root, and several roots while one takes the
-//! place of another.
+//! The keys that seal, authenticate and sign.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
-use aws_lc_rs::rand::{SystemRandom, fill};
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use aws_lc_rs::{digest, hkdf, hmac};
+use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tower_entra_auth::KeySet;
 use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 
-use crate::telemetry::log::RefusalLog;
-
-/// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
-/// derived (HKDF, RFC 5869).
-///
-/// The first signs and encrypts, the others only verify and decrypt. To replace a key where there are
-/// several instances, add the new one at the end everywhere, then move it to the front, so that none
-/// meets what it cannot read; take the old one away once what it made is over: with it go the
-/// registrations of clients that were made under it, and the sign-ins.
-///
-/// They have nothing to do with Entra's credential: replacing that signs nobody out.
-#[derive(Clone)]
-pub struct ProxyKeys {
-    roots: Vec<[u8; 32]>,
-    is_generated: bool,
-}
-
-/// The text is no list of keys.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidKeys {
-    /// There is none.
-    #[error("no key; make one with: openssl rand -base64 32")]
-    Missing,
-    /// One is not 32 bytes in base64.
-    #[error("key {number} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
-    Malformed {
-        /// Which one, counted from 1.
-        number: usize,
-    },
-    /// One repeats itself, as no random key does: an example, most likely.
-    #[error("key {number} is not random; make one with: openssl rand -base64 32")]
-    NotRandom {
-        /// Which one, counted from 1.
-        number: usize,
-    },
-}
-
-impl ProxyKeys {
-    /// Parses keys in base64, separated by commas or white space; the first signs and encrypts. A line that
-    /// begins with `#` is a comment.
-    ///
-    /// # Errors
-    /// If there is none, or if one of them is not 32 random bytes.
-    pub fn from_base64(text: &str) -> Result<Self, InvalidKeys> {
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let texts = lines.flat_map(|line| line.split(|c: char| c == ',' || c.is_whitespace()));
-        let texts = texts.filter(|text| !text.is_empty());
-        let roots: Vec<[u8; 32]> = texts
-            .enumerate()
-            .map(|(index, text)| root(text, index + 1))
-            .collect::<Result<_, _>>()?;
-        if roots.is_empty() {
-            return Err(InvalidKeys::Missing);
-        }
-        Ok(Self {
-            roots,
-            is_generated: false,
-        })
-    }
-
-    /// The same from an environment variable, such as `ENTRA_PROXY_KEYS`.
-    ///
-    /// # Errors
-    /// As [`from_base64`](Self::from_base64); a variable that is not set has no key.
-    pub fn from_env(variable: &str) -> Result<Self, InvalidKeys> {
-        Self::from_base64(&std::env::var(variable).unwrap_or_default())
-    }
-
-    /// A key that is made now, and gone with this process: everybody registers and signs in again
-    /// after a restart, and a second instance does not know it.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self {
-            roots: vec![random()],
-            is_generated: true,
-        }
-    }
-
-    /// Keys that are there again at the next start.
-    #[cfg(feature = "redb")]
-    pub(crate) fn kept(self) -> Self {
-        Self {
-            is_generated: false,
-            ..self
-        }
-    }
-
-    /// As [`from_base64`](Self::from_base64) reads it: a secret.
-    #[cfg(feature = "redb")]
-    pub(crate) fn to_base64(&self) -> String {
-        let roots = self.roots.iter().map(|root| STANDARD.encode(root));
-        roots.collect::<Vec<_>>().join("\n")
-    }
-
-    pub(crate) fn is_generated(&self) -> bool {
-        self.is_generated
-    }
-}
-
-impl fmt::Debug for ProxyKeys {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ProxyKeys")
-            .field("keys", &self.roots.len())
-            .finish_non_exhaustive()
-    }
-}
-
-fn root(text: &str, number: usize) -> Result<[u8; 32], InvalidKeys> {
-    let engines = [&STANDARD, &URL_SAFE, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD];
-    let bytes = engines.iter().find_map(|engine| engine.decode(text).ok());
-    let root: [u8; 32] = bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(InvalidKeys::Malformed { number })?;
-    let mut different = root.to_vec();
-    different.sort_unstable();
-    different.dedup();
-    match different.len() < 12 {
-        true => Err(InvalidKeys::NotRandom { number }),
-        false => Ok(root),
-    }
-}
-
-/// Random bytes. The operating system's generator is seeded by the time that a program runs.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    #[expect(
-        clippy::expect_used,
-        reason = "aws-lc's generator aborts rather than fails, and no answer without it is safe"
-    )]
-    fill(&mut bytes).expect("the random generator");
-    bytes
-}
-
-/// Random text of the base64url alphabet, of 4 characters for 3 bytes.
-pub(crate) fn random_text<const N: usize>() -> String {
-    base64url(&random::<N>())
-}
-
-/// A random GUID, as Entra's log has them.
-pub(crate) fn random_guid() -> String {
-    uuid::Builder::from_random_bytes(random())
-        .into_uuid()
-        .to_string()
-}
-
-pub(crate) fn base64url(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok()
-}
-
-/// SHA-256 as base64url: what is stored or logged in place of a secret or of something long.
-pub(crate) fn hash(text: &str) -> String {
-    base64url(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
-}
-
-/// Whether both are the same, in a time that does not depend on where they differ.
-pub(crate) fn is_same(one: &str, other: &str) -> bool {
-    verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
-}
-
-/// What something is sealed or authenticated for: nothing that was made for one purpose passes for
-/// another.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Purpose {
-    /// The registration in a client id.
-    ClientId,
-    /// The secret of a client.
-    ClientSecret,
-    /// What a person is asked to consent to, in the page's form.
-    Consent,
-    /// What is under way at Entra, in the browser's cookie.
-    SignIn,
-    /// A record in the store.
-    Record,
-    /// A refresh token.
-    RefreshToken,
-}
-
-impl Purpose {
-    const ALL: [Self; 6] = [
-        Self::ClientId,
-        Self::ClientSecret,
-        Self::Consent,
-        Self::SignIn,
-        Self::Record,
-        Self::RefreshToken,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::ClientId => "client id",
-            Self::ClientSecret => "client secret",
-            Self::Consent => "consent",
-            Self::SignIn => "sign-in",
-            Self::Record => "record",
-            Self::RefreshToken => "refresh token",
-        }
-    }
-}
+use super::{ProxyKeys, Purpose, Unreadable, Versioned, read, write};
+use crate::crypto::{base64url, random};
+use crate::telemetry::{ThrottledLog, throttled};
 
 /// The keys at work.
 pub(crate) struct Keyring {
@@ -229,7 +26,7 @@ pub(crate) struct Keyring {
     /// Part of everything that is sealed: what one server made is nothing to another.
     issuer: Box<str>,
     /// Of what a later version of this server made.
-    pub(crate) later: RefusalLog,
+    later: ThrottledLog,
 }
 
 struct KeysOfRoot {
@@ -243,26 +40,57 @@ struct KeysOfRoot {
 
 const ID_LEN: usize = 8;
 
-/// The keys cannot be made of their root. No root is known of which that is so.
-#[derive(Debug)]
-pub(crate) struct NoKeys;
-
 impl Keyring {
-    pub(crate) fn new(keys: &ProxyKeys, issuer: &str) -> Result<Self, NoKeys> {
+    /// Makes the keys of their roots; `None` if that cannot be. No root is known of which that is so.
+    pub(crate) fn new(keys: &ProxyKeys, issuer: &str) -> Option<Self> {
         let sets = keys.roots.iter().map(KeysOfRoot::of);
-        Ok(Self {
-            sets: sets.collect::<Option<_>>().ok_or(NoKeys)?,
+        Some(Self {
+            sets: sets.collect::<Option<_>>()?,
             issuer: issuer.into(),
-            later: RefusalLog::default(),
+            later: ThrottledLog::default(),
         })
     }
 
-    pub(crate) fn issuer(&self) -> &str {
-        &self.issuer
+    /// Encrypts a value with its version, and binds it to its purpose and its context.
+    pub(crate) fn seal<T: Versioned>(
+        &self,
+        purpose: Purpose,
+        context: &[u8],
+        value: &T,
+    ) -> Option<Vec<u8>> {
+        self.encrypt(purpose, context, |text| write(value, text))
+    }
+
+    /// Decrypts what was [sealed](Self::seal), by this version of the server or an earlier one.
+    pub(crate) fn open<T: Versioned>(
+        &self,
+        purpose: Purpose,
+        context: &[u8],
+        sealed: &[u8],
+    ) -> Result<T, Unreadable> {
+        let text = self.decrypt(purpose, context, sealed);
+        let value = read(&text.ok_or(Unreadable::Malformed)?);
+        if matches!(value, Err(Unreadable::Later)) {
+            self.warn_of_later(T::NAME, T::VERSION);
+        }
+        value
+    }
+
+    /// Says in the log, at most once a minute, that a later version was at work.
+    pub(crate) fn warn_of_later(&self, format: &'static str, reads_up_to: u8) {
+        throttled!(
+            error,
+            self.later,
+            ("written by a later version", format),
+            format,
+            reads_up_to,
+            "written by a later version of this server; it is left as it is: start that version \
+             again, or wait until all instances run it"
+        );
     }
 
     /// Encrypts what is written, and binds it to its purpose and its context, under the first key.
-    pub(crate) fn seal(
+    fn encrypt(
         &self,
         purpose: Purpose,
         context: &[u8],
@@ -285,8 +113,8 @@ impl Keyring {
         Some(sealed)
     }
 
-    /// What was sealed, if it was sealed here, for this purpose and in this context.
-    pub(crate) fn open(&self, purpose: Purpose, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    /// Decrypts what was encrypted here, for this purpose and in this context.
+    fn decrypt(&self, purpose: Purpose, context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (id, rest) = sealed.split_at_checked(ID_LEN)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         let keys = self.sets.iter().find(|keys| keys.id == id)?;
@@ -299,7 +127,7 @@ impl Keyring {
         Some(body)
     }
 
-    /// A tag that only the holder of the first key can make.
+    /// Returns a tag that only the holder of the first key can make.
     pub(crate) fn tag(&self, purpose: Purpose, message: &[u8]) -> Vec<u8> {
         let first = self
             .sets
@@ -310,7 +138,7 @@ impl Keyring {
         })
     }
 
-    /// Whether it is the message's tag, by any of the keys.
+    /// Returns whether it is the message's tag, by any of the keys.
     pub(crate) fn has_tag(&self, purpose: Purpose, message: &[u8], tag: &[u8]) -> bool {
         let message = self.tagged(message);
         let mut keys = self.sets.iter();
@@ -337,7 +165,7 @@ impl Keyring {
         Some(token)
     }
 
-    /// The public halves of all signing keys.
+    /// Returns the public halves of all signing keys.
     pub(crate) fn key_set(&self) -> KeySet {
         self.sets
             .iter()
@@ -345,7 +173,7 @@ impl Keyring {
             .collect()
     }
 
-    /// The same as a document (RFC 7517, RFC 7518 §6.2), for those who verify elsewhere.
+    /// Returns them as a document (RFC 7517, RFC 7518 §6.2), for those who verify elsewhere.
     pub(crate) fn key_document(&self) -> Value {
         let keys = self.sets.iter().map(|keys| {
             let coordinates = keys.point.get(1..).unwrap_or_default();
@@ -416,7 +244,7 @@ impl KeysOfRoot {
     }
 }
 
-/// A key pair of P-256: nearly every number of 32 bytes is a private key, so nearly always the first
+/// Makes a key pair of P-256: nearly every number of 32 bytes is a private key, so nearly always the first
 /// attempt is one.
 fn signing_key(root: &Prk, attempt: u8) -> Option<(EcdsaKeyPair, Vec<u8>)> {
     let number = derived::<32>(root, &["sign", &attempt.to_string()])?;
@@ -475,6 +303,7 @@ mod tests {
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
     use super::*;
+    use crate::crypto::from_base64url;
 
     const ISSUER: &str = "https://mcp.example.com";
 
@@ -487,7 +316,7 @@ mod tests {
             text.extend_from_slice(b"text");
             Some(())
         };
-        ring.seal(purpose, context, write).unwrap()
+        ring.encrypt(purpose, context, write).unwrap()
     }
 
     #[test]
@@ -496,29 +325,29 @@ mod tests {
         let ring = keyring(&keys);
         let sealed = sealed_text(&ring, Purpose::SignIn, b"one");
         assert_eq!(
-            ring.open(Purpose::SignIn, b"one", &sealed).unwrap(),
+            ring.decrypt(Purpose::SignIn, b"one", &sealed).unwrap(),
             b"text"
         );
-        assert_eq!(ring.open(Purpose::SignIn, b"two", &sealed), None);
-        assert_eq!(ring.open(Purpose::Consent, b"one", &sealed), None);
+        assert_eq!(ring.decrypt(Purpose::SignIn, b"two", &sealed), None);
+        assert_eq!(ring.decrypt(Purpose::Consent, b"one", &sealed), None);
         for issuer in ["https://other.example.com", "https://mcp.example.org"] {
             let elsewhere = Keyring::new(&keys, issuer).unwrap();
-            assert_eq!(elsewhere.open(Purpose::SignIn, b"one", &sealed), None);
+            assert_eq!(elsewhere.decrypt(Purpose::SignIn, b"one", &sealed), None);
         }
         assert_eq!(
-            keyring(&ProxyKeys::generate()).open(Purpose::SignIn, b"one", &sealed),
+            keyring(&ProxyKeys::generate()).decrypt(Purpose::SignIn, b"one", &sealed),
             None
         );
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
             assert_eq!(
-                ring.open(Purpose::SignIn, b"one", &changed),
+                ring.decrypt(Purpose::SignIn, b"one", &changed),
                 None,
                 "{index}"
             );
             assert_eq!(
-                ring.open(Purpose::SignIn, b"one", &sealed[..index]),
+                ring.decrypt(Purpose::SignIn, b"one", &sealed[..index]),
                 None,
                 "{index}"
             );
@@ -555,21 +384,11 @@ mod tests {
         let ring = Keyring::new(&keys, "https://a.example").unwrap();
         let sealed = sealed_text(&ring, Purpose::Record, b"/one");
         let ring = Keyring::new(&keys, "https://a.example/one").unwrap();
-        assert_eq!(ring.open(Purpose::Record, b"", &sealed), None);
+        assert_eq!(ring.decrypt(Purpose::Record, b"", &sealed), None);
     }
 
     #[test]
-    fn what_is_random_is_as_long_as_it_says_and_never_the_same() {
-        assert_eq!(random_text::<32>().len(), 43);
-        assert_eq!(from_base64url(&random_text::<18>()).unwrap().len(), 18);
-        assert_ne!(random_text::<18>(), random_text::<18>());
-        assert_ne!(random_guid(), random_guid());
-        let [key] = ProxyKeys::generate().roots[..] else {
-            panic!("more than one key");
-        };
-        assert!(root(&STANDARD.encode(key), 1).is_ok());
-        // Nothing of it is left as it was.
-        assert!(random::<256>().iter().filter(|byte| **byte == 0).count() < 16);
+    fn each_seal_has_a_nonce_of_its_own() {
         let ring = keyring(&ProxyKeys::generate());
         let sealed = || sealed_text(&ring, Purpose::Record, b"");
         let (one, other) = (sealed(), sealed());
@@ -592,7 +411,7 @@ mod tests {
                     is_same,
                     "{purpose:?} {other:?}"
                 );
-                let opened = ring.open(other, b"", &sealed);
+                let opened = ring.decrypt(other, b"", &sealed);
                 assert_eq!(opened.is_some(), is_same, "{purpose:?} {other:?}");
             }
         }
@@ -608,9 +427,9 @@ mod tests {
         let (old, new, both) = (keyring(&old), keyring(&new), keyring(&both));
         let by_old = sealed_text(&old, Purpose::Record, b"");
         let by_both = sealed_text(&both, Purpose::Record, b"");
-        assert!(both.open(Purpose::Record, b"", &by_old).is_some());
-        assert!(new.open(Purpose::Record, b"", &by_both).is_some());
-        assert!(old.open(Purpose::Record, b"", &by_both).is_none());
+        assert!(both.decrypt(Purpose::Record, b"", &by_old).is_some());
+        assert!(new.decrypt(Purpose::Record, b"", &by_both).is_some());
+        assert!(old.decrypt(Purpose::Record, b"", &by_both).is_none());
         assert!(both.has_tag(
             Purpose::ClientSecret,
             b"x",
@@ -672,45 +491,11 @@ mod tests {
         let one = keyring(&ProxyKeys::from_base64(&text).unwrap());
         let other = keyring(&ProxyKeys::from_base64(&format!(" {text}\n")).unwrap());
         let sealed = sealed_text(&one, Purpose::ClientId, b"");
-        assert!(other.open(Purpose::ClientId, b"", &sealed).is_some());
+        assert!(other.decrypt(Purpose::ClientId, b"", &sealed).is_some());
         let (one, other) = (one.key_set(), other.key_set());
         assert!(
             one.iter()
                 .all(|key| other.iter().any(|same| same.is_same(key)))
         );
-    }
-
-    #[test]
-    fn keys_that_are_none_are_refused() {
-        let good = STANDARD.encode(random::<32>());
-        assert!(ProxyKeys::from_base64(&format!("{good},{good}")).is_ok());
-        for (text, expected) in [
-            ("", InvalidKeys::Missing),
-            (" , ", InvalidKeys::Missing),
-            ("secret", InvalidKeys::Malformed { number: 1 }),
-            (
-                &*format!("{good},short"),
-                InvalidKeys::Malformed { number: 2 },
-            ),
-            (
-                &*STANDARD.encode([7; 32]),
-                InvalidKeys::NotRandom { number: 1 },
-            ),
-        ] {
-            assert_eq!(
-                ProxyKeys::from_base64(text).unwrap_err(),
-                expected,
-                "{text}"
-            );
-        }
-        let keys = ProxyKeys::from_base64(&good).unwrap();
-        assert!(!format!("{keys:?}").contains(&good));
-        // As many different bytes as a random key never falls short of.
-        for (different, is_good) in [(11, false), (12, true)] {
-            let mut key = [0; 32];
-            (1..different).for_each(|byte| key[usize::from(byte)] = byte);
-            let keys = ProxyKeys::from_base64(&STANDARD.encode(key));
-            assert_eq!(keys.is_ok(), is_good, "{different}");
-        }
     }
 }

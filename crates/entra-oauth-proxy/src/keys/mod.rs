@@ -1,4 +1,298 @@
-//! The proxy's own keys, and the formats of what is kept under them.
+//! The proxy's own keys: each for one purpose, all of one root, and several roots while one takes the
+//! place of another.
+//!
+//! Everything that is kept outside this process's memory begins with one byte, the version of its format,
+//! inside the encryption. Values from before there was such a byte are JSON, begin with a brace, and count as
+//! version 0. Versions stay below 32, so that nothing else looks like one.
 
-pub(crate) mod format;
-pub(crate) mod keyring;
+mod keyring;
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::keyring::Keyring;
+use crate::crypto::random;
+
+/// The roots of all the proxy's keys: secrets of 32 bytes, from which a key for each purpose is
+/// derived (HKDF, RFC 5869).
+///
+/// The first signs and encrypts, the others only verify and decrypt. To replace a key where there are
+/// several instances, add the new one at the end everywhere, then move it to the front, so that none
+/// meets what it cannot read; take the old one away once what it made is over: with it go the
+/// registrations of clients that were made under it, and the sign-ins.
+///
+/// They have nothing to do with Entra's credential: replacing that signs nobody out.
+#[derive(Clone)]
+pub struct ProxyKeys {
+    roots: Vec<[u8; 32]>,
+    is_generated: bool,
+}
+
+/// The text is no list of keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidKeys {
+    /// There is none.
+    #[error("no key; make one with: openssl rand -base64 32")]
+    Missing,
+    /// One is not 32 bytes in base64.
+    #[error("key {number} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
+    Malformed {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+    /// One repeats itself, as no random key does: an example, most likely.
+    #[error("key {number} is not random; make one with: openssl rand -base64 32")]
+    NotRandom {
+        /// Which one, counted from 1.
+        number: usize,
+    },
+}
+
+impl ProxyKeys {
+    /// Parses keys in base64, separated by commas or white space; the first signs and encrypts. A line that
+    /// begins with `#` is a comment.
+    ///
+    /// # Errors
+    /// If there is none, or if one of them is not 32 random bytes.
+    pub fn from_base64(text: &str) -> Result<Self, InvalidKeys> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let texts = lines.flat_map(|line| line.split(|c: char| c == ',' || c.is_whitespace()));
+        let texts = texts.filter(|text| !text.is_empty());
+        let roots: Vec<[u8; 32]> = texts
+            .enumerate()
+            .map(|(index, text)| root(text, index + 1))
+            .collect::<Result<_, _>>()?;
+        if roots.is_empty() {
+            return Err(InvalidKeys::Missing);
+        }
+        Ok(Self {
+            roots,
+            is_generated: false,
+        })
+    }
+
+    /// Parses keys from an environment variable, such as `ENTRA_PROXY_KEYS`.
+    ///
+    /// # Errors
+    /// As [`from_base64`](Self::from_base64); a variable that is not set has no key.
+    pub fn from_env(variable: &str) -> Result<Self, InvalidKeys> {
+        Self::from_base64(&std::env::var(variable).unwrap_or_default())
+    }
+
+    /// Makes a key that is gone with this process: everybody registers and signs in again after a
+    /// restart, and a second instance does not know it.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self {
+            roots: vec![random()],
+            is_generated: true,
+        }
+    }
+
+    pub(crate) fn is_generated(&self) -> bool {
+        self.is_generated
+    }
+}
+
+impl fmt::Debug for ProxyKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ProxyKeys")
+            .field("keys", &self.roots.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn root(text: &str, number: usize) -> Result<[u8; 32], InvalidKeys> {
+    let engines = [&STANDARD, &URL_SAFE, &STANDARD_NO_PAD, &URL_SAFE_NO_PAD];
+    let bytes = engines.iter().find_map(|engine| engine.decode(text).ok());
+    let root: [u8; 32] = bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(InvalidKeys::Malformed { number })?;
+    let mut different = root.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    match different.len() < 12 {
+        true => Err(InvalidKeys::NotRandom { number }),
+        false => Ok(root),
+    }
+}
+
+/// The purpose for which something is sealed or authenticated: nothing that was made for one passes for
+/// another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// The registration in a client id.
+    ClientId,
+    /// The secret of a client.
+    ClientSecret,
+    /// What a person is asked to consent to, in the page's form.
+    Consent,
+    /// What is under way at Entra, in the browser's cookie.
+    SignIn,
+    /// A record in the store.
+    Record,
+    /// A refresh token.
+    RefreshToken,
+}
+
+impl Purpose {
+    const ALL: [Self; 6] = [
+        Self::ClientId,
+        Self::ClientSecret,
+        Self::Consent,
+        Self::SignIn,
+        Self::Record,
+        Self::RefreshToken,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::ClientId => "client id",
+            Self::ClientSecret => "client secret",
+            Self::Consent => "consent",
+            Self::SignIn => "sign-in",
+            Self::Record => "record",
+            Self::RefreshToken => "refresh token",
+        }
+    }
+}
+
+/// A value that is kept outside this process's memory, in a format that has a version.
+///
+/// To change a format: raise its version, read what all earlier versions wrote (by defaults of serde, or
+/// by a type of their own), and say in the table of `docs/operations.md` and in the changelog what becomes
+/// of it. What a later version wrote is never read, changed, or taken for a theft.
+pub(crate) trait Versioned: Serialize + DeserializeOwned {
+    /// The name in the log.
+    const NAME: &'static str;
+    /// The version that is written.
+    const VERSION: u8;
+}
+
+/// The reason for which a value cannot be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unreadable {
+    /// It was not made here, for this, or under a key that is in the list.
+    Malformed,
+    /// A later version of this server made it.
+    Later,
+}
+
+/// The first byte of everything that was written before there was a version byte.
+const BRACE: u8 = b'{';
+
+/// Writes a value with its version.
+fn write<T: Versioned>(value: &T, text: &mut Vec<u8>) -> Option<()> {
+    text.push(T::VERSION);
+    serde_json::to_writer(text, value).ok()
+}
+
+/// Reads a value that this version of the server wrote, or an earlier one.
+fn read<T: Versioned>(text: &[u8]) -> Result<T, Unreadable> {
+    let (version, json) = match text.split_first() {
+        None => return Err(Unreadable::Malformed),
+        Some((&BRACE, _)) => (0, text),
+        Some((version, json)) => (*version, json),
+    };
+    if version > T::VERSION {
+        return Err(Unreadable::Later);
+    }
+    serde_json::from_slice(json).map_err(|_| Unreadable::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[test]
+    fn a_generated_key_is_random() {
+        let [key] = ProxyKeys::generate().roots[..] else {
+            panic!("more than one key");
+        };
+        assert!(root(&STANDARD.encode(key), 1).is_ok());
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused() {
+        let good = STANDARD.encode(random::<32>());
+        assert!(ProxyKeys::from_base64(&format!("{good},{good}")).is_ok());
+        for (text, expected) in [
+            ("", InvalidKeys::Missing),
+            (" , ", InvalidKeys::Missing),
+            ("secret", InvalidKeys::Malformed { number: 1 }),
+            (
+                &*format!("{good},short"),
+                InvalidKeys::Malformed { number: 2 },
+            ),
+            (
+                &*STANDARD.encode([7; 32]),
+                InvalidKeys::NotRandom { number: 1 },
+            ),
+        ] {
+            assert_eq!(
+                ProxyKeys::from_base64(text).unwrap_err(),
+                expected,
+                "{text}"
+            );
+        }
+        let keys = ProxyKeys::from_base64(&good).unwrap();
+        assert!(!format!("{keys:?}").contains(&good));
+        // As many different bytes as a random key never falls short of.
+        for (different, is_good) in [(11, false), (12, true)] {
+            let mut key = [0; 32];
+            (1..different).for_each(|byte| key[usize::from(byte)] = byte);
+            let keys = ProxyKeys::from_base64(&STANDARD.encode(key));
+            assert_eq!(keys.is_ok(), is_good, "{different}");
+        }
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Note {
+        text: String,
+        /// Since version 2.
+        #[serde(default)]
+        is_read: bool,
+    }
+
+    impl Versioned for Note {
+        const NAME: &'static str = "note";
+        const VERSION: u8 = 2;
+    }
+
+    fn note(is_read: bool) -> Note {
+        let text = "x".to_owned();
+        Note { text, is_read }
+    }
+
+    #[test]
+    fn every_version_up_to_this_one_is_read() {
+        assert_eq!(read(br#"{"text":"x"}"#), Ok(note(false)));
+        assert_eq!(read(b"\x01{\"text\":\"x\"}"), Ok(note(false)));
+        let mut now = Vec::new();
+        write(&note(true), &mut now).unwrap();
+        assert_eq!(now, b"\x02{\"text\":\"x\",\"is_read\":true}");
+        assert_eq!(read(&now), Ok(note(true)));
+    }
+
+    #[test]
+    fn a_later_version_is_not_read_whatever_it_says() {
+        for text in [&b"\x03{\"text\":\"x\"}"[..], b"\x03", b"\x1f\x00\x01"] {
+            assert_eq!(read::<Note>(text), Err(Unreadable::Later), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_malformed() {
+        for text in [&b""[..], b"{", b"\x02", b"\x02{}", b"\x01[1]"] {
+            assert_eq!(read::<Note>(text), Err(Unreadable::Malformed), "{text:?}");
+        }
+    }
+}

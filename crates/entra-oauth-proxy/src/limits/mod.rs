@@ -1,19 +1,41 @@
-//! How much one address and one client may ask for, and how much is asked of Entra at a time.
+//! How much one address, client, sign-in and user may ask for, and how much of it is kept or sent at a time.
 //!
-//! [`Limits`] are the settings. [`gate`] lets requests through or not: by [`buckets`](bucket), whose
-//! keys are the [addresses](address) of clients, clients and sign-ins, and by [bulkheads](bulkhead)
-//! before Entra.
+//! [`Limits`] and the [`TrustedProxies`], which say for whose address a request counts, are the settings.
+//! [`RateLimiter`] lets requests through or not, by token buckets, whose keys are these addresses, clients,
+//! sign-ins and users.
 
-mod address;
-mod bucket;
-mod bulkhead;
-mod gate;
+mod rate_limiter;
 
-pub(crate) use self::address::TrustedProxies;
-pub(crate) use self::gate::{Gate, Group};
+use std::net::{IpAddr, SocketAddr};
 
-use self::bucket::Rate;
-use crate::tokens::user_record::Caps;
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderName};
+use ipnet::{IpNet, Ipv4Net};
+use tower_entra_auth::entra_jwt_core::ShownUrl;
+
+pub(crate) use self::rate_limiter::{EndpointGroup, RateLimiter};
+
+/// So many at once, and so many a minute from then on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Rate {
+    burst: u32,
+    per_minute: u32,
+}
+
+/// `X-Forwarded-For`. `Forwarded` (RFC 7239) is not read: who sends it sends this one too.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The reverse proxies whose word is taken for where a request came from.
+#[derive(Clone, Debug, Default)]
+struct TrustedProxies(Vec<IpNet>);
+
+/// The place where a request came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Origin {
+    address: IpAddr,
+    /// True if somebody says that it came from elsewhere, whose word is not taken.
+    is_disputed: bool,
+}
 
 /// Limits of requests by address, client, sign-in and user, of the sign-ins that are kept of a user, and
 /// of calls to Entra at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
@@ -55,13 +77,10 @@ pub struct Limits {
     of_client: Option<Rate>,
     of_sign_in: Option<Rate>,
     of_user: Option<Rate>,
-    grants: Caps,
+    grants_of_user: usize,
+    grants_of_client: usize,
     entra_calls: usize,
 }
-
-/// The most that a cap of grants may be: the record of a user has a reference to each, and stays below
-/// 64 KiB.
-pub(crate) const MOST_GRANTS: usize = 300;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -78,10 +97,9 @@ impl Default for Limits {
 impl Limits {
     const ENTRA_CALLS: usize = 64;
 
-    const GRANTS: Caps = Caps {
-        of_user: 50,
-        of_client: 10,
-    };
+    /// The most that a cap of grants may be: the record of a user has a reference to each, and stays below
+    /// 64 KiB.
+    pub(crate) const MAX_GRANTS: usize = 300;
 
     /// Returns limits without any of requests by address, client, sign-in or user: for a server behind
     /// something that has them. Those that are set after this count. The calls to Entra at a time, and
@@ -94,12 +112,13 @@ impl Limits {
             of_client: None,
             of_sign_in: None,
             of_user: None,
-            grants: Self::GRANTS,
+            grants_of_user: 50,
+            grants_of_client: 10,
             entra_calls: Self::ENTRA_CALLS,
         }
     }
 
-    /// How often clients may be registered from one address: `burst` at once, `per_minute` from then
+    /// Limits the registrations from one address: `burst` at once, `per_minute` from then
     /// on; each 1 to 1 000 000.
     ///
     /// An address is an IPv4 address or an IPv6 network of 64 bits, here as below.
@@ -108,22 +127,21 @@ impl Limits {
         self
     }
 
-    /// How many requests of browsers on the way of a sign-in there may be from one address: `burst` at
-    /// once, `per_minute` from then on; each 1 to 1 000 000. Three make a sign-in.
+    /// Limits the requests of browsers on the way of a sign-in from one address: `burst` at once,
+    /// `per_minute` from then on; each 1 to 1 000 000. Three make a sign-in.
     pub fn sign_ins_per_address(mut self, burst: u32, per_minute: u32) -> Self {
         self.sign_ins = Some(Rate { burst, per_minute });
         self
     }
 
-    /// How many requests for tokens, and to revoke them, there may be from one address: `burst` at
-    /// once, `per_minute` from then on; each 1 to 1 000 000. A hosted client has few addresses for all
-    /// its users.
+    /// Limits the requests for tokens, and to revoke them, from one address: `burst` at once,
+    /// `per_minute` from then on; each 1 to 1 000 000. A hosted client has few addresses for all its users.
     pub fn token_requests_per_address(mut self, burst: u32, per_minute: u32) -> Self {
         self.token_requests = Some(Rate { burst, per_minute });
         self
     }
 
-    /// How often one client may get tokens, whosever and from wherever: `burst` at once, `per_minute`
+    /// Limits the tokens that one client gets, whosever and from wherever: `burst` at once, `per_minute`
     /// from then on; each 1 to 1 000 000. Only requests count that have a code or a refresh token of
     /// that client's, so that nobody else can use them up.
     pub fn token_requests_per_client(mut self, burst: u32, per_minute: u32) -> Self {
@@ -131,7 +149,7 @@ impl Limits {
         self
     }
 
-    /// How often one sign-in may be refreshed: `burst` at once, `per_minute` from then on; each 1 to
+    /// Limits the refreshes of one sign-in: `burst` at once, `per_minute` from then on; each 1 to
     /// 1 000 000. It ends the loop of one user's client before it costs the others of that client
     /// anything.
     pub fn refreshes_per_sign_in(mut self, burst: u32, per_minute: u32) -> Self {
@@ -151,33 +169,38 @@ impl Limits {
     /// Sets the number of sign-ins of one user that are kept: 1 to 300. With the next one the longest
     /// unused of the user's ends. So nobody fills the store for the others.
     pub fn grants_per_user(mut self, most: usize) -> Self {
-        self.grants.of_user = most;
+        self.grants_of_user = most;
         self
     }
 
-    /// Sets the number of them that are kept by one client: 1 to 300. With the next one the longest unused of the
-    /// user's by that client ends. A client that registers itself is one for each installation; one that
+    /// Sets the number of them that are kept by one client: 1 to 300. With the next one the longest unused of
+    /// the user's by that client ends. A client that registers itself is one for each installation; one that
     /// is [known in advance](crate::FixedClient), or hosted, is one for all its installations, and a
     /// user may have it on several devices.
     pub fn grants_per_user_and_client(mut self, most: usize) -> Self {
-        self.grants.of_client = most;
+        self.grants_of_client = most;
         self
     }
 
-    pub(crate) const fn caps(&self) -> Caps {
-        self.grants
+    /// Returns the most grants of a user, and of a user by one client.
+    pub(crate) const fn grant_caps(&self) -> [usize; 2] {
+        [self.grants_of_user, self.grants_of_client]
     }
 
-    /// How many calls to Entra there may be at a time: 1 to 10 000, for sign-ins and, apart from them,
-    /// for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
+    /// Returns how many calls to Entra there may be at a time.
+    pub(crate) const fn max_entra_calls(&self) -> usize {
+        self.entra_calls
+    }
+
+    /// Limits the calls to Entra at a time: 1 to 10 000, for sign-ins and, apart from them, for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
     /// and for whoever comes beyond, it is as if Entra did not answer.
     pub fn entra_calls(mut self, most: usize) -> Self {
         self.entra_calls = most;
         self
     }
 
-    /// What is wrong with them.
-    pub(crate) fn problems(&self) -> Vec<String> {
+    /// Returns everything that is wrong with them.
+    fn problems(&self) -> Vec<String> {
         let good = Self::default();
         let rates = [
             (
@@ -211,16 +234,17 @@ impl Limits {
             })
             .collect();
         for (setting, most, good) in [
-            ("grants_per_user", self.grants.of_user, good.grants.of_user),
+            ("grants_per_user", self.grants_of_user, good.grants_of_user),
             (
                 "grants_per_user_and_client",
-                self.grants.of_client,
-                good.grants.of_client,
+                self.grants_of_client,
+                good.grants_of_client,
             ),
         ] {
-            if !(1..=MOST_GRANTS).contains(&most) {
+            if !(1..=Self::MAX_GRANTS).contains(&most) {
                 problems.push(format!(
-                    "{setting}({most}) is not from 1 to {MOST_GRANTS}; good is {setting}({good})"
+                    "{setting}({most}) is not from 1 to {}; good is {setting}({good})",
+                    Self::MAX_GRANTS
                 ));
             }
         }
@@ -232,5 +256,208 @@ impl Limits {
             ));
         }
         problems
+    }
+}
+
+impl TrustedProxies {
+    /// Parses addresses and networks, and returns what is wrong with the others.
+    fn parse(entries: &[String]) -> (Self, Vec<String>) {
+        let (mut networks, mut wrong) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match network(entry.trim()) {
+                Ok(network) => networks.push(network),
+                Err(fault) => wrong.push(format!(
+                    "\"{}\" {fault}; good are 192.0.2.7, 10.0.0.0/8 and fd00::/8",
+                    ShownUrl(entry)
+                )),
+            }
+        }
+        (Self(networks), wrong)
+    }
+
+    /// Returns where a request came from, if the server says by whom it was sent. What stands in
+    /// `X-Forwarded-For` is read from the right, as each proxy adds there by whom it was asked: the
+    /// first that is none of ours is the client, and everything before it what the client says.
+    fn origin(&self, head: &Parts) -> Option<Origin> {
+        let mut address = peer(&head.extensions)?;
+        if !self.are(address) {
+            return Some(Origin {
+                address,
+                is_disputed: head.headers.contains_key(FORWARDED_FOR),
+            });
+        }
+        for forwarded in forwarded_for(&head.headers) {
+            // What cannot be read was not written by a proxy of ours.
+            let Some(forwarded) = forwarded else { break };
+            address = forwarded;
+            if !self.are(address) {
+                break;
+            }
+        }
+        Some(Origin {
+            address,
+            is_disputed: false,
+        })
+    }
+
+    fn are(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Returns who sent it, as the server put it there.
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    let peer = extensions.get::<SocketAddr>();
+    #[cfg(feature = "axum")]
+    let peer = peer.or_else(|| {
+        let info = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>();
+        info.map(|info| &info.0)
+    });
+    peer.map(|peer| peer.ip().to_canonical())
+}
+
+/// Returns the addresses of the header, or headers, from the right.
+fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let lines = headers.get_all(FORWARDED_FOR).into_iter().rev();
+    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+    entries.map(|entry| read(std::str::from_utf8(entry).ok()?.trim()))
+}
+
+/// Parses an address, also with a port, as Azure's Application Gateway writes them.
+fn read(entry: &str) -> Option<IpAddr> {
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|with| with.ip());
+    let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address = entry.parse().ok().or_else(with_port).or_else(in_brackets);
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+fn network(entry: &str) -> Result<IpNet, &'static str> {
+    let network = entry.parse::<IpAddr>().map(IpNet::from);
+    let network = network.or_else(|_| entry.parse::<IpNet>());
+    match network.map(mapped_as_ipv4) {
+        Err(_) => Err("is neither an address nor a network"),
+        Ok(all) if all.prefix_len() == 0 => {
+            Err("is everybody, and anybody could say of a request that it came from anywhere")
+        }
+        Ok(network) => Ok(network),
+    }
+}
+
+/// Returns an IPv4 network as such, however it is written.
+fn mapped_as_ipv4(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let ipv4 = mapped.addr().to_ipv4_mapped();
+    let length = mapped.prefix_len().checked_sub(96);
+    let ipv4 = ipv4
+        .zip(length)
+        .and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    ipv4.map_or(network, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn proxies(entries: &[&str]) -> TrustedProxies {
+        let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+        let (proxies, wrong) = TrustedProxies::parse(&entries);
+        assert!(wrong.is_empty(), "{wrong:?}");
+        proxies
+    }
+
+    /// The address, of a peer and what it says.
+    fn seen(proxies: &TrustedProxies, peer: &str, lines: &[&[u8]]) -> String {
+        let mut request = Request::new(());
+        let peer: IpAddr = peer.parse().unwrap();
+        request.extensions_mut().insert(SocketAddr::from((peer, 1)));
+        for line in lines {
+            let line = http::HeaderValue::from_bytes(line).unwrap();
+            request.headers_mut().append(FORWARDED_FOR, line);
+        }
+        let (head, ()) = request.into_parts();
+        proxies.origin(&head).unwrap().address.to_string()
+    }
+
+    #[test]
+    fn nobody_is_believed_who_is_not_trusted() {
+        let proxies = proxies(&["10.0.0.0/8"]);
+        assert_eq!(seen(&proxies, "192.0.2.1", &[b"198.51.100.1"]), "192.0.2.1");
+        assert_eq!(
+            seen(&TrustedProxies::default(), "127.0.0.1", &[b"198.51.100.1"]),
+            "127.0.0.1"
+        );
+    }
+
+    #[test]
+    fn what_trusted_proxies_say_is_read_from_the_right_to_the_first_stranger() {
+        let proxies = proxies(&["10.0.0.0/8", "fd00::/8", "192.0.2.7"]);
+        for (lines, address) in [
+            (&[&b"198.51.100.1"[..]][..], "198.51.100.1"),
+            (&[b"203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+            (&[b"203.0.113.9,198.51.100.1, 10.1.2.3"], "198.51.100.1"),
+            (&[b"203.0.113.9", b"198.51.100.1,fd00::1"], "198.51.100.1"),
+            (&[b"198.51.100.1, 192.0.2.7"], "198.51.100.1"),
+            (&[b"198.51.100.1, 192.0.2.8"], "192.0.2.8"),
+            // As several write them.
+            (&[b"198.51.100.1:50000"], "198.51.100.1"),
+            (&[b"[2001:db8::1]:50000"], "2001:db8::1"),
+            (&[b"[2001:db8::1]"], "2001:db8::1"),
+            (&[b"2001:db8::1"], "2001:db8::1"),
+            (&[b"198.51.100.1, ::ffff:10.0.0.2"], "198.51.100.1"),
+            (&[b"::ffff:198.51.100.1"], "198.51.100.1"),
+            // Nothing to read: the last that could be.
+            (&[], "10.0.0.1"),
+            (&[b""], "10.0.0.1"),
+            (&[b"198.51.100.1, unknown"], "10.0.0.1"),
+            (&[b"198.51.100.1, _hidden, 10.0.0.2"], "10.0.0.2"),
+            (&[b"198.51.100.1, \xff\xfe, 10.0.0.2"], "10.0.0.2"),
+            (&[b"\xff\xfe, 198.51.100.1"], "198.51.100.1"),
+            (&[b"198.51.100.1,"], "10.0.0.1"),
+            (&[b"10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ] {
+            assert_eq!(seen(&proxies, "10.0.0.1", lines), address, "{lines:?}");
+            assert_eq!(
+                seen(&proxies, "::ffff:10.0.0.1", lines),
+                address,
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_peer_has_no_address_whatever_it_says() {
+        let request = Request::builder().header(FORWARDED_FOR, "198.51.100.1");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(proxies(&["10.0.0.0/8"]).origin(&head), None);
+    }
+
+    #[cfg(feature = "axum")]
+    #[test]
+    fn axum_says_who_the_peer_is() {
+        let mut request = Request::new(());
+        let peer: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let info = axum::extract::ConnectInfo(peer);
+        request.extensions_mut().insert(info);
+        let (head, ()) = request.into_parts();
+        let origin = TrustedProxies::default().origin(&head).unwrap();
+        assert_eq!(origin.address, peer.ip());
+    }
+
+    #[test]
+    fn networks_are_read_as_people_write_them_and_nobody_trusts_everybody() {
+        let parsed = |text| network(text).map(|network| network.to_string());
+        assert_eq!(parsed("10.0.0.1").unwrap(), "10.0.0.1/32");
+        assert_eq!(parsed("::ffff:10.0.0.0/104").unwrap(), "10.0.0.0/8");
+        assert_eq!(parsed("fd00::/8").unwrap(), "fd00::/8");
+        for wrong in ["", "10.0.0.0/33", "10.0.0.0/", "nginx", "10.0.0", "*"] {
+            assert!(parsed(wrong).unwrap_err().contains("neither"), "{wrong}");
+        }
+        for all in ["0.0.0.0/0", "::/0", "::ffff:0.0.0.0/96"] {
+            assert!(parsed(all).unwrap_err().contains("everybody"), "{all}");
+        }
     }
 }

@@ -1,25 +1,32 @@
-//! Errors in the words of OAuth.
+//! The errors of OAuth.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
+use entra_http::retry_after_value;
 use http::StatusCode;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use serde_json::json;
 
-use crate::keys::keyring::random_text;
+use crate::crypto::random_text;
+use crate::http::{Response, json, set_static};
+use crate::store::StoreError;
+use crate::telemetry::set_outcome;
 
-/// What a client is told. The description never holds a value that came from outside, nor a word of
-/// Entra's.
+/// An error that a client is told. The description never holds a value that came from outside, nor a word
+/// of Entra's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct OAuthError {
-    pub(crate) code: Code,
-    pub(crate) description: Cow<'static, str>,
-    pub(crate) retry_after: Option<Duration>,
+    code: ErrorCode,
+    description: Cow<'static, str>,
+    retry_after: Option<Duration>,
 }
 
 /// RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 7591 §3.2.2, RFC 8707 §2, OpenID Connect Core
 /// §3.1.2.6.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Code {
+pub(crate) enum ErrorCode {
     AccessDenied,
     InvalidClient,
     InvalidClientMetadata,
@@ -42,7 +49,7 @@ pub(crate) enum Code {
     UnsupportedTokenType,
 }
 
-impl Code {
+impl ErrorCode {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::AccessDenied => "access_denied",
@@ -63,9 +70,9 @@ impl Code {
         }
     }
 
-    /// Where it is answered as JSON. What the server cannot do now is 503, whosever fault: clients
+    /// Returns the status of a response in JSON. What the server cannot do now is 503, whosever fault: clients
     /// keep what they have, and ask again.
-    pub(crate) const fn status(self) -> StatusCode {
+    const fn status(self) -> StatusCode {
         match self {
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::ServerError | Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -77,7 +84,7 @@ impl Code {
 }
 
 impl OAuthError {
-    pub(crate) fn new(code: Code, description: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             description: description.into(),
@@ -85,51 +92,107 @@ impl OAuthError {
         }
     }
 
-    /// With a reference that is in the log, too: for whoever asks the operator about it.
-    pub(crate) fn referring(code: Code, text: &str) -> (Self, String) {
+    /// Makes an error with a reference that is in the log, too, for whoever asks the operator about it.
+    pub(crate) fn with_reference(code: ErrorCode, text: &str) -> (Self, String) {
         let reference = random_text::<6>();
-        let told = Self::new(code, format!("{text}; reference {reference}"));
-        (told, reference)
+        let error = Self::new(code, format!("{text}; reference {reference}"));
+        (error, reference)
     }
 
-    /// Something that this server needs does not answer.
+    /// Makes the error of something that this server needs and that does not answer.
     pub(crate) fn unavailable(retry_after: Option<Duration>) -> Self {
-        Self {
-            retry_after: Some(retry_after.unwrap_or(Self::RETRY_AFTER)),
-            ..Self::new(Code::TemporarilyUnavailable, "try again in a few seconds")
-        }
+        // Where nobody else says it.
+        const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+        let text = "try again in a few seconds";
+        Self::new(ErrorCode::TemporarilyUnavailable, text)
+            .retry_after(retry_after.unwrap_or(RETRY_AFTER))
     }
 
-    /// Returns the error of a store without room for another sign-in.
-    pub(crate) fn full() -> Self {
-        Self {
-            retry_after: Some(Self::FULL_FOR),
-            ..Self::new(
-                Code::TemporarilyUnavailable,
-                "this server keeps as many sign-ins as it can; those who are signed in are not \
-                 concerned; try again in 5 minutes",
-            )
-        }
+    /// Makes the error of a store without room for another sign-in.
+    fn full() -> Self {
+        // After that, somebody else's sign-in may have ended.
+        const FULL_FOR: Duration = Duration::from_secs(5 * 60);
+
+        let text = "this server keeps as many sign-ins as it can; those who are signed in are not \
+                    concerned; try again in 5 minutes";
+        Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(FULL_FOR)
     }
 
-    /// The time after which somebody else's sign-in may have ended.
-    pub(crate) const FULL_FOR: Duration = Duration::from_secs(5 * 60);
-
-    /// Returns the error of what is good, but can be read by a later version of this server alone: the
-    /// client keeps it.
+    /// Makes the error of what is good, but can be read by a later version of this server alone: the client
+    /// keeps it.
     pub(crate) fn later() -> Self {
+        const LATER_FOR: Duration = Duration::from_secs(60);
+
+        let text = "this was made by a later version of this server than the one that answers; keep \
+                    it, and try again in a minute";
+        Self::new(ErrorCode::TemporarilyUnavailable, text).retry_after(LATER_FOR)
+    }
+
+    /// Adds when to ask again, in whole seconds.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         Self {
-            retry_after: Some(Self::LATER_FOR),
-            ..Self::new(
-                Code::TemporarilyUnavailable,
-                "this was made by a later version of this server than the one that answers; keep it, \
-                 and try again in a minute",
-            )
+            retry_after: Some(wait),
+            ..self
         }
     }
 
-    const LATER_FOR: Duration = Duration::from_secs(60);
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
 
-    /// When to ask again, where nobody else says it.
-    pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
+    /// Returns the reason for the log, one of few: a description that is not always the same has a
+    /// reference in it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self.description {
+            Cow::Borrowed(description) => description,
+            Cow::Owned(_) => self.code.as_str(),
+        }
+    }
+
+    /// Returns what a request came to that is answered with it.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.code {
+            ErrorCode::TooManyRequests => "too_many_requests",
+            code => code.as_str(),
+        }
+    }
+
+    /// Makes the response that tells a client of it (RFC 6749 §5.2).
+    pub(crate) fn response(&self) -> Response {
+        let body = json!({
+            "error": self.code.as_str(),
+            "error_description": self.description,
+        });
+        let mut response = json(self.code.status(), &body);
+        if self.code == ErrorCode::InvalidClient {
+            let challenge = "Basic realm=\"token endpoint\"";
+            set_static(&mut response, WWW_AUTHENTICATE, challenge);
+        }
+        set_outcome(&mut response, self.outcome());
+        if let Some(wait) = self.retry_after {
+            let wait = retry_after_value(wait);
+            response.headers_mut().insert(RETRY_AFTER, wait);
+        }
+        response
+    }
+}
+
+/// The description.
+impl fmt::Display for OAuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}
+
+/// The error for clients where the store does not answer, is full, or has what only a later version of this
+/// server can read. The log has it already.
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        match () {
+            () if error.is_full() => Self::full(),
+            () if error.is_later() => Self::later(),
+            () => Self::unavailable(None),
+        }
+    }
 }

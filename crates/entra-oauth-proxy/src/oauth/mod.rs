@@ -1,8 +1,19 @@
-//! The words of OAuth: its errors, parameters, scopes, redirect URIs and clients.
+//! The words of OAuth: its errors and parameters, which all here share, and its scopes, resources, claims
+//! requests and clients.
 
-pub(crate) mod claims_request;
-pub(crate) mod client;
-pub(crate) mod error;
-pub(crate) mod parameters;
-pub(crate) mod redirect_uri;
-pub(crate) mod scopes;
+mod claims_request;
+mod clients;
+mod error;
+mod parameters;
+mod resource;
+mod scopes;
+
+pub use self::clients::FixedClient;
+pub(crate) use self::{
+    claims_request::{carries_claims, merge_claims},
+    clients::{Client, Clients, MAX_CLIENT_ID, RedirectTarget, RedirectUriKind},
+    error::{ErrorCode, OAuthError},
+    parameters::Parameters,
+    resource::Resource,
+    scopes::{GrantedScopes, Scopes},
+};

@@ -1,36 +1,45 @@
-//! Parameters of a query or a form.
+//! The parameters of a request.
+
+use std::str::FromStr;
 
 use url::form_urlencoded;
 
-use crate::oauth::error::{Code, OAuthError};
+use super::{ErrorCode, OAuthError};
 
-/// Parameters in their order. One without a value counts as absent (RFC 6749 §3.1).
-pub(crate) struct Params(Vec<(String, String)>);
+/// Parameters of a query or a form, in their order. One without a value counts as absent (RFC 6749 §3.1).
+pub(crate) struct Parameters(Vec<(String, String)>);
 
-/// More than any client sends.
-const MOST: usize = 64;
+/// More parameters than any client sends.
+const MAX_PARAMETERS: usize = 64;
 
-impl Params {
-    /// The error is that there are too many.
-    pub(crate) fn parse(text: &str) -> Result<Self, OAuthError> {
+impl FromStr for Parameters {
+    type Err = OAuthError;
+
+    /// Parses the text of a query or a form. The error is that there are too many.
+    fn from_str(text: &str) -> Result<Self, OAuthError> {
         let pairs: Vec<_> = form_urlencoded::parse(text.as_bytes())
             .filter(|(_, value)| !value.is_empty())
-            .take(MOST + 1)
+            .take(MAX_PARAMETERS + 1)
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        match pairs.len() > MOST {
-            true => Err(OAuthError::new(Code::InvalidRequest, "too many parameters")),
+        match pairs.len() > MAX_PARAMETERS {
+            true => Err(OAuthError::new(
+                ErrorCode::InvalidRequest,
+                "too many parameters",
+            )),
             false => Ok(Self(pairs)),
         }
     }
+}
 
-    /// A parameter that stands once, if at all.
+impl Parameters {
+    /// Returns a parameter that stands once, if at all.
     pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, OAuthError> {
         let mut all = self.all(name);
         match (all.next(), all.next()) {
             (first, None) => Ok(first),
             _ => Err(OAuthError::new(
-                Code::InvalidRequest,
+                ErrorCode::InvalidRequest,
                 format!("the parameter {name} stands there more than once"),
             )),
         }
@@ -39,13 +48,13 @@ impl Params {
     pub(crate) fn required(&self, name: &str) -> Result<&str, OAuthError> {
         self.one(name)?.ok_or_else(|| {
             OAuthError::new(
-                Code::InvalidRequest,
+                ErrorCode::InvalidRequest,
                 format!("the parameter {name} is missing"),
             )
         })
     }
 
-    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let of_name = self.0.iter().filter(move |(found, _)| found == name);
         of_name.map(|(_, value)| &**value)
     }
@@ -57,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_parameter_stands_once_or_is_an_error_and_empty_ones_are_absent() {
-        let params = Params::parse("a=1&b=x+y%20z&a=2&c=&c=3&d=").unwrap();
+        let params = "a=1&b=x+y%20z&a=2&c=&c=3&d=".parse::<Parameters>().unwrap();
         assert!(params.one("a").is_err());
         assert_eq!(params.one("b").unwrap(), Some("x y z"));
         assert_eq!(params.one("c").unwrap(), Some("3"));
@@ -68,8 +77,9 @@ mod tests {
 
     #[test]
     fn there_is_a_limit() {
-        assert!(Params::parse(&"a=1&".repeat(64)).is_ok());
-        assert!(Params::parse(&"a=1&".repeat(65)).is_err());
-        assert!(Params::parse(&"a=&".repeat(10_000)).is_ok());
+        let parse = |text: String| text.parse::<Parameters>();
+        assert!(parse("a=1&".repeat(64)).is_ok());
+        assert!(parse("a=1&".repeat(65)).is_err());
+        assert!(parse("a=&".repeat(10_000)).is_ok());
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::oauth::error::{Code, OAuthError};
+use entra_http::Problems;
+use serde::{Deserialize, Serialize};
+use tower_entra_auth::entra_jwt_core::ShownUrl;
+
+use super::{ErrorCode, OAuthError};
 
 /// The scopes of OpenID Connect: Entra knows them by these names whatever the resource.
 const OF_OPENID: [&str; 6] = [
@@ -14,7 +18,7 @@ const OF_OPENID: [&str; 6] = [
     "phone",
 ];
 
-pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
+const OFFLINE_ACCESS: &str = "offline_access";
 
 /// What is always asked of Entra beside the API's scopes: an id token for the nonce, who the user is,
 /// and a refresh token, whether or not the client asked for one.
@@ -23,33 +27,116 @@ const ALWAYS: [&str; 3] = ["openid", "profile", OFFLINE_ACCESS];
 /// The scopes that there are.
 #[derive(Clone, Debug)]
 pub(crate) struct Scopes {
-    pub(crate) required: Vec<String>,
-    pub(crate) optional: Vec<String>,
+    required: Vec<String>,
+    optional: Vec<String>,
     /// Sent to Entra's authorization endpoint as they are, so that they are consented to.
-    pub(crate) additional: Vec<String>,
+    additional: Vec<String>,
     /// What stands before a scope's name at Entra.
-    pub(crate) identifier_uri: String,
+    identifier_uri: String,
     /// What else clients may write there.
-    pub(crate) usual_uri: String,
+    usual_uri: String,
     /// Some of them, in words for people.
-    pub(crate) texts: BTreeMap<String, String>,
+    texts: BTreeMap<String, String>,
+    /// True where clients get Entra's own tokens, which have whatever scopes they have.
+    are_of_entra: bool,
 }
 
-/// What a client gets if the user agrees.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Granted {
-    /// Short names, the required ones first.
+/// Scopes that a client gets.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct GrantedScopes {
+    /// The short names, by which the resource knows them; the required ones first.
     pub(crate) names: Vec<String>,
     /// The same as the client wrote them, in its order, with `offline_access` if it asked for that: some
     /// compare.
     pub(crate) shown: Vec<String>,
 }
 
+/// The longest words for a scope, in characters.
+const MAX_TEXT: usize = 200;
+
 impl Scopes {
-    /// What a request comes to: the scopes that are required, always, as no token passes without
+    /// Checks the names of scopes that are required, optional and additional, and the words for some of them.
+    /// Adds what is wrong with them; without names that are good there are none.
+    pub(crate) fn check(
+        [required, optional, additional]: [&[String]; 3],
+        texts: &[(String, String)],
+        problems: &mut Problems,
+    ) -> (Option<[Vec<String>; 3]>, BTreeMap<String, String>) {
+        let texts = checked_texts([required, optional], texts, problems);
+        let before = problems.len();
+        let mut of_openid = Vec::new();
+        let mut checked = |setting: &str, scopes: &[String]| {
+            let mut names: Vec<String> = Vec::new();
+            for scope in scopes {
+                let scope = scope.trim();
+                if is_of_openid(scope) {
+                    of_openid.push(scope.to_owned());
+                } else if let Some(problem) = scope_problem(scope) {
+                    problems.add(setting, problem);
+                } else if !names.iter().any(|name| name == scope) {
+                    names.push(scope.to_owned());
+                }
+            }
+            names
+        };
+        let required = checked("required_scopes", required);
+        let mut optional = checked("optional_scopes", optional);
+        optional.retain(|name| !required.contains(name));
+        if required.is_empty() && problems.len() == before {
+            problems.add(
+                "required_scopes",
+                "at least one that is not of OpenID Connect: the short name of a scope that the app \
+                 registration exposes (Expose an API), such as Mcp.Access",
+            );
+        }
+        for scope in additional {
+            let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\".contains(&byte);
+            if scope.is_empty() || !scope.bytes().all(is_plain) {
+                let shown = ShownUrl(scope);
+                problems.add(
+                    "additional_authorize_scopes",
+                    format_args!(
+                        "\"{shown}\" is no scope such as https://graph.microsoft.com/User.Read"
+                    ),
+                );
+            }
+        }
+        let additional = [&of_openid, additional].concat();
+        let names = (problems.len() == before).then_some([required, optional, additional]);
+        (names, texts)
+    }
+
+    /// Takes what was [checked](Self::check). The App ID URI of the scopes is `api://{client id}` by default.
+    pub(crate) fn new(
+        [required, optional, additional]: [Vec<String>; 3],
+        texts: BTreeMap<String, String>,
+        client_id: &str,
+        identifier_uri: Option<&str>,
+        are_of_entra: bool,
+    ) -> Self {
+        let usual_uri = format!("api://{client_id}");
+        let uri = identifier_uri.map(|uri| uri.trim().trim_end_matches('/'));
+        Self {
+            required,
+            optional,
+            additional,
+            identifier_uri: uri.unwrap_or(&usual_uri).to_owned(),
+            usual_uri,
+            texts,
+            are_of_entra,
+        }
+    }
+
+    /// Returns the scopes that metadata names: those that are required, and `offline_access`.
+    pub(crate) fn offered(&self) -> Vec<&str> {
+        let required = self.required.iter().map(String::as_str);
+        required.chain([OFFLINE_ACCESS]).collect()
+    }
+
+    /// Returns what a request comes to: the scopes that are required, always, as no token passes without
     /// them, and the optional ones that were asked for. What is unknown is dropped, unless nothing
     /// known was asked for.
-    pub(crate) fn grant(&self, requested: Option<&str>) -> Result<Granted, OAuthError> {
+    pub(crate) fn grant(&self, requested: Option<&str>) -> Result<GrantedScopes, OAuthError> {
         let mut names: Vec<&str> = Vec::new();
         let mut shown: Vec<&str> = Vec::new();
         let mut has_unknown = false;
@@ -70,7 +157,7 @@ impl Scopes {
         }
         if has_unknown && names.is_empty() {
             return Err(OAuthError::new(
-                Code::InvalidScope,
+                ErrorCode::InvalidScope,
                 "none of these scopes is known here; leave scope out to get those that are required",
             ));
         }
@@ -85,7 +172,7 @@ impl Scopes {
             let all = names.iter().chain(more);
             all.map(|name| (*name).to_owned()).collect()
         };
-        Ok(Granted {
+        Ok(GrantedScopes {
             names: owned(required.collect(), &optional),
             shown: owned(shown, &missing),
         })
@@ -103,38 +190,105 @@ impl Scopes {
 
     /// Returns those of the names that there are today, and none that is not among them: whoever agreed to
     /// them agreed to no others.
-    pub(crate) fn known(&self, names: &[String]) -> Vec<String> {
+    fn known(&self, names: &[String]) -> Vec<String> {
         let known = names.iter().filter(|name| self.has(name));
         known.cloned().collect()
     }
 
-    /// The name of a scope without the API in front of it.
-    pub(crate) fn short<'s>(&self, written: &'s str) -> &'s str {
+    /// Returns the scopes of a grant's tokens, or those of them that are requested (RFC 6749 §6): those
+    /// that the user agreed to, that Entra granted, and that the settings know today.
+    pub(crate) fn downscoped(
+        &self,
+        (agreed, agreed_shown): (&[String], &[String]),
+        by_entra: &[String],
+        requested: Option<&str>,
+    ) -> Result<GrantedScopes, OAuthError> {
+        let is_of = |names: &[String], shown: &str| {
+            shown == OFFLINE_ACCESS || names.iter().any(|name| name == self.short(shown))
+        };
+        let shown_of = |names: Vec<String>| {
+            let of_names = agreed_shown.iter().filter(|shown| is_of(&names, shown));
+            let mut shown: Vec<String> = of_names.cloned().collect();
+            let is_there =
+                |name: &&String| shown.iter().any(|shown| self.short(shown) == name.as_str());
+            let more: Vec<String> = names
+                .iter()
+                .filter(|name| !is_there(name))
+                .cloned()
+                .collect();
+            shown.extend(more);
+            GrantedScopes { names, shown }
+        };
+        if self.are_of_entra {
+            return Ok(shown_of(by_entra.to_vec()));
+        }
+        let mut names = self.known(agreed);
+        names.retain(|name| by_entra.contains(name));
+        let Some(requested) = requested else {
+            return Ok(shown_of(names));
+        };
+        let granted = self.grant(Some(requested))?;
+        if !granted.names.iter().all(|name| agreed.contains(name)) {
+            return Err(OAuthError::new(
+                ErrorCode::InvalidScope,
+                "the user was not asked for a scope of these; sign in again for it",
+            ));
+        }
+        names.retain(|name| granted.names.contains(name));
+        let mut shown = granted.shown;
+        shown.retain(|shown| is_of(&names, shown));
+        Ok(GrantedScopes { names, shown })
+    }
+
+    /// Returns the scopes of a user's tokens: those that Entra granted, of those that were asked for. The
+    /// error is a required one that it did not grant.
+    pub(crate) fn granted_by_entra<'n, I: Iterator<Item = &'n str>>(
+        &'n self,
+        asked: &[String],
+        granted: impl Fn() -> I,
+    ) -> Result<Vec<String>, &'n str> {
+        let has = |name: &&String| granted().any(|scope| scope == name.as_str());
+        if let Some(missing) = self.required.iter().find(|name| !has(name)) {
+            return Err(missing);
+        }
+        Ok(match self.are_of_entra {
+            true => granted().map(str::to_owned).collect(),
+            false => self
+                .known(asked)
+                .into_iter()
+                .filter(|name| has(&name))
+                .collect(),
+        })
+    }
+
+    /// Returns the name of a scope without the API in front of it.
+    fn short<'s>(&self, written: &'s str) -> &'s str {
         let mut uris = [&self.identifier_uri, &self.usual_uri].into_iter();
         let name = uris.find_map(|uri| written.strip_prefix(&**uri)?.strip_prefix('/'));
         name.unwrap_or(written)
     }
 
-    /// What it lets a client do, in words, if they were set.
+    /// Returns what a scope lets a client do, in words, if they were set.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(String::as_str)
     }
 
-    /// For Entra's authorization endpoint: may be of several resources.
-    pub(crate) fn to_authorize(&self, names: &[String]) -> Vec<String> {
+    /// Returns the scopes of a request to Entra's authorization endpoint, which may be of several
+    /// resources.
+    pub(crate) fn for_authorization(&self, names: &[String]) -> Vec<String> {
         self.with(names, self.additional.iter())
     }
 
-    /// For Entra's token endpoint: of one resource, and never empty.
-    pub(crate) fn to_redeem(&self, names: &[String]) -> Vec<String> {
+    /// Returns the scopes of a request to Entra's token endpoint: of one resource, and never empty.
+    pub(crate) fn for_tokens(&self, names: &[String]) -> Vec<String> {
         let of_openid = self.additional.iter().filter(|scope| is_of_openid(scope));
         self.with(names, of_openid)
     }
 
     fn with<'s>(&'s self, names: &[String], more: impl Iterator<Item = &'s String>) -> Vec<String> {
-        let names = self.known(names);
-        let full = names
-            .iter()
+        let full = self
+            .known(names)
+            .into_iter()
             .map(|name| format!("{}/{name}", self.identifier_uri));
         let mut scopes: Vec<String> = full.chain(ALWAYS.map(str::to_owned)).collect();
         for scope in more {
@@ -146,7 +300,50 @@ impl Scopes {
     }
 }
 
-pub(crate) fn is_of_openid(scope: &str) -> bool {
+/// Returns the words for scopes by their names, and adds what is wrong with them.
+fn checked_texts(
+    [required, optional]: [&[String]; 2],
+    texts: &[(String, String)],
+    problems: &mut Problems,
+) -> BTreeMap<String, String> {
+    let mut checked = BTreeMap::new();
+    for (scope, text) in texts {
+        let (scope, text) = (scope.trim(), text.trim());
+        let mut known = required.iter().chain(optional);
+        let is_known = known.any(|name| name.trim() == scope) && !is_of_openid(scope);
+        let is_plain = !text.is_empty() && !text.contains(char::is_control);
+        let fault = match () {
+            () if !is_known => "is none of required_scopes(..) and optional_scopes(..)",
+            () if !is_plain || text.chars().count() > MAX_TEXT => {
+                "has no text of 1 to 200 characters in one line, such as \"Read your notes\""
+            }
+            () if checked.contains_key(scope) => "has two texts",
+            () => {
+                checked.insert(scope.to_owned(), text.to_owned());
+                continue;
+            }
+        };
+        let shown = ShownUrl(scope);
+        problems.add("scope_text", format_args!("\"{shown}\" {fault}"));
+    }
+    checked
+}
+
+fn scope_problem(scope: &str) -> Option<String> {
+    let shown = ShownUrl(scope);
+    if let Some((_, name)) = scope.rsplit_once('/') {
+        return Some(format!(
+            "\"{shown}\" has the API in front of it; give its short name, \"{}\"",
+            ShownUrl(name)
+        ));
+    }
+    let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);
+    let is_good = !scope.is_empty() && scope != ".default" && scope.bytes().all(is_plain);
+    (!is_good).then(|| format!("\"{shown}\" is no scope such as Mcp.Access"))
+}
+
+/// Returns whether OpenID Connect defines the scope.
+fn is_of_openid(scope: &str) -> bool {
     OF_OPENID.contains(&scope)
 }
 
@@ -156,14 +353,17 @@ mod tests {
 
     fn scopes() -> Scopes {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Scopes {
-            required: owned(&["read", "list"]),
-            optional: owned(&["write"]),
-            additional: owned(&["email", "https://graph.microsoft.com/User.Read"]),
-            identifier_uri: "api://orders.example.com".to_owned(),
-            usual_uri: "api://6e74172b-be56-4843-9ff4-e66a39bb12e3".to_owned(),
-            texts: BTreeMap::new(),
-        }
+        Scopes::new(
+            [
+                owned(&["read", "list"]),
+                owned(&["write"]),
+                owned(&["email", "https://graph.microsoft.com/User.Read"]),
+            ],
+            BTreeMap::new(),
+            "6e74172b-be56-4843-9ff4-e66a39bb12e3",
+            Some("api://orders.example.com"),
+            false,
+        )
     }
 
     fn granted(requested: &str) -> (String, String) {
@@ -205,7 +405,7 @@ mod tests {
             "Read",
         ] {
             let error = scopes().grant(Some(requested)).unwrap_err();
-            assert_eq!(error.code, Code::InvalidScope, "{requested}");
+            assert_eq!(error.code(), ErrorCode::InvalidScope, "{requested}");
         }
     }
 
@@ -213,7 +413,7 @@ mod tests {
     fn entra_gets_full_names_of_one_resource_where_tokens_are_asked_for() {
         let names = ["read".to_owned()];
         assert_eq!(
-            scopes().to_redeem(&names),
+            scopes().for_tokens(&names),
             [
                 "api://orders.example.com/read",
                 "openid",
@@ -223,7 +423,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            scopes().to_authorize(&names),
+            scopes().for_authorization(&names),
             [
                 "api://orders.example.com/read",
                 "openid",

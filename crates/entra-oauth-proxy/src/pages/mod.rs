@@ -1,27 +1,24 @@
 //! Pages for people: without scripts, images or anything from elsewhere.
 
-mod error;
-mod text;
-
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
+use entra_http::retry_after_value;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, RETRY_AFTER,
     X_FRAME_OPTIONS,
 };
+use http::{HeaderValue, StatusCode};
 use http_body_util::Full;
 
-pub(crate) use self::error::{
-    LATER_VERSION, Obstacle, error_page, error_page_with, log_error_page,
-};
-pub(crate) use self::text::{escaped, plain_text};
-use crate::http::response::{Answer, of_status, set};
+use crate::crypto::random_text;
+use crate::http::{Response, empty, set_static};
+use crate::telemetry::{ThrottledLog, throttled};
 
-/// What every page looks like, and its hash for their policy. Line ends are as browsers have them,
+/// The style of every page, and its hash for their policy. Line ends are as browsers have them,
 /// however the file came here.
 static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     let lines: Vec<&str> = include_str!("style.css").lines().collect();
@@ -30,11 +27,11 @@ static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     (style, hash)
 });
 
-/// A page, with what keeps others from framing it, running anything in it or learning of it. `body`
+/// Makes a page, with what keeps others from framing it, running anything in it or learning of it. `body`
 /// is HTML, and has the one `h1`.
 ///
 /// `form_action` is where its form may lead, redirects included.
-pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Answer {
+pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Response {
     let (style, style_hash) = &*STYLE;
     let title = escaped(title);
     let text = format!(
@@ -43,15 +40,18 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &st
          <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n\
          <style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     );
-    let mut answer = of_status(status);
-    *answer.body_mut() = Full::new(text.into());
+    let mut response = empty(status);
+    *response.body_mut() = Full::new(text.into());
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{style_hash}'; form-action {form_action}; \
          frame-ancestors 'none'; base-uri 'none'"
     );
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
     for (name, value) in [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, &policy),
         (CACHE_CONTROL, "no-store"),
         (REFERRER_POLICY, "no-referrer"),
         (X_FRAME_OPTIONS, "DENY"),
@@ -60,7 +60,110 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &st
             "same-origin",
         ),
     ] {
-        set(&mut answer, name, value);
+        set_static(&mut response, name, value);
     }
-    answer
+    response
+}
+
+/// A page for a person who cannot go on. Both texts are whole sentences or titles in words that everybody
+/// has: who reads them has never heard of a redirect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ErrorPage {
+    status: StatusCode,
+    title: &'static str,
+    what_to_do: &'static str,
+}
+
+/// The parts of such a page that are in the log.
+#[derive(Clone, Debug)]
+struct Shown {
+    title: &'static str,
+    reference: String,
+}
+
+impl ErrorPage {
+    pub(crate) const fn new(
+        status: StatusCode,
+        title: &'static str,
+        what_to_do: &'static str,
+    ) -> Self {
+        Self {
+            status,
+            title,
+            what_to_do,
+        }
+    }
+
+    /// Makes the response, with a reference that is in the log.
+    pub(crate) fn response(&self) -> Response {
+        self.response_with("")
+    }
+
+    /// Makes the response with HTML after what to do.
+    pub(crate) fn response_with(&self, more: &str) -> Response {
+        let Self {
+            status,
+            title,
+            what_to_do,
+        } = *self;
+        let reference = random_text::<6>();
+        let body = format!(
+            "<h1>{}</h1>\n<p>{}</p>\n{more}<p class=\"note\">If you ask for help, give this \
+             reference: <code>{reference}</code></p>\n",
+            escaped(title),
+            escaped(what_to_do)
+        );
+        let mut response = page(status, title, &body, "'none'");
+        response.extensions_mut().insert(Shown { title, reference });
+        response
+    }
+
+    /// Makes the response of what may go on after a while, in whole seconds.
+    pub(crate) fn response_for_later(&self, wait: Duration) -> Response {
+        let mut response = self.response();
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, retry_after_value(wait));
+        response
+    }
+}
+
+/// Writes into the log that a person was told, if the response is such a page.
+pub(crate) fn log_error_page(log: &ThrottledLog, response: &Response) {
+    let Some(Shown { title, reference }) = response.extensions().get::<Shown>() else {
+        return;
+    };
+    let (what, status) = (
+        "a page told a person of an error",
+        response.status().as_u16(),
+    );
+    throttled!(info, log, (what, title), status, reference, title, "{what}");
+}
+
+/// Escapes text as it may stand in HTML, in an attribute too.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_text() {
+        assert_eq!(
+            escaped("<b a='x' b=\"&\">"),
+            "&lt;b a=&#39;x&#39; b=&quot;&amp;&quot;&gt;"
+        );
+    }
 }

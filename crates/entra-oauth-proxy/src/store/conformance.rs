@@ -100,7 +100,7 @@ async fn found(store: &dyn Store, key: &str) -> Option<Bytes> {
 }
 
 #[expect(clippy::panic, reason = "a suite of tests fails by panicking")]
-fn answered<T>(answer: Result<T, crate::StoreError>) -> T {
+fn answered<T>(answer: Result<T, super::StoreError>) -> T {
     answer.unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -15,12 +15,12 @@ use super::{Store, StoreError, Stored, reserve};
 ///
 /// Everybody signs in again after a restart.
 pub struct MemoryStore {
-    records: Mutex<Records>,
+    table: Mutex<Table>,
     most: usize,
 }
 
 #[derive(Default)]
-struct Records {
+struct Table {
     by_key: HashMap<Box<str>, Record>,
     /// How many may be there before those that are over are swept out.
     sweep_at: usize,
@@ -56,17 +56,17 @@ impl MemoryStore {
     #[must_use]
     pub fn with_capacity(records: usize) -> Self {
         Self {
-            records: Mutex::default(),
+            table: Mutex::default(),
             most: records,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Records {
+impl Table {
     fn get(&self, key: &str) -> Option<&Bytes> {
         let record = self.by_key.get(key)?;
         (Instant::now() < record.until).then_some(&record.value)
@@ -129,9 +129,9 @@ impl Store for MemoryStore {
     }
 
     fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        let mut records = self.lock();
-        let found = records.get(key).cloned();
-        records.by_key.remove(key);
+        let mut table = self.lock();
+        let found = table.get(key).cloned();
+        table.by_key.remove(key);
         Box::pin(ready(Ok(found)))
     }
 
@@ -142,9 +142,9 @@ impl Store for MemoryStore {
         value: Bytes,
         ttl: Duration,
     ) -> Stored<'s, bool> {
-        let mut records = self.lock();
-        let swapped = match records.get(key) == expected.as_ref() {
-            true => records.put(key, value, ttl, self.most).map(|()| true),
+        let mut table = self.lock();
+        let swapped = match table.get(key) == expected.as_ref() {
+            true => table.put(key, value, ttl, self.most).map(|()| true),
             false => Ok(false),
         };
         Box::pin(ready(swapped))

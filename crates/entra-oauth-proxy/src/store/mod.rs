@@ -19,7 +19,7 @@ pub(crate) use self::disk::sync_directory;
 #[cfg(feature = "redb")]
 pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError};
 pub use self::memory::MemoryStore;
-pub(crate) use self::records::{Found, Records};
+pub(crate) use self::records::Records;
 
 /// Keeps small records, each for a limited time.
 ///
@@ -114,12 +114,13 @@ pub type Stored<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Se
 /// Its text is for the log: it must not hold a value.
 #[derive(Debug)]
 pub struct StoreError {
-    kind: Kind,
+    kind: StoreErrorKind,
     reason: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// The kinds of errors, by what a client is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum StoreErrorKind {
     NoAnswer,
     Full,
     /// Of a record that a later version of this server wrote.
@@ -130,7 +131,7 @@ impl StoreError {
     /// Makes an error with this reason.
     pub fn new(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
-            kind: Kind::NoAnswer,
+            kind: StoreErrorKind::NoAnswer,
             reason: reason.into(),
         }
     }
@@ -139,7 +140,7 @@ impl StoreError {
     /// be taken.
     pub fn full(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self {
-            kind: Kind::Full,
+            kind: StoreErrorKind::Full,
             ..Self::new(reason)
         }
     }
@@ -147,28 +148,29 @@ impl StoreError {
     /// Returns whether the store has no room for another record.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.kind == Kind::Full
+        self.kind == StoreErrorKind::Full
     }
 
-    /// Makes the error of a record that a later version of this server wrote.
-    pub(crate) fn later() -> Self {
+    /// Makes the error of a record by a later version of this server.
+    fn later() -> Self {
         Self {
-            kind: Kind::Later,
+            kind: StoreErrorKind::Later,
             ..Self::new("a record was written by a later version of this server")
         }
     }
 
+    /// Returns whether a later version of this server wrote the record.
     pub(crate) fn is_later(&self) -> bool {
-        self.kind == Kind::Later
+        self.kind == StoreErrorKind::Later
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            Kind::NoAnswer => "the store does not answer",
-            Kind::Full => "the store is full",
-            Kind::Later => "the store cannot be read",
+            StoreErrorKind::NoAnswer => "the store does not answer",
+            StoreErrorKind::Full => "the store is full",
+            StoreErrorKind::Later => "the store cannot be read",
         };
         write!(formatter, "{what}: {}", self.reason)
     }

@@ -7,29 +7,15 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{Store, StoreError, Stored};
-use crate::keys::format::{Kept, Unread};
-use crate::keys::keyring::{Keyring, Purpose};
-use crate::telemetry::log::{RefusalLog, throttled};
-use crate::telemetry::metrics;
+use crate::keys::{Keyring, Purpose, Unreadable, Versioned};
+use crate::telemetry::{Event, ThrottledLog, count, throttled};
 
 /// A store of encrypted records.
 #[derive(Clone)]
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     keys: Arc<Keyring>,
-    log: Arc<RefusalLog>,
-}
-
-/// A record, and what the store has of it: to replace exactly that.
-pub(crate) struct Found<T> {
-    pub(crate) value: T,
-    pub(crate) stored: Bytes,
-}
-
-/// A record that may be missing or unreadable, with what the store has of it.
-pub(crate) struct Seen<T> {
-    pub(crate) value: Option<T>,
-    pub(crate) stored: Option<Bytes>,
+    log: Arc<ThrottledLog>,
 }
 
 impl Records {
@@ -49,48 +35,48 @@ impl Records {
         }
     }
 
-    /// Reads the record. One that cannot be read is none: it was written under a key that is gone, or
-    /// somebody changed it. One of a later version of this server is an error.
-    pub(crate) async fn get<T: Kept>(&self, key: &str) -> Result<Option<Found<T>>, StoreError> {
+    /// Reads the record, and what the store has of it: to replace exactly that. One that cannot be read is
+    /// none: it was written under a key that is gone, or somebody changed it. One of a later version of this
+    /// server is an error.
+    pub(crate) async fn get<T: Versioned>(
+        &self,
+        key: &str,
+    ) -> Result<(Option<T>, Option<Bytes>), StoreError> {
         let stored = self.answered(self.store.get(key)).await?;
-        self.found(key, stored)
-    }
-
-    /// Reads the record, with what the store has of one that cannot be read: to be replaced, too.
-    pub(crate) async fn see<T: Kept>(&self, key: &str) -> Result<Seen<T>, StoreError> {
-        let stored = self.answered(self.store.get(key)).await?;
-        let value = match &stored {
-            Some(stored) => self.read(key, stored)?,
-            None => None,
-        };
-        Ok(Seen { value, stored })
+        Ok((self.found(key, stored.as_deref())?, stored))
     }
 
     /// Reads what the store has under each of the keys, in their order.
     pub(crate) async fn all(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        self.answered(self.store.get_all(keys)).await
+        let values = self.answered(self.store.get_all(keys)).await?;
+        match values.len() == keys.len() {
+            true => Ok(values),
+            false => Err(StoreError::new(
+                "it answers for another number of records than it was asked for",
+            )),
+        }
     }
 
     /// Reads a record that [the store has](Self::all).
-    pub(crate) fn found<T: Kept>(
+    pub(crate) fn found<T: Versioned>(
         &self,
         key: &str,
-        stored: Option<Bytes>,
-    ) -> Result<Option<Found<T>>, StoreError> {
-        let Some(stored) = stored else {
-            return Ok(None);
-        };
-        let value = self.read(key, &stored)?;
-        Ok(value.map(|value| Found { value, stored }))
+        stored: Option<&[u8]>,
+    ) -> Result<Option<T>, StoreError> {
+        match stored {
+            Some(stored) => self.read(key, stored),
+            None => Ok(None),
+        }
     }
 
-    /// Returns whether the store answers.
-    pub(crate) async fn answers(&self, key: &str) -> Result<(), StoreError> {
-        self.answered(self.store.get(key)).await.map(|_| ())
+    /// Checks that the store answers.
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
+        // Nothing is there.
+        self.answered(self.store.get("probe")).await.map(|_| ())
     }
 
     /// Writes the record, whatever there is, and returns what the store has of it.
-    pub(crate) async fn put<T: Kept>(
+    pub(crate) async fn put<T: Versioned>(
         &self,
         key: &str,
         value: &T,
@@ -109,7 +95,7 @@ impl Records {
     }
 
     /// Writes the record if the store still has exactly this, or nothing.
-    pub(crate) async fn swap<T: Kept>(
+    pub(crate) async fn swap<T: Versioned>(
         &self,
         key: &str,
         stored: Option<Bytes>,
@@ -121,23 +107,18 @@ impl Records {
         self.answered(swapped).await
     }
 
-    fn written<T: Kept>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
-        let sealed = self
-            .keys
-            .seal_versioned(Purpose::Record, key.as_bytes(), value);
+    fn written<T: Versioned>(&self, key: &str, value: &T) -> Result<Bytes, StoreError> {
+        let sealed = self.keys.seal(Purpose::Record, key.as_bytes(), value);
         Ok(sealed
             .ok_or_else(|| self.failed(StoreError::new("a record cannot be encrypted")))?
             .into())
     }
 
-    fn read<T: Kept>(&self, key: &str, stored: &[u8]) -> Result<Option<T>, StoreError> {
-        match self
-            .keys
-            .open_versioned(Purpose::Record, key.as_bytes(), stored)
-        {
+    fn read<T: Versioned>(&self, key: &str, stored: &[u8]) -> Result<Option<T>, StoreError> {
+        match self.keys.open(Purpose::Record, key.as_bytes(), stored) {
             Ok(value) => Ok(Some(value)),
-            Err(Unread::Later) => Err(StoreError::later()),
-            Err(Unread::Malformed) => {
+            Err(Unreadable::Later) => Err(StoreError::later()),
+            Err(Unreadable::Malformed) => {
                 let beginning = key.split('/').next();
                 let mut kinds = KINDS.into_iter();
                 let kind = kinds
@@ -167,7 +148,7 @@ impl Records {
     /// Tells operators that nothing, or nothing new, can be kept.
     fn counted(&self, error: StoreError) -> StoreError {
         if error.is_full() {
-            metrics::store_full();
+            count(Event::StoreFull);
             throttled!(
                 error,
                 self.log,
@@ -178,7 +159,7 @@ impl Records {
             );
             return error;
         }
-        metrics::store_error();
+        count(Event::StoreError);
         self.failed(error)
     }
 

@@ -185,6 +185,31 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
     assert!(strong.check(&caller).is_ok());
 }
 
+/// Entra met it; whom the server then refuses, it refuses for a reason of its own.
+#[tokio::test(start_paused = true)]
+async fn what_entra_met_is_not_kept_again_for_a_user_whom_the_server_refuses() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let tokens = refreshed(&stage, &client, "ada").await;
+    let caller = stage.verify(&tokens["access_token"]).await.unwrap();
+    answer(still_counts(&caller, now(&stage)));
+    settles().await;
+    assert_eq!(store.count("standing/").await, 1);
+    let written = store.written().len();
+    let token = stage.tenant.user("ada").scope("write").for_api(APP);
+    let token = token.client(APP).mint();
+    let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": token });
+    let endpoint = stage.tenant.token_endpoint();
+    endpoint
+        .answers_with(200, "application/json", &body.to_string())
+        .for_next(1);
+    let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(reply.error(), invalid_grant());
+    assert!(last_asked(&stage).is_some(), "Entra was asked for it");
+    assert_eq!(store.written().len(), written);
+}
+
 async fn code_of(stage: &Stage, client: &Client, reply: &Reply) -> Value {
     let url: url::Url = reply.location().parse().unwrap();
     let code = parameter(&url, "code").unwrap_or_else(|| panic!("{url}"));

@@ -10,8 +10,10 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use crate::callback::is_told;
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
+use crate::refusals_of_entra::refused;
 use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, post, settings};
 use crate::watched_store::WatchedStore;
 
@@ -84,13 +86,19 @@ async fn one_user_does_not_fill_the_store_for_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn one_user_signs_in_so_often_and_is_then_told_to_wait_and_no_one_else() {
-    let stage = Stage::with(|settings| settings.limits(limits().sign_ins_per_user(3, 2))).await;
+    let (stage, store) = watched(limits().sign_ins_per_user(3, 2)).await;
     let client = stage.client().await;
     for _ in 0..3 {
         stage.sign_in(&client, "grace").await;
     }
     let other = stage.client().await;
-    let told = Browser::new(&stage).signed_in(&other, "grace", &[]).await;
+    let mut browser = Browser::new(&stage);
+    let at_entra = browser.goes_to_entra(&other, &[]).await;
+    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let calls = store.calls();
+    let told = browser.come_back(&callback).await;
+    assert_eq!(store.calls(), calls, "the store is not asked");
+    let told = told.location().parse().unwrap();
     let said = |name: &str| parameter(&told, name).unwrap_or_default();
     assert_eq!(said("error"), "temporarily_unavailable");
     assert!(
@@ -370,14 +378,17 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     let page = at_page.get(&client.authorize(&[])).await;
     let mut at_entra = Browser::new(&stage);
     let to_entra = at_entra.goes_to_entra(&client, &[]).await;
+    let mut cancels = Browser::new(&stage);
+    let cancel = ("access_denied", "cancel");
+    let cancelled = refused(&mut cancels, &client, cancel, "65004").await;
     let log = Logbook::begin();
     while stage.get(&client.authorize(&[])).await.status == StatusCode::OK {
         ada = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     }
-    let refused = stage.get(&client.authorize(&[])).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refused.header("retry-after"), "300");
-    assert!(refused.text().contains("as many sign-ins as it can"));
+    let full = stage.get(&client.authorize(&[])).await;
+    assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(full.header("retry-after"), "300");
+    assert!(full.text().contains("as many sign-ins as it can"));
     let callback = stage.tenant.signs_in("grace", &to_entra);
     let asked = stage.tenant.token_endpoint().requests().len();
     for told in [
@@ -393,6 +404,8 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     }
     let asked = stage.tenant.token_endpoint().requests().len() - asked;
     assert_eq!(asked, 0, "Entra's code is not used up in vain");
+    let told = cancels.come_back(cancelled.as_str()).await;
+    is_told(&told, "access_denied", "what Entra said comes first");
     let errors = log.lines("ERROR");
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("grants_per_user"), "{errors:#?}");

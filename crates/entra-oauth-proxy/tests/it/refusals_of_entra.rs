@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 /// Goes to Entra, and returns the URL by which it sends the browser back with an error.
-async fn refused(
+pub(crate) async fn refused(
     browser: &mut Browser<'_>,
     client: &Client,
     (error, subcode): (&str, &str),
@@ -136,7 +136,7 @@ async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
             s.tenant.token_endpoint().truncates();
         }),
         ("down", "temporarily_unavailable", |s| {
-            s.tenant.start_outage()
+            s.tenant.start_outage();
         }),
         ("an unknown scope", "server_error", |s| {
             let body = r#"{"error":"invalid_scope","error_description":"AADSTS70011: x"}"#;

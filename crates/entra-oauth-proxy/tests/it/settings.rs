@@ -127,6 +127,7 @@ async fn a_public_url_is_https_and_written_as_everybody_writes_it() {
     for url in [
         "https://mcp.example.com:8443/a/b",
         "http://127.0.0.1:8080",
+        "http://127.0.0.2:1",
         "http://localhost:1",
     ] {
         assert!(
@@ -391,6 +392,21 @@ async fn problems_of_the_layer_and_of_the_proxy_come_together() {
     .await;
     let settings: Vec<&str> = problems.iter().map(|(setting, _)| &**setting).collect();
     assert_eq!(settings, ["public_url", "required_scopes", "tenant"]);
+}
+
+/// Whichever builder finds it.
+#[tokio::test]
+async fn every_problem_stands_under_the_same_words() {
+    let tenant = tenant().start().await.unwrap();
+    for (settings, setting) in [
+        (settings(&tenant).credential(Secret::new("")), "credential"),
+        (settings(&tenant).tenant("contoso"), "tenant"),
+        (settings(&tenant).public_url("nonsense"), "public_url"),
+    ] {
+        let text = settings.build().unwrap_err().to_string();
+        let expected = format!("cannot let clients sign in through Entra:\n  - {setting}: ");
+        assert!(text.starts_with(&expected), "{text}");
+    }
 }
 
 #[tokio::test]

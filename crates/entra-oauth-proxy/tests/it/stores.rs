@@ -58,6 +58,20 @@ async fn while_it_is_down_a_code_is_not_redeemed_and_not_lost() {
     assert!(stage.verify(&tokens.json()["access_token"]).await.is_ok());
 }
 
+/// Nobody is told of it, and it may be in the store.
+#[tokio::test(start_paused = true)]
+async fn a_grant_of_which_the_store_says_nothing_is_named_in_the_log() {
+    let (stage, store) = watched().await;
+    let client = stage.client().await;
+    let code = Browser::new(&stage).code(&client, "ada", &[]).await;
+    store.refuses_writes_to("grant/");
+    let log = Logbook::begin();
+    is_unavailable(&stage.redeem(&client, &code).await);
+    let errors = log.lines("ERROR");
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains(" grant="), "{errors:#?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
     let (stage, store) = watched().await;

@@ -1,167 +1,212 @@
-//! The consent page, and what a person answered on it. Asked every time: a client cannot be told from
-//! another that says the same of itself.
+//! The consent page, and `POST /consent`, what a person answered on it. Asked every time: a client cannot be
+//! told from another that says the same of itself.
 
 mod page;
 
+use entra_http::BoxError;
 use http::header::ALLOW;
-use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Body;
 
-use crate::engine::{Engine, Lifetimes, Return};
-use crate::http::cookies::{self, Cookies, Kind};
-use crate::http::response::{Answer, set};
-use crate::keys::format::{self, Format, Kept, Unread};
-use crate::keys::keyring::{Purpose, from_base64url, hash, is_same};
-use crate::oauth::error::{Code, OAuthError};
-use crate::oauth::parameters::Params;
-use crate::oauth::redirect_uri::RedirectUri;
-use crate::pages::{LATER_VERSION, Obstacle, error_page};
-use crate::telemetry::spans;
-
-/// What a client asked for: it goes through the page's form, encrypted, and is stored nowhere.
-#[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct Asked {
-    pub(crate) client: String,
-    pub(crate) may_refresh: bool,
-    pub(crate) redirect_uri: String,
-    pub(crate) state: Option<String>,
-    pub(crate) challenge: String,
-    pub(crate) names: Vec<String>,
-    pub(crate) shown: Vec<String>,
-    pub(crate) claims: Option<String>,
-    /// Of the sign-in that began with it: in the log here, and in Entra's as its correlation id.
-    pub(crate) id: String,
-    /// In seconds since 1970.
-    pub(crate) at: u64,
-    /// Of the browser to which the page was shown.
-    pub(crate) cookie: String,
-}
-
-impl Kept for Asked {
-    const FORMAT: Format = format::CONSENT;
-}
+use super::{
+    AuthorizationRequest, LATER_VERSION, RequestedClaims, SIGN_IN_LIFETIME, Server, cookie_id,
+    sign_in,
+};
+use crate::crypto::{base64url, from_base64url, hash, is_same, random_text};
+use crate::http::{CookieKind, Cookies, Response, UnreadBody, set_static};
+use crate::keys::{Purpose, Unreadable};
+use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
+use crate::pages::{ErrorPage, page};
+use crate::telemetry::{record, throttled};
 
 /// The page for a person who agreed to what is not offered any more.
-pub(crate) const CHANGED: Obstacle = Obstacle {
-    status: StatusCode::BAD_REQUEST,
-    title: "This application may not connect any more",
-    what_to_do: "What is allowed here has changed since you were asked. Go back to the application and \
-        connect it again; if that does not help, ask whoever runs this server.",
-};
+const CHANGED: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "This application may not connect any more",
+    "What is allowed here has changed since you were asked. Go back to the application and connect it \
+     again; if that does not help, ask whoever runs this server.",
+);
 
-/// What a person answered.
-pub(crate) enum Answered {
-    Approved(Asked),
-    Denied {
-        to: Return,
-        /// The cookie has served.
-        spent: String,
-    },
-}
+/// The page where another site sent the form.
+const NOT_OWN_PAGE: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "Another site tried to answer for you",
+    "Nothing was agreed to. If you were connecting an application, go back to it and connect it again; \
+     otherwise close this page.",
+);
 
-/// How many characters of a hash tell cookies apart.
-const COOKIE_ID: usize = 10;
+/// The page for a browser to which no such page was shown.
+const NOT_ASKED: ErrorPage = ErrorPage::new(
+    StatusCode::FORBIDDEN,
+    "Your answer came too late, or from another browser",
+    "Nothing was agreed to. Go back to the application, connect it again, and answer in the same browser \
+     within 15 minutes. If that does not help, this browser may not keep cookies: allow them for this site.",
+);
 
-pub(crate) fn cookie_id(hash: &str) -> &str {
-    hash.get(..COOKIE_ID).unwrap_or(hash)
-}
+const NO_DECISION: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "Your answer did not arrive",
+    "Go back one page, and choose Continue or Cancel.",
+);
 
-impl Engine {
-    /// What a person answered: `POST /consent`. The error says why it does not count.
-    pub(crate) fn answered(
-        &self,
-        headers: &HeaderMap,
-        cookies: &Cookies,
-        form: &str,
-        now: u64,
-    ) -> Result<Answered, Obstacle> {
-        if !self.is_own_page(headers) {
-            return Err(Obstacle {
-                status: StatusCode::FORBIDDEN,
-                title: "Another site tried to answer for you",
-                what_to_do: "Nothing was agreed to. If you were connecting an application, go back to it and \
-                    connect it again; otherwise close this page.",
-            });
-        }
-        let not_ours = || Obstacle {
-            status: StatusCode::FORBIDDEN,
-            title: "Your answer came too late, or from another browser",
-            what_to_do: "Nothing was agreed to. Go back to the application, connect it again, and answer in \
-                the same browser within 15 minutes. If that does not help, this browser may not keep \
-                cookies: allow them for this site.",
-        };
-        let params = Params::parse(form).map_err(|_| not_ours())?;
-        let sealed = params
-            .one("consent")
-            .ok()
-            .flatten()
-            .and_then(from_base64url);
-        let sealed = sealed.ok_or_else(not_ours)?;
-        let asked: Asked = self
-            .keys
-            .open_versioned(Purpose::Consent, b"", &sealed)
-            .map_err(|unread| match unread {
-                Unread::Malformed => not_ours(),
-                Unread::Later => LATER_VERSION,
-            })?;
-        let cookie = cookies.get(&self.urls, Kind::Consent, cookie_id(&asked.cookie));
-        if !cookie.is_some_and(|value| is_same(&hash(value), &asked.cookie))
-            || now.saturating_sub(asked.at) > Lifetimes::SIGN_IN
-        {
-            return Err(not_ours());
-        }
-        spans::client(&asked.client);
-        spans::sign_in(&asked.id);
-        match params.one("decision").ok().flatten() {
-            Some("approve") => match self.scopes.has_required(&asked.names) {
-                true => Ok(Answered::Approved(asked)),
-                false => Err(CHANGED),
-            },
-            Some("deny") => Ok(Answered::Denied {
-                to: self.return_of(&asked).ok_or_else(not_ours)?,
-                spent: cookies::expire(&self.urls, Kind::Consent, cookie_id(&asked.cookie)),
-            }),
-            _ => Err(Obstacle {
-                status: StatusCode::BAD_REQUEST,
-                title: "Your answer did not arrive",
-                what_to_do: "Go back one page, and choose Continue or Cancel.",
-            }),
-        }
+const CANNOT_BEGIN: ErrorPage = ErrorPage::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "This sign-in cannot begin",
+    "Something failed at this server, not at your side. Go back to the application in a few minutes and \
+     connect it again.",
+);
+
+/// The page for whoever opens the address that the form is sent to.
+const NOTHING_TO_SEE: ErrorPage = ErrorPage::new(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "There is nothing to see at this address",
+    "A sign-in begins in the application that you want to connect. Go back to it, and connect it again.",
+);
+
+/// The most pages that one browser may have open: each has its own cookie, so that two of them do not end each
+/// other, and browsers send them all with every request.
+const MAX_PAGES: usize = 8;
+
+/// Shows the page to the browser that brought a client's request.
+pub(super) fn show(
+    server: &Server,
+    client: &Client,
+    target: &RedirectTarget,
+    mut request: AuthorizationRequest,
+    headers: &HeaderMap,
+) -> Response {
+    // When it was shown stands before it, so that the oldest can go.
+    let value = format!("{}.{}", request.at, random_text::<18>());
+    request.cookie = hash(&value);
+    let Some(sealed) = server.keys.seal(Purpose::Consent, b"", &request) else {
+        return CANNOT_BEGIN.response();
+    };
+    let body = page::body(server, client, target, &request, &base64url(&sealed));
+    // A browser applies the policy to every redirect that follows the form: to Entra, to the identity
+    // provider of a company that Entra sends to, whose host nobody here knows, and to the client.
+    let form_action = format!(
+        "'self' https: {} {}",
+        server.entra.origin(),
+        target.form_source()
+    );
+    let title = format!("Sign in to {}", server.resource.shown_name());
+    let mut response = page(StatusCode::OK, &title, &body, &form_action);
+    let cookies = server.cookies(headers);
+    for old in superfluous(&cookies) {
+        cookies.expire(&mut response, CookieKind::Consent, old);
     }
+    let of = (CookieKind::Consent, cookie_id(&request.cookie));
+    cookies.set(&mut response, of, &value, SIGN_IN_LIFETIME);
+    response
+}
 
-    /// Where to answer, if that is still allowed.
-    pub(crate) fn return_of(&self, asked: &Asked) -> Option<Return> {
-        Some(Return {
-            redirect_uri: RedirectUri::parse(&asked.redirect_uri, &self.allow_list).ok()?,
-            state: asked.state.clone(),
-        })
+/// Returns the oldest cookies, so that with a new one there are not too many.
+fn superfluous(cookies: &Cookies) -> Vec<&str> {
+    let age = |value: &str| {
+        let at = value.split('.').next();
+        at.and_then(|at| at.parse::<u64>().ok())
+    };
+    let all = cookies.all(CookieKind::Consent);
+    let mut all: Vec<_> = all.map(|(id, value)| (age(value), id)).collect();
+    all.sort_unstable();
+    all.truncate(all.len().saturating_sub(MAX_PAGES - 1));
+    all.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Answers a person who agreed, or did not.
+pub(super) async fn answer<B>(server: &Server, head: &Parts, body: UnreadBody<'_, B>) -> Response
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    if head.method == Method::GET {
+        let mut response = NOTHING_TO_SEE.response();
+        set_static(&mut response, ALLOW, "POST");
+        return response;
     }
-
-    /// A browser says where a form comes from, by `Sec-Fetch-Site` and `Origin`. As the page sends no
-    /// referrer, some say `null` for its origin. The cookie decides in any case.
-    fn is_own_page(&self, headers: &HeaderMap) -> bool {
-        let is_ours = |name: &str, ours: &[&str]| {
-            let mut values = headers.get_all(name).iter();
-            values.all(|value| ours.iter().any(|ours| value == *ours))
-        };
-        is_ours("sec-fetch-site", &["same-origin"])
-            && is_ours("origin", &[&self.urls.origin, "null"])
+    let headers = &head.headers;
+    let form = match body.form(headers).await {
+        Ok(form) => form,
+        Err(text) => return super::invalid_request(text).response(),
+    };
+    let cookies = server.cookies(headers);
+    if !is_own_page(server, headers) {
+        return NOT_OWN_PAGE.response();
+    }
+    let (request, decision) = match parse(server, &cookies, &form) {
+        Ok(parsed) => parsed,
+        Err(page) => return page.response(),
+    };
+    record("client", &request.client);
+    record("sign_in", &request.id);
+    let target = server.target_of(&request);
+    match decision.as_deref() {
+        Some("approve") if server.scopes.has_required(&request.scopes.names) => {
+            let Some(target) = target else {
+                return CHANGED.response();
+            };
+            if let Err(error) = can_sign_in(server).await {
+                return target.error_redirect(&error);
+            }
+            // Who comes, nobody knows yet.
+            let claims = request.claims.clone();
+            let claims = claims.map_or(RequestedClaims::None, RequestedClaims::Asked);
+            sign_in::begin(server, request, claims, &target, &cookies)
+        }
+        Some("approve") => CHANGED.response(),
+        Some("deny") => {
+            let Some(target) = target else {
+                return NOT_ASKED.response();
+            };
+            let what = "a sign-in was declined on the consent page";
+            throttled!(info, server.log, (what, ""), "{what}");
+            let error = OAuthError::new(ErrorCode::AccessDenied, "the user did not agree");
+            let mut response = target.error_redirect(&error);
+            // The cookie has served.
+            let id = cookie_id(&request.cookie);
+            cookies.expire(&mut response, CookieKind::Consent, id);
+            response
+        }
+        _ => NO_DECISION.response(),
     }
 }
 
-/// Somebody opened the address that the form is sent to, by its URL: `GET /consent`.
-pub(crate) fn opened_by_itself() -> Answer {
-    let mut answer = error_page(&Obstacle {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        title: "There is nothing to see at this address",
-        what_to_do: "A sign-in begins in the application that you want to connect. Go back to it, and connect \
-            it again.",
-    });
-    set(&mut answer, ALLOW, "POST");
-    answer
+/// Reads the request that a person was asked about, and the decision.
+fn parse(
+    server: &Server,
+    cookies: &Cookies,
+    form: &str,
+) -> Result<(AuthorizationRequest, Option<String>), ErrorPage> {
+    let parameters = form.parse::<Parameters>().map_err(|_| NOT_ASKED)?;
+    let sealed = parameters.one("consent").ok().flatten();
+    let sealed = sealed.and_then(from_base64url).ok_or(NOT_ASKED)?;
+    let request = server.keys.open(Purpose::Consent, b"", &sealed);
+    let request: AuthorizationRequest = request.map_err(|unreadable| match unreadable {
+        Unreadable::Malformed => NOT_ASKED,
+        Unreadable::Later => LATER_VERSION,
+    })?;
+    let cookie = cookies.get(CookieKind::Consent, cookie_id(&request.cookie));
+    let is_asked = cookie.is_some_and(|value| is_same(&hash(value), &request.cookie));
+    if !is_asked || request.is_over(server.clock.now()) {
+        return Err(NOT_ASKED);
+    }
+    let decision = parameters.one("decision").ok().flatten();
+    Ok((request, decision.map(str::to_owned)))
 }
 
-/// The person said no.
-pub(crate) fn denied() -> OAuthError {
-    OAuthError::new(Code::AccessDenied, "the user did not agree")
+/// Returns whether a form comes from the page here, as far as a browser says so by `Sec-Fetch-Site` and
+/// `Origin`. As the page sends no referrer, some say `null` for its origin. The cookie decides in any case.
+fn is_own_page(server: &Server, headers: &HeaderMap) -> bool {
+    let is_ours = |name: &str, ours: &[&str]| {
+        let mut values = headers.get_all(name).iter();
+        values.all(|value| ours.iter().any(|ours| value == *ours))
+    };
+    is_ours("sec-fetch-site", &["same-origin"]) && is_ours("origin", &[&server.urls.origin, "null"])
+}
+
+/// Checks that a sign-in can be kept, as far as that can be known before Entra is asked.
+async fn can_sign_in(server: &Server) -> Result<(), OAuthError> {
+    server.records.room()?;
+    Ok(server.records.probe().await?)
 }

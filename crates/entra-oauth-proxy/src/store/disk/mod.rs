@@ -1,87 +1,64 @@
-//! Records in a file.
+//! Records in a file: the database over it, and what those who read and write share.
 
-mod database;
+mod disk_store;
 mod open;
 mod readers;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::fmt;
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use redb::StorageBackend;
-use tokio::sync::{Semaphore, oneshot};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _,
+    StorageBackend, TableDefinition, TableHandle as _,
+};
+use tokio::sync::Semaphore;
 
-use self::database::{Failed, NotOpened, Opened};
+pub use self::disk_store::{DiskStore, DiskStoreOptions};
 pub use self::open::OpenStoreError;
-pub(crate) use self::open::sync_directory;
-use self::readers::Readers;
-use self::writer::{Answer, Operation, Task, Writer};
-use super::{Store, StoreError, Stored, reserve};
+use super::{StoreError, reserve};
 
-/// Keeps records in one file: for one instance, over restarts and whatever ends the process.
-///
-/// A write that was answered is on the disk. Writes that come at once share one transaction, and one
-/// wait for the disk. One process at a time has the file: the operating system lets it go when the
-/// process ends, in whichever way.
-///
-/// It reads and writes in threads of its own. A disk that does not answer holds up those alone who ask
-/// for a record, and the proxy gives up on it after 10 s. It is used on a tokio runtime with timers, as
-/// the proxy is.
-///
-/// Where the disk is full or fails, what cannot be written is refused, reads go on, and it works again
-/// by itself once it can. It tries after 1 s, and each time later, up to 30 s. After each failure the
-/// file is opened again, and looked through: reads fail in these moments. What was answered with an
-/// error is written, or it is not.
-///
-/// The file grows to what was ever needed at the same time. The place of a record is used again a day
-/// after its end, so that a wall clock that is wrong for a moment, by less, signs nobody out for good;
-/// where the store is nearly full, at its end.
-/// Its owner alone can read the file (on Unix). A copy is a backup if the process was stopped while it
-/// was made.
-///
-/// It keeps a [bounded](DiskStoreOptions::capacity) number of records. When it is full, it refuses new
-/// ones, and goes on to replace those that are there and to take them away. From a sixteenth before that
-/// (1 024 records at most) it takes no new sign-ins, so that those under way come to their end.
-///
-/// A cheap handle: clones share everything. When the last one is dropped, that waits until everything
-/// that was accepted is written, and for reads that have begun.
-#[derive(Clone)]
-pub struct DiskStore {
-    inner: Arc<Inner>,
-}
+/// The version of the tables in the file, not of what is in the records.
+const FORMAT_VERSION: u64 = 1;
 
-/// How a [`DiskStore`] is opened; begin with [`DiskStore::options`].
-#[derive(Clone)]
-#[must_use = "nothing is opened before open()"]
-pub struct DiskStoreOptions {
-    clock: Clock,
-    capacity: u64,
-}
+/// The end of each record (milliseconds since 1970) and its value, by its key.
+const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
 
-/// A day, in milliseconds.
-const STAYS: u64 = 24 * 60 * 60 * 1_000;
+/// The ends of the records, and their keys: a sweep looks at nothing that stays.
+const ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("ends");
+
+/// The version of these tables, under the one name: every version can read that of a later one. Version
+/// 0 had no such table.
+const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+
+const VERSION: &str = "version";
+
+/// What redb keeps in memory: little in tests, so that they reach the file.
+const CACHE: usize = match cfg!(test) {
+    true => 128 * 1024,
+    false => 64 * 1024 * 1024,
+};
+
+/// The number of threads that read: on a disk that is slow, those whose records are in memory do not wait
+/// for the one whose record is not.
+const READERS: usize = 4;
+
+/// The most reads, and the most writes, that wait; more wait to be accepted. So a disk that does not answer
+/// costs little memory, however many ask and give up.
+const PLACES: usize = 1_024;
 
 /// The wall clock.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-struct Inner {
-    disk: Arc<Disk>,
-    readers: Readers,
-    /// There until it is dropped.
-    writer: Option<(mpsc::Sender<Operation>, JoinHandle<()>)>,
-    /// How many writes may wait.
-    places: Arc<Semaphore>,
-}
-
-/// What the writer and those who read share.
+/// The opened file, shared by the writer and those who read.
 struct Disk {
     path: Box<Path>,
     /// Stays while databases over it come and go, and with it the lock on the file.
@@ -91,152 +68,51 @@ struct Disk {
     capacity: u64,
     /// The number of records after the last write.
     count: AtomicU64,
-}
-
-impl DiskStore {
-    /// The default [capacity](DiskStoreOptions::capacity): 500 000 records. A sign-in has one of 3 to
-    /// 20 KB as long as it lasts, and one of up to 3 KB for half an hour and the day for which what is
-    /// over stays; a user has one of up to some KB. With 5 KB each, that is 2.5 GB.
-    pub const DEFAULT_CAPACITY: u64 = 500_000;
-
-    /// How many writes wait at most; more wait to be accepted.
-    const PLACES: usize = 1_024;
-
-    /// Opens the file, or makes it if there is none. Its directory must be there.
-    ///
-    /// It is looked through first, so that no damage is met later: a second for each GB, more or less.
-    ///
-    /// # Errors
-    /// If the store cannot be opened: see [`OpenStoreError`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenStoreError> {
-        Self::options().open(path)
-    }
-
-    /// Begins with the defaults: the system's clock, and the
-    /// [default capacity](Self::DEFAULT_CAPACITY).
-    pub fn options() -> DiskStoreOptions {
-        DiskStoreOptions {
-            clock: Arc::new(SystemTime::now),
-            capacity: Self::DEFAULT_CAPACITY,
-        }
-    }
-
-    /// Whether no record is good.
-    pub(crate) fn is_empty(&self) -> Result<bool, StoreError> {
-        let disk = &self.inner.disk;
-        let latest = disk.read(Opened::latest_end)?;
-        Ok(latest.is_none_or(|latest| latest <= disk.now()))
-    }
-
-    /// Hands it to the writer. From when it is accepted it is carried out, whether or not anybody waits
-    /// for the answer.
-    async fn write(&self, key: &str, task: Task) -> Result<Answer, StoreError> {
-        let gone = || StoreError::new("its writer has ended; an error in the log says why");
-        let places = Arc::clone(&self.inner.places);
-        let place = places.acquire_owned().await.map_err(|_| gone())?;
-        let (answer, answered) = oneshot::channel();
-        let operation = Operation {
-            key: key.into(),
-            task,
-            answer,
-            _place: place,
-        };
-        let (sender, _) = self.inner.writer.as_ref().ok_or_else(gone)?;
-        sender.send(operation).map_err(|_| gone())?;
-        let answer = answered.await.map_err(|_| gone())??;
-        match answer.is_full {
-            true => Err(self.full()),
-            false => Ok(answer),
-        }
-    }
-
-    fn full(&self) -> StoreError {
-        let Disk { path, capacity, .. } = &*self.inner.disk;
-        StoreError::full(format!(
-            "{} keeps {capacity} records; give it more by DiskStoreOptions::capacity(..), or end \
-             sign-ins earlier by idle_lifetime(..)",
-            path.display()
-        ))
-    }
-}
-
-impl DiskStoreOptions {
-    /// The wall clock, by which records end.
-    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Sets the number of records that it keeps at most. Default: [`DiskStore::DEFAULT_CAPACITY`]. One
-    /// that has more when it is opened keeps them, and takes no new ones until there are fewer.
-    pub fn capacity(mut self, records: u64) -> Self {
-        self.capacity = records;
-        self
-    }
-
-    /// Opens the file: see [`DiskStore::open`].
-    ///
-    /// # Errors
-    /// If the store cannot be opened: see [`OpenStoreError`].
-    pub fn open(self, path: impl AsRef<Path>) -> Result<DiskStore, OpenStoreError> {
-        let path = path.as_ref();
-        let backend = open::backend(path)?;
-        self.over(path, Arc::new(backend), Writer::new)
-    }
-
-    fn over(
-        self,
-        path: &Path,
-        backend: Arc<dyn StorageBackend>,
-        writer: impl FnOnce(Arc<Disk>) -> Writer,
-    ) -> Result<DiskStore, OpenStoreError> {
-        let opened = Opened::over(&backend).map_err(|error| OpenStoreError::of(path, error))?;
-        let count = opened.count().map_err(NotOpened::Failed);
-        let count = count.map_err(|error| OpenStoreError::of(path, error))?;
-        let disk = Arc::new(Disk {
-            opened: RwLock::new(opened),
-            path: path.into(),
-            backend,
-            clock: self.clock,
-            capacity: self.capacity,
-            count: AtomicU64::new(count),
-        });
-        let readers = Readers::start(&disk);
-        let readers = readers.map_err(|error| OpenStoreError::io(path, error))?;
-        let (sender, receiver) = mpsc::channel();
-        let writer = writer(Arc::clone(&disk));
-        let thread = std::thread::Builder::new()
-            .name("entra-oauth-proxy store".to_owned())
-            .spawn(move || writer.run(&receiver));
-        let thread = thread.map_err(|error| OpenStoreError::io(path, error))?;
-        Ok(DiskStore {
-            inner: Arc::new(Inner {
-                disk,
-                readers,
-                writer: Some((sender, thread)),
-                places: Arc::new(Semaphore::new(DiskStore::PLACES)),
-            }),
-        })
-    }
+    places_to_read: Arc<Semaphore>,
+    places_to_write: Arc<Semaphore>,
 }
 
 impl Disk {
+    /// A day, in milliseconds.
+    const STAYS: u64 = 24 * 60 * 60 * 1_000;
+
+    /// Opens the database over a file.
+    fn over(
+        path: &Path,
+        backend: Arc<dyn StorageBackend>,
+        clock: Clock,
+        capacity: u64,
+    ) -> Result<Self, NotOpened> {
+        let opened = Opened::over(&backend)?;
+        let count = opened.count().map_err(NotOpened::Failed)?;
+        Ok(Self {
+            path: path.into(),
+            backend,
+            opened: RwLock::new(opened),
+            clock,
+            capacity,
+            count: AtomicU64::new(count),
+            places_to_read: Arc::new(Semaphore::new(PLACES)),
+            places_to_write: Arc::new(Semaphore::new(PLACES)),
+        })
+    }
+
     /// Returns the number of records from which on there is no room for new sign-ins.
     fn nearly_full(&self) -> u64 {
         self.capacity.saturating_sub(reserve(self.capacity))
     }
 
-    /// Returns how many milliseconds a record that is over stays in the file, which has so many: a
+    /// Returns the milliseconds for which a record stays after its end, in a file of `count` records: a
     /// clock that is wrong for less, and for a moment, takes nobody's sign-in. Where it is nearly full,
     /// none: what is good needs the room.
     fn stays(&self, count: u64) -> u64 {
         match count < self.nearly_full() {
-            true => STAYS,
+            true => Self::STAYS,
             false => 0,
         }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     fn now(&self) -> u64 {
         let since = (self.clock)().duration_since(UNIX_EPOCH);
         millis(since.unwrap_or_default())
@@ -246,6 +122,7 @@ impl Disk {
         self.opened.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Puts another database in the place of this one.
     fn replace(&self, by: Opened) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *opened, by);
@@ -254,10 +131,10 @@ impl Disk {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
     }
 
-    /// Reads what was committed.
+    /// Reads from the database, and notes where that fails.
     fn read<T>(&self, what: impl FnOnce(&Opened) -> Result<T, Failed>) -> Result<T, StoreError> {
         let opened = self.opened();
-        what(&opened).map_err(|error| {
+        what(&opened).map_err(|Failed(error)| {
             // The writer opens it anew.
             opened.record_failure();
             StoreError::new(format!("{} cannot be read: {error}", self.path.display()))
@@ -265,89 +142,250 @@ impl Disk {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some((sender, thread)) = self.writer.take() {
-            // The writer ends when it has written everything.
-            drop(sender);
-            // If it panicked, that was said.
-            let _ = thread.join();
+/// Why nothing is read or written.
+#[derive(Debug)]
+struct Failed(Box<redb::Error>);
+
+impl<E: Into<redb::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(Box::new(error.into()))
+    }
+}
+
+/// Makes a panic an error like any other: redb panics of some damage, and where its file does.
+fn caught<T, E: From<redb::Error>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(redb::Error::Corrupted("it makes no sense".to_owned()).into()))
+}
+
+/// Why no database can be opened.
+#[derive(Debug)]
+enum NotOpened {
+    /// There are tables of something else.
+    Foreign,
+    /// A later version of this server made it, with this version of the tables.
+    Later(u64),
+    Failed(Failed),
+}
+
+impl<E: Into<redb::Error>> From<E> for NotOpened {
+    fn from(error: E) -> Self {
+        Self::Failed(Failed::from(error))
+    }
+}
+
+/// A database over the file, until it fails. Another takes its place then.
+struct Opened {
+    database: Database,
+    is_over: Arc<AtomicBool>,
+    has_failed: AtomicBool,
+}
+
+impl Opened {
+    /// Opens the database, or makes one. Repairs it if it was not closed.
+    fn over(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
+        caught(|| Self::open(backend))
+    }
+
+    fn open(backend: &Arc<dyn StorageBackend>) -> Result<Self, NotOpened> {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let file = FileOfDatabase {
+            backend: Arc::clone(backend),
+            is_over: Arc::clone(&is_over),
+        };
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            // Of pages that are damaged it may panic later, when it comes to them.
+            .set_check_integrity_on_open(true)
+            .create_with_backend(file)?;
+        let opened = Self {
+            database,
+            is_over,
+            has_failed: AtomicBool::new(false),
+        };
+        let tables: Vec<_> = opened.database.begin_read()?.list_tables()?.collect();
+        let has_version = tables.iter().any(|table| table.name() == FORMAT.name());
+        if has_version {
+            let transaction = opened.database.begin_read()?;
+            let version = transaction.open_table(FORMAT)?.get(VERSION)?;
+            match version.map(|version| version.value()) {
+                Some(version) if version <= FORMAT_VERSION => {}
+                Some(version) => return Err(NotOpened::Later(version)),
+                None => return Err(NotOpened::Foreign),
+            }
         }
+        let ours = [RECORDS.name(), ENDS.name(), FORMAT.name()];
+        if tables.iter().any(|table| !ours.contains(&table.name())) {
+            return Err(NotOpened::Foreign);
+        }
+        // Version 0 has the same tables but for this one.
+        if !has_version {
+            let transaction = opened.database.begin_write()?;
+            transaction.open_table(RECORDS)?;
+            transaction.open_table(ENDS)?;
+            let version = &FORMAT_VERSION;
+            transaction.open_table(FORMAT)?.insert(VERSION, version)?;
+            transaction.commit()?;
+        }
+        Ok(opened)
+    }
+
+    /// Keeps the database from its file from now on.
+    fn close(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that it can neither read nor write before it is opened again.
+    fn record_failure(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+    }
+
+    fn is_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
+    /// Reads what was committed, in one transaction.
+    fn get_all(&self, keys: &[Box<str>], now: u64) -> Result<Vec<Option<Bytes>>, Failed> {
+        caught(|| {
+            let transaction = self.database.begin_read()?;
+            let records: ReadOnlyTable<_, _> = transaction.open_table(RECORDS)?;
+            keys.iter().map(|key| good(&records, key, now)).collect()
+        })
+    }
+
+    /// Returns the number of records, with those that are over and stay for a while. The table knows it.
+    fn count(&self) -> Result<u64, Failed> {
+        caught(|| {
+            let transaction = self.database.begin_read()?;
+            Ok(transaction.open_table(RECORDS)?.len()?)
+        })
+    }
+
+    /// Returns when the last record ends.
+    fn latest_end(&self) -> Result<Option<u64>, Failed> {
+        caught(|| {
+            let transaction = self.database.begin_read()?;
+            let ends = transaction.open_table(ENDS)?;
+            Ok(ends.last()?.map(|(key, _)| key.value().0))
+        })
+    }
+
+    /// Returns whether a record has been over for `stays` milliseconds.
+    fn has_to_sweep(&self, now: u64, stays: u64) -> Result<bool, Failed> {
+        caught(|| {
+            let transaction = self.database.begin_read()?;
+            let ends = transaction.open_table(ENDS)?;
+            let earliest = ends.first()?.map(|(key, _)| key.value().0);
+            Ok(earliest.is_some_and(|end| end <= now.saturating_sub(stays)))
+        })
+    }
+}
+
+/// Returns the value of a record, unless it is over.
+fn good(
+    records: &impl ReadableTable<&'static str, (u64, &'static [u8])>,
+    key: &str,
+    now: u64,
+) -> Result<Option<Bytes>, Failed> {
+    let found = records.get(key)?;
+    Ok(found.and_then(|record| {
+        let (end, value) = record.value();
+        (now < end).then(|| Bytes::copy_from_slice(value))
+    }))
+}
+
+/// The file in the hands of one database. When that is over, it reaches the file no more, whatever it
+/// may still want to do to it; the file itself stays open, and locked.
+#[derive(Debug)]
+struct FileOfDatabase {
+    backend: Arc<dyn StorageBackend>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl FileOfDatabase {
+    fn backend(&self) -> io::Result<&dyn StorageBackend> {
+        match self.is_over.load(Ordering::SeqCst) {
+            true => Err(io::Error::other("another database has the file now")),
+            false => Ok(&*self.backend),
+        }
+    }
+}
+
+impl StorageBackend for FileOfDatabase {
+    fn len(&self) -> io::Result<u64> {
+        self.backend()?.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.backend()?.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.backend()?.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.backend()?.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.backend()?.write(offset, data)
+    }
+}
+
+/// A change of one record.
+enum Task {
+    Put {
+        value: Bytes,
+        ttl: Duration,
+    },
+    Take,
+    Swap {
+        expected: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    },
+}
+
+/// The outcome of a task.
+#[derive(Default)]
+struct Written {
+    taken: Option<Bytes>,
+    is_swapped: bool,
+    /// It was not done, as there is no room.
+    is_full: bool,
+}
+
+/// The waits of the writer: for work, and after failures.
+struct Pace {
+    /// How long it waits for work before it looks whether records are over.
+    idle: Duration,
+    /// The time since it began, by which its rests are measured.
+    elapsed: Box<dyn Fn() -> Duration + Send>,
+    /// The first rest after a failure. Each is longer than the one before.
+    rest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let begun = Instant::now();
+        Self {
+            idle: Duration::from_secs(1),
+            elapsed: Box::new(move || begun.elapsed()),
+            rest: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Writes a directory to the disk: then a new name in it is there after power was lost. Only Unix can, and
+/// needs to.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(directory)?.sync_all(),
+        false => Ok(()),
     }
 }
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Store for DiskStore {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        Box::pin(async move {
-            let values = self.get_all(&[key]).await?;
-            Ok(values.into_iter().next().flatten())
-        })
-    }
-
-    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
-        Box::pin(async move {
-            let Inner { readers, disk, .. } = &*self.inner;
-            readers.get_all(keys, disk.now()).await
-        })
-    }
-
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
-        Box::pin(async move {
-            let task = Task::Put { value, ttl };
-            self.write(key, task).await.map(|_| ())
-        })
-    }
-
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
-        Box::pin(async move {
-            let answer = self.write(key, Task::Take).await?;
-            Ok(answer.taken)
-        })
-    }
-
-    fn compare_and_swap<'s>(
-        &'s self,
-        key: &'s str,
-        expected: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    ) -> Stored<'s, bool> {
-        Box::pin(async move {
-            let task = Task::Swap {
-                expected,
-                value,
-                ttl,
-            };
-            let answer = self.write(key, task).await?;
-            Ok(answer.is_swapped)
-        })
-    }
-
-    /// Compares the number of records after the last write, or sweep, with the capacity less the part
-    /// for sign-ins under way.
-    fn has_room(&self) -> bool {
-        let disk = &self.inner.disk;
-        disk.count.load(Ordering::Relaxed) < disk.nearly_full()
-    }
-}
-
-impl fmt::Debug for DiskStore {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("DiskStore")
-            .field("path", &self.inner.disk.path)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for DiskStoreOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("DiskStoreOptions")
-            .finish_non_exhaustive()
-    }
 }

@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
 
-use super::database::NotOpened;
-use crate::keys::format;
+use super::{FORMAT_VERSION, Failed, NotOpened, sync_directory};
 
 /// Why a [`DiskStore`](crate::DiskStore) cannot be opened. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum OpenStoreError {
     /// A later version of this server made the file.
     #[error(
         "{} was written by a later version of this server (format {found}; this one reads up to \
-         {}): start that version again, or give another file", .path.display(), format::DISK
+         {}): start that version again, or give another file", .path.display(), FORMAT_VERSION
     )]
     LaterVersion {
         /// The path.
@@ -86,45 +86,32 @@ pub enum OpenStoreError {
 }
 
 impl OpenStoreError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    /// Says what is wrong with the file.
+    pub(super) fn of(path: &Path, error: impl Into<NotOpened>) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            ErrorKind::PermissionDenied => Self::NotPermitted { path },
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path },
-            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Self::NotAStore {
-                path,
-                reason: source.to_string(),
+        let reason = match error.into() {
+            NotOpened::Later(found) => return Self::LaterVersion { path, found },
+            NotOpened::Foreign => "it has tables of something else".to_owned(),
+            NotOpened::Failed(Failed(error)) => match *error {
+                redb::Error::DatabaseAlreadyOpen => return Self::InUse { path },
+                redb::Error::Io(source) => match source.kind() {
+                    ErrorKind::PermissionDenied => return Self::NotPermitted { path },
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                        return Self::Full { path };
+                    }
+                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof => source.to_string(),
+                    _ => return Self::Io { path, source },
+                },
+                error => error.to_string(),
             },
-            _ => Self::Io { path, source },
-        }
-    }
-
-    pub(super) fn of(path: &Path, error: NotOpened) -> Self {
-        let not_a_store = |reason: String| Self::NotAStore {
-            path: path.to_owned(),
-            reason,
         };
-        let error = match error {
-            NotOpened::Later(found) => {
-                let path = path.to_owned();
-                return Self::LaterVersion { path, found };
-            }
-            NotOpened::Foreign => return not_a_store("it has tables of something else".to_owned()),
-            NotOpened::Failed(error) => *error,
-        };
-        match error {
-            redb::Error::Io(source) => Self::io(path, source),
-            redb::Error::DatabaseAlreadyOpen => Self::InUse {
-                path: path.to_owned(),
-            },
-            error => not_a_store(error.to_string()),
-        }
+        Self::NotAStore { path, reason }
     }
 }
 
-/// A file that is locked until this is dropped.
+/// A locked file. Dropped, it is unlocked.
 #[derive(Debug)]
-pub(super) struct LockedFile {
+struct LockedFile {
     backend: FileBackend,
     /// The same opened file, as the lock is its.
     lock: File,
@@ -161,23 +148,22 @@ impl StorageBackend for LockedFile {
     }
 }
 
-/// Opens the file and locks it.
-pub(super) fn backend(path: &Path) -> Result<LockedFile, OpenStoreError> {
-    let file = opened(path)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(OpenStoreError::InUse {
-                path: path.to_owned(),
-            });
-        }
-        Err(TryLockError::Error(error)) => return Err(OpenStoreError::io(path, error)),
+/// Opens the file for this process alone.
+pub(super) fn backend(path: &Path) -> Result<Arc<dyn StorageBackend>, OpenStoreError> {
+    match locked(opened(path)?) {
+        Ok(file) => Ok(Arc::new(file)),
+        Err(error) => Err(OpenStoreError::of(path, error)),
     }
-    begin_anew_if_unfinished(&file).map_err(|error| OpenStoreError::io(path, error))?;
-    let lock = file.try_clone();
-    let lock = lock.map_err(|error| OpenStoreError::io(path, error))?;
-    let backend = FileBackend::new(file);
-    let backend = backend.map_err(|error| OpenStoreError::of(path, error.into()))?;
+}
+
+fn locked(file: File) -> Result<LockedFile, NotOpened> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => redb::Error::DatabaseAlreadyOpen,
+        TryLockError::Error(error) => error.into(),
+    })?;
+    begin_anew_if_unfinished(&file)?;
+    let lock = file.try_clone()?;
+    let backend = FileBackend::new(file)?;
     Ok(LockedFile { backend, lock })
 }
 
@@ -207,26 +193,17 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
         ErrorKind::NotFound => OpenStoreError::NoDirectory {
             directory: directory.to_owned(),
         },
-        _ => OpenStoreError::io(path, error),
+        _ => OpenStoreError::of(path, error),
     })?;
     if is_new {
         let synced = sync_directory(directory);
-        synced.map_err(|error| OpenStoreError::io(path, error))?;
+        synced.map_err(|error| OpenStoreError::of(path, error))?;
     }
     Ok(file)
 }
 
-/// So that a new name in it is there after power was lost. Only Unix can, and needs to.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(directory)?.sync_all(),
-        false => Ok(()),
-    }
-}
-
-/// A process that ends while redb makes a file leaves one that redb takes for something else: it
-/// writes its mark at the beginning last. What has no mark has no records, if it is that and nothing
-/// else.
+/// Empties a file that redb began to make and did not finish: redb would take it for something else, as it
+/// writes its mark at the beginning last. What has no mark has no records, if it is that and nothing else.
 fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
     /// How long redb makes a file before it writes anything into it.
     const UNFINISHED: u64 = 18 * 4_096;
@@ -253,7 +230,7 @@ mod tests {
     fn a_process_that_is_being_started_does_not_keep_the_lock() {
         let name = format!("entra-oauth-proxy {} lock.redb", std::process::id());
         let path = std::env::temp_dir().join(name);
-        let file = backend(&path).unwrap();
+        let file = locked(opened(&path).unwrap()).unwrap();
         // What such a process has until its program begins.
         let copy = file.lock.try_clone().unwrap();
         assert!(matches!(backend(&path), Err(OpenStoreError::InUse { .. })));

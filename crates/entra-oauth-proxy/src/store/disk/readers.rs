@@ -7,17 +7,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::{Disk, StoreError};
+use super::{Disk, READERS};
+use crate::store::StoreError;
 
 /// Reads records in threads of their own, beside the writer.
 pub(super) struct Readers {
     queue: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
-    /// How many reads may wait.
-    pub(super) places: Arc<Semaphore>,
 }
 
 /// Records that are to be read.
@@ -34,7 +33,7 @@ struct Read {
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
-    has_changed: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -48,26 +47,18 @@ struct Waiting {
 }
 
 impl Readers {
-    /// How many read at once: on a disk that is slow, those whose records are in memory do not wait
-    /// for the one whose record is not.
-    pub(super) const THREADS: usize = 4;
-
-    /// How many reads wait at most; more wait to be accepted. So a disk that does not answer costs
-    /// little memory, however many ask and give up.
-    pub(super) const PLACES: usize = 1_024;
-
     /// The time after which a read without an answer wakes another thread: those that are awake may be
     /// held up. One thread alone is the fastest while the disk answers, as to wake one costs more than
     /// what it reads.
     const HELD_UP: Duration = Duration::from_millis(1);
 
+    /// Starts the threads.
     pub(super) fn start(disk: &Arc<Disk>) -> io::Result<Self> {
         let mut readers = Self {
             queue: Arc::default(),
-            threads: Vec::with_capacity(Self::THREADS),
-            places: Arc::new(Semaphore::new(Self::PLACES)),
+            threads: Vec::with_capacity(READERS),
         };
-        for _ in 0..Self::THREADS {
+        for _ in 0..READERS {
             let (queue, disk) = (Arc::clone(&readers.queue), Arc::clone(disk));
             let thread = std::thread::Builder::new()
                 .name("entra-oauth-proxy reads".to_owned())
@@ -77,17 +68,18 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Reads records that are good at this moment. Whoever gives up leaves nothing behind but the read
+    /// Reads the records of this moment. Whoever gives up leaves nothing behind but the read
     /// that has begun.
     pub(super) async fn get_all(
         &self,
         keys: &[&str],
-        now: u64,
+        disk: &Disk,
     ) -> Result<Vec<Option<Bytes>>, StoreError> {
         let gone = || StoreError::new("its readers have ended; an error in the log says why");
+        let now = disk.now();
         // Whoever reads at the same moment is to wake one thread together.
         tokio::task::yield_now().await;
-        let places = Arc::clone(&self.places);
+        let places = Arc::clone(&disk.places_to_read);
         let place = places.acquire_owned().await.map_err(|_| gone())?;
         let (answer, mut answered) = oneshot::channel();
         self.queue.push(Read {
@@ -99,7 +91,7 @@ impl Readers {
         let found = match timeout(Self::HELD_UP, &mut answered).await {
             Ok(found) => found,
             Err(_) => {
-                self.queue.has_changed.notify_one();
+                self.queue.changed.notify_one();
                 answered.await
             }
         };
@@ -116,10 +108,10 @@ impl Queue {
     fn push(&self, read: Read) {
         let mut waiting = self.lock();
         waiting.reads.push_back(read);
-        if waiting.asleep == Readers::THREADS && !waiting.is_called {
+        if waiting.asleep == READERS && !waiting.is_called {
             waiting.is_called = true;
             drop(waiting);
-            self.has_changed.notify_one();
+            self.changed.notify_one();
         }
     }
 
@@ -128,7 +120,7 @@ impl Queue {
         let mut waiting = self.lock();
         while waiting.reads.is_empty() && !waiting.is_over {
             waiting.asleep += 1;
-            let woken = self.has_changed.wait(waiting);
+            let woken = self.changed.wait(waiting);
             waiting = woken.unwrap_or_else(PoisonError::into_inner);
             waiting.asleep -= 1;
         }
@@ -156,7 +148,7 @@ impl Drop for Readers {
     /// for the others: whoever does has the store.
     fn drop(&mut self) {
         self.queue.lock().is_over = true;
-        self.queue.has_changed.notify_all();
+        self.queue.changed.notify_all();
         for thread in self.threads.drain(..) {
             // A panic was said.
             let _ = thread.join();

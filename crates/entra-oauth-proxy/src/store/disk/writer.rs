@@ -1,65 +1,105 @@
 //! The thread that writes: all who wait at once, in one transaction.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use bytes::Bytes;
+use redb::{AccessGuard, ReadableTable as _, ReadableTableMetadata as _, Table};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::database::{Failed, NotOpened, Opened, Tables};
-use super::{Disk, StoreError, millis};
+use super::{
+    Disk, ENDS, Failed, NotOpened, Opened, Pace, RECORDS, Task, Written, caught, good, millis,
+};
+use crate::store::StoreError;
 
-/// What is to be done to a record.
-pub(super) struct Operation {
-    pub(super) key: Box<str>,
-    pub(super) task: Task,
-    pub(super) answer: oneshot::Sender<Result<Answer, StoreError>>,
-    /// Given back when it is answered.
-    pub(super) _place: OwnedSemaphorePermit,
-}
-
-pub(super) enum Task {
-    Put {
-        value: Bytes,
-        ttl: Duration,
-    },
-    Take,
-    Swap {
-        expected: Option<Bytes>,
-        value: Bytes,
-        ttl: Duration,
-    },
-}
-
-/// What came of it.
-#[derive(Default)]
-pub(super) struct Answer {
-    pub(super) taken: Option<Bytes>,
-    pub(super) is_swapped: bool,
-    /// It was not done, as there is no room.
-    pub(super) is_full: bool,
-}
-
+/// Writes records in a thread of its own.
 pub(super) struct Writer {
     disk: Arc<Disk>,
-    /// How long it waits for work before it looks whether records are over.
-    pub(super) idle: Duration,
-    /// Since it is there: what it waits for is measured by that.
-    pub(super) elapsed: Box<dyn Fn() -> Duration + Send>,
+    /// There until it is dropped.
+    thread: Option<(Sender<Operation>, JoinHandle<()>)>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(disk: &Arc<Disk>, pace: Pace) -> io::Result<Self> {
+        let (sender, operations) = mpsc::channel();
+        let thread = WriterThread::new(Arc::clone(disk), pace);
+        let thread = std::thread::Builder::new()
+            .name("entra-oauth-proxy store".to_owned())
+            .spawn(move || thread.run(&operations))?;
+        Ok(Self {
+            disk: Arc::clone(disk),
+            thread: Some((sender, thread)),
+        })
+    }
+
+    /// Hands a task to the thread. From when it is accepted it is carried out, whether or not anybody waits
+    /// for the answer.
+    pub(super) async fn write(&self, key: &str, task: Task) -> Result<Written, StoreError> {
+        let gone = || StoreError::new("its writer has ended; an error in the log says why");
+        let places = Arc::clone(&self.disk.places_to_write);
+        let place = places.acquire_owned().await.map_err(|_| gone())?;
+        let (answer, answered) = oneshot::channel();
+        let operation = Operation {
+            key: key.into(),
+            task,
+            answer,
+            _place: place,
+        };
+        let (sender, _) = self.thread.as_ref().ok_or_else(gone)?;
+        sender.send(operation).map_err(|_| gone())?;
+        let written = answered.await.map_err(|_| gone())??;
+        if !written.is_full {
+            return Ok(written);
+        }
+        let Disk { path, capacity, .. } = &*self.disk;
+        Err(StoreError::full(format!(
+            "{} keeps {capacity} records; give it more by DiskStoreOptions::capacity(..), or end \
+             sign-ins earlier by idle_lifetime(..)",
+            path.display()
+        )))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.thread.take() {
+            // The thread ends when it has written everything.
+            drop(sender);
+            // If it panicked, that was said.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A task on its way to the thread.
+struct Operation {
+    key: Box<str>,
+    task: Task,
+    answer: oneshot::Sender<Result<Written, StoreError>>,
+    /// Given back when it is answered.
+    _place: OwnedSemaphorePermit,
+}
+
+/// What the thread has at hand.
+struct WriterThread {
+    disk: Arc<Disk>,
+    pace: Pace,
     /// Before it writes again. Trying costs the readers the database, as long as it is opened again.
-    pub(super) before_writing: Patience,
+    before_writing: Patience,
     /// Before it opens the database again.
-    pub(super) before_opening: Patience,
+    before_opening: Patience,
     /// Whether there may be more records that are to be swept out.
     has_to_sweep: bool,
     /// What was wrong last.
     reason: String,
 }
 
-/// Until when what failed is not tried again: each time longer.
-pub(super) struct Patience {
+/// The rest before what failed is tried again: each time longer.
+struct Patience {
     first: Duration,
     next: Duration,
     until: Duration,
@@ -68,7 +108,7 @@ pub(super) struct Patience {
 impl Patience {
     const MOST: Duration = Duration::from_secs(30);
 
-    pub(super) fn of(first: Duration) -> Self {
+    fn of(first: Duration) -> Self {
         Self {
             first,
             next: first,
@@ -90,32 +130,30 @@ impl Patience {
     }
 }
 
-impl Writer {
+impl WriterThread {
     /// The most operations in one transaction.
     const BATCH: usize = 512;
 
     /// The most records that are swept out in one transaction, beside two for each operation.
     const PORTION: usize = 64;
 
-    pub(super) fn new(disk: Arc<Disk>) -> Self {
-        let begun = Instant::now();
+    fn new(disk: Arc<Disk>, pace: Pace) -> Self {
         Self {
             reason: format!("{} cannot be read", disk.path.display()),
             disk,
-            idle: Duration::from_secs(1),
-            elapsed: Box::new(move || begun.elapsed()),
-            before_writing: Patience::of(Duration::from_secs(1)),
-            before_opening: Patience::of(Duration::from_secs(1)),
+            before_writing: Patience::of(pace.rest),
+            before_opening: Patience::of(pace.rest),
+            pace,
             has_to_sweep: true,
         }
     }
 
-    /// Ends when nobody is there who could send anything, after all that was sent.
-    pub(super) fn run(mut self, operations: &Receiver<Operation>) {
+    /// Carries out what is sent, until all of it is done and nobody can send any more.
+    fn run(mut self, operations: &Receiver<Operation>) {
         loop {
             let wait = match self.has_to_sweep {
                 true => Duration::ZERO,
-                false => self.idle,
+                false => self.pace.idle,
             };
             let mut batch = Vec::new();
             match operations.recv_timeout(wait) {
@@ -131,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// Whether there is something to do though nobody asks for anything.
+    /// Returns whether there is something to do though nobody asks for anything.
     fn has_work(&self) -> bool {
         let stays = self.disk.stays(self.disk.count.load(Ordering::Relaxed));
         let opened = self.disk.opened();
@@ -140,42 +178,37 @@ impl Writer {
     }
 
     fn carry_out(&mut self, batch: Vec<Operation>) {
-        let done = self.write(&batch);
-        let mut reason = None;
-        let answers = done.unwrap_or_else(|text| {
-            // Not at once.
-            self.has_to_sweep = false;
-            reason = Some(text);
-            Vec::new()
-        });
-        let mut answers = answers.into_iter();
-        for operation in batch {
-            let answer = match (answers.next(), &reason) {
-                (Some(answer), _) => Ok(answer),
-                (None, reason) => Err(StoreError::new(reason.clone().unwrap_or_default())),
-            };
-            // Whoever asked may be gone.
-            let _ = operation.answer.send(answer);
+        // Whoever asked may be gone.
+        match self.write(&batch) {
+            Ok(answers) => {
+                for (operation, written) in batch.into_iter().zip(answers) {
+                    let _ = operation.answer.send(Ok(written));
+                }
+            }
+            Err(reason) => {
+                // Not at once.
+                self.has_to_sweep = false;
+                for operation in batch {
+                    let _ = operation.answer.send(Err(StoreError::new(reason.clone())));
+                }
+            }
         }
     }
 
-    /// All of it, or why none of it.
-    fn write(&mut self, batch: &[Operation]) -> Result<Vec<Answer>, String> {
+    /// Writes all of it, or returns why none of it.
+    fn write(&mut self, batch: &[Operation]) -> Result<Vec<Written>, String> {
         self.open_again_if_failed()?;
-        if self.before_writing.is_needed((self.elapsed)()) {
+        if self.before_writing.is_needed((self.pace.elapsed)()) {
             return Err(self.reason.clone());
         }
-        let now = self.disk.now();
+        let (now, capacity) = (self.disk.now(), self.disk.capacity);
         let most = Self::PORTION + 2 * batch.len();
         let opened = self.disk.opened();
-        let done = opened.write(|tables| {
-            let capacity = self.disk.capacity;
-            let answers = batch.iter();
-            let answers = answers.map(|operation| operation.apply(tables, now, capacity));
+        let done = opened.write(now, capacity, |tables| {
+            let answers = batch.iter().map(|operation| operation.apply(tables));
             let answers = answers.collect::<Result<Vec<_>, _>>()?;
-            let stays = self.disk.stays(tables.count());
-            let is_more = tables.sweep(now, stays, most)?;
-            Ok((answers, is_more, tables.count()))
+            let is_more = tables.sweep(self.disk.stays(tables.count), most)?;
+            Ok((answers, is_more, tables.count))
         });
         match done {
             Ok((answers, is_more, count)) => {
@@ -197,7 +230,7 @@ impl Writer {
                 // At once, so that reads go on.
                 let _ = self.open_again();
                 // It may have taken long.
-                self.before_writing.begin((self.elapsed)());
+                self.before_writing.begin((self.pace.elapsed)());
                 Err(text)
             }
         }
@@ -208,7 +241,7 @@ impl Writer {
         if !self.disk.opened().is_failed() {
             return Ok(());
         }
-        if self.before_opening.is_needed((self.elapsed)()) {
+        if self.before_opening.is_needed((self.pace.elapsed)()) {
             return Err(self.reason.clone());
         }
         self.open_again()
@@ -222,7 +255,7 @@ impl Writer {
         if opened.is_ok() {
             self.before_opening.reset();
         }
-        self.before_opening.begin((self.elapsed)());
+        self.before_opening.begin((self.pace.elapsed)());
         let opened = opened.map_err(|error| {
             self.reason = match error {
                 NotOpened::Failed(error) => self.text(&error),
@@ -239,8 +272,8 @@ impl Writer {
 
     fn text(&self, error: &Failed) -> String {
         let path = self.disk.path.display();
-        match &**error {
-            redb::Error::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
+        match &*error.0 {
+            redb::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull => {
                 format!("no space is left for {path}: make room, and it goes on by itself")
             }
             error => format!("{path} cannot be written: {error}"),
@@ -249,16 +282,14 @@ impl Writer {
 }
 
 impl Operation {
-    fn apply(&self, tables: &mut Tables<'_>, now: u64, most: u64) -> Result<Answer, Failed> {
-        let mut answer = Answer::default();
-        let end = |ttl: &Duration| now.saturating_add(millis(*ttl));
+    fn apply(&self, tables: &mut Tables<'_>) -> Result<Written, Failed> {
+        let mut written = Written::default();
         match &self.task {
-            Task::Put { value, ttl } => match tables.make_room(&self.key, now, most)? {
-                true => tables.put(&self.key, value, end(ttl))?,
-                false => answer.is_full = true,
-            },
+            Task::Put { value, ttl } => {
+                written.is_full = !tables.put(&self.key, value, *ttl)?;
+            }
             Task::Take => {
-                answer.taken = tables.get(&self.key, now)?;
+                written.taken = good(&tables.records, &self.key, tables.now)?;
                 tables.remove(&self.key)?;
             }
             Task::Swap {
@@ -266,17 +297,132 @@ impl Operation {
                 value,
                 ttl,
             } => {
-                answer.is_swapped = tables.has(&self.key, now, expected.as_deref())?;
-                if answer.is_swapped && !tables.make_room(&self.key, now, most)? {
-                    answer = Answer {
-                        is_full: true,
-                        ..Answer::default()
-                    };
-                } else if answer.is_swapped {
-                    tables.put(&self.key, value, end(ttl))?;
+                if tables.has(&self.key, expected.as_deref())? {
+                    written.is_swapped = tables.put(&self.key, value, *ttl)?;
+                    written.is_full = !written.is_swapped;
                 }
             }
         }
-        Ok(answer)
+        Ok(written)
+    }
+}
+
+impl Opened {
+    /// Writes, durably, what `work` changes in the tables.
+    fn write<T>(
+        &self,
+        now: u64,
+        capacity: u64,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T, Failed>,
+    ) -> Result<T, Failed> {
+        caught(|| {
+            // One phase is enough, as nobody chooses the bytes that are written: they are encrypted.
+            let transaction = self.database.begin_write()?;
+            let records = transaction.open_table(RECORDS)?;
+            let mut tables = Tables {
+                count: records.len()?,
+                records,
+                ends: transaction.open_table(ENDS)?,
+                now,
+                capacity,
+                is_changed: false,
+            };
+            let done = work(&mut tables)?;
+            let is_changed = tables.is_changed;
+            drop(tables);
+            match is_changed {
+                true => transaction.commit()?,
+                false => transaction.abort()?,
+            }
+            Ok(done)
+        })
+    }
+}
+
+/// The tables in a transaction that writes, at one moment.
+struct Tables<'t> {
+    records: Table<'t, &'static str, (u64, &'static [u8])>,
+    ends: Table<'t, (u64, &'static str), ()>,
+    /// The number of records.
+    count: u64,
+    /// In milliseconds since 1970.
+    now: u64,
+    capacity: u64,
+    is_changed: bool,
+}
+
+impl Tables<'_> {
+    /// Returns whether the record has exactly this value or, for `None`, whether there is none.
+    fn has(&self, key: &str, value: Option<&[u8]>) -> Result<bool, Failed> {
+        let found = self.records.get(key)?;
+        let found = found.as_ref().map(AccessGuard::value);
+        let found = found.filter(|(end, _)| self.now < *end);
+        Ok(found.map(|(_, value)| value) == value)
+    }
+
+    /// Makes room for the record by removing one after its end, where the tables are full, and returns whether
+    /// it may be written. One that is there always may.
+    fn make_room(&mut self, key: &str) -> Result<bool, Failed> {
+        if self.count < self.capacity || self.records.get(key)?.is_some() {
+            return Ok(true);
+        }
+        let first = self.ends.first()?;
+        let over = first.and_then(|(end, _)| {
+            let (end, key) = end.value();
+            (end <= self.now).then(|| key.to_owned())
+        });
+        match over {
+            Some(key) => {
+                self.remove(&key)?;
+                Ok(self.count < self.capacity)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Writes the record where there is room, and returns whether there was.
+    fn put(&mut self, key: &str, value: &[u8], ttl: Duration) -> Result<bool, Failed> {
+        if !self.make_room(key)? {
+            return Ok(false);
+        }
+        let end = self.now.saturating_add(millis(ttl));
+        self.is_changed = true;
+        let before = self.records.insert(key, (end, value))?;
+        let before = before.map(|record| record.value().0);
+        self.count = self.count.saturating_add(before.is_none().into());
+        if before != Some(end) {
+            self.forget_end(before, key)?;
+            self.ends.insert((end, key), ())?;
+        }
+        Ok(true)
+    }
+
+    fn remove(&mut self, key: &str) -> Result<(), Failed> {
+        let before = self.records.remove(key)?;
+        let before = before.map(|record| record.value().0);
+        self.is_changed |= before.is_some();
+        self.count = self.count.saturating_sub(before.is_some().into());
+        self.forget_end(before, key)
+    }
+
+    fn forget_end(&mut self, end: Option<u64>, key: &str) -> Result<(), Failed> {
+        if let Some(end) = end {
+            self.ends.remove((end, key))?;
+        }
+        Ok(())
+    }
+
+    /// Removes records at least `stays` milliseconds after their ends, `most` of them at once, and returns
+    /// whether there may be more.
+    fn sweep(&mut self, stays: u64, most: usize) -> Result<bool, Failed> {
+        let over = ..(self.now.saturating_sub(stays).saturating_add(1), "");
+        let over = self.ends.range::<(u64, &str)>(over)?;
+        let keys = over.take(most);
+        let keys = keys.map(|end| Ok(end?.0.value().1.to_owned()));
+        let keys = keys.collect::<Result<Vec<_>, Failed>>()?;
+        for key in &keys {
+            self.remove(key)?;
+        }
+        Ok(keys.len() == most)
     }
 }

@@ -10,10 +10,9 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use self::ram::{Mishap, Ram, Step};
-use super::writer::Patience;
 use super::*;
-use crate::keys::keyring::{Keyring, ProxyKeys};
-use crate::store::Records;
+use crate::keys::{Keyring, ProxyKeys};
+use crate::store::{Records, Store as _};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -23,18 +22,25 @@ const DAY: u64 = 24 * 3_600;
 /// How long a thread may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn impatient(writer: &mut Writer) {
-    writer.before_writing = Patience::of(Duration::ZERO);
-    writer.before_opening = Patience::of(Duration::ZERO);
+fn impatient() -> Pace {
+    Pace {
+        rest: Duration::ZERO,
+        ..Pace::default()
+    }
+}
+
+fn disk(ram: &Arc<Ram>, clock: Clock) -> Result<Disk, OpenStoreError> {
+    let path = Path::new("sign-ins.redb");
+    Disk::over(path, ram.clone(), clock, DiskStore::DEFAULT_CAPACITY)
+        .map_err(|error| OpenStoreError::of(path, error))
+}
+
+fn opened_with(ram: &Arc<Ram>, pace: Pace) -> Result<DiskStore, OpenStoreError> {
+    DiskStore::start(Arc::new(disk(ram, Arc::new(SystemTime::now))?), pace)
 }
 
 fn opened(ram: &Arc<Ram>) -> Result<DiskStore, OpenStoreError> {
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
-        let mut writer = Writer::new(disk);
-        impatient(&mut writer);
-        writer
-    })
+    opened_with(ram, impatient())
 }
 
 fn value(number: usize) -> Bytes {
@@ -95,13 +101,11 @@ async fn while_the_disk_is_full_reads_go_on_and_it_is_tried_again_ever_more_rare
     let ram = Ram::new(Vec::new());
     let passed = Arc::new(AtomicU64::new(0));
     let of_writer = Arc::clone(&passed);
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
-        let mut writer = Writer::new(disk);
-        writer.elapsed = Box::new(move || Duration::from_millis(of_writer.load(Ordering::SeqCst)));
-        writer
-    });
-    let store = store.unwrap();
+    let pace = Pace {
+        elapsed: Box::new(move || Duration::from_millis(of_writer.load(Ordering::SeqCst))),
+        ..Pace::default()
+    };
+    let store = opened_with(&ram, pace).unwrap();
     for number in 0..20 {
         put(&store, number).await.unwrap();
     }
@@ -179,19 +183,16 @@ async fn what_cannot_be_read_is_an_error_until_it_can() {
 
 #[tokio::test]
 async fn a_store_that_is_only_read_recovers_too() {
-    let (ram, store, _) = writer_with_clock();
+    let (ram, store, ..) = writer_with_clock();
     for number in 0..200 {
         put(&store, number).await.unwrap();
     }
     drop(store);
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
-        let mut writer = Writer::new(disk);
-        impatient(&mut writer);
-        writer.idle = Duration::from_millis(1);
-        writer
-    });
-    let store = store.unwrap();
+    let pace = Pace {
+        idle: Duration::from_millis(1),
+        ..impatient()
+    };
+    let store = opened_with(&ram, pace).unwrap();
     ram.reads.store(0, Ordering::SeqCst);
     let mut failed = None;
     for number in 0..200 {
@@ -353,20 +354,19 @@ async fn a_store_that_cannot_be_opened_again_rests_in_between() {
     drop(opened(&ram).unwrap());
     let looked = Arc::new(AtomicU64::new(0));
     let of_writer = Arc::clone(&looked);
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
-        // Before the writer has looked for what is over.
-        disk.opened().record_failure();
-        ram.reads.store(0, Ordering::SeqCst);
-        let mut writer = Writer::new(disk);
-        writer.idle = HOUR;
-        writer.elapsed = Box::new(move || {
+    let pace = Pace {
+        idle: HOUR,
+        elapsed: Box::new(move || {
             of_writer.fetch_add(1, Ordering::SeqCst);
             Duration::ZERO
-        });
-        writer
-    });
-    let store = store.unwrap();
+        }),
+        ..Pace::default()
+    };
+    let disk = disk(&ram, Arc::new(SystemTime::now)).unwrap();
+    // Before the writer has looked for what is over.
+    disk.opened().record_failure();
+    ram.reads.store(0, Ordering::SeqCst);
+    let store = DiskStore::start(Arc::new(disk), pace).unwrap();
     for number in 0..100 {
         assert!(put(&store, number).await.is_err());
     }
@@ -428,25 +428,24 @@ async fn whatever_fails_once_it_is_an_error_and_the_store_goes_on() {
     }
 }
 
-/// A writer that nobody sends anything to, and its clock.
-fn writer_with_clock() -> (Arc<Ram>, DiskStore, Arc<AtomicU64>) {
+/// A store with a writer that nobody sends anything to, its disk, and its clock.
+fn writer_with_clock() -> (Arc<Ram>, DiskStore, Arc<Disk>, Arc<AtomicU64>) {
     let ram = Ram::new(Vec::new());
     let clock = Arc::new(AtomicU64::new(1_000));
     let of_store = Arc::clone(&clock);
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    let store = DiskStore::options()
-        .clock(move || UNIX_EPOCH + Duration::from_secs(of_store.load(Ordering::SeqCst)))
-        .over(Path::new("sign-ins.redb"), backend, |disk| {
-            let mut writer = Writer::new(disk);
-            writer.idle = Duration::from_millis(1);
-            writer
-        });
-    (ram, store.unwrap(), clock)
+    let now = move || UNIX_EPOCH + Duration::from_secs(of_store.load(Ordering::SeqCst));
+    let disk = Arc::new(disk(&ram, Arc::new(now)).unwrap());
+    let pace = Pace {
+        idle: Duration::from_millis(1),
+        ..Pace::default()
+    };
+    let store = DiskStore::start(Arc::clone(&disk), pace).unwrap();
+    (ram, store, disk, clock)
 }
 
 #[tokio::test]
 async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
-    let (_, store, clock) = writer_with_clock();
+    let (_, store, disk, clock) = writer_with_clock();
     for number in 0..300 {
         let ttl = Duration::from_secs(60);
         store
@@ -457,7 +456,6 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
     store.put("grant/1", value(1), 48 * HOUR).await.unwrap();
     clock.fetch_add(60 + DAY, Ordering::SeqCst);
     // Its thread does it, in portions.
-    let disk = &store.inner.disk;
     let patience = Instant::now() + PATIENCE;
     while disk.count.load(Ordering::SeqCst) > 1 {
         assert!(Instant::now() < patience, "they never were");
@@ -468,7 +466,7 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
 
 #[tokio::test]
 async fn a_clock_that_is_wrong_for_a_moment_takes_no_record() {
-    let (_, store, clock) = writer_with_clock();
+    let (_, store, _, clock) = writer_with_clock();
     put(&store, 1).await.unwrap();
     let jump = 3_600 + DAY - 1;
     clock.fetch_add(jump, Ordering::SeqCst);
@@ -481,7 +479,7 @@ async fn a_clock_that_is_wrong_for_a_moment_takes_no_record() {
 
 #[tokio::test]
 async fn a_file_does_not_grow_by_records_that_are_over() {
-    let (ram, store, clock) = writer_with_clock();
+    let (ram, store, _, clock) = writer_with_clock();
     let mut lengths = Vec::new();
     for round in 0..30 {
         for number in 0..50 {
@@ -501,25 +499,24 @@ async fn a_file_does_not_grow_by_records_that_are_over() {
     );
 }
 
-/// A store of 200 records, most of which are in memory no more, whose disk does not answer.
-async fn stuck() -> (Arc<Ram>, DiskStore) {
+/// A store of 200 records, most of which are in memory no more, and its disk, which does not answer.
+async fn stuck() -> (Arc<Ram>, DiskStore, Arc<Disk>) {
     let ram = Ram::new(Vec::new());
     let store = opened(&ram).unwrap();
     for number in 0..200 {
         put(&store, number).await.unwrap();
     }
     drop(store);
-    let backend: Arc<dyn StorageBackend> = ram.clone();
-    let store = DiskStore::options().over(Path::new("sign-ins.redb"), backend, |disk| {
-        let mut writer = Writer::new(disk);
-        writer.idle = HOUR;
-        writer
-    });
-    let store = store.unwrap();
+    let disk = Arc::new(disk(&ram, Arc::new(SystemTime::now)).unwrap());
+    let pace = Pace {
+        idle: HOUR,
+        ..Pace::default()
+    };
+    let store = DiskStore::start(Arc::clone(&disk), pace).unwrap();
     // From then on its writer rests.
     put(&store, 0).await.unwrap();
-    ram.is_stuck();
-    (ram, store)
+    ram.hold_up_reads();
+    (ram, store, disk)
 }
 
 /// Waits until that is so.
@@ -563,9 +560,9 @@ async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::Joi
 /// The fourth thread answers while the disk holds three up.
 #[tokio::test]
 async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
-    let (ram, store) = stuck().await;
+    let (ram, store, _) = stuck().await;
     let mut held = Vec::new();
-    for _ in 1..Readers::THREADS {
+    for _ in 1..READERS {
         held.push(held_up(&ram, &store).await.1);
         let read = tokio::spawn({
             let store = store.clone();
@@ -575,7 +572,7 @@ async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
         assert_eq!(read.await.unwrap(), Some(value(0)));
         assert!(held.iter().all(|read| !read.is_finished()));
     }
-    ram.is_released();
+    ram.release_reads();
     for read in held {
         read.await.unwrap();
     }
@@ -584,18 +581,18 @@ async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
 /// On the runtime's only thread.
 #[tokio::test]
 async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_after_ten_seconds() {
-    let (ram, store) = stuck().await;
+    let (ram, store, _) = stuck().await;
     let (key, _) = held_up(&ram, &store).await;
     let keyring = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
     let records = Records::new(Arc::new(store.clone()), Arc::new(keyring));
     // It goes on where everybody waits.
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
-    let error = records.answers(&key).await.unwrap_err();
+    let error = records.all(&[&*key]).await.unwrap_err();
     let expected = "the store does not answer: no answer within 10s";
     assert_eq!(error.to_string(), expected);
     assert!(begun.elapsed() >= Duration::from_secs(10));
-    ram.is_released();
+    ram.release_reads();
     for number in 0..200 {
         assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
     }
@@ -603,16 +600,16 @@ async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_a
 
 #[tokio::test]
 async fn of_those_who_gave_up_on_a_disk_that_does_not_answer_little_is_left() {
-    let (ram, store) = stuck().await;
-    let places = Arc::clone(&store.inner.readers.places);
-    let mut asked = asked(&store, 3 * Readers::PLACES);
+    let (ram, store, disk) = stuck().await;
+    let places = &disk.places_to_read;
+    let mut asked = asked(&store, 3 * PLACES);
     comes_to_be(|| places.available_permits() == 0 && ram.reads_since_stuck() > 0).await;
     asked.shutdown().await;
-    ram.is_released();
-    comes_to_be(|| places.available_permits() == Readers::PLACES).await;
+    ram.release_reads();
+    comes_to_be(|| places.available_permits() == PLACES).await;
     // What had begun: a few pages for each thread.
     let reads = ram.reads_since_stuck();
-    assert!(reads <= 8 * Readers::THREADS, "{reads}");
+    assert!(reads <= 8 * READERS, "{reads}");
     for number in 0..200 {
         assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
     }
@@ -620,7 +617,8 @@ async fn of_those_who_gave_up_on_a_disk_that_does_not_answer_little_is_left() {
 
 #[tokio::test]
 async fn a_store_that_was_dropped_reads_no_more() {
-    let (ram, store) = stuck().await;
+    let (ram, store, disk) = stuck().await;
+    drop(disk);
     let mut asked = asked(&store, 200);
     comes_to_be(|| ram.reads_since_stuck() > 0).await;
     asked.shutdown().await;
@@ -638,7 +636,7 @@ async fn a_store_that_was_dropped_reads_no_more() {
             thread::yield_now();
         }
         order.lock().unwrap().push("released");
-        ram.is_released();
+        ram.release_reads();
     });
     assert_eq!(order.into_inner().unwrap(), ["released", "dropped"]);
     assert_eq!(Arc::strong_count(&ram), 1);

@@ -26,7 +26,7 @@ pub(super) struct Ram {
     /// What happens at which of the next operations, counted down to one.
     pub(super) mishap: Mutex<(u32, Mishap)>,
     stuck: Mutex<Stuck>,
-    is_released: Condvar,
+    released: Condvar,
 }
 
 /// Whether reads are held up.
@@ -52,20 +52,21 @@ impl Ram {
             refused: AtomicU64::new(0),
             mishap: Mutex::new((0, Mishap::Error)),
             stuck: Mutex::default(),
-            is_released: Condvar::new(),
+            released: Condvar::new(),
         })
     }
 
-    /// From now on reads are held up.
-    pub(super) fn is_stuck(&self) {
+    /// Holds up all reads from now on.
+    pub(super) fn hold_up_reads(&self) {
         let mut stuck = self.stuck.lock().unwrap();
         stuck.is_stuck = true;
         stuck.came.get_or_insert_default();
     }
 
-    pub(super) fn is_released(&self) {
+    /// Lets all reads go on.
+    pub(super) fn release_reads(&self) {
         self.stuck.lock().unwrap().is_stuck = false;
-        self.is_released.notify_all();
+        self.released.notify_all();
     }
 
     /// How many reads came since reads were held up first.
@@ -82,7 +83,7 @@ impl Ram {
             *came += 1;
         }
         let waited = self
-            .is_released
+            .released
             .wait_timeout_while(stuck, LONGEST, |stuck| stuck.is_stuck);
         match waited.unwrap().1.timed_out() {
             true => Err(io::Error::other("nobody released it")),

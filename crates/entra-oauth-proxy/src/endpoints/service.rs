@@ -1,0 +1,366 @@
+//! The endpoints as a tower service: for any HTTP server.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use entra_http::BoxError;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONNECTION, CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+};
+use http::request::Parts;
+use http::{Method, Request, StatusCode, Version};
+use http_body::Body;
+use http_body_util::Full;
+use tower_service::Service;
+
+use super::{
+    Mount, Server, authorize, callback, consent, metadata, register, revoke, sign_out, token,
+};
+use crate::http::{Response, UnreadBody, empty, set_static};
+use crate::limits::EndpointGroup;
+use crate::pages::log_error_page;
+use crate::telemetry::observed;
+
+/// Answers the endpoints of the proxy, and 404 elsewhere; made by
+/// [`EntraOAuthProxy::service`](crate::EntraOAuthProxy::service) and its neighbours.
+///
+/// It looks at the path, the method, cookies and the form; never at `Host`, and at `X-Forwarded-For`
+/// only where a [proxy on the way](crate::EntraOAuthProxyBuilder::trusted_proxies) is trusted.
+///
+/// By which address a request came, it finds in its extensions: a [`SocketAddr`](std::net::SocketAddr),
+/// or axum's `ConnectInfo` of one (feature `axum`). Without, no [limit](crate::Limits) by address can
+/// count.
+#[derive(Clone)]
+pub struct ProxyService {
+    server: Arc<Server>,
+    mount: Mount,
+}
+
+impl ProxyService {
+    pub(crate) fn new(server: Arc<Server>, mount: Mount) -> Self {
+        Self { server, mount }
+    }
+
+    /// Returns the paths of the endpoints that are served.
+    #[cfg(feature = "axum")]
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let well_known = || {
+            let resource = self.server.resource_metadata.paths().map(str::to_owned);
+            let documents = metadata_paths(&self.server).map(|(path, _)| path);
+            resource.chain(documents).collect::<Vec<String>>()
+        };
+        let nested = Endpoint::NESTED.iter().map(|(path, _)| *path);
+        match self.mount {
+            Mount::WellKnown => well_known(),
+            Mount::Nested => nested.map(str::to_owned).collect(),
+            Mount::All => {
+                let mut paths = well_known();
+                for path in nested {
+                    let path = format!("{}{path}", self.server.urls.path);
+                    if !paths.contains(&path) {
+                        paths.push(path);
+                    }
+                }
+                paths
+            }
+        }
+    }
+
+    fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        let nested = |path: &str| {
+            let mut endpoints = Endpoint::NESTED.iter();
+            endpoints
+                .find(|(of, _)| *of == path)
+                .map(|(_, endpoint)| *endpoint)
+        };
+        let well_known = || {
+            let mut documents = metadata_paths(&self.server).into_iter();
+            if let Some((_, document)) = documents.find(|(of, _)| of == path) {
+                return Some(document);
+            }
+            let mut paths = self.server.resource_metadata.paths();
+            paths
+                .any(|of| of == path)
+                .then_some(Endpoint::ResourceMetadata)
+        };
+        match self.mount {
+            Mount::WellKnown => well_known(),
+            Mount::Nested => nested(path),
+            Mount::All => {
+                well_known().or_else(|| nested(path.strip_prefix(&*self.server.urls.path)?))
+            }
+        }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response
+    where
+        B: Body,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        let is_in_the_way = has_body_in_the_way(&head);
+        let was_read = AtomicBool::new(false);
+        let body = UnreadBody::new(body, &was_read);
+        let mut response = match self.endpoint(head.uri.path()) {
+            Some(endpoint) => answer_observed(&self.server, endpoint, head, body).await,
+            None => empty(StatusCode::NOT_FOUND),
+        };
+        // There is a body that nobody read: a server closes where that has not arrived yet, and a client
+        // that is not told (RFC 9112 §9.6) sends its next request into it.
+        if is_in_the_way && !was_read.into_inner() {
+            set_static(&mut response, CONNECTION, "close");
+        }
+        response
+    }
+}
+
+/// An endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Endpoint {
+    Authorize,
+    Consent,
+    Callback,
+    SignOut,
+    SignedOut,
+    Token,
+    Revoke,
+    Register,
+    Keys,
+    Metadata,
+    OpenIdMetadata,
+    ResourceMetadata,
+}
+
+impl Endpoint {
+    /// The endpoints under the public URL, by what follows it.
+    const NESTED: [(&'static str, Self); 10] = [
+        ("/authorize", Self::Authorize),
+        ("/consent", Self::Consent),
+        ("/callback", Self::Callback),
+        ("/sign-out", Self::SignOut),
+        ("/signed-out", Self::SignedOut),
+        ("/token", Self::Token),
+        ("/revoke", Self::Revoke),
+        ("/register", Self::Register),
+        ("/jwks.json", Self::Keys),
+        // Where some look who take the issuer for a directory.
+        ("/.well-known/openid-configuration", Self::OpenIdMetadata),
+    ];
+
+    /// Returns the methods, as `Allow` has them.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Authorize | Self::Callback | Self::SignOut | Self::SignedOut => "GET",
+            Self::Consent => "POST",
+            Self::Token | Self::Revoke | Self::Register => "POST, OPTIONS",
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata => {
+                "GET, HEAD, OPTIONS"
+            }
+        }
+    }
+
+    /// Returns the name by which operators know it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::Consent => "consent",
+            Self::Callback => "callback",
+            Self::SignOut => "sign_out",
+            Self::SignedOut => "signed_out",
+            Self::Token => "token",
+            Self::Revoke => "revoke",
+            Self::Register => "register",
+            Self::Keys => "keys",
+            Self::Metadata | Self::OpenIdMetadata => "metadata",
+            Self::ResourceMetadata => "resource_metadata",
+        }
+    }
+
+    /// Returns whether it says the same to everybody.
+    const fn is_document(self) -> bool {
+        matches!(
+            self,
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata
+        )
+    }
+
+    /// Returns with which others its requests are counted, if they are.
+    const fn group(self) -> Option<EndpointGroup> {
+        match self {
+            Self::Register => Some(EndpointGroup::Registration),
+            Self::Authorize | Self::Consent | Self::Callback | Self::SignOut | Self::SignedOut => {
+                Some(EndpointGroup::SignIn)
+            }
+            Self::Token | Self::Revoke => Some(EndpointGroup::Token),
+            Self::Keys | Self::Metadata | Self::OpenIdMetadata | Self::ResourceMetadata => None,
+        }
+    }
+
+    /// Returns whether scripts of any origin may use it.
+    const fn is_for_scripts(self) -> bool {
+        // The metadata of the resource sees to that itself.
+        !matches!(
+            self,
+            Self::Authorize
+                | Self::Consent
+                | Self::Callback
+                | Self::SignOut
+                | Self::SignedOut
+                | Self::ResourceMetadata
+        )
+    }
+}
+
+/// Returns the paths of the metadata: RFC 8414 §3.1, and OpenID Connect's name for the same.
+fn metadata_paths(server: &Server) -> [(String, Endpoint); 2] {
+    let path = &server.urls.path;
+    [
+        ("oauth-authorization-server", Endpoint::Metadata),
+        ("openid-configuration", Endpoint::OpenIdMetadata),
+    ]
+    .map(|(name, endpoint)| (format!("/.well-known/{name}{path}"), endpoint))
+}
+
+/// Returns whether a body comes with the head, by a protocol in which it is in the way of what follows.
+fn has_body_in_the_way(head: &Parts) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    let has_body =
+        head.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+    has_body && head.version <= Version::HTTP_11
+}
+
+/// Answers, seen by operators.
+async fn answer_observed<B>(
+    server: &Arc<Server>,
+    endpoint: Endpoint,
+    head: Parts,
+    body: UnreadBody<'_, B>,
+) -> Response
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let answered = answer(server, endpoint, head, body);
+    let mut response = match endpoint.is_document() {
+        true => answered.await,
+        false => {
+            let logged = async {
+                let response = answered.await;
+                log_error_page(&server.log, &response);
+                response
+            };
+            observed(endpoint.name(), logged).await
+        }
+    };
+    if endpoint.is_for_scripts() {
+        let exposed = "www-authenticate, retry-after";
+        set_static(&mut response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        set_static(&mut response, ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+    response
+}
+
+async fn answer<B>(
+    server: &Arc<Server>,
+    endpoint: Endpoint,
+    head: Parts,
+    body: UnreadBody<'_, B>,
+) -> Response
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let refused = endpoint
+        .group()
+        .and_then(|group| server.rate_limiter.refuse(group, &head));
+    if let Some(refused) = refused {
+        return refused;
+    }
+    let documents = &server.documents;
+    match (endpoint, &head.method) {
+        (Endpoint::ResourceMetadata, _) => {
+            let request = Request::from_parts(head, ());
+            match server.resource_metadata.clone().call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+        (Endpoint::Authorize, &Method::GET) => authorize::answer(server, &head),
+        (Endpoint::Consent, &Method::GET | &Method::POST) => {
+            consent::answer(server, &head, body).await
+        }
+        (Endpoint::Callback, &Method::GET) => callback::answer(server, &head).await,
+        (Endpoint::SignOut, &Method::GET) => sign_out::answer(server, &head),
+        (Endpoint::SignedOut, &Method::GET) => sign_out::signed_out(),
+        (Endpoint::Token, &Method::POST) => token::answer(server, &head, body).await,
+        (Endpoint::Revoke, &Method::POST) => revoke::answer(server, &head, body).await,
+        (Endpoint::Register, &Method::POST) => register::answer(server, &head, body).await,
+        (Endpoint::Metadata, method @ (&Method::GET | &Method::HEAD)) => {
+            metadata::answer(method, &documents.metadata)
+        }
+        (Endpoint::OpenIdMetadata, method @ (&Method::GET | &Method::HEAD)) => {
+            metadata::answer(method, &documents.openid)
+        }
+        (Endpoint::Keys, method @ (&Method::GET | &Method::HEAD)) => match &documents.keys {
+            Some(keys) => metadata::answer(method, keys),
+            None => empty(StatusCode::NOT_FOUND),
+        },
+        (_, &Method::OPTIONS) => options(endpoint.methods()),
+        _ => {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            set_static(&mut response, ALLOW, endpoint.methods());
+            response
+        }
+    }
+}
+
+/// Answers a preflight: scripts of any origin may ask where `OPTIONS` is a method, as no cookie counts there.
+fn options(methods: &'static str) -> Response {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    set_static(&mut response, ALLOW, methods);
+    if methods.contains("OPTIONS") {
+        let headers = "authorization, content-type, mcp-protocol-version, *";
+        set_static(&mut response, ACCESS_CONTROL_ALLOW_METHODS, methods);
+        set_static(&mut response, ACCESS_CONTROL_ALLOW_HEADERS, headers);
+        set_static(&mut response, ACCESS_CONTROL_MAX_AGE, "86400");
+    }
+    response
+}
+
+impl<B> Service<Request<B>> for ProxyService
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = http::Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+impl fmt::Debug for ProxyService {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ProxyService")
+            .field("issuer", &self.server.urls.issuer())
+            .field("mount", &self.mount)
+            .finish()
+    }
+}

@@ -1,0 +1,247 @@
+//! `POST /token`: a code comes to a grant, which is stored, and to tokens; a refresh token to the next ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_http::BoxError;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+use serde_json::Value;
+
+use super::{
+    AuthorizationRequest, CodeRecord, SIGN_IN_LIFETIME, Server, invalid_grant, invalid_request,
+};
+use crate::crypto::{hash, is_same};
+use crate::http::{Response, UnreadBody, json};
+use crate::keys::Unreadable;
+use crate::oauth::{Client, ErrorCode, OAuthError, Parameters};
+use crate::telemetry::{Event, count, record};
+use crate::tokens::RefreshToken;
+
+/// A request of a client that is who it says.
+struct AuthenticatedRequest {
+    client_id: String,
+    client: Client,
+    grant_type: GrantType,
+}
+
+/// A code, and what shows that it was meant for whoever sends it.
+struct CodeProof {
+    code: String,
+    redirect_uri: String,
+    verifier: String,
+}
+
+/// The grant by which a client gets tokens.
+enum GrantType {
+    Code(CodeProof),
+    Refresh {
+        token: RefreshToken,
+        /// Which scopes it wants, if not all.
+        scope: Option<String>,
+    },
+}
+
+pub(super) async fn answer<B>(
+    server: &Arc<Server>,
+    head: &Parts,
+    body: UnreadBody<'_, B>,
+) -> Response
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let form = match body.form(&head.headers).await {
+        Ok(form) => form,
+        Err(text) => return invalid_request(text).response(),
+    };
+    let tokens = match parse(server, &head.headers, &form) {
+        Ok(request) => tokens(server, request).await,
+        Err(error) => Err(error),
+    };
+    match tokens {
+        Ok(tokens) => json(StatusCode::OK, &tokens),
+        Err(error) => server.refuse("a token request was refused", &error),
+    }
+}
+
+fn parse(
+    server: &Server,
+    headers: &HeaderMap,
+    form: &str,
+) -> Result<AuthenticatedRequest, OAuthError> {
+    let parameters = form.parse::<Parameters>()?;
+    let (client_id, client) = server.clients.authenticate(headers, &parameters)?;
+    let grant_type = match parameters.required("grant_type")? {
+        "authorization_code" => GrantType::Code(CodeProof {
+            code: parameters.required("code")?.to_owned(),
+            redirect_uri: parameters.required("redirect_uri")?.to_owned(),
+            verifier: parameters.required("code_verifier")?.to_owned(),
+        }),
+        "refresh_token" => {
+            let token = parameters.required("refresh_token")?;
+            let token = server.grants.read_refresh_token(token);
+            GrantType::Refresh {
+                token: token.map_err(|unreadable| match unreadable {
+                    Unreadable::Malformed => invalid_grant("the refresh token is not known"),
+                    Unreadable::Later => OAuthError::later(),
+                })?,
+                scope: parameters.one("scope")?.map(str::to_owned),
+            }
+        }
+        _ => {
+            return Err(OAuthError::new(
+                ErrorCode::UnsupportedGrantType,
+                "grant_type is authorization_code or refresh_token",
+            ));
+        }
+    };
+    // After the grant, so that a token that is good for nothing says so first.
+    match &grant_type {
+        GrantType::Code(_) => server.resource.check(&parameters)?,
+        GrantType::Refresh { .. } => server.resource.check_named(&parameters)?,
+    }
+    Ok(AuthenticatedRequest {
+        client_id,
+        client,
+        grant_type,
+    })
+}
+
+async fn tokens(server: &Arc<Server>, request: AuthenticatedRequest) -> Result<Value, OAuthError> {
+    record("client", &request.client.hash);
+    let work = {
+        let server = Arc::clone(server);
+        async move {
+            match &request.grant_type {
+                GrantType::Code(proof) => redeem_code(&server, &request, proof).await,
+                GrantType::Refresh { token, scope } => {
+                    let of = (&*request.client_id, &*request.client.hash);
+                    let Server {
+                        grants,
+                        rate_limiter,
+                        ..
+                    } = &*server;
+                    grants
+                        .refresh(of, token, scope.as_deref(), rate_limiter)
+                        .await
+                }
+            }
+        }
+    };
+    server.work.for_clients(work).await?
+}
+
+/// The time for which it is remembered that a code was used: longer than anybody would send it again by
+/// mistake.
+const REMEMBERED: Duration = Duration::from_secs(2 * SIGN_IN_LIFETIME);
+
+/// Makes a grant of a code that its client proves, and tokens.
+async fn redeem_code(
+    server: &Server,
+    request: &AuthenticatedRequest,
+    proof: &CodeProof,
+) -> Result<Value, OAuthError> {
+    let Server {
+        grants, records, ..
+    } = server;
+    let client = &request.client;
+    let key = CodeRecord::key(&proof.code);
+    let unknown = || invalid_grant("the code is not known, or more than a minute old");
+    let (code, stored) = records.get::<CodeRecord>(&key).await?;
+    let code = code.ok_or_else(unknown)?;
+    let asked = code.asked();
+    // Before anything else: whoever has a code alone can neither use it nor end anything.
+    check(asked, proof, client)?;
+    record("sign_in", &asked.id);
+    let pending = match &code {
+        CodeRecord::Fresh(pending) => pending,
+        CodeRecord::Used { grant, .. } => return Err(used_again(server, grant).await),
+    };
+    server.rate_limiter.admit(&client.hash, None)?;
+    let use_code = async |grant: String| {
+        let asked = Box::new(asked.clone());
+        let used = CodeRecord::Used { grant, asked };
+        records.swap(&key, stored.clone(), &used, REMEMBERED).await
+    };
+    let of = (&*request.client_id, &*client.hash, asked.may_refresh);
+    let tokens = grants.create(of, &asked.scopes, &pending.signed_in, use_code);
+    if let Some(tokens) = tokens.await? {
+        return Ok(tokens);
+    }
+    let (other, _) = records.get::<CodeRecord>(&key).await?;
+    Err(match other {
+        Some(CodeRecord::Used { grant, .. }) => used_again(server, &grant).await,
+        _ => unknown(),
+    })
+}
+
+/// Checks that the code was meant for this client, and is proven by it.
+fn check(
+    asked: &AuthorizationRequest,
+    proof: &CodeProof,
+    client: &Client,
+) -> Result<(), OAuthError> {
+    if !is_same(&asked.client, &client.hash) {
+        return Err(invalid_grant("the code is another client's"));
+    }
+    if asked.redirect_uri != proof.redirect_uri {
+        return Err(invalid_grant(
+            "redirect_uri is not the one that the code was sent to",
+        ));
+    }
+    match is_code_verifier(&proof.verifier, &asked.challenge) {
+        true => Ok(()),
+        false => Err(invalid_grant("code_verifier does not fit the challenge")),
+    }
+}
+
+/// Ends what a code came to that was used twice by whoever can prove it: it is in two hands.
+async fn used_again(server: &Server, grant: &str) -> OAuthError {
+    match server.grants.end(grant).await {
+        Ok(was_there) => {
+            // Once, however often it is sent.
+            if was_there {
+                count(Event::CodeReused);
+                tracing::warn!(
+                    grant,
+                    "a code was used twice; the sign-in that it came to is ended"
+                );
+            }
+            invalid_grant("the code was used before")
+        }
+        Err(error) => error.into(),
+    }
+}
+
+/// Returns whether it is the verifier of a challenge (RFC 7636 §4.6).
+fn is_code_verifier(verifier: &str, challenge: &str) -> bool {
+    is_verifier(verifier) && is_same(&hash(verifier), challenge)
+}
+
+/// Returns whether it has the form of a verifier (RFC 7636 §4.1).
+fn is_verifier(text: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    (43..=128).contains(&text.len()) && text.bytes().all(is_unreserved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_verifier;
+
+    #[test]
+    fn a_verifier_has_43_to_128_characters_that_need_no_escape() {
+        for (text, is_one) in [
+            ("a".repeat(42), false),
+            ("a".repeat(43), true),
+            ("aZ09-._~".repeat(16), true),
+            ("a".repeat(129), false),
+            (format!("{} ", "a".repeat(43)), false),
+            (format!("{}é", "a".repeat(43)), false),
+            ("+".repeat(43), false),
+        ] {
+            assert_eq!(is_verifier(&text), is_one, "{text}");
+        }
+    }
+}

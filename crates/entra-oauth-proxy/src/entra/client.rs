@@ -1,0 +1,432 @@
+//! Where browsers are sent, how codes and refresh tokens are redeemed, and what of the answers is believed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entra_confidential_client::{
+    AuthorizationCode, ConfidentialClient, Secret, TokenError, TokenRequest, TokenResponse,
+};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tower_entra_auth::{Caller, EntraAuth};
+use tracing::Instrument as _;
+use tracing::field::Empty;
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use super::{
+    EntraTokens, MAX_CLAIMS, NoUser, User, mismatch, missing_scope, not_accepted,
+    refused_authorization, refused_tokens, refused_user, too_long,
+};
+use crate::crypto::{from_base64url, is_same};
+use crate::oauth::{ErrorCode, OAuthError, Parameters, Scopes};
+use crate::telemetry::{Event, ThrottledLog, count};
+use crate::time::Clock;
+
+/// Entra, to which this server is one confidential client.
+pub(crate) struct Entra {
+    auth: EntraAuth,
+    client: ConfidentialClient,
+    scopes: Arc<Scopes>,
+    clock: Clock,
+    /// The greatest difference between two clocks, in seconds.
+    skew: u64,
+    /// The beginning of the URLs of its endpoints.
+    endpoints: String,
+    redirect_uri: String,
+    prompt: Option<&'static str>,
+    /// The bytes of JSON that claims of a user and names of scopes may have together. `None` where no
+    /// token is made of them.
+    room: Option<usize>,
+    /// Calls that redeem a code.
+    redeeming: Bulkhead,
+    /// Calls that renew tokens. Apart from the others: codes come from anybody.
+    renewing: Bulkhead,
+    log: ThrottledLog,
+}
+
+/// The reason for which there are no tokens of a user.
+pub(crate) enum NoTokens {
+    /// Entra demands more of the user, by this claims request.
+    Demanded(String),
+    /// The user may not sign in, or not any more.
+    Denied(OAuthError),
+    /// Whatever else: nothing is known of the user.
+    Failed(OAuthError),
+}
+
+impl From<OAuthError> for NoTokens {
+    fn from(error: OAuthError) -> Self {
+        match error.code() {
+            ErrorCode::AccessDenied => Self::Denied(error),
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl Entra {
+    /// Takes the scopes, the address to which browsers come back, what Entra asks of a user who is signed in
+    /// already, the [room](crate::tokens::room_for_claims) in a token, and how many calls there may be at a
+    /// time.
+    pub(crate) fn new(
+        (auth, client): (EntraAuth, ConfidentialClient),
+        (clock, skew): (Clock, u64),
+        scopes: Arc<Scopes>,
+        redirect_uri: String,
+        prompt: Option<&'static str>,
+        room: Option<usize>,
+        max_calls: usize,
+    ) -> Self {
+        Self {
+            endpoints: format!("{}/oauth2/v2.0", auth.authority_url()),
+            auth,
+            client,
+            scopes,
+            clock,
+            skew,
+            redirect_uri,
+            prompt,
+            room,
+            redeeming: Bulkhead::new("sign-ins", max_calls),
+            renewing: Bulkhead::new("renewals", max_calls),
+            log: ThrottledLog::default(),
+        }
+    }
+
+    /// Returns where it signs a browser out, to send it back
+    /// (<https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc#send-a-sign-out-request>).
+    pub(crate) fn sign_out_url(&self, back: &str) -> String {
+        let mut query = Serializer::new(String::new());
+        query.append_pair("post_logout_redirect_uri", back);
+        format!("{}/logout?{}", self.endpoints, query.finish())
+    }
+
+    /// Returns the origin to which browsers are sent, for the policy of a page.
+    pub(crate) fn origin(&self) -> String {
+        let url = Url::parse(&self.endpoints);
+        url.map(|url| url.origin().ascii_serialization())
+            .unwrap_or_default()
+    }
+
+    /// Returns where a browser is sent to sign in for these scopes. Never with `resource`, which Entra
+    /// refuses, and never with a `prompt` of the client's, which may ask for what only an administrator
+    /// can give.
+    pub(crate) fn authorize_url(&self, names: &[String], parameters: &[(&str, &str)]) -> String {
+        let scopes = self.scopes.for_authorization(names).join(" ");
+        let mut query = Serializer::new(String::new());
+        query
+            .append_pair("client_id", self.client.client_id())
+            .append_pair("response_type", "code")
+            .append_pair("redirect_uri", &self.redirect_uri)
+            // A form from another site would come without the cookie.
+            .append_pair("response_mode", "query")
+            .append_pair("scope", &scopes)
+            .extend_pairs(parameters)
+            .extend_pairs(self.prompt.map(|prompt| ("prompt", prompt)));
+        format!("{}/authorize?{}", self.endpoints, query.finish())
+    }
+
+    /// Redeems the code that a browser brought back, and returns whose it is. Where Entra demands more of the
+    /// user, that is an error of its own, if it may be.
+    pub(crate) async fn redeem(
+        &self,
+        (code, issuer): (&str, Option<&str>),
+        (verifier, nonce): (&str, &str),
+        names: &[String],
+        sign_in: &str,
+        may_demand: bool,
+    ) -> Result<(User, EntraTokens), NoTokens> {
+        let now = self.clock.now();
+        let code = AuthorizationCode {
+            code,
+            redirect_uri: &self.redirect_uri,
+            code_verifier: verifier,
+        };
+        let request = TokenRequest::authorization_code(code, self.scopes.for_tokens(names));
+        let request = request.correlation_id(sign_in);
+        let asked = self.ask("authorization_code", request);
+        let tokens = self.redeeming.call(asked).await?.map_err(|error| {
+            match error.claims().filter(|_| may_demand) {
+                Some(demanded) => NoTokens::Demanded(demanded.to_owned()),
+                None => refused_tokens(&self.log, &error).into(),
+            }
+        })?;
+        let caller = self.verify(&tokens).await?;
+        self.check_id_token(issuer, tokens.id_token.as_ref(), nonce, &caller)?;
+        let user = self.user(names, &caller)?;
+        Ok((user, EntraTokens::of(&tokens, now)))
+    }
+
+    /// Reads what a browser brought back: the code, and who says that it issued it (RFC 9207), if anybody
+    /// does.
+    pub(crate) fn read<'p>(
+        &self,
+        brought: &'p Parameters,
+    ) -> Result<(&'p str, Option<&'p str>), OAuthError> {
+        let read = || {
+            if let Some(error) = brought.one("error")? {
+                let description = brought.one("error_description").ok().flatten();
+                let subcode = brought.one("error_subcode").ok().flatten();
+                return Ok(Err((error, subcode, description)));
+            }
+            Ok::<_, OAuthError>(Ok((brought.required("code")?, brought.one("iss")?)))
+        };
+        match read() {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err((error, subcode, description))) => Err(refused_authorization(
+                &self.log,
+                error,
+                subcode,
+                description,
+            )),
+            Err(_) => Err(mismatch(&self.log, "the return from Entra is malformed")),
+        }
+    }
+
+    /// Renews the tokens of a user where they are about to end, or where something is demanded of the user,
+    /// which goes along; unless that failed a moment ago. The scopes are said: without them Entra guesses, and
+    /// refuses. `None` if the tokens are good for long enough. Where it refuses the user, the error is what it
+    /// demands, or else what went along.
+    pub(crate) async fn renew(
+        &self,
+        (user, tokens): (&User, &EntraTokens),
+        names: &[String],
+        demanded: Option<&str>,
+        failed: Option<OAuthError>,
+        grant: &str,
+    ) -> Result<Option<(User, EntraTokens)>, NoTokens> {
+        if demanded.is_none() && !tokens.is_due(self.clock.now(), self.skew) {
+            return Ok(None);
+        }
+        if let Some(error) = failed {
+            return Err(NoTokens::Failed(error));
+        }
+        let over = || OAuthError::new(ErrorCode::AccessDenied, "the sign-in is over");
+        let refresh_token = tokens.refresh_token.clone().ok_or_else(over)?;
+        let mut request = TokenRequest::refresh_token(refresh_token, self.scopes.for_tokens(names));
+        if let Some(demanded) = demanded {
+            request = request.claims(demanded);
+        }
+        let asked = self.ask("refresh_token", request);
+        let renewed = self.renewing.call(asked).await?.map_err(|error| {
+            let claims = error.claims().or(demanded);
+            match (refused_tokens(&self.log, &error).into(), claims) {
+                (NoTokens::Denied(_), Some(claims)) => NoTokens::Demanded(claims.to_owned()),
+                (refused, _) => refused,
+            }
+        })?;
+        let renewed_user = self.user(names, &self.verify(&renewed).await?)?;
+        if !renewed_user.is_same_person(user) {
+            tracing::error!(
+                grant,
+                "Entra renewed the tokens of one user with those of another"
+            );
+            return Err(not_accepted().into());
+        }
+        let renewed = tokens.renewed(&renewed, self.clock.now());
+        Ok(Some((renewed_user, renewed)))
+    }
+
+    /// Asks for tokens, seen by operators.
+    async fn ask(
+        &self,
+        grant_type: &'static str,
+        request: TokenRequest,
+    ) -> Result<TokenResponse, TokenError> {
+        let span = tracing::info_span!("entra_token_request", grant_type, outcome = Empty);
+        let began = Instant::now();
+        let result = self.client.send(request).instrument(span.clone()).await;
+        let outcome = match &result {
+            Ok(_) => "ok",
+            Err(error) => error.kind().as_str(),
+        };
+        span.record("outcome", outcome);
+        count(Event::EntraRequest {
+            grant_type,
+            outcome,
+            took: began.elapsed(),
+        });
+        result
+    }
+
+    /// Verifies an access token of Entra's, by the rules of the Layer.
+    async fn verify(&self, tokens: &TokenResponse) -> Result<Caller, OAuthError> {
+        match self.auth.verify(tokens.access_token.expose()).await {
+            Ok(caller) if caller.grant_id().is_none() => Ok(caller),
+            Ok(_) => {
+                tracing::error!("Entra sent a token of this server");
+                Err(not_accepted())
+            }
+            Err(refusal) => Err(refused_user(&self.log, &refusal)),
+        }
+    }
+
+    /// Checks that the tokens are those of the sign-in with this nonce, and of one user.
+    fn check_id_token(
+        &self,
+        issuer: Option<&str>,
+        id_token: Option<&Secret>,
+        nonce: &str,
+        caller: &Caller,
+    ) -> Result<(), OAuthError> {
+        let mismatch = |what| Err(mismatch(&self.log, what));
+        let Some(id_token) = id_token.and_then(|token| payload(token.expose())) else {
+            return mismatch("there is no id token");
+        };
+        let says = |claim: &str| id_token[claim].as_str();
+        if !says("nonce").is_some_and(|said| is_same(said, nonce)) {
+            return mismatch("the id token has another nonce");
+        }
+        if says("aud") != Some(self.client.client_id()) {
+            return mismatch("the id token is for another application");
+        }
+        let object = caller.object_id().map(|id| id.to_string());
+        let tenant = caller.tenant_id().to_string();
+        if says("tid") != Some(&*tenant) || object.is_none() || says("oid") != object.as_deref() {
+            return mismatch("id token and access token are of two users");
+        }
+        let is_issuer = |issuer: &str| issuer == caller.issuer() || says("iss") == Some(issuer);
+        if !issuer.is_none_or(is_issuer) {
+            return mismatch("the code is of another issuer than the tokens");
+        }
+        Ok(())
+    }
+
+    /// Makes the user of a token, with the scopes that Entra granted, of those that were asked for.
+    fn user(&self, asked: &[String], caller: &Caller) -> Result<User, OAuthError> {
+        if !caller.is_delegated() {
+            let what = "the access token is not a user's";
+            return Err(mismatch(&self.log, what));
+        }
+        let scopes = self.scopes.granted_by_entra(asked, || caller.scopes());
+        let scopes = scopes.map_err(|missing| missing_scope(&self.log, missing))?;
+        let room = self.room.map_or(usize::MAX, |room| {
+            let text = json!(scopes.join(" ")).to_string();
+            room.saturating_sub(text.len()).min(MAX_CLAIMS)
+        });
+        User::of(caller, scopes, room).map_err(|no_user| match no_user {
+            NoUser::Nobody => mismatch(&self.log, "the access token does not say whose it is"),
+            NoUser::TooLong { claim, bytes } => too_long(&self.log, claim, bytes),
+        })
+    }
+}
+
+/// Returns the claims of an id token. It comes from Entra itself, by TLS, so its signature tells nothing
+/// more (OpenID Connect Core §3.1.3.7).
+fn payload(id_token: &str) -> Option<Value> {
+    serde_json::from_slice(&from_base64url(id_token.split('.').nth(1)?)?).ok()
+}
+
+/// Places for calls of one kind, and a queue before them.
+struct Bulkhead {
+    /// For the log.
+    calls: &'static str,
+    places: Semaphore,
+    queue: Semaphore,
+    refused: ThrottledLog,
+}
+
+impl Bulkhead {
+    /// The longest wait of a call for its place.
+    const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+    /// The number of calls that may wait for each place. A call takes Entra a fraction of a second, so more
+    /// would wait in vain.
+    const WAITING: usize = 4;
+
+    fn new(calls: &'static str, places: usize) -> Self {
+        Self {
+            calls,
+            places: Semaphore::new(places),
+            queue: Semaphore::new(places.saturating_mul(Self::WAITING)),
+            refused: ThrottledLog::default(),
+        }
+    }
+
+    /// Makes a call in a place of its own. Without one it is as if Entra did not answer: nothing is sent.
+    async fn call<C: Future>(&self, call: C) -> Result<C::Output, OAuthError> {
+        let _place = match self.places.try_acquire() {
+            Ok(place) => place,
+            Err(_) => {
+                let waiting = self.queue.try_acquire().map_err(|_| self.full())?;
+                let place = timeout(Self::LONGEST_WAIT, self.places.acquire()).await;
+                drop(waiting);
+                // Places are never closed.
+                place.ok().and_then(Result::ok).ok_or_else(|| self.full())?
+            }
+        };
+        Ok(call.await)
+    }
+
+    fn full(&self) -> OAuthError {
+        if let Some(count) = self.refused.due((self.calls, "")) {
+            tracing::warn!(
+                calls = self.calls,
+                count,
+                "Entra is not asked, as too many calls to it are under way; if it answers as fast as \
+                 ever, set Limits::entra_calls(..) higher"
+            );
+        }
+        OAuthError::unavailable(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+
+    use tokio::task::yield_now;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    async fn occupied(places: usize, calls: usize) -> Arc<Bulkhead> {
+        let bulkhead = Arc::new(Bulkhead::new("of a test", places));
+        for _ in 0..calls {
+            let bulkhead = Arc::clone(&bulkhead);
+            tokio::spawn(async move { bulkhead.call(pending::<()>()).await });
+        }
+        yield_now().await;
+        bulkhead
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_no_place_waits_two_seconds() {
+        let bulkhead = occupied(2, 2).await;
+        let begun = Instant::now();
+        assert!(bulkhead.call(async {}).await.is_err());
+        assert_eq!(begun.elapsed(), Bulkhead::LONGEST_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_finds_no_place_to_wait_is_told_at_once() {
+        let bulkhead = occupied(2, 2 + 8).await;
+        let begun = Instant::now();
+        let told = bulkhead.call(async {}).await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(told.code().as_str(), "temporarily_unavailable");
+        assert!(told.response().headers().contains_key("retry-after"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_free_again_when_the_call_is_done_or_given_up() {
+        let bulkhead = Bulkhead::new("of a test", 1);
+        assert_eq!(bulkhead.call(async { 1 }).await, Ok(1));
+        let given_up = timeout(Duration::from_secs(1), bulkhead.call(pending::<()>()));
+        assert!(given_up.await.is_err());
+        assert_eq!(bulkhead.call(async { 2 }).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_gets_the_place_that_becomes_free() {
+        let bulkhead = Arc::new(Bulkhead::new("of a test", 1));
+        let first = Arc::clone(&bulkhead);
+        tokio::spawn(async move { first.call(sleep(Duration::from_secs(1))).await });
+        yield_now().await;
+        let begun = Instant::now();
+        assert!(bulkhead.call(async {}).await.is_ok());
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,189 @@
+//! Registration (RFC 7591): what a client says of itself comes to a [`Registration`], and that to what it is
+//! told.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::{ErrorCode, GrantedScopes, OAuthError};
+use super::{AllowList, ApplicationType, AuthMethod, RedirectUri, Registration, UnfitUri};
+
+/// The most redirect URIs of one client.
+const MAX_URIS: usize = 10;
+
+/// The part of a client's metadata that is looked at. Everything else is ignored, as RFC 7591 §2 has it:
+/// clients say much about themselves that concerns nobody here.
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    redirect_uris: Option<Vec<String>>,
+    #[serde(default)]
+    client_name: Option<String>,
+    #[serde(default)]
+    token_endpoint_auth_method: Option<String>,
+    #[serde(default)]
+    application_type: Option<String>,
+    #[serde(default)]
+    grant_types: Option<Vec<String>>,
+    #[serde(default)]
+    response_types: Option<Vec<String>>,
+    #[serde(default)]
+    scope: Option<String>,
+}
+
+const CODE_GRANT: &str = "authorization_code";
+const REFRESH_GRANT: &str = "refresh_token";
+
+/// Parses what a client says of itself, and returns the scope that it names beside the registration.
+pub(super) fn parse(
+    metadata: &[u8],
+    allow_list: &AllowList,
+    now: u64,
+) -> Result<(Registration, Option<String>), OAuthError> {
+    let invalid = |text| OAuthError::new(ErrorCode::InvalidClientMetadata, text);
+    // An object, as a list of the members' values would pass for one.
+    let metadata: Metadata = serde_json::from_slice::<Map<String, Value>>(metadata)
+        .and_then(|metadata| serde_json::from_value(Value::Object(metadata)))
+        .map_err(|_| invalid("the body is not the JSON of a client's metadata"))?;
+
+    let redirect_uris = metadata.redirect_uris.unwrap_or_default();
+    check_uris(&redirect_uris, allow_list)?;
+    let lacks = |list: &Option<Vec<String>>, needed: &str| {
+        list.as_ref()
+            .is_some_and(|list| !list.iter().any(|item| item == needed))
+    };
+    if lacks(&metadata.grant_types, CODE_GRANT) {
+        return Err(invalid("grant_types needs authorization_code"));
+    }
+    if lacks(&metadata.response_types, "code") {
+        return Err(invalid("response_types needs code"));
+    }
+    let name = metadata.client_name.map(|name| plain_text(&name));
+    let registration = Registration {
+        name: name.filter(|name| !name.is_empty()),
+        method: match metadata.token_endpoint_auth_method.as_deref() {
+            // RFC 7591 would have client_secret_basic: a secret that nobody asked for.
+            Some("client_secret_basic") => AuthMethod::Basic,
+            Some("client_secret_post") => AuthMethod::Post,
+            // Also where it asks for what there is not: the answer says what it gets.
+            _ => AuthMethod::None,
+        },
+        application_type: match metadata.application_type.as_deref() {
+            Some("web") => ApplicationType::Web,
+            _ => ApplicationType::Native,
+        },
+        // Left out, it is the code alone (RFC 7591 §2); but a client that does not say gets what every
+        // client here wants.
+        may_refresh: !lacks(&metadata.grant_types, REFRESH_GRANT),
+        redirect_uris,
+        issued_at: now,
+    };
+    Ok((registration, metadata.scope))
+}
+
+/// Makes the document that tells a client what it got.
+pub(super) fn document(
+    registration: &Registration,
+    id: &str,
+    secret: Option<String>,
+    granted: Option<GrantedScopes>,
+) -> Value {
+    let grants: &[&str] = match registration.may_refresh {
+        true => &[CODE_GRANT, REFRESH_GRANT],
+        false => &[CODE_GRANT],
+    };
+    let mut document = json!({
+        "client_id": id,
+        "client_id_issued_at": registration.issued_at,
+        "redirect_uris": registration.redirect_uris,
+        "token_endpoint_auth_method": match registration.method {
+            AuthMethod::None => "none",
+            AuthMethod::Basic => "client_secret_basic",
+            AuthMethod::Post => "client_secret_post",
+        },
+        "grant_types": grants,
+        "response_types": ["code"],
+        "application_type": match registration.application_type {
+            ApplicationType::Native => "native",
+            ApplicationType::Web => "web",
+        },
+    });
+    let mut add = |member: &str, value: Value| document[member] = value;
+    if let Some(name) = &registration.name {
+        add("client_name", json!(name));
+    }
+    if let Some(granted) = granted {
+        add("scope", json!(granted.shown.join(" ")));
+    }
+    if let Some(secret) = secret {
+        add("client_secret", json!(secret));
+        // Never (RFC 7591 §3.2.1).
+        add("client_secret_expires_at", json!(0));
+    }
+    document
+}
+
+fn check_uris(uris: &[String], allow_list: &AllowList) -> Result<(), OAuthError> {
+    let invalid = |text: String| OAuthError::new(ErrorCode::InvalidRedirectUri, text);
+    if uris.is_empty() || uris.len() > MAX_URIS {
+        return Err(invalid(format!(
+            "redirect_uris needs 1 to {MAX_URIS} of them"
+        )));
+    }
+    // An unsafe one is refused, whatever stands beside it. Of the others one must be on the list, if
+    // there is one; with each sign-in it is looked at again.
+    let mut is_one_allowed = false;
+    let mut not_allowed = None;
+    for (index, uri) in uris.iter().enumerate() {
+        let refused = |problem| invalid(format!("the redirect URI {} {problem}", index + 1));
+        match RedirectUri::parse(uri, allow_list) {
+            Ok(_) => is_one_allowed = true,
+            Err(problem @ UnfitUri::NotListed) => {
+                not_allowed.get_or_insert(refused(problem));
+            }
+            Err(problem) => return Err(refused(problem)),
+        }
+    }
+    match not_allowed {
+        Some(error) if !is_one_allowed => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The longest name, in characters.
+const MAX_NAME: usize = 60;
+
+/// Returns a name that somebody gave without what cannot be seen, or turns the text around it, and short.
+fn plain_text(text: &str) -> String {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{ad}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{e007f}'
+            )
+    };
+    let seen: String = text
+        .chars()
+        .map(|c| if is_hidden(c) { ' ' } else { c })
+        .collect();
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    let text = words.join(" ");
+    match text.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_text;
+
+    #[test]
+    fn names_are_plain() {
+        assert_eq!(plain_text(" Claude\n Code "), "Claude Code");
+        assert_eq!(plain_text("ab\u{202e}cd\u{200b}e\u{7}f"), "ab cd e f");
+        assert_eq!(plain_text(&"é".repeat(100)), format!("{}…", "é".repeat(60)));
+        assert_eq!(plain_text("\u{2066}\u{feff}"), "");
+    }
+}

@@ -1,0 +1,454 @@
+//! The clients that there are: those that registered themselves, whose registration is in their id, and those
+//! that an operator named.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use entra_http::Problems;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde_json::Value;
+use tower_entra_auth::entra_jwt_core::{Shown, ShownUrl};
+use url::form_urlencoded;
+
+use super::super::{ErrorCode, OAuthError, Parameters, Scopes};
+use super::{
+    AllowList, AuthMethod, RedirectTarget, RedirectUri, Registration, UnfitUri, registration,
+};
+use crate::crypto::{base64url, from_base64url, hash, is_same};
+use crate::keys::{Keyring, Purpose, Unreadable};
+
+/// A client that is known in advance: for products that want an id, and perhaps a secret, typed in.
+#[derive(Clone)]
+#[must_use = "it is not known before it is given to the builder"]
+pub struct FixedClient {
+    id: String,
+    secret: Option<String>,
+    name: Option<String>,
+    redirect_uris: Vec<String>,
+}
+
+impl FixedClient {
+    /// Makes a client without a secret: PKCE alone tells it from others.
+    pub fn public(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            secret: None,
+            name: None,
+            redirect_uris: Vec::new(),
+        }
+    }
+
+    /// Makes a client with a secret, which it sends by `client_secret_basic` or `client_secret_post`.
+    pub fn confidential(id: impl Into<String>, secret: impl Into<String>) -> Self {
+        Self {
+            secret: Some(secret.into()),
+            ..Self::public(id)
+        }
+    }
+
+    /// Adds an address to which its answers may be sent: at least one.
+    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uris.push(uri.into());
+        self
+    }
+
+    /// Sets what people read as its name. Default: its id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Returns everything that is wrong with clients that are to be known.
+    fn problems(clients: &[Self], allow_list: &AllowList) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (index, client) in clients.iter().enumerate() {
+            let id = Shown(&client.id);
+            let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b':';
+            if client.id.is_empty() || client.id.len() > 256 || !client.id.bytes().all(is_plain) {
+                problems.push(format!(
+                    "\"{id}\" is no id of 1 to 256 visible characters without a colon"
+                ));
+            }
+            if clients[..index].iter().any(|other| other.id == client.id) {
+                problems.push(format!("there are two with the id \"{id}\""));
+            }
+            let secret = client.secret.as_ref();
+            if secret.is_some_and(|secret| secret.len() < 16) {
+                problems.push(format!(
+                    "the secret of \"{id}\" has less than 16 characters"
+                ));
+            }
+            if client.redirect_uris.is_empty() {
+                problems.push(format!("\"{id}\" has no redirect_uri(..)"));
+            }
+            for uri in &client.redirect_uris {
+                if let Err(fault) = RedirectUri::parse(uri, allow_list) {
+                    let remedy = match fault {
+                        UnfitUri::UnknownScheme => "; private_use_schemes(..) allows it",
+                        UnfitUri::Unsafe(_) | UnfitUri::NotListed => "",
+                    };
+                    let uri = ShownUrl(uri);
+                    problems.push(format!(
+                        "the redirect URI \"{uri}\" of \"{id}\" {fault}{remedy}"
+                    ));
+                }
+            }
+        }
+        problems
+    }
+}
+
+impl fmt::Debug for FixedClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redirect_uris = self.redirect_uris.iter().map(|uri| ShownUrl(uri));
+        let redirect_uris: Vec<_> = redirect_uris.collect();
+        formatter
+            .debug_struct("FixedClient")
+            .field("id", &self.id)
+            .field("has_secret", &self.secret.is_some())
+            .field("redirect_uris", &redirect_uris)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client, however it is known.
+pub(crate) struct Client {
+    /// The hash that stands for the id in the store and in the log.
+    pub(crate) hash: String,
+    pub(crate) name: Option<String>,
+    redirect_uris: Vec<String>,
+    pub(crate) may_refresh: bool,
+    /// True if an operator vouches for it.
+    pub(crate) is_fixed: bool,
+    secret: Secret,
+}
+
+enum Secret {
+    /// It has none.
+    None,
+    /// It follows from the id.
+    OfId,
+    Fixed(String),
+}
+
+/// The clients that there are.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    fixed: Vec<FixedClient>,
+    can_register: bool,
+    allow_list: AllowList,
+    keys: Arc<Keyring>,
+    /// The URL of this server.
+    issuer: String,
+}
+
+/// The longest id of a client: it goes into URLs.
+pub(crate) const MAX_CLIENT_ID: usize = 2_048;
+
+impl Clients {
+    /// Takes the clients that are fixed, whether others may register themselves, and the addresses and schemes
+    /// that the operator allows and names. Adds what is wrong with them, and returns `None` then.
+    pub(crate) fn new(
+        (fixed, can_register): (Vec<FixedClient>, bool),
+        (allow_list, schemes): (Option<&[String]>, &[String]),
+        (keys, issuer): (Arc<Keyring>, &str),
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let before = problems.len();
+        let list = allow_list.map_or_else(|| Ok(AllowList::default()), AllowList::new);
+        let list = list.map_err(|entry| {
+            let shown = ShownUrl(entry);
+            format!(
+                "\"{shown}\" is neither an origin, such as https://claude.ai or http://localhost, nor a \
+                 URI that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor \
+                 the scheme of an application, such as cursor:"
+            )
+        });
+        let list = problems.take("redirect_allow_list", list);
+        let list = list.unwrap_or_default().with_schemes(schemes);
+        let list = list.map_err(|entry| {
+            let shown = ShownUrl(entry);
+            format!(
+                "\"{shown}\" is no scheme of an application's own, such as notes-desk: or \
+                 com.example.app:"
+            )
+        });
+        let list = problems.take("private_use_schemes", list);
+        let allow_list = list.unwrap_or_default();
+        for text in FixedClient::problems(&fixed, &allow_list) {
+            problems.add("fixed_client", text);
+        }
+        if !can_register && fixed.is_empty() {
+            problems.add(
+                "fixed_client",
+                "there is none, and clients cannot register themselves: nobody could sign in",
+            );
+        }
+        (problems.len() == before).then(|| Self {
+            fixed,
+            can_register,
+            allow_list,
+            keys,
+            issuer: issuer.to_owned(),
+        })
+    }
+
+    pub(crate) fn can_register(&self) -> bool {
+        self.can_register
+    }
+
+    /// Registers a client by its metadata in JSON, and returns the document that says what it got (RFC 7591
+    /// §3.2.1). Nothing is stored.
+    pub(crate) fn register(
+        &self,
+        metadata: &[u8],
+        scopes: &Scopes,
+        now: u64,
+    ) -> Result<Value, OAuthError> {
+        let (registration, scope) = registration::parse(metadata, &self.allow_list, now)?;
+        let (id, secret) = self.id_of(&registration).ok_or_else(|| {
+            OAuthError::new(
+                ErrorCode::InvalidClientMetadata,
+                "the name and the redirect URIs are too long together",
+            )
+        })?;
+        let granted = scope.and_then(|scope| scopes.grant(Some(&scope)).ok());
+        Ok(registration::document(&registration, &id, secret, granted))
+    }
+
+    /// Makes the id of a registration, and its secret if it has one. `None` if the id would be too long.
+    fn id_of(&self, registration: &Registration) -> Option<(String, Option<String>)> {
+        let id = self.keys.seal(Purpose::ClientId, b"", registration)?;
+        let id = Some(base64url(&id)).filter(|id| id.len() <= MAX_CLIENT_ID)?;
+        let secret = match registration.method {
+            AuthMethod::None => None,
+            AuthMethod::Basic | AuthMethod::Post => {
+                let tag = self.keys.tag(Purpose::ClientSecret, id.as_bytes());
+                Some(base64url(&tag))
+            }
+        };
+        Some((id, secret))
+    }
+
+    /// Finds a client by its id.
+    pub(crate) fn find(&self, id: &str) -> Result<Client, Unreadable> {
+        if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.id == id) {
+            return Ok(Client {
+                hash: hash(id),
+                name: Some(fixed.name.clone().unwrap_or_else(|| id.to_owned())),
+                redirect_uris: fixed.redirect_uris.clone(),
+                may_refresh: true,
+                is_fixed: true,
+                secret: fixed.secret.clone().map_or(Secret::None, Secret::Fixed),
+            });
+        }
+        if !self.can_register || id.len() > MAX_CLIENT_ID {
+            return Err(Unreadable::Malformed);
+        }
+        let sealed = from_base64url(id).ok_or(Unreadable::Malformed)?;
+        let registration: Registration = self.keys.open(Purpose::ClientId, b"", &sealed)?;
+        Ok(Client {
+            hash: hash(id),
+            name: registration.name,
+            redirect_uris: registration.redirect_uris,
+            may_refresh: registration.may_refresh,
+            is_fixed: false,
+            secret: match registration.method {
+                AuthMethod::None => Secret::None,
+                AuthMethod::Basic | AuthMethod::Post => Secret::OfId,
+            },
+        })
+    }
+
+    /// Returns where to respond to a request, if the redirect URI is one that the client registered and that
+    /// is allowed today.
+    pub(crate) fn target(
+        &self,
+        client: &Client,
+        uri: &str,
+        state: Option<&str>,
+    ) -> Option<RedirectTarget> {
+        let target = self.target_again(uri, state)?;
+        let mut registered = client.redirect_uris.iter();
+        registered
+            .any(|registered| target.uri.is(registered))
+            .then_some(target)
+    }
+
+    /// Returns the target of a request that had one before, if its redirect URI is still allowed.
+    pub(crate) fn target_again(&self, uri: &str, state: Option<&str>) -> Option<RedirectTarget> {
+        Some(RedirectTarget {
+            uri: RedirectUri::parse(uri, &self.allow_list).ok()?,
+            state: state.map(str::to_owned),
+            issuer: self.issuer.clone(),
+        })
+    }
+
+    /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700 §4.11.2):
+    /// anybody registers any address, and has others open a request for it.
+    pub(crate) fn vouches_for(&self, client: &Client, target: &RedirectTarget) -> bool {
+        client.is_fixed || self.allow_list.vouches_for(&target.uri)
+    }
+
+    /// Authenticates the client of a request to the token endpoint, and returns its id with it.
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        parameters: &Parameters,
+    ) -> Result<(String, Client), OAuthError> {
+        let refused = || {
+            OAuthError::new(
+                ErrorCode::InvalidClient,
+                "the client is unknown, or its secret is wrong",
+            )
+        };
+        let basic = basic_credentials(headers)?;
+        let in_form = parameters.one("client_id")?;
+        let secret_in_form = parameters.one("client_secret")?;
+        let (ids, secrets) = match (basic, in_form) {
+            (Some(_), _) if secret_in_form.is_some() => {
+                return Err(OAuthError::new(
+                    ErrorCode::InvalidRequest,
+                    "the client is authenticated in two ways; use one",
+                ));
+            }
+            (Some(basic), in_form) => {
+                let mut ids = basic.ids();
+                ids.retain(|id| in_form.is_none_or(|other| other == *id));
+                if ids.is_empty() {
+                    return Err(OAuthError::new(
+                        ErrorCode::InvalidRequest,
+                        "client_id is not that of Authorization",
+                    ));
+                }
+                (ids, basic.secrets())
+            }
+            (None, Some(id)) => (
+                vec![id.to_owned()],
+                secret_in_form.into_iter().map(str::to_owned).collect(),
+            ),
+            (None, None) => return Err(refused()),
+        };
+        let mut found = Err(Unreadable::Malformed);
+        for id in ids {
+            match self.find(&id) {
+                Ok(client) => {
+                    found = Ok((id, client));
+                    break;
+                }
+                Err(Unreadable::Later) => found = Err(Unreadable::Later),
+                Err(Unreadable::Malformed) => {}
+            }
+        }
+        let (id, client) = found.map_err(|unreadable| match unreadable {
+            Unreadable::Malformed => refused(),
+            // Told that it is unknown, it would forget its registration.
+            Unreadable::Later => OAuthError::later(),
+        })?;
+        let is_right = match &client.secret {
+            Secret::None => secrets.iter().all(String::is_empty),
+            Secret::OfId => secrets.iter().any(|secret| {
+                let tag = from_base64url(secret);
+                let is_of = |tag: Vec<u8>| {
+                    let purpose = Purpose::ClientSecret;
+                    self.keys.has_tag(purpose, id.as_bytes(), &tag)
+                };
+                tag.is_some_and(is_of)
+            }),
+            Secret::Fixed(expected) => secrets.iter().any(|secret| is_same(secret, expected)),
+        };
+        match is_right {
+            true => Ok((id, client)),
+            false => Err(refused()),
+        }
+    }
+}
+
+/// `Authorization: Basic` (RFC 7617), as it is and as RFC 6749 §2.3.1 would have it, form-encoded:
+/// clients do either.
+struct Basic {
+    plain: (String, String),
+}
+
+impl Basic {
+    fn ids(&self) -> Vec<String> {
+        vec![self.plain.0.clone(), decoded(&self.plain.0)]
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![self.plain.1.clone(), decoded(&self.plain.1)]
+    }
+}
+
+fn decoded(text: &str) -> String {
+    // One value without a name: everything else would end it.
+    let text = text.replace('&', "%26").replace('=', "%3D");
+    let mut pairs = form_urlencoded::parse(text.as_bytes());
+    pairs
+        .next()
+        .map(|(value, _)| value.into_owned())
+        .unwrap_or_default()
+}
+
+fn basic_credentials(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
+    let malformed = || {
+        OAuthError::new(
+            ErrorCode::InvalidClient,
+            "Authorization is not Basic with id and secret",
+        )
+    };
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(malformed());
+    }
+    let value = value.to_str().map_err(|_| malformed())?;
+    let (scheme, credentials) = value.split_once(' ').ok_or_else(malformed)?;
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return Err(malformed());
+    }
+    let text = STANDARD.decode(credentials.trim()).ok();
+    let text = text
+        .and_then(|text| String::from_utf8(text).ok())
+        .ok_or_else(malformed)?;
+    let (id, secret) = text.split_once(':').ok_or_else(malformed)?;
+    Ok(Some(Basic {
+        plain: (id.to_owned(), secret.to_owned()),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ApplicationType;
+    use super::*;
+    use crate::keys::ProxyKeys;
+
+    #[test]
+    fn an_id_that_is_too_long_is_unknown_though_it_was_made_here() {
+        let keys = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
+        let keys = (Arc::new(keys), "https://mcp.example.com");
+        let mut problems = Problems::new("cannot know clients");
+        let clients = Clients::new((Vec::new(), true), (None, &[]), keys, &mut problems).unwrap();
+        let registration = |length: usize| Registration {
+            redirect_uris: vec![format!("https://client.example/{}", "a".repeat(length))],
+            name: None,
+            method: AuthMethod::None,
+            application_type: ApplicationType::Native,
+            may_refresh: true,
+            issued_at: 0,
+        };
+        for (length, is_known) in [(1_300, true), (1_600, false)] {
+            let registration = registration(length);
+            let sealed = clients.keys.seal(Purpose::ClientId, b"", &registration);
+            let id = base64url(&sealed.unwrap());
+            assert_eq!(id.len() <= MAX_CLIENT_ID, is_known);
+            assert_eq!(clients.id_of(&registration).is_some(), is_known);
+            assert_eq!(clients.find(&id).is_ok(), is_known, "{length}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The resource that tokens are for.
+
+use url::Url;
+
+use super::{ErrorCode, OAuthError, Parameters};
+
+/// The resource, and which spellings of it are taken for it (RFC 8707).
+#[derive(Clone, Debug)]
+pub(crate) struct Resource {
+    url: String,
+    parsed: Url,
+    name: Option<String>,
+    is_required: bool,
+    accepts_parents: bool,
+}
+
+impl Resource {
+    /// Takes the URL, the name for people, whether a client has to name the resource, and whether a parent path
+    /// on the same origin passes for it.
+    pub(crate) fn new(
+        parsed: Url,
+        name: Option<&str>,
+        is_required: bool,
+        accepts_parents: bool,
+    ) -> Self {
+        let url = match parsed.path() {
+            "/" => parsed.as_str().trim_end_matches('/').to_owned(),
+            _ => parsed.as_str().to_owned(),
+        };
+        Self {
+            url,
+            parsed,
+            name: name.map(str::to_owned),
+            is_required,
+            accepts_parents,
+        }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns its name for people: the host if it has none.
+    pub(crate) fn shown_name(&self) -> &str {
+        let host = || self.parsed.host_str().unwrap_or(&self.url);
+        self.name.as_deref().unwrap_or_else(host)
+    }
+
+    /// Checks that every resource that is named is this one. Another server's is refused whatever else is right:
+    /// a server that names this one as its own would get tokens for ours.
+    pub(crate) fn check(&self, parameters: &Parameters) -> Result<(), OAuthError> {
+        if self.is_required && parameters.all("resource").next().is_none() {
+            return Err(OAuthError::new(
+                ErrorCode::InvalidTarget,
+                "the parameter resource is missing",
+            ));
+        }
+        self.check_named(parameters)
+    }
+
+    /// Checks the same where it may be left out in any case.
+    pub(crate) fn check_named(&self, parameters: &Parameters) -> Result<(), OAuthError> {
+        let mut named = parameters.all("resource");
+        match named.all(|text| self.is(text)) {
+            true => Ok(()),
+            false => Err(OAuthError::new(
+                ErrorCode::InvalidTarget,
+                "this server issues tokens for another resource",
+            )),
+        }
+    }
+
+    /// Compares up to a slash at the end, the case of scheme and host, and a query.
+    fn is(&self, text: &str) -> bool {
+        let Ok(other) = Url::parse(text) else {
+            return false;
+        };
+        let is_plain = other.username().is_empty()
+            && other.password().is_none()
+            && !text.contains(['#', '\\', '\t', '\n', '\r'])
+            && other.origin() == self.parsed.origin();
+        let path = |url: &Url| url.path().trim_end_matches('/').to_owned();
+        let (ours, theirs) = (path(&self.parsed), path(&other));
+        let is_parent = || {
+            ours.strip_prefix(&theirs)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        is_plain && (ours == theirs || self.accepts_parents && is_parent())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(accepts_parents: bool) -> Resource {
+        let url = Url::parse("https://mcp.example.com/v1/mcp").unwrap();
+        Resource::new(url, None, false, accepts_parents)
+    }
+
+    #[test]
+    fn spellings_of_the_resource_are_the_resource() {
+        for text in [
+            "https://mcp.example.com/v1/mcp",
+            "https://mcp.example.com/v1/mcp/",
+            "HTTPS://MCP.example.com/v1/mcp",
+            "https://mcp.example.com:443/v1/mcp",
+            "https://mcp.example.com/v1/mcp?kb_name=x",
+        ] {
+            assert!(resource(false).is(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_another_resource() {
+        for text in [
+            "",
+            "https://mcp.example.com",
+            "https://mcp.example.com/v1",
+            "https://mcp.example.com/v1/mcp/x",
+            "https://mcp.example.com/v1/MCP",
+            "http://mcp.example.com/v1/mcp",
+            "https://mcp.example.com:8443/v1/mcp",
+            "https://evil.example/v1/mcp",
+            "https://mcp.example.com@evil.example/v1/mcp",
+            "https://user@mcp.example.com/v1/mcp",
+            "https://mcp.example.com.evil.example/v1/mcp",
+            "https://mcp.example.com/v1/mcp#x",
+            "https:\\\\mcp.example.com\\v1\\mcp",
+            "api://6e74172b-be56-4843-9ff4-e66a39bb12e3",
+            "/v1/mcp",
+        ] {
+            assert!(!resource(false).is(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn parents_on_the_same_origin_pass_where_that_is_set() {
+        for text in [
+            "https://mcp.example.com",
+            "https://mcp.example.com/",
+            "https://mcp.example.com/v1",
+        ] {
+            assert!(resource(true).is(text), "{text}");
+        }
+        for text in [
+            "https://evil.example",
+            "https://mcp.example.com/v",
+            "https://mcp.example.com/v2",
+        ] {
+            assert!(!resource(true).is(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_that_are_named_must_be_ours() {
+        let check = |query: &str| resource(false).check(&query.parse::<Parameters>().unwrap());
+        let ours = "resource=https://mcp.example.com/v1/mcp";
+        assert!(check("").is_ok());
+        assert!(check(&format!("{ours}&{ours}/")).is_ok());
+        let error = check(&format!("{ours}&resource=https://evil.example/")).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InvalidTarget);
+        let required = Resource {
+            is_required: true,
+            ..resource(false)
+        };
+        assert!(required.check(&"".parse::<Parameters>().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,247 @@
+//! A refresh: a refresh token is replaced with each use, after Entra was asked where its own token is about
+//! to end; one at a time of each sign-in.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::super::users::{demand_of, keep_demand, remove_demand};
+use super::super::{HeldRefreshLock, RefreshToken, Rotation, grant_key, invalid_grant};
+use super::issuer::tokens;
+use super::{FoundGrant, Grant, Grants};
+use crate::entra::NoTokens;
+use crate::limits::RateLimiter;
+use crate::oauth::OAuthError;
+use crate::store::StoreError;
+use crate::telemetry::{Event, Served, count, record};
+
+/// The number of attempts at a refresh while other instances are faster.
+const MAX_ROUNDS: usize = 4;
+
+/// Replaces a refresh token that a client shows by the next, and makes tokens of its grant.
+pub(super) async fn refresh(
+    grants: &Grants,
+    (client_id, client): (&str, &str),
+    token: &RefreshToken,
+    scope: Option<&str>,
+    rate_limiter: &RateLimiter,
+) -> Result<Value, OAuthError> {
+    let id = &*token.grant;
+    record("grant", id);
+    // By when it came: what happens while it waits does not make it late.
+    let arrived_at = grants.clock.now();
+    let lock = grants.locks.of(id);
+    let lock = lock.hold().await?;
+    for round in 0..MAX_ROUNDS {
+        let (mut grant, rotation) = find(grants, token, client, arrived_at, &lock).await?;
+        // Whoever stole a token is not told to wait.
+        if round == 0 && rotation != Rotation::Stolen {
+            rate_limiter.admit(client, Some(id))?;
+        }
+        let current = match rotation {
+            Rotation::Next => Some(token),
+            Rotation::Again => None,
+            // It was good when it came: others were faster, more than once.
+            Rotation::Stolen if round > 0 => None,
+            Rotation::Stolen => {
+                count(Event::RefreshTokenReused);
+                tracing::warn!(
+                    grant = id,
+                    "a refresh token was used that had been replaced; the sign-in is ended"
+                );
+                grants.end(id).await?;
+                return Err(invalid_grant("the refresh token was replaced before"));
+            }
+        };
+        check(grants, &grant).await?;
+        // Before anything is asked or replaced: a scope that is refused costs nobody anything.
+        let mut scopes = grants.downscoped(&grant, scope)?;
+
+        let served = match renew(grants, &mut grant, &lock).await? {
+            Renewal::NotDue if current.is_none() => Served::Again,
+            Renewal::NotDue => Served::Held,
+            Renewal::Postponed => Served::HeldInTrouble,
+            Renewal::Renewed => {
+                // As Entra may have taken one back.
+                scopes = grants.downscoped(&grant, scope)?;
+                Served::Renewed
+            }
+            Renewal::Overtaken => continue,
+        };
+        // A repeat has its successor, and its grace, already.
+        let is_changed = current.is_some() || served == Served::Renewed;
+        if is_changed && !replace(grants, &mut grant, current, &lock).await? {
+            continue;
+        }
+        let tokens = tokens(grants, client_id, &grant, &scopes)?;
+        count(Event::Refresh(served));
+        return Ok(tokens);
+    }
+    Err(OAuthError::unavailable(None))
+}
+
+/// What became of Entra's tokens in a refresh.
+enum Renewal {
+    /// They are good for long enough.
+    NotDue,
+    Renewed,
+    /// They are good for a little, as Entra could not be asked.
+    Postponed,
+    /// Entra or the Layer says that the sign-in is over, but somebody was faster: what they made of it is
+    /// what there is.
+    Overtaken,
+}
+
+/// Reads a grant that a client shows by a refresh token, and decides what is to be done with that.
+async fn find(
+    grants: &Grants,
+    token: &RefreshToken,
+    client: &str,
+    arrived_at: u64,
+    lock: &HeldRefreshLock<'_>,
+) -> Result<(FoundGrant, Rotation), OAuthError> {
+    let id = &token.grant;
+    let owner = grants.owners.get(id);
+    let found = grants
+        .users
+        .grant_and_standing(id, client, owner.as_deref());
+    let found = found
+        .await
+        .map_err(|error| lock.record_store_failure(error))?;
+    let (grant, stored, standing) = found.ok_or_else(|| invalid_grant("the sign-in is over"))?;
+    if owner.is_none() {
+        let owner = Arc::from(&*standing.user_key);
+        grants.owners.insert(id.clone(), owner);
+    }
+    let arrival = (arrived_at, lock.was_overtaken());
+    let rotation = grants.rotations.decide(&grant, token, client, arrival)?;
+    let found = FoundGrant {
+        id: id.clone(),
+        grant,
+        stored,
+        standing,
+        met: None,
+    };
+    Ok((found, rotation))
+}
+
+/// Checks that no operator ended a sign-in which is still in the store, and that the user agreed to all
+/// that is required today; else ends it.
+async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
+    let FoundGrant {
+        id,
+        grant,
+        standing,
+        ..
+    } = found;
+    let checked = match standing.numbers == grant.numbers {
+        true => grants.check_scopes(grant).inspect_err(|_| {
+            // Nobody has agreed to that scope: the client begins another sign-in.
+            tracing::info!(
+                client = grant.client,
+                grant = id,
+                "a sign-in is ended, as its user was not asked for a scope that is required now"
+            );
+        }),
+        false => Err(invalid_grant("the sign-in is over")),
+    };
+    if checked.is_err() {
+        grants.end(id).await?;
+    }
+    checked
+}
+
+/// Renews Entra's tokens of a grant where they are about to end, or where something is demanded of its
+/// user; unless whoever refreshed before asked meanwhile, in vain. Ends a grant of which Entra or the
+/// Layer says that it is over.
+async fn renew(
+    grants: &Grants,
+    found: &mut FoundGrant,
+    lock: &HeldRefreshLock<'_>,
+) -> Result<Renewal, OAuthError> {
+    let FoundGrant {
+        id,
+        grant,
+        standing,
+        met,
+        ..
+    } = found;
+    let demanded = demand_of(&grants.users, standing);
+    let of = (&grant.user, &grant.upstream);
+    let (names, failed) = (&grant.names, lock.failure());
+    let has_failed = failed.is_some();
+    let renewed = grants
+        .entra
+        .renew(of, names, demanded.as_deref(), failed, id);
+    let failed = match renewed.await {
+        Ok(None) => return Ok(Renewal::NotDue),
+        Ok(Some((user, upstream))) => {
+            (grant.user, grant.upstream, *met) = (user, upstream, demanded);
+            return Ok(Renewal::Renewed);
+        }
+        Err(NoTokens::Failed(error)) => {
+            if !has_failed {
+                lock.record_failure(error.clone());
+            }
+            error
+        }
+        Err(over) => {
+            // Until the next sign-in, which this begins.
+            if let NoTokens::Demanded(claims) = over {
+                keep_demand(&grants.users, standing, &claims).await;
+            }
+            if !is_unchanged(grants, found).await? {
+                return Ok(Renewal::Overtaken);
+            }
+            grants.end(&found.id).await?;
+            return Err(invalid_grant("the sign-in is over"));
+        }
+    };
+    // Entra's own token is good for a while: so is the user.
+    match grant.upstream.left(grants.clock.now()) > 0 {
+        true => Ok(Renewal::Postponed),
+        false => Err(failed),
+    }
+}
+
+/// Writes a grant that was found, and replaces its refresh token by the next if this one is the current;
+/// unless somebody was faster, and returns whether it is written. One that an earlier version made
+/// without a reference gets that first.
+async fn replace(
+    grants: &Grants,
+    found: &mut FoundGrant,
+    current: Option<&RefreshToken>,
+    lock: &HeldRefreshLock<'_>,
+) -> Result<bool, OAuthError> {
+    if !found.grant.is_referred_to {
+        found.grant.is_referred_to = grants.users.adopt(&found.id, &found.grant).await;
+    }
+    if let Some(token) = current {
+        grants
+            .rotations
+            .rotate(&mut found.grant, token, grants.clock.now());
+    }
+    let (key, ttl) = (grant_key(&found.id), grants.time_to_live(&found.grant));
+    let stored = found.stored.clone();
+    let replaced = grants.records.swap(&key, stored, &found.grant, ttl).await;
+    let replaced = replaced.map_err(|error| {
+        current.inspect(|token| grants.rotations.mark_uncertain(token));
+        lock.record_store_failure(error)
+    })?;
+    if replaced {
+        if let Some(sent) = &found.met {
+            remove_demand(&grants.users, &found.standing, Some(sent)).await;
+        }
+        if let Some(token) = current {
+            grants.rotations.mark_certain(token);
+            lock.record_rotation();
+        }
+    }
+    Ok(replaced)
+}
+
+/// Returns whether nobody has replaced a grant that was found.
+async fn is_unchanged(grants: &Grants, found: &FoundGrant) -> Result<bool, StoreError> {
+    let (grant, stored) = grants.records.get::<Grant>(&grant_key(&found.id)).await?;
+    Ok(grant.is_some() && stored == found.stored)
+}

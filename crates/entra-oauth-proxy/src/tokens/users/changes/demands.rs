@@ -1,0 +1,147 @@
+//! What is demanded of a user's next sign-in or refresh by a client: by Entra, and by the routes behind this
+//! server, whose challenges are kept so that the next refresh sends them to Entra. Most clients refresh
+//! after a 401, and send no `claims`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tower_entra_auth::{Caller, ClaimsChallenge};
+use tracing::Instrument as _;
+
+use super::super::super::{MAX_DEMAND, Standing};
+use super::super::UserStanding;
+use super::{Challenged, Change, Users, standing_key};
+use crate::oauth::{carries_claims, merge_claims};
+
+/// The least time between two writes of one challenge: routes give it with every request until the client
+/// has refreshed.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Returns what is demanded: in the store, and here.
+pub(crate) fn demand_of(users: &Users, standing: &Standing) -> Option<String> {
+    let kept = standing.demand.as_deref();
+    let here = challenge(users, &standing.user_key, &standing.client);
+    match (kept, here) {
+        (Some(kept), Some(here)) => merge_claims(kept, &here).or_else(|| Some(kept.to_owned())),
+        (kept, here) => kept
+            .map(str::to_owned)
+            .or(here.map(|here| here.to_string())),
+    }
+}
+
+/// Keeps what Entra demands of the next sign-in.
+pub(crate) async fn keep_demand(users: &Users, standing: &Standing, claims: &str) {
+    let of = (&*standing.user_key, &*standing.client);
+    keep(users, of, claims).await;
+}
+
+/// Removes what Entra has met where these claims were sent; not what came to it meanwhile.
+pub(crate) async fn remove_demand(users: &Users, standing: &Standing, sent: Option<&str>) {
+    let (user, client) = (&*standing.user_key, &*standing.client);
+    let open = challenge(users, user, client);
+    if open.is_some_and(|open| carries_claims(sent, &open)) {
+        users
+            .challenges
+            .invalidate(&(user.to_owned(), client.to_owned()));
+    }
+    remove(users, (user, client), sent).await;
+}
+
+/// Keeps the challenge of a caller as the open demand on its user, by its client.
+pub(crate) fn keep_challenge(users: &Arc<Users>, caller: &Caller, challenge: &ClaimsChallenge) {
+    let (Some(user), Some(client)) = (caller.object_id(), caller.registered_client()) else {
+        return;
+    };
+    if challenge.json().len() > MAX_DEMAND {
+        tracing::warn!("a challenge is too long to be kept for its caller's next refresh");
+        return;
+    }
+    let ids = [caller.tenant_id().to_string(), user.to_string()];
+    let user = users.key([&ids[0], &ids[1]]);
+    if let Some(claims) = add(users, &user, client, challenge.json()) {
+        write(users, user, client.to_owned(), claims);
+    }
+}
+
+fn challenge(users: &Users, user: &str, client: &str) -> Option<Arc<str>> {
+    let challenged = users.challenges.get(&(user.to_owned(), client.to_owned()));
+    challenged.map(|challenged| challenged.claims)
+}
+
+/// Adds a challenge to what is open, and returns all of it if it is to be written.
+fn add(users: &Users, user: &str, client: &str, claims: &str) -> Option<Arc<str>> {
+    let entry = (user.to_owned(), client.to_owned());
+    let before = users.challenges.get(&entry);
+    let now = Instant::now();
+    let claims: Arc<str> = match before {
+        Some(before) if carries_claims(Some(&before.claims), claims) => {
+            if now.duration_since(before.written) < INTERVAL {
+                return None;
+            }
+            before.claims
+        }
+        Some(before) => merge_claims(&before.claims, claims)
+            .filter(|both| both.len() <= MAX_DEMAND)
+            .map_or_else(|| claims.into(), Into::into),
+        None => claims.into(),
+    };
+    let challenged = Challenged {
+        claims: Arc::clone(&claims),
+        written: now,
+    };
+    users.challenges.insert(entry, challenged);
+    Some(claims)
+}
+
+/// Writes what is open to the store. Who finds no permit, or no runtime, is challenged again.
+fn write(users: &Arc<Users>, user: String, client: String, claims: Arc<str>) {
+    let Ok(permit) = Arc::clone(&users.challenge_writes).try_acquire_owned() else {
+        return;
+    };
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let tasks = users.tasks.clone();
+    let users = Arc::clone(users);
+    let work = async move {
+        let _permit = permit;
+        keep(&users, (&user, &client), &claims).await;
+    };
+    tasks.spawn_on(work.in_current_span(), &runtime);
+}
+
+/// Keeps what Entra, or a route, demands of the next sign-in of this user by this client.
+async fn keep(users: &Users, (user, client): (&str, &str), claims: &str) {
+    let key = standing_key(user);
+    let kept = users.change(&key, |record: &mut UserStanding, now| {
+        let is_kept = record.add_demand(client, claims, now);
+        Change::made_if(is_kept, is_kept)
+    });
+    match kept.await {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::warn!("what is demanded of the next sign-in is too long to keep");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "what is demanded of the next sign-in is not kept");
+        }
+    }
+}
+
+/// Removes the demand that Entra has met where these claims were sent; not what came to it meanwhile.
+async fn remove(users: &Users, (user, client): (&str, &str), sent: Option<&str>) {
+    let key = standing_key(user);
+    let removed = users.change(&key, |record: &mut UserStanding, now| {
+        let demand = record.demand(client, now);
+        let is_met = demand.is_some_and(|demanded| carries_claims(sent, demanded));
+        if is_met {
+            record.remove_demand(client);
+        }
+        Change::made_if(is_met, ())
+    });
+    if let Err(error) = removed.await {
+        tracing::warn!(%error, "the next sign-in is asked once more for what Entra demanded");
+    }
+}

@@ -1,0 +1,491 @@
+//! The records of users and clients in the store: references to the grants of a user, and what stands about
+//! a user and a client.
+
+mod demands;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+use tower_entra_auth::{ObjectId, TenantId};
+
+pub(crate) use self::demands::{demand_of, keep_challenge, keep_demand, remove_demand};
+use super::super::{DEMAND_LIFETIME, Grant, Numbers, Standing, grant_key};
+use super::{
+    ClientStanding, Ends, GrantCaps, Reference, SelfCleaning, State, UserRecord, UserStanding,
+};
+use crate::crypto::hash;
+use crate::entra::User;
+use crate::store::{Records, StoreError};
+use crate::telemetry::{ThrottledLog, throttled};
+use crate::time::Clock;
+
+/// The error of an end that was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndError {
+    /// The text is no hash of a client's id.
+    #[error("no client has such a hash: the log prints it as client, 43 characters of base64url")]
+    NoClientHash,
+    /// The store did not answer, or has no room for the record of the end.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A challenge of this process that is not met yet.
+#[derive(Clone)]
+struct Challenged {
+    claims: Arc<str>,
+    written: Instant,
+}
+
+/// The records of users and clients. Instances do not wait for each other: the store's comparison decides.
+pub(crate) struct Users {
+    records: Records,
+    clock: Clock,
+    /// The URL of this server: users of one are not those of another.
+    issuer: String,
+    caps: GrantCaps,
+    /// The locks of the changes that are under way here, by key.
+    locks: Cache<String, Arc<Mutex<()>>>,
+    /// The challenges of this process, by user and client: at hand for the refresh that comes before the
+    /// store has them.
+    challenges: Cache<(String, String), Challenged>,
+    /// The permits for their writes to the store.
+    challenge_writes: Arc<Semaphore>,
+    tasks: TaskTracker,
+    log: ThrottledLog,
+}
+
+/// The outcome of a change of a record.
+enum Change<T> {
+    /// It is to be written.
+    Made(T),
+    /// There is nothing to write.
+    None(T),
+}
+
+impl<T> Change<T> {
+    fn made_if(is_made: bool, done: T) -> Self {
+        match is_made {
+            true => Self::Made(done),
+            false => Self::None(done),
+        }
+    }
+}
+
+/// Returns the key of the record of references to a user's grants.
+fn record_key(user: &str) -> String {
+    format!("user/{user}")
+}
+
+/// Returns the key of the record of what stands about a user.
+fn standing_key(user: &str) -> String {
+    format!("standing/{user}")
+}
+
+/// Returns the key of a client's record.
+fn client_key(client: &str) -> String {
+    format!("client/{client}")
+}
+
+impl Users {
+    /// The most users that are known at once. One who is pushed out costs a change that is made again, and
+    /// challenges of one are in the store.
+    const MAX: u64 = 10_000;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// The most writes of challenges at a time.
+    const CHALLENGE_WRITES: usize = 64;
+
+    /// The longest wait of a change for those before it: as long as for the store.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// The most attempts at a change while other instances are faster.
+    const ROUNDS: usize = 16;
+
+    /// Takes the most grants that are kept of a user, and of a user by one client, and the list of tasks that
+    /// are waited for at the end.
+    pub(crate) fn new(
+        records: Records,
+        clock: Clock,
+        issuer: &str,
+        [of_user, of_client]: [usize; 2],
+        tasks: TaskTracker,
+    ) -> Self {
+        let challenges = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(Self::MAX)
+            .time_to_live(Duration::from_secs(DEMAND_LIFETIME));
+        let locks = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(Self::MAX)
+            .time_to_idle(Self::IDLE);
+        Self {
+            records,
+            clock,
+            issuer: issuer.to_owned(),
+            caps: GrantCaps { of_user, of_client },
+            locks: locks.build(),
+            challenges: challenges.build(),
+            challenge_writes: Arc::new(Semaphore::new(Self::CHALLENGE_WRITES)),
+            tasks,
+            log: ThrottledLog::default(),
+        }
+    }
+
+    /// Returns the end of the keys of a user's records, by tenant and object id: whoever reads the store
+    /// learns nobody's id. It does not depend on the keys of this server, so that a new one loses no record.
+    fn key(&self, [tenant, object]: [&str; 2]) -> String {
+        // None of them has a line break.
+        hash(&format!("{}\n{tenant}\n{object}", self.issuer))
+    }
+
+    /// Reads what the records of a user and of a client say at this moment.
+    pub(in crate::tokens) async fn standing(
+        &self,
+        user: &User,
+        client: &str,
+    ) -> Result<Standing, StoreError> {
+        let user_key = self.key(user.ids());
+        let keys = [standing_key(&user_key), client_key(client)];
+        let mut stored = self.records.all(&[&keys[0], &keys[1]]).await?.into_iter();
+        let mut next = || stored.next().flatten();
+        let (of_user, of_client) = (next(), next());
+        let of_user = self.records.found(&keys[0], of_user.as_deref())?;
+        let of_client = self.records.found(&keys[1], of_client.as_deref())?;
+        Ok(self.standing_of((user_key, client), of_user, of_client))
+    }
+
+    /// Reads a grant, and what stands about it: in one request to the store, if it is known whose it is. Its
+    /// client is the one that shows it; whether it is that client's is not looked at.
+    pub(in crate::tokens) async fn grant_and_standing(
+        &self,
+        id: &str,
+        client: &str,
+        owner: Option<&str>,
+    ) -> Result<Option<(Grant, Option<Bytes>, Standing)>, StoreError> {
+        let keys = [grant_key(id), client_key(client)];
+        let of_owner = owner.map(standing_key);
+        let all: &[&str] = match &of_owner {
+            Some(of_owner) => &[&keys[0], &keys[1], of_owner],
+            None => &[&keys[0], &keys[1]],
+        };
+        let mut stored = self.records.all(all).await?.into_iter();
+        let (stored_grant, of_client) = (stored.next().flatten(), stored.next().flatten());
+        let Some(grant) = self
+            .records
+            .found::<Grant>(&keys[0], stored_grant.as_deref())?
+        else {
+            return Ok(None);
+        };
+        let of_client = self.records.found(&keys[1], of_client.as_deref())?;
+        let user_key = self.key(grant.user.ids());
+        let key = standing_key(&user_key);
+        let of_user = match stored.next().filter(|_| of_owner.as_ref() == Some(&key)) {
+            Some(stored) => self.records.found(&key, stored.as_deref())?,
+            None => self.records.get(&key).await?.0,
+        };
+        let standing = self.standing_of((user_key, client), of_user, of_client);
+        Ok(Some((grant, stored_grant, standing)))
+    }
+
+    /// Returns whether there is such a grant, and no operator has ended it.
+    pub(crate) async fn has_active_grant(&self, id: &str) -> Result<bool, StoreError> {
+        let (Some(grant), _) = self.records.get::<Grant>(&grant_key(id)).await? else {
+            return Ok(false);
+        };
+        let standing = self.standing(&grant.user, &grant.client).await?;
+        Ok(standing.numbers == grant.numbers)
+    }
+
+    fn standing_of(
+        &self,
+        (user_key, client): (String, &str),
+        of_user: Option<UserStanding>,
+        of_client: Option<ClientStanding>,
+    ) -> Standing {
+        let now = self.clock.now();
+        let mut user = of_user.unwrap_or_default();
+        user.clean(now);
+        let mut of_client = of_client.unwrap_or_default();
+        of_client.clean(now);
+        Standing {
+            user_key,
+            client: client.to_owned(),
+            numbers: Numbers {
+                user: user.ends.number(),
+                client: of_client.ends.number(),
+            },
+            demand: user.demand(client, now).map(str::to_owned),
+        }
+    }
+
+    /// Waits until nobody else here changes the record.
+    async fn lock(&self, key: &str) -> Result<OwnedMutexGuard<()>, StoreError> {
+        let lock = self.locks.get_with(key.to_owned(), Arc::default);
+        let lock = timeout(Self::PATIENCE, lock.lock_owned()).await;
+        lock.map_err(|_| self.crowded())
+    }
+
+    /// Changes a record, until nobody else did so meanwhile.
+    async fn change<R: SelfCleaning, T>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(&mut R, u64) -> Change<T>,
+    ) -> Result<T, StoreError> {
+        let _lock = self.lock(key).await?;
+        for _ in 0..Self::ROUNDS {
+            let (seen, stored) = self.records.get::<R>(key).await?;
+            let now = self.clock.now();
+            let mut record = seen.unwrap_or_default();
+            record.clean(now);
+            let done = match change(&mut record, now) {
+                Change::Made(done) => done,
+                Change::None(done) => return Ok(done),
+            };
+            let ttl = Duration::from_secs(record.time_to_live(now));
+            if self.records.swap(key, stored, &record, ttl).await? {
+                return Ok(done);
+            }
+        }
+        Err(self.crowded())
+    }
+
+    /// Tells operators that a change is given up.
+    fn crowded(&self) -> StoreError {
+        let what = "too many change the record of one user or client at once";
+        throttled!(warn, self.log, (what, ""), "{what}");
+        StoreError::new(what)
+    }
+
+    /// Prepares a grant that is about to be made, and returns what stands about it: keeps the numbers that it
+    /// took for as long as it may last, and adds a reference to it; once it is made, too many of them are
+    /// [trimmed](Self::trim). `None` if it was ended already.
+    pub(in crate::tokens) async fn prepare(
+        &self,
+        id: &str,
+        grant: &Grant,
+        skew: u64,
+    ) -> Result<Option<Standing>, StoreError> {
+        let standing = self.standing(&grant.user, &grant.client).await?;
+        if standing.numbers != grant.numbers {
+            return Ok(None);
+        }
+        if standing.numbers.user > 0 {
+            let user = &standing.user_key;
+            self.change_user_number(user, Ends::keep).await?;
+        }
+        if standing.numbers.client > 0 {
+            self.change_client_number(&grant.client, Ends::keep).await?;
+        }
+        for _ in 0..2 {
+            if self.add_reference(&standing.user_key, id, grant).await? {
+                return Ok(Some(standing));
+            }
+            self.trim(&standing.user_key, "", skew).await?;
+        }
+        Err(self.crowded())
+    }
+
+    /// Adds a reference, if there is room for one, and returns whether it is there then.
+    async fn add_reference(&self, user: &str, id: &str, grant: &Grant) -> Result<bool, StoreError> {
+        let added = |record: &mut UserRecord, now| {
+            if record.is_full(self.caps) && !record.has(id) {
+                return Change::None(false);
+            }
+            record.add(Reference {
+                grant: id.to_owned(),
+                client: grant.client.clone(),
+                made_at: now,
+                ends_at: grant.ends_at,
+            });
+            Change::Made(true)
+        };
+        self.change(&record_key(user), added).await
+    }
+
+    /// Adds a reference to a grant that the version before made without one, at its next refresh, and
+    /// returns whether that was done: else the refresh after this one tries it again.
+    pub(in crate::tokens) async fn adopt(&self, id: &str, grant: &Grant) -> bool {
+        let user = self.key(grant.user.ids());
+        let adopted = self.add_reference(&user, id, grant).await;
+        adopted.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a sign-in of before is not counted for its user yet");
+            false
+        })
+    }
+
+    /// Removes the reference to a grant that was not made.
+    pub(in crate::tokens) async fn remove_reference(&self, id: &str, grant: &Grant) {
+        let key = record_key(&self.key(grant.user.ids()));
+        let removed = self.change(&key, |record: &mut UserRecord, _| {
+            Change::made_if(record.remove(id), ())
+        });
+        if let Err(error) = removed.await {
+            tracing::debug!(%error, "a reference to nothing stays until it is over by time");
+        }
+    }
+
+    /// Ends the longest unused grants of a user who has too many. Returns whether this one is left.
+    ///
+    /// All who make a grant do so once theirs is there, so that whoever looks last sees all of them.
+    /// A grant that is used between the look and the end is ended all the same: a store cannot compare
+    /// and take.
+    pub(in crate::tokens) async fn trim(
+        &self,
+        user: &str,
+        id: &str,
+        skew: u64,
+    ) -> Result<bool, StoreError> {
+        let caps = self.caps;
+        let key = &*record_key(user);
+        let _lock = self.lock(key).await?;
+        let mut ended = Vec::new();
+        for _ in 0..Self::ROUNDS {
+            let (seen, stored) = self.records.get::<UserRecord>(key).await?;
+            let now = self.clock.now();
+            let Some(mut record) = seen else {
+                // Whose reference was just written: an end has taken it away.
+                return Ok(id.is_empty());
+            };
+            record.clean(now);
+            let is_all = record.grants.len() > caps.of_user;
+            let mut looked = Vec::new();
+            for reference in record.excessive(caps) {
+                let state = self.state(&reference, now, skew).await?;
+                looked.push((reference, state));
+            }
+            // One that was ended here before another instance was faster would seem to be under way.
+            ended.extend(UserRecord::superfluous(&looked, caps, is_all));
+            let is_over = |grant: &str| {
+                let mut over = looked.iter().filter(|(_, state)| *state == State::Over);
+                over.any(|(reference, _)| reference.grant == grant)
+            };
+            let before = record.grants.len();
+            record.grants.retain(|reference| {
+                !is_over(&reference.grant) && !ended.contains(&reference.grant)
+            });
+            let is_left = id.is_empty() || record.has(id);
+            if record.grants.len() == before {
+                return Ok(is_left);
+            }
+            // Before the reference is gone, by which another would find it.
+            for grant in &ended {
+                if self.records.remove(&grant_key(grant)).await? {
+                    tracing::info!(
+                        grant,
+                        "a sign-in was ended, the longest unused of a user who has as many as may be"
+                    );
+                }
+            }
+            let ttl = Duration::from_secs(record.time_to_live(now));
+            if self.records.swap(key, stored, &record, ttl).await? {
+                return Ok(is_left);
+            }
+        }
+        Err(self.crowded())
+    }
+
+    async fn state(&self, reference: &Reference, now: u64, skew: u64) -> Result<State, StoreError> {
+        match self
+            .records
+            .get::<Grant>(&grant_key(&reference.grant))
+            .await
+        {
+            Ok((grant, _)) => Ok(State::of(reference, grant.as_ref(), now, skew)),
+            // A later version takes care of it: it neither counts nor goes here.
+            Err(error) if error.is_later() => Ok(State::Pending),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn change_user_number(
+        &self,
+        user: &str,
+        change: impl Fn(&mut Ends, u64),
+    ) -> Result<(), StoreError> {
+        let changed = |record: &mut UserStanding, now| {
+            let before = record.ends;
+            change(&mut record.ends, now);
+            Change::made_if(record.ends != before, ())
+        };
+        self.change(&standing_key(user), changed).await
+    }
+
+    async fn change_client_number(
+        &self,
+        client: &str,
+        change: impl Fn(&mut Ends, u64),
+    ) -> Result<(), StoreError> {
+        let changed = |record: &mut ClientStanding, now| {
+            let before = record.ends;
+            change(&mut record.ends, now);
+            Change::made_if(record.ends != before, ())
+        };
+        self.change(&client_key(client), changed).await
+    }
+
+    /// Ends all sign-ins of a user, and those that are under way.
+    pub(crate) async fn end_sign_ins_of(
+        &self,
+        tenant: TenantId,
+        user: ObjectId,
+    ) -> Result<(), StoreError> {
+        let key = self.key([&tenant.to_string(), &user.to_string()]);
+        self.change_user_number(&key, Ends::raise).await?;
+        tracing::info!(%tenant, "the sign-ins of a user were ended by an operator");
+        // They are over in any case: this takes Entra's tokens out of the store.
+        let count = self.take_grants(&key).await;
+        let count = count.unwrap_or_else(|error| {
+            tracing::warn!(%error, %tenant, "sign-ins that were ended stay in the store for now");
+            0
+        });
+        tracing::debug!(%tenant, count, "sign-ins that were ended were taken out of the store");
+        Ok(())
+    }
+
+    /// Takes the grants of a user to which there are references out of the store, and returns their number.
+    /// One that cannot be taken keeps none of the others there: the error is that of the last such.
+    async fn take_grants(&self, user: &str) -> Result<usize, StoreError> {
+        let key = record_key(user);
+        let taken = self.change(&key, |record: &mut UserRecord, _| {
+            let references = std::mem::take(&mut record.grants);
+            Change::made_if(!references.is_empty(), references)
+        });
+        let references = taken.await?;
+        let mut taken = Ok(references.len());
+        for reference in &references {
+            if let Err(error) = self.records.remove(&grant_key(&reference.grant)).await {
+                taken = Err(error);
+            }
+        }
+        taken
+    }
+
+    /// Ends all sign-ins by a client, and those that are under way: a client by the hash of its id.
+    pub(crate) async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
+        let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if client.len() != 43 || !client.bytes().all(is_of_base64url) {
+            return Err(EndError::NoClientHash);
+        }
+        self.change_client_number(client, Ends::raise).await?;
+        tracing::info!(client, "the sign-ins by a client were ended by an operator");
+        Ok(())
+    }
+
+    /// Ends one sign-in, by the id of its grant, and returns whether there was one.
+    pub(crate) async fn end_sign_in(&self, grant: &str) -> Result<bool, StoreError> {
+        let was_there = self.records.remove(&grant_key(grant)).await?;
+        if was_there {
+            tracing::info!(grant, "a sign-in was ended by an operator");
+        }
+        Ok(was_there)
+    }
+}
