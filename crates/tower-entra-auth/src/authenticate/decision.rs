@@ -49,7 +49,7 @@ enum Awaited {
 impl EntraAuth {
     /// Decides about a request by its headers, without awaiting anything.
     pub(crate) fn decide(&self, headers: &HeaderMap, uri: &Uri) -> Decision {
-        let token = self.inner.tokens.find(headers, uri);
+        let token = self.state.tokens.find(headers, uri);
         let decision = token.and_then(|token| self.decide_about(token));
         decision.unwrap_or_else(Decision::Refuse)
     }
@@ -63,7 +63,7 @@ impl EntraAuth {
         // What parses has the characters of a token; only what does not need be looked at twice.
         let unverified = match self.parse(sent) {
             Ok(unverified) => unverified,
-            Err(error) if sent.len() > self.inner.max_token_length => return Err(error),
+            Err(error) if sent.len() > self.state.max_token_length => return Err(error),
             Err(error) => return Err(check_characters(sent).err().unwrap_or(error)),
         };
         let (index, issuer) = self.issuer_of(&unverified);
@@ -78,7 +78,7 @@ impl EntraAuth {
         // fetched.
         issuer
             .validator
-            .precheck(&unverified, self.inner.context.now())
+            .precheck(&unverified, self.state.context.now())
             .map_err(|rejection| Refusal::Rejected {
                 rejection,
                 unsigned: true,
@@ -99,18 +99,18 @@ impl EntraAuth {
     /// Returns the caller that was verified with exactly this token, if all that may change since
     /// still holds.
     fn cached_caller(&self, token: &[u8], now: Instant) -> Option<Caller> {
-        let cache = self.inner.token_cache.as_ref()?;
+        let cache = self.state.token_cache.as_ref()?;
         let Some(caller) = cache.get(token, now) else {
             telemetry::count_cache_lookup(CacheLookup::Miss);
             return None;
         };
         let (issuer, key, _) = caller.proof()?;
-        let issuer = &self.inner.issuers[issuer];
+        let issuer = &self.state.issuers[issuer];
         let _ = issuer.keys.ensure_refresher(now);
         let still_holds = issuer.keys.trusts(key, now)
             && issuer
                 .validator
-                .check_lifetime(&caller, self.inner.context.now())
+                .check_lifetime(&caller, self.state.context.now())
                 .is_ok();
         if still_holds {
             telemetry::count_cache_lookup(CacheLookup::Hit);
@@ -124,7 +124,7 @@ impl EntraAuth {
 
     /// Returns the next step for a request whose token is valid.
     fn accepted(&self, caller: Caller, is_cached: bool) -> Decision {
-        if !self.inner.context.checks().have_every_yes(caller.subject()) {
+        if !self.state.context.checks().have_every_yes(caller.subject()) {
             return self.pending(Awaited::Checks(caller));
         }
         if !is_cached {
@@ -134,7 +134,7 @@ impl EntraAuth {
     }
 
     fn cache_caller(&self, caller: &Caller) {
-        if let Some(cache) = &self.inner.token_cache {
+        if let Some(cache) = &self.state.token_cache {
             cache.insert(caller);
         }
     }
@@ -147,12 +147,12 @@ impl EntraAuth {
     }
 
     fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
-        Ok(Unverified::parse_bytes(token, self.inner.max_token_length)?)
+        Ok(Unverified::parse_bytes(token, self.state.max_token_length)?)
     }
 
     /// Returns the issuer that the token claims to be of, else the first, whose rules name the reason.
     fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &TrustedIssuer) {
-        let issuers = &self.inner.issuers;
+        let issuers = &self.state.issuers;
         let claimed = match issuers.len() {
             1 => 0,
             _ => issuers
@@ -174,14 +174,14 @@ impl EntraAuth {
             validator,
             has_grants,
             ..
-        } = &self.inner.issuers[issuer];
-        let token = validator.finish(token, Some(key.key()), self.inner.context.now())?;
+        } = &self.state.issuers[issuer];
+        let token = validator.finish(token, Some(key.key()), self.state.context.now())?;
         validator.default_permission(&token)?;
         let grant = match *has_grants {
             true => Some(grant_of(&token)?),
             false => None,
         };
-        let context = &self.inner.context;
+        let context = &self.state.context;
         Ok(Caller::new(token, context, issuer, key, now, grant))
     }
 }
@@ -208,7 +208,7 @@ impl PendingDecision {
             Awaited::Checks(caller) => caller,
         };
         self.auth
-            .inner
+            .state
             .context
             .checks()
             .ask(caller.subject())
@@ -227,7 +227,7 @@ impl EntraAuth {
         found: Result<Arc<TrustedKey>, KeyLookupError>,
         now: Instant,
     ) -> Result<Caller, Refusal> {
-        let issuer = &self.inner.issuers[index];
+        let issuer = &self.state.issuers[index];
         let source = issuer.keys.source_name();
         match found {
             Ok(key) => {
@@ -258,7 +258,7 @@ impl EntraAuth {
             Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
             Ok(Decision::Wait(pending)) => pending.decide().await,
         };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.inner.context, None, refusal, None))
+        decided.map_err(|refusal| HandlerRefusal::new(&self.state.context, None, refusal, None))
     }
 
     /// Runs every check of a token to its end, with the keys that are held now, and reports on
@@ -267,15 +267,15 @@ impl EntraAuth {
     /// rule is not asked.
     #[must_use]
     pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
-        let issuers = &self.inner.issuers;
+        let issuers = &self.state.issuers;
         let issuer = match self.parse(token.as_bytes()) {
             Ok(unverified) => self.issuer_of(&unverified).1,
             Err(_) => &issuers[0],
         };
         let keys = issuer.keys.all();
-        let SettingNames(setting) = self.inner.context.setting_names();
-        let mut with = Explain::at(self.inner.context.now())
-            .max_length(self.inner.max_token_length)
+        let SettingNames(setting) = self.state.context.setting_names();
+        let mut with = Explain::at(self.state.context.now())
+            .max_length(self.state.max_token_length)
             .setting_names(setting);
         if let Some(keys) = &keys {
             with = with.keys(keys);
@@ -297,7 +297,7 @@ impl EntraAuth {
     /// verified is not this one's.
     pub(crate) fn admit_anonymous<B>(&self, request: &mut Request<B>) {
         Decided::ANONYMOUS.count();
-        let anonymous = Anonymous(Arc::clone(&self.inner.context));
+        let anonymous = Anonymous(Arc::clone(&self.state.context));
         let extensions = request.extensions_mut();
         extensions.remove::<Caller>();
         extensions.insert(anonymous);

@@ -33,7 +33,7 @@ use crate::unavailable::Unavailable;
 /// one, Layers and services included. See the [crate's page](crate) for an example.
 #[derive(Clone)]
 pub struct EntraAuth {
-    inner: Arc<Inner>,
+    state: Arc<AuthState>,
 }
 
 /// One authority with its rules and its keys, however many tenants it admits.
@@ -54,7 +54,8 @@ impl TrustedIssuer {
     }
 }
 
-struct Inner {
+/// What all handles share.
+struct AuthState {
     /// At least one: Entra, then an authorization server in front of it, if there is one.
     issuers: Vec<TrustedIssuer>,
     tokens: TokenReader,
@@ -68,7 +69,7 @@ struct Inner {
     context: Arc<AuthContext>,
 }
 
-impl Drop for Inner {
+impl Drop for AuthState {
     fn drop(&mut self) {
         for issuer in &self.issuers {
             issuer.keys.stop();
@@ -87,7 +88,7 @@ impl EntraAuth {
         context: AuthContext,
     ) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            state: Arc::new(AuthState {
                 issuers,
                 tokens,
                 max_token_length,
@@ -118,7 +119,7 @@ impl EntraAuth {
     /// # Errors
     /// If no protected resource was set.
     pub fn resource_metadata(&self) -> Result<ResourceMetadata, NoProtectedResource> {
-        self.inner.resource.clone().ok_or(NoProtectedResource)
+        self.state.resource.clone().ok_or(NoProtectedResource)
     }
 
     /// Waits for the first keys; returns at once if they are there. Optional: without it they are
@@ -128,7 +129,7 @@ impl EntraAuth {
     /// The error of the fetch in progress, or of the next one (started within 30 s) if none is.
     /// Attempts go on in the background: to wait longer, call it again.
     pub async fn ready(&self) -> Result<(), Unavailable> {
-        for issuer in &self.inner.issuers {
+        for issuer in &self.state.issuers {
             issuer.keys.ready().await?;
         }
         Ok(())
@@ -144,10 +145,10 @@ impl EntraAuth {
     /// ```
     #[must_use]
     pub fn status(&self) -> Status {
-        let issuers = self.inner.issuers.iter();
+        let issuers = self.state.issuers.iter();
         Status {
             issuers: issuers.map(|issuer| issuer.keys.status()).collect(),
-            token_cache: self.inner.token_cache.as_ref().map(TokenCache::status),
+            token_cache: self.state.token_cache.as_ref().map(TokenCache::status),
         }
     }
 
@@ -169,7 +170,7 @@ impl EntraAuth {
         let auth = self.clone();
         move || {
             let mut retry_after = Duration::ZERO;
-            for issuer in &auth.inner.issuers {
+            for issuer in &auth.state.issuers {
                 // Without a runtime it is not ready, and says so.
                 let _ = issuer.keys.ensure_refresher(Instant::now());
                 retry_after = retry_after.max(issuer.keys.retry_after());
@@ -186,7 +187,7 @@ impl EntraAuth {
     /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
     /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.
     pub fn forget_tenant(&self, tenant: TenantId) {
-        self.inner.context.checks().forget_tenant(tenant);
+        self.state.context.checks().forget_tenant(tenant);
     }
 
     /// Returns the URL under which the endpoints of the authority are, without a slash at its end:
@@ -197,18 +198,18 @@ impl EntraAuth {
     /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
     #[must_use]
     pub fn authority_url(&self) -> &str {
-        &self.inner.authority_url
+        &self.state.authority_url
     }
 
     /// Returns the rules of each issuer that is trusted.
     pub fn validators(&self) -> impl Iterator<Item = &Validator> {
-        self.inner.issuers.iter().map(|issuer| &issuer.validator)
+        self.state.issuers.iter().map(|issuer| &issuer.validator)
     }
 
     /// Returns whether this `EntraAuth`, or a clone of it, verified the caller.
     #[must_use]
     pub fn has_verified(&self, caller: &Caller) -> bool {
-        caller.context().id() == self.inner.context.id()
+        caller.context().id() == self.state.context.id()
     }
 
     /// Returns who is calling, if it is known here; `None` if the request passed as an anonymous one.
@@ -222,7 +223,7 @@ impl EntraAuth {
             (None, Some(Anonymous(by))) => (None, by),
             (None, None) => return Err(Refusal::WrongLayer { of_another: false }),
         };
-        match by.id() == self.inner.context.id() {
+        match by.id() == self.state.context.id() {
             true => Ok(caller),
             false => Err(Refusal::WrongLayer { of_another: true }),
         }
@@ -242,22 +243,22 @@ impl EntraAuth {
             }
             _ => None,
         };
-        let context = &self.inner.context;
+        let context = &self.state.context;
         let response = context.refuse(refusal, caller, request.method(), request.headers());
         for_body(request, response)
     }
 
     pub(crate) fn context(&self) -> &Arc<AuthContext> {
-        &self.inner.context
+        &self.state.context
     }
 }
 
 impl fmt::Debug for EntraAuth {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let issuers = &self.inner.issuers;
+        let issuers = &self.state.issuers;
         formatter
             .debug_struct("EntraAuth")
-            .field("id", &self.inner.context.id())
+            .field("id", &self.state.context.id())
             .field("authority", issuers[0].validator.authority())
             .finish_non_exhaustive()
     }

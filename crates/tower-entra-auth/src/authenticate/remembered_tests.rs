@@ -58,9 +58,9 @@ async fn ask(auth: &EntraAuth, token: &str) -> Result<Caller, &'static str> {
 impl EntraAuth {
     /// Returns one that trusts the issuers of another, too.
     fn and_trusting(&self, other: &Self) -> Self {
-        let both = [&self.inner, &other.inner];
-        let issuers = both.into_iter().flat_map(|inner| &inner.issuers);
-        let context = Arc::clone(&self.inner.context);
+        let both = [&self.state, &other.state];
+        let issuers = both.into_iter().flat_map(|state| &state.issuers);
+        let context = Arc::clone(&self.state.context);
         Self::new(
             issuers
                 .map(|issuer| TrustedIssuer {
@@ -70,14 +70,14 @@ impl EntraAuth {
                 })
                 .collect(),
             TokenReader::new(TokenLocation::default(), false),
-            self.inner.max_token_length,
+            self.state.max_token_length,
             Some(TokenCache::new(1024 * 1024, HOUR)),
             None,
             String::new(),
             AuthContext::new(
                 ResponderConfig::default(),
                 Arc::new(move || context.now()),
-                self.inner.context.clock_skew(),
+                self.state.context.clock_skew(),
                 PostVerificationChecks::default(),
                 None,
                 None,

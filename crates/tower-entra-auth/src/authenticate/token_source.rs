@@ -153,7 +153,7 @@ impl EntraAuth {
     /// Marks the header that has the token as sensitive, so that what prints headers leaves its value
     /// out.
     pub(crate) fn hide_token(&self, request: &mut HeaderMap) {
-        let name = self.inner.tokens.header.as_ref();
+        let name = self.state.tokens.header.as_ref();
         if let Some(value) = name.and_then(|name| request.get_mut(name)) {
             value.set_sensitive(true);
         }
@@ -161,7 +161,7 @@ impl EntraAuth {
 
     /// Does the same for a request whose headers nobody looked at: there may be several.
     pub(super) fn hide_tokens(&self, request: &mut HeaderMap) {
-        let token_header = self.inner.tokens.header.as_ref();
+        let token_header = self.state.tokens.header.as_ref();
         for (name, value) in request.iter_mut() {
             if Some(name) == token_header {
                 value.set_sensitive(true);
@@ -175,7 +175,7 @@ impl EntraAuth {
             header: Some(name),
             removes_header: true,
             ..
-        } = &self.inner.tokens
+        } = &self.state.tokens
         else {
             return;
         };
