@@ -1,6 +1,6 @@
-//! How a server gets tokens from Microsoft Entra ID: it proves who it is by a client secret, a
-//! certificate or a federated assertion, sends one token request, and learns from the error what
-//! can be done.
+//! A client of Microsoft Entra ID's token endpoint for servers: it proves who the server is by a
+//! client secret, a certificate or a federated assertion, sends one token request, and tells from
+//! the error what can be done.
 //!
 //! ```no_run
 //! use entra_confidential_client::{ConfidentialClient, Secret, TokenErrorKind, TokenRequest};

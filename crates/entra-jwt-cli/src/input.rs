@@ -47,7 +47,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     limited(file, &name)
 }
 
-/// As it may be printed.
+/// Returns the file's name as it may be printed.
 fn name_of(path: &Path) -> String {
     Shown(&path.to_string_lossy()).to_string()
 }

@@ -20,7 +20,7 @@ use entra_jwt_core::{Report, Verdict};
 
 use crate::arguments::{Arguments, Command, USAGE, report};
 
-/// What a program may rely on: accepted, not accepted, and nothing judged.
+/// The exit codes that a program may rely on: accepted, not accepted, and nothing judged.
 const ACCEPTED: u8 = 0;
 const NOT_ACCEPTED: u8 = 1;
 const NOT_JUDGED: u8 = 2;

@@ -43,8 +43,8 @@ mod tests {
         }
     }
 
-    /// Of every length up to some strides of the longest vectors, with every kind of wrong byte in
-    /// every place.
+    /// Tries every length up to some strides of the longest vectors, with every kind of wrong byte
+    /// in every place.
     #[cfg(feature = "simd")]
     #[test]
     fn vector_instructions_decode_what_the_scalar_engine_decodes() {

@@ -1,4 +1,4 @@
-//! What a valid access token of Microsoft Entra ID is: the rules, without any I/O.
+//! The rules of a valid access token of Microsoft Entra ID, without any I/O.
 //!
 //! A token comes in as text, and either an [`AccessToken`] comes out or a [`Rejection`] that says
 //! which rule failed, what was found, what was expected and how to fix it. The crate fetches

@@ -1,5 +1,6 @@
-//! What operators see of requests: a span around each, with what joins it to the others of the same
-//! sign-in and to Entra's own log; what it came to; metrics; and lines of the log that strangers can cause.
+//! The part of requests that operators see: a span around each, with what joins it to the others of
+//! the same sign-in and to Entra's own log; what it came to; metrics; and lines of the log that
+//! strangers can cause.
 //!
 //! Nothing of a person, no token, code or `state` becomes part of it: clients are known by the hash of
 //! their id, sign-ins and grants by random ids. Metrics go through the `metrics` facade, and are nothing at
@@ -131,7 +132,7 @@ pub(crate) enum Served {
     Held,
     /// Entra's token, which is good for a little, as Entra could not be asked.
     HeldInTrouble,
-    /// What the refresh before it came to.
+    /// The refresh got what the refresh before it came to.
     Again,
 }
 

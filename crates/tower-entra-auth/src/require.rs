@@ -1,4 +1,4 @@
-//! What a route requires, as a Layer behind the one that verifies tokens.
+//! The requirements of a route, as a Layer behind the one that verifies tokens.
 
 use std::fmt;
 use std::task::{Context, Poll};

@@ -1,4 +1,5 @@
-//! What the services of all Layers here have in common: body, future, and responses of our own.
+//! The parts that the services of all Layers here have in common: body, future, and responses of
+//! our own.
 
 use std::fmt;
 use std::future::Future;

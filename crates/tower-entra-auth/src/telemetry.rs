@@ -1,4 +1,4 @@
-//! What is recorded of each decision, of keys and of remembered tokens: metrics through the `metrics`
+//! The record of each decision, of keys and of remembered tokens: metrics through the `metrics`
 //! facade, nothing at all without the feature, and what the span around a request says of refusals.
 //!
 //! Every label's values are a closed set, or come from the configuration: nothing that a caller

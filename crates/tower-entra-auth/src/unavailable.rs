@@ -31,7 +31,7 @@ pub enum Unavailable {
     WrongCloud {
         /// The issuer or cloud name in the document.
         found: String,
-        /// That of the configured cloud.
+        /// The one of the configured cloud.
         expected: String,
     },
     /// The discovery document belongs to another tenant of the configured cloud.

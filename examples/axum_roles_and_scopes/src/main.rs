@@ -1,4 +1,4 @@
-//! What each route of an axum API requires, and what each kind of caller gets there.
+//! An axum API in which each route has its requirement, and what each kind of caller gets there.
 //!
 //! `cargo run -p axum_roles_and_scopes` prints a table and serves until Ctrl-C; with `--once` it
 //! exits after the table, and fails if an answer is not the expected one.

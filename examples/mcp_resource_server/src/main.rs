@@ -95,7 +95,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What Entra would issue after a sign-in.
+/// Returns a token as Entra would issue it after a sign-in.
 fn token(tenant: &DevTenant, scope: &str) -> String {
     tenant.user("ada").scope(scope).for_api(API).mint()
 }

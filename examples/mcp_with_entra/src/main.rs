@@ -100,9 +100,10 @@ fn app(proxy: &EntraOAuthProxy, public_url: &str) -> Result<Router, Box<dyn Erro
         .merge(proxy.routes())) // after the Layer, so open
 }
 
-/// What one tool needs beyond the scope of the whole server. All tools have one path, and a client
-/// steps up after a 403 of HTTP, which rmcp does not give: so the message is read here first, by
-/// rmcp's own types, and nothing passes that rmcp would then take for this call after all.
+/// Returns the scope that one tool needs beyond that of the whole server. All tools have one path,
+/// and a client steps up after a 403 of HTTP, which rmcp does not give: so the message is read here
+/// first, by rmcp's own types, and nothing passes that rmcp would then take for this call after
+/// all.
 async fn scope_of_tool(
     State(writers): State<RequireLayer>,
     request: Request,
@@ -283,7 +284,8 @@ fn tell(what: &str, is: &str) {
     println!("{what:<17} {is}");
 }
 
-/// Where the client wants its answers: it would listen there, were its user's browser a real one.
+/// The URI where the client wants its answers: it would listen there, were its user's browser a
+/// real one.
 const REDIRECT_URI: &str = "http://127.0.0.1:9000/callback";
 
 /// A client that nobody told anything but the URL.
@@ -387,7 +389,7 @@ struct Tokens {
     scope: String,
 }
 
-/// What rmcp's client was given.
+/// Returns the tokens that rmcp's client was given.
 async fn tokens(auth: &AuthClient<reqwest::Client>) -> Result<Tokens, Box<dyn Error>> {
     let (_, answer) = auth.auth_manager.lock().await.get_credentials().await?;
     let answer = serde_json::to_value(answer)?;
@@ -404,8 +406,8 @@ async fn tokens(auth: &AuthClient<reqwest::Client>) -> Result<Tokens, Box<dyn Er
     })
 }
 
-/// What a person does in a browser: agrees, signs in as Ada, and is sent back to the client. That is
-/// where it stops: the URL.
+/// Does what a person does in a browser: agrees, signs in as Ada, and is sent back to the client.
+/// That is where it stops: the URL.
 async fn sign_in(authorize: &str) -> Result<String, Box<dyn Error>> {
     let browser = local_client()?;
     let page = browser.get(authorize).send().await?.error_for_status()?;

@@ -17,7 +17,7 @@ use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, Tenancy, TenantId, U
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const OTHER: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
 
-/// Who has signed up, and what belongs to whom. A database in earnest.
+/// The tenants that have signed up, and what belongs to each. A database in earnest.
 #[derive(Clone, Default)]
 struct Store(Arc<Mutex<HashMap<TenantId, Vec<String>>>>);
 

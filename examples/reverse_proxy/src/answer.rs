@@ -10,7 +10,7 @@ use tower_entra_auth::BoxError;
 /// The upstream's body, the Layer's or our own.
 pub(crate) type Body = BoxBody<Bytes, BoxError>;
 
-/// How a request wants to be answered.
+/// The form in which a request wants to be answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Form {
     Text,

@@ -209,7 +209,7 @@ fn told(request: &Request<Incoming>) -> Body {
     text_body(text)
 }
 
-/// What the upstream saw last.
+/// The headers that the upstream saw last.
 #[derive(Clone, Default)]
 struct Seen(watch::Sender<Option<HeaderMap>>);
 
@@ -218,7 +218,7 @@ impl Seen {
         self.0.send_replace(Some(headers.clone()));
     }
 
-    /// In short, and forgotten with it.
+    /// Returns the last headers in short, and forgets them.
     fn last(&self) -> String {
         let Some(headers) = self.0.send_replace(None) else {
             return "nothing".to_owned();

@@ -1,4 +1,4 @@
-//! Which headers pass, from the client to the upstream and back.
+//! The headers that pass, from the client to the upstream and back.
 
 use bytes::Bytes;
 use http::header::{

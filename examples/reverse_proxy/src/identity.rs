@@ -1,4 +1,4 @@
-//! What the upstream is told about the caller.
+//! The headers that tell the upstream about the caller.
 
 use http::{HeaderMap, HeaderValue};
 use tower_entra_auth::Caller;

@@ -29,11 +29,11 @@ pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Requests at a time on one HTTP/2 connection.
 pub(crate) const MAX_STREAMS: u32 = 128;
-/// What may be under way of one body on an HTTP/2 connection. The connection has room for that of
-/// every stream, so that a body that nobody reads stops no other.
+/// The bytes that may be under way of one body on an HTTP/2 connection. The connection has room for
+/// that of every stream, so that a body that nobody reads stops no other.
 pub(crate) const STREAM_WINDOW: u32 = 128 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
-/// How often a quiet HTTP/2 client is asked whether it is still there.
+/// The time after which a quiet HTTP/2 client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// For requests that are under way when the proxy is to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);

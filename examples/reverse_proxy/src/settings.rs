@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The settings that the environment gives.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Whether anybody wants more than the demonstration. `AZURE_*` says nothing: those may stand
-    /// in any developer's environment.
+    /// Returns whether anybody wants more than the demonstration. `AZURE_*` says nothing: those may
+    /// stand in any developer's environment.
     pub(crate) fn are_given(variable: impl Fn(&str) -> Option<String>) -> bool {
         NAMES.iter().any(|name| variable(name).is_some())
     }
@@ -52,7 +52,7 @@ impl Settings {
     }
 }
 
-/// What every proxy has in common: the upstream must not be able to act as the caller.
+/// Builds what every proxy has in common: the upstream must not be able to act as the caller.
 pub(crate) fn protection(settings: EntraAuthBuilder) -> Result<EntraAuth, BuildError> {
     settings.remove_token_header().build()
 }

@@ -1,5 +1,5 @@
-//! What is asked for, and of whom: requests that two readers could understand differently are
-//! refused.
+//! The target of a request, and its host: requests that two readers could understand differently
+//! are refused.
 
 use http::header::HOST;
 use http::uri::Authority;

@@ -25,17 +25,17 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the headers of the response, counted from the last piece of the request that the upstream
 /// took: a long upload is no silence.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often TCP asks on a quiet connection whether the other end is still there. HTTP/2 pings
-/// would tell more, but gRPC servers end connections that send them every minute.
+/// The time after which TCP asks on a quiet connection whether the other end is still there. HTTP/2
+/// pings would tell more, but gRPC servers end connections that send them every minute.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// For how long a connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where requests go, with the connections to it.
+/// The upstream, with the connections to it.
 #[derive(Clone)]
 pub(crate) struct Upstream<C = HttpConnector> {
     authority: Authority,
-    /// What is put before each path: nothing, or a path without a slash at its end.
+    /// The prefix of each path: nothing, or a path without a slash at its end.
     base: String,
     version: Version,
     client: Client<C, Upload>,
@@ -60,7 +60,8 @@ pub(crate) enum Failure {
 }
 
 impl Upstream {
-    /// Of `http://host:port[/base]` or `h2c://host:port`; the error says what is wrong with it.
+    /// Makes an upstream of `http://host:port[/base]` or `h2c://host:port`; the error says what is
+    /// wrong with it.
     pub(crate) fn new(text: &str) -> Result<Self, &'static str> {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));

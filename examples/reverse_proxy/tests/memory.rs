@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const MEBIBYTE: u64 = 1024 * 1024;
-/// What the peak of the process's memory may grow by, in KiB.
+/// The growth of the process's peak of memory that is allowed, in KiB.
 const ALLOWED: u64 = 32 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

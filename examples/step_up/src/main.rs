@@ -91,7 +91,7 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     expect(response.status() == 403 && response.text().await? == "step_up\n")
 }
 
-/// What the challenge asks for: `claims="<base64 of JSON>"`.
+/// Returns what the challenge asks for: `claims="<base64 of JSON>"`.
 fn claims_of(challenge: &str) -> Option<Value> {
     let (_, behind) = challenge.split_once("claims=\"")?;
     let (encoded, _) = behind.split_once('"')?;

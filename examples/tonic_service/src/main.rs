@@ -25,7 +25,7 @@ use self::grpc::reports_server::{Reports, ReportsServer};
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
-/// What `build.rs` makes.
+/// The code that `build.rs` makes.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -180,7 +180,7 @@ async fn play(tenant: &DevTenant, url: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// How List, Publish, Watch and the health check end.
+/// Returns how List, Publish, Watch and the health check end.
 async fn statuses(channel: &Channel, token: &str) -> Result<[Status; 4], Box<dyn Error>> {
     let mut reports = ReportsClient::new(channel.clone());
     let mut health = HealthClient::new(channel.clone());

@@ -7,7 +7,7 @@
 pub(super) struct Parsed<'c> {
     /// `RSAPublicKey` (RFC 8017 §A.1.1), or what another algorithm has instead.
     pub(super) public_key: &'c [u8],
-    /// In seconds since 1970, if it is a time that can be read.
+    /// The end of its validity in seconds since 1970, if that is a time that can be read.
     pub(super) not_after: Option<u64>,
 }
 

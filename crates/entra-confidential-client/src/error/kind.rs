@@ -35,8 +35,8 @@ pub enum TokenErrorKind {
     Unavailable,
     /// There was no answer: no connection, or not in time. Entra may have seen the request.
     NoAnswer,
-    /// What answered does not speak as Entra's token endpoint does: HTML, too long, a redirect, no
-    /// token in it, an unknown `error`.
+    /// A response that is not one of Entra's token endpoint: HTML, too long, a redirect, no token
+    /// in it, an unknown `error`.
     BadAnswer,
 }
 

@@ -62,7 +62,8 @@ impl HttpClient {
 
     /// Opens a pipe to the server.
     pub(super) fn connect(&self) -> io::Result<DuplexStream> {
-        /// As much as a socket holds, roughly: what is sent beyond it waits for the reader.
+        /// The capacity of a connection, in bytes, roughly that of a socket: what is sent beyond it
+        /// waits for the reader.
         const BYTES: usize = 64 * 1024;
 
         let (client, server) = duplex(BYTES);

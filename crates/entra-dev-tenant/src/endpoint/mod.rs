@@ -302,7 +302,7 @@ impl Endpoint {
 }
 
 impl Fault<'_> {
-    /// Only for this many requests; after them the endpoint works again.
+    /// Limits the fault to this many requests; after them the endpoint works again.
     pub fn for_next(self, requests: usize) {
         if let Some(active) = &mut self.endpoint.lock().fault {
             active.remaining = Some(requests);

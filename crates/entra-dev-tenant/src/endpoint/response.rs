@@ -1,4 +1,4 @@
-//! From the right response and the fault that is set to what is sent.
+//! The response as it is sent, made of the right one and the fault that is set.
 
 use std::convert::Infallible;
 use std::io;

@@ -71,7 +71,8 @@ fn of_tenant(realm: &Realm, key: &Arc<SigningKey>) -> Entry {
     }
 }
 
-/// Only `cloud_instance_name` tells it from the played cloud's own: its `issuer` is theirs.
+/// Returns an entry that only its `cloud_instance_name` tells from those of the played cloud: its
+/// `issuer` is theirs.
 fn of_other_cloud(realm: &Realm) -> Entry {
     let cloud = realm.cloud.other();
     Entry {
@@ -81,7 +82,8 @@ fn of_other_cloud(realm: &Realm) -> Entry {
     }
 }
 
-/// Only `issuer` tells it from the others: it names the one tenant that the key may sign for.
+/// Returns an entry that only its `issuer` tells from the others: it names the one tenant that the
+/// key may sign for.
 fn of_personal_accounts(realm: &Realm) -> Entry {
     Entry {
         key: SigningKey::personal(),

@@ -1,5 +1,5 @@
-//! From claims to a signed token, and what each flaw does to keys, header, signature and texts on
-//! the way.
+//! Signed tokens made of claims, and the change that each flaw makes to keys, header, signature and
+//! texts.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use super::{Flaw, Members, TokenBuilder, another_tenant, confirmation, random_id
 use crate::authority::{DevCloud, Version};
 use crate::text::guid_for;
 
-/// From `iat` to `exp`, as in a token without a flaw.
+/// The seconds from `iat` to `exp`, as in a token without a flaw.
 const LIFETIME: i64 = 3_899;
 
 pub(super) fn spoil_claims(token: &TokenBuilder<'_>, flaw: Flaw, claims: &mut Members, now: i64) {

@@ -37,8 +37,8 @@ pub struct StandardClient {
     pub user_agent: &'static str,
     /// The time that a connection may take to be made.
     pub connect_timeout: Duration,
-    /// For `http` alone instead of `https` alone: on loopback, so that it needs no CA certificates and
-    /// takes no proxy from the environment.
+    /// Allows `http` alone in place of `https` alone: on loopback, so that it needs no CA
+    /// certificates and takes no proxy from the environment.
     pub plain_http: bool,
 }
 

@@ -90,7 +90,7 @@ enum Required {
     AuthenticationContext(String),
 }
 
-/// Where the keys come from.
+/// The source of the keys.
 #[derive(Default)]
 enum Keys {
     #[default]

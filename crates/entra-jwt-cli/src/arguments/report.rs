@@ -1,5 +1,5 @@
-//! From arguments to rules: through the Layer's builder, so that a service and this program read
-//! the same settings in the same way.
+//! The rules that the arguments ask for, made by the Layer's builder, so that a service and this
+//! program read the same settings in the same way.
 
 use std::error::Error;
 use std::time::SystemTime;

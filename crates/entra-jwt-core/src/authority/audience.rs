@@ -1,4 +1,4 @@
-//! For which audiences a token may be.
+//! The audiences that a token may be for.
 
 use std::fmt;
 
@@ -218,8 +218,8 @@ impl Audiences {
         self.client_id
     }
 
-    /// By which clients request scopes of this API: the first App ID URI that was configured, else
-    /// the one that Entra proposes.
+    /// Returns the Application ID URI by which clients request scopes of this API: the first that
+    /// was configured, else the one that Entra proposes.
     pub(crate) fn app_id_uri(&self) -> String {
         let is_uri = |audience: &&Audience| audience.0.contains("://");
         let configured = self.all.iter().skip(2).find(is_uri);

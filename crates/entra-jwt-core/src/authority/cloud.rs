@@ -50,7 +50,7 @@ impl Cloud {
         }
     }
 
-    /// Whether this cloud serves its documents at the host: one of
+    /// Returns whether this cloud serves its documents at the host: one of
     /// [`host_aliases`](Self::host_aliases), or `{region}.login.microsoft.com` of the public cloud.
     #[must_use]
     pub fn is_host(self, host: &str) -> bool {
@@ -86,7 +86,8 @@ pub struct UnknownCloud;
 impl FromStr for Cloud {
     type Err = UnknownCloud;
 
-    /// By [`name`](Self::name), or as the Azure CLI and the Azure SDKs call it, in any case.
+    /// Parses a [`name`](Self::name), or what the Azure CLI and the Azure SDKs call the cloud, in
+    /// any case.
     fn from_str(name: &str) -> Result<Self, UnknownCloud> {
         match name.trim().to_ascii_lowercase().as_str() {
             "public" | "azurecloud" | "azurepublic" => Ok(Self::Public),

@@ -2,14 +2,15 @@
 
 use crate::json;
 
-/// What a discovery document says about issuer and keys. It comes from outside: whether it is the
-/// right one is for [`Authority::check_document`](crate::Authority::check_document) to say.
+/// A discovery document's statements about issuer and keys. It comes from outside:
+/// [`Authority::check_document`](crate::Authority::check_document) says whether it is the right
+/// one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DiscoveryDocument {
     /// The issuer of v2 tokens, with the literal `{tenantid}` in documents of many tenants.
     pub issuer: String,
-    /// Where the keys are.
+    /// The URL of the keys.
     pub jwks_uri: String,
     /// The cloud, such as `microsoftonline.com`, if it is named.
     pub cloud_instance_name: Option<String>,

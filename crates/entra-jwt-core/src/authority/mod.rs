@@ -26,7 +26,7 @@ pub enum TokenVersion {
     V2,
 }
 
-/// Who may have issued a token: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
+/// The issuers that a token may have: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
 ///
 /// The issuers follow from constants of each cloud and the token's own tenant, never from a
 /// document that was fetched. Part of a [`Validator`](crate::Validator).
@@ -41,20 +41,20 @@ pub struct Authority {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForeignDocument {
-    /// Of another cloud, or of none that is known.
+    /// The document is of another cloud, or of none that is known.
     #[error("of {}, {expected} expected", Shown(.found))]
     Cloud {
         /// The issuer or cloud name in the document.
         found: String,
-        /// That of this authority.
+        /// The one of this authority.
         expected: String,
     },
-    /// Of another tenant of this cloud.
+    /// The document is of another tenant of this cloud.
     #[error("of the issuer {}, {expected} expected", Shown(.found))]
     Tenant {
         /// The issuer in the document.
         found: String,
-        /// That of this authority.
+        /// The one of this authority.
         expected: String,
     },
 }
@@ -76,7 +76,7 @@ impl Authority {
         self.is_external_id = true;
     }
 
-    /// Whose tokens are accepted.
+    /// Returns the tenants whose tokens are accepted.
     #[must_use]
     pub fn tenancy(&self) -> &Tenancy {
         &self.tenancy
@@ -88,7 +88,7 @@ impl Authority {
         self.cloud
     }
 
-    /// Whether this is a tenant of External ID (`ciamlogin.com`).
+    /// Returns whether this is a tenant of External ID (`ciamlogin.com`).
     #[must_use]
     pub fn is_external_id(&self) -> bool {
         self.is_external_id
@@ -119,8 +119,8 @@ impl Authority {
         }
     }
 
-    /// Where clients sign in, as claims challenges name it: that of any tenant (v1 endpoint), as
-    /// Microsoft's services do, or of the one tenant of External ID.
+    /// Returns the URL where clients sign in, as claims challenges name it: that of any tenant (v1
+    /// endpoint), as Microsoft's services do, or of the one tenant of External ID.
     #[must_use]
     pub fn authorization_uri(&self) -> String {
         if let (true, Some(tenant)) = (self.is_external_id, self.tenancy.single()) {
@@ -139,7 +139,7 @@ impl Authority {
         (!self.is_external_id).then(|| self.cloud.instance_name())
     }
 
-    /// Whether a discovery document belongs to this authority, by strings that are known here:
+    /// Checks that a discovery document belongs to this authority, by strings that are known here:
     /// whatever it says, it cannot change which tokens are accepted.
     ///
     /// # Errors

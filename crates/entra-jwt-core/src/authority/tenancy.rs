@@ -1,4 +1,4 @@
-//! Whose tokens are accepted.
+//! The tenants whose tokens are accepted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::identifier::TenantId;
 
-/// Whose tokens are accepted, as Entra's authorities name them.
+/// The tenants whose tokens are accepted, as Entra's authorities name them.
 ///
 /// Whatever it is, the issuer of a token must belong to the token's own tenant: to accept many
 /// tenants never means to leave the issuer unchecked.
@@ -26,7 +26,8 @@ enum Admitted {
     Consumers,
 }
 
-/// How many tenants of a list are displayed: a refusal names what is allowed, and must stay small.
+/// The number of tenants of a list that are displayed: a refusal names what is allowed, and must
+/// stay small.
 const MOST_SHOWN: usize = 5;
 
 /// The text is neither a tenant id, nor a list of them, nor one of Entra's words for many.
@@ -80,7 +81,7 @@ impl Tenancy {
         Self(Admitted::Consumers)
     }
 
-    /// Whether tokens of the tenant are accepted.
+    /// Returns whether tokens of the tenant are accepted.
     #[must_use]
     pub fn admits(&self, tenant: TenantId) -> bool {
         match &self.0 {

@@ -25,7 +25,7 @@ pub struct Key {
     prepared: ParsedPublicKey,
 }
 
-/// What a key is, whatever it is called.
+/// The key itself, whatever it is called.
 #[derive(Clone, Eq, PartialEq)]
 enum Material {
     Rsa {
@@ -46,13 +46,13 @@ pub enum UnusableKey {
     /// No `kid`, an empty one, or one of more than 256 bytes.
     #[error("without a usable kid")]
     KeyId,
-    /// Not an RSA key (`kty`); symmetric keys are among these.
+    /// It is no RSA key (`kty`); symmetric keys are among these.
     #[error("not an RSA key")]
     KeyType,
-    /// Not for verifying signatures (`use`, `key_ops`).
+    /// It is not for verifying signatures (`use`, `key_ops`).
     #[error("not for signatures")]
     Use,
-    /// For another algorithm than RS256 (`alg`).
+    /// It is for another algorithm than RS256 (`alg`).
     #[error("not for RS256")]
     Algorithm,
     /// Published with its private half: it is compromised, and somebody should be told.
@@ -193,8 +193,8 @@ impl Key {
         self.discovered_cloud = not_blank(Some(name));
     }
 
-    /// Whether both are the same number under the same name, with the same issuer and cloud, and
-    /// discovered in the same cloud.
+    /// Returns whether both are the same number under the same name, with the same issuer and
+    /// cloud, and discovered in the same cloud.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
@@ -204,14 +204,14 @@ impl Key {
             && self.discovered_cloud == other.discovered_cloud
     }
 
-    /// Whether both are the same number, whatever is published beside it.
+    /// Returns whether both are the same number, whatever is published beside it.
     #[must_use]
     pub fn has_same_material(&self, other: &Self) -> bool {
         self.material == other.material
     }
 
-    /// Whether both have the same modulus, or are the same point: whoever knows the private half of
-    /// the one can sign with the other, whatever its exponent.
+    /// Returns whether both have the same modulus, or are the same point: whoever knows the private
+    /// half of the one can sign with the other, whatever its exponent.
     #[must_use]
     pub fn has_same_modulus(&self, other: &Self) -> bool {
         match (&self.material, &other.material) {

@@ -25,7 +25,7 @@ pub struct KeySet {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKeySet {
-    /// Not a JSON object with one array `keys`.
+    /// It is not a JSON object with one array `keys`.
     #[error("not a JWKS document: an object with an array \"keys\" is expected")]
     Malformed,
     /// More entries than a key server ever has.
@@ -97,8 +97,8 @@ impl KeySet {
         Ok(set)
     }
 
-    /// Whether this document publishes the private half of the key, by its `kid` or its material.
-    /// Whoever holds such a key from an earlier document must drop it at once.
+    /// Returns whether this document publishes the private half of the key, by its `kid` or its
+    /// material. Whoever holds such a key from an earlier document must drop it at once.
     #[must_use]
     pub fn exposes(&self, key: &Key) -> bool {
         self.exposed
@@ -114,14 +114,14 @@ impl KeySet {
         self.exposed.iter()
     }
 
-    /// With the `issuer` of the discovery document that led to these keys.
+    /// Sets the `issuer` of the discovery document that led to these keys.
     #[must_use]
     pub fn with_issuer(mut self, issuer: &str) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// With the `cloud_instance_name` of the discovery document that led to these keys. Where the
+    /// Sets the `cloud_instance_name` of the discovery document that led to these keys. Where the
     /// cloud's name is not known otherwise (External ID), a key must have the same.
     #[must_use]
     pub fn with_cloud_instance_name(mut self, name: &str) -> Self {
@@ -143,13 +143,13 @@ impl KeySet {
         self.keys.values()
     }
 
-    /// How many usable keys there are.
+    /// Returns the number of usable keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether no key is usable.
+    /// Returns whether no key is usable.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -131,7 +131,7 @@ pub enum Rejection {
     /// The token does not have three segments (RFC 7515 §3.1).
     #[error("not a signed token: three segments expected, {found} found")]
     NotAToken {
-        /// How many segments were found; counting ends at six.
+        /// The number of segments; counting ends at six.
         found: usize,
     },
 
@@ -170,7 +170,7 @@ pub enum Rejection {
         part: Part,
         /// The member's name.
         member: &'static str,
-        /// What it must be.
+        /// The value that it must have.
         expected: &'static str,
     },
 
@@ -207,7 +207,7 @@ pub enum Rejection {
     /// The token is meant for Microsoft Graph, which alone can verify it.
     #[error("the token is for Microsoft Graph, not for this API ({mark})")]
     GraphToken {
-        /// What shows it.
+        /// The sign of it in the token.
         mark: GraphMark,
         /// The application (client) id of this API.
         api: ClientId,
@@ -244,7 +244,7 @@ pub enum Rejection {
         .seconds_ago.saturating_sub(*.skew)
     )]
     Expired {
-        /// How long ago, without the skew.
+        /// The seconds since then, without the skew.
         seconds_ago: i64,
         /// The clock skew that is allowed.
         skew: i64,
@@ -256,7 +256,7 @@ pub enum Rejection {
         .seconds_ahead.saturating_sub(*.skew)
     )]
     NotYetValid {
-        /// How far ahead, without the skew.
+        /// The seconds until then, without the skew.
         seconds_ahead: i64,
         /// The clock skew that is allowed.
         skew: i64,
@@ -304,7 +304,7 @@ pub enum Rejection {
         found: TenantId,
         /// The tenants that are allowed, in words.
         allowed: String,
-        /// Whether it was the service's own rule about tenants that said no.
+        /// `true` if the service's own rule about tenants said no.
         by_tenant_rule: bool,
     },
 
@@ -392,7 +392,7 @@ pub enum Rejection {
     GrantEnded,
 }
 
-/// What shows that a token is for Microsoft Graph.
+/// The sign by which a token for Microsoft Graph is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum GraphMark {

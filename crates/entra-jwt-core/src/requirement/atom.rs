@@ -58,8 +58,8 @@ atoms! {
     /// Membership of a group, by its object id, or by its name where Entra emits names. Fails
     /// where the token does not list the groups: see [`Groups`](crate::Groups).
     Group,
-    /// That a user is known *not* to be in a group, by its object id. Fails where the token does not
-    /// list the groups, or lists names.
+    /// Requires that a user is known *not* to be in a group, by its object id. Fails where the
+    /// token does not list the groups, or lists names.
     ///
     /// It is only as good as the list: where the API's app registration emits the groups assigned
     /// to the application, assign this one too, and mind that nested groups are not among those.

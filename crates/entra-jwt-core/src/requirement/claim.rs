@@ -1,4 +1,4 @@
-//! Whether a claim has a value, told while reading: nothing is kept of what somebody may have sent.
+//! The test of a claim's value, made while reading: nothing is kept of what somebody may have sent.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Whether a token meets a condition, and which scopes would help if not.
+//! The test of a token by a condition, and the scopes that would help if it fails.
 
 use super::claim::has_value;
 use super::{Node, Permissions};
@@ -74,15 +74,15 @@ fn met(is_met: bool, denied: impl FnOnce() -> Denied) -> Result<(), Denied> {
     if is_met { Ok(()) } else { Err(denied()) }
 }
 
-/// What the token has, for the refusal; not all of what somebody may have sent.
+/// Returns what the token has, for the refusal; not all of what somebody may have sent.
 fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const MOST: usize = 20;
 
     names.take(MOST).map(str::to_owned).collect()
 }
 
-/// Of the alternatives that fail, the closest names the reason; those as close as it are added to
-/// it, if they are of its kind.
+/// Requires one of the alternatives. If all fail, the closest names the reason; those as close as
+/// it are added to it, if they are of its kind.
 fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
     let mut closest: Option<Denied> = None;
     for node in nodes {
@@ -113,7 +113,7 @@ fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
     step_up
 }
 
-/// How little is missing.
+/// Returns how close a refusal is to a yes: the less is missing, the closer.
 fn closeness(denied: &Denied) -> u8 {
     match denied {
         Denied::UserRequired | Denied::AppRequired => 0,
@@ -158,9 +158,9 @@ pub(super) fn scopes<'n>(
 /// One way to meet a condition by requesting scopes.
 struct Request<'n> {
     scopes: Vec<&'n str>,
-    /// How many conditions no scope can meet.
+    /// The number of conditions that no scope can meet.
     beyond_scopes: usize,
-    /// How many of the scopes the token lacks.
+    /// The number of scopes that the token lacks.
     missing: usize,
 }
 

@@ -91,7 +91,7 @@ pub enum RequirementProblem {
         /// The name.
         found: String,
     },
-    /// Not `c1` to `c99`.
+    /// An authentication context that is not one of `c1` to `c99`.
     #[error(
         "authentication context \"{found}\": use one of c1 to c99 (Conditional Access, \
          Authentication contexts)"
@@ -129,7 +129,7 @@ pub enum RequirementProblem {
     /// An empty list of conditions, which every token meets.
     #[error("all of nothing: every token would pass; name what is required")]
     NoCondition,
-    /// To be in a group and not to be in it.
+    /// A demand to be in a group and not to be in it.
     #[error("group {group}: nobody is in it and not in it at once")]
     InAndNotIn {
         /// The group.
@@ -329,7 +329,7 @@ fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
     }
 }
 
-/// Which kinds of callers can meet a condition.
+/// The kinds of callers that can meet a condition.
 #[derive(Clone, Copy)]
 struct Callers {
     users: bool,

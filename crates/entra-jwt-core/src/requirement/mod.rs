@@ -1,4 +1,4 @@
-//! What a route requires of a token beyond being valid.
+//! The requirements of a route on a token beyond being valid.
 //!
 //! Atoms such as [`Scope`] are joined by `and` and `or` to a [`Condition`]; a [`Requirement`] is a
 //! condition that was found to make sense.
@@ -40,8 +40,8 @@ enum Node {
     All(Vec<Node>),
 }
 
-/// What can stand where a condition is wanted: an atom such as [`Scope`], or atoms joined by `and`
-/// and `or`.
+/// A type that can stand where a condition is wanted: an atom such as [`Scope`], or atoms joined by
+/// `and` and `or`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a condition on a token",
     label = "not a condition",
@@ -89,7 +89,7 @@ impl Condition {
     }
 }
 
-/// What a route requires of a token: a [`Condition`] that was found to make sense.
+/// A route's requirement on a token: a [`Condition`] that was found to make sense.
 ///
 /// Cheap to clone. Displayed as people would say it: `scope Reports.Read or app permission
 /// Reports.Read.All`.
@@ -124,8 +124,8 @@ impl Requirement {
         Ok(Self(Arc::new(node)))
     }
 
-    /// Whether the token meets it. Costs no allocation if it does, but for [`Claim`], which reads
-    /// the payload.
+    /// Checks that the token meets it. Costs no allocation if it does, but for [`Claim`], which
+    /// reads the payload.
     ///
     /// # Errors
     /// What is missing. Of several alternatives that fail, the one that comes closest names the
@@ -178,7 +178,7 @@ struct Permissions<'a> {
 /// The payload, for requirements of claims that are not kept.
 enum Payload<'a> {
     Text(&'a str),
-    /// Of a token that keeps only its compact form.
+    /// The claims of a token that keeps only its compact form.
     Encoded(&'a AccessToken),
 }
 

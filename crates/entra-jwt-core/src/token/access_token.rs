@@ -140,22 +140,22 @@ impl AccessToken {
         self.kind
     }
 
-    /// Whether the caller acts as itself, without a user: an application, or an agent on its own.
-    /// Its `roles` are application permissions.
+    /// Returns whether the caller acts as itself, without a user: an application, or an agent on
+    /// its own. Its `roles` are application permissions.
     #[must_use]
     pub fn is_app_only(&self) -> bool {
         Grant::of(&self.claims) == Grant::AppOnly
     }
 
-    /// Whether the caller acts for a user, who may be an agent's own user account. Its `roles` are
-    /// those of the user. A token that does not say is neither this nor
+    /// Returns whether the caller acts for a user, who may be an agent's own user account. Its
+    /// `roles` are those of the user. A token that does not say is neither this nor
     /// [`is_app_only`](Self::is_app_only).
     #[must_use]
     pub fn is_delegated(&self) -> bool {
         Grant::of(&self.claims) == Grant::Delegated
     }
 
-    /// Whether the user is a guest of the tenant, as far as the token says: by `acct`, by
+    /// Returns whether the user is a guest of the tenant, as far as the token says: by `acct`, by
     /// `xms_idrel`, or because another tenant authenticated the user (`idp`).
     #[must_use]
     pub fn is_guest(&self) -> bool {
@@ -287,9 +287,9 @@ impl AccessToken {
         self.details().preferred_username()
     }
 
-    /// What else the token says about its user, client and sign-in: for display and logs, not to
-    /// decide by. Of a reissued token, what the server copied. The first call reads the payload once
-    /// more.
+    /// Returns what else the token says about its user, client and sign-in: for display and logs,
+    /// not to decide by. Of a reissued token, what the server copied. The first call reads the
+    /// payload once more.
     #[must_use]
     pub fn details(&self) -> &Details {
         self.details

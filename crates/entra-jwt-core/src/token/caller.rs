@@ -1,4 +1,4 @@
-//! Who is calling: a user, an application or an agent, at home or as a guest.
+//! The caller: a user, an application or an agent, at home or as a guest.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl CallerKind {
     }
 }
 
-/// Whose permissions a token carries: what `roles` mean depends on it.
+/// The owner of the permissions in a token: what `roles` mean depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Grant {
     /// A user's, as far as the client was delegated them.
@@ -76,7 +76,8 @@ impl Grant {
     }
 }
 
-/// What only tokens of users have. Relations 7, 13 and 33 are those of applications.
+/// Returns whether the claims have one that only tokens of users have. Relations 7, 13 and 33 are
+/// those of applications.
 fn has_mark_of_user(claims: &Claims) -> bool {
     let relations = claims.identity_relations.as_deref();
     let relations = relations.filter(|relations| !relations.trim().is_empty());
@@ -113,12 +114,12 @@ pub(super) fn is_guest(
     }
 }
 
-/// Whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
+/// Returns whether a URI such as `https://sts.windows.net/{tid}/` has the tenant as a segment.
 fn names_tenant(uri: &str, tenant: TenantId) -> bool {
     uri.split('/').any(|segment| segment.parse() == Ok(tenant))
 }
 
-/// Whether a claim of numbers separated by spaces has one of them.
+/// Returns whether a claim of numbers separated by spaces has one of them.
 fn has(numbers: Option<&str>, wanted: &[&str]) -> bool {
     numbers
         .unwrap_or_default()

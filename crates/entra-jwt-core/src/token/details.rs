@@ -1,4 +1,4 @@
-//! What a token says for display, statistics and logs. Nothing is decided by it.
+//! The claims for display, statistics and logs. Nothing is decided by them.
 
 use std::time::SystemTime;
 
@@ -62,7 +62,7 @@ claims! {
     }
 }
 
-/// What a token says about its user, client and sign-in beyond what is decided by.
+/// The claims about user, client and sign-in beyond those that are decided by.
 ///
 /// From [`AccessToken::details`](crate::AccessToken::details). Names and addresses are mutable,
 /// and another tenant can issue the same: deciding by them is the fault known as nOAuth.
@@ -74,7 +74,7 @@ claims! {
 #[derive(Default)]
 pub struct Details(DetailClaims);
 
-/// How the client proved to Entra who it is (`azpacr`, in v1 tokens `appidacr`).
+/// The client's proof to Entra of who it is (`azpacr`, in v1 tokens `appidacr`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ClientAuthentication {
@@ -99,7 +99,7 @@ macro_rules! texts {
 }
 
 impl Details {
-    /// From a payload that parsed before.
+    /// Reads a payload that parsed before.
     pub(crate) fn read(payload: &str) -> Self {
         let mut claims = DetailClaims::default();
         for (name, value) in json::members(payload).into_iter().flatten().flatten() {
@@ -168,7 +168,7 @@ impl Details {
         methods.flat_map(DisplayList::iter)
     }
 
-    /// How the client proved to Entra who it is.
+    /// Returns how the client proved to Entra who it is.
     #[must_use]
     pub fn client_authentication(&self) -> Option<ClientAuthentication> {
         let claims = &self.0;

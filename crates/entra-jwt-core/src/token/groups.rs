@@ -6,7 +6,7 @@ use super::{HeapSize, Member, MemberError, TextList, allocation, names};
 use crate::identifier::{GroupId, Guid};
 use crate::json::Reader;
 
-/// What a token says about the caller's groups.
+/// The caller's groups, as far as the token names them.
 ///
 /// Only [`Listed`](Self::Listed) tells who is *not* in a group.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl GroupList {
         self.names.iter().map(AsRef::as_ref)
     }
 
-    /// Whether the group is among them: by object id in any case, or by its exact name.
+    /// Returns whether the group is among them: by object id in any case, or by its exact name.
     #[must_use]
     pub fn contains(&self, group: &str) -> bool {
         match Guid::from_setting(group) {
@@ -60,13 +60,13 @@ impl GroupList {
         self.names.is_empty() && !self.has_blank
     }
 
-    /// How many groups there are.
+    /// Returns the number of groups.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ids.len().saturating_add(self.names.len())
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no group.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.names.is_empty()

@@ -430,7 +430,7 @@ impl Member for Number {
 /// A number of JSON.
 enum JsonNumber<'a> {
     Whole(i64),
-    /// With a fraction or an exponent, `-0`, or too large to be whole.
+    /// A number with a fraction or an exponent, `-0`, or too large to be whole.
     Other(&'a str),
 }
 

@@ -61,7 +61,7 @@ pub struct Unverified<'a> {
     unknown_claims: UnknownNames<USUAL_CLAIMS>,
 }
 
-/// Which key a token asks for: what is needed to fetch keys between the two phases.
+/// A token's reference to its key: what is needed to fetch keys between the two phases.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct KeyRef<'a> {
@@ -148,7 +148,7 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Which key the token asks for.
+    /// Returns the token's reference to its key.
     #[must_use]
     pub fn key_ref(&self) -> KeyRef<'_> {
         KeyRef {
@@ -336,7 +336,7 @@ fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), Rejection> {
     })
 }
 
-/// What stands before the dot at this place, and what behind it.
+/// Returns the text before the dot at this place, and the text behind it.
 fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
     let (before, behind) = text.split_at(dot);
     (before, behind.strip_prefix(b".").unwrap_or(behind))

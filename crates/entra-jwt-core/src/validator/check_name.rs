@@ -34,7 +34,7 @@ named! {
         KeyCloud = "key_cloud",
         /// `aud` is this API.
         Audience = "audience",
-        /// Not bound to a key of its holder.
+        /// The token is not bound to a key of its holder.
         Binding = "binding",
         /// An access token, not an id token.
         Kind = "kind",

@@ -143,7 +143,7 @@ impl Validator {
         self.rules.unknown_key(token.into_key_id())
     }
 
-    /// Whether a token that was verified before is valid at this moment, too.
+    /// Checks that a token that was verified before is valid at this moment, too.
     ///
     /// # Errors
     /// [`Rejection::Expired`] or [`Rejection::NotYetValid`].
@@ -153,7 +153,7 @@ impl Validator {
         self.rules.check_lifetime(expires_at, not_before, now)
     }
 
-    /// Whether a token that is valid permits anything at all: it has a scope or a role, or is an
+    /// Checks that a valid token permits anything at all: it has a scope or a role, or is an
     /// app-only token of an [exempt client](ValidatorBuilder::exempt_clients). Without this, every
     /// application of the tenant could call the API.
     ///
@@ -174,7 +174,7 @@ impl Validator {
         Report::new(&self.rules, token, with)
     }
 
-    /// Whose tokens are accepted, of which cloud.
+    /// Returns the tenants and the cloud whose tokens are accepted.
     #[must_use]
     pub fn authority(&self) -> &Authority {
         &self.rules.authority
@@ -200,9 +200,9 @@ impl Validator {
         self.rules.audiences.iter()
     }
 
-    /// By which clients request scopes of this API, as `{app_id_uri}/Reports.Read`: the first
-    /// [audience](ValidatorBuilder::audience) with a scheme that was added, else
-    /// `api://{client id}`. Without a slash at its end.
+    /// Returns the Application ID URI by which clients request scopes of this API, as
+    /// `{app_id_uri}/Reports.Read`: the first [audience](ValidatorBuilder::audience) with a scheme
+    /// that was added, else `api://{client id}`. Without a slash at its end.
     #[must_use]
     pub fn app_id_uri(&self) -> String {
         self.rules.audiences.app_id_uri()
@@ -215,7 +215,7 @@ impl Validator {
         self.rules.clock_skew
     }
 
-    /// Whether v1 tokens are accepted beside v2 tokens.
+    /// Returns whether v1 tokens are accepted beside v2 tokens.
     #[must_use]
     pub fn accepts_v1_tokens(&self) -> bool {
         self.rules.accepts_v1

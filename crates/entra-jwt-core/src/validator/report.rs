@@ -11,7 +11,7 @@ use crate::rejection::{Denied, Rejection, Setting};
 use crate::requirement::Requirement;
 use crate::token::{CallerKind, Claims, Grant, Unverified};
 
-/// What became of each check of a token, by [`Validator::explain`](crate::Validator::explain).
+/// The result of each check of a token, by [`Validator::explain`](crate::Validator::explain).
 ///
 /// Made for whoever holds the token: it quotes claims, though none about a person. What is quoted
 /// comes from outside; display it through [`Shown`](crate::Shown).
@@ -20,7 +20,7 @@ pub struct Report {
     findings: Vec<Finding>,
 }
 
-/// What to explain a token with: begin with [`Explain::at`].
+/// The options to explain a token with; begin with [`Explain::at`].
 #[derive(Clone, Debug)]
 #[must_use = "give it to Validator::explain"]
 pub struct Explain<'a> {
@@ -32,8 +32,8 @@ pub struct Explain<'a> {
 }
 
 impl<'a> Explain<'a> {
-    /// As of this moment; without keys, so that the signature is not checked, and without a
-    /// requirement.
+    /// Explains as of this moment; without keys, so that the signature is not checked, and without
+    /// a requirement.
     pub fn at(now: SystemTime) -> Self {
         Self {
             now,
@@ -44,25 +44,25 @@ impl<'a> Explain<'a> {
         }
     }
 
-    /// With the keys of the issuer.
+    /// Sets the keys of the issuer.
     pub fn keys(mut self, keys: &'a KeySet) -> Self {
         self.keys = Some(keys);
         self
     }
 
-    /// With the requirement of a route.
+    /// Sets the requirement of a route.
     pub fn requirement(mut self, requirement: &'a Requirement) -> Self {
         self.requirement = Some(requirement);
         self
     }
 
-    /// With another limit than [`Unverified::DEFAULT_MAX_LENGTH`], in bytes.
+    /// Sets another limit than [`Unverified::DEFAULT_MAX_LENGTH`], in bytes.
     pub fn max_length(mut self, bytes: usize) -> Self {
         self.max_length = bytes;
         self
     }
 
-    /// With other names for the settings in the remedies than [`Setting::name`].
+    /// Sets other names for the settings in the remedies than [`Setting::name`].
     pub fn setting_names(mut self, setting: fn(Setting) -> &'static str) -> Self {
         self.setting = setting;
         self
@@ -75,18 +75,18 @@ impl<'a> Explain<'a> {
 pub struct Finding {
     /// The check.
     pub check: CheckName,
-    /// What became of it.
+    /// The result of the check.
     pub outcome: Outcome,
-    /// What the token has in the place that was checked.
+    /// The token's value in the place that was checked.
     pub found: Option<String>,
-    /// What would have passed there, if it failed.
+    /// The value that would have passed there, if it failed.
     pub expected: Option<String>,
     remedy: Option<Cow<'static, str>>,
     /// The API's, if it failed for want of a permission.
     app_id_uri: Option<Box<str>>,
 }
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -102,7 +102,7 @@ pub enum Outcome {
     NotChecked,
 }
 
-/// What follows from a report.
+/// The conclusion from a report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Verdict<'a> {
@@ -167,7 +167,7 @@ impl Report {
         &self.findings
     }
 
-    /// What became of one check. The requirement's is there only if there was one.
+    /// Returns the finding of one check. The requirement's is there only if there was one.
     #[must_use]
     pub fn finding(&self, check: CheckName) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.check == check)

@@ -134,7 +134,7 @@ fn warn_if_others_may_read(path: &Path) {
     let _ = path;
 }
 
-/// What makes a file last, so that tests see in which order it is done.
+/// The steps that make a file last, so that tests see their order.
 trait Durable {
     fn sync(&self, file: &File) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// What was done, and the length of the file at that moment.
+    /// The steps that were done, and the length of the file at that moment.
     struct Watched {
         directory: PathBuf,
         done: RefCell<Vec<(&'static str, u64)>>,

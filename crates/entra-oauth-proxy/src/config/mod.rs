@@ -114,11 +114,12 @@ struct Lifetimes {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// Which account to take.
+    /// Asks which account to take.
     SelectAccount,
-    /// To sign in again.
+    /// Asks the user to sign in again.
     Login,
-    /// To consent again. Where users may not consent themselves, they cannot get past this.
+    /// Asks the user to consent again. Where users may not consent themselves, they cannot get past
+    /// this.
     Consent,
 }
 

@@ -23,7 +23,7 @@ use crate::telemetry::{record, throttled};
 struct Arrival {
     sign_in: SignIn,
     target: RedirectTarget,
-    /// What it brought back.
+    /// The parameters of the query with which the browser came back.
     brought: Parameters,
     /// The id of its cookie, which has served.
     cookie: String,

@@ -65,7 +65,7 @@ pub(crate) struct Server {
     keys: Arc<Keyring>,
     clock: Clock,
     entra: Arc<Entra>,
-    /// Whose accounts are accepted, for people.
+    /// The accounts that are accepted, in words for people.
     tenancy: String,
     /// True where clients get Entra's own access tokens.
     pass_through: bool,
@@ -89,9 +89,9 @@ struct Documents {
     keys: Option<Bytes>,
 }
 
-/// What the sign-ins that came back from Entra came to, by the hash of their nonce: a code for the client,
-/// or why there is none, whenever and how often a browser asks. A flood of strangers pushes others out of
-/// it, and gains nothing: Entra takes a code once.
+/// The results of the sign-ins that came back from Entra, by the hash of their nonce: a code for
+/// the client, or why there is none, whenever and how often a browser asks. A flood of strangers
+/// pushes others out of it, and gains nothing: Entra takes a code once.
 struct Arrivals(Cache<String, Arc<OnceCell<Result<String, NoCode>>>>);
 
 impl Default for Arrivals {
@@ -246,7 +246,7 @@ pub(crate) struct Urls {
     /// The issuer, without a slash at its end.
     public: String,
     origin: String,
-    /// What stands before each endpoint's path: empty, or such as `/oauth`.
+    /// The prefix of each endpoint's path: empty, or such as `/oauth`.
     path: String,
     /// True if cookies can be `Secure` and `__Host-`.
     is_https: bool,
@@ -296,11 +296,12 @@ struct AuthorizationRequest {
     #[serde(flatten)]
     scopes: GrantedScopes,
     claims: Option<String>,
-    /// Of the sign-in that began with it: in the log here, and in Entra's as its correlation id.
+    /// The id of the sign-in that began with it: in the log here, and in Entra's as its correlation
+    /// id.
     id: String,
-    /// In seconds since 1970.
+    /// The time of the request, in seconds since 1970.
     at: u64,
-    /// Of the browser to which the page was shown.
+    /// The cookie of the browser to which the page was shown.
     cookie: String,
 }
 
@@ -320,7 +321,7 @@ impl AuthorizationRequest {
 #[derive(Deserialize, Serialize)]
 struct SignIn {
     asked: AuthorizationRequest,
-    /// What Entra brings back.
+    /// The `state` that Entra brings back.
     state: String,
     /// Our own (RFC 7636), independent of the client's.
     verifier: String,

@@ -38,7 +38,7 @@ enum GrantType {
     Code(CodeProof),
     Refresh {
         token: RefreshToken,
-        /// Which scopes it wants, if not all.
+        /// The scopes that the client wants, if not all.
         scope: Option<String>,
     },
 }

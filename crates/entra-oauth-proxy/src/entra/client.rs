@@ -1,4 +1,4 @@
-//! Where browsers are sent, how codes and refresh tokens are redeemed, and what of the answers is believed.
+//! The requests to Entra, by browsers and by this server, and what of the answers is believed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -320,7 +320,7 @@ fn payload(id_token: &str) -> Option<Value> {
 
 /// Places for calls of one kind, and a queue before them.
 struct Bulkhead {
-    /// For the log.
+    /// The name of the call in the log.
     calls: &'static str,
     places: Semaphore,
     queue: Semaphore,

@@ -17,7 +17,7 @@ use crate::telemetry::{ThrottledLog, throttled};
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct EntraTokens {
     access_token: String,
-    /// In seconds since 1970.
+    /// The end of its validity, in seconds since 1970.
     expires_at: u64,
     refresh_token: Option<String>,
 }

@@ -21,11 +21,11 @@ use crate::telemetry::{ThrottledLog, throttled};
 
 /// The keys at work.
 pub(crate) struct Keyring {
-    /// At least one; the first signs and seals.
+    /// The keys of each root, at least one; the first signs and seals.
     sets: Vec<KeysOfRoot>,
     /// Part of everything that is sealed: what one server made is nothing to another.
     issuer: Box<str>,
-    /// Of what a later version of this server made.
+    /// The log of what a later version of this server made.
     later: ThrottledLog,
 }
 

@@ -42,13 +42,13 @@ pub enum InvalidKeys {
     /// One is not 32 bytes in base64.
     #[error("key {number} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
     Malformed {
-        /// Which one, counted from 1.
+        /// The number of the key, counted from 1.
         number: usize,
     },
     /// One repeats itself, as no random key does: an example, most likely.
     #[error("key {number} is not random; make one with: openssl rand -base64 32")]
     NotRandom {
-        /// Which one, counted from 1.
+        /// The number of the key, counted from 1.
         number: usize,
     },
 }
@@ -131,9 +131,9 @@ pub(crate) enum Purpose {
     ClientId,
     /// The secret of a client.
     ClientSecret,
-    /// What a person is asked to consent to, in the page's form.
+    /// The request that a person is asked to consent to, in the page's form.
     Consent,
-    /// What is under way at Entra, in the browser's cookie.
+    /// The sign-in that is under way at Entra, in the browser's cookie.
     SignIn,
     /// A record in the store.
     Record,

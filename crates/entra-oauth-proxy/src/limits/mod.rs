@@ -1,4 +1,5 @@
-//! How much one address, client, sign-in and user may ask for, and how much of it is kept or sent at a time.
+//! The limits of what one address, client, sign-in and user may ask for, and of what is kept or
+//! sent at a time.
 //!
 //! [`Limits`] and the [`TrustedProxies`], which say for whose address a request counts, are the settings.
 //! [`RateLimiter`] lets requests through or not, by token buckets, whose keys are these addresses, clients,

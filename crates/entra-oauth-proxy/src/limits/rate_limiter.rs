@@ -1,4 +1,4 @@
-//! Where requests are let through, or told to wait.
+//! The rate limiter, which lets requests through or tells them to wait.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,7 +23,7 @@ use crate::telemetry::ThrottledLog;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum EndpointGroup {
     Registration,
-    /// What browsers come to on the way of a sign-in.
+    /// The endpoints that browsers come to on the way of a sign-in.
     SignIn,
     Token,
 }
@@ -218,16 +218,17 @@ const TOO_MANY_SIGN_INS: ErrorPage = ErrorPage::new(
 /// Not `governor`: its states of many keys grow without bound, and with a store and a clock of our own
 /// nothing of it is left but the arithmetic below.
 struct TokenBuckets {
-    /// From one token to the next, in nanoseconds.
+    /// The time from one token to the next, in nanoseconds.
     interval: u64,
-    /// From empty to full, in nanoseconds.
+    /// The time from empty to full, in nanoseconds.
     to_fill: u64,
     begun: Instant,
-    /// Of a key only its hash is kept: nobody reads an address out of the memory.
+    /// The hasher of the keys, of which only the hash is kept: nobody reads an address out of the
+    /// memory.
     hasher: RandomState,
-    /// When each is full again, in nanoseconds since `begun`. Those that are full are forgotten, and
-    /// where there are too many, those that were not used for longest. Whoever has so many addresses
-    /// gains full buckets, as any new address has one.
+    /// The times when each bucket is full again, in nanoseconds since `begun`. Those that are full
+    /// are forgotten, and where there are too many, those that were not used for longest. Whoever
+    /// has so many addresses gains full buckets, as any new address has one.
     full_at: Cache<u64, Arc<AtomicU64>>,
 }
 

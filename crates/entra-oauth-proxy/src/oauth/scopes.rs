@@ -20,8 +20,8 @@ const OF_OPENID: [&str; 6] = [
 
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// What is always asked of Entra beside the API's scopes: an id token for the nonce, who the user is,
-/// and a refresh token, whether or not the client asked for one.
+/// The scopes that are always asked of Entra beside the API's: an id token for the nonce, who the
+/// user is, and a refresh token, whether or not the client asked for one.
 const ALWAYS: [&str; 3] = ["openid", "profile", OFFLINE_ACCESS];
 
 /// The scopes that there are.
@@ -31,9 +31,9 @@ pub(crate) struct Scopes {
     optional: Vec<String>,
     /// Sent to Entra's authorization endpoint as they are, so that they are consented to.
     additional: Vec<String>,
-    /// What stands before a scope's name at Entra.
+    /// The prefix of a scope's name at Entra.
     identifier_uri: String,
-    /// What else clients may write there.
+    /// The other prefix that clients may write there.
     usual_uri: String,
     /// Some of them, in words for people.
     texts: BTreeMap<String, String>,

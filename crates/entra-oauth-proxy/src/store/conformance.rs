@@ -1,4 +1,4 @@
-//! What every store must do, as a suite: for tests of stores.
+//! A suite of what every store must do: for tests of stores.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -201,7 +201,7 @@ async fn swaps_only_what_is_expected(store: &dyn Store) {
     );
 }
 
-/// How many come at once.
+/// The number of callers at once.
 const MANY: usize = 32;
 
 /// All answers to what is asked at once, in order.

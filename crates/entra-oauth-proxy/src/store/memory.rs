@@ -22,9 +22,9 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Table {
     by_key: HashMap<Box<str>, Record>,
-    /// How many may be there before those that are over are swept out.
+    /// The number of records at which those that are over are swept out.
     sweep_at: usize,
-    /// When it was looked last, and nothing was over, while it was full.
+    /// The time of the last look for records that are over, if there was none while it was full.
     full_at: Option<Instant>,
 }
 
@@ -34,14 +34,14 @@ struct Record {
 }
 
 impl MemoryStore {
-    /// How many records it keeps at most, unless made [otherwise](Self::with_capacity): 100 000. A
-    /// grant has 3 to 20 KB.
+    /// The number of records it keeps at most, unless made [otherwise](Self::with_capacity): 100
+    /// 000. A grant has 3 to 20 KB.
     pub const DEFAULT_CAPACITY: usize = 100_000;
 
     /// The least number of records between two sweeps.
     const SWEEP: usize = 1_024;
 
-    /// How long a full store is not looked through again.
+    /// The time for which a full store is not looked through again.
     const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
     /// An empty store.

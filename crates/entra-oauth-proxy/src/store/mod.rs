@@ -1,4 +1,4 @@
-//! Where grants and authorization codes are kept.
+//! The stores of grants and authorization codes.
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -82,7 +82,7 @@ pub trait Store: Send + Sync + 'static {
         ttl: Duration,
     ) -> Stored<'s, bool>;
 
-    /// Whether records are there for other processes, or after a restart: then
+    /// Returns whether records are there for other processes, or after a restart: then
     /// [keys](crate::EntraOAuthProxyBuilder::keys) must be set. Default: yes.
     fn outlives_the_process(&self) -> bool {
         true
@@ -106,7 +106,7 @@ const fn reserve(most: u64) -> u64 {
     }
 }
 
-/// What a [`Store`] answers.
+/// The future of a [`Store`]'s answer.
 pub type Stored<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 's>>;
 
 /// A store cannot answer now.
@@ -123,7 +123,7 @@ pub struct StoreError {
 enum StoreErrorKind {
     NoAnswer,
     Full,
-    /// Of a record that a later version of this server wrote.
+    /// The record is of a later version of this server.
     Later,
 }
 

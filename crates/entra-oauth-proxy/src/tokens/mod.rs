@@ -37,14 +37,14 @@ struct Grant {
     shown: Vec<String>,
     user: User,
     upstream: EntraTokens,
-    /// How often the refresh token was replaced.
+    /// The number of times that the refresh token was replaced.
     generation: u32,
-    /// When it was last, in seconds since 1970.
+    /// The time when it was replaced last, in seconds since 1970.
     rotated_at: u64,
     /// The process that did so, by a random name. Since version 2.
     #[serde(default)]
     rotated_by: String,
-    /// When it ends, whatever happens.
+    /// The end of the grant, whatever happens.
     ends_at: u64,
     /// True if the record of its user has a reference to it. Since version 1: before, none had.
     #[serde(default)]
@@ -58,7 +58,7 @@ impl Versioned for Grant {
     const VERSION: u8 = 2;
 }
 
-/// What a sign-in at Entra came to, from which a grant is made.
+/// The result of a sign-in at Entra, from which a grant is made.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct SignedIn {
     user: User,
@@ -76,13 +76,13 @@ struct Numbers {
     client: u64,
 }
 
-/// What the records of its user and its client say of a sign-in.
+/// The state of a sign-in by the records of its user and its client.
 struct Standing {
     /// The end of the keys of the user's records.
     user_key: String,
     client: String,
     numbers: Numbers,
-    /// What the store has of that which is demanded of the next sign-in, or refresh.
+    /// The store's record of what is demanded of the next sign-in, or refresh.
     demand: Option<String>,
 }
 
@@ -114,7 +114,7 @@ fn invalid_grant(text: &'static str) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidGrant, text)
 }
 
-/// What is to be done with a refresh token that is of a grant.
+/// The decision about a refresh token that is of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Rotation {
     /// It is the current one: the next takes its place.
@@ -129,7 +129,7 @@ enum Rotation {
 struct Rotations {
     /// The generation of each grant of which the store did not say whether it was replaced.
     uncertain: Cache<String, u32>,
-    /// When this process began, in seconds since 1970.
+    /// The time when this process began, in seconds since 1970.
     began_at: u64,
     /// Its name among those that share a store: random.
     process: String,
@@ -240,9 +240,9 @@ struct RefreshLocks(Cache<String, Arc<RefreshLock>>);
 struct RefreshLock {
     lock: tokio::sync::Mutex<()>,
     permits: Semaphore,
-    /// How often Entra or the store did not answer, and how it was the last time.
+    /// The number of times that Entra or the store did not answer, and the last of them.
     failures: Mutex<(u64, Option<Failure>)>,
-    /// How often the refresh token was replaced here.
+    /// The number of times that the refresh token was replaced here.
     rotations: AtomicU64,
 }
 

@@ -54,9 +54,10 @@ impl TrustedIssuer {
     }
 }
 
-/// What all handles share.
+/// The state that all handles share.
 struct AuthState {
-    /// At least one: Entra, then an authorization server in front of it, if there is one.
+    /// The trusted issuers, at least one: Entra, then an authorization server in front of it, if
+    /// there is one.
     issuers: Vec<TrustedIssuer>,
     tokens: TokenReader,
     max_token_length: usize,

@@ -1,5 +1,5 @@
-//! What holds for tokens that are remembered, seen from inside: whether a caller is the remembered
-//! one cannot be told from outside.
+//! Tests of remembered tokens from inside: whether a caller is the remembered one cannot be told
+//! from outside.
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -95,7 +95,7 @@ pub(crate) enum TokenLocation {
     /// The `Authorization` header.
     #[default]
     Header,
-    /// That, else this parameter of the query (RFC 6750 §2.3).
+    /// The header, else this parameter of the query (RFC 6750 §2.3).
     HeaderOrQuery(String),
     /// The place where a source of the user's finds one.
     Source(Box<dyn TokenSource>),

@@ -114,8 +114,8 @@ impl fmt::Display for HandlerRefusal {
 
 impl std::error::Error for HandlerRefusal {}
 
-/// In the form that the request asked for when the caller was extracted; in text if the caller was
-/// taken from the extensions.
+/// Answers in the form that the request asked for when the caller was extracted; in text if the
+/// caller was taken from the extensions.
 #[cfg(feature = "axum")]
 impl axum_core::response::IntoResponse for HandlerRefusal {
     fn into_response(self) -> axum_core::response::Response {

@@ -1,4 +1,4 @@
-//! Who is calling, as handlers see it, and the state that an `EntraAuth` shares with its callers and
+//! The caller, as handlers see it, and the state that an `EntraAuth` shares with its callers and
 //! anonymous requests, so that a refusal later than the Layer's is answered in the same way.
 
 mod context;

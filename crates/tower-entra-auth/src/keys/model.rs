@@ -1,5 +1,5 @@
-//! What may never happen, whatever the key server answers and whenever requests come: random
-//! schedules against a model that is too simple to be wrong.
+//! A test of what may never happen, whatever the key server answers and whenever requests come:
+//! random schedules against a model that is too simple to be wrong.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -19,7 +19,7 @@ use crate::unavailable::Unavailable;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// What each key can be made of.
+/// The materials that each key can be made of.
 static MATERIALS: LazyLock<HashMap<(&str, u16), KeySet>> = LazyLock::new(|| {
     let each = NAMES
         .iter()
@@ -42,14 +42,15 @@ impl Random {
 /// The material of each key that is published.
 type Materials = HashMap<&'static str, u16>;
 
-/// What the key server does, and what it did.
+/// The key server's state, and its history.
 #[derive(Default)]
 struct World {
     published: Materials,
     is_down: bool,
     latency: Duration,
     fetches: Vec<(Instant, FetchReason)>,
-    /// When each successful answer arrived, and what it said; the order is that of the questions.
+    /// The time when each successful answer arrived, and its content, in the order of the
+    /// questions.
     answers: Vec<(Instant, Materials)>,
     /// The number of the fetch, in their order, to which the last answer was.
     last_answered: Option<usize>,

@@ -115,7 +115,7 @@ struct Compromised {
 /// The keys that are held since the last document, in which requests look them up.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    /// In the order of their ids: a few comparisons cost less than a hash.
+    /// The keys in the order of their ids: a few comparisons cost less than a hash.
     keys: Box<[Entry]>,
     /// The ids of keys that were dropped for good, in the same order.
     exposed: Box<[KeyId]>,

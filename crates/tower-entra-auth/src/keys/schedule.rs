@@ -264,7 +264,8 @@ mod tests {
         Schedule::new(now, 3_600 * SECOND)
     }
 
-    /// How long after an attempt that ended so the next one is due, at the least and at the most.
+    /// Returns the time after an attempt that ended so until the next one is due, at the least and
+    /// at the most.
     fn next_after(ending: AttemptOutcome) -> (u64, u64) {
         let now = Instant::now();
         let waits: Vec<u64> = (0..200)

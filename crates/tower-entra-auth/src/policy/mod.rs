@@ -148,9 +148,9 @@ enum Verdict {
 /// A yes, and for how long it is good.
 #[derive(Clone, Copy, Debug)]
 struct Yes {
-    /// For requests.
+    /// The time until which requests rely on it.
     until: Instant,
-    /// For streams, which ask less often.
+    /// The time until which streams, which ask less often, rely on it.
     rests_until: Instant,
 }
 
@@ -227,8 +227,8 @@ impl<C: Check> CachedCheck<C> {
     /// tenant all wait when its yes has run out.
     const MAX_WAITING: usize = 1_024;
 
-    /// At most this many times as many requests wait for one answer as there are places left: those of
-    /// one key alone may be 768, three quarters, and however many crowd in, some places are left.
+    /// The most requests that wait for one answer, as a multiple of the places left: those of one
+    /// key alone may be 768, three quarters, and however many crowd in, some places are left.
     const SHARE: usize = 3;
 
     fn new(check: C) -> Arc<Self> {

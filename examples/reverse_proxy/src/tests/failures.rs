@@ -1,4 +1,4 @@
-//! When the upstream fails.
+//! Tests of an upstream that fails.
 
 use std::pin::pin;
 

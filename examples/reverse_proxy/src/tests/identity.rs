@@ -1,4 +1,4 @@
-//! Who is calling, as the upstream learns it.
+//! Tests of what the upstream learns about the caller.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};

@@ -1,4 +1,4 @@
-//! What the upstream is asked: where, by whom the client asked, and which headers pass.
+//! Tests of what the upstream is asked: where, by whom the client asked, and which headers pass.
 
 use super::support::{BOTH, Http, Proxy, Recorded, breaking_off, header, text};
 use crate::answer::text_body;

@@ -1,4 +1,4 @@
-//! What the tests share: a tenant, a proxy before some upstream, and real clients.
+//! The parts that the tests share: a tenant, a proxy before some upstream, and real clients.
 
 use std::convert::Infallible;
 use std::future::{Future, pending};
@@ -35,7 +35,7 @@ pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Which HTTP.
+/// The version of HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Http {
     One,
@@ -151,7 +151,7 @@ impl Proxy {
         (response.status().as_u16(), text(response).await)
     }
 
-    /// What the client reads until the connection ends, having sent just this.
+    /// Sends just this, and returns what the client reads until the connection ends.
     pub(crate) async fn raw(&self, sent: &str) -> String {
         let mut stream = memory::connect(self.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
@@ -159,7 +159,7 @@ impl Proxy {
     }
 }
 
-/// What comes until the end, clean or not.
+/// Reads until the end, clean or not.
 pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut received = Vec::new();
     let _ = stream.read_to_end(&mut received).await;
@@ -206,7 +206,7 @@ where
     address
 }
 
-/// What an upstream was asked, with the trailers, once the body was read.
+/// A request as an upstream was asked, with the trailers, once the body was read.
 pub(crate) struct Recorded {
     requests: mpsc::UnboundedReceiver<(Parts, Option<HeaderMap>)>,
 }

@@ -1,4 +1,4 @@
-//! From a grant of a user to the response with its tokens.
+//! The token response that is made of a user's grant.
 
 use std::sync::Arc;
 

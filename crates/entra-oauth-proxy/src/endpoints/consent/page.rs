@@ -1,4 +1,4 @@
-//! What a person reads before agreeing.
+//! The text that a person reads before agreeing.
 
 use super::super::{AuthorizationRequest, Server};
 use crate::oauth::{Client, RedirectTarget, RedirectUriKind};

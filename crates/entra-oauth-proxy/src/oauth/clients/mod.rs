@@ -37,7 +37,7 @@ pub(crate) struct RedirectTarget {
 struct RedirectUri {
     text: String,
     kind: RedirectUriKind,
-    /// For people.
+    /// The host, in words for people.
     host: String,
 }
 

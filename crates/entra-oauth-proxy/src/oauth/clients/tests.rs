@@ -140,8 +140,8 @@ fn what_could_lead_elsewhere_is_refused() {
     assert!(parse(&format!("https://example.com/{}", "a".repeat(500))).is_err());
 }
 
-/// Of systems and applications on Windows, macOS, iOS, Android and Linux, by what each documents:
-/// one that opens such a link does something with it.
+/// Schemes of systems and applications on Windows, macOS, iOS, Android and Linux, by what each
+/// documents: one that opens such a link does something with it.
 const OTHERS_SCHEMES: &str = "\
     shortcuts workflow x-man-page x-apple.systempreferences x-apple-helpbasic x-apple-reminder \
     x-web-search x-dictionary help apple-feedback prefs app-prefs app-settings calshow maps music musics \

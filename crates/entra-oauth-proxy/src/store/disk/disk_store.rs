@@ -46,7 +46,7 @@ pub struct DiskStore {
     shared: Arc<Shared>,
 }
 
-/// How a [`DiskStore`] is opened; begin with [`DiskStore::options`].
+/// The options of opening a [`DiskStore`]; begin with [`DiskStore::options`].
 #[derive(Clone)]
 #[must_use = "nothing is opened before open()"]
 pub struct DiskStoreOptions {
@@ -54,7 +54,7 @@ pub struct DiskStoreOptions {
     capacity: u64,
 }
 
-/// What clones share. The writer ends first, then those who read.
+/// The state that clones share. The writer ends first, then those who read.
 struct Shared {
     disk: Arc<Disk>,
     writer: Writer,

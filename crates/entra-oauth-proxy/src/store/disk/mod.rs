@@ -41,7 +41,7 @@ const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 
 const VERSION: &str = "version";
 
-/// What redb keeps in memory: little in tests, so that they reach the file.
+/// The bytes that redb keeps in memory: little in tests, so that they reach the file.
 const CACHE: usize = match cfg!(test) {
     true => 128 * 1024,
     false => 64 * 1024 * 1024,
@@ -358,7 +358,7 @@ struct Written {
 
 /// The waits of the writer: for work, and after failures.
 struct Pace {
-    /// How long it waits for work before it looks whether records are over.
+    /// The time that it waits for work before it looks whether records are over.
     idle: Duration,
     /// The time since it began, by which its rests are measured.
     elapsed: Box<dyn Fn() -> Duration + Send>,

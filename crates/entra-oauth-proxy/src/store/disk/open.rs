@@ -55,7 +55,7 @@ pub enum OpenStoreError {
     NotAStore {
         /// The path.
         path: PathBuf,
-        /// What was found.
+        /// The reason in words.
         reason: String,
     },
     /// A later version of this server made the file.
@@ -80,7 +80,7 @@ pub enum OpenStoreError {
     Io {
         /// The path.
         path: PathBuf,
-        /// What it says.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -205,9 +205,9 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
 /// Empties a file that redb began to make and did not finish: redb would take it for something else, as it
 /// writes its mark at the beginning last. What has no mark has no records, if it is that and nothing else.
 fn begin_anew_if_unfinished(mut file: &File) -> io::Result<()> {
-    /// How long redb makes a file before it writes anything into it.
+    /// The length of the file that redb makes before it writes anything into it.
     const UNFINISHED: u64 = 18 * 4_096;
-    /// What redb writes into it before its mark, and where that comes.
+    /// The length of the header, which redb writes before the mark at its beginning.
     const HEADER: usize = 320;
     const MARK: usize = 9;
     if file.metadata()?.len() != UNFINISHED {

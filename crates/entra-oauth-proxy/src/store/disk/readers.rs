@@ -22,14 +22,14 @@ pub(super) struct Readers {
 /// Records that are to be read.
 struct Read {
     keys: Vec<Box<str>>,
-    /// When it was asked for.
+    /// The time of the question.
     now: u64,
     answer: oneshot::Sender<Result<Vec<Option<Bytes>>, StoreError>>,
     /// Given back when it is answered, or nobody waits for it any more.
     _place: OwnedSemaphorePermit,
 }
 
-/// What is to be read, for whichever thread comes first.
+/// The reads that wait for whichever thread comes first.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,

@@ -84,7 +84,7 @@ struct Operation {
     _place: OwnedSemaphorePermit,
 }
 
-/// What the thread has at hand.
+/// The state of the writer's thread.
 struct WriterThread {
     disk: Arc<Disk>,
     pace: Pace,
@@ -92,9 +92,9 @@ struct WriterThread {
     before_writing: Patience,
     /// Before it opens the database again.
     before_opening: Patience,
-    /// Whether there may be more records that are to be swept out.
+    /// `true` while there may be more records that are to be swept out.
     has_to_sweep: bool,
-    /// What was wrong last.
+    /// The last problem, in words.
     reason: String,
 }
 
@@ -345,7 +345,7 @@ struct Tables<'t> {
     ends: Table<'t, (u64, &'static str), ()>,
     /// The number of records.
     count: u64,
-    /// In milliseconds since 1970.
+    /// The time of the batch, in milliseconds since 1970.
     now: u64,
     capacity: u64,
     is_changed: bool,

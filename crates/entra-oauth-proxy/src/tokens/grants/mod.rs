@@ -61,7 +61,7 @@ struct FoundGrant {
     grant: Grant,
     stored: Option<Bytes>,
     standing: Standing,
-    /// What was demanded of its user, and met.
+    /// The demand on its user that was met.
     met: Option<String>,
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn refresh(
     Err(OAuthError::unavailable(None))
 }
 
-/// What became of Entra's tokens in a refresh.
+/// The result for Entra's tokens in a refresh.
 enum Renewal {
     /// They are good for long enough.
     NotDue,

@@ -69,7 +69,7 @@ struct Reference {
     grant: String,
     #[serde(rename = "c")]
     client: String,
-    /// In seconds since 1970, as the next.
+    /// The time when it was made, in seconds since 1970, as the next.
     #[serde(rename = "m")]
     made_at: u64,
     /// The latest end of the grant.

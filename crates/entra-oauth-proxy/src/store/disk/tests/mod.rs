@@ -16,10 +16,10 @@ use crate::store::{Records, Store as _};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// In seconds: how long what is over stays.
+/// The time that what is over stays, in seconds.
 const DAY: u64 = 24 * 3_600;
 
-/// How long a thread may take for what it does by itself.
+/// The time that a thread may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn impatient() -> Pace {

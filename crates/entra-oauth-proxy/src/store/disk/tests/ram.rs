@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-/// What was done to the file.
+/// One operation on the file.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Write(u64, Vec<u8>),
@@ -21,19 +21,19 @@ pub(super) struct Ram {
     pub(super) file: Mutex<(Vec<u8>, Vec<Step>)>,
     pub(super) space: AtomicU64,
     pub(super) reads: AtomicU64,
-    /// How often there was no space.
+    /// The number of times that there was no space.
     pub(super) refused: AtomicU64,
-    /// What happens at which of the next operations, counted down to one.
+    /// The mishap at one of the next operations, counted down to one.
     pub(super) mishap: Mutex<(u32, Mishap)>,
     stuck: Mutex<Stuck>,
     released: Condvar,
 }
 
-/// Whether reads are held up.
+/// The state of the hold on reads.
 #[derive(Debug, Default)]
 struct Stuck {
     is_stuck: bool,
-    /// How many reads came since reads were held up first.
+    /// The number of reads that came since reads were held up first.
     came: Option<usize>,
 }
 
@@ -69,7 +69,7 @@ impl Ram {
         self.released.notify_all();
     }
 
-    /// How many reads came since reads were held up first.
+    /// Returns the number of reads that came since reads were held up first.
     pub(super) fn reads_since_stuck(&self) -> usize {
         self.stuck.lock().unwrap().came.unwrap_or_default()
     }

@@ -1,6 +1,6 @@
-//! What is demanded of a user's next sign-in or refresh by a client: by Entra, and by the routes behind this
-//! server, whose challenges are kept so that the next refresh sends them to Entra. Most clients refresh
-//! after a 401, and send no `claims`.
+//! The demands on a user's next sign-in or refresh by a client: of Entra, and of the routes behind
+//! this server, whose challenges are kept so that the next refresh sends them to Entra. Most
+//! clients refresh after a 401, and send no `claims`.
 
 use std::sync::Arc;
 use std::time::Duration;
