@@ -1,18 +1,14 @@
 //! A disk that is full or fails, and a process that ends at any moment.
 
 mod ram;
+mod stuck;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Instant;
-
-use tokio::task::JoinSet;
 
 use self::ram::{Mishap, Ram, Step};
 use super::*;
-use crate::keys::{Keyring, ProxyKeys};
-use crate::store::{Records, Store as _};
+use crate::store::Store as _;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -55,6 +51,15 @@ async fn put(store: &DiskStore, number: usize) -> Result<(), StoreError> {
 
 async fn get(store: &DiskStore, number: usize) -> Option<Bytes> {
     store.get(&format!("grant/{number}")).await.unwrap()
+}
+
+/// Waits until that is so, which a thread brings about by itself.
+async fn comes_to_be(mut is_so: impl AsyncFnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < patience, "it never was");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -202,11 +207,7 @@ async fn a_store_that_is_only_read_recovers_too() {
     let failed = format!("grant/{}", failed.expect("an error"));
     ram.reads.store(u64::MAX, Ordering::SeqCst);
     // Nobody writes. Its thread opens it again.
-    let patience = Instant::now() + PATIENCE;
-    while store.get(&failed).await.is_err() {
-        assert!(Instant::now() < patience, "it never was");
-        tokio::task::yield_now().await;
-    }
+    comes_to_be(async || store.get(&failed).await.is_ok()).await;
 }
 
 /// Whatever is written in a moment of dying, in whichever order: what was answered is there.
@@ -456,11 +457,7 @@ async fn records_that_are_over_are_swept_out_though_nobody_asks_for_anything() {
     store.put("grant/1", value(1), 48 * HOUR).await.unwrap();
     clock.fetch_add(60 + DAY, Ordering::SeqCst);
     // Its thread does it, in portions.
-    let patience = Instant::now() + PATIENCE;
-    while disk.count.load(Ordering::SeqCst) > 1 {
-        assert!(Instant::now() < patience, "they never were");
-        tokio::task::yield_now().await;
-    }
+    comes_to_be(async || disk.count.load(Ordering::SeqCst) <= 1).await;
     assert_eq!(get(&store, 1).await, Some(value(1)));
 }
 
@@ -497,147 +494,4 @@ async fn a_file_does_not_grow_by_records_that_are_over() {
         lengths.iter().all(|length| *length < 1_000_000),
         "{lengths:?}"
     );
-}
-
-/// A store of 200 records, most of which are in memory no more, and its disk, which does not answer.
-async fn stuck() -> (Arc<Ram>, DiskStore, Arc<Disk>) {
-    let ram = Ram::new(Vec::new());
-    let store = opened(&ram).unwrap();
-    for number in 0..200 {
-        put(&store, number).await.unwrap();
-    }
-    drop(store);
-    let disk = Arc::new(disk(&ram, Arc::new(SystemTime::now)).unwrap());
-    let pace = Pace {
-        idle: HOUR,
-        ..Pace::default()
-    };
-    let store = DiskStore::start(Arc::clone(&disk), pace).unwrap();
-    // From then on its writer rests.
-    put(&store, 0).await.unwrap();
-    ram.hold_up_reads();
-    (ram, store, disk)
-}
-
-/// Waits until that is so.
-async fn comes_to_be(mut is_so: impl FnMut() -> bool) {
-    let patience = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < patience, "it never was");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Asks for many records.
-fn asked(store: &DiskStore, reads: usize) -> JoinSet<()> {
-    let mut asked = JoinSet::new();
-    for number in 0..reads {
-        let store = store.clone();
-        asked.spawn(async move {
-            get(&store, number % 200).await;
-        });
-    }
-    asked
-}
-
-/// Reads records until the disk holds one up; returns its key, and the read.
-async fn held_up(ram: &Arc<Ram>, store: &DiskStore) -> (String, tokio::task::JoinHandle<()>) {
-    let before = ram.reads_since_stuck();
-    for number in 1..200 {
-        let key = format!("grant/{number}");
-        let read = tokio::spawn({
-            let (store, key) = (store.clone(), key.clone());
-            async move { drop(store.get(&key).await) }
-        });
-        comes_to_be(|| read.is_finished() || ram.reads_since_stuck() > before).await;
-        if !read.is_finished() {
-            return (key, read);
-        }
-    }
-    panic!("all are in memory");
-}
-
-/// The fourth thread answers while the disk holds three up.
-#[tokio::test]
-async fn a_read_that_is_held_up_holds_up_no_record_that_is_in_memory() {
-    let (ram, store, _) = stuck().await;
-    let mut held = Vec::new();
-    for _ in 1..READERS {
-        held.push(held_up(&ram, &store).await.1);
-        let read = tokio::spawn({
-            let store = store.clone();
-            async move { get(&store, 0).await }
-        });
-        comes_to_be(|| read.is_finished()).await;
-        assert_eq!(read.await.unwrap(), Some(value(0)));
-        assert!(held.iter().all(|read| !read.is_finished()));
-    }
-    ram.release_reads();
-    for read in held {
-        read.await.unwrap();
-    }
-}
-
-/// On the runtime's only thread.
-#[tokio::test]
-async fn while_the_disk_does_not_answer_others_go_on_and_whoever_reads_is_told_after_ten_seconds() {
-    let (ram, store, _) = stuck().await;
-    let (key, _) = held_up(&ram, &store).await;
-    let keyring = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
-    let records = Records::new(Arc::new(store.clone()), Arc::new(keyring));
-    // It goes on where everybody waits.
-    tokio::time::pause();
-    let begun = tokio::time::Instant::now();
-    let error = records.all(&[&*key]).await.unwrap_err();
-    let expected = "the store does not answer: no answer within 10s";
-    assert_eq!(error.to_string(), expected);
-    assert!(begun.elapsed() >= Duration::from_secs(10));
-    ram.release_reads();
-    for number in 0..200 {
-        assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
-    }
-}
-
-#[tokio::test]
-async fn of_those_who_gave_up_on_a_disk_that_does_not_answer_little_is_left() {
-    let (ram, store, disk) = stuck().await;
-    let places = &disk.places_to_read;
-    let mut asked = asked(&store, 3 * PLACES);
-    comes_to_be(|| places.available_permits() == 0 && ram.reads_since_stuck() > 0).await;
-    asked.shutdown().await;
-    ram.release_reads();
-    comes_to_be(|| places.available_permits() == PLACES).await;
-    // What had begun: a few pages for each thread.
-    let reads = ram.reads_since_stuck();
-    assert!(reads <= 8 * READERS, "{reads}");
-    for number in 0..200 {
-        assert_eq!(get(&store, number).await, Some(value(number)), "{number}");
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_was_dropped_reads_no_more() {
-    let (ram, store, disk) = stuck().await;
-    drop(disk);
-    let mut asked = asked(&store, 200);
-    comes_to_be(|| ram.reads_since_stuck() > 0).await;
-    asked.shutdown().await;
-    let order = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        let dropped = scope.spawn(|| {
-            drop(store);
-            order.lock().unwrap().push("dropped");
-        });
-        // Long enough for one that waits for nobody.
-        for _ in 0..10_000 {
-            if dropped.is_finished() {
-                break;
-            }
-            thread::yield_now();
-        }
-        order.lock().unwrap().push("released");
-        ram.release_reads();
-    });
-    assert_eq!(order.into_inner().unwrap(), ["released", "dropped"]);
-    assert_eq!(Arc::strong_count(&ram), 1);
 }
