@@ -26,7 +26,6 @@
 //! | `problems` | [`Problems`] collects what is wrong with settings, and makes one [`BuildError`] of it. |
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
 //! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
-//! | `body` | Reads bodies up to a limit. |
 //! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
 //! | `throttled_log` | [`ThrottledLog`] decides which lines are written, where strangers can cause them. |
 #![cfg_attr(
@@ -34,7 +33,6 @@
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
-mod body;
 mod client;
 mod headers;
 mod problems;

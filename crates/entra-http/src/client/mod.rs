@@ -12,9 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tower_service::Service;
-
-use crate::body::read_body;
 
 /// Any error that crosses threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -95,7 +94,11 @@ impl HttpClient {
                     .map_err(Into::into)?;
                 let response = service.call(request).await.map_err(Into::into)?;
                 let (head, body) = response.into_parts();
-                let body = read_body(body, limit).await.map_err(Into::into)?;
+                let body = match Limited::new(body, limit).collect().await {
+                    Ok(body) => Some(body.to_bytes()),
+                    Err(error) if error.is::<LengthLimitError>() => None,
+                    Err(error) => return Err(error),
+                };
                 Ok(Response::from_parts(head, body))
             })
         }))
