@@ -84,7 +84,6 @@ impl CookieKind {
 }
 
 /// The cookies of a request that are this server's.
-#[derive(Debug)]
 pub(crate) struct Cookies {
     sent: Vec<(String, String)>,
     is_secure: bool,

@@ -74,7 +74,7 @@ const FULL: ErrorPage = ErrorPage::new(
      does not help, tell whoever runs this server.",
 );
 
-/// The time after which somebody else's sign-in may have ended.
+/// The time after which somebody else's sign-in may have ended, as errors for clients have it.
 const FULL_FOR: Duration = Duration::from_secs(5 * 60);
 
 pub(super) fn answer(server: &Server, head: &Parts) -> Response {

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::{
     AuthorizationRequest, CodeRecord, LATER_VERSION, NoCode, NotDone, PendingGrant,
-    RequestedClaims, Server, SignIn, cookie_id, sign_in,
+    RequestedClaims, Server, SignIn, cookie_id, is_over, sign_in,
 };
 use crate::crypto::{hash, is_same, random_text};
 use crate::entra::NoTokens;
@@ -80,7 +80,7 @@ fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, Err
         Unreadable::Malformed => STRANGER,
         Unreadable::Later => LATER_VERSION,
     })?;
-    if !is_same(&sign_in.state, state) || sign_in.is_over(server.clock.now()) {
+    if !is_same(&sign_in.state, state) || is_over(sign_in.at, server.clock.now()) {
         return Err(STRANGER);
     }
     record("client", &sign_in.asked.client);

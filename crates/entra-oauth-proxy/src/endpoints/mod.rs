@@ -283,6 +283,11 @@ impl Urls {
 /// time.
 const SIGN_IN_LIFETIME: u64 = 15 * 60;
 
+/// Returns whether a page or a sign-in that began then is over.
+fn is_over(began_at: u64, now: u64) -> bool {
+    now.saturating_sub(began_at) > SIGN_IN_LIFETIME
+}
+
 /// A client's request that is valid: it goes through the consent page's form and then through a cookie,
 /// encrypted, and is stored nowhere before its code.
 #[derive(Clone, Deserialize, Serialize)]
@@ -308,12 +313,6 @@ struct AuthorizationRequest {
 impl Versioned for AuthorizationRequest {
     const NAME: &'static str = "consent form";
     const VERSION: u8 = 1;
-}
-
-impl AuthorizationRequest {
-    fn is_over(&self, now: u64) -> bool {
-        now.saturating_sub(self.at) > SIGN_IN_LIFETIME
-    }
 }
 
 /// A sign-in that is under way at Entra. It is kept in the cookie of the browser in which the person
@@ -353,12 +352,6 @@ impl RequestedClaims {
             Self::None => None,
             Self::Asked(claims) | Self::Demanded(claims) => Some(claims),
         }
-    }
-}
-
-impl SignIn {
-    fn is_over(&self, now: u64) -> bool {
-        now.saturating_sub(self.at) > SIGN_IN_LIFETIME
     }
 }
 
@@ -485,10 +478,6 @@ impl Server {
 
 fn invalid_request(text: &'static str) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, text)
-}
-
-fn invalid_grant(text: &'static str) -> OAuthError {
-    OAuthError::new(ErrorCode::InvalidGrant, text)
 }
 
 /// Says whose accounts are accepted, for people.

@@ -2,7 +2,7 @@
 
 use super::{
     AuthorizationRequest, RequestedClaims, SIGN_IN_LIFETIME, Server, SignIn, cookie_id,
-    invalid_request,
+    invalid_request, is_over,
 };
 use crate::crypto::{base64url, from_base64url, hash, random_text};
 use crate::http::{CookieKind, Cookies, Response, see_other};
@@ -70,7 +70,7 @@ fn superfluous<'c>(server: &Server, cookies: &'c Cookies, length: usize, now: u6
         .all(CookieKind::SignIn)
         .map(|(id, value)| {
             let at = match open(server, value) {
-                Ok(sign_in) => (!sign_in.is_over(now)).then_some(sign_in.at),
+                Ok(sign_in) => (!is_over(sign_in.at, now)).then_some(sign_in.at),
                 // Not this version's to take away.
                 Err(Unreadable::Later) => Some(now),
                 Err(Unreadable::Malformed) => None,

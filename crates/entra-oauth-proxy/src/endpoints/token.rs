@@ -9,9 +9,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use serde_json::Value;
 
-use super::{
-    AuthorizationRequest, CodeRecord, SIGN_IN_LIFETIME, Server, invalid_grant, invalid_request,
-};
+use super::{AuthorizationRequest, CodeRecord, SIGN_IN_LIFETIME, Server, invalid_request};
 use crate::crypto::{hash, is_same};
 use crate::http::{Response, UnreadBody, json};
 use crate::keys::Unreadable;
@@ -84,7 +82,9 @@ fn parse(
             let token = server.grants.read_refresh_token(token);
             GrantType::Refresh {
                 token: token.map_err(|unreadable| match unreadable {
-                    Unreadable::Malformed => invalid_grant("the refresh token is not known"),
+                    Unreadable::Malformed => {
+                        OAuthError::invalid_grant("the refresh token is not known")
+                    }
                     Unreadable::Later => OAuthError::later(),
                 })?,
                 scope: parameters.one("scope")?.map(str::to_owned),
@@ -148,7 +148,7 @@ async fn redeem_code(
     } = server;
     let client = &request.client;
     let key = CodeRecord::key(&proof.code);
-    let unknown = || invalid_grant("the code is not known, or more than a minute old");
+    let unknown = || OAuthError::invalid_grant("the code is not known, or more than a minute old");
     let (code, stored) = records.get::<CodeRecord>(&key).await?;
     let code = code.ok_or_else(unknown)?;
     let asked = code.asked();
@@ -184,16 +184,18 @@ fn check(
     client: &Client,
 ) -> Result<(), OAuthError> {
     if !is_same(&asked.client, &client.hash) {
-        return Err(invalid_grant("the code is another client's"));
+        return Err(OAuthError::invalid_grant("the code is another client's"));
     }
     if asked.redirect_uri != proof.redirect_uri {
-        return Err(invalid_grant(
+        return Err(OAuthError::invalid_grant(
             "redirect_uri is not the one that the code was sent to",
         ));
     }
     match is_code_verifier(&proof.verifier, &asked.challenge) {
         true => Ok(()),
-        false => Err(invalid_grant("code_verifier does not fit the challenge")),
+        false => Err(OAuthError::invalid_grant(
+            "code_verifier does not fit the challenge",
+        )),
     }
 }
 
@@ -209,7 +211,7 @@ async fn used_again(server: &Server, grant: &str) -> OAuthError {
                     "a code was used twice; the sign-in that it came to is ended"
                 );
             }
-            invalid_grant("the code was used before")
+            OAuthError::invalid_grant("the code was used before")
         }
         Err(error) => error.into(),
     }

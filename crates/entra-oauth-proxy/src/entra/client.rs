@@ -34,6 +34,8 @@ pub(crate) struct Entra {
     skew: u64,
     /// The beginning of the URLs of its endpoints.
     endpoints: String,
+    /// Their origin, for the policy of a page.
+    origin: String,
     redirect_uri: String,
     prompt: Option<&'static str>,
     /// The bytes of JSON that claims of a user and names of scopes may have together. `None` where no
@@ -78,8 +80,11 @@ impl Entra {
         room: Option<usize>,
         max_calls: usize,
     ) -> Self {
+        let endpoints = format!("{}/oauth2/v2.0", auth.authority_url());
+        let origin = Url::parse(&endpoints).map(|url| url.origin().ascii_serialization());
         Self {
-            endpoints: format!("{}/oauth2/v2.0", auth.authority_url()),
+            endpoints,
+            origin: origin.unwrap_or_default(),
             auth,
             client,
             scopes,
@@ -103,10 +108,8 @@ impl Entra {
     }
 
     /// Returns the origin to which browsers are sent, for the policy of a page.
-    pub(crate) fn origin(&self) -> String {
-        let url = Url::parse(&self.endpoints);
-        url.map(|url| url.origin().ascii_serialization())
-            .unwrap_or_default()
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// Returns where a browser is sent to sign in for these scopes. Never with `resource`, which Entra

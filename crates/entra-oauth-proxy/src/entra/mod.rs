@@ -67,7 +67,7 @@ impl EntraTokens {
 }
 
 /// A user who signed in.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct User {
     claims: Map<String, Value>,
     /// Short names.
@@ -80,13 +80,15 @@ impl User {
     /// groups, and directory roles. App roles are all there, or there is no user: a handler that lets
     /// somebody in for want of a role must not do so as it was left out.
     fn of(caller: &Caller, scopes: Vec<String>, room: usize) -> Result<Self, NoUser> {
-        caller.object_id().ok_or(NoUser::Nobody)?;
+        let object_id = caller.object_id().ok_or(NoUser::Nobody)?;
         let mut all: Map<String, Value> = caller.claims_as().map_err(|_| NoUser::Nobody)?;
         let issued_at = all.remove("iat");
         let mut claims: Map<String, Value> = all
             .into_iter()
             .filter(|(name, _)| COPIED.contains(&&**name))
             .collect();
+        // As an operator writes it who ends the user's sign-ins, in whichever case it came.
+        claims.insert("oid".to_owned(), json!(object_id.to_string()));
         claims.insert("idtyp".to_owned(), json!("user"));
         if let Some(issued_at) = issued_at {
             claims.insert(ENTRA_ISSUED_AT.to_owned(), issued_at);
@@ -431,9 +433,9 @@ mod tests {
             json!({ "tid": "t" }),
             json!({}),
         ] {
-            let other = user(other);
-            assert!(!ada.is_same_person(&other), "{other:?}");
-            assert!(!other.is_same_person(&ada), "{other:?}");
+            let of_other = user(other.clone());
+            assert!(!ada.is_same_person(&of_other), "{other}");
+            assert!(!of_other.is_same_person(&ada), "{other}");
         }
         let nobody = user(json!({}));
         assert!(!nobody.is_same_person(&nobody));

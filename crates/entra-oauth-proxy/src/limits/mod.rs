@@ -193,8 +193,9 @@ impl Limits {
         self.entra_calls
     }
 
-    /// Limits the calls to Entra at a time: 1 to 10 000, for sign-ins and, apart from them, for renewals, so that neither waits for the other. Four times as many may wait, for 2 s; then,
-    /// and for whoever comes beyond, it is as if Entra did not answer.
+    /// Limits the calls to Entra at a time: 1 to 10 000, for sign-ins and, apart from them, for renewals, so
+    /// that neither waits for the other. Four times as many may wait, for 2 s; then, and for whoever comes
+    /// beyond, it is as if Entra did not answer.
     pub fn entra_calls(mut self, most: usize) -> Self {
         self.entra_calls = most;
         self

@@ -92,6 +92,11 @@ impl OAuthError {
         }
     }
 
+    /// Makes the error of a code or a refresh token that gets nothing (any more).
+    pub(crate) fn invalid_grant(text: &'static str) -> Self {
+        Self::new(ErrorCode::InvalidGrant, text)
+    }
+
     /// Makes an error with a reference that is in the log, too, for whoever asks the operator about it.
     pub(crate) fn with_reference(code: ErrorCode, text: &str) -> (Self, String) {
         let reference = random_text::<6>();
@@ -141,8 +146,8 @@ impl OAuthError {
         self.code
     }
 
-    /// Returns the reason for the log, one of few: a description that is not always the same has a
-    /// reference in it.
+    /// Returns the reason for the log, one of few: in place of a description that is not always the same, as
+    /// there is a reference or a name in it, the code.
     pub(crate) fn reason(&self) -> &'static str {
         match self.description {
             Cow::Borrowed(description) => description,

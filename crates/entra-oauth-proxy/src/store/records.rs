@@ -51,9 +51,9 @@ impl Records {
         let values = self.answered(self.store.get_all(keys)).await?;
         match values.len() == keys.len() {
             true => Ok(values),
-            false => Err(StoreError::new(
+            false => Err(self.counted(StoreError::new(
                 "it answers for another number of records than it was asked for",
-            )),
+            ))),
         }
     }
 
@@ -119,11 +119,7 @@ impl Records {
             Ok(value) => Ok(Some(value)),
             Err(Unreadable::Later) => Err(StoreError::later()),
             Err(Unreadable::Malformed) => {
-                let beginning = key.split('/').next();
-                let mut kinds = KINDS.into_iter();
-                let kind = kinds
-                    .find(|kind| beginning == Some(*kind))
-                    .unwrap_or("another");
+                let kind = T::NAME;
                 throttled!(
                     warn,
                     self.log,
@@ -169,9 +165,6 @@ impl Records {
         error
     }
 }
-
-/// The kinds of records, by the beginnings of their keys.
-const KINDS: [&str; 5] = ["grant", "code", "user", "standing", "client"];
 
 /// The longest wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);

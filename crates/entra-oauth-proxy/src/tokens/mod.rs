@@ -25,7 +25,7 @@ pub(crate) use self::{
 use crate::crypto::{is_same, random_text};
 use crate::entra::{EntraTokens, User};
 use crate::keys::Versioned;
-use crate::oauth::{ErrorCode, OAuthError};
+use crate::oauth::OAuthError;
 
 /// A grant, as it is stored (encrypted).
 #[derive(Clone, Deserialize, Serialize)]
@@ -110,10 +110,6 @@ impl RefreshToken {
     }
 }
 
-fn invalid_grant(text: &'static str) -> OAuthError {
-    OAuthError::new(ErrorCode::InvalidGrant, text)
-}
-
 /// The decision about a refresh token that is of a grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Rotation {
@@ -171,7 +167,7 @@ impl Rotations {
         client: &str,
         (arrived_at, was_overtaken): (u64, bool),
     ) -> Result<Rotation, OAuthError> {
-        let invalid = |text| Err(invalid_grant(text));
+        let invalid = |text| Err(OAuthError::invalid_grant(text));
         if !is_same(&grant.client, client) {
             return invalid("the refresh token is another client's");
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use entra_oauth_proxy::ProxyKeys;
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, ProxyKeys};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower_entra_auth::{AuthenticationContext, Caller, ClaimsChallenge, HandlerRefusal};
@@ -298,6 +298,46 @@ async fn another_instance_knows_it_and_a_route_that_challenges_each_request_writ
     token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
     assert_eq!(asked(&stage), before + 1);
     assert!(last_asked(&stage).unwrap()["access_token"]["nbf"].is_object());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_finds_too_many_being_written_is_written_when_it_comes_again() {
+    /// As many as are written at a time.
+    const AT_ONCE: usize = 64;
+
+    let store = WatchedStore::default();
+    let change =
+        |settings: EntraOAuthProxyBuilder| settings.store(store.clone()).limits(Limits::none());
+    let stage = Stage::with(change).await;
+    let mut callers = Vec::new();
+    for _ in 0..=AT_ONCE {
+        let tokens = stage.sign_in(&stage.client().await, "ada").await;
+        callers.push(stage.verify(&tokens["access_token"]).await.unwrap());
+    }
+    let last = callers.pop().unwrap();
+    let revoked_at = now(&stage);
+    let writes = || {
+        let written = store.written();
+        let of_users = |(key, _): &&(String, _)| key.starts_with("standing/");
+        written.iter().filter(of_users).count()
+    };
+    store.takes(Duration::from_secs(1));
+    for caller in &callers {
+        answer(still_counts(caller, revoked_at));
+    }
+    answer(still_counts(&last, revoked_at));
+    store.takes(Duration::ZERO);
+    stage.tenant.advance(Duration::from_secs(5)).await;
+    // One after another, as they are of one user.
+    for _ in 0..AT_ONCE {
+        settles().await;
+    }
+    assert_eq!(writes(), AT_ONCE);
+    for _ in 0..2 {
+        answer(still_counts(&last, revoked_at));
+        settles().await;
+        assert_eq!(writes(), AT_ONCE + 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,13 +5,14 @@ use std::time::Duration;
 use entra_dev_tenant::DevTenant;
 use entra_oauth_proxy::{EndError, ProxyKeys};
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower_entra_auth::{ObjectId, TenantId};
 
 use crate::disk::Directory;
 use crate::logbook::Logbook;
+use crate::long_tokens::{of_entra, redeemed, signs_in, with};
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{Browser, Client, Stage, claims, settings};
+use crate::support::{Browser, Client, HOUR, Stage, claims, parameter, settings};
 use crate::watched_store::WatchedStore;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -86,6 +87,45 @@ async fn all_sign_ins_of_a_user_end_by_every_client_and_nobody_elses() {
     // She may sign in again.
     let again = stage.sign_in(&client, "ada").await;
     assert!(goes_on(&stage, &client, &again).await);
+}
+
+/// Entra writes ids in lower case, and the Layer reads them in any.
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_id_came_in_another_case_is_ended_too() {
+    let (stage, store) = stage().await;
+    let client = stage.client().await;
+    let oid = claims(&stage.sign_in(&client, "ada").await["access_token"])["oid"].clone();
+    let upper = json!(oid.as_str().unwrap().to_uppercase());
+    let entras = of_entra(&stage, &with(&[("oid", upper)]));
+    let told = signs_in(&stage, &client, "read", &entras).await;
+    let code = parameter(&told, "code").unwrap();
+    let tokens = redeemed(&stage, &client, &code).await.json();
+    assert_eq!(claims(&tokens["access_token"])["oid"], oid);
+    ends_user(&stage, &tokens).await;
+    assert!(!goes_on(&stage, &client, &tokens).await);
+    assert_eq!(store.count("grant/").await, 0);
+}
+
+/// All of them would wait for each other.
+#[tokio::test(start_paused = true)]
+async fn sign_ins_by_a_client_that_was_ended_once_ask_the_store_no_more_than_others() {
+    let (stage, store) = stage().await;
+    let client = stage.client().await;
+    let redeemed = async |user: &str| {
+        let code = Browser::new(&stage).code(&client, user, &[]).await;
+        let calls = store.calls();
+        assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
+        store.calls() - calls
+    };
+    let before = redeemed("ada").await;
+    let client_hash = hash(&client);
+    let ended = stage.proxy.end_sign_ins_of_client(&client_hash);
+    ended.await.unwrap();
+    assert_eq!(redeemed("ada").await, before);
+    // Once a day its number is kept for longer.
+    stage.tenant.advance(DAY + HOUR).await;
+    assert!(redeemed("ada").await > before);
+    assert_eq!(redeemed("ada").await, before);
 }
 
 #[tokio::test(start_paused = true)]

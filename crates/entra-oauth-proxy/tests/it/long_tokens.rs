@@ -45,7 +45,7 @@ async fn client_of_a_long_id(stage: &Stage) -> Client {
 }
 
 /// Entra's access token of a user with these claims.
-fn of_entra(stage: &Stage, more: &Map<String, Value>) -> String {
+pub(crate) fn of_entra(stage: &Stage, more: &Map<String, Value>) -> String {
     let user = stage.tenant.user("ada").scope("read").for_api(APP);
     let scopes = long_scopes();
     let user = scopes.iter().fold(user, |user, scope| user.scope(scope));
@@ -68,7 +68,12 @@ fn answers_with(stage: &Stage, access_token: &str, id_token: &str) {
 }
 
 /// A sign-in to which Entra gives this access token, up to where the client is told.
-async fn signs_in(stage: &Stage, client: &Client, scope: &str, access_token: &str) -> Url {
+pub(crate) async fn signs_in(
+    stage: &Stage,
+    client: &Client,
+    scope: &str,
+    access_token: &str,
+) -> Url {
     let mut browser = Browser::new(stage);
     let changes = [("resource", ""), ("scope", scope)];
     let at_entra = browser.goes_to_entra(client, &changes).await;
@@ -84,13 +89,13 @@ async fn signs_in(stage: &Stage, client: &Client, scope: &str, access_token: &st
 }
 
 /// What the code comes to, for whichever resource there is.
-async fn redeemed(stage: &Stage, client: &Client, code: &str) -> Reply {
+pub(crate) async fn redeemed(stage: &Stage, client: &Client, code: &str) -> Reply {
     let mut form = client.redemption(code);
     form.retain(|(name, _)| *name != "resource");
     stage.token(&form).await
 }
 
-fn with(claims: &[(&str, Value)]) -> Map<String, Value> {
+pub(crate) fn with(claims: &[(&str, Value)]) -> Map<String, Value> {
     let claims = claims.iter();
     claims
         .map(|(name, value)| ((*name).to_owned(), value.clone()))

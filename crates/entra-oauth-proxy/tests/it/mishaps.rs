@@ -58,6 +58,25 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
     }
 }
 
+/// The store has lost what came after a backup, and then does not say that it wrote.
+#[tokio::test(start_paused = true)]
+async fn whose_replacements_the_store_has_lost_may_repeat_the_one_that_nobody_confirmed() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
+    let backup = store.records("grant/").await.remove(0);
+    for _ in 0..3 {
+        token = token_of(stage.refresh(&client, &token).await).await;
+    }
+    store.puts_back(backup).await;
+    store.swaps_are(Swaps::DoneUnsaid);
+    assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
+    store.swaps_are(Swaps::Done);
+    stage.tenant.advance(2 * MINUTE).await;
+    assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replacement_that_was_not_done_then_leaves_nobody_a_longer_grace() {
     let store = WatchedStore::default();

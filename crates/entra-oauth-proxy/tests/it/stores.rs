@@ -94,6 +94,22 @@ async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_leaves_a_record_out_is_one_that_does_not_answer_and_operators_see_it() {
+    let (stage, store) = watched().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    store.leaves_one_out();
+    let log = Logbook::begin();
+    is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
+    let errors = log.lines("ERROR");
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains("another number"), "{errors:#?}");
+    store.comes_back();
+    let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_it_is_down_a_reused_token_does_not_pass() {
     let (stage, store) = watched().await;
     let client = stage.client().await;

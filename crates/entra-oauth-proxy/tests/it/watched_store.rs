@@ -19,6 +19,7 @@ struct Inner {
     records: MemoryStore,
     is_down: AtomicBool,
     is_read_only: AtomicBool,
+    is_short: AtomicBool,
     /// The beginning of the keys of which it takes none.
     refuses: Mutex<Option<&'static str>>,
     /// The key of a record that it does not let go.
@@ -84,6 +85,11 @@ impl WatchedStore {
         self.0.is_read_only.store(true, Ordering::SeqCst);
     }
 
+    /// It leaves out the last of the records that it is asked for together.
+    pub(crate) fn leaves_one_out(&self) {
+        self.0.is_short.store(true, Ordering::SeqCst);
+    }
+
     /// It takes nothing under a key that begins so.
     pub(crate) fn refuses_writes_to(&self, beginning: &'static str) {
         *self.0.refuses.lock().unwrap() = Some(beginning);
@@ -98,6 +104,7 @@ impl WatchedStore {
         *self.0.refuses.lock().unwrap() = None;
         self.0.is_down.store(false, Ordering::SeqCst);
         self.0.is_read_only.store(false, Ordering::SeqCst);
+        self.0.is_short.store(false, Ordering::SeqCst);
     }
 
     /// Each answer takes so long, by paused time.
@@ -159,6 +166,12 @@ impl WatchedStore {
         self.records(beginning).await.len()
     }
 
+    /// Somebody puts a backup of a record in its place.
+    pub(crate) async fn puts_back(&self, (key, value): (String, Bytes)) {
+        let ttl = Duration::from_secs(3_600);
+        self.0.records.put(&key, value, ttl).await.unwrap();
+    }
+
     /// Somebody changes a byte of each record whose key begins so.
     pub(crate) async fn corrupts(&self, beginning: &str) {
         let ttl = Duration::from_secs(3_600);
@@ -205,6 +218,9 @@ impl Store for WatchedStore {
             let mut values = Vec::new();
             for key in keys {
                 values.push(self.shown(key).await?);
+            }
+            if self.0.is_short.load(Ordering::SeqCst) {
+                values.pop();
             }
             Ok(values)
         })

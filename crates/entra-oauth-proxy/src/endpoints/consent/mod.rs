@@ -11,7 +11,7 @@ use http_body::Body;
 
 use super::{
     AuthorizationRequest, LATER_VERSION, RequestedClaims, SIGN_IN_LIFETIME, Server, cookie_id,
-    sign_in,
+    is_over, sign_in,
 };
 use crate::crypto::{base64url, from_base64url, hash, is_same, random_text};
 use crate::http::{CookieKind, Cookies, Response, UnreadBody, set_static};
@@ -188,7 +188,7 @@ fn parse(
     })?;
     let cookie = cookies.get(CookieKind::Consent, cookie_id(&request.cookie));
     let is_asked = cookie.is_some_and(|value| is_same(&hash(value), &request.cookie));
-    if !is_asked || request.is_over(server.clock.now()) {
+    if !is_asked || is_over(request.at, server.clock.now()) {
         return Err(NOT_ASKED);
     }
     let decision = parameters.one("decision").ok().flatten();

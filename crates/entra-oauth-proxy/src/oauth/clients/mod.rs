@@ -25,7 +25,7 @@ use crate::telemetry::set_outcome;
 
 /// The place to which a browser carries what a client's authorization request came to; shown, it is the
 /// redirect URI.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct RedirectTarget {
     uri: RedirectUri,
     state: Option<String>,

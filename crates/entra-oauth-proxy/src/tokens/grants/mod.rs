@@ -19,10 +19,7 @@ use serde_json::Value;
 
 pub(crate) use self::issuer::room_for_claims;
 use super::users::{demand_of, remove_demand};
-use super::{
-    Grant, RefreshLocks, RefreshToken, Rotations, SignedIn, Standing, Users, grant_key,
-    invalid_grant,
-};
+use super::{Grant, RefreshLocks, RefreshToken, Rotations, SignedIn, Standing, Users, grant_key};
 use crate::crypto::{hash, is_same, random_text};
 use crate::entra::{Entra, EntraTokens, NoTokens, User};
 use crate::keys::{Keyring, Unreadable};
@@ -149,7 +146,11 @@ impl Grants {
         match use_code(found.id.clone()).await {
             Ok(true) => {}
             Ok(false) => {
-                self.abandon(&found).await?;
+                // It was written: whoever has taken it away, its reference is to nothing.
+                self.end(&found.id).await?;
+                self.users
+                    .remove_reference(&found.standing, &found.id)
+                    .await;
                 return Ok(None);
             }
             Err(error) => {
@@ -190,9 +191,9 @@ impl Grants {
         };
         self.check_scopes(&grant)?;
         let id = random_text::<18>();
-        record("grant", &id);
         let standing = self.users.prepare(&id, &grant, self.skew).await?;
-        let standing = standing.ok_or_else(|| invalid_grant("the sign-in was ended"))?;
+        let standing =
+            standing.ok_or_else(|| OAuthError::invalid_grant("the sign-in was ended"))?;
         let mut found = FoundGrant {
             id,
             grant,
@@ -213,13 +214,14 @@ impl Grants {
         }
     }
 
-    /// Ends a grant of which the store did not say that it was written, or whose code another request has
-    /// used or the store did not say that this one has.
+    /// Ends a grant of which the store did not say that it was written, or that its code was used.
     async fn abandon(&self, found: &FoundGrant) -> Result<(), StoreError> {
         // If it was not there, it may still be on its way to the store: it keeps its reference then, and
         // goes like any other that nobody uses.
         if self.end(&found.id).await? {
-            self.users.remove_reference(&found.id, &found.grant).await;
+            self.users
+                .remove_reference(&found.standing, &found.id)
+                .await;
         }
         Ok(())
     }
@@ -241,7 +243,7 @@ impl Grants {
         });
         if !is_left {
             self.end(id).await?;
-            return Err(invalid_grant(
+            return Err(OAuthError::invalid_grant(
                 "the sign-in is over: its user has as many as may be, and later ones",
             ));
         }
@@ -254,7 +256,7 @@ impl Grants {
             tracing::debug!(%error, grant = id, "a sign-in has its whole time with its first refresh");
             true
         });
-        let ended = || invalid_grant("the sign-in was ended");
+        let ended = || OAuthError::invalid_grant("the sign-in was ended");
         is_there.then_some(()).ok_or_else(ended)
     }
 
@@ -264,7 +266,7 @@ impl Grants {
         let has_required = |names| self.scopes.has_required(names);
         match has_required(&grant.names) && has_required(grant.user.scopes()) {
             true => Ok(()),
-            false => Err(invalid_grant(
+            false => Err(OAuthError::invalid_grant(
                 "this server requires more than the user agreed to; sign in again",
             )),
         }
@@ -310,7 +312,7 @@ impl Grants {
             return Ok(());
         };
         if !is_same(&grant.client, client) {
-            return Err(invalid_grant("the token is another client's"));
+            return Err(OAuthError::invalid_grant("the token is another client's"));
         }
         record("grant", id);
         tracing::info!(client, grant = id, "a sign-in was ended by its client");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::users::{demand_of, keep_demand, remove_demand};
-use super::super::{HeldRefreshLock, RefreshToken, Rotation, grant_key, invalid_grant};
+use super::super::{HeldRefreshLock, RefreshToken, Rotation, grant_key};
 use super::issuer::tokens;
 use super::{FoundGrant, Grant, Grants};
 use crate::entra::NoTokens;
@@ -50,7 +50,9 @@ pub(super) async fn refresh(
                     "a refresh token was used that had been replaced; the sign-in is ended"
                 );
                 grants.end(id).await?;
-                return Err(invalid_grant("the refresh token was replaced before"));
+                return Err(OAuthError::invalid_grant(
+                    "the refresh token was replaced before",
+                ));
             }
         };
         check(grants, &grant).await?;
@@ -108,7 +110,8 @@ async fn find(
     let found = found
         .await
         .map_err(|error| lock.record_store_failure(error))?;
-    let (grant, stored, standing) = found.ok_or_else(|| invalid_grant("the sign-in is over"))?;
+    let (grant, stored, standing) =
+        found.ok_or_else(|| OAuthError::invalid_grant("the sign-in is over"))?;
     if owner.is_none() {
         let owner = Arc::from(&*standing.user_key);
         grants.owners.insert(id.clone(), owner);
@@ -143,7 +146,7 @@ async fn check(grants: &Grants, found: &FoundGrant) -> Result<(), OAuthError> {
                 "a sign-in is ended, as its user was not asked for a scope that is required now"
             );
         }),
-        false => Err(invalid_grant("the sign-in is over")),
+        false => Err(OAuthError::invalid_grant("the sign-in is over")),
     };
     if checked.is_err() {
         grants.end(id).await?;
@@ -194,7 +197,7 @@ async fn renew(
                 return Ok(Renewal::Overtaken);
             }
             grants.end(&found.id).await?;
-            return Err(invalid_grant("the sign-in is over"));
+            return Err(OAuthError::invalid_grant("the sign-in is over"));
         }
     };
     // Entra's own token is good for a while: so is the user.
@@ -214,7 +217,8 @@ async fn replace(
     lock: &HeldRefreshLock<'_>,
 ) -> Result<bool, OAuthError> {
     if !found.grant.is_referred_to {
-        found.grant.is_referred_to = grants.users.adopt(&found.id, &found.grant).await;
+        let (standing, id) = (&found.standing, &found.id);
+        found.grant.is_referred_to = grants.users.adopt(standing, id, &found.grant).await;
     }
     if let Some(token) = current {
         grants

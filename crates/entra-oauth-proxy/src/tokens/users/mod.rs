@@ -291,10 +291,14 @@ impl Ends {
     /// Keeps a number that is not zero for as long as any sign-in that begins now may last; with a day more,
     /// so that it changes once a day. Were it forgotten before, the next end would give it a second time.
     fn keep(&mut self, now: u64) {
-        let least = now.saturating_add(Self::LONGEST);
-        if !self.is_zero() && self.until < least {
-            self.until = least.saturating_add(Self::DAY);
+        if !self.is_kept(now) {
+            self.until = now.saturating_add(Self::LONGEST + Self::DAY);
         }
+    }
+
+    /// Returns whether there is nothing to keep for as long, or it is kept.
+    fn is_kept(&self, now: u64) -> bool {
+        self.is_zero() || self.until >= now.saturating_add(Self::LONGEST)
     }
 
     /// Forgets a number about which no sign-in is left.

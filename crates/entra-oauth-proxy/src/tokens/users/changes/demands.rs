@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower_entra_auth::{Caller, ClaimsChallenge};
 use tracing::Instrument as _;
@@ -60,8 +61,11 @@ pub(crate) fn keep_challenge(users: &Arc<Users>, caller: &Caller, challenge: &Cl
     }
     let ids = [caller.tenant_id().to_string(), user.to_string()];
     let user = users.key([&ids[0], &ids[1]]);
-    if let Some(claims) = add(users, &user, client, challenge.json()) {
-        write(users, user, client.to_owned(), claims);
+    let permit = Arc::clone(&users.challenge_writes).try_acquire_owned();
+    let means = permit.ok().zip(Handle::try_current().ok());
+    let claims = add(users, &user, client, challenge.json(), means.is_some());
+    if let (Some(claims), Some(means)) = (claims, means) {
+        write(users, user, client.to_owned(), claims, means);
     }
 }
 
@@ -70,14 +74,16 @@ fn challenge(users: &Users, user: &str, client: &str) -> Option<Arc<str>> {
     challenged.map(|challenged| challenged.claims)
 }
 
-/// Adds a challenge to what is open, and returns all of it if it is to be written.
-fn add(users: &Users, user: &str, client: &str, claims: &str) -> Option<Arc<str>> {
+/// Adds a challenge to what is open, and returns all of it if it is to be written: where it cannot be, the
+/// next challenge is.
+fn add(users: &Users, user: &str, client: &str, claims: &str, can_write: bool) -> Option<Arc<str>> {
     let entry = (user.to_owned(), client.to_owned());
     let before = users.challenges.get(&entry);
     let now = Instant::now();
     let claims: Arc<str> = match before {
         Some(before) if carries_claims(Some(&before.claims), claims) => {
-            if now.duration_since(before.written) < INTERVAL {
+            let written = before.written;
+            if written.is_some_and(|written| now.duration_since(written) < INTERVAL) {
                 return None;
             }
             before.claims
@@ -89,20 +95,20 @@ fn add(users: &Users, user: &str, client: &str, claims: &str) -> Option<Arc<str>
     };
     let challenged = Challenged {
         claims: Arc::clone(&claims),
-        written: now,
+        written: can_write.then_some(now),
     };
     users.challenges.insert(entry, challenged);
-    Some(claims)
+    can_write.then_some(claims)
 }
 
-/// Writes what is open to the store. Who finds no permit, or no runtime, is challenged again.
-fn write(users: &Arc<Users>, user: String, client: String, claims: Arc<str>) {
-    let Ok(permit) = Arc::clone(&users.challenge_writes).try_acquire_owned() else {
-        return;
-    };
-    let Ok(runtime) = Handle::try_current() else {
-        return;
-    };
+/// Writes what is open to the store, with a permit, on a runtime.
+fn write(
+    users: &Arc<Users>,
+    user: String,
+    client: String,
+    claims: Arc<str>,
+    (permit, runtime): (OwnedSemaphorePermit, Handle),
+) {
     let tasks = users.tasks.clone();
     let users = Arc::clone(users);
     let work = async move {

@@ -22,7 +22,7 @@ use super::{
 use crate::crypto::hash;
 use crate::entra::User;
 use crate::store::{Records, StoreError};
-use crate::telemetry::{ThrottledLog, throttled};
+use crate::telemetry::{ThrottledLog, record, throttled};
 use crate::time::Clock;
 
 /// The error of an end that was not carried out.
@@ -41,7 +41,8 @@ pub enum EndError {
 #[derive(Clone)]
 struct Challenged {
     claims: Arc<str>,
-    written: Instant,
+    /// The time of the last write to the store that was begun with them.
+    written: Option<Instant>,
 }
 
 /// The records of users and clients. Instances do not wait for each other: the store's comparison decides.
@@ -154,13 +155,23 @@ impl Users {
         client: &str,
     ) -> Result<Standing, StoreError> {
         let user_key = self.key(user.ids());
-        let keys = [standing_key(&user_key), client_key(client)];
+        let of_both = self.records_of(&user_key, client).await?;
+        Ok(self.standing_of((user_key, client), of_both))
+    }
+
+    /// Reads the records of a user and of a client.
+    async fn records_of(
+        &self,
+        user_key: &str,
+        client: &str,
+    ) -> Result<(UserStanding, ClientStanding), StoreError> {
+        let keys = [standing_key(user_key), client_key(client)];
         let mut stored = self.records.all(&[&keys[0], &keys[1]]).await?.into_iter();
         let mut next = || stored.next().flatten();
         let (of_user, of_client) = (next(), next());
         let of_user = self.records.found(&keys[0], of_user.as_deref())?;
         let of_client = self.records.found(&keys[1], of_client.as_deref())?;
-        Ok(self.standing_of((user_key, client), of_user, of_client))
+        Ok((of_user.unwrap_or_default(), of_client.unwrap_or_default()))
     }
 
     /// Reads a grant, and what stands about it: in one request to the store, if it is known whose it is. Its
@@ -192,7 +203,8 @@ impl Users {
             Some(stored) => self.records.found(&key, stored.as_deref())?,
             None => self.records.get(&key).await?.0,
         };
-        let standing = self.standing_of((user_key, client), of_user, of_client);
+        let of_both = (of_user.unwrap_or_default(), of_client.unwrap_or_default());
+        let standing = self.standing_of((user_key, client), of_both);
         Ok(Some((grant, stored_grant, standing)))
     }
 
@@ -208,13 +220,10 @@ impl Users {
     fn standing_of(
         &self,
         (user_key, client): (String, &str),
-        of_user: Option<UserStanding>,
-        of_client: Option<ClientStanding>,
+        (mut user, mut of_client): (UserStanding, ClientStanding),
     ) -> Standing {
         let now = self.clock.now();
-        let mut user = of_user.unwrap_or_default();
         user.clean(now);
-        let mut of_client = of_client.unwrap_or_default();
         of_client.clean(now);
         Standing {
             user_key,
@@ -267,24 +276,30 @@ impl Users {
 
     /// Prepares a grant that is about to be made, and returns what stands about it: keeps the numbers that it
     /// took for as long as it may last, and adds a reference to it; once it is made, too many of them are
-    /// [trimmed](Self::trim). `None` if it was ended already.
+    /// [trimmed](Self::trim). `None` if it was ended already. Names it in the log from then on.
     pub(in crate::tokens) async fn prepare(
         &self,
         id: &str,
         grant: &Grant,
         skew: u64,
     ) -> Result<Option<Standing>, StoreError> {
-        let standing = self.standing(&grant.user, &grant.client).await?;
+        let user_key = self.key(grant.user.ids());
+        let of_both = self.records_of(&user_key, &grant.client).await?;
+        let ends = (of_both.0.ends, of_both.1.ends);
+        let standing = self.standing_of((user_key, &grant.client), of_both);
         if standing.numbers != grant.numbers {
             return Ok(None);
         }
-        if standing.numbers.user > 0 {
+        // Once a day: all sign-ins by a client would wait for each other.
+        let now = self.clock.now();
+        if !ends.0.is_kept(now) {
             let user = &standing.user_key;
             self.change_user_number(user, Ends::keep).await?;
         }
-        if standing.numbers.client > 0 {
+        if !ends.1.is_kept(now) {
             self.change_client_number(&grant.client, Ends::keep).await?;
         }
+        record("grant", id);
         for _ in 0..2 {
             if self.add_reference(&standing.user_key, id, grant).await? {
                 return Ok(Some(standing));
@@ -313,9 +328,13 @@ impl Users {
 
     /// Adds a reference to a grant that the version before made without one, at its next refresh, and
     /// returns whether that was done: else the refresh after this one tries it again.
-    pub(in crate::tokens) async fn adopt(&self, id: &str, grant: &Grant) -> bool {
-        let user = self.key(grant.user.ids());
-        let adopted = self.add_reference(&user, id, grant).await;
+    pub(in crate::tokens) async fn adopt(
+        &self,
+        standing: &Standing,
+        id: &str,
+        grant: &Grant,
+    ) -> bool {
+        let adopted = self.add_reference(&standing.user_key, id, grant).await;
         adopted.unwrap_or_else(|error| {
             tracing::warn!(%error, "a sign-in of before is not counted for its user yet");
             false
@@ -323,8 +342,8 @@ impl Users {
     }
 
     /// Removes the reference to a grant that was not made.
-    pub(in crate::tokens) async fn remove_reference(&self, id: &str, grant: &Grant) {
-        let key = record_key(&self.key(grant.user.ids()));
+    pub(in crate::tokens) async fn remove_reference(&self, standing: &Standing, id: &str) {
+        let key = record_key(&standing.user_key);
         let removed = self.change(&key, |record: &mut UserRecord, _| {
             Change::made_if(record.remove(id), ())
         });
