@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use entra_jwt_core::{Explain, Rejection, Unverified};
+use entra_jwt_core::{Explain, InvalidToken, Unverified};
 use entra_jwt_fuzz::cases::CASES;
 use entra_jwt_fuzz::examine::examine;
 use entra_jwt_fuzz::now;
@@ -19,7 +19,7 @@ fn a_longer_token_is_not_looked_at(token: &str) {
     let Some(limit) = token.len().checked_sub(1) else {
         return;
     };
-    let is_too_large = |rejection: &Rejection| rejection.code() == "token_too_large";
+    let is_too_large = |rejection: &InvalidToken| rejection.code() == "token_too_large";
     assert!(Unverified::parse_up_to(token, limit).is_err_and(|rejection| is_too_large(&rejection)));
     assert!(
         !Unverified::parse_up_to(token, token.len())

@@ -1,8 +1,8 @@
 //! One token before one validator: every way to judge it comes to the same.
 
 use entra_jwt_core::{
-    AccessToken, CheckName, Explain, KeySet, Outcome, Rejection, Report, Requirement, Unverified,
-    Verdict,
+    AccessToken, CheckName, Explain, InvalidToken, KeySet, Outcome, Report, Requirement,
+    Unverified, Verdict,
 };
 
 use crate::cases::{CASES, Case};
@@ -57,10 +57,10 @@ fn before_keys(case: &Case, token: &str) {
         case.validator.explain(token, &Explain::at(now()))
     });
     match (prechecked, report.verdict()) {
-        (Err(expected), Verdict::Rejected(found)) => assert_eq!(*found, expected),
-        (Ok(()), Verdict::NotVerified | Verdict::Denied(_)) => {}
+        (Err(expected), Verdict::InvalidToken(found)) => assert_eq!(*found, expected),
+        (Ok(()), Verdict::NotVerified | Verdict::PermissionDenied(_)) => {}
         // Looked at when the signature holds, and explained at once.
-        (Ok(()), Verdict::Rejected(found)) if ADMISSION.contains(&found.code()) => {}
+        (Ok(()), Verdict::InvalidToken(found)) if ADMISSION.contains(&found.code()) => {}
         (prechecked, verdict) => {
             panic!(
                 "{}: {prechecked:?} before any key, explained as {verdict:?}",
@@ -71,15 +71,15 @@ fn before_keys(case: &Case, token: &str) {
 }
 
 /// `explain` and `validate` with `default_permission` say the same.
-fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, Rejection> {
+fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, InvalidToken> {
     let validated = Bound::TOKEN.on(token.len(), || case.validator.validate(token, keys, now()));
     let report = explained(case, token, Explain::at(now()).keys(keys), Bound::TOKEN);
     let permitted = validated
         .as_ref()
         .map(|token| case.validator.default_permission(token));
     match (permitted, report.verdict()) {
-        (Err(expected), Verdict::Rejected(found)) => assert_eq!(found, expected),
-        (Ok(Err(expected)), Verdict::Denied(found)) => assert_eq!(*found, expected),
+        (Err(expected), Verdict::InvalidToken(found)) => assert_eq!(found, expected),
+        (Ok(Err(expected)), Verdict::PermissionDenied(found)) => assert_eq!(*found, expected),
         (Ok(Ok(())), Verdict::Accepted) => {}
         (permitted, verdict) => {
             panic!("{}: {permitted:?}, explained as {verdict:?}", case.name)
@@ -108,7 +108,7 @@ pub fn with_requirement(
         .default_permission(accepted)
         .and_then(|()| requirement.check(accepted));
     match (expected, report.verdict()) {
-        (Err(expected), Verdict::Denied(found)) => assert_eq!(*found, expected),
+        (Err(expected), Verdict::PermissionDenied(found)) => assert_eq!(*found, expected),
         (Ok(()), Verdict::Accepted) => {}
         (expected, verdict) => panic!("{requirement}: {expected:?}, explained as {verdict:?}"),
     }
@@ -121,8 +121,8 @@ fn explained(case: &Case, token: &str, with: Explain<'_>, bound: Bound) -> Repor
     assert_eq!(first, Some(CheckName::Form));
     for finding in report.findings() {
         match &finding.outcome {
-            Outcome::Rejected(rejection) => check_rejection(rejection),
-            Outcome::Denied(denied) => check_denied(denied),
+            Outcome::InvalidToken(rejection) => check_rejection(rejection),
+            Outcome::PermissionDenied(denied) => check_denied(denied),
             _ => assert_eq!(finding.expected, None),
         }
         finding.remedy().iter().for_each(check_short);

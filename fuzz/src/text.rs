@@ -2,14 +2,14 @@
 
 use std::fmt::{Debug, Display};
 
-use entra_jwt_core::{Denied, Rejection};
+use entra_jwt_core::{InvalidToken, PermissionDenied};
 
 /// Two values of 200 characters, each escaped as `\u{10ffff}`, and what is expected instead.
 const MOST_BYTES: usize = 8 * 1024;
 
 /// # Panics
 /// If a text about the refusal could harm a log.
-pub fn check_rejection(rejection: &Rejection) {
+pub fn check_rejection(rejection: &InvalidToken) {
     check_code(rejection.code());
     check_code(rejection.public_code());
     check_short(rejection);
@@ -22,7 +22,7 @@ pub fn check_rejection(rejection: &Rejection) {
 
 /// # Panics
 /// If a text about the refusal could harm a log.
-pub fn check_denied(denied: &Denied) {
+pub fn check_denied(denied: &PermissionDenied) {
     check_code(denied.code());
     check_short(denied);
     check_short(denied.remedy());

@@ -31,8 +31,8 @@ struct Check<'a> {
 pub(crate) fn of(report: &Report) -> Result<String, serde_json::Error> {
     let (verdict, code, status) = match report.verdict() {
         Verdict::Accepted => ("accepted", None, Some(200)),
-        Verdict::Rejected(rejection) => ("rejected", Some(rejection.code()), Some(401)),
-        Verdict::Denied(denied) => ("denied", Some(denied.code()), Some(403)),
+        Verdict::InvalidToken(rejection) => ("rejected", Some(rejection.code()), Some(401)),
+        Verdict::PermissionDenied(denied) => ("denied", Some(denied.code()), Some(403)),
         _ => ("not_verified", None, None),
     };
     let explanation = Explanation {
@@ -63,8 +63,8 @@ fn in_ascii(json: &str) -> String {
 fn check(finding: &Finding) -> Check<'_> {
     let (outcome, reason) = match &finding.outcome {
         Outcome::Passed => ("pass", None),
-        Outcome::Rejected(rejection) => ("fail", Some(rejection.to_string())),
-        Outcome::Denied(denied) => ("fail", Some(denied.to_string())),
+        Outcome::InvalidToken(rejection) => ("fail", Some(rejection.to_string())),
+        Outcome::PermissionDenied(denied) => ("fail", Some(denied.to_string())),
         Outcome::NotReached => ("not_reached", None),
         _ => ("not_checked", None),
     };

@@ -26,7 +26,7 @@ pub(crate) fn of(report: &Report) -> String {
 fn write_finding(text: &mut String, finding: &Finding) {
     let (mark, style, status) = match finding.outcome {
         Outcome::Passed => (' ', PASSED, "pass"),
-        Outcome::Rejected(_) | Outcome::Denied(_) => ('✗', FAILED, "fail"),
+        Outcome::InvalidToken(_) | Outcome::PermissionDenied(_) => ('✗', FAILED, "fail"),
         Outcome::NotReached => (' ', DIM, "not reached"),
         _ => (' ', DIM, "not checked"),
     };
@@ -67,8 +67,10 @@ fn write_labelled(text: &mut String, label: &str, words: &str) {
 fn write_verdict(text: &mut String, verdict: Verdict<'_>) {
     let (style, words) = match verdict {
         Verdict::Accepted => (PASSED.bold(), "accepted".to_owned()),
-        Verdict::Rejected(rejection) => (FAILED, format!("refused: {} (401)", rejection.code())),
-        Verdict::Denied(denied) => (FAILED, format!("refused: {} (403)", denied.code())),
+        Verdict::InvalidToken(rejection) => {
+            (FAILED, format!("refused: {} (401)", rejection.code()))
+        }
+        Verdict::PermissionDenied(denied) => (FAILED, format!("refused: {} (403)", denied.code())),
         _ => (
             BOLD,
             "not verified: the signature was not checked; add --live or --keys FILE".to_owned(),

@@ -34,6 +34,7 @@ impl fmt::Display for Guid {
 /// The text is not a GUID of 36 characters, such as `72f988bf-86f1-41af-91ab-2d7cd011db47`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a GUID of the form 72f988bf-86f1-41af-91ab-2d7cd011db47")]
+#[non_exhaustive]
 pub struct InvalidGuid;
 
 macro_rules! guid_type {

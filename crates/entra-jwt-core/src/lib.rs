@@ -1,6 +1,6 @@
 //! The rules of a valid access token of Microsoft Entra ID, without any I/O.
 //!
-//! A token comes in as text, and either an [`AccessToken`] comes out or a [`Rejection`] that says
+//! A token comes in as text, and either an [`AccessToken`] comes out or a [`TokenFault`] that says
 //! which rule failed, what was found, what was expected and how to fix it. The crate fetches
 //! nothing, has no clock (`now` is an argument) and no async: to protect a service, use
 //! `tower-entra-auth`, which adds those around it.
@@ -36,8 +36,8 @@
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
 //! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
 //! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
-//! | What fails is a [`Rejection`]: code, what was found, what was expected, and the remedy. | `rejection` |
-//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Denied`]. | `rejection` |
+//! | What fails is a [`TokenFault`]: code, what was found, what was expected, and the remedy. | `rejection` |
+//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Lack`]. | `rejection` |
 //! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
 //! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
@@ -86,7 +86,7 @@ mod base64url;
 mod identifier;
 mod json;
 mod keys;
-mod rejection;
+mod refusal;
 mod requirement;
 mod shown;
 #[cfg(test)]
@@ -114,11 +114,14 @@ pub use crate::identifier::{
     ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
 };
 pub use crate::keys::{InvalidKeySet, Key, KeySet, UnusableKey};
-pub use crate::rejection::{Denied, GraphMark, Part, Rejection, Setting};
+pub use crate::refusal::{
+    InvalidToken, InvalidTokenKind, PermissionDenied, PermissionDeniedKind, Setting,
+};
 
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
-    InvalidRequirement, NotInGroup, Requirement, RequirementProblem, Scope, UserRole, all, any,
+    InvalidRequirement, NotInGroup, Requirement, RequirementProblem, RequirementProblemKind, Scope,
+    UserRole, all, any,
 };
 pub use crate::shown::{Shown, ShownUrl};
 pub use crate::token::{
@@ -126,7 +129,7 @@ pub use crate::token::{
     Unverified,
 };
 pub use crate::validator::{
-    CheckName, Explain, Finding, InvalidRules, Outcome, Report, Validator, ValidatorBuilder,
+    CheckName, Explain, Finding, InvalidSettings, Outcome, Report, Validator, ValidatorBuilder,
     Verdict,
 };
 

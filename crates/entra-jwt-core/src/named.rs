@@ -44,7 +44,7 @@ macro_rules! named {
     ) => {
         impl $type {
             $($all_meta)*
-            pub const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
         }
     };
 }

@@ -6,6 +6,7 @@ use std::fmt;
 ///
 /// For logs and answers, so that a token cannot write lines of its own into them.
 #[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
 pub struct Shown<'a>(pub &'a str);
 
 impl Shown<'_> {
@@ -45,6 +46,7 @@ impl fmt::Debug for Shown<'_> {
 
 /// A URL, or what was set in place of one, as it may be displayed: without its query and fragment,
 /// and not at all if it has a user name or password. Otherwise as [`Shown`].
+#[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
 pub struct ShownUrl<'a>(pub &'a str);
 
 impl fmt::Display for ShownUrl<'_> {

@@ -29,8 +29,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use allocation_counter::{AllocationInfo, measure};
 use entra_jwt_core::{
-    AccessToken, Explain, KeySet, Rejection, Requirement, Scope, TenantId, Unverified, Validator,
-    Verdict,
+    AccessToken, Explain, InvalidToken, KeySet, Requirement, Scope, TenantId, Unverified,
+    Validator, Verdict,
 };
 use serde_json::Value;
 
@@ -313,7 +313,7 @@ impl Setup {
     }
 
     /// As `Validator::validate`, with a limit of its own.
-    fn validate(&self, token: &str) -> Result<AccessToken, Rejection> {
+    fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let unverified = Unverified::parse_up_to(token, token.len())?;
         let key = self.keys.key(unverified.key_ref().key_id);
         self.validator.finish(unverified, key, self.now)
@@ -444,7 +444,7 @@ fn large_tokens_are_refused_late_or_not_at_all() {
         let with = Explain::at(setup.now).keys(&setup.keys);
         let with = with.requirement(&setup.requirement);
         let report = setup.validator.explain(&token.text, &with);
-        matches!(report.verdict(), Verdict::Denied(_))
+        matches!(report.verdict(), Verdict::PermissionDenied(_))
     });
     assert!(denied.count() > 40);
 }

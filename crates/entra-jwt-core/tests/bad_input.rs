@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_dev_tenant::DevTenant;
-use entra_jwt_core::{KeySet, Rejection, TenantId, Unverified, Validator};
+use entra_jwt_core::{KeySet, TenantId, Unverified, Validator};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
@@ -36,8 +36,8 @@ fn a_token_has_three_segments() {
         (&"A".repeat(16 * 1024), 1),
     ] {
         assert_eq!(
-            Unverified::parse(text).unwrap_err(),
-            Rejection::NotAToken { found },
+            Unverified::parse(text).unwrap_err().to_string(),
+            format!("not a signed token: three segments expected, {found} found"),
             "{}",
             &text[..text.len().min(20)]
         );
@@ -59,11 +59,8 @@ fn an_empty_segment_counts_as_one() {
 fn the_length_is_bounded_before_anything_is_decoded() {
     let rejection = Unverified::parse(&"A".repeat(16 * 1024 + 1)).unwrap_err();
     assert_eq!(
-        rejection,
-        Rejection::TooLarge {
-            length: 16 * 1024 + 1,
-            limit: 16 * 1024
-        }
+        rejection.to_string(),
+        "the token has 16385 bytes, the limit is 16384"
     );
     assert_eq!(code(&"A".repeat(1024 * 1024)), "token_too_large");
     let good = token(HEADER, "{}");

@@ -227,7 +227,7 @@ pub use crate::proxy::{EntraOAuthProxy, ProxyLayer};
 #[cfg(feature = "testing")]
 pub use crate::store::conformance;
 #[cfg(feature = "redb")]
-pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError};
+pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreErrorKind};
 pub use crate::store::{MemoryStore, Store, StoreError, Stored};
 pub use crate::tokens::EndError;
 

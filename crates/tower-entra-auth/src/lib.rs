@@ -86,7 +86,7 @@
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! Every code: [`Rejection::code`], [`Denied::code`]. The body is the code in plain text, or problem
+//! Every code: [`InvalidToken::code`], [`PermissionDenied::code`]. The body is the code in plain text, or problem
 //! details (RFC 9457) with the member `code` if `Accept` names JSON and prefers no text. A request is
 //! gRPC if its method is POST and its content type `application/grpc` or one that begins with
 //! `application/grpc+`; its answer is 200 with the status in `grpc-status`, as gRPC demands.
@@ -195,14 +195,15 @@ pub use entra_http::{BoxError, BuildError};
 pub use entra_jwt_core;
 pub use entra_jwt_core::{
     AccessToken, AppPermission, AuthenticationContext, CallerId, CallerKind, Claim, ClientId,
-    Cloud, Condition, Denied, Group, Groups, IntoCondition, InvalidRequirement, KeySet, NotInGroup,
-    ObjectId, Rejection, Requirement, Scope, Tenancy, TenantId, TokenVersion, UserRole, all, any,
+    Cloud, Condition, Group, Groups, IntoCondition, InvalidRequirement, InvalidToken, KeySet,
+    NotInGroup, ObjectId, PermissionDenied, Requirement, Scope, Tenancy, TenantId, TokenVersion,
+    UserRole, all, any,
 };
 
 pub use crate::authenticate::{EntraAuth, SentToken, TokenSource};
 #[cfg(feature = "axum")]
-pub use crate::axum::{CustomClaims, ExtractorRefusal};
-pub use crate::caller::{Caller, HandlerRefusal, Refused};
+pub use crate::axum::CustomClaims;
+pub use crate::caller::{Caller, Refusal, RefusalContext};
 pub use crate::config::{EntraAuthBuilder, ReissuedTokens};
 pub use crate::expiry::{Expiry, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
 pub use crate::keys::{JwksFile, KeySource, PublishedKeys};
@@ -214,7 +215,7 @@ pub use crate::resource_metadata::{
 pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
 pub use crate::service::{ResponseBody, ResponseFuture};
 pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
-pub use crate::unavailable::Unavailable;
+pub use crate::unavailable::{Unavailable, UnavailableKind};
 
 /// The README's snippet, compiled.
 #[cfg(all(doctest, feature = "axum"))]

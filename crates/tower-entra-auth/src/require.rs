@@ -9,8 +9,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::authenticate::EntraAuth;
-use crate::caller::{Caller, HandlerRefusal};
-use crate::respond::Refusal;
+use crate::caller::{Caller, Refusal};
+use crate::respond::Reason;
 use crate::service::{ResponseBody, ResponseFuture, inner_service_accessors, respond_or_call};
 use crate::telemetry::RefusedWithin;
 
@@ -62,20 +62,20 @@ impl EntraAuth {
         &self,
         requirement: &Requirement,
         request: &'r Extensions,
-    ) -> Result<&'r Caller, Refusal> {
-        let caller = self.caller_in(request)?.ok_or(Refusal::NoCredentials)?;
+    ) -> Result<&'r Caller, Reason> {
+        let caller = self.caller_in(request)?.ok_or(Reason::NoCredentials)?;
         self.check_caller(requirement, caller)?;
         Ok(caller)
     }
 
-    fn check_caller(&self, requirement: &Requirement, caller: &Caller) -> Result<(), Refusal> {
+    fn check_caller(&self, requirement: &Requirement, caller: &Caller) -> Result<(), Reason> {
         if !self.has_verified(caller) {
-            return Err(Refusal::WrongLayer { of_another: true });
+            return Err(Reason::WrongLayer { of_another: true });
         }
         requirement.check(caller).map_err(|denied| {
             let denied = caller.able_to_step_up(denied);
             let scopes = requirement.scopes_after(&denied, caller);
-            Refusal::Denied {
+            Reason::PermissionDenied {
                 scopes: scopes.into_iter().map(str::to_owned).collect(),
                 denied,
             }
@@ -87,9 +87,9 @@ impl RequireLayer {
     /// Checks the requirement in a handler, where it depends on the request whether it applies.
     ///
     /// ```
-    /// use tower_entra_auth::{Caller, HandlerRefusal, RequireLayer};
+    /// use tower_entra_auth::{Caller, Refusal, RequireLayer};
     ///
-    /// async fn transfer(caller: Caller, amount: u64, strong: &RequireLayer) -> Result<(), HandlerRefusal> {
+    /// async fn transfer(caller: Caller, amount: u64, strong: &RequireLayer) -> Result<(), Refusal> {
     ///     if amount > 1000 {
     ///         strong.check(&caller)?;
     ///     }
@@ -100,11 +100,9 @@ impl RequireLayer {
     /// # Errors
     /// The refusal, for the handler to return, if the caller does not meet the requirement, or if
     /// another `EntraAuth` verified it (500, `wrong_layer`).
-    pub fn check(&self, caller: &Caller) -> Result<(), HandlerRefusal> {
+    pub fn check(&self, caller: &Caller) -> Result<(), Refusal> {
         let checked = self.auth.check_caller(&self.requirement, caller);
-        checked.map_err(|refusal| {
-            HandlerRefusal::new(self.auth.context(), Some(caller), refusal, None)
-        })
+        checked.map_err(|refusal| Refusal::new(self.auth.context(), Some(caller), refusal, None))
     }
 
     /// Returns the caller of a request, by its extensions, if the requirement is met: for frameworks
@@ -126,14 +124,14 @@ impl RequireLayer {
     /// # Errors
     /// The refusal: as [`check`](Self::check), and if there is no caller: 401 for an anonymous
     /// request, 500 (`wrong_layer`) where no Layer ran.
-    pub fn authorize(&self, request: &Extensions) -> Result<Caller, HandlerRefusal> {
+    pub fn authorize(&self, request: &Extensions) -> Result<Caller, Refusal> {
         let checked = self.auth.check(&self.requirement, request);
         checked.cloned().map_err(|refusal| {
             // Of another `EntraAuth` it is not the caller that this one answers.
             let caller = request.get::<Caller>();
             let caller = caller.filter(|caller| self.auth.has_verified(caller));
             let within = request.get::<RefusedWithin>();
-            HandlerRefusal::new(self.auth.context(), caller, refusal, within)
+            Refusal::new(self.auth.context(), caller, refusal, within)
         })
     }
 

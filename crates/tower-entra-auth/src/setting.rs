@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn each_setting_has_a_name_of_the_builder() {
-        for setting in Setting::ALL {
+        for &setting in Setting::ALL {
             assert_ne!(name_of(setting), setting.name());
         }
     }

@@ -224,6 +224,7 @@ impl fmt::Display for Ago {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unavailable::Outage;
 
     #[test]
     fn it_prints_for_people() {
@@ -265,9 +266,10 @@ mod tests {
             last_success_ago: None,
             last_failure: Some(FailureStatus {
                 ago: Duration::from_secs(3),
-                cause: Unavailable::Dns {
+                cause: Outage::Dns {
                     host: "login.microsoftonline.com".to_owned(),
-                },
+                }
+                .into(),
             }),
             ..status.issuers[0].clone()
         };

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use entra_jwt_core::{Rejection, danger};
+use entra_jwt_core::{InvalidToken, danger};
 use http::Request;
 use serde_json::Value;
 use tower_layer::Layer;
@@ -35,7 +35,7 @@ use crate::caller::Caller;
 ///
 /// # Errors
 /// If `claims` is no object, or if a claim has another type than in tokens of Entra.
-pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Rejection> {
+pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
     danger::trusted_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
 
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The wall clock.
 pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -23,9 +23,8 @@ pub(crate) fn jittered(duration: Duration, fraction: u32) -> Duration {
 /// Returns the tokio runtime of the caller, if it has timers. Only making one tells, by a panic if not;
 /// this is asked for when tasks are spawned, never on the way of a request whose key is held and whose
 /// tenant is known.
-pub(crate) fn usable_runtime() -> Result<Handle, Unavailable> {
-    let runtime = Handle::try_current().map_err(|_| Unavailable::NoRuntime)?;
-    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO)))
-        .map_err(|_| Unavailable::NoRuntime)?;
+pub(crate) fn usable_runtime() -> Result<Handle, Outage> {
+    let runtime = Handle::try_current().map_err(|_| Outage::NoRuntime)?;
+    catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| Outage::NoRuntime)?;
     Ok(runtime)
 }

@@ -15,190 +15,130 @@ use crate::setting::name_of;
 /// [`remedy`](Self::remedy) are for the log and for whoever awaits
 /// [`ready`](crate::EntraAuth::ready). `Debug` shows both, as that is what
 /// `fn main() -> Result<..>` prints.
-#[derive(Clone, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq)]
+pub struct Unavailable(Outage);
+
+/// The kinds of [`Unavailable`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum Unavailable {
+pub enum UnavailableKind {
     /// Entra knows no tenant with the configured id in this cloud (AADSTS90002).
-    #[error("the tenant {tenant} does not exist at {host}")]
-    TenantNotFound {
-        /// The configured tenant id.
-        tenant: String,
-        /// The host that was asked.
-        host: String,
-    },
+    TenantNotFound,
     /// The discovery document belongs to another cloud than the configured one.
-    #[error("the discovery document is of {}, {expected} expected", Shown(.found))]
-    WrongCloud {
-        /// The issuer or cloud name in the document.
-        found: String,
-        /// The one of the configured cloud.
-        expected: String,
-    },
+    WrongCloud,
     /// The discovery document belongs to another tenant of the configured cloud.
-    #[error("the discovery document is of the issuer {}, {expected} expected", Shown(.found))]
-    WrongTenant {
-        /// The issuer in the document.
-        found: String,
-        /// The configured tenant's.
-        expected: String,
-    },
+    WrongTenant,
     /// The host's name does not resolve.
-    #[error("{host} does not resolve")]
-    Dns {
-        /// The host that was asked.
-        host: String,
-    },
+    Dns,
     /// No trusted TLS connection to the host.
-    #[error("no trusted TLS connection to {host}")]
-    Tls {
-        /// The host that was asked.
-        host: String,
-    },
+    Tls,
     /// The HTTP proxy refuses or cannot be reached.
-    #[error("the HTTP proxy on the way to {host} refuses or cannot be reached")]
-    Proxy {
-        /// The host that was asked.
-        host: String,
-    },
+    Proxy,
     /// The host cannot be reached, or closed the connection.
-    #[error("no connection to {host}")]
-    Connect {
-        /// The host that was asked.
-        host: String,
-    },
+    Connect,
     /// The host did not answer in time.
-    #[error("{host} did not answer within {} s", .after.as_secs())]
-    Timeout {
-        /// The host that was asked.
-        host: String,
-        /// The time that it was given.
-        after: Duration,
-    },
+    Timeout,
     /// The host answered with another status than 200; redirects are not followed.
-    #[error("{host} answered with the status {status}")]
-    Status {
-        /// The host that was asked.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-    },
+    Status,
     /// The answer is no discovery or key document.
-    #[error("{host} answered with something that is no {expected}")]
-    Document {
-        /// The host that was asked.
-        host: String,
-        /// `discovery document` or `key document`.
-        expected: &'static str,
-    },
+    Document,
     /// The answer is longer than any such document. In bytes.
-    #[error("{host} answered with more than {limit} bytes")]
-    TooLarge {
-        /// The host that was asked.
-        host: String,
-        /// The limit in force.
-        limit: usize,
-    },
+    TooLarge,
     /// The discovery document names an address for the keys that is not trusted: another host,
     /// or `http` after `https`.
-    #[error("the discovery document names {} for the keys, which is not trusted", Shown(.jwks_uri))]
-    KeyAddress {
-        /// The address.
-        jwks_uri: String,
-    },
+    KeyAddress,
     /// The [`KeySource`](crate::KeySource) that was set brought no keys.
-    #[error("the key source {source_name} failed: {}", Shown(.reason))]
-    KeySource {
-        /// The source's name.
-        source_name: String,
-        /// The error's own words.
-        reason: String,
-    },
+    KeySource,
     /// The key document has no key that can be used.
-    #[error("{host} published no usable key")]
-    NoUsableKey {
-        /// The host that was asked.
-        host: String,
-    },
+    NoUsableKey,
     /// The token names a key that is not held, and no fetch that began after the request came has
     /// looked for it: the next may not begin yet, as tokens of unknown keys have used up what is
     /// allowed of them (two at once, then one in 30 s). Nothing is wrong with the keys that are held,
     /// nor with this service, and the token may be good; after `Retry-After` it can be told.
+    KeyRefreshPending,
+    /// The running attempt took longer than a request may wait.
+    TimedOut,
+    /// Too many requests wait for keys already.
+    TooManyWaiting,
+    /// The attempt was ended from outside: its runtime shut down.
+    Interrupted,
+    /// The request does not run on a tokio runtime.
+    NoRuntime,
+    /// The tenant rule failed, or did not answer in time.
+    TenantRule,
+    /// The grant could not be looked up.
+    GrantRule,
+}
+
+/// The cause, with what it was found by.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Outage {
+    #[error("the tenant {tenant} does not exist at {host}")]
+    TenantNotFound { tenant: String, host: String },
+    #[error("the discovery document is of {}, {expected} expected", Shown(.found))]
+    WrongCloud { found: String, expected: String },
+    #[error("the discovery document is of the issuer {}, {expected} expected", Shown(.found))]
+    WrongTenant { found: String, expected: String },
+    #[error("{host} does not resolve")]
+    Dns { host: String },
+    #[error("no trusted TLS connection to {host}")]
+    Tls { host: String },
+    #[error("the HTTP proxy on the way to {host} refuses or cannot be reached")]
+    Proxy { host: String },
+    #[error("no connection to {host}")]
+    Connect { host: String },
+    #[error("{host} did not answer within {} s", .after.as_secs())]
+    Timeout { host: String, after: Duration },
+    #[error("{host} answered with the status {status}")]
+    Status { host: String, status: u16 },
+    #[error("{host} answered with something that is no {expected}")]
+    Document {
+        host: String,
+        expected: &'static str,
+    },
+    #[error("{host} answered with more than {limit} bytes")]
+    TooLarge { host: String, limit: usize },
+    #[error("the discovery document names {} for the keys, which is not trusted", Shown(.jwks_uri))]
+    KeyAddress { jwks_uri: String },
+    #[error("the key source {source_name} failed: {}", Shown(.reason))]
+    KeySource { source_name: String, reason: String },
+    #[error("{host} published no usable key")]
+    NoUsableKey { host: String },
     #[error(
         "the token names a key that is not held, and the next fetch of keys is not allowed yet"
     )]
     KeyRefreshPending,
-    /// The running attempt took longer than a request may wait.
     #[error("the keys did not arrive in the time that a request may wait")]
     TimedOut,
-    /// Too many requests wait for keys already.
     #[error("too many requests are waiting for keys")]
     TooManyWaiting,
-    /// The attempt was ended from outside: its runtime shut down.
     #[error("the attempt to fetch keys was interrupted")]
     Interrupted,
-    /// The request does not run on a tokio runtime.
     #[error("there is no tokio runtime to fetch keys on")]
     NoRuntime,
-    /// The tenant rule failed, or did not answer in time.
     #[error("the tenant rule gave no answer: {}", Shown(.reason))]
-    TenantRule {
-        /// The error's own words.
-        reason: String,
-    },
-    /// The grant could not be looked up.
+    TenantRule { reason: String },
     #[error("the grant could not be looked up: {}", Shown(.reason))]
-    GrantRule {
-        /// The error's own words.
-        reason: String,
-    },
-}
-
-impl fmt::Debug for Unavailable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{self} ({}); {}", self.code(), self.remedy())
-    }
+    GrantRule { reason: String },
 }
 
 impl Unavailable {
-    /// Returns the code that callers see: `keys_unavailable`, whatever is the matter with the keys,
-    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot
-    /// be fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
+    /// Returns the kind, for a `match`.
     #[must_use]
-    pub const fn public_code(&self) -> &'static str {
-        match self {
-            Self::KeyRefreshPending | Self::TenantRule { .. } | Self::GrantRule { .. } => {
-                self.code()
-            }
-            _ => "keys_unavailable",
-        }
+    pub fn kind(&self) -> UnavailableKind {
+        self.0.kind()
     }
 
-    /// Returns the exact machine code, stable across releases.
+    /// Returns the exact machine code, that of the [`kind`](Self::kind).
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TenantNotFound { .. } => "tenant_not_found",
-            Self::WrongCloud { .. } => "wrong_cloud",
-            Self::WrongTenant { .. } => "wrong_tenant",
-            Self::Dns { .. } => "dns",
-            Self::Tls { .. } => "tls",
-            Self::Proxy { .. } => "proxy",
-            Self::Connect { .. } => "connect",
-            Self::Timeout { .. } => "timeout",
-            Self::Status { .. } => "status",
-            Self::Document { .. } => "document",
-            Self::TooLarge { .. } => "document_too_large",
-            Self::KeyAddress { .. } => "key_address",
-            Self::KeySource { .. } => "key_source",
-            Self::NoUsableKey { .. } => "no_usable_key",
-            Self::KeyRefreshPending => "key_refresh_pending",
-            Self::TimedOut => "timed_out",
-            Self::TooManyWaiting => "too_many_waiting",
-            Self::Interrupted => "interrupted",
-            Self::NoRuntime => "no_runtime",
-            Self::TenantRule { .. } => "tenant_rule_unavailable",
-            Self::GrantRule { .. } => "grant_rule_unavailable",
-        }
+    pub fn code(&self) -> &'static str {
+        self.kind().code()
+    }
+
+    /// Returns the code that callers see, that of the [`kind`](Self::kind).
+    #[must_use]
+    pub fn public_code(&self) -> &'static str {
+        self.kind().public_code()
     }
 
     /// Returns what to change, and where.
@@ -211,6 +151,117 @@ impl Unavailable {
     /// [`EntraAuthBuilder`](crate::EntraAuthBuilder).
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
+        self.0.remedy_with(setting)
+    }
+}
+
+impl From<Outage> for Unavailable {
+    fn from(outage: Outage) -> Self {
+        Self(outage)
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl fmt::Debug for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self} ({}); {}", self.code(), self.remedy())
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+impl UnavailableKind {
+    /// Returns the exact machine code, stable across releases.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TenantNotFound => "tenant_not_found",
+            Self::WrongCloud => "wrong_cloud",
+            Self::WrongTenant => "wrong_tenant",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
+            Self::Proxy => "proxy",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+            Self::Document => "document",
+            Self::TooLarge => "document_too_large",
+            Self::KeyAddress => "key_address",
+            Self::KeySource => "key_source",
+            Self::NoUsableKey => "no_usable_key",
+            Self::KeyRefreshPending => "key_refresh_pending",
+            Self::TimedOut => "timed_out",
+            Self::TooManyWaiting => "too_many_waiting",
+            Self::Interrupted => "interrupted",
+            Self::NoRuntime => "no_runtime",
+            Self::TenantRule => "tenant_rule_unavailable",
+            Self::GrantRule => "grant_rule_unavailable",
+        }
+    }
+
+    /// Returns the code that callers see: `keys_unavailable`, whatever is the matter with the keys,
+    /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot
+    /// be fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
+    #[must_use]
+    pub const fn public_code(self) -> &'static str {
+        match self {
+            Self::KeyRefreshPending | Self::TenantRule | Self::GrantRule => self.code(),
+            _ => "keys_unavailable",
+        }
+    }
+}
+
+/// Writes the [`code`](Self::code).
+impl fmt::Display for UnavailableKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.code())
+    }
+}
+
+impl Outage {
+    pub(crate) fn kind(&self) -> UnavailableKind {
+        use UnavailableKind as Kind;
+
+        match self {
+            Self::TenantNotFound { .. } => Kind::TenantNotFound,
+            Self::WrongCloud { .. } => Kind::WrongCloud,
+            Self::WrongTenant { .. } => Kind::WrongTenant,
+            Self::Dns { .. } => Kind::Dns,
+            Self::Tls { .. } => Kind::Tls,
+            Self::Proxy { .. } => Kind::Proxy,
+            Self::Connect { .. } => Kind::Connect,
+            Self::Timeout { .. } => Kind::Timeout,
+            Self::Status { .. } => Kind::Status,
+            Self::Document { .. } => Kind::Document,
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::KeyAddress { .. } => Kind::KeyAddress,
+            Self::KeySource { .. } => Kind::KeySource,
+            Self::NoUsableKey { .. } => Kind::NoUsableKey,
+            Self::KeyRefreshPending => Kind::KeyRefreshPending,
+            Self::TimedOut => Kind::TimedOut,
+            Self::TooManyWaiting => Kind::TooManyWaiting,
+            Self::Interrupted => Kind::Interrupted,
+            Self::NoRuntime => Kind::NoRuntime,
+            Self::TenantRule { .. } => Kind::TenantRule,
+            Self::GrantRule { .. } => Kind::GrantRule,
+        }
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind().code()
+    }
+
+    pub(crate) fn public_code(&self) -> &'static str {
+        self.kind().public_code()
+    }
+
+    /// Returns what to change, and where, with these names for the settings.
+    pub(crate) fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
         let tenant = setting(Setting::Tenant);
         let cloud = setting(Setting::Cloud);
         let metadata = setting(Setting::MetadataEndpoint);

@@ -37,10 +37,12 @@ mod grpc {
 }
 
 /// No message.
+#[expect(clippy::exhaustive_structs, reason = "a message, made by its fields")]
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Empty {}
 
 /// A report.
+#[expect(clippy::exhaustive_structs, reason = "a message, made by its fields")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Report {
     /// Its text.

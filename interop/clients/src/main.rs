@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, Method};
 use axum::{Router, routing::get, routing::post};
 use entra_dev_tenant::DevTenant;
-use tower_entra_auth::{Caller, ClaimsChallenge, EntraAuth, HandlerRefusal, Scope};
+use tower_entra_auth::{Caller, ClaimsChallenge, EntraAuth, Refusal, Scope};
 use tower_http::cors::{Any, CorsLayer};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -82,10 +82,7 @@ async fn reports() -> &'static str {
 type Revoked = Arc<Mutex<HashSet<String>>>;
 
 /// Continuous access evaluation: who comes with a token of before is asked for a later one.
-async fn account(
-    caller: Caller,
-    State(revoked): State<Revoked>,
-) -> Result<&'static str, HandlerRefusal> {
+async fn account(caller: Caller, State(revoked): State<Revoked>) -> Result<&'static str, Refusal> {
     let revoked = revoked.lock().unwrap_or_else(PoisonError::into_inner);
     if revoked.contains(caller.bearer_token()) {
         return Err(caller.challenge(ClaimsChallenge::issued_after(SystemTime::now())));

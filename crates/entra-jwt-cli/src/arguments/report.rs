@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_remedy_names_options_that_there_are() {
-        for setting in Setting::ALL {
+        for &setting in Setting::ALL {
             let option = option_of(setting);
             let is_in_usage =
                 USAGE.contains(&format!("  {option} ")) || USAGE.contains(&format!("  {option}\n"));

@@ -12,8 +12,15 @@ pub struct Audience(Box<str>);
 
 /// The text cannot be the `aud` of an Entra token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidAudience {
+#[error("{}", .0)]
+pub struct InvalidAudience(AudienceFault);
+
+impl InvalidAudience {
+    pub(crate) const TOO_LONG: Self = Self(AudienceFault::TooLong);
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+enum AudienceFault {
     /// Empty, or with white space or control characters.
     #[error("empty or with white space; an App ID URI looks like api://orders.contoso.com")]
     Malformed,
@@ -51,22 +58,22 @@ impl Audience {
     /// [`MAX_LENGTH`](Self::MAX_LENGTH).
     pub fn new(text: &str) -> Result<Self, InvalidAudience> {
         if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(InvalidAudience::Malformed);
+            return Err(InvalidAudience(AudienceFault::Malformed));
         }
         if text.len() > Self::MAX_LENGTH {
-            return Err(InvalidAudience::TooLong);
+            return Err(InvalidAudience(AudienceFault::TooLong));
         }
         if has_user_info(text) {
-            return Err(InvalidAudience::UserInfo);
+            return Err(InvalidAudience(AudienceFault::UserInfo));
         }
         if text.ends_with("/.default") {
-            return Err(InvalidAudience::Scope);
+            return Err(InvalidAudience(AudienceFault::Scope));
         }
         if Self::is_graph(text) {
-            return Err(InvalidAudience::Graph);
+            return Err(InvalidAudience(AudienceFault::Graph));
         }
         if let Some(name) = Self::microsoft_api_of(text) {
-            return Err(InvalidAudience::MicrosoftApi(name));
+            return Err(InvalidAudience(AudienceFault::MicrosoftApi(name)));
         }
         Ok(Self(text.into()))
     }
@@ -305,10 +312,19 @@ mod tests {
 
     #[test]
     fn an_audience_that_no_token_can_have_is_refused_when_it_is_made() {
-        assert_eq!(Audience::new(""), Err(InvalidAudience::Malformed));
-        assert_eq!(Audience::new("api://a b"), Err(InvalidAudience::Malformed));
+        assert_eq!(
+            Audience::new(""),
+            Err(InvalidAudience(AudienceFault::Malformed))
+        );
+        assert_eq!(
+            Audience::new("api://a b"),
+            Err(InvalidAudience(AudienceFault::Malformed))
+        );
         for text in ["https://user:password@host/", "api://name@host?x"] {
-            assert_eq!(Audience::new(text), Err(InvalidAudience::UserInfo));
+            assert_eq!(
+                Audience::new(text),
+                Err(InvalidAudience(AudienceFault::UserInfo))
+            );
         }
         for text in ["https://host/@name", "name@host", "urn:a@b"] {
             assert!(Audience::new(text).is_ok(), "{text}");
@@ -316,22 +332,27 @@ mod tests {
         let longest = format!("api://{}", "a".repeat(994));
         assert!(Audience::new(&longest).is_ok());
         let longer = format!("{longest}a");
-        assert_eq!(Audience::new(&longer), Err(InvalidAudience::TooLong));
         assert_eq!(
-            InvalidAudience::TooLong.to_string(),
+            Audience::new(&longer),
+            Err(InvalidAudience(AudienceFault::TooLong))
+        );
+        assert_eq!(
+            InvalidAudience(AudienceFault::TooLong).to_string(),
             "longer than 1000 bytes"
         );
         assert_eq!(
             Audience::new("api://a/.default"),
-            Err(InvalidAudience::Scope)
+            Err(InvalidAudience(AudienceFault::Scope))
         );
         assert_eq!(
             Audience::new("https://graph.microsoft.com/"),
-            Err(InvalidAudience::Graph)
+            Err(InvalidAudience(AudienceFault::Graph))
         );
         assert_eq!(
             Audience::new("https://management.azure.com"),
-            Err(InvalidAudience::MicrosoftApi("Azure Resource Manager"))
+            Err(InvalidAudience(AudienceFault::MicrosoftApi(
+                "Azure Resource Manager"
+            )))
         );
     }
 

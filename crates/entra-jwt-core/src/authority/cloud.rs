@@ -81,6 +81,7 @@ impl Cloud {
 /// The text names no cloud that is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no known cloud; those are public, usgovernment and china")]
+#[non_exhaustive]
 pub struct UnknownCloud;
 
 impl FromStr for Cloud {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_cloud_is_known_by_its_names() {
-        for cloud in Cloud::ALL {
+        for &cloud in Cloud::ALL {
             assert_eq!(cloud.name().parse(), Ok(cloud));
             assert_eq!(cloud.to_string().to_uppercase().parse(), Ok(cloud));
         }
@@ -127,7 +128,8 @@ mod tests {
             ("login.microsoftonline.com.evil.example", None),
         ] {
             let found: Vec<Cloud> = Cloud::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .filter(|cloud| cloud.is_host(host))
                 .collect();
             assert_eq!(found, Vec::from_iter(cloud), "{host}");

@@ -21,6 +21,7 @@ pub struct DiscoveryDocument {
 #[error(
     "not a discovery document: an object with the strings \"issuer\" and \"jwks_uri\" is expected"
 )]
+#[non_exhaustive]
 pub struct InvalidDiscoveryDocument;
 
 impl DiscoveryDocument {

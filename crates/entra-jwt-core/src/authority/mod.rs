@@ -29,7 +29,7 @@ pub enum TokenVersion {
 /// The issuers that a token may have: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
 ///
 /// The issuers follow from constants of each cloud and the token's own tenant, never from a
-/// document that was fetched. Part of a [`Validator`](crate::Validator).
+/// document that was fetched. TokenPart of a [`Validator`](crate::Validator).
 #[derive(Clone, Debug)]
 pub struct Authority {
     tenancy: Tenancy,
@@ -39,24 +39,41 @@ pub struct Authority {
 
 /// A discovery document is of somebody else.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForeignDocument {
+#[error("{}", .0)]
+pub struct ForeignDocument(Foreign);
+
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+enum Foreign {
     /// The document is of another cloud, or of none that is known.
     #[error("of {}, {expected} expected", Shown(.found))]
-    Cloud {
-        /// The issuer or cloud name in the document.
-        found: String,
-        /// The one of this authority.
-        expected: String,
-    },
+    Cloud { found: String, expected: String },
     /// The document is of another tenant of this cloud.
     #[error("of the issuer {}, {expected} expected", Shown(.found))]
-    Tenant {
-        /// The issuer in the document.
-        found: String,
-        /// The one of this authority.
-        expected: String,
-    },
+    Tenant { found: String, expected: String },
+}
+
+impl ForeignDocument {
+    /// Returns whether the document is of this cloud, but of another tenant.
+    #[must_use]
+    pub fn is_of_another_tenant(&self) -> bool {
+        matches!(self.0, Foreign::Tenant { .. })
+    }
+
+    /// Returns the issuer or the cloud's name in the document. It comes from outside.
+    #[must_use]
+    pub fn found(&self) -> &str {
+        match &self.0 {
+            Foreign::Cloud { found, .. } | Foreign::Tenant { found, .. } => found,
+        }
+    }
+
+    /// Returns the one of this authority.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        match &self.0 {
+            Foreign::Cloud { expected, .. } | Foreign::Tenant { expected, .. } => expected,
+        }
+    }
 }
 
 impl Authority {
@@ -150,16 +167,18 @@ impl Authority {
         if found != expected && found != self.v2_template().published() {
             let (found, is_ours) = (found.to_owned(), self.is_of_our_cloud(found));
             return Err(if is_ours {
-                ForeignDocument::Tenant { found, expected }
+                ForeignDocument(Foreign::Tenant { found, expected })
             } else {
-                ForeignDocument::Cloud { found, expected }
+                ForeignDocument(Foreign::Cloud { found, expected })
             });
         }
         match (&document.cloud_instance_name, self.cloud_instance_name()) {
-            (Some(found), Some(expected)) if found != expected => Err(ForeignDocument::Cloud {
-                found: found.clone(),
-                expected: expected.to_owned(),
-            }),
+            (Some(found), Some(expected)) if found != expected => {
+                Err(ForeignDocument(Foreign::Cloud {
+                    found: found.clone(),
+                    expected: expected.to_owned(),
+                }))
+            }
             _ => Ok(()),
         }
     }
@@ -242,7 +261,7 @@ impl Cloud {
     /// Returns the cloud of an issuer for that tenant: to say which one a refused token is of, so that
     /// clouds which share an issuer need not be told apart.
     pub(crate) fn of_issuer(issuer: &str, tenant: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cloud| {
+        Self::ALL.iter().copied().find(|cloud| {
             cloud.v2_template().matches(issuer, tenant)
                 || cloud
                     .v1_templates()
@@ -316,8 +335,8 @@ mod tests {
         };
         match authority.check_document(&document) {
             Ok(()) => "ok",
-            Err(ForeignDocument::Cloud { .. }) => "cloud",
-            Err(ForeignDocument::Tenant { .. }) => "tenant",
+            Err(foreign) if !foreign.is_of_another_tenant() => "cloud",
+            Err(_) => "tenant",
         }
     }
 

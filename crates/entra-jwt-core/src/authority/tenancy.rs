@@ -36,6 +36,7 @@ const MOST_SHOWN: usize = 5;
     "neither a tenant id (a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47), nor several \
      separated by commas, nor one of organizations, common, consumers"
 )]
+#[non_exhaustive]
 pub struct InvalidTenancy;
 
 impl Tenancy {

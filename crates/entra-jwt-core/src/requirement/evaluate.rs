@@ -2,15 +2,15 @@
 
 use super::claim::has_value;
 use super::{Node, Permissions};
-use crate::rejection::Denied;
+use crate::refusal::Lack;
 
-pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Denied> {
+pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Lack> {
     match node {
         Node::Scope(name) => {
             permissions.must_be_user()?;
             met(
                 permissions.claims.scopes().any(|scope| scope == name),
-                || Denied::MissingScope {
+                || Lack::MissingScope {
                     any_of: vec![name.clone()],
                     found: owned(permissions.claims.scopes()),
                 },
@@ -18,22 +18,20 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
         }
         Node::UserRole(name) => {
             permissions.must_be_user()?;
-            met(permissions.has_role(name), || Denied::MissingUserRole {
+            met(permissions.has_role(name), || Lack::MissingUserRole {
                 any_of: vec![name.clone()],
                 found: owned(permissions.claims.roles()),
             })
         }
         Node::AppPermission(name) => {
             permissions.must_be_app()?;
-            met(permissions.has_role(name), || {
-                Denied::MissingAppPermission {
-                    any_of: vec![name.clone()],
-                    found: owned(permissions.claims.roles()),
-                }
+            met(permissions.has_role(name), || Lack::MissingAppPermission {
+                any_of: vec![name.clone()],
+                found: owned(permissions.claims.roles()),
             })
         }
         Node::Group(group) => met(permissions.groups()?.contains(group), || {
-            Denied::MissingGroup {
+            Lack::MissingGroup {
                 any_of: vec![group.clone()],
             }
         }),
@@ -41,9 +39,9 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
             let groups = permissions.groups()?;
             // Entra leaves out groups that lack the attribute whose names it lists.
             if !groups.has_ids_alone() {
-                return Err(Denied::GroupsByName);
+                return Err(Lack::GroupsByName);
             }
-            met(!groups.contains(group), || Denied::ForbiddenGroup {
+            met(!groups.contains(group), || Lack::ForbiddenGroup {
                 group: group.clone(),
             })
         }
@@ -53,14 +51,14 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
             let is_satisfied = claims
                 .authentication_contexts()
                 .any(|context| context == id);
-            met(is_satisfied, || Denied::StepUp {
+            met(is_satisfied, || Lack::StepUp {
                 context: id.clone(),
                 understands_challenges: claims.handles_claims_challenges(),
             })
         }
         Node::Claim(name, expected) => met(
             has_value(&permissions.payload.text(), name, expected),
-            || Denied::ClaimRequired {
+            || Lack::ClaimRequired {
                 claim: name.clone(),
                 expected: expected.to_string(),
             },
@@ -70,7 +68,7 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), De
     }
 }
 
-fn met(is_met: bool, denied: impl FnOnce() -> Denied) -> Result<(), Denied> {
+fn met(is_met: bool, denied: impl FnOnce() -> Lack) -> Result<(), Lack> {
     if is_met { Ok(()) } else { Err(denied()) }
 }
 
@@ -83,8 +81,8 @@ fn owned<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 
 /// Requires one of the alternatives. If all fail, the closest names the reason; those as close as
 /// it are added to it, if they are of its kind.
-fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
-    let mut closest: Option<Denied> = None;
+fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
+    let mut closest: Option<Lack> = None;
     for node in nodes {
         let Err(denied) = check(node, permissions) else {
             return Ok(());
@@ -95,18 +93,18 @@ fn any(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
         });
     }
     // Never empty: such a requirement cannot be built.
-    Err(closest.unwrap_or(Denied::NoPermission))
+    Err(closest.unwrap_or(Lack::NoPermission))
 }
 
 /// The first that fails names the reason; but one that signing in again would mend, only if that
 /// is all there is.
-fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
+fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Lack> {
     let mut step_up = Ok(());
     for node in nodes {
         match check(node, permissions) {
             Ok(()) => {}
-            Err(denied @ Denied::StepUp { .. }) if step_up.is_ok() => step_up = Err(denied),
-            Err(Denied::StepUp { .. }) => {}
+            Err(denied @ Lack::StepUp { .. }) if step_up.is_ok() => step_up = Err(denied),
+            Err(Lack::StepUp { .. }) => {}
             Err(denied) => return Err(denied),
         }
     }
@@ -114,31 +112,31 @@ fn all(nodes: &[Node], permissions: &Permissions<'_>) -> Result<(), Denied> {
 }
 
 /// Returns how close a refusal is to a yes: the less is missing, the closer.
-fn closeness(denied: &Denied) -> u8 {
+fn closeness(denied: &Lack) -> u8 {
     match denied {
-        Denied::UserRequired | Denied::AppRequired => 0,
-        Denied::NoPermission
-        | Denied::MissingScope { .. }
-        | Denied::MissingUserRole { .. }
-        | Denied::MissingAppPermission { .. }
-        | Denied::MissingGroup { .. }
-        | Denied::ForbiddenGroup { .. }
-        | Denied::ClaimRequired { .. } => 1,
+        Lack::UserRequired | Lack::AppRequired => 0,
+        Lack::NoPermission
+        | Lack::MissingScope { .. }
+        | Lack::MissingUserRole { .. }
+        | Lack::MissingAppPermission { .. }
+        | Lack::MissingGroup { .. }
+        | Lack::ForbiddenGroup { .. }
+        | Lack::ClaimRequired { .. } => 1,
         // It may be met already: only the token does not say.
-        Denied::GroupsOverage | Denied::GroupsNotEmitted | Denied::GroupsByName => 2,
-        Denied::StepUp { .. } => 3,
+        Lack::GroupsOverage | Lack::GroupsNotEmitted | Lack::GroupsByName => 2,
+        Lack::StepUp { .. } => 3,
     }
 }
 
-fn merged(mut before: Denied, other: Denied) -> Denied {
+fn merged(mut before: Lack, other: Lack) -> Lack {
     match (&mut before, other) {
-        (Denied::MissingScope { any_of, .. }, Denied::MissingScope { any_of: more, .. })
-        | (Denied::MissingUserRole { any_of, .. }, Denied::MissingUserRole { any_of: more, .. })
+        (Lack::MissingScope { any_of, .. }, Lack::MissingScope { any_of: more, .. })
+        | (Lack::MissingUserRole { any_of, .. }, Lack::MissingUserRole { any_of: more, .. })
         | (
-            Denied::MissingAppPermission { any_of, .. },
-            Denied::MissingAppPermission { any_of: more, .. },
+            Lack::MissingAppPermission { any_of, .. },
+            Lack::MissingAppPermission { any_of: more, .. },
         )
-        | (Denied::MissingGroup { any_of }, Denied::MissingGroup { any_of: more }) => {
+        | (Lack::MissingGroup { any_of }, Lack::MissingGroup { any_of: more }) => {
             any_of.extend(more);
         }
         _ => {}

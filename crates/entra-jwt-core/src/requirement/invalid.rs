@@ -16,135 +16,150 @@ pub struct InvalidRequirement {
     problems: Vec<RequirementProblem>,
 }
 
-/// Why no token can ever meet a condition, or why the wrong ones would.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+/// A problem of a condition: why no token can ever meet it, or why the wrong ones would.
+///
+/// Displays the problem and the correction.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RequirementProblem(Problem);
+
+/// The kinds of [`RequirementProblem`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum RequirementProblem {
+pub enum RequirementProblemKind {
     /// A scope or role under the full name by which it is requested.
+    FullName,
+    /// An App ID URI without the name of a scope or role behind it.
+    AppIdUri,
+    /// `.default`, which asks for everything that is granted and is no scope itself.
+    DefaultScope,
+    /// A scope of OpenID Connect.
+    OpenIdScope,
+    /// White space, as between several names.
+    SeveralNames,
+    /// A name that is empty, or that stands for none.
+    NoName,
+    /// An id of nothing but zeros, as templates have it.
+    Placeholder,
+    /// A group to keep out by its name: Entra lists names of some groups only, so that a list of
+    /// names never tells who is not in a group.
+    GroupName,
+    /// An authentication context that is not one of `c1` to `c99`.
+    Context,
+    /// A claim that users can change, or that another tenant can set to the same.
+    MutableClaim,
+    /// A claim that has an atom of its own, whose rules a plain comparison would miss.
+    OwnAtom,
+    /// A value that is no text, number or boolean; or a blank text, which is none.
+    ClaimValue,
+    /// An empty list of alternatives, of which none can be met.
+    NoAlternative,
+    /// An empty list of conditions, which every token meets.
+    NoCondition,
+    /// A demand to be in a group and not to be in it.
+    InAndNotIn,
+    /// One that only users can meet, and one that only applications can.
+    UserAndApp,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+enum Problem {
     #[error("{atom} \"{found}\": tokens have short names; use \"{short}\"")]
     FullName {
-        /// `scope`, `user role` or `app permission`.
         atom: &'static str,
-        /// The name.
         found: String,
-        /// The name as tokens have it.
         short: String,
     },
-    /// An App ID URI without the name of a scope or role behind it.
     #[error(
         "{atom} \"{found}\": an Application ID URI; name a scope or role of it, as tokens have it"
     )]
-    AppIdUri {
-        /// `scope`, `user role` or `app permission`.
-        atom: &'static str,
-        /// The URI.
-        found: String,
-    },
-    /// `.default`, which asks for everything that is granted and is no scope itself.
+    AppIdUri { atom: &'static str, found: String },
     #[error(
         "scope \"{found}\": .default is a form of request and never in a token; name the scope that \
          it stands for"
     )]
-    DefaultScope {
-        /// The name.
-        found: String,
-    },
-    /// A scope of OpenID Connect.
+    DefaultScope { found: String },
     #[error(
         "scope \"{found}\": OpenID Connect's scopes (openid, profile, email, offline_access) are \
          never in an access token; leave it out, and require a scope of this API (Expose an API)"
     )]
-    OpenIdScope {
-        /// The name.
-        found: String,
-    },
-    /// White space, as between several names.
+    OpenIdScope { found: String },
     #[error(
         "{atom} \"{found}\": names have no white space; for several use all([..]) or any([..])"
     )]
-    SeveralNames {
-        /// `scope`, `user role` or `app permission`.
-        atom: &'static str,
-        /// The text.
-        found: String,
-    },
-    /// A name that is empty, or that stands for none.
+    SeveralNames { atom: &'static str, found: String },
     #[error("{atom} \"{found}\": no name")]
-    NoName {
-        /// The kind of atom.
-        atom: &'static str,
-        /// The text.
-        found: String,
-    },
-    /// An id of nothing but zeros, as templates have it.
+    NoName { atom: &'static str, found: String },
     #[error("{atom} \"{found}\": a placeholder; copy the object id from the group's Overview page")]
-    Placeholder {
-        /// The kind of atom.
-        atom: &'static str,
-        /// The text.
-        found: String,
-    },
-    /// A group to keep out by its name: Entra lists names of some groups only, so that a list of
-    /// names never tells who is not in a group.
+    Placeholder { atom: &'static str, found: String },
     #[error("not in group \"{found}\": only the group's object id keeps its members out")]
-    GroupName {
-        /// The name.
-        found: String,
-    },
-    /// An authentication context that is not one of `c1` to `c99`.
+    GroupName { found: String },
     #[error(
         "authentication context \"{found}\": use one of c1 to c99 (Conditional Access, \
          Authentication contexts)"
     )]
-    Context {
-        /// The text.
-        found: String,
-    },
-    /// A claim that users can change, or that another tenant can set to the same.
+    Context { found: String },
     #[error(
         "claim {claim}: it is mutable, and another tenant can issue the same; decide by a role, a \
          group or the object id (oid) with the tenant"
     )]
-    MutableClaim {
-        /// The claim.
-        claim: String,
-    },
-    /// A claim that has an atom of its own, whose rules a plain comparison would miss.
+    MutableClaim { claim: String },
     #[error("claim {claim}: use {atom} instead")]
-    OwnAtom {
-        /// The claim.
-        claim: String,
-        /// The atom, or atoms.
-        atom: &'static str,
-    },
-    /// A value that is no text, number or boolean; or a blank text, which is none.
+    OwnAtom { claim: String, atom: &'static str },
     #[error("claim {claim}: the value must be a text that is not blank, a number or a boolean")]
-    ClaimValue {
-        /// The claim.
-        claim: String,
-    },
-    /// An empty list of alternatives, of which none can be met.
+    ClaimValue { claim: String },
     #[error("any of nothing: no token could pass; name at least one alternative")]
     NoAlternative,
-    /// An empty list of conditions, which every token meets.
     #[error("all of nothing: every token would pass; name what is required")]
     NoCondition,
-    /// A demand to be in a group and not to be in it.
     #[error("group {group}: nobody is in it and not in it at once")]
-    InAndNotIn {
-        /// The group.
-        group: String,
-    },
-    /// One that only users can meet, and one that only applications can.
+    InAndNotIn { group: String },
     #[error(
         "{condition}: no token is a user's and an application's at once; use or(..) instead of \
          and(..)"
     )]
-    UserAndApp {
-        /// The condition.
-        condition: String,
-    },
+    UserAndApp { condition: String },
 }
+
+impl RequirementProblem {
+    /// Returns the kind, for a `match`.
+    #[must_use]
+    pub fn kind(&self) -> RequirementProblemKind {
+        use RequirementProblemKind as Kind;
+
+        match &self.0 {
+            Problem::FullName { .. } => Kind::FullName,
+            Problem::AppIdUri { .. } => Kind::AppIdUri,
+            Problem::DefaultScope { .. } => Kind::DefaultScope,
+            Problem::OpenIdScope { .. } => Kind::OpenIdScope,
+            Problem::SeveralNames { .. } => Kind::SeveralNames,
+            Problem::NoName { .. } => Kind::NoName,
+            Problem::Placeholder { .. } => Kind::Placeholder,
+            Problem::GroupName { .. } => Kind::GroupName,
+            Problem::Context { .. } => Kind::Context,
+            Problem::MutableClaim { .. } => Kind::MutableClaim,
+            Problem::OwnAtom { .. } => Kind::OwnAtom,
+            Problem::ClaimValue { .. } => Kind::ClaimValue,
+            Problem::NoAlternative => Kind::NoAlternative,
+            Problem::NoCondition => Kind::NoCondition,
+            Problem::InAndNotIn { .. } => Kind::InAndNotIn,
+            Problem::UserAndApp { .. } => Kind::UserAndApp,
+        }
+    }
+}
+
+impl fmt::Display for RequirementProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+impl fmt::Debug for RequirementProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl std::error::Error for RequirementProblem {}
 
 impl InvalidRequirement {
     /// Every problem.
@@ -176,11 +191,12 @@ pub(super) fn check(node: &Node) -> Result<(), InvalidRequirement> {
     if problems.is_empty() {
         Ok(())
     } else {
+        let problems = problems.into_iter().map(RequirementProblem).collect();
         Err(InvalidRequirement { problems })
     }
 }
 
-fn collect(node: &Node, problems: &mut Vec<RequirementProblem>) {
+fn collect(node: &Node, problems: &mut Vec<Problem>) {
     match node {
         Node::Scope(name) => problems.extend(scope(name)),
         Node::UserRole(name) => problems.extend(name_of("user role", name)),
@@ -191,8 +207,8 @@ fn collect(node: &Node, problems: &mut Vec<RequirementProblem>) {
         }
         Node::AuthenticationContext(id) => problems.extend(context(id)),
         Node::Claim(claim, value) => problems.extend(claim_of(claim, value)),
-        Node::Any(nodes) if nodes.is_empty() => problems.push(RequirementProblem::NoAlternative),
-        Node::All(nodes) if nodes.is_empty() => problems.push(RequirementProblem::NoCondition),
+        Node::Any(nodes) if nodes.is_empty() => problems.push(Problem::NoAlternative),
+        Node::All(nodes) if nodes.is_empty() => problems.push(Problem::NoCondition),
         Node::Any(nodes) => nodes.iter().for_each(|node| collect(node, problems)),
         Node::All(nodes) => {
             nodes.iter().for_each(|node| collect(node, problems));
@@ -200,7 +216,7 @@ fn collect(node: &Node, problems: &mut Vec<RequirementProblem>) {
             // Told once, by the innermost that is contradictory.
             let is_told = |node: &Node| Callers::of(node).is_nobody();
             if Callers::of(node).is_nobody() && !nodes.iter().any(is_told) {
-                problems.push(RequirementProblem::UserAndApp {
+                problems.push(Problem::UserAndApp {
                     condition: node.to_string(),
                 });
             }
@@ -211,24 +227,24 @@ fn collect(node: &Node, problems: &mut Vec<RequirementProblem>) {
 /// Entra's scopes of OpenID Connect, which it grants without ever writing them into `scp`.
 const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-fn scope(name: &str) -> Option<RequirementProblem> {
+fn scope(name: &str) -> Option<Problem> {
     let found = || name.to_owned();
     if OPEN_ID.iter().any(|scope| name.eq_ignore_ascii_case(scope)) {
-        return Some(RequirementProblem::OpenIdScope { found: found() });
+        return Some(Problem::OpenIdScope { found: found() });
     }
     if name == ".default" || name.ends_with("/.default") {
-        return Some(RequirementProblem::DefaultScope { found: found() });
+        return Some(Problem::DefaultScope { found: found() });
     }
     name_of("scope", name)
 }
 
-fn name_of(atom: &'static str, name: &str) -> Option<RequirementProblem> {
+fn name_of(atom: &'static str, name: &str) -> Option<Problem> {
     let found = name.to_owned();
     if name.trim().is_empty() || name == "/" {
-        return Some(RequirementProblem::NoName { atom, found });
+        return Some(Problem::NoName { atom, found });
     }
     if name.contains(char::is_whitespace) {
-        return Some(RequirementProblem::SeveralNames { atom, found });
+        return Some(Problem::SeveralNames { atom, found });
     }
     // `{App ID URI}/{name}` or `{client id}/{name}`; a slash alone may be part of a name.
     let (resource, short) = name.rsplit_once('/').unwrap_or((name, ""));
@@ -237,63 +253,63 @@ fn name_of(atom: &'static str, name: &str) -> Option<RequirementProblem> {
     }
     let has_name = !short.is_empty() && !resource.ends_with('/') && resource != name;
     Some(if has_name {
-        RequirementProblem::FullName {
+        Problem::FullName {
             atom,
             found,
             short: short.to_owned(),
         }
     } else {
-        RequirementProblem::AppIdUri { atom, found }
+        Problem::AppIdUri { atom, found }
     })
 }
 
-fn group_of(group: &str) -> Option<RequirementProblem> {
+fn group_of(group: &str) -> Option<Problem> {
     let (atom, found) = ("group", group.to_owned());
     if group.trim().is_empty() {
-        return Some(RequirementProblem::NoName { atom, found });
+        return Some(Problem::NoName { atom, found });
     }
     (group == "00000000-0000-0000-0000-000000000000")
-        .then_some(RequirementProblem::Placeholder { atom, found })
+        .then_some(Problem::Placeholder { atom, found })
 }
 
-fn name_of_group(group: &str) -> Option<RequirementProblem> {
+fn name_of_group(group: &str) -> Option<Problem> {
     Guid::from_setting(group)
         .is_none()
-        .then(|| RequirementProblem::GroupName {
+        .then(|| Problem::GroupName {
             found: group.to_owned(),
         })
 }
 
-fn in_and_not_in(nodes: &[Node]) -> Option<RequirementProblem> {
+fn in_and_not_in(nodes: &[Node]) -> Option<Problem> {
     let is_kept_out = |group: &str| {
         nodes.iter().any(
             |node| matches!(node, Node::NotInGroup(other) if other.eq_ignore_ascii_case(group)),
         )
     };
     nodes.iter().find_map(|node| match node {
-        Node::Group(group) if is_kept_out(group) => Some(RequirementProblem::InAndNotIn {
+        Node::Group(group) if is_kept_out(group) => Some(Problem::InAndNotIn {
             group: group.clone(),
         }),
         _ => None,
     })
 }
 
-fn context(id: &str) -> Option<RequirementProblem> {
+fn context(id: &str) -> Option<Problem> {
     let is_known = id
         .strip_prefix('c')
         .filter(|number| !number.starts_with(['0', '+']))
         .and_then(|number| number.parse::<u8>().ok())
         .is_some_and(|number| (1..=99).contains(&number));
-    (!is_known).then(|| RequirementProblem::Context {
+    (!is_known).then(|| Problem::Context {
         found: id.to_owned(),
     })
 }
 
-fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
+fn claim_of(name: &str, value: &Value) -> Option<Problem> {
     let claim = name.to_owned();
     let atom = match name {
         "" => {
-            return Some(RequirementProblem::NoName {
+            return Some(Problem::NoName {
                 atom: "claim",
                 found: claim,
             });
@@ -309,7 +325,7 @@ fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
         | "login_hint"
         | "verified_primary_email"
         | "verified_secondary_email" => {
-            return Some(RequirementProblem::MutableClaim { claim });
+            return Some(Problem::MutableClaim { claim });
         }
         "scp" => Some("Scope"),
         "roles" => Some("UserRole or AppPermission"),
@@ -318,12 +334,12 @@ fn claim_of(name: &str, value: &Value) -> Option<RequirementProblem> {
         _ => None,
     };
     match (atom, value) {
-        (Some(atom), _) => Some(RequirementProblem::OwnAtom { claim, atom }),
+        (Some(atom), _) => Some(Problem::OwnAtom { claim, atom }),
         (None, Value::Null | Value::Array(_) | Value::Object(_)) => {
-            Some(RequirementProblem::ClaimValue { claim })
+            Some(Problem::ClaimValue { claim })
         }
         (None, Value::String(text)) if text.trim().is_empty() => {
-            Some(RequirementProblem::ClaimValue { claim })
+            Some(Problem::ClaimValue { claim })
         }
         (None, Value::String(_) | Value::Number(_) | Value::Bool(_)) => None,
     }

@@ -17,8 +17,8 @@ use serde_json::Value;
 pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
 };
-pub use self::invalid::{InvalidRequirement, RequirementProblem};
-use crate::rejection::Denied;
+pub use self::invalid::{InvalidRequirement, RequirementProblem, RequirementProblemKind};
+use crate::refusal::{Lack, PermissionDenied};
 use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
 
 /// Atoms joined by `and` and `or`: not known yet whether that makes sense.
@@ -130,13 +130,14 @@ impl Requirement {
     /// # Errors
     /// What is missing. Of several alternatives that fail, the one that comes closest names the
     /// reason.
-    pub fn check(&self, token: &AccessToken) -> Result<(), Denied> {
-        evaluate::check(&self.0, &Permissions::of(token))
+    pub fn check(&self, token: &AccessToken) -> Result<(), PermissionDenied> {
+        evaluate::check(&self.0, &Permissions::of(token))?;
+        Ok(())
     }
 
     /// Checks the claims of a token whose payload this is: for a report, which may be of a token that
     /// is not verified.
-    pub(crate) fn check_claims(&self, claims: &Claims, payload: &str) -> Result<(), Denied> {
+    pub(crate) fn check_claims(&self, claims: &Claims, payload: &str) -> Result<(), Lack> {
         let payload = Payload::Text(payload);
         evaluate::check(&self.0, &Permissions { claims, payload })
     }
@@ -155,15 +156,19 @@ impl Requirement {
     /// the closest alternative, if they would be enough, or if a scope or a user is what the refusal
     /// says is missing. Empty if requesting scopes does not help.
     #[must_use]
-    pub fn scopes_after<'r>(&'r self, denied: &'r Denied, token: &AccessToken) -> Vec<&'r str> {
+    pub fn scopes_after<'r>(
+        &'r self,
+        denied: &'r PermissionDenied,
+        token: &AccessToken,
+    ) -> Vec<&'r str> {
         let (scopes, are_enough) = evaluate::scopes(&self.0, Some(&Permissions::of(token)));
-        match denied {
+        match denied.lack() {
             // An application as itself has no scopes, whatever it requests.
             _ if are_enough && !token.is_app_only() => scopes,
-            Denied::MissingScope { any_of, .. } if scopes.is_empty() => {
+            Lack::MissingScope { any_of, .. } if scopes.is_empty() => {
                 any_of.iter().map(String::as_str).collect()
             }
-            Denied::MissingScope { .. } | Denied::UserRequired => scopes,
+            Lack::MissingScope { .. } | Lack::UserRequired => scopes,
             _ => Vec::new(),
         }
     }
@@ -206,17 +211,17 @@ impl Permissions<'_> {
         Grant::of(self.claims)
     }
 
-    fn must_be_user(&self) -> Result<(), Denied> {
+    fn must_be_user(&self) -> Result<(), Lack> {
         match self.grant() {
             Grant::Delegated => Ok(()),
-            Grant::AppOnly | Grant::Unknown => Err(Denied::UserRequired),
+            Grant::AppOnly | Grant::Unknown => Err(Lack::UserRequired),
         }
     }
 
-    fn must_be_app(&self) -> Result<(), Denied> {
+    fn must_be_app(&self) -> Result<(), Lack> {
         match self.grant() {
             Grant::AppOnly => Ok(()),
-            Grant::Delegated | Grant::Unknown => Err(Denied::AppRequired),
+            Grant::Delegated | Grant::Unknown => Err(Lack::AppRequired),
         }
     }
 
@@ -224,12 +229,12 @@ impl Permissions<'_> {
         self.claims.roles().any(|role| role == name)
     }
 
-    fn groups(&self) -> Result<&GroupList, Denied> {
+    fn groups(&self) -> Result<&GroupList, Lack> {
         self.must_be_user()?;
         match self.claims.groups() {
             Groups::Listed(groups) => Ok(groups),
-            Groups::Overage => Err(Denied::GroupsOverage),
-            Groups::NotEmitted => Err(Denied::GroupsNotEmitted),
+            Groups::Overage => Err(Lack::GroupsOverage),
+            Groups::NotEmitted => Err(Lack::GroupsNotEmitted),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::authority::TokenVersion;
 use crate::base64url;
 use crate::identifier::{ClientId, KeyId, ObjectId, TenantId};
 use crate::json;
-use crate::rejection::Part;
+use crate::refusal::TokenPart;
 
 /// A token that passed every check of a [`Validator`](crate::Validator): one of Entra, or one that a
 /// server in front of Entra [reissued](crate::Validator::reissued).
@@ -373,7 +373,7 @@ impl AccessToken {
     fn segment(&self, index: usize) -> String {
         let segment = self.compact.split('.').nth(index).unwrap_or_default();
         // It decoded when the token was parsed.
-        decode(segment, Part::Payload).unwrap_or_default()
+        decode(segment, TokenPart::Payload).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use super::{Member, MemberError};
 use crate::json::{self, NotJson, Reader};
-use crate::rejection::{Part, Rejection};
+use crate::refusal::{TokenFault, TokenPart};
 use crate::shown::Shown;
 
 /// The longest name that a known member may have, in bytes.
@@ -25,7 +25,7 @@ pub(super) trait Members: Default {
         fingerprint: u64,
         value: &mut Reader<'_>,
         reading: &mut Reading,
-    ) -> Result<bool, Rejection>;
+    ) -> Result<bool, TokenFault>;
 }
 
 /// Declares a struct of optional fields, each of which says where the member of the given name
@@ -51,7 +51,7 @@ macro_rules! members {
                 fingerprint: u64,
                 value: &mut $crate::json::Reader<'_>,
                 reading: &mut $crate::token::object::Reading,
-            ) -> Result<bool, $crate::rejection::Rejection> {
+            ) -> Result<bool, $crate::refusal::TokenFault> {
                 #[expect(non_camel_case_types, reason = "the names of the fields")]
                 enum Position {
                     $($field,)*
@@ -124,9 +124,9 @@ pub(super) use members;
 /// another member, only the decisive ones are looked at.
 pub(super) fn read<T: Members, const USUAL: usize>(
     text: &str,
-    part: Part,
+    part: TokenPart,
     is_decisive: fn(&str) -> bool,
-) -> Result<(T, UnknownNames<USUAL>, Option<Rejection>), Rejection> {
+) -> Result<(T, UnknownNames<USUAL>, Option<TokenFault>), TokenFault> {
     let mut reading = Reading {
         part,
         is_decisive,
@@ -134,7 +134,7 @@ pub(super) fn read<T: Members, const USUAL: usize>(
         type_error: None,
         duplicate: None,
     };
-    let no_json = |NotJson| Rejection::InvalidJson { part };
+    let no_json = |NotJson| TokenFault::InvalidJson { part };
     let (mut members, mut unknown) = (T::default(), UnknownNames::default());
 
     let mut reader = Reader::new(text);
@@ -167,8 +167,8 @@ pub(super) fn read<T: Members, const USUAL: usize>(
     }
 }
 
-fn duplicate(part: Part, member: &str) -> Rejection {
-    Rejection::DuplicateMember {
+fn duplicate(part: TokenPart, member: &str) -> TokenFault {
+    TokenFault::DuplicateMember {
         part,
         member: Shown::cut(member),
     }
@@ -176,11 +176,11 @@ fn duplicate(part: Part, member: &str) -> Rejection {
 
 /// An object that is being read.
 pub(super) struct Reading {
-    part: Part,
+    part: TokenPart,
     is_decisive: fn(&str) -> bool,
     /// A bit for each known member that was there.
     seen: u64,
-    type_error: Option<Rejection>,
+    type_error: Option<TokenFault>,
     /// Found where nothing but a fault of the whole text comes before it.
     duplicate: Option<&'static str>,
 }
@@ -194,7 +194,7 @@ impl Reading {
         name: &'static str,
         position: u32,
         value: &mut Reader<'_>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), TokenFault> {
         let part = self.part;
         let mark = 1_u64.wrapping_shl(position);
         let is_duplicate = self.seen & mark != 0;
@@ -213,7 +213,7 @@ impl Reading {
                 }
                 Err(MemberError::NotJson) => Err(NotJson),
                 Err(MemberError::WrongType) => {
-                    let fault = Rejection::WrongType {
+                    let fault = TokenFault::WrongType {
                         part,
                         member: name,
                         expected: M::EXPECTED,
@@ -236,7 +236,7 @@ impl Reading {
             }
             value.skip()
         };
-        read.map_err(|NotJson| Rejection::InvalidJson { part })
+        read.map_err(|NotJson| TokenFault::InvalidJson { part })
     }
 }
 
@@ -284,7 +284,7 @@ impl<const USUAL: usize> UnknownNames<USUAL> {
 
     /// Refuses the object of this text if a member stands in it twice. Costs an allocation for each
     /// name if they are many: it is asked for when the signature holds.
-    pub(super) fn check(&self, text: &str, part: Part) -> Result<(), Rejection> {
+    pub(super) fn check(&self, text: &str, part: TokenPart) -> Result<(), TokenFault> {
         if !self.may_repeat() {
             return Ok(());
         }
@@ -334,13 +334,16 @@ mod tests {
     }
 
     fn names(text: &str) -> UnknownNames<8> {
-        let (_, unknown, _) = read::<One, 8>(text, Part::Payload, |_| true).unwrap();
+        let (_, unknown, _) = read::<One, 8>(text, TokenPart::Payload, |_| true).unwrap();
         unknown
     }
 
     fn code(text: &str) -> &'static str {
-        let checked = names(text).check(text, Part::Payload);
-        checked.map_or_else(|rejection| rejection.code(), |()| "once")
+        let checked = names(text).check(text, TokenPart::Payload);
+        checked.map_or_else(
+            |fault| crate::refusal::InvalidToken::from(fault).code(),
+            |()| "once",
+        )
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{Claims, HeaderKeyId, NumericDate, Present, Text};
 use crate::base64url;
 use crate::identifier::{ClientId, KeyId, TenantId};
 use crate::json::JsonStr;
-use crate::rejection::{Part, Rejection};
+use crate::refusal::{InvalidToken, TokenFault, TokenPart};
 
 members! {
     /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
@@ -56,7 +56,7 @@ pub struct Unverified<'a> {
     /// The value of `iss`, if it is written with escapes.
     unescaped_issuer: Option<Box<str>>,
     /// A claim has a type that Entra never writes; then only the issuer is in `claims`.
-    pub(crate) type_error: Option<Rejection>,
+    pub(crate) type_error: Option<TokenFault>,
     unknown_in_header: UnknownNames<USUAL_IN_HEADER>,
     unknown_claims: UnknownNames<USUAL_CLAIMS>,
 }
@@ -80,7 +80,7 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// The first fault that is found.
-    pub fn parse(token: &'a str) -> Result<Self, Rejection> {
+    pub fn parse(token: &'a str) -> Result<Self, InvalidToken> {
         Self::parse_up_to(token, Self::DEFAULT_MAX_LENGTH)
     }
 
@@ -88,7 +88,7 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// The first fault that is found.
-    pub fn parse_up_to(token: &'a str, limit: usize) -> Result<Self, Rejection> {
+    pub fn parse_up_to(token: &'a str, limit: usize) -> Result<Self, InvalidToken> {
         Self::parse_bytes(token.as_bytes(), limit)
     }
 
@@ -97,31 +97,35 @@ impl<'a> Unverified<'a> {
     ///
     /// # Errors
     /// The first fault that is found.
-    pub fn parse_bytes(token: &'a [u8], limit: usize) -> Result<Self, Rejection> {
+    pub fn parse_bytes(token: &'a [u8], limit: usize) -> Result<Self, InvalidToken> {
+        Ok(Self::read(token, limit)?)
+    }
+
+    fn read(token: &'a [u8], limit: usize) -> Result<Self, TokenFault> {
         if token.len() > limit {
-            return Err(Rejection::TooLarge {
+            return Err(TokenFault::TooLarge {
                 length: token.len(),
                 limit,
             });
         }
         let ([header, claims, signature], signing_input) = segments(token)?;
 
-        let header_text = decode(header, Part::Header)?;
-        let payload_text = decode(claims, Part::Payload)?;
-        let signature = base64url::decode(signature).ok_or(Rejection::InvalidBase64 {
-            part: Part::Signature,
+        let header_text = decode(header, TokenPart::Header)?;
+        let payload_text = decode(claims, TokenPart::Payload)?;
+        let signature = base64url::decode(signature).ok_or(TokenFault::InvalidBase64 {
+            part: TokenPart::Signature,
         })?;
 
         let (header, unknown_in_header, _) =
-            object::read::<Header, _>(&header_text, Part::Header, |_| true)?;
+            object::read::<Header, _>(&header_text, TokenPart::Header, |_| true)?;
         if let Some(member) = header.unsupported() {
-            return Err(Rejection::UnsupportedHeader { member });
+            return Err(TokenFault::UnsupportedHeader { member });
         }
         // If a claim has a type that Entra never writes, only the issuer is read: it is the chosen
         // issuer's rules that refuse it, so that a token of somebody else is called that.
         let is_of_issuer: fn(&str) -> bool = |claim| matches!(claim, "iss" | "tid");
         let (claims, unknown_claims, type_error) =
-            object::read::<ClaimMembers, _>(&payload_text, Part::Payload, is_of_issuer)?;
+            object::read::<ClaimMembers, _>(&payload_text, TokenPart::Payload, is_of_issuer)?;
         let key_id = header.key_id.and_then(|key_id| key_id.of(&header_text));
         let issuer = claims.issuer.map(|issuer| issuer.of(&payload_text));
         let unescaped_issuer = issuer.and_then(|issuer| match issuer.short() {
@@ -133,7 +137,7 @@ impl<'a> Unverified<'a> {
             compact: token,
             signing_input,
             signature,
-            key_id: key_id.ok_or(Rejection::MissingKeyId)?,
+            key_id: key_id.ok_or(TokenFault::MissingKeyId)?,
             unescaped_issuer,
             header_text,
             payload_text,
@@ -250,10 +254,11 @@ impl<'a> Unverified<'a> {
 
     /// Checks that no member stands twice, of those of which [`parse`](Self::parse) does not know
     /// yet.
-    pub(crate) fn check_names(&self) -> Result<(), Rejection> {
+    pub(crate) fn check_names(&self) -> Result<(), TokenFault> {
         self.unknown_in_header
-            .check(&self.header_text, Part::Header)?;
-        self.unknown_claims.check(&self.payload_text, Part::Payload)
+            .check(&self.header_text, TokenPart::Header)?;
+        self.unknown_claims
+            .check(&self.payload_text, TokenPart::Payload)
     }
 
     /// Returns the claims, of which a reissued token has its scopes in `scope` (RFC 9068 §2.2.3).
@@ -313,7 +318,7 @@ impl fmt::Debug for Unverified<'_> {
 
 /// The three segments of the compact form (RFC 7515 §3.1) and the first two with their dot, without
 /// reading past the sixth dot.
-fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), Rejection> {
+fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), TokenFault> {
     let mut dots = memchr::memchr_iter(b'.', token).take(6);
     let (first, second) = (dots.next(), dots.next());
     if let (Some(first), Some(second)) = (first, second) {
@@ -323,15 +328,15 @@ fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), Rejection> {
                 let (header, payload) = split_at_dot(signing_input, first);
                 return Ok(([header, payload, signature], signing_input));
             }
-            2 => return Err(Rejection::Encrypted),
+            2 => return Err(TokenFault::Encrypted),
             more => {
-                return Err(Rejection::NotAToken {
+                return Err(TokenFault::NotAToken {
                     found: more.saturating_add(3).min(6),
                 });
             }
         }
     }
-    Err(Rejection::NotAToken {
+    Err(TokenFault::NotAToken {
         found: if first.is_some() { 2 } else { 1 },
     })
 }
@@ -343,7 +348,7 @@ fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
 }
 
 /// A segment as the text that it encodes.
-pub(super) fn decode(segment: impl AsRef<[u8]>, part: Part) -> Result<String, Rejection> {
-    let bytes = base64url::decode(segment).ok_or(Rejection::InvalidBase64 { part })?;
-    String::from_utf8(bytes).map_err(|_| Rejection::InvalidJson { part })
+pub(super) fn decode(segment: impl AsRef<[u8]>, part: TokenPart) -> Result<String, TokenFault> {
+    let bytes = base64url::decode(segment).ok_or(TokenFault::InvalidBase64 { part })?;
+    String::from_utf8(bytes).map_err(|_| TokenFault::InvalidJson { part })
 }

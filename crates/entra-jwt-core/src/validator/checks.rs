@@ -11,12 +11,12 @@ use crate::authority::{Audience, TokenVersion};
 use crate::identifier::TenantId;
 use crate::json::JsonStr;
 use crate::keys::Key;
-use crate::rejection::{GraphMark, Rejection};
+use crate::refusal::{GraphMark, TokenFault};
 use crate::shown::Shown;
 
 const fn check(
     name: CheckName,
-    run: fn(&CheckContext<'_>) -> Result<(), Rejection>,
+    run: fn(&CheckContext<'_>) -> Result<(), TokenFault>,
     needs: &'static [CheckName],
 ) -> Check {
     Check { name, run, needs }
@@ -77,9 +77,9 @@ pub(super) static ALL: [&[Check]; 4] = [&HEADER, &SIGNATURE, &CLAIMS, &ADMISSION
 /// Checks that the header has no `nonce`, which marks tokens for Microsoft Graph: the signature was
 /// made over its hash, so the token as sent can never verify. Before the algorithm, as it explains
 /// more.
-fn nonce(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn nonce(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.token.has_nonce() {
-        return Err(Rejection::GraphToken {
+        return Err(TokenFault::GraphToken {
             mark: GraphMark::Nonce,
             api: context.rules.audiences.client_id(),
         });
@@ -89,11 +89,11 @@ fn nonce(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks that the algorithm is RS256, the only one that discovery documents of Entra announce; ES256
 /// in reissued tokens.
-fn algorithm(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn algorithm(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let expected = context.rules.profile.algorithm();
     match context.token.algorithm() {
         Some(found) if found == *expected => Ok(()),
-        found => Err(Rejection::WrongAlgorithm {
+        found => Err(TokenFault::WrongAlgorithm {
             found: found.map(|found| Shown::cut(&found.short())),
             expected,
         }),
@@ -102,7 +102,7 @@ fn algorithm(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks that `typ` is `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never
 /// absent, in reissued tokens (RFC 9068 §4).
-fn token_type(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn token_type(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (expected, may_lack) = match context.rules.profile {
         Profile::Entra => ("JWT", true),
         Profile::Reissued { .. } => ("at+jwt", false),
@@ -110,7 +110,7 @@ fn token_type(context: &CheckContext<'_>) -> Result<(), Rejection> {
     match context.token.token_type().map(JsonStr::short) {
         None if may_lack => Ok(()),
         Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
-        found => Err(Rejection::WrongTokenType {
+        found => Err(TokenFault::WrongTokenType {
             found: Shown::cut(found.as_deref().unwrap_or("no typ")),
             expected,
         }),
@@ -118,7 +118,7 @@ fn token_type(context: &CheckContext<'_>) -> Result<(), Rejection> {
 }
 
 /// Checks that the key which the token names is known.
-fn known_key(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn known_key(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.key_is_known() {
         Ok(())
     } else {
@@ -128,7 +128,7 @@ fn known_key(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Verifies the signature with the key, whose algorithm is that of these tokens: what the header says
 /// was compared with that, too.
-fn signature(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn signature(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let token = context.token;
     let verifies = |key: &Key| {
         key.algorithm() == context.rules.profile.algorithm()
@@ -137,7 +137,7 @@ fn signature(context: &CheckContext<'_>) -> Result<(), Rejection> {
     if context.key.is_some_and(verifies) {
         Ok(())
     } else {
-        Err(Rejection::BadSignature {
+        Err(TokenFault::BadSignature {
             key_id: context.token.key_id().clone(),
         })
     }
@@ -146,13 +146,13 @@ fn signature(context: &CheckContext<'_>) -> Result<(), Rejection> {
 /// Checks that no member of header or payload stands twice. The ones that decide something are
 /// looked at while the token is parsed, the others here: there can be thousands of them, and no
 /// look-up and no fetch depends on one.
-fn names(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn names(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     context.token.check_names()
 }
 
 /// Checks that a key that names an issuer signs for no other: without this, a key of personal accounts
 /// could sign for any tenant. A key that names none may sign for any.
-fn key_issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn key_issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let Some(key_issuer) = context.key.and_then(Key::issuer) else {
         return Ok(());
     };
@@ -163,7 +163,7 @@ fn key_issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
     if authority.key_may_sign(key_issuer, issuer, &tid, version) {
         Ok(())
     } else {
-        Err(Rejection::KeyIssuerMismatch {
+        Err(TokenFault::KeyIssuerMismatch {
             found: Shown::cut(issuer),
             key_issuer: key_issuer.to_owned(),
         })
@@ -173,7 +173,7 @@ fn key_issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
 /// Checks that the key is of this cloud: real key sets have some of others. Compares with the cloud's
 /// constant, or, where there is none (External ID), with what was discovered beside
 /// the key. As in Microsoft's `EnableEntraIdSigningKeyCloudInstanceValidation`, which is off there.
-fn key_cloud(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn key_cloud(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.rules.accepts_keys_of_other_clouds {
         return Ok(());
     }
@@ -186,7 +186,7 @@ fn key_cloud(context: &CheckContext<'_>) -> Result<(), Rejection> {
         .cloud_instance_name()
         .or(key.discovered_cloud());
     match (key.cloud_instance_name(), expected) {
-        (Some(found), Some(expected)) if found != expected => Err(Rejection::KeyCloudMismatch {
+        (Some(found), Some(expected)) if found != expected => Err(TokenFault::KeyCloudMismatch {
             found: found.to_owned(),
             expected: expected.to_owned(),
         }),
@@ -196,7 +196,7 @@ fn key_cloud(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks that every claim on which something depends has the type that Entra writes. A token of
 /// somebody else has other types more often than not, so the issuer's fault comes first.
-fn types(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn types(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match &context.token.type_error {
         None => Ok(()),
         Some(error) => Err(context.issued_by().err().unwrap_or_else(|| error.clone())),
@@ -205,7 +205,7 @@ fn types(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks `exp`, which is required, and `nbf`; `iat` decides nothing. At the skew exactly a token
 /// still passes, as with Microsoft's validator.
-fn lifetime(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn lifetime(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (expires_at, not_before) = context.token.lifetime();
     context
         .rules
@@ -213,14 +213,14 @@ fn lifetime(context: &CheckContext<'_>) -> Result<(), Rejection> {
 }
 
 /// Checks that the issuer is the one that belongs to the token's own `tid` in this cloud, byte for byte.
-fn issuer(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     context.issued_by().map(|_| ())
 }
 
 /// Checks that the token is v2, or v1 where that is accepted: by its issuer, never by `ver`.
-fn version(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn version(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match context.issued_by()? {
-        (tenant, TokenVersion::V1) if !context.rules.accepts_v1 => Err(Rejection::V1Token {
+        (tenant, TokenVersion::V1) if !context.rules.accepts_v1 => Err(TokenFault::V1Token {
             found: Shown::cut(context.token.issuer().unwrap_or_default()),
             expected: context.rules.authority.v2_issuer(tenant),
         }),
@@ -229,30 +229,30 @@ fn version(context: &CheckContext<'_>) -> Result<(), Rejection> {
 }
 
 /// Checks that `aud` is one string, and one of the accepted audiences.
-fn audience(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn audience(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let audiences = &context.rules.audiences;
     let found = context
         .token
         .audience()
-        .ok_or(Rejection::MissingClaim { claim: "aud" })?;
+        .ok_or(TokenFault::MissingClaim { claim: "aud" })?;
     let found = &*found;
     if audiences.accept(found) {
         return Ok(());
     }
     let api = audiences.client_id();
     Err(if Audience::is_graph(found) {
-        Rejection::GraphToken {
+        TokenFault::GraphToken {
             mark: GraphMark::Audience,
             api,
         }
     } else if let Some(api_name) = Audience::microsoft_api_of(found) {
-        Rejection::MicrosoftApiToken {
+        TokenFault::MicrosoftApiToken {
             found: Shown::cut(found),
             api_name,
             api,
         }
     } else {
-        Rejection::WrongAudience {
+        TokenFault::WrongAudience {
             found: Shown::cut(found),
             accepted: audiences.iter().map(ToString::to_string).collect(),
         }
@@ -261,9 +261,9 @@ fn audience(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks that the token is not bound to a key of its holder, as it must not pass for a bearer token
 /// then (RFC 7800).
-fn binding(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn binding(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if context.token.is_bound() {
-        Err(Rejection::ProofOfPossession)
+        Err(TokenFault::ProofOfPossession)
     } else {
         Ok(())
     }
@@ -272,15 +272,15 @@ fn binding(context: &CheckContext<'_>) -> Result<(), Rejection> {
 /// Checks that it is no id token. Entra marks those by nothing, so by what only they have, and what
 /// only they lack: an access token always names its client (`azp`, `appid`). A reissued one also has what RFC 9068 §2.2
 /// demands, so that whoever tells its callers apart by that never takes two for one.
-fn kind(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn kind(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let token = context.token;
     if token.has_mark_of_id_token() || token.client().is_none() {
-        return Err(Rejection::IdToken {
+        return Err(TokenFault::IdToken {
             api: context.rules.audiences.client_id(),
         });
     }
     if context.rules.profile.is_reissued() {
-        let missing = |claim| Rejection::MissingClaim { claim };
+        let missing = |claim| TokenFault::MissingClaim { claim };
         token.registered_client().ok_or(missing("client_id"))?;
         let subject = token.subject().filter(|subject| *subject != *"");
         subject.ok_or(missing("sub"))?;
@@ -289,7 +289,7 @@ fn kind(context: &CheckContext<'_>) -> Result<(), Rejection> {
 }
 
 /// Checks that the tenant is allowed.
-fn tenant(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn tenant(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (found, _) = context.issued_by()?;
     let tenancy = context.rules.authority.tenancy();
     if tenancy.admits(found) {
@@ -297,9 +297,9 @@ fn tenant(context: &CheckContext<'_>) -> Result<(), Rejection> {
     }
     let allowed = tenancy.to_string();
     Err(if found == TenantId::CONSUMERS {
-        Rejection::PersonalAccount { allowed }
+        TokenFault::PersonalAccount { allowed }
     } else {
-        Rejection::TenantNotAllowed {
+        TokenFault::TenantNotAllowed {
             found,
             allowed,
             by_tenant_rule: false,
@@ -309,25 +309,25 @@ fn tenant(context: &CheckContext<'_>) -> Result<(), Rejection> {
 
 /// Checks that the client application is among those that are allowed, if there is such a list. It
 /// only restricts: to be on it permits nothing.
-fn client(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn client(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let Some(allowed) = &context.rules.allowed_clients else {
         return Ok(());
     };
     match context.token.client() {
         Some(client) if allowed.contains(&client) => Ok(()),
-        Some(found) => Err(Rejection::ClientNotAllowed { found }),
-        None => Err(Rejection::MissingClaim { claim: "azp" }),
+        Some(found) => Err(TokenFault::ClientNotAllowed { found }),
+        None => Err(TokenFault::MissingClaim { claim: "azp" }),
     }
 }
 
 /// Checks that the user is no guest, where guests are refused.
-fn guest(context: &CheckContext<'_>) -> Result<(), Rejection> {
+fn guest(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     if !context.rules.refuses_guests {
         return Ok(());
     }
     let (tenant, _) = context.issued_by()?;
     if context.token.is_of_guest(tenant) {
-        Err(Rejection::GuestNotAllowed { tenant })
+        Err(TokenFault::GuestNotAllowed { tenant })
     } else {
         Ok(())
     }

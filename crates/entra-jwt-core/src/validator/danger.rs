@@ -1,7 +1,7 @@
 //! Access tokens that nobody signed, for tests.
 
 use crate::authority::TokenVersion;
-use crate::rejection::{Part, Rejection};
+use crate::refusal::{InvalidToken, TokenFault, TokenPart};
 use crate::token::{AccessToken, Unverified};
 
 /// An access token of these claims, which nobody signed: for tests of what is done with one.
@@ -13,12 +13,12 @@ use crate::token::{AccessToken, Unverified};
 /// let claims = serde_json::json!({ "oid": "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "scp": "Read" });
 /// let token = entra_jwt_core::danger::trusted_token(claims)?;
 /// assert!(token.is_delegated());
-/// # Ok::<(), entra_jwt_core::Rejection>(())
+/// # Ok::<(), entra_jwt_core::InvalidToken>(())
 /// ```
 ///
 /// # Errors
 /// If it is no object, or if a claim has another type than in tokens of Entra.
-pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection> {
+pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, InvalidToken> {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::{Value, json};
@@ -28,9 +28,10 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
     const API: &str = "33333333-3333-4333-8333-333333333333";
 
     let Value::Object(mut claims) = claims else {
-        return Err(Rejection::InvalidJson {
-            part: Part::Payload,
-        });
+        return Err(TokenFault::InvalidJson {
+            part: TokenPart::Payload,
+        }
+        .into());
     };
     let tenant = claims.entry("tid").or_insert_with(|| TENANT.into());
     let issuer = format!(
@@ -54,10 +55,10 @@ pub fn trusted_token(claims: serde_json::Value) -> Result<AccessToken, Rejection
 
     let token = Unverified::parse_up_to(&compact, usize::MAX)?;
     if let Some(error) = &token.type_error {
-        return Err(error.clone());
+        return Err(error.clone().into());
     }
     let tenant = token.tenant().and_then(|tenant| tenant.parse().ok());
-    let tenant = tenant.ok_or(Rejection::MissingClaim { claim: "tid" })?;
+    let tenant = tenant.ok_or(TokenFault::MissingClaim { claim: "tid" })?;
     let issuer = token.issuer().unwrap_or_default();
     let version = if issuer.ends_with("/v2.0") {
         TokenVersion::V2

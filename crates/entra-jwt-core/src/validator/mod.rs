@@ -11,7 +11,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-pub use self::builder::{DangerousValidatorBuilder, InvalidRules, ValidatorBuilder};
+pub use self::builder::{DangerousValidatorBuilder, InvalidSettings, ValidatorBuilder};
 pub use self::check_name::CheckName;
 #[cfg(feature = "testing")]
 pub use self::danger::trusted_token;
@@ -19,7 +19,7 @@ pub use self::report::{Explain, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
 use crate::identifier::{ClientId, Guid, KeyId, TenantId};
 use crate::keys::{ES256, Key, KeySet, RS256};
-use crate::rejection::{Denied, Rejection};
+use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault};
 use crate::shown::Shown;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
@@ -53,7 +53,7 @@ impl Validator {
     pub fn reissued(&self, issuer: &str, audience: &str) -> Result<Self, InvalidAudience> {
         let audience = Audience::new(audience)?;
         if issuer.len() > Audience::MAX_LENGTH {
-            return Err(InvalidAudience::TooLong);
+            return Err(InvalidAudience::TOO_LONG);
         }
         let mut rules = self.rules.clone();
         rules.audiences = Audiences::only(rules.audiences.client_id(), audience);
@@ -75,7 +75,7 @@ impl Validator {
         token: &str,
         keys: &KeySet,
         now: SystemTime,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<AccessToken, InvalidToken> {
         let unverified = Unverified::parse(token)?;
         let key = keys.key(unverified.key_ref().key_id);
         self.finish(unverified, key, now)
@@ -98,10 +98,11 @@ impl Validator {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn precheck(&self, token: &Unverified<'_>, now: SystemTime) -> Result<(), Rejection> {
+    pub fn precheck(&self, token: &Unverified<'_>, now: SystemTime) -> Result<(), InvalidToken> {
         let context = CheckContext::new(&self.rules, token, None, now);
         context.pass(&checks::HEADER)?;
-        context.pass(&checks::CLAIMS)
+        context.pass(&checks::CLAIMS)?;
+        Ok(())
     }
 
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
@@ -118,7 +119,7 @@ impl Validator {
         token: Unverified<'_>,
         key: Option<&Key>,
         now: SystemTime,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<AccessToken, InvalidToken> {
         let context = CheckContext::new(&self.rules, &token, key, now);
         context.pass(&checks::HEADER)?;
         if context.key_is_known() {
@@ -139,18 +140,20 @@ impl Validator {
     /// out not to be there: what [`finish`](Self::finish) without a key comes to, without running
     /// the checks again.
     #[must_use]
-    pub fn unknown_key(&self, token: Unverified<'_>) -> Rejection {
-        self.rules.unknown_key(token.into_key_id())
+    pub fn unknown_key(&self, token: Unverified<'_>) -> InvalidToken {
+        self.rules.unknown_key(token.into_key_id()).into()
     }
 
     /// Checks that a token that was verified before is valid at this moment, too.
     ///
     /// # Errors
-    /// [`Rejection::Expired`] or [`Rejection::NotYetValid`].
-    pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), Rejection> {
+    /// [`Expired`](crate::InvalidTokenKind::Expired) or
+    /// [`NotYetValid`](crate::InvalidTokenKind::NotYetValid).
+    pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), InvalidToken> {
         let (expires_at, not_before) = token.claims().lifetime();
         let now = NumericDate::from_clock(now);
-        self.rules.check_lifetime(expires_at, not_before, now)
+        self.rules.check_lifetime(expires_at, not_before, now)?;
+        Ok(())
     }
 
     /// Checks that a valid token permits anything at all: it has a scope or a role, or is an
@@ -158,9 +161,10 @@ impl Validator {
     /// application of the tenant could call the API.
     ///
     /// # Errors
-    /// [`Denied::NoPermission`] if it does not.
-    pub fn default_permission(&self, token: &AccessToken) -> Result<(), Denied> {
-        self.rules.default_permission(token.claims())
+    /// [`NoPermission`](crate::PermissionDeniedKind::NoPermission) if it does not.
+    pub fn default_permission(&self, token: &AccessToken) -> Result<(), PermissionDenied> {
+        self.rules.default_permission(token.claims())?;
+        Ok(())
     }
 
     /// Runs every check to its end and reports on each: for people who look for the reason, and
@@ -260,8 +264,8 @@ impl Profile {
 }
 
 impl Rules {
-    fn unknown_key(&self, key_id: KeyId) -> Rejection {
-        Rejection::UnknownKey {
+    fn unknown_key(&self, key_id: KeyId) -> TokenFault {
+        TokenFault::UnknownKey {
             key_id,
             api: match self.profile {
                 Profile::Entra => Some(self.audiences.client_id()),
@@ -271,7 +275,7 @@ impl Rules {
     }
 
     /// Checks that the token permits anything at all.
-    fn default_permission(&self, claims: &Claims) -> Result<(), Denied> {
+    fn default_permission(&self, claims: &Claims) -> Result<(), Lack> {
         let is_exempt = || {
             let client = claims.client();
             Grant::of(claims) == Grant::AppOnly
@@ -280,7 +284,7 @@ impl Rules {
         if claims.scopes().next().is_some() || claims.roles().next().is_some() || is_exempt() {
             Ok(())
         } else {
-            Err(Denied::NoPermission)
+            Err(Lack::NoPermission)
         }
     }
 
@@ -290,24 +294,24 @@ impl Rules {
         expires_at: Option<NumericDate>,
         not_before: Option<NumericDate>,
         now: NumericDate,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), TokenFault> {
         let now = now.seconds();
         let skew = self.clock_skew_seconds();
 
         let expires_at = expires_at
-            .ok_or(Rejection::MissingClaim { claim: "exp" })?
+            .ok_or(TokenFault::MissingClaim { claim: "exp" })?
             .seconds();
         let not_before = not_before.map(NumericDate::seconds);
         if not_before.is_some_and(|not_before| not_before > expires_at) {
-            return Err(Rejection::ImpossibleLifetime);
+            return Err(TokenFault::ImpossibleLifetime);
         }
         let seconds_ago = now.saturating_sub(expires_at);
         if seconds_ago > skew {
-            return Err(Rejection::Expired { seconds_ago, skew });
+            return Err(TokenFault::Expired { seconds_ago, skew });
         }
         let seconds_ahead = not_before.map_or(0, |not_before| not_before.saturating_sub(now));
         if seconds_ahead > skew {
-            return Err(Rejection::NotYetValid {
+            return Err(TokenFault::NotYetValid {
                 seconds_ahead,
                 skew,
             });
@@ -348,7 +352,7 @@ impl<'a> CheckContext<'a> {
     }
 
     /// Runs these checks up to the first that fails.
-    fn pass(&self, checks: &[Check]) -> Result<(), Rejection> {
+    fn pass(&self, checks: &[Check]) -> Result<(), TokenFault> {
         checks.iter().try_for_each(|check| (check.run)(self))
     }
 
@@ -358,7 +362,7 @@ impl<'a> CheckContext<'a> {
     }
 
     /// The token's tenant and version, by an issuer that belongs to that tenant.
-    fn issued_by(&self) -> Result<(TenantId, TokenVersion), Rejection> {
+    fn issued_by(&self) -> Result<(TenantId, TokenVersion), TokenFault> {
         match self.issued_by.get() {
             Some(known) => Ok(*known),
             None => {
@@ -371,26 +375,29 @@ impl<'a> CheckContext<'a> {
 
 /// The issuer's template, filled with the token's own `tid`, byte for byte: v2, else v1. A reissued
 /// token has the one issuer, and stands for a v2 token.
-fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVersion), Rejection> {
+fn issued_by(
+    rules: &Rules,
+    token: &Unverified<'_>,
+) -> Result<(TenantId, TokenVersion), TokenFault> {
     if token.tenant_is_ambiguous() {
-        return Err(Rejection::AmbiguousTenant);
+        return Err(TokenFault::AmbiguousTenant);
     }
     let tid = token
         .tenant()
-        .ok_or(Rejection::MissingClaim { claim: "tid" })?;
+        .ok_or(TokenFault::MissingClaim { claim: "tid" })?;
     let tid = &*tid;
     let tenant = Guid::from_token(tid)
         .map(TenantId)
-        .ok_or_else(|| Rejection::InvalidTenant {
+        .ok_or_else(|| TokenFault::InvalidTenant {
             found: Shown::cut(tid),
         })?;
     let issuer = token
         .issuer()
-        .ok_or(Rejection::MissingClaim { claim: "iss" })?;
+        .ok_or(TokenFault::MissingClaim { claim: "iss" })?;
     if let Profile::Reissued { issuer: expected } = &rules.profile {
         return match issuer == &**expected {
             true => Ok((tenant, TokenVersion::V2)),
-            false => Err(Rejection::WrongIssuer {
+            false => Err(TokenFault::WrongIssuer {
                 found: Shown::cut(issuer),
                 expected: expected.to_string(),
             }),
@@ -405,12 +412,12 @@ fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVe
                 .then(|| Cloud::of_issuer(issuer, tid))
                 .flatten();
             Err(match other {
-                Some(cloud) => Rejection::WrongCloud {
+                Some(cloud) => TokenFault::WrongCloud {
                     found,
                     cloud,
                     expected,
                 },
-                None => Rejection::WrongIssuer { found, expected },
+                None => TokenFault::WrongIssuer { found, expected },
             })
         }
     }
@@ -419,7 +426,7 @@ fn issued_by(rules: &Rules, token: &Unverified<'_>) -> Result<(TenantId, TokenVe
 /// One check.
 struct Check {
     name: CheckName,
-    run: fn(&CheckContext<'_>) -> Result<(), Rejection>,
+    run: fn(&CheckContext<'_>) -> Result<(), TokenFault>,
     /// Without whose success this one has nothing to look at: for `explain`, as otherwise the
     /// first failure ends it all.
     needs: &'static [CheckName],

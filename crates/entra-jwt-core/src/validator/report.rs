@@ -7,7 +7,7 @@ use super::{Check, CheckContext, CheckName, Rules, checks};
 use crate::authority::TokenVersion;
 use crate::json::JsonStr;
 use crate::keys::{Key, KeySet};
-use crate::rejection::{Denied, Rejection, Setting};
+use crate::refusal::{InvalidToken, Lack, PermissionDenied, Setting};
 use crate::requirement::Requirement;
 use crate::token::{CallerKind, Claims, Grant, Unverified};
 
@@ -93,9 +93,9 @@ pub enum Outcome {
     /// The token is good in this respect.
     Passed,
     /// The token is not valid.
-    Rejected(Rejection),
+    InvalidToken(InvalidToken),
     /// The token permits too little.
-    Denied(Denied),
+    PermissionDenied(PermissionDenied),
     /// An earlier failure leaves nothing to look at.
     NotReached,
     /// There are no keys to check with.
@@ -109,9 +109,9 @@ pub enum Verdict<'a> {
     /// Every check passed.
     Accepted,
     /// The token is not valid, for this reason: 401.
-    Rejected(&'a Rejection),
+    InvalidToken(&'a InvalidToken),
     /// The token is valid, but does not permit what was asked: 403.
-    Denied(&'a Denied),
+    PermissionDenied(&'a PermissionDenied),
     /// No check failed, but the signature was not checked: the token may be forged.
     NotVerified,
 }
@@ -146,7 +146,7 @@ impl Report {
     }
 
     /// Nothing can be looked at but the form.
-    fn of_unreadable(rejection: Rejection, has_requirement: bool) -> Self {
+    fn of_unreadable(rejection: InvalidToken, has_requirement: bool) -> Self {
         let mut findings = vec![Finding::rejected(CheckName::Form, rejection)];
         let names = checks::ALL
             .iter()
@@ -182,8 +182,12 @@ impl Report {
             .findings
             .iter()
             .filter_map(|finding| match &finding.outcome {
-                Outcome::Rejected(rejection) => Some((finding, Verdict::Rejected(rejection))),
-                Outcome::Denied(denied) => Some((finding, Verdict::Denied(denied))),
+                Outcome::InvalidToken(rejection) => {
+                    Some((finding, Verdict::InvalidToken(rejection)))
+                }
+                Outcome::PermissionDenied(denied) => {
+                    Some((finding, Verdict::PermissionDenied(denied)))
+                }
                 Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
             });
         let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
@@ -211,8 +215,8 @@ impl Finding {
     #[must_use]
     pub fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Option<Cow<'static, str>> {
         match &self.outcome {
-            Outcome::Rejected(rejection) => Some(rejection.remedy_with(setting)),
-            Outcome::Denied(denied) => {
+            Outcome::InvalidToken(rejection) => Some(rejection.remedy_with(setting)),
+            Outcome::PermissionDenied(denied) => {
                 let app_id_uri = self.app_id_uri.as_deref().unwrap_or_default();
                 Some(denied.remedy_with(setting, app_id_uri))
             }
@@ -224,8 +228,8 @@ impl Finding {
     #[must_use]
     pub fn code(&self) -> Option<&'static str> {
         match &self.outcome {
-            Outcome::Rejected(rejection) => Some(rejection.code()),
-            Outcome::Denied(denied) => Some(denied.code()),
+            Outcome::InvalidToken(rejection) => Some(rejection.code()),
+            Outcome::PermissionDenied(denied) => Some(denied.code()),
             Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
         }
     }
@@ -252,21 +256,26 @@ impl Finding {
         }
     }
 
-    fn rejected(check: CheckName, rejection: Rejection) -> Self {
+    fn rejected(check: CheckName, rejection: InvalidToken) -> Self {
         let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
         Self {
             found: owned(rejection.found()),
             expected: owned(rejection.expected()),
-            ..Self::new(check, Outcome::Rejected(rejection))
+            ..Self::new(check, Outcome::InvalidToken(rejection))
         }
     }
 
-    fn denied(check: CheckName, denied: Denied, expected: String, app_id_uri: &str) -> Self {
+    fn denied(
+        check: CheckName,
+        denied: PermissionDenied,
+        expected: String,
+        app_id_uri: &str,
+    ) -> Self {
         Self {
             found: denied.found().map(Cow::into_owned),
             expected: Some(expected),
             app_id_uri: Some(app_id_uri.into()),
-            ..Self::new(check, Outcome::Denied(denied))
+            ..Self::new(check, Outcome::PermissionDenied(denied))
         }
     }
 
@@ -315,7 +324,7 @@ impl Examination<'_> {
         }
         match (check.run)(&self.context) {
             Ok(()) => Finding::passed(check.name, found(check.name, &self.context, &self.claims)),
-            Err(rejection) => Finding::rejected(check.name, rejection),
+            Err(rejection) => Finding::rejected(check.name, rejection.into()),
         }
     }
 
@@ -335,8 +344,10 @@ impl Examination<'_> {
             let finding = self.findings.iter().find(|finding| finding.check == name);
             finding.map(|finding| &finding.outcome)
         };
-        if matches!(outcome_of(CheckName::Issuer), Some(Outcome::Rejected(_)))
-            && outcome_of(CheckName::Issuer) == outcome_of(CheckName::Claims)
+        if matches!(
+            outcome_of(CheckName::Issuer),
+            Some(Outcome::InvalidToken(_))
+        ) && outcome_of(CheckName::Issuer) == outcome_of(CheckName::Claims)
         {
             for finding in &mut self.findings {
                 if finding.check == CheckName::Claims {
@@ -349,11 +360,11 @@ impl Examination<'_> {
     fn permission(&mut self, requirement: Option<&Requirement>) {
         let can_be_read = self.context.token.type_error.is_none();
         let app_id_uri = self.context.rules.audiences.app_id_uri();
-        let mut judge = |check, judgement: Result<(), Denied>, expected: String| {
+        let mut judge = |check, judgement: Result<(), Lack>, expected: String| {
             self.findings.push(match judgement {
                 _ if !can_be_read => Finding::not_reached(check),
                 Ok(()) => Finding::passed(check, permissions_of(&self.claims)),
-                Err(denied) => Finding::denied(check, denied, expected, &app_id_uri),
+                Err(denied) => Finding::denied(check, denied.into(), expected, &app_id_uri),
             });
         };
         judge(

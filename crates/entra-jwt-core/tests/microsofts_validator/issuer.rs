@@ -339,8 +339,11 @@ fn under_metadata_of(issuer: &str) -> &'static str {
 
 /// Whatever can be configured.
 fn in_any_cloud(issuer: &str) -> &'static str {
-    let codes = Cloud::ALL.map(|cloud| by(rules().cloud(cloud), issued_by(issuer)));
-    let [first, ..] = codes;
+    let codes: Vec<_> = Cloud::ALL
+        .iter()
+        .map(|&cloud| by(rules().cloud(cloud), issued_by(issuer)))
+        .collect();
+    let first = codes[0];
     assert!(codes.iter().all(|code| *code == first), "{codes:?}");
     first
 }

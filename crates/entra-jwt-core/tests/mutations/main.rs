@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, Audience, Explain, KeySet, Rejection, Tenancy, TenantId, Validator, Verdict,
+    AccessToken, Audience, Explain, InvalidToken, KeySet, Tenancy, TenantId, Validator, Verdict,
 };
 use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
@@ -82,7 +82,10 @@ impl Valid {
     fn accepts(&self, token: &str) -> bool {
         let report = Explain::at(self.now).keys(&self.keys);
         let report = self.validator.explain(token, &report);
-        let is_reported_valid = matches!(report.verdict(), Verdict::Accepted | Verdict::Denied(_));
+        let is_reported_valid = matches!(
+            report.verdict(),
+            Verdict::Accepted | Verdict::PermissionDenied(_)
+        );
         let result = self.validator.validate(token, &self.keys, self.now);
         result.is_ok() || is_reported_valid
     }
@@ -249,7 +252,7 @@ fn other_base64_is_refused_even_if_the_right_key_has_signed_it() {
         .map(|token| token.split('.').nth(1).unwrap())
         .collect();
     let refused = Cell::new(0);
-    let validate = |token: &str| -> Result<AccessToken, Rejection> {
+    let validate = |token: &str| -> Result<AccessToken, InvalidToken> {
         valid.validator.validate(token, &keys, valid.now)
     };
     let variants = (which(), 0..3_usize, Base64Variant::any());

@@ -1,6 +1,6 @@
 //! What is accepted, and what an accepted token says.
 
-use entra_jwt_core::{CallerId, CallerKind, Denied, TokenVersion, Unverified};
+use entra_jwt_core::{CallerId, CallerKind, PermissionDeniedKind, TokenVersion, Unverified};
 use serde_json::{Value, json};
 
 use crate::{API, CLIENT, Setup};
@@ -139,7 +139,8 @@ async fn a_token_that_permits_nothing_is_denied() {
         nothing().claim("scp", "/"),
         nothing().claim("roles", json!([])),
     ] {
-        assert_eq!(permission(token), Err(Denied::NoPermission));
+        let denied = permission(token).unwrap_err();
+        assert_eq!(denied.kind(), PermissionDeniedKind::NoPermission);
     }
 }
 

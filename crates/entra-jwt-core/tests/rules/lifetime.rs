@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use entra_jwt_core::{InvalidRules, Rejection, TenantId, Validator};
+use entra_jwt_core::{InvalidSettings, TenantId, Validator};
 use serde_json::{Value, json};
 
 use crate::{API, OTHER_TENANT, Setup};
@@ -25,19 +25,13 @@ async fn the_lifetime_ends_with_the_clock_skew_and_not_before() {
     };
     assert!(at(1_800_003_900).is_ok());
     assert_eq!(
-        at(1_800_003_901).unwrap_err(),
-        Rejection::Expired {
-            seconds_ago: 301,
-            skew: 300
-        }
+        at(1_800_003_901).unwrap_err().to_string(),
+        "expired 301 s ago, 1 s beyond the clock skew of 300 s"
     );
     assert!(at(1_799_999_700).is_ok());
     assert_eq!(
-        at(1_799_999_699).unwrap_err(),
-        Rejection::NotYetValid {
-            seconds_ahead: 301,
-            skew: 300
-        }
+        at(1_799_999_699).unwrap_err().to_string(),
+        "valid only in 301 s, 1 s beyond the clock skew of 300 s"
     );
 }
 
@@ -123,5 +117,5 @@ fn the_clock_skew_is_bounded() {
     };
     assert_eq!(rules(Duration::from_secs(600)), Ok(()));
     let too_long = Duration::from_secs(601);
-    assert_eq!(rules(too_long), Err(InvalidRules::ClockSkew(too_long)));
+    assert_eq!(rules(too_long), Err(InvalidSettings::ClockSkew));
 }

@@ -14,7 +14,7 @@ mod table;
 use std::time::SystemTime;
 
 use entra_dev_tenant::{DevTenant, TokenBuilder};
-use entra_jwt_core::{AccessToken, KeySet, Rejection, TenantId, Validator, ValidatorBuilder};
+use entra_jwt_core::{AccessToken, InvalidToken, KeySet, TenantId, Validator, ValidatorBuilder};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
@@ -52,7 +52,7 @@ impl Setup {
             .for_api(API)
     }
 
-    fn validate(&self, token: TokenBuilder<'_>) -> Result<AccessToken, Rejection> {
+    fn validate(&self, token: TokenBuilder<'_>) -> Result<AccessToken, InvalidToken> {
         self.validate_by(self.rules(), token)
     }
 
@@ -60,7 +60,7 @@ impl Setup {
         &self,
         rules: ValidatorBuilder,
         token: TokenBuilder<'_>,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<AccessToken, InvalidToken> {
         self.validate_text(rules, &token.mint())
     }
 
@@ -68,7 +68,7 @@ impl Setup {
         &self,
         rules: ValidatorBuilder,
         token: &str,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<AccessToken, InvalidToken> {
         rules
             .build()
             .unwrap()

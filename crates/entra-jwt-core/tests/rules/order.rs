@@ -136,7 +136,7 @@ async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
         // Whoever explains a token is told all of it.
         let none = KeySet::default();
         let report = validator.explain(&token, &Explain::at(setup.now()).keys(&none));
-        assert_eq!(report.verdict(), Verdict::Rejected(&refused));
+        assert_eq!(report.verdict(), Verdict::InvalidToken(&refused));
         let codes = report.findings().iter().filter_map(Finding::code);
         let mut expected = vec!["unknown_key"];
         expected.extend(Some(code).filter(|code| *code != "accepted"));
@@ -184,10 +184,10 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
         let code = |keys: &KeySet| {
             let refused = validator.validate(&twice, keys, setup.now()).unwrap_err();
             let report = validator.explain(&twice, &Explain::at(setup.now()).keys(keys));
-            assert_eq!(report.verdict(), Verdict::Rejected(&refused));
+            assert_eq!(report.verdict(), Verdict::InvalidToken(&refused));
             if refused.code() == "duplicate_member" {
                 let names = report.finding(CheckName::Names).unwrap();
-                assert_eq!(names.outcome, Outcome::Rejected(refused.clone()));
+                assert_eq!(names.outcome, Outcome::InvalidToken(refused.clone()));
             }
             refused.code()
         };
@@ -217,7 +217,10 @@ async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
     assert_eq!(refused.code(), "wrong_issuer");
     let report = validator.explain(&token, &Explain::at(setup.now()).keys(&keys));
     let outcome = |check| report.finding(check).map(|finding| finding.outcome.clone());
-    assert_eq!(outcome(CheckName::Issuer), Some(Outcome::Rejected(refused)));
+    assert_eq!(
+        outcome(CheckName::Issuer),
+        Some(Outcome::InvalidToken(refused))
+    );
     assert_eq!(outcome(CheckName::Version), Some(Outcome::NotReached));
 }
 

@@ -3,8 +3,8 @@
 
 use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
 use entra_jwt_core::{
-    AccessToken, CheckName, Cloud, Explain, InvalidRules, KeySet, Outcome, Rejection, Tenancy,
-    TenantId, Unverified, Validator, ValidatorBuilder, Verdict,
+    AccessToken, CheckName, Cloud, Explain, InvalidSettings, InvalidToken, KeySet, Outcome,
+    Tenancy, TenantId, Unverified, Validator, ValidatorBuilder, Verdict,
 };
 use serde_json::json;
 
@@ -193,12 +193,12 @@ fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) 
     let report = validator.explain(token, &Explain::at(now).keys(keys));
     let code = match &result {
         Err(rejection) => {
-            assert_eq!(report.verdict(), Verdict::Rejected(rejection));
+            assert_eq!(report.verdict(), Verdict::InvalidToken(rejection));
             rejection.code()
         }
         Ok(valid) => match validator.default_permission(valid) {
             Err(denied) => {
-                assert_eq!(report.verdict(), Verdict::Denied(&denied));
+                assert_eq!(report.verdict(), Verdict::PermissionDenied(&denied));
                 denied.code()
             }
             Ok(()) => {
@@ -227,7 +227,7 @@ const AFTER_THE_SIGNATURE: [&str; 6] = [
 fn precheck_agrees(
     validator: &Validator,
     token: &str,
-    result: &Result<AccessToken, Rejection>,
+    result: &Result<AccessToken, InvalidToken>,
     now: std::time::SystemTime,
 ) {
     let Ok(unverified) = Unverified::parse(token) else {
@@ -240,7 +240,7 @@ fn precheck_agrees(
         (Err(rejection), result) => {
             assert!(result.is_err());
             assert_eq!(rejection, without_key);
-            assert_eq!(report.verdict(), Verdict::Rejected(&rejection));
+            assert_eq!(report.verdict(), Verdict::InvalidToken(&rejection));
         }
         (Ok(()), result) => {
             assert_eq!(without_key.code(), "unknown_key");
@@ -579,7 +579,7 @@ fn external_id_is_one_tenant_of_the_public_cloud_with_v2_tokens() {
         let rules = rules(tenancy.clone());
         assert_eq!(
             problems(&rules),
-            [InvalidRules::ExternalIdTenancy],
+            [InvalidSettings::ExternalIdTenancy],
             "{tenancy}"
         );
     }
@@ -587,9 +587,9 @@ fn external_id_is_one_tenant_of_the_public_cloud_with_v2_tokens() {
         .cloud(Cloud::China)
         .accept_v1_tokens();
     let expected = [
-        InvalidRules::ExternalIdTenancy,
-        InvalidRules::ExternalIdCloud,
-        InvalidRules::ExternalIdV1,
+        InvalidSettings::ExternalIdTenancy,
+        InvalidSettings::ExternalIdCloud,
+        InvalidSettings::ExternalIdV1,
     ];
     assert_eq!(problems(&all), expected);
     assert_eq!(all.build().unwrap_err(), expected[0]);

@@ -7,7 +7,7 @@ use entra_confidential_client::{TokenError, TokenErrorKind, TokenResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tower_entra_auth::entra_jwt_core::Shown;
-use tower_entra_auth::{Caller, HandlerRefusal};
+use tower_entra_auth::{Caller, Refusal};
 
 pub(crate) use self::client::{Entra, NoTokens};
 use crate::oauth::{ErrorCode, OAuthError};
@@ -359,7 +359,7 @@ fn not_accepted() -> OAuthError {
 }
 
 /// Returns what a client is told of a user whose token the Layer refuses.
-fn refused_user(log: &ThrottledLog, refusal: &HandlerRefusal) -> OAuthError {
+fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
     let (code, remedy) = (refusal.code(), refusal.remedy());
     if refusal.is_unavailable() {
         throttled!(

@@ -34,23 +34,20 @@ pub struct ProxyKeys {
 
 /// The text is no list of keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidKeys {
+#[error("{}", .0)]
+pub struct InvalidKeys(KeyFault);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+enum KeyFault {
     /// There is none.
     #[error("no key; make one with: openssl rand -base64 32")]
     Missing,
     /// One is not 32 bytes in base64.
     #[error("key {number} is not 32 bytes in base64; make one with: openssl rand -base64 32")]
-    Malformed {
-        /// The number of the key, counted from 1.
-        number: usize,
-    },
+    Malformed { number: usize },
     /// One repeats itself, as no random key does: an example, most likely.
     #[error("key {number} is not random; make one with: openssl rand -base64 32")]
-    NotRandom {
-        /// The number of the key, counted from 1.
-        number: usize,
-    },
+    NotRandom { number: usize },
 }
 
 impl ProxyKeys {
@@ -68,7 +65,7 @@ impl ProxyKeys {
             .map(|(index, text)| root(text, index + 1))
             .collect::<Result<_, _>>()?;
         if roots.is_empty() {
-            return Err(InvalidKeys::Missing);
+            return Err(InvalidKeys(KeyFault::Missing));
         }
         Ok(Self {
             roots,
@@ -113,12 +110,12 @@ fn root(text: &str, number: usize) -> Result<[u8; 32], InvalidKeys> {
     let bytes = engines.iter().find_map(|engine| engine.decode(text).ok());
     let root: [u8; 32] = bytes
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(InvalidKeys::Malformed { number })?;
+        .ok_or(InvalidKeys(KeyFault::Malformed { number }))?;
     let mut different = root.to_vec();
     different.sort_unstable();
     different.dedup();
     match different.len() < 12 {
-        true => Err(InvalidKeys::NotRandom { number }),
+        true => Err(InvalidKeys(KeyFault::NotRandom { number })),
         false => Ok(root),
     }
 }
@@ -225,16 +222,16 @@ mod tests {
         let good = STANDARD.encode(random::<32>());
         assert!(ProxyKeys::from_base64(&format!("{good},{good}")).is_ok());
         for (text, expected) in [
-            ("", InvalidKeys::Missing),
-            (" , ", InvalidKeys::Missing),
-            ("secret", InvalidKeys::Malformed { number: 1 }),
+            ("", InvalidKeys(KeyFault::Missing)),
+            (" , ", InvalidKeys(KeyFault::Missing)),
+            ("secret", InvalidKeys(KeyFault::Malformed { number: 1 })),
             (
                 &*format!("{good},short"),
-                InvalidKeys::Malformed { number: 2 },
+                InvalidKeys(KeyFault::Malformed { number: 2 }),
             ),
             (
                 &*STANDARD.encode([7; 32]),
-                InvalidKeys::NotRandom { number: 1 },
+                InvalidKeys(KeyFault::NotRandom { number: 1 }),
             ),
         ] {
             assert_eq!(

@@ -17,7 +17,7 @@ use bytes::Bytes;
 #[cfg(feature = "redb")]
 pub(crate) use self::disk::sync_directory;
 #[cfg(feature = "redb")]
-pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError};
+pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreErrorKind};
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::Records;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, ProxyKeys};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tower_entra_auth::{AuthenticationContext, Caller, ClaimsChallenge, HandlerRefusal};
+use tower_entra_auth::{AuthenticationContext, Caller, ClaimsChallenge, Refusal};
 
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
@@ -14,7 +14,7 @@ use crate::support::{APP, Browser, Client, MINUTE, Reply, Stage, claims, paramet
 use crate::watched_store::WatchedStore;
 
 /// The recipe of the Layer's page of tasks, "Refuse tokens of before a revocation".
-fn still_counts(caller: &Caller, revoked_at: SystemTime) -> Result<(), HandlerRefusal> {
+fn still_counts(caller: &Caller, revoked_at: SystemTime) -> Result<(), Refusal> {
     if caller.issued_at().is_none_or(|at| at <= revoked_at) {
         return Err(caller.challenge(ClaimsChallenge::issued_after(revoked_at)));
     }
@@ -22,7 +22,7 @@ fn still_counts(caller: &Caller, revoked_at: SystemTime) -> Result<(), HandlerRe
 }
 
 /// Answers the request as the route would: the server hears of it then.
-fn answer(refused: Result<(), HandlerRefusal>) -> StatusCode {
+fn answer(refused: Result<(), Refusal>) -> StatusCode {
     let head = http::Request::new(()).into_parts().0;
     refused.unwrap_err().response_to(&head).status()
 }

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{AccessToken, Explain, Rejection, Report, Requirement, Unverified};
+use entra_jwt_core::{AccessToken, Explain, InvalidToken, Report, Requirement, Unverified};
 use http::{HeaderMap, Request, Uri};
 use moka::Equivalent;
 use moka::sync::Cache;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::token_source::check_characters;
 use super::{EntraAuth, TrustedIssuer};
-use crate::caller::{Anonymous, Caller, HandlerRefusal};
+use crate::caller::{Anonymous, Caller, Refusal};
 use crate::keys::{KeyLookup, KeyLookupError, PendingKey, TrustedKey};
-use crate::respond::Refusal;
+use crate::respond::Reason;
 use crate::setting::SettingNames;
 use crate::status::TokenCacheStatus;
 use crate::telemetry::{self, CacheLookup, Decided};
@@ -24,7 +24,7 @@ use crate::telemetry::{self, CacheLookup, Decided};
 /// The next step for a request.
 pub(crate) enum Decision {
     Accept(Caller),
-    Refuse(Refusal),
+    Refuse(Reason),
     /// Something is to be waited for.
     Wait(PendingDecision),
 }
@@ -55,7 +55,7 @@ impl EntraAuth {
     }
 
     /// Decides about a token, wherever it comes from.
-    fn decide_about(&self, sent: &[u8]) -> Result<Decision, Refusal> {
+    fn decide_about(&self, sent: &[u8]) -> Result<Decision, Reason> {
         let now = Instant::now();
         if let Some(caller) = self.cached_caller(sent, now) {
             return Ok(self.accepted(caller, true));
@@ -79,7 +79,7 @@ impl EntraAuth {
         issuer
             .validator
             .precheck(&unverified, self.state.context.now())
-            .map_err(|rejection| Refusal::Rejected {
+            .map_err(|rejection| Reason::InvalidToken {
                 rejection,
                 unsigned: true,
             })?;
@@ -146,7 +146,7 @@ impl EntraAuth {
         })
     }
 
-    fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Refusal> {
+    fn parse<'t>(&self, token: &'t [u8]) -> Result<Unverified<'t>, Reason> {
         Ok(Unverified::parse_bytes(token, self.state.max_token_length)?)
     }
 
@@ -169,7 +169,7 @@ impl EntraAuth {
         token: Unverified<'_>,
         key: Arc<TrustedKey>,
         now: Instant,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Reason> {
         let TrustedIssuer {
             validator,
             has_grants,
@@ -187,16 +187,16 @@ impl EntraAuth {
 }
 
 /// Returns the grant that a reissued token is of.
-fn grant_of(token: &AccessToken) -> Result<Arc<str>, Rejection> {
+fn grant_of(token: &AccessToken) -> Result<Arc<str>, InvalidToken> {
     match token.claim("gid") {
         Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
-        _ => Err(Rejection::MissingClaim { claim: "gid" }),
+        _ => Err(InvalidToken::missing_claim("gid")),
     }
 }
 
 impl PendingDecision {
     /// Waits within the bounds, then decides.
-    pub(crate) async fn decide(self) -> Result<Caller, Refusal> {
+    pub(crate) async fn decide(self) -> Result<Caller, Reason> {
         let caller = match self.awaited {
             Awaited::Key { token, issuer, key } => {
                 let found = key.wait().await;
@@ -226,7 +226,7 @@ impl EntraAuth {
         token: Unverified<'_>,
         found: Result<Arc<TrustedKey>, KeyLookupError>,
         now: Instant,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Reason> {
         let issuer = &self.state.issuers[index];
         let source = issuer.keys.source_name();
         match found {
@@ -252,13 +252,13 @@ impl EntraAuth {
     ///
     /// # Errors
     /// The refusal.
-    pub async fn verify(&self, token: &str) -> Result<Caller, HandlerRefusal> {
+    pub async fn verify(&self, token: &str) -> Result<Caller, Refusal> {
         let decided = match self.decide_about(token.as_bytes()) {
             Ok(Decision::Accept(caller)) => Ok(caller),
             Ok(Decision::Refuse(refusal)) | Err(refusal) => Err(refusal),
             Ok(Decision::Wait(pending)) => pending.decide().await,
         };
-        decided.map_err(|refusal| HandlerRefusal::new(&self.state.context, None, refusal, None))
+        decided.map_err(|refusal| Refusal::new(&self.state.context, None, refusal, None))
     }
 
     /// Runs every check of a token to its end, with the keys that are held now, and reports on

@@ -22,7 +22,7 @@ pub(crate) use self::token_source::{TokenLocation, TokenReader};
 use crate::caller::{Anonymous, AuthContext, Caller};
 use crate::keys::KeyStore;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
-use crate::respond::Refusal;
+use crate::respond::Reason;
 use crate::service::for_body;
 use crate::status::Status;
 use crate::unavailable::Unavailable;
@@ -217,28 +217,28 @@ impl EntraAuth {
     pub(crate) fn caller_in<'r>(
         &self,
         request: &'r Extensions,
-    ) -> Result<Option<&'r Caller>, Refusal> {
+    ) -> Result<Option<&'r Caller>, Reason> {
         let anonymous = request.get::<Anonymous>();
         let (caller, by) = match (request.get::<Caller>(), anonymous) {
             (Some(caller), _) => (Some(caller), caller.context()),
             (None, Some(Anonymous(by))) => (None, by),
-            (None, None) => return Err(Refusal::WrongLayer { of_another: false }),
+            (None, None) => return Err(Reason::WrongLayer { of_another: false }),
         };
         match by.id() == self.state.context.id() {
             true => Ok(caller),
-            false => Err(Refusal::WrongLayer { of_another: true }),
+            false => Err(Reason::WrongLayer { of_another: true }),
         }
     }
 
     /// Logs and counts a refusal, and makes the response to the request.
     pub(crate) fn refuse<B>(
         &self,
-        refusal: &Refusal,
+        refusal: &Reason,
         request: &Request<B>,
     ) -> Response<Full<Bytes>> {
         let caller = match refusal {
             // Who is calling is known from a Layer further out, but not by this token.
-            Refusal::Denied { .. } | Refusal::Challenged { .. } => {
+            Reason::PermissionDenied { .. } | Reason::Challenged { .. } => {
                 let caller = request.extensions().get::<Caller>();
                 caller.filter(|caller| self.has_verified(caller))
             }

@@ -4,7 +4,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, Request, Uri};
 
 use super::EntraAuth;
-use crate::respond::Refusal;
+use crate::respond::Reason;
 
 /// Finds the token in a request, where it is not in the `Authorization` header: in a header that
 /// another proxy sets, say, or in a cookie.
@@ -80,11 +80,11 @@ impl std::fmt::Debug for SentToken<'_> {
 }
 
 impl<'r> SentToken<'r> {
-    fn into_result(self) -> Result<&'r [u8], Refusal> {
+    fn into_result(self) -> Result<&'r [u8], Reason> {
         match self {
-            Self::Nothing => Err(Refusal::NoCredentials),
+            Self::Nothing => Err(Reason::NoCredentials),
             Self::Token(token) => Ok(token),
-            Self::Malformed => Err(Refusal::MalformedAuthorization),
+            Self::Malformed => Err(Reason::MalformedAuthorization),
         }
     }
 }
@@ -133,7 +133,7 @@ impl TokenReader {
         &self,
         headers: &'r HeaderMap,
         uri: &'r Uri,
-    ) -> Result<&'r [u8], Refusal> {
+    ) -> Result<&'r [u8], Reason> {
         match &self.location {
             TokenLocation::Header => bearer_token(headers),
             TokenLocation::HeaderOrQuery(parameter) => {
@@ -211,7 +211,7 @@ fn words(name: &HeaderName) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Returns the one value of a parameter. A token needs no escapes, and is none with them.
-fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refusal> {
+fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Reason> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -220,19 +220,19 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Refus
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(token), None) if !token.is_empty() => Ok(Some(token.as_bytes())),
-        _ => Err(Refusal::MalformedAuthorization),
+        _ => Err(Reason::MalformedAuthorization),
     }
 }
 
 /// Returns the token in the header or in the query, never in both.
 fn one_of<'r>(
-    in_header: Result<&'r [u8], Refusal>,
+    in_header: Result<&'r [u8], Reason>,
     in_query: Option<&'r [u8]>,
-) -> Result<&'r [u8], Refusal> {
+) -> Result<&'r [u8], Reason> {
     match (in_header, in_query) {
         (in_header, None) => in_header,
-        (Err(Refusal::NoCredentials), Some(token)) => Ok(token),
-        (_, Some(_)) => Err(Refusal::MalformedAuthorization),
+        (Err(Reason::NoCredentials), Some(token)) => Ok(token),
+        (_, Some(_)) => Err(Reason::MalformedAuthorization),
     }
 }
 
@@ -242,11 +242,11 @@ fn one_of<'r>(
 ///
 /// The scheme may be written in any case and is followed by one or more spaces (RFC 9110), never
 /// by a tab.
-fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::NoCredentials)?.as_bytes();
+    let value = values.next().ok_or(Reason::NoCredentials)?.as_bytes();
     if values.next().is_some() {
-        return Err(Refusal::SeveralAuthorizations);
+        return Err(Reason::SeveralAuthorizations);
     }
 
     let end_of_scheme = value
@@ -255,26 +255,26 @@ fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Refusal> {
         .unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end_of_scheme);
     if !scheme.eq_ignore_ascii_case(b"Bearer") {
-        return Err(Refusal::OtherScheme);
+        return Err(Reason::OtherScheme);
     }
     let token = match rest {
         [b' ', rest @ ..] => rest.trim_ascii_start(),
-        _ => return Err(Refusal::MalformedAuthorization),
+        _ => return Err(Reason::MalformedAuthorization),
     };
     // A tab among the spaces is none of the grammar's.
     let separator = &rest[..rest.len() - token.len()];
     if separator.contains(&b'\t') || token.is_empty() {
-        return Err(Refusal::MalformedAuthorization);
+        return Err(Reason::MalformedAuthorization);
     }
     Ok(token)
 }
 
 /// Checks that it has only the characters of `token68`.
-pub(super) fn check_characters(token: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_characters(token: &[u8]) -> Result<(), Reason> {
     if is_token68(token) {
         Ok(())
     } else {
-        Err(Refusal::MalformedAuthorization)
+        Err(Reason::MalformedAuthorization)
     }
 }
 

@@ -10,13 +10,13 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::Full;
 
 use super::{AuthContext, Caller};
-use crate::respond::{ClaimsChallenge, Format, Refusal, Responder};
+use crate::respond::{ClaimsChallenge, Format, Reason, Responder};
 use crate::service::for_method;
 
 /// A request that is refused, as the hook of
 /// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
-pub struct Refused<'r> {
-    refusal: &'r Refusal,
+pub struct RefusalContext<'r> {
+    refusal: &'r Reason,
     caller: Option<&'r Caller>,
     request: &'r HeaderMap,
     format: Format,
@@ -27,7 +27,7 @@ pub struct Refused<'r> {
 
 impl AuthContext {
     /// Writes a refusal into the log and counts it, where there is nobody left to answer.
-    pub(crate) fn record(&self, refusal: &Refusal) {
+    pub(crate) fn record(&self, refusal: &Reason) {
         self.responder.log(refusal);
         refusal.decided().count();
     }
@@ -35,7 +35,7 @@ impl AuthContext {
     /// Writes the refusal into the log, counts it and makes the answer to the request.
     pub(crate) fn refuse(
         &self,
-        refusal: &Refusal,
+        refusal: &Reason,
         caller: Option<&Caller>,
         method: &Method,
         headers: &HeaderMap,
@@ -48,7 +48,7 @@ impl AuthContext {
     pub(crate) fn refuse_in(
         &self,
         format: Format,
-        refusal: &Refusal,
+        refusal: &Reason,
         caller: Option<&Caller>,
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
@@ -61,7 +61,7 @@ impl AuthContext {
     /// Returns the response, by the hook if there is one.
     fn response(
         &self,
-        refusal: &Refusal,
+        refusal: &Reason,
         caller: Option<&Caller>,
         headers: &HeaderMap,
         format: Format,
@@ -71,7 +71,7 @@ impl AuthContext {
             self.call_challenge_hook(refusal.challenge().as_deref(), caller);
             return response;
         };
-        let refused = Refused {
+        let refused = RefusalContext {
             refusal,
             caller,
             request: headers,
@@ -89,8 +89,8 @@ impl AuthContext {
                 response
             }
             Err(_) => {
-                self.record(&Refusal::HookPanicked);
-                self.responder.response(&Refusal::HookPanicked, format)
+                self.record(&Reason::HookPanicked);
+                self.responder.response(&Reason::HookPanicked, format)
             }
         }
     }
@@ -112,18 +112,18 @@ impl AuthContext {
     }
 }
 
-impl Refused<'_> {
+impl RefusalContext<'_> {
     /// Returns the machine code that the caller may learn, whatever
     /// [`RefusalDetail`](crate::RefusalDetail) is set; none where no token was sent.
     #[must_use]
-    pub fn code(&self) -> Option<&'static str> {
+    pub fn public_code(&self) -> Option<&'static str> {
         self.refusal.public_code()
     }
 
     /// Returns the exact code, for logs and metrics of your own: it may tell an attacker how far a
     /// forgery got.
     #[must_use]
-    pub fn exact_code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         self.refusal.code()
     }
 
@@ -142,7 +142,7 @@ impl Refused<'_> {
     }
 
     /// Returns the headers of the request; none of them where a handler refuses after it was called
-    /// ([`HandlerRefusal`](crate::HandlerRefusal)).
+    /// ([`Refusal`](crate::Refusal)).
     #[must_use]
     pub fn request_headers(&self) -> &HeaderMap {
         self.request
@@ -153,7 +153,7 @@ impl Refused<'_> {
     /// token a 403 is all that it makes.
     #[must_use]
     pub fn challenge(&self, claims: ClaimsChallenge) -> Response<Full<Bytes>> {
-        let refusal = Refusal::Challenged {
+        let refusal = Reason::Challenged {
             claims,
             is_understood: self.caller.is_some_and(Caller::understands_challenges),
         };
@@ -169,10 +169,10 @@ impl Refused<'_> {
     }
 }
 
-impl fmt::Debug for Refused<'_> {
+impl fmt::Debug for RefusalContext<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Refused")
+            .debug_struct("RefusalContext")
             .field("code", &self.refusal.code())
             .field("caller", &self.caller)
             .finish_non_exhaustive()

@@ -2,7 +2,7 @@
 //! anonymous requests, so that a refusal later than the Layer's is answered in the same way.
 
 mod context;
-mod handler_refusal;
+mod refusal;
 
 use std::fmt;
 use std::ops::Deref;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_jwt_core::{AccessToken, Denied};
+use entra_jwt_core::{AccessToken, PermissionDenied};
 use http::Response;
 use http_body_util::Full;
 use tokio::time::Instant;
 
-pub use self::context::Refused;
-pub use self::handler_refusal::HandlerRefusal;
+pub use self::context::RefusalContext;
+pub use self::refusal::Refusal;
 use crate::keys::TrustedKey;
 use crate::policy::{PostVerificationChecks, Subject};
 #[cfg(feature = "axum")]
 use crate::respond::Format;
-use crate::respond::{ClaimsChallenge, Refusal, Responder, ResponderConfig};
+use crate::respond::{ClaimsChallenge, Reason, Responder, ResponderConfig};
 use crate::setting::SettingNames;
 use crate::time::Clock;
 
@@ -133,12 +133,12 @@ impl Caller {
     /// For an authentication context, require it: `auth.require(AuthenticationContext("c1"))?` is
     /// the Layer of a route, and [`RequireLayer::check`](crate::RequireLayer::check) asks for it in
     /// a handler.
-    pub fn challenge(&self, claims: ClaimsChallenge) -> HandlerRefusal {
-        let refusal = Refusal::Challenged {
+    pub fn challenge(&self, claims: ClaimsChallenge) -> Refusal {
+        let refusal = Reason::Challenged {
             claims,
             is_understood: self.understands_challenges(),
         };
-        HandlerRefusal::new(self.context(), Some(self), refusal, None)
+        Refusal::new(self.context(), Some(self), refusal, None)
     }
 
     /// Returns whether a challenge gets the client another token: it declares that it understands
@@ -149,14 +149,9 @@ impl Caller {
     }
 
     /// Returns the denial with what is known here of whether the client can be challenged.
-    pub(crate) fn able_to_step_up(&self, denied: Denied) -> Denied {
-        match denied {
-            Denied::StepUp { context, .. } => Denied::StepUp {
-                context,
-                understands_challenges: self.understands_challenges(),
-            },
-            denied => denied,
-        }
+    pub(crate) fn able_to_step_up(&self, denied: PermissionDenied) -> PermissionDenied {
+        let understands = self.understands_challenges();
+        denied.with_understanding(understands)
     }
 
     /// Returns what the `EntraAuth` that verified the caller shares with it.
@@ -215,8 +210,10 @@ pub(crate) struct AuthContext {
     on_challenge: Option<Box<OnChallenge>>,
 }
 
-pub(crate) type OnRefusal =
-    dyn Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static;
+pub(crate) type OnRefusal = dyn Fn(&RefusalContext<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>>
+    + Send
+    + Sync
+    + 'static;
 
 pub(crate) type OnChallenge = dyn Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entra_http::Problems;
-use entra_jwt_core::{InvalidRules, Validator};
+use entra_jwt_core::Validator;
 
 use super::EntraAuthBuilder;
 
@@ -29,8 +29,9 @@ impl EntraAuthBuilder {
             problems.add(
                 "clock_skew",
                 format!(
-                    "{}; 5 minutes are usual",
-                    InvalidRules::ClockSkew(self.clock_skew)
+                    "a clock skew of {} s is too long, at most {} s are accepted; 5 minutes are usual",
+                    self.clock_skew.as_secs(),
+                    Validator::MAX_CLOCK_SKEW.as_secs()
                 ),
             );
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entra_http::{BuildError, HttpClient, Problems, StandardClient};
 use entra_jwt_core::{
-    Audience, Authority, ClientId, Cloud, InvalidRules, Setting, ShownUrl, Tenancy, Validator,
+    Audience, Authority, ClientId, Cloud, InvalidSettings, Setting, ShownUrl, Tenancy, Validator,
     ValidatorBuilder,
 };
 
@@ -514,13 +514,13 @@ fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBa
 }
 
 /// Adds the problem that several settings make together; what one makes by itself is reported already.
-fn add_problem_with(rules: InvalidRules, problems: &mut Problems) {
+fn add_problem_with(rules: InvalidSettings, problems: &mut Problems) {
     let setting = match rules {
-        InvalidRules::ClockSkew(_) => return,
-        InvalidRules::NoTenant => "tenancy",
-        InvalidRules::NoClient => "allowed_clients",
-        InvalidRules::ExternalIdTenancy | InvalidRules::ExternalIdCloud => "external_id",
-        InvalidRules::ExternalIdV1 => "accept_v1_tokens",
+        InvalidSettings::ClockSkew => return,
+        InvalidSettings::NoTenant => "tenancy",
+        InvalidSettings::NoClient => "allowed_clients",
+        InvalidSettings::ExternalIdTenancy | InvalidSettings::ExternalIdCloud => "external_id",
+        InvalidSettings::ExternalIdV1 => "accept_v1_tokens",
         _ => "rules",
     };
     problems.add(setting, rules);
@@ -530,7 +530,7 @@ fn add_problem_with(rules: InvalidRules, problems: &mut Problems) {
 fn cloud_by_host(authority: &str) -> Option<Cloud> {
     let host = authority.strip_prefix("https://").unwrap_or(authority);
     let host = host.strip_suffix('/').unwrap_or(host);
-    Cloud::ALL.into_iter().find(|cloud| cloud.is_host(host))
+    Cloud::ALL.iter().copied().find(|cloud| cloud.is_host(host))
 }
 
 /// Returns how to send a token so that it is found.

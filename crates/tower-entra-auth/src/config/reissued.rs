@@ -87,7 +87,7 @@ impl ReissuedTokens {
     /// are refused, 403. That is so of a required
     /// [authentication context](crate::AuthenticationContext), of
     /// [`Caller::challenge`](crate::Caller::challenge) and of
-    /// [`Refused::challenge`](crate::Refused::challenge).
+    /// [`RefusalContext::challenge`](crate::RefusalContext::challenge).
     ///
     /// The function is called once for each challenge that is answered, before the answer is sent, on
     /// the thread that serves the request: it must not block. If it panics, the log says so, and the

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::{CloudSetting, EntraAuthBuilder, ReissuedTokens, Sourced, TenancySetting};
 use crate::authenticate::{TokenLocation, TokenSource};
-use crate::caller::Refused;
+use crate::caller::RefusalContext;
 use crate::keys::{KeySource, Source};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
@@ -224,14 +224,17 @@ impl EntraAuthBuilder {
     /// use tower_entra_auth::EntraAuth;
     ///
     /// let settings = EntraAuth::builder().on_refusal(|refused, mut answer| {
-    ///     let code = refused.code().unwrap_or("no_token");
+    ///     let code = refused.public_code().unwrap_or("no_token");
     ///     answer.headers_mut().insert("x-refused", http::HeaderValue::from_static(code));
     ///     answer
     /// });
     /// ```
     pub fn on_refusal<F>(mut self, hook: F) -> Self
     where
-        F: Fn(&Refused<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+        F: Fn(&RefusalContext<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>>
+            + Send
+            + Sync
+            + 'static,
     {
         self.on_refusal = Some(Box::new(hook));
         self

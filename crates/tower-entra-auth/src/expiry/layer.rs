@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::ExpiryGuard;
 use crate::authenticate::EntraAuth;
-use crate::respond::{Format, Refusal};
+use crate::respond::{Format, Reason};
 use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
 
 /// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
@@ -125,7 +125,7 @@ where
         });
         let response = match guard {
             // The Layer counts in whole seconds.
-            Ok(Some(guard)) if guard.expiry.is_over() => guard.refuse(&Refusal::ExpiredWhileServed),
+            Ok(Some(guard)) if guard.expiry.is_over() => guard.refuse(&Reason::ExpiredWhileServed),
             Ok(guard) => {
                 let future = self.inner.call(request);
                 return ExpiryFuture {
@@ -137,7 +137,7 @@ where
         // The one that was polled ready is given back unused.
         self.inner = self.inner.clone();
         ExpiryFuture {
-            state: ExpiryState::Refused {
+            state: ExpiryState::RefusalContext {
                 response: Some(response),
             },
         }
@@ -160,7 +160,7 @@ pin_project! {
             future: F,
             guard: Option<Box<ExpiryGuard>>,
         },
-        Refused {
+        RefusalContext {
             response: Option<Response<Full<Bytes>>>,
         },
     }
@@ -176,7 +176,7 @@ where
         let mut state = self.project().state;
         loop {
             let response = match state.as_mut().project() {
-                ExpiryStateProjection::Refused { response } => match response.take() {
+                ExpiryStateProjection::RefusalContext { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response.map(ExpiryBody::refusal))),
                     None => polled_after_completion(),
                 },
@@ -193,7 +193,7 @@ where
                 }
             };
             // The inner service's work is dropped here.
-            state.set(ExpiryState::Refused {
+            state.set(ExpiryState::RefusalContext {
                 response: Some(response),
             });
         }

@@ -10,14 +10,14 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_jwt_core::Rejection;
+use entra_jwt_core::InvalidToken;
 use http::{HeaderMap, Method, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
 pub use self::layer::{ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
 use crate::caller::Caller;
-use crate::respond::{Format, Refusal, grpc_metadata};
+use crate::respond::{Format, Reason, grpc_metadata};
 use crate::service::for_method;
 
 /// Waits until a caller's token has expired, or a rule says no; made by
@@ -36,11 +36,11 @@ pub struct Expiry {
     /// `None` before the first look at the clock.
     timer: Option<Pin<Box<Sleep>>>,
     /// The no of a rule.
-    no: Option<Rejection>,
+    no: Option<InvalidToken>,
 }
 
 /// The question to the rules: when to ask next, or the no.
-type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send + Sync>>;
+type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, InvalidToken>> + Send + Sync>>;
 
 impl Caller {
     /// Waits until the token has expired, and the grace after that is over: to end what lasts
@@ -105,10 +105,10 @@ impl Expiry {
     }
 
     /// Waits for the end, and returns why it is.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Refusal> {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
         loop {
             if let Some(no) = &self.no {
-                return Poll::Ready(Refusal::Ended(no.clone()));
+                return Poll::Ready(Reason::Ended(no.clone()));
             }
             match self.poll_check(context) {
                 Poll::Ready(Ok(next)) => self.ask_at = Some(next),
@@ -119,17 +119,17 @@ impl Expiry {
                 Poll::Pending => ready!(self.poll_timer(context)),
             }
             let Some(left) = self.left() else {
-                return Poll::Ready(Refusal::ExpiredWhileServed);
+                return Poll::Ready(Reason::ExpiredWhileServed);
             };
             let left = left.min(self.ask_if_due());
             if !self.set_timer(left) {
-                return Poll::Ready(Refusal::ExpiredWhileServed);
+                return Poll::Ready(Reason::ExpiredWhileServed);
             }
         }
     }
 
     /// Waits for the answer of the rules, if they are being asked.
-    fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Rejection>> {
+    fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, InvalidToken>> {
         let Some(check) = &mut self.check else {
             return Poll::Pending;
         };
@@ -219,16 +219,16 @@ impl ExpiryGuard {
     }
 
     /// Makes the response in the place of one that has not begun.
-    fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: &Reason) -> Response<Full<Bytes>> {
         for_method(&self.method, self.refuse_in(self.format, refusal))
     }
 
     /// Makes the trailers in the place of a gRPC stream's own.
-    fn trailers(&self, refusal: &Refusal) -> HeaderMap {
+    fn trailers(&self, refusal: &Reason) -> HeaderMap {
         grpc_metadata(refusal, self.refuse_in(Format::Grpc, refusal))
     }
 
-    fn refuse_in(&self, format: Format, refusal: &Refusal) -> Response<Full<Bytes>> {
+    fn refuse_in(&self, format: Format, refusal: &Reason) -> Response<Full<Bytes>> {
         let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
         let context = caller.context();
         context.refuse_in(format, refusal, Some(caller), &headers)

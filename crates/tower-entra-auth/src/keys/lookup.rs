@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::schedule::{Arrival, AttemptNumber};
 use super::{AttemptResult, FetchReason, KeyStore, StoreState, TrustedKey, outcome_of, refresher};
-use crate::respond::Refusal;
+use crate::respond::Reason;
 use crate::time::usable_runtime;
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The reason for which a key cannot be had.
 pub(crate) enum KeyLookupError {
@@ -20,7 +20,7 @@ pub(crate) enum KeyLookupError {
     /// whether another has its id cannot be asked now.
     Unknown,
     /// It is not known whether there is such a key.
-    Unavailable(Unavailable),
+    Unavailable(Outage),
 }
 
 /// The look-up of a key before any waiting.
@@ -114,14 +114,14 @@ impl KeyStore {
     }
 
     /// Returns the refusal for a token that cannot be judged now, with the time to ask again.
-    pub(crate) fn refusal(&self, cause: Unavailable) -> Refusal {
+    pub(crate) fn refusal(&self, cause: Outage) -> Reason {
         let retry_after = match cause {
             // A moment before, so that they wait for the next attempt, which then answers for all of
             // them.
-            Unavailable::KeyRefreshPending => self.retry_after().saturating_sub(Self::MAX_AHEAD),
+            Outage::KeyRefreshPending => self.retry_after().saturating_sub(Self::MAX_AHEAD),
             _ => self.retry_after(),
         };
-        Refusal::Unavailable { cause, retry_after }
+        Reason::Unavailable { cause, retry_after }
     }
 
     /// Returns the attempt in flight, else one that begins now; `None` if none may.
@@ -162,9 +162,9 @@ impl KeyStore {
         let is_known = || state.schedule.was_answered_since(arrival) || self.has_exposed(id);
         KeyLookupError::Unavailable(match &*self.ended.borrow() {
             Some(Ok(())) if is_known() => return KeyLookupError::Unknown,
-            Some(Ok(())) => Unavailable::KeyRefreshPending,
+            Some(Ok(())) => Outage::KeyRefreshPending,
             Some(Err(cause)) => cause.clone(),
-            None => Unavailable::Interrupted,
+            None => Outage::Interrupted,
         })
     }
 
@@ -186,7 +186,7 @@ impl PendingKey {
         let Ok(_permit) = store.permits.try_acquire() else {
             let state = store.lock();
             return match state.schedule.is_in_flight(Instant::now()) {
-                true => unavailable(Unavailable::TooManyWaiting),
+                true => unavailable(Outage::TooManyWaiting),
                 false => Err(store.lookup_error(&state, &id, arrival)),
             };
         };
@@ -218,7 +218,7 @@ impl PendingKey {
                 Ok(Ok(())) => {}
                 Ok(Err(cause)) => return unavailable(cause),
                 Err(_) if until < deadline => {}
-                Err(_) => return unavailable(Unavailable::TimedOut),
+                Err(_) => return unavailable(Outage::TimedOut),
             }
         }
     }
@@ -346,10 +346,10 @@ mod tests {
         let store = store();
         let now = Instant::now();
         let first = store.lock().schedule.begin_if_due(now).unwrap();
-        end(&store, first, Err(Unavailable::TimedOut.into()));
+        end(&store, first, Err(Outage::TimedOut.into()));
         for _ in 0..2 {
             let number = store.lock().schedule.begin_for_request(now).unwrap();
-            end(&store, number, Err(Unavailable::TimedOut.into()));
+            end(&store, number, Err(Outage::TimedOut.into()));
         }
         let begins = || {
             let attempt = store.join_or_begin(&mut store.lock());

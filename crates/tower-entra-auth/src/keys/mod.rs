@@ -31,7 +31,7 @@ pub(crate) use self::lookup::{KeyLookup, KeyLookupError, PendingKey};
 use self::record::{KeyRecord, Snapshot};
 use self::schedule::Schedule;
 pub use self::source::{KeySource, PublishedKeys};
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The key set of one trusted issuer, and everything that keeps it fresh.
 pub(crate) struct KeyStore {
@@ -53,7 +53,7 @@ pub(crate) struct KeyStore {
 }
 
 /// The outcome of an attempt for those who wait for it.
-type AttemptResult = Result<(), Unavailable>;
+type AttemptResult = Result<(), Outage>;
 
 struct StoreState {
     schedule: Schedule,
@@ -61,7 +61,7 @@ struct StoreState {
     generation: u64,
     tasks: Vec<AbortHandle>,
     last_success: Option<Instant>,
-    last_failure: Option<(Instant, Unavailable)>,
+    last_failure: Option<(Instant, Outage)>,
     /// The source has said that it brings no other keys than those that are held.
     is_final: bool,
     /// The ids of the keys in the last document whose private half can be computed (ROCA).
@@ -130,7 +130,7 @@ impl KeyStore {
 
     /// Starts a refresher if none is known to keep the schedule: at first use, after the runtime
     /// that it was on has ended, or where that runtime does not run.
-    pub(crate) fn ensure_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
+    pub(crate) fn ensure_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Outage> {
         match self.has_refresher(now) {
             true => Ok(()),
             false => self.start_refresher(now),
@@ -170,8 +170,8 @@ async fn outcome_of(mut ended: watch::Receiver<Option<AttemptResult>>) -> Attemp
         Ok(()) => ended
             .borrow_and_update()
             .clone()
-            .unwrap_or(Err(Unavailable::Interrupted)),
-        Err(_) => Err(Unavailable::Interrupted),
+            .unwrap_or(Err(Outage::Interrupted)),
+        Err(_) => Err(Outage::Interrupted),
     }
 }
 
@@ -311,7 +311,7 @@ struct FetchedKeys {
 /// The error of a fetch that brought nothing.
 #[derive(Debug)]
 struct FetchError {
-    cause: Unavailable,
+    cause: Outage,
     /// The time that the server asked for.
     retry_after: Option<Duration>,
     /// A document without any key that can be used, to be reported.
@@ -323,13 +323,13 @@ impl FetchError {
     fn no_usable_key(host: String, document: Arc<KeySet>) -> Self {
         Self {
             useless: Some(document),
-            ..Self::from(Unavailable::NoUsableKey { host })
+            ..Self::from(Outage::NoUsableKey { host })
         }
     }
 }
 
-impl From<Unavailable> for FetchError {
-    fn from(cause: Unavailable) -> Self {
+impl From<Outage> for FetchError {
+    fn from(cause: Outage) -> Self {
         Self {
             cause,
             retry_after: None,

@@ -15,7 +15,7 @@ use super::{
     Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, KeyLookup, KeyLookupError, KeyStore,
     Source, TrustedKey,
 };
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -74,7 +74,7 @@ impl Fetch for Scripted {
             };
             sleep(latency).await;
             if is_down || published.is_empty() {
-                return Err(FetchError::from(Unavailable::TimedOut));
+                return Err(FetchError::from(Outage::TimedOut));
             }
             let keys: KeySet = document(&published.clone().into_iter().collect::<Vec<_>>());
             let mut world = self.0.lock().unwrap();
@@ -186,7 +186,7 @@ async fn one_request(
             assert!(answered, "{of}: nobody was asked since the request came");
             Said::Unknown
         }
-        Err(KeyLookupError::Unavailable(Unavailable::KeyRefreshPending)) => {
+        Err(KeyLookupError::Unavailable(Outage::KeyRefreshPending)) => {
             let wait = store.retry_after();
             let bounds = Duration::from_nanos(1)..=Duration::from_secs(30);
             assert!(bounds.contains(&wait), "{of}: {wait:?}");

@@ -72,7 +72,7 @@ impl KeyStore {
                 .as_ref()
                 .map(|(at, cause)| FailureStatus {
                     ago: ago(*at),
-                    cause: cause.clone(),
+                    cause: cause.clone().into(),
                 }),
             failures_in_a_row: state.schedule.failures_in_a_row(),
             next_attempt_in: state.schedule.wake_at(now).saturating_duration_since(now),

@@ -10,13 +10,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::schedule::{AttemptNumber, AttemptOutcome};
 use super::{ATTEMPT_TIMEOUT, FetchError, FetchReason, FetchedKeys, KeyStore, outcome_of};
+use crate::setting::name_of;
 use crate::telemetry;
 use crate::time::usable_runtime;
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 impl KeyStore {
     /// Starts a refresher, unless another request has done so in the meantime.
-    pub(super) fn start_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Unavailable> {
+    pub(super) fn start_refresher(self: &Arc<Self>, now: Instant) -> Result<(), Outage> {
         let runtime = usable_runtime()?;
         let (begun, generation) = {
             let mut state = self.lock();
@@ -65,7 +66,7 @@ pub(super) fn spawn_attempt(
         let source = &attempt.store.source.0;
         let fetched = timeout(ATTEMPT_TIMEOUT, source.fetch(reason)).await;
         let fetched = fetched.unwrap_or_else(|_| {
-            Err(FetchError::from(Unavailable::Timeout {
+            Err(FetchError::from(Outage::Timeout {
                 host: source.name().to_owned(),
                 after: ATTEMPT_TIMEOUT,
             }))
@@ -147,7 +148,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.ended_with(Err(Unavailable::Interrupted.into()));
+            self.ended_with(Err(Outage::Interrupted.into()));
         }
     }
 }
@@ -165,7 +166,7 @@ pub(super) fn end(
             is_unchanged: fetched.is_unchanged,
             check_again_after: fetched.check_again_after,
         },
-        Err(failed) if failed.cause == Unavailable::Interrupted && !std::thread::panicking() => {
+        Err(failed) if failed.cause == Outage::Interrupted && !std::thread::panicking() => {
             AttemptOutcome::Interrupted
         }
         Err(failed) => AttemptOutcome::Failed {
@@ -228,7 +229,7 @@ pub(super) fn end(
             source,
             code = cause.code(),
             %cause,
-            remedy = &*cause.remedy(),
+            remedy = &*cause.remedy_with(name_of),
             failures = failures_before + 1,
             next_attempt_in,
             "cannot fetch signing keys"
@@ -316,7 +317,7 @@ mod tests {
     use crate::keys::record::testing::{document, id};
 
     fn failed() -> Result<FetchedKeys, FetchError> {
-        Err(Unavailable::TimedOut.into())
+        Err(Outage::TimedOut.into())
     }
 
     #[tokio::test(start_paused = true)]

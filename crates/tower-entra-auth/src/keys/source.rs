@@ -9,7 +9,7 @@ use entra_http::BoxError;
 use entra_jwt_core::KeySet;
 
 use super::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, Source, brings_nothing};
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// A source of the signing keys other than Entra's discovery document: set by
 /// [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source).
@@ -134,7 +134,7 @@ impl<S: KeySource> Fetch for OwnSource<S> {
     fn fetch(&self, _: FetchReason) -> FetchFuture<'_> {
         Box::pin(async {
             let published = self.source.fetch().await.map_err(|error| {
-                FetchError::from(Unavailable::KeySource {
+                FetchError::from(Outage::KeySource {
                     source_name: self.name.to_string(),
                     reason: error.to_string(),
                 })

@@ -22,7 +22,7 @@ use tracing::field::{Empty, display};
 pub use self::open_paths::InvalidPath;
 use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
-use crate::respond::Refusal;
+use crate::respond::Reason;
 use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
 use crate::telemetry::{Decided, RefusedWithin};
 
@@ -98,7 +98,7 @@ where
                 auth.admit(&mut request, caller);
                 self.call_inner(request, span)
             }
-            Decision::Refuse(Refusal::NoCredentials)
+            Decision::Refuse(Reason::NoCredentials)
                 if *is_optional && !EntraAuth::has_removed_token(request.extensions()) =>
             {
                 self.pass_anonymous(request)
@@ -108,7 +108,7 @@ where
                 self.give_back_readied();
                 RequestSpan::begin().end(&response);
                 EntraFuture {
-                    state: RequestState::Refused {
+                    state: RequestState::RefusalContext {
                         response: Some(response),
                     },
                     span: RequestSpan::none(),
@@ -194,7 +194,7 @@ pin_project! {
             #[pin]
             future: S::Future,
         },
-        Refused {
+        RefusalContext {
             response: Option<Response<Full<Bytes>>>,
         },
         Pending {
@@ -205,7 +205,7 @@ pin_project! {
 
 /// A request that waits: first for its decision, then for the inner service to be ready again.
 struct PendingRequest<S, B> {
-    decision: Pin<Box<dyn Future<Output = Result<Caller, Refusal>> + Send>>,
+    decision: Pin<Box<dyn Future<Output = Result<Caller, Reason>> + Send>>,
     is_accepted: bool,
     service: S,
     request: Request<B>,
@@ -228,7 +228,7 @@ where
                     span.end(&response);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                RequestStateProjection::Refused { response } => {
+                RequestStateProjection::RefusalContext { response } => {
                     let response = response.take().unwrap_or_else(|| polled_after_completion());
                     return Poll::Ready(Ok(response.map(ResponseBody::refusal)));
                 }
@@ -242,7 +242,7 @@ where
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Ready(Ok(Next::Refuse(response))) => {
                             span.end(&response);
-                            RequestState::Refused {
+                            RequestState::RefusalContext {
                                 response: Some(response),
                             }
                         }

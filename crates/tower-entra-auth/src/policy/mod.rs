@@ -12,16 +12,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use entra_jwt_core::{Rejection, TenantId};
+use entra_jwt_core::{InvalidToken, TenantId};
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::rules::Rule;
-use crate::respond::Refusal;
+use crate::respond::Reason;
 use crate::time::{jittered, usable_runtime};
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The checks of one `EntraAuth`.
 #[derive(Clone, Default)]
@@ -66,7 +66,7 @@ impl PostVerificationChecks {
     }
 
     /// Asks each check that has no yes, one after the other.
-    pub(crate) async fn ask(&self, subject: Subject<'_>) -> Result<(), Refusal> {
+    pub(crate) async fn ask(&self, subject: Subject<'_>) -> Result<(), Reason> {
         let of_tenant = self.tenant_rule.as_ref();
         if let Some(check) = of_tenant.filter(|check| !check.has_yes(&subject.tenant)) {
             Arc::clone(check).ask(subject.tenant).await?;
@@ -94,7 +94,10 @@ impl PostVerificationChecks {
     ///
     /// # Errors
     /// The no.
-    pub(crate) async fn ask_for_stream(&self, subject: Subject<'_>) -> Result<Instant, Rejection> {
+    pub(crate) async fn ask_for_stream(
+        &self,
+        subject: Subject<'_>,
+    ) -> Result<Instant, InvalidToken> {
         let mut next = None;
         if let Some(check) = &self.tenant_rule {
             let of_tenant = Arc::clone(check).ask_for_stream(subject.tenant).await?;
@@ -131,10 +134,10 @@ trait Check: Send + Sync + 'static {
     fn ask(&self, key: Self::Key) -> CheckFuture;
 
     /// Returns why there is no answer, where that is not for the check to say.
-    fn no_answer(&self, reason: &str) -> Unavailable;
+    fn no_answer(&self, reason: &str) -> Outage;
 }
 
-type CheckFuture = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+type CheckFuture = Pin<Box<dyn Future<Output = Result<Verdict, Outage>> + Send>>;
 
 /// The answer of a check.
 enum Verdict {
@@ -142,7 +145,7 @@ enum Verdict {
     Yes {
         keep_for: Duration,
     },
-    No(Rejection),
+    No(InvalidToken),
 }
 
 /// A yes, and for how long it is good.
@@ -158,7 +161,7 @@ struct Yes {
 #[derive(Clone)]
 enum NotYes {
     No {
-        rejection: Rejection,
+        rejection: InvalidToken,
         until: Instant,
     },
     /// There was no answer. For streams alone: requests ask again.
@@ -166,7 +169,7 @@ enum NotYes {
 }
 
 /// The outcome for all who wait for the same answer.
-type CheckOutcome = Result<Yes, Refusal>;
+type CheckOutcome = Result<Yes, Reason>;
 
 /// The least time between two questions of a stream: also where a yes is kept for less.
 const MIN_REST: Duration = Duration::from_secs(5);
@@ -269,7 +272,7 @@ impl<C: Check> CachedCheck<C> {
 
     /// Asks on behalf of a stream, and returns when to ask next. It takes no permit of a request's: the
     /// stream is there anyway, and nobody may ever poll this again.
-    async fn ask_for_stream(self: Arc<Self>, key: C::Key) -> Result<Instant, Rejection> {
+    async fn ask_for_stream(self: Arc<Self>, key: C::Key) -> Result<Instant, InvalidToken> {
         let now = Instant::now();
         if let Some(until) = self.rests_until(&key, now) {
             return Ok(until);
@@ -286,13 +289,13 @@ impl<C: Check> CachedCheck<C> {
         };
         match self.wait_for(pending).await {
             Ok(yes) => Ok(yes.rests_until),
-            Err(Refusal::Rejected { rejection, .. }) => Err(rejection),
+            Err(Reason::InvalidToken { rejection, .. }) => Err(rejection),
             Err(_) => Ok(Instant::now() + Self::RETRY_AFTER),
         }
     }
 
     /// Returns the no of a moment ago.
-    fn kept_no(&self, key: &C::Key) -> Option<Rejection> {
+    fn kept_no(&self, key: &C::Key) -> Option<InvalidToken> {
         match self.not_yes.get(key)? {
             NotYes::No { rejection, until } => (Instant::now() < until).then_some(rejection),
             NotYes::Unanswered { .. } => None,
@@ -384,7 +387,7 @@ impl<C: Check> CachedCheck<C> {
         // Before it is off the list: a request that comes between would ask again.
         match outcome {
             Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
-            Some(Err(Refusal::Rejected { rejection, .. })) => {
+            Some(Err(Reason::InvalidToken { rejection, .. })) => {
                 self.yes.invalidate(key);
                 let no = NotYes::No {
                     rejection: rejection.clone(),
@@ -411,7 +414,7 @@ impl<C: Check> CachedCheck<C> {
     }
 
     fn unavailable(&self, reason: &str) -> CheckOutcome {
-        Err(Refusal::Unavailable {
+        Err(Reason::Unavailable {
             cause: self.check.no_answer(reason),
             retry_after: Self::RETRY_AFTER,
         })
@@ -443,7 +446,7 @@ impl<C: Check> CheckTask<C> {
                 rests_until: asked_at + keep_for.max(MIN_REST),
             }),
             Ok(Ok(Verdict::No(rejection))) => Err(rejection.into()),
-            Ok(Err(cause)) => Err(Refusal::Unavailable {
+            Ok(Err(cause)) => Err(Reason::Unavailable {
                 cause,
                 retry_after: CachedCheck::<C>::RETRY_AFTER,
             }),

@@ -7,17 +7,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{Rejection, TenantId};
+use entra_jwt_core::{InvalidToken, TenantId};
 
 use super::{Check, CheckFuture, Verdict};
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// A rule of the service about what it is asked by, and how long its yes is kept.
 pub(crate) struct Rule<K> {
     rule: Box<dyn Fn(K) -> RuleFuture + Send + Sync>,
     ttl: Duration,
-    rejection: fn(K) -> Rejection,
-    unavailable: fn(String) -> Unavailable,
+    rejection: fn(K) -> InvalidToken,
+    unavailable: fn(String) -> Outage,
 }
 
 type RuleFuture = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
@@ -36,12 +36,8 @@ impl Rule<TenantId> {
         Self {
             rule: boxed(rule),
             ttl: Self::DEFAULT_TTL,
-            rejection: |tenant| Rejection::TenantNotAllowed {
-                found: tenant,
-                allowed: "those that the tenant rule admits".to_owned(),
-                by_tenant_rule: true,
-            },
-            unavailable: |reason| Unavailable::TenantRule { reason },
+            rejection: InvalidToken::tenant_rule_said_no,
+            unavailable: |reason| Outage::TenantRule { reason },
         }
     }
 
@@ -62,8 +58,8 @@ impl Rule<Arc<str>> {
         Self {
             rule: boxed(rule),
             ttl,
-            rejection: |_| Rejection::GrantEnded,
-            unavailable: |reason| Unavailable::GrantRule { reason },
+            rejection: |_| InvalidToken::grant_ended(),
+            unavailable: |reason| Outage::GrantRule { reason },
         }
     }
 }
@@ -95,7 +91,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Check for Rule<K> {
         })
     }
 
-    fn no_answer(&self, reason: &str) -> Unavailable {
+    fn no_answer(&self, reason: &str) -> Outage {
         (self.unavailable)(reason.to_owned())
     }
 }

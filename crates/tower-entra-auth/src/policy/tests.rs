@@ -46,8 +46,8 @@ impl Check for Gate {
         Box::pin(async move {
             open.notified().await;
             match () {
-                () if fails => Err(Unavailable::NoRuntime),
-                () if says_no => Ok(Verdict::No(Rejection::GrantEnded)),
+                () if fails => Err(Outage::NoRuntime),
+                () if says_no => Ok(Verdict::No(InvalidToken::grant_ended())),
                 () => Ok(Verdict::Yes {
                     keep_for: Duration::from_secs(60),
                 }),
@@ -55,8 +55,8 @@ impl Check for Gate {
         })
     }
 
-    fn no_answer(&self, reason: &str) -> Unavailable {
-        Unavailable::TenantRule {
+    fn no_answer(&self, reason: &str) -> Outage {
+        Outage::TenantRule {
             reason: reason.to_owned(),
         }
     }
@@ -64,8 +64,8 @@ impl Check for Gate {
 
 fn reason(outcome: CheckOutcome) -> String {
     match outcome {
-        Err(Refusal::Unavailable {
-            cause: Unavailable::TenantRule { reason },
+        Err(Reason::Unavailable {
+            cause: Outage::TenantRule { reason },
             ..
         }) => reason,
         other => panic!("{other:?}"),

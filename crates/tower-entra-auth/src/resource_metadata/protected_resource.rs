@@ -384,5 +384,5 @@ fn is_of_entra(issuer: &str) -> bool {
 
 fn is_host_of_entra(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    Cloud::ALL.into_iter().any(|cloud| cloud.is_host(&host)) || host.ends_with(".ciamlogin.com")
+    Cloud::ALL.iter().any(|cloud| cloud.is_host(&host)) || host.ends_with(".ciamlogin.com")
 }

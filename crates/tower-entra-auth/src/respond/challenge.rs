@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Challenge, Refusal, RequiredScopes, ResponderConfig};
+use super::{Challenge, Reason, RequiredScopes, ResponderConfig};
 
 impl Challenge<'_> {
     /// Returns one header line in the one form that all known clients parse: the scheme literally
     /// `Bearer`, every value quoted, `error` first and `error_description` last.
     pub(super) fn text(
         &self,
-        refusal: &Refusal,
+        refusal: &Reason,
         config: &ResponderConfig,
         description: Option<&str>,
     ) -> String {

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use entra_jwt_core::{AuthenticationContext, Denied, InvalidRequirement, Requirement};
+use entra_jwt_core::{AuthenticationContext, InvalidRequirement, Requirement};
 use serde_json::{Value, json};
 
-use super::Refusal;
+use super::Reason;
 
 /// Asks the client for a token with more claims than it sent: a `claims` request of OpenID Connect
 /// (Core §5.5), which the client hands to Entra.
@@ -29,6 +29,7 @@ pub struct ClaimsChallenge {
     "a claims request is a JSON object of at most 4 KiB, such as \
      {{\"access_token\":{{\"acrs\":{{\"essential\":true,\"value\":\"c1\"}}}}}}"
 )]
+#[non_exhaustive]
 pub struct InvalidClaimsRequest;
 
 /// The most bytes that a claims request may have.
@@ -83,18 +84,14 @@ impl ClaimsChallenge {
     }
 }
 
-impl Refusal {
+impl Reason {
     /// Returns what the client is asked for, if it is challenged.
     pub(crate) fn challenge(&self) -> Option<Cow<'_, ClaimsChallenge>> {
         match self {
-            Self::Denied {
-                denied:
-                    Denied::StepUp {
-                        context,
-                        understands_challenges: true,
-                    },
-                ..
-            } => Some(Cow::Owned(ClaimsChallenge::of_context(context))),
+            Self::PermissionDenied { denied, .. } if denied.is_challengeable() => {
+                let context = denied.authentication_context()?;
+                Some(Cow::Owned(ClaimsChallenge::of_context(context)))
+            }
             Self::Challenged {
                 claims,
                 is_understood: true,

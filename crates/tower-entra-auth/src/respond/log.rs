@@ -5,9 +5,9 @@ use std::fmt;
 use entra_http::ThrottledLog;
 use entra_jwt_core::Shown;
 
-use super::{Refusal, ResponderConfig};
+use super::{Reason, ResponderConfig};
 
-/// See [`Refusal::log_key`].
+/// See [`Reason::log_key`].
 type LogKey = (&'static str, &'static str);
 
 /// The lines about refusals.
@@ -15,14 +15,14 @@ type LogKey = (&'static str, &'static str);
 pub(super) struct RefusalLog(ThrottledLog<LogKey>);
 
 impl RefusalLog {
-    pub(super) fn write(&self, refusal: &Refusal, config: &ResponderConfig) {
+    pub(super) fn write(&self, refusal: &Reason, config: &ResponderConfig) {
         let code = refusal.code();
-        if matches!(refusal, Refusal::NoCredentials | Refusal::OtherScheme) {
+        if matches!(refusal, Reason::NoCredentials | Reason::OtherScheme) {
             tracing::debug!(code, "request without a bearer token");
             return;
         }
         // The ordinary end of a stream.
-        if matches!(refusal, Refusal::ExpiredWhileServed) {
+        if matches!(refusal, Reason::ExpiredWhileServed) {
             tracing::debug!(code, "the token expired while its request was served");
             return;
         }
@@ -33,9 +33,9 @@ impl RefusalLog {
     }
 }
 
-fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
+fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
     match refusal {
-        Refusal::Rejected {
+        Reason::InvalidToken {
             rejection,
             unsigned,
         } => {
@@ -54,11 +54,11 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
                 "token refused"
             );
         }
-        Refusal::Unavailable { cause, .. } => {
+        Reason::Unavailable { cause, .. } => {
             let cause: &dyn fmt::Display = cause;
             tracing::warn!(code, %cause, remedy, count, "cannot tell whether a token is valid");
         }
-        Refusal::Denied { denied, .. } => {
+        Reason::PermissionDenied { denied, .. } => {
             let reason = denied.to_string();
             let reason = tracing::field::display(Shown(&reason));
             tracing::warn!(
@@ -69,14 +69,14 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
                 "valid token without permission"
             );
         }
-        Refusal::NoCredentials
-        | Refusal::OtherScheme
-        | Refusal::ExpiredWhileServed
-        | Refusal::MalformedAuthorization
-        | Refusal::SeveralAuthorizations => {
+        Reason::NoCredentials
+        | Reason::OtherScheme
+        | Reason::ExpiredWhileServed
+        | Reason::MalformedAuthorization
+        | Reason::SeveralAuthorizations => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
-        Refusal::Ended(rejection) => {
+        Reason::Ended(rejection) => {
             let found = rejection.found();
             let found = found.as_deref().map(Shown).map(tracing::field::display);
             tracing::warn!(
@@ -88,11 +88,11 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
             );
         }
         // What a claims request asks for may be about a person.
-        Refusal::Challenged { .. } => {
+        Reason::Challenged { .. } => {
             tracing::warn!(code, remedy, count, "more claims are needed");
         }
         #[cfg(feature = "axum")]
-        Refusal::OtherClaims { type_name } => {
+        Reason::OtherClaims { type_name } => {
             tracing::warn!(
                 code,
                 wanted = type_name,
@@ -101,13 +101,13 @@ fn write_line(refusal: &Refusal, code: &'static str, remedy: &str, count: u64) {
                 "valid token without the claims that the handler wants"
             );
         }
-        Refusal::WrongLayer { of_another: false } => {
+        Reason::WrongLayer { of_another: false } => {
             tracing::error!(code, remedy, count, "no caller in the request");
         }
-        Refusal::WrongLayer { of_another: true } => {
+        Reason::WrongLayer { of_another: true } => {
             tracing::error!(code, remedy, count, "the caller is of another EntraAuth");
         }
-        Refusal::HookPanicked => {
+        Reason::HookPanicked => {
             tracing::error!(code, remedy, count, "no answer from the response hook");
         }
     }

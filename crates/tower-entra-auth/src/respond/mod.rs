@@ -1,6 +1,6 @@
 //! Refusals, and the one place that turns them into responses, log lines and counts.
 //!
-//! A [`Refusal`] says why; its row of the table of answers says with what status and code; the
+//! A [`Reason`] says why; its row of the table of answers says with what status and code; the
 //! [`Responder`] of an `EntraAuth` makes the response, in the [format](Format) that the request asks
 //! for.
 
@@ -13,18 +13,18 @@ mod responder;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{Denied, Rejection, Validator};
+use entra_jwt_core::{InvalidToken, PermissionDenied, PermissionDeniedKind, Validator};
 use http::StatusCode;
 
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
 pub(crate) use self::responder::{Responder, grpc_metadata};
 use crate::setting::SettingNames;
 use crate::telemetry::Decided;
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The reason for which a request does not reach the inner service.
 #[derive(Clone, Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Reason {
     /// No `Authorization` header.
     NoCredentials,
     /// An `Authorization` header of another scheme than `Bearer`.
@@ -34,14 +34,14 @@ pub(crate) enum Refusal {
     /// There is more than one `Authorization` header.
     SeveralAuthorizations,
     /// The token is not valid.
-    Rejected {
-        rejection: Rejection,
+    InvalidToken {
+        rejection: InvalidToken,
         /// `true` if its claims were judged without its signature.
         unsigned: bool,
     },
     /// The token is valid and does not permit what was asked.
-    Denied {
-        denied: Denied,
+    PermissionDenied {
+        denied: PermissionDenied,
         /// The scopes to request, by short names; empty if no scope would do.
         scopes: Vec<String>,
     },
@@ -56,14 +56,14 @@ pub(crate) enum Refusal {
     OtherClaims { type_name: &'static str },
     /// It cannot be told now whether the token is valid.
     Unavailable {
-        cause: Unavailable,
+        cause: Outage,
         /// The time after which to ask again.
         retry_after: Duration,
     },
     /// The token has expired while the request was served.
     ExpiredWhileServed,
     /// A rule has said no while the request was served.
-    Ended(Rejection),
+    Ended(InvalidToken),
     /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
     /// or that of another `EntraAuth`.
     WrongLayer { of_another: bool },
@@ -71,9 +71,9 @@ pub(crate) enum Refusal {
     HookPanicked,
 }
 
-impl From<Rejection> for Refusal {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected {
+impl From<InvalidToken> for Reason {
+    fn from(rejection: InvalidToken) -> Self {
+        Self::InvalidToken {
             rejection,
             unsigned: false,
         }
@@ -81,9 +81,9 @@ impl From<Rejection> for Refusal {
 }
 
 /// The refusal of a valid token that permits nothing.
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        Self::Denied {
+impl From<PermissionDenied> for Reason {
+    fn from(denied: PermissionDenied) -> Self {
+        Self::PermissionDenied {
             denied,
             scopes: Vec::new(),
         }
@@ -103,7 +103,7 @@ struct Row<'r> {
     outcome: &'static str,
 }
 
-impl Refusal {
+impl Reason {
     /// Returns the row of this refusal.
     fn row(&self) -> Row<'_> {
         match self {
@@ -121,21 +121,21 @@ impl Refusal {
             Self::SeveralAuthorizations => {
                 Row::unauthorized("several_authorizations", Challenge::INVALID_TOKEN)
             }
-            Self::Rejected { rejection, .. } => Row {
+            Self::InvalidToken { rejection, .. } => Row {
                 public_code: Some(rejection.public_code()),
                 ..Row::unauthorized(rejection.code(), Challenge::INVALID_TOKEN)
             },
-            Self::Denied { denied, scopes } => match denied {
-                Denied::StepUp {
-                    understands_challenges: true,
-                    ..
-                } => Row {
-                    outcome: "denied",
-                    ..Row::unauthorized(denied.code(), Challenge::Claims)
-                },
-                Denied::NoPermission => Row::forbidden(denied.code(), RequiredScopes::First),
-                _ => Row::forbidden(denied.code(), RequiredScopes::Named(scopes)),
+            Self::PermissionDenied { denied, .. } if denied.is_challengeable() => Row {
+                outcome: "denied",
+                ..Row::unauthorized(denied.code(), Challenge::Claims)
             },
+            Self::PermissionDenied { denied, scopes } => {
+                let scopes = match denied.kind() {
+                    PermissionDeniedKind::NoPermission => RequiredScopes::First,
+                    _ => RequiredScopes::Named(scopes),
+                };
+                Row::forbidden(denied.code(), scopes)
+            }
             Self::Challenged {
                 is_understood: true,
                 ..
@@ -151,7 +151,7 @@ impl Refusal {
                 outcome: match cause {
                     // Strangers can bring it about, so that it says nothing of how this service is
                     // doing.
-                    Unavailable::KeyRefreshPending => "pending",
+                    Outage::KeyRefreshPending => "pending",
                     _ => "unavailable",
                 },
                 ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", cause.code())
@@ -210,8 +210,8 @@ impl Refusal {
             | Self::OtherScheme
             | Self::MalformedAuthorization
             | Self::SeveralAuthorizations => config.how_to_send.into(),
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => rejection.remedy_with(setting),
-            Self::Denied { denied, .. } => denied.remedy_with(setting, &config.app_id_uri),
+            Self::InvalidToken { rejection, .. } | Self::Ended(rejection) => rejection.remedy_with(setting),
+            Self::PermissionDenied { denied, .. } => denied.remedy_with(setting, &config.app_id_uri),
             Self::Challenged {
                 is_understood: true,
                 ..
@@ -242,7 +242,7 @@ impl Refusal {
     fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         let SettingNames(setting) = config.setting_names;
         match self {
-            Self::Rejected { rejection, .. } | Self::Ended(rejection) => {
+            Self::InvalidToken { rejection, .. } | Self::Ended(rejection) => {
                 rejection.public_remedy_with(setting)
             }
             other => other.remedy(config),

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::log::RefusalLog;
-use super::{Format, Refusal, RefusalDetail, ResponderConfig};
+use super::{Format, Reason, RefusalDetail, ResponderConfig};
 use crate::service::new_response;
 use crate::setting::SettingNames;
 
@@ -31,7 +31,7 @@ impl Responder {
     }
 
     /// Writes a refusal into the log, if a line of its kind is due.
-    pub(crate) fn log(&self, refusal: &Refusal) {
+    pub(crate) fn log(&self, refusal: &Reason) {
         self.log.write(refusal, &self.config);
     }
 
@@ -40,17 +40,17 @@ impl Responder {
     }
 
     /// Returns what to change, for the log.
-    pub(crate) fn remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
+    pub(crate) fn remedy(&self, refusal: &Reason) -> Cow<'static, str> {
         refusal.remedy(&self.config)
     }
 
     /// Returns what to change, for the caller.
-    pub(crate) fn public_remedy(&self, refusal: &Refusal) -> Cow<'static, str> {
+    pub(crate) fn public_remedy(&self, refusal: &Reason) -> Cow<'static, str> {
         refusal.public_remedy(&self.config)
     }
 
     /// Makes the response to a refused request.
-    pub(crate) fn response(&self, refusal: &Refusal, format: Format) -> Response<Full<Bytes>> {
+    pub(crate) fn response(&self, refusal: &Reason, format: Format) -> Response<Full<Bytes>> {
         let row = refusal.row();
         let disclosure = Disclosure::of(refusal, &self.config);
         let description = disclosure.description();
@@ -91,7 +91,7 @@ impl Responder {
             let challenge = challenge.text(refusal, &self.config, description.as_deref());
             insert_text(&mut response, WWW_AUTHENTICATE, challenge);
         }
-        if let Refusal::Unavailable { retry_after, .. } = refusal {
+        if let Reason::Unavailable { retry_after, .. } = refusal {
             insert(&mut response, RETRY_AFTER, retry_after_value(*retry_after));
         }
         response
@@ -99,7 +99,7 @@ impl Responder {
 }
 
 /// Returns what gRPC says of a response to a refusal, in headers or trailers.
-pub(crate) fn grpc_metadata(refusal: &Refusal, response: Response<Full<Bytes>>) -> HeaderMap {
+pub(crate) fn grpc_metadata(refusal: &Reason, response: Response<Full<Bytes>>) -> HeaderMap {
     let mut headers = response.into_parts().0.headers;
     headers.remove(CONTENT_TYPE);
     // Whatever the function of `on_refusal` made of it, it is a refusal.
@@ -123,7 +123,7 @@ struct Disclosure {
 }
 
 impl Disclosure {
-    fn of(refusal: &Refusal, config: &ResponderConfig) -> Self {
+    fn of(refusal: &Reason, config: &ResponderConfig) -> Self {
         Self {
             code: match config.detail {
                 RefusalDetail::None => None,
@@ -197,13 +197,18 @@ fn insert_text(response: &mut Response<Full<Bytes>>, name: HeaderName, value: St
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
-    use entra_jwt_core::{Denied, Rejection};
+    use entra_jwt_core::danger::trusted_token;
+    use entra_jwt_core::{
+        AuthenticationContext, IntoCondition, PermissionDenied, Requirement, Scope, Tenancy,
+        Validator,
+    };
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::respond::{Challenge, RequiredScopes};
-    use crate::unavailable::Unavailable;
+    use crate::unavailable::Outage;
 
     fn header(response: &Response<Full<Bytes>>, name: &str) -> Option<String> {
         let value = response.headers().get(name)?;
@@ -211,7 +216,7 @@ mod tests {
     }
 
     fn response_to(
-        refusal: &Refusal,
+        refusal: &Reason,
         detail: RefusalDetail,
         format: Format,
     ) -> Response<Full<Bytes>> {
@@ -237,41 +242,52 @@ mod tests {
             .to_vec()
     }
 
-    fn expired() -> Refusal {
-        Rejection::Expired {
-            seconds_ago: 400,
-            skew: 300,
-        }
-        .into()
+    fn rules() -> Validator {
+        let client_id = "6e74172b-be56-4843-9ff4-e66a39bb12e3".parse().unwrap();
+        Validator::entra(Tenancy::organizations(), client_id)
+            .build()
+            .unwrap()
+    }
+
+    fn expired() -> Reason {
+        let token = trusted_token(json!({ "exp": 1_577_836_801 })).unwrap();
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+        rules().check_lifetime(&token, later).unwrap_err().into()
+    }
+
+    fn no_permission() -> Reason {
+        let token = trusted_token(json!({})).unwrap();
+        rules().default_permission(&token).unwrap_err().into()
+    }
+
+    fn denied(condition: impl IntoCondition, claims: Value) -> PermissionDenied {
+        let token = trusted_token(claims).unwrap();
+        let requirement = Requirement::new(condition).unwrap();
+        requirement.check(&token).unwrap_err()
     }
 
     #[test]
     fn the_challenge_has_the_one_form_that_clients_parse() {
-        let missing_scope = |scopes: &[&str]| Refusal::Denied {
-            denied: Denied::MissingScope {
-                any_of: vec!["Reports.Read".to_owned()],
-                found: Vec::new(),
-            },
+        let missing_scope = |scopes: &[&str]| Reason::PermissionDenied {
+            denied: denied(Scope("Reports.Read"), json!({ "scp": "x" })),
             scopes: scopes.iter().map(ToString::to_string).collect(),
         };
         let step_up = |understands_challenges| {
-            Refusal::from(Denied::StepUp {
-                context: "c1".to_owned(),
-                understands_challenges,
-            })
+            let denied = denied(AuthenticationContext("c1"), json!({ "scp": "x" }));
+            Reason::from(denied.with_understanding(understands_challenges))
         };
         // {"access_token":{"acrs":{"essential":true,"value":"c1"}}}
         let claims = "eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19";
         for (refusal, status, expected) in [
-            (Refusal::NoCredentials, 401, "Bearer"),
-            (Refusal::OtherScheme, 401, "Bearer"),
+            (Reason::NoCredentials, 401, "Bearer"),
+            (Reason::OtherScheme, 401, "Bearer"),
             (
                 expired(),
                 401,
                 "Bearer error=\"invalid_token\", error_description=\"expired\"",
             ),
             (
-                Refusal::from(Denied::NoPermission),
+                no_permission(),
                 403,
                 "Bearer error=\"insufficient_scope\", error_description=\"no_permission\"",
             ),
@@ -326,12 +342,12 @@ mod tests {
                 r#"{"type":"about:blank","title":"Unauthorized","status":401}"#,
             ),
             (
-                Refusal::NoCredentials,
+                Reason::NoCredentials,
                 RefusalDetail::Full,
                 r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one"}"#,
             ),
             (
-                Refusal::HookPanicked,
+                Reason::HookPanicked,
                 RefusalDetail::Code,
                 r#"{"type":"about:blank","title":"Internal Server Error","status":500,"code":"response_hook_panicked"}"#,
             ),
@@ -386,18 +402,14 @@ mod tests {
 
     #[test]
     fn grpc_is_answered_with_trailers_only() {
-        let unavailable = Refusal::Unavailable {
-            cause: Unavailable::TimedOut,
+        let unavailable = Reason::Unavailable {
+            cause: Outage::TimedOut,
             retry_after: Duration::from_millis(1_200),
         };
         for (refusal, status, message) in [
-            (Refusal::NoCredentials, "16", None),
+            (Reason::NoCredentials, "16", None),
             (expired(), "16", Some("expired")),
-            (
-                Refusal::from(Denied::NoPermission),
-                "7",
-                Some("no_permission"),
-            ),
+            (no_permission(), "7", Some("no_permission")),
             (unavailable, "14", Some("keys_unavailable")),
         ] {
             let response = response_to(&refusal, RefusalDetail::Code, Format::Grpc);
@@ -416,8 +428,8 @@ mod tests {
     #[test]
     fn unavailable_says_when_to_ask_again_in_whole_seconds() {
         for (retry_after, seconds) in [(0, "1"), (900, "1"), (1_200, "2"), (30_000, "30")] {
-            let refusal = Refusal::Unavailable {
-                cause: Unavailable::TimedOut,
+            let refusal = Reason::Unavailable {
+                cause: Outage::TimedOut,
                 retry_after: Duration::from_millis(retry_after),
             };
             let response = response_to(&refusal, RefusalDetail::Code, Format::Text);

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    Caller, ClaimsChallenge, CustomClaims, EntraAuth, HandlerRefusal, RequireLayer, Scope,
+    Caller, ClaimsChallenge, CustomClaims, EntraAuth, Refusal, RequireLayer, Scope,
 };
 
 use crate::support::{auth, client, header, serve, settings, tenant, user};
@@ -72,7 +72,7 @@ async fn extractors_refuse_as_the_layer_does() {
     let tenant = tenant().await;
     let auth = settings(&tenant)
         .on_refusal(|refused, mut answer| {
-            let code = refused.exact_code();
+            let code = refused.code();
             answer.headers_mut().insert("x-code", code.parse().unwrap());
             answer
         })
@@ -116,7 +116,7 @@ async fn extractors_refuse_as_the_layer_does() {
 }
 
 /// Moves money if the sign-in was strong enough, or asks for a stronger one.
-async fn transfer(caller: Caller) -> Result<&'static str, HandlerRefusal> {
+async fn transfer(caller: Caller) -> Result<&'static str, Refusal> {
     let is_strong = caller
         .authentication_contexts()
         .any(|context| context == "c2");
@@ -164,7 +164,7 @@ async fn a_handler_challenges_whoever_understands_it() {
 }
 
 /// Of somebody's money: much of it needs a strong sign-in.
-async fn pay(caller: Caller, State(strong): State<RequireLayer>) -> Result<String, HandlerRefusal> {
+async fn pay(caller: Caller, State(strong): State<RequireLayer>) -> Result<String, Refusal> {
     strong.check(&caller)?;
     Ok("paid".to_owned())
 }

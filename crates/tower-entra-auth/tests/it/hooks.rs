@@ -41,8 +41,8 @@ async fn the_hook_makes_the_answer_and_knows_why() {
             let text = format!(
                 "{} {} {:?} {} {}",
                 refused.request_headers().contains_key("x-asked"),
-                refused.exact_code(),
                 refused.code(),
+                refused.public_code(),
                 refused.caller().is_some(),
                 answer.status().as_u16()
             );
@@ -134,7 +134,7 @@ async fn a_hook_that_panics_is_500_and_never_a_pass() {
 async fn a_hook_challenges_whoever_understands_it() {
     let tenant = tenant().await;
     let auth = settings(&tenant)
-        .on_refusal(|refused, answer| match refused.exact_code() {
+        .on_refusal(|refused, answer| match refused.code() {
             "step_up" => answer,
             _ => refused.challenge(ClaimsChallenge::from_json("{}").unwrap()),
         })

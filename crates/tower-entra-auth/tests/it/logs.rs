@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::json;
 use tokio::time::sleep;
 use tower::ServiceExt as _;
-use tower_entra_auth::{Caller, ClaimsChallenge, HandlerRefusal, KeySet, Scope};
+use tower_entra_auth::{Caller, ClaimsChallenge, KeySet, Refusal, Scope};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -284,7 +284,7 @@ async fn what_a_challenge_asks_for_is_not_logged() {
     let (log, _guard) = Log::capture();
     let app = Router::new().route(
         "/",
-        get(async |caller: Caller| -> Result<(), HandlerRefusal> {
+        get(async |caller: Caller| -> Result<(), Refusal> {
             let request = r#"{"id_token":{"login_hint":{"value":"ada@example.com"}}}"#;
             Err(caller.challenge(ClaimsChallenge::from_json(request).unwrap()))
         }),

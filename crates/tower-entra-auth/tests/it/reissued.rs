@@ -258,7 +258,7 @@ async fn a_server_hears_of_the_challenge_that_the_hook_of_answers_makes() {
     let other = r#"{"access_token":{"acrs":{"value":"c2"}}}"#;
     let auth = settings(&server.tenant)
         .reissued_tokens(heard.hears(server.tokens()))
-        .on_refusal(move |refused, answer| match refused.exact_code() {
+        .on_refusal(move |refused, answer| match refused.code() {
             "step_up" | "missing_scope" => {
                 refused.challenge(ClaimsChallenge::from_json(other).unwrap())
             }

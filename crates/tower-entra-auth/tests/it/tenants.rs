@@ -417,7 +417,7 @@ async fn a_token_is_explained_with_the_keys_that_are_held() {
     let requirement = Requirement::new(Scope("Reports.Write")).unwrap();
     let report = auth.explain(&token, Some(&requirement));
     assert!(
-        matches!(report.verdict(), Verdict::Denied(denied) if denied.code() == "missing_scope")
+        matches!(report.verdict(), Verdict::PermissionDenied(denied) if denied.code() == "missing_scope")
     );
     assert_eq!(auth.validators().count(), 1);
 }

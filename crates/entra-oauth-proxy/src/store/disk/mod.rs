@@ -23,7 +23,7 @@ use redb::{
 use tokio::sync::Semaphore;
 
 pub use self::disk_store::{DiskStore, DiskStoreOptions};
-pub use self::open::OpenStoreError;
+pub use self::open::{OpenStoreError, OpenStoreErrorKind};
 use super::{StoreError, reserve};
 
 /// The version of the tables in the file, not of what is in the records.

@@ -1,5 +1,7 @@
 //! The file: opened for this process alone, and what is wrong where it cannot be.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -10,79 +12,117 @@ use redb::backends::FileBackend;
 
 use super::{FORMAT_VERSION, Failed, NotOpened, sync_directory};
 
-/// Why a [`DiskStore`](crate::DiskStore) cannot be opened. The text says what to do.
-#[derive(Debug, thiserror::Error)]
+/// A [`DiskStore`](crate::DiskStore) cannot be opened. Displays what to do about it.
+pub struct OpenStoreError(Fault);
+
+/// The kinds of [`OpenStoreError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum OpenStoreError {
+pub enum OpenStoreErrorKind {
     /// The directory of the file does not exist.
+    NoDirectory,
+    /// There is a directory in place of the file.
+    IsDirectory,
+    /// The file or its directory does not let this process in.
+    NotPermitted,
+    /// It is open: in another process, or in this one.
+    InUse,
+    /// The file is something else, or damaged.
+    NotAStore,
+    /// A later version of this server made the file.
+    LaterVersion,
+    /// The disk is full.
+    Full,
+    /// The operating system refused something else.
+    Io,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
     #[error(
         "{} does not exist: make it (mkdir -p -m 700), for the user of this process, on a disk that \
          stays", .directory.display()
     )]
-    NoDirectory {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// There is a directory in place of the file.
+    NoDirectory { directory: PathBuf },
     #[error("{0} is a directory: give a file in it, such as {0}/sign-ins.redb", path.display())]
-    IsDirectory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The file or its directory does not let this process in.
+    IsDirectory { path: PathBuf },
     #[error(
         "{} may not be read and written by this process: make its user the owner of the file and of \
          its directory (chown)", .path.display()
     )]
-    NotPermitted {
-        /// The path.
-        path: PathBuf,
-    },
-    /// It is open: in another process, or in this one.
+    NotPermitted { path: PathBuf },
     #[error(
         "{} is open already, in another process or here: stop the other, or open it once and clone \
          the handle; several instances need a store that they share", .path.display()
     )]
-    InUse {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The file is something else, or damaged.
+    InUse { path: PathBuf },
     #[error(
         "{} is no store, or damaged ({reason}): give another file, put a backup in its place, or move \
          it away, after which everybody signs in again", .path.display()
     )]
-    NotAStore {
-        /// The path.
-        path: PathBuf,
-        /// The reason in words.
-        reason: String,
-    },
-    /// A later version of this server made the file.
+    NotAStore { path: PathBuf, reason: String },
     #[error(
         "{} was written by a later version of this server (format {found}; this one reads up to \
          {}): start that version again, or give another file", .path.display(), FORMAT_VERSION
     )]
-    LaterVersion {
-        /// The path.
-        path: PathBuf,
-        /// The version of its format.
-        found: u64,
-    },
-    /// The disk is full.
+    LaterVersion { path: PathBuf, found: u64 },
     #[error("no space is left for {}: make room", .path.display())]
-    Full {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The operating system refused something else.
+    Full { path: PathBuf },
     #[error("{} cannot be opened: {source}", .path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl OpenStoreError {
+    /// Returns the kind, for a `match`.
+    #[must_use]
+    pub fn kind(&self) -> OpenStoreErrorKind {
+        use OpenStoreErrorKind as Kind;
+
+        match &self.0 {
+            Fault::NoDirectory { .. } => Kind::NoDirectory,
+            Fault::IsDirectory { .. } => Kind::IsDirectory,
+            Fault::NotPermitted { .. } => Kind::NotPermitted,
+            Fault::InUse { .. } => Kind::InUse,
+            Fault::NotAStore { .. } => Kind::NotAStore,
+            Fault::LaterVersion { .. } => Kind::LaterVersion,
+            Fault::Full { .. } => Kind::Full,
+            Fault::Io { .. } => Kind::Io,
+        }
+    }
+
+    /// Returns the path, of the file or of the directory that lacks.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match &self.0 {
+            Fault::NoDirectory { directory: path }
+            | Fault::IsDirectory { path }
+            | Fault::NotPermitted { path }
+            | Fault::InUse { path }
+            | Fault::NotAStore { path, .. }
+            | Fault::LaterVersion { path, .. }
+            | Fault::Full { path }
+            | Fault::Io { path, .. } => path,
+        }
+    }
+}
+
+impl fmt::Display for OpenStoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, formatter)
+    }
+}
+
+/// The same text, as that is what `fn main() -> Result<..>` prints.
+impl fmt::Debug for OpenStoreError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Error for OpenStoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl OpenStoreError {
@@ -90,22 +130,22 @@ impl OpenStoreError {
     pub(super) fn of(path: &Path, error: impl Into<NotOpened>) -> Self {
         let path = path.to_owned();
         let reason = match error.into() {
-            NotOpened::Later(found) => return Self::LaterVersion { path, found },
+            NotOpened::Later(found) => return Self(Fault::LaterVersion { path, found }),
             NotOpened::Foreign => "it has tables of something else".to_owned(),
             NotOpened::Failed(Failed(error)) => match *error {
-                redb::Error::DatabaseAlreadyOpen => return Self::InUse { path },
+                redb::Error::DatabaseAlreadyOpen => return Self(Fault::InUse { path }),
                 redb::Error::Io(source) => match source.kind() {
-                    ErrorKind::PermissionDenied => return Self::NotPermitted { path },
+                    ErrorKind::PermissionDenied => return Self(Fault::NotPermitted { path }),
                     ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                        return Self::Full { path };
+                        return Self(Fault::Full { path });
                     }
                     ErrorKind::InvalidData | ErrorKind::UnexpectedEof => source.to_string(),
-                    _ => return Self::Io { path, source },
+                    _ => return Self(Fault::Io { path, source }),
                 },
                 error => error.to_string(),
             },
         };
-        Self::NotAStore { path, reason }
+        Self(Fault::NotAStore { path, reason })
     }
 }
 
@@ -169,9 +209,9 @@ fn locked(file: File) -> Result<LockedFile, NotOpened> {
 
 fn opened(path: &Path) -> Result<File, OpenStoreError> {
     if path.is_dir() {
-        return Err(OpenStoreError::IsDirectory {
+        return Err(OpenStoreError(Fault::IsDirectory {
             path: path.to_owned(),
-        });
+        }));
     }
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -184,15 +224,15 @@ fn opened(path: &Path) -> Result<File, OpenStoreError> {
     let is_new = !path.exists();
     // A device has no end, and a pipe no content.
     if !is_new && !path.is_file() {
-        return Err(OpenStoreError::NotAStore {
+        return Err(OpenStoreError(Fault::NotAStore {
             path: path.to_owned(),
             reason: "it is no regular file".to_owned(),
-        });
+        }));
     }
     let file = options.open(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => OpenStoreError::NoDirectory {
+        ErrorKind::NotFound => OpenStoreError(Fault::NoDirectory {
             directory: directory.to_owned(),
-        },
+        }),
         _ => OpenStoreError::of(path, error),
     })?;
     if is_new {
@@ -233,7 +273,10 @@ mod tests {
         let file = locked(opened(&path).unwrap()).unwrap();
         // What such a process has until its program begins.
         let copy = file.lock.try_clone().unwrap();
-        assert!(matches!(backend(&path), Err(OpenStoreError::InUse { .. })));
+        assert!(matches!(
+            backend(&path),
+            Err(OpenStoreError(Fault::InUse { .. }))
+        ));
         drop(file);
         let again = backend(&path);
         std::fs::remove_file(&path).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_http::{Failure, FailureCause, HttpClient, fresh_for, retry_after};
-use entra_jwt_core::{Authority, ClientId, DiscoveryDocument, ForeignDocument, KeySet};
+use entra_jwt_core::{Authority, ClientId, DiscoveryDocument, KeySet};
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::keys::{
     Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, MAX_DOCUMENT_BYTES, Source,
     brings_nothing,
 };
-use crate::unavailable::Unavailable;
+use crate::unavailable::Outage;
 
 /// The discovery document of one authority as the source of its keys.
 struct Discovery {
@@ -102,12 +102,12 @@ impl Discovery {
     async fn fetch_both(&self, reason: FetchReason) -> Result<FetchedKeys, FetchError> {
         let discovery = self.discover(reason).await?;
         let jwks_uri = &discovery.document.jwks_uri;
-        let jwks_uri =
-            self.endpoint
-                .key_address(jwks_uri)
-                .ok_or_else(|| Unavailable::KeyAddress {
-                    jwks_uri: jwks_uri.clone(),
-                })?;
+        let jwks_uri = self
+            .endpoint
+            .key_address(jwks_uri)
+            .ok_or_else(|| Outage::KeyAddress {
+                jwks_uri: jwks_uri.clone(),
+            })?;
         let keys = self.fetch_keys(&jwks_uri, reason).await?;
 
         let set = KeySet::clone(&keys.document).with_issuer(&discovery.document.issuer);
@@ -136,12 +136,12 @@ impl Discovery {
         let host = || uri.host().unwrap_or_default().to_owned();
         self.document(uri, &self.last_keys, reason, |answer| {
             if answer.status != StatusCode::OK {
-                return Err(FetchError::from(Unavailable::Status {
+                return Err(FetchError::from(Outage::Status {
                     host: host(),
                     status: answer.status.as_u16(),
                 }));
             }
-            let keys = KeySet::from_jwks(&answer.body).map_err(|_| Unavailable::Document {
+            let keys = KeySet::from_jwks(&answer.body).map_err(|_| Outage::Document {
                 host: host(),
                 expected: "key document",
             })?;
@@ -212,18 +212,18 @@ impl Discovery {
         })
     }
 
-    fn read_discovery(&self, answer: &FetchedResponse) -> Result<DiscoveryDocument, Unavailable> {
+    fn read_discovery(&self, answer: &FetchedResponse) -> Result<DiscoveryDocument, Outage> {
         let host = || self.host.to_string();
         if answer.status != StatusCode::OK {
             let error: EntraError = serde_json::from_slice(&answer.body).unwrap_or_default();
             return Err(
                 if error.error == "invalid_tenant" || error.error_codes.contains(&90_002) {
-                    Unavailable::TenantNotFound {
+                    Outage::TenantNotFound {
                         tenant: self.authority.tenancy().path_segment(),
                         host: host(),
                     }
                 } else {
-                    Unavailable::Status {
+                    Outage::Status {
                         host: host(),
                         status: answer.status.as_u16(),
                     }
@@ -231,39 +231,29 @@ impl Discovery {
             );
         }
         let document =
-            DiscoveryDocument::from_json(&answer.body).map_err(|_| Unavailable::Document {
+            DiscoveryDocument::from_json(&answer.body).map_err(|_| Outage::Document {
                 host: host(),
                 expected: "discovery document",
             })?;
         self.authority
             .check_document(&document)
-            .map_err(|foreign| match foreign {
-                ForeignDocument::Tenant { found, expected } => {
-                    Unavailable::WrongTenant { found, expected }
+            .map_err(|foreign| {
+                let (found, expected) = (foreign.found().into(), foreign.expected().into());
+                match foreign.is_of_another_tenant() {
+                    true => Outage::WrongTenant { found, expected },
+                    false => Outage::WrongCloud { found, expected },
                 }
-                ForeignDocument::Cloud { found, expected } => {
-                    Unavailable::WrongCloud { found, expected }
-                }
-                // The enum may grow: whatever it is, the document is not ours.
-                other => Unavailable::WrongCloud {
-                    found: other.to_string(),
-                    expected: self.authority.v2_issuer_template(),
-                },
             })?;
         Ok(document)
     }
 
-    async fn get(
-        &self,
-        uri: &Uri,
-        etag: Option<HeaderValue>,
-    ) -> Result<FetchedResponse, Unavailable> {
+    async fn get(&self, uri: &Uri, etag: Option<HeaderValue>) -> Result<FetchedResponse, Outage> {
         let host = || uri.host().unwrap_or_default().to_owned();
         let no_answer = |error| match Failure::of(&error).map(|failure| failure.cause) {
-            Some(FailureCause::Dns) => Unavailable::Dns { host: host() },
-            Some(FailureCause::Tls) => Unavailable::Tls { host: host() },
-            Some(FailureCause::Proxy) => Unavailable::Proxy { host: host() },
-            Some(FailureCause::Connect) | None => Unavailable::Connect { host: host() },
+            Some(FailureCause::Dns) => Outage::Dns { host: host() },
+            Some(FailureCause::Tls) => Outage::Tls { host: host() },
+            Some(FailureCause::Proxy) => Outage::Proxy { host: host() },
+            Some(FailureCause::Connect) | None => Outage::Connect { host: host() },
         };
 
         let mut request = Request::new(Bytes::new());
@@ -279,7 +269,7 @@ impl Discovery {
         Ok(FetchedResponse {
             status: parts.status,
             headers: parts.headers,
-            body: body.ok_or_else(|| Unavailable::TooLarge {
+            body: body.ok_or_else(|| Outage::TooLarge {
                 host: host(),
                 limit: MAX_DOCUMENT_BYTES,
             })?,

@@ -54,7 +54,7 @@ impl MetadataBase {
         if !is_name {
             return Err("is no host name");
         }
-        if Cloud::ALL.into_iter().any(|cloud| cloud.is_host(&host)) {
+        if Cloud::ALL.iter().any(|cloud| cloud.is_host(&host)) {
             return Err("is of workforce tenants, which have other keys");
         }
         Ok(Self {

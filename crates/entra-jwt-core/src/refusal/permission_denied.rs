@@ -8,101 +8,61 @@ use crate::shown::Shown;
 /// The token is valid, but does not permit what was asked: 403, not 401.
 ///
 /// Names in it come from the requirement, those that were found from the token.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PermissionDenied(Box<Lack>);
+
+/// What a token lacks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Denied {
-    /// The token has neither a scope nor a role, so nobody granted its client anything in this
-    /// API. Every application of the tenant can get such a token.
+pub(crate) enum Lack {
     #[error("the token has neither a scope nor a role")]
     NoPermission,
-
-    /// The user's token has none of the scopes that would do.
     #[error("the scope {} is required; the token has {}", any_of_text(.any_of), shown(.found))]
     MissingScope {
-        /// The scopes of which one would do.
         any_of: Vec<String>,
-        /// The scopes that the token has; the first twenty.
         found: Vec<String>,
     },
-
-    /// The user holds none of the app roles that would do.
     #[error("the user role {} is required; the token has {}", any_of_text(.any_of), shown(.found))]
     MissingUserRole {
-        /// The app roles of which one would do.
         any_of: Vec<String>,
-        /// The roles that the token has; the first twenty.
         found: Vec<String>,
     },
-
-    /// The application was granted none of the application permissions that would do.
     #[error(
         "the application permission {} is required; the token has {}",
         any_of_text(.any_of), shown(.found)
     )]
     MissingAppPermission {
-        /// The application permissions of which one would do.
         any_of: Vec<String>,
-        /// The roles that the token has; the first twenty.
         found: Vec<String>,
     },
-
-    /// A user is required, and the token is an application's own, or does not say.
     #[error("a user is required, and the token is not of one")]
     UserRequired,
-
-    /// An application as itself is required, and the token is a user's, or does not say.
     #[error("an application as itself is required, and the token is not of one")]
     AppRequired,
-
-    /// The user is in none of the groups that would do.
     #[error("membership of the group {} is required", any_of_text(.any_of))]
-    MissingGroup {
-        /// The groups of which one would do.
-        any_of: Vec<String>,
-    },
-
-    /// The user is in a group that is kept out.
+    MissingGroup { any_of: Vec<String> },
     #[error("members of the group {group} are kept out")]
-    ForbiddenGroup {
-        /// The group.
-        group: String,
-    },
-
-    /// The token does not tell whether the user is in the group: Entra left the groups out, because
-    /// there are more than fit into it.
+    ForbiddenGroup { group: String },
     #[error("the user is in too many groups for the token to list them")]
     GroupsOverage,
-
-    /// The token does not tell whether the user is outside of the group: it lists names, and Entra
-    /// leaves out groups that have none.
     #[error("the token lists groups by name, which leaves some out")]
     GroupsByName,
-
-    /// The token does not tell whether the user is in the group: it has no groups.
     #[error("the token says nothing about groups")]
     GroupsNotEmitted,
-
-    /// The sign-in did not satisfy the authentication context.
     #[error("the authentication context {context} is required")]
     StepUp {
-        /// `c1` to `c99`.
         context: String,
-        /// `true` if the client declares that it understands claims challenges (`cp1`): without
-        /// that, a challenge would make it loop.
         understands_challenges: bool,
     },
-
-    /// A claim does not have the value that is required.
     #[error("the claim {claim} must be {expected}")]
-    ClaimRequired {
-        /// The claim's name.
-        claim: String,
-        /// The value that would do, as JSON.
-        expected: String,
-    },
+    ClaimRequired { claim: String, expected: String },
 }
 
-rows! { Denied, named by setting and app_id_uri:
+refusal! { PermissionDenied of Lack,
+    /// The kinds of [`PermissionDenied`].
+    PermissionDeniedKind, named by setting and app_id_uri:
+
+    /// The token has neither a scope nor a role, so nobody granted its client anything in this
+    /// API. Every application of the tenant can get such a token.
     NoPermission => "no_permission" {
         found: "neither scope nor role",
         expected: "a scope or a role",
@@ -113,6 +73,7 @@ rows! { Denied, named by setting and app_id_uri:
             setting(Setting::ExemptClients),
         ),
     }
+    /// The user's token has none of the scopes that would do.
     MissingScope { any_of, found } => "missing_scope" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -122,6 +83,7 @@ rows! { Denied, named by setting and app_id_uri:
             any_of.first().map(String::as_str).unwrap_or_default(),
         ),
     }
+    /// The user holds none of the app roles that would do.
     MissingUserRole { any_of, found } => "missing_role" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -131,6 +93,7 @@ rows! { Denied, named by setting and app_id_uri:
             any_of_text(any_of),
         ),
     }
+    /// The application was granted none of the application permissions that would do.
     MissingAppPermission { any_of, found } => "missing_app_permission" {
         found: found_text(found),
         expected: any_of_text(any_of),
@@ -141,6 +104,7 @@ rows! { Denied, named by setting and app_id_uri:
             any_of_text(any_of),
         ),
     }
+    /// A user is required, and the token is an application's own, or does not say.
     UserRequired => "user_required" {
         expected: "a user",
         remedy: format!(
@@ -149,6 +113,7 @@ rows! { Denied, named by setting and app_id_uri:
              AppPermission as an alternative",
         ),
     }
+    /// An application as itself is required, and the token is a user's, or does not say.
     AppRequired => "app_required" {
         expected: "an application as itself",
         remedy: format!(
@@ -157,6 +122,7 @@ rows! { Denied, named by setting and app_id_uri:
              client credentials; or require a Scope as an alternative",
         ),
     }
+    /// The user is in none of the groups that would do.
     MissingGroup { any_of } => "missing_group" {
         expected: format!("a member of {}", any_of_text(any_of)),
         remedy: format!(
@@ -164,12 +130,15 @@ rows! { Denied, named by setting and app_id_uri:
             any_of_text(any_of),
         ),
     }
+    /// The user is in a group that is kept out.
     ForbiddenGroup { group } => "forbidden_group" {
         expected: format!("no member of {group}"),
         remedy: format!(
             "remove the user from the group {group}: Entra admin center, Groups, the group, Members",
         ),
     }
+    /// The token does not tell whether the user is in the group: Entra left the groups out, because
+    /// there are more than fit into it.
     GroupsOverage => "groups_overage" {
         found: "too many groups to list",
         expected: "a list of groups",
@@ -178,12 +147,15 @@ rows! { Denied, named by setting and app_id_uri:
             \"ApplicationGroup\") and assign this group (Enterprise applications, this API, Users \
             and groups; nested groups do not count), or use app roles instead of groups",
     }
+    /// The token does not tell whether the user is outside of the group: it lists names, and Entra
+    /// leaves out groups that have none.
     GroupsByName => "groups_by_name" {
         found: "names of groups",
         expected: "a list of groups by their ids",
         remedy: "emit group ids: App registrations, this API, Token configuration, groups claim, \
             Group ID",
     }
+    /// The token does not tell whether the user is in the group: it has no groups.
     GroupsNotEmitted => "groups_not_emitted" {
         found: "no groups claim",
         expected: "a list of groups",
@@ -191,6 +163,7 @@ rows! { Denied, named by setting and app_id_uri:
             claim (in the manifest \"groupMembershipClaims\": \"SecurityGroup\"); a user in no \
             group at all has none either",
     }
+    /// The sign-in did not satisfy the authentication context.
     StepUp { context, understands_challenges } => "step_up" {
         expected: format!("acrs with {context}"),
         remedy: if *understands_challenges {
@@ -207,6 +180,7 @@ rows! { Denied, named by setting and app_id_uri:
             )
         },
     }
+    /// A claim does not have the value that is required.
     ClaimRequired { claim, expected } => "claim_required" {
         expected: format!("{claim} = {expected}"),
         remedy: format!(
@@ -216,12 +190,55 @@ rows! { Denied, named by setting and app_id_uri:
     }
 }
 
-impl Denied {
+impl PermissionDenied {
     /// Returns what to change, and where, so that the next request is permitted: with the names that
     /// this crate has for the settings, and a placeholder for the API's App ID URI in scopes.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.remedy_with(Setting::name, "api://<client id>")
+    }
+
+    /// Returns the authentication context, `c1` to `c99`, that the sign-in did not satisfy, if that is
+    /// what is missing.
+    #[must_use]
+    pub fn authentication_context(&self) -> Option<&str> {
+        match &*self.0 {
+            Lack::StepUp { context, .. } => Some(context),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a claims challenge would get the client a token that passes: an authentication
+    /// context is missing, and the client declares that it understands challenges (`cp1`). Without that,
+    /// a challenge would make it loop.
+    #[must_use]
+    pub fn is_challengeable(&self) -> bool {
+        match *self.0 {
+            Lack::StepUp {
+                understands_challenges,
+                ..
+            } => understands_challenges,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn lack(&self) -> &Lack {
+        &self.0
+    }
+
+    /// Sets whether the client understands claims challenges, where more is known of it than its token
+    /// says.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_understanding(mut self, understands: bool) -> Self {
+        if let Lack::StepUp {
+            understands_challenges,
+            ..
+        } = &mut *self.0
+        {
+            *understands_challenges = understands;
+        }
+        self
     }
 }
 

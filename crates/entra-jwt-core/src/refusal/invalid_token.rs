@@ -1,10 +1,11 @@
-//! One row for each [`Rejection`]: its code, what was found, what would have passed, and the remedy.
+//! A token that is not valid: one row for each kind, with its code, what was found, what would have
+//! passed, and the remedy.
 //!
 //! Places are named as the Entra admin center and the app manifest name them.
 
 use std::borrow::Cow;
 
-use super::{Rejection, Setting};
+use super::{Setting, TokenFault};
 use crate::identifier::{ClientId, Guid, TenantId};
 use crate::shown::Shown;
 
@@ -12,7 +13,19 @@ use crate::shown::Shown;
 /// probe the key set by it.
 const UNTRUSTED_SIGNATURE: &str = "untrusted_signature";
 
-rows! { Rejection, named by setting:
+/// A token that is not valid: 401.
+///
+/// [`kind`](Self::kind) is for decisions, [`code`](Self::code) for metrics and log searches,
+/// [`remedy`](Self::remedy) for people. It holds neither the token nor its signature nor a claim about a
+/// person; values from the token are escaped and cut to 200 characters when displayed, by `Debug` too.
+#[derive(Clone, Eq, PartialEq)]
+pub struct InvalidToken(Box<TokenFault>);
+
+refusal! { InvalidToken of TokenFault,
+    /// The kinds of [`InvalidToken`], one for each check.
+    InvalidTokenKind, named by setting:
+
+    /// The token is longer than the limit. Both in bytes.
     TooLarge { length, limit } => "token_too_large" {
         found: format!("{length} bytes"),
         expected: format!("at most {limit} bytes"),
@@ -23,47 +36,60 @@ rows! { Rejection, named by setting:
             setting(Setting::MaxTokenLength),
         ),
     }
+    /// The token does not have three segments (RFC 7515 §3.1).
     NotAToken { found } => "not_a_token" {
         found: format!("{found} segments"),
         expected: "3 segments",
         remedy: AS_RETURNED,
     }
+    /// Five segments: an encrypted token (RFC 7516 §3.1).
     Encrypted => "encrypted_token" {
         remedy: "remove tokenEncryptionKeyId from the manifest of this API's app registration; \
             encrypted tokens are not supported",
     }
+    /// A segment is not strict base64url: padding, another alphabet or trailing bits.
     InvalidBase64 { .. } => "invalid_base64" {
         remedy: AS_RETURNED,
     }
+    /// A segment is not one JSON object in UTF-8.
     InvalidJson { .. } => "invalid_json" {
         remedy: AS_RETURNED,
     }
+    /// A member of the header or payload stands twice (RFC 7519 §4). One that decides something is
+    /// refused while the token is parsed, any other when the signature holds.
     DuplicateMember { member, .. } => "duplicate_member" {
         found: member.as_str(),
         remedy: AS_RETURNED,
     }
+    /// A member on which the decision depends has the wrong JSON type.
     WrongType { member, expected, .. } => "wrong_type" {
         found: *member,
         expected: *expected,
         remedy: AS_RETURNED,
     }
+    /// The header has no `kid`; Entra always sends one.
     MissingKeyId => "missing_kid" {
         remedy: NO_ACCESS_TOKEN,
     }
+    /// The header has a member that changes how the token must be read, such as `crit`
+    /// (RFC 7515 §4.1.11); none is understood.
     UnsupportedHeader { member } => "unsupported_header" {
         found: *member,
         remedy: NO_ACCESS_TOKEN,
     }
+    /// The header's `alg` is not the one that this issuer signs with.
     WrongAlgorithm { found, expected } => "wrong_algorithm" {
         found: found.as_deref().unwrap_or("no alg"),
         expected: *expected,
         remedy: NO_ACCESS_TOKEN,
     }
+    /// The header's `typ` is neither absent nor `JWT`; or not `at+jwt`, in a reissued token.
     WrongTokenType { found, expected } => "wrong_token_type" {
         found: found.as_str(),
         expected: *expected,
         remedy: NO_ACCESS_TOKEN,
     }
+    /// The token is meant for Microsoft Graph, which alone can verify it.
     GraphToken { mark, api } => "graph_token" {
         found: mark.to_string(),
         expected: audiences_of(*api),
@@ -73,6 +99,7 @@ rows! { Rejection, named by setting:
             scope_of(*api),
         ),
     }
+    /// None of the issuer's keys has the token's `kid`.
     UnknownKey { key_id, api } => "unknown_key", publicly UNTRUSTED_SIGNATURE {
         found: key_id.as_str(),
         remedy: match api {
@@ -88,15 +115,19 @@ rows! { Rejection, named by setting:
                 .to_owned(),
         },
     }
+    /// The signature does not verify with the key that the token names.
     BadSignature { key_id } => "bad_signature", publicly UNTRUSTED_SIGNATURE {
         found: key_id.as_str(),
         remedy: "the token was changed on its way, or forged; send it exactly as Entra's token \
             endpoint returned it",
     }
+    /// A claim that every such token has is missing: every access token of Entra, or every
+    /// [reissued](crate::Validator::reissued) one.
     MissingClaim { claim } => "missing_claim" {
         found: format!("no {claim}"),
         remedy: NO_ACCESS_TOKEN,
     }
+    /// `exp` has passed by more than the clock skew. All in seconds.
     Expired { seconds_ago, skew } => "expired" {
         found: format!(
             "expired {seconds_ago} s ago, {} s beyond the clock skew",
@@ -105,6 +136,7 @@ rows! { Rejection, named by setting:
         expected: format!("within a clock skew of {skew} s"),
         remedy: "get a new token; if this one is new, the clock of this machine is wrong",
     }
+    /// `nbf` is further ahead than the clock skew. All in seconds.
     NotYetValid { seconds_ahead, skew } => "not_yet_valid" {
         found: format!(
             "valid in {seconds_ahead} s, {} s beyond the clock skew",
@@ -113,17 +145,21 @@ rows! { Rejection, named by setting:
         expected: format!("within a clock skew of {skew} s"),
         remedy: "synchronise the clock of this machine (NTP)",
     }
+    /// `nbf` is later than `exp`.
     ImpossibleLifetime => "impossible_lifetime" {
         remedy: "synchronise the clock of this machine (NTP)",
     }
+    /// A second member equals `tid` but for its case.
     AmbiguousTenant => "ambiguous_tenant" {
         remedy: "remove the claims mapping that emits a second tenant id",
     }
+    /// `tid` is not a GUID in the form that Entra writes.
     InvalidTenant { found } => "invalid_tenant" {
         found: found.as_str(),
         expected: "a lower-case GUID",
         remedy: NOT_ENTRA,
     }
+    /// The issuer is not the one that belongs to the token's own `tid` in this cloud.
     WrongIssuer { found, expected } => "wrong_issuer" {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -140,6 +176,7 @@ rows! { Rejection, named by setting:
             NOT_ENTRA.to_owned()
         },
     }
+    /// The issuer is the one that belongs to the token's own `tid`, but in another cloud.
     WrongCloud { found, cloud, expected } => "wrong_cloud" {
         found: format!("{found} ({cloud})"),
         expected: expected.as_str(),
@@ -150,6 +187,7 @@ rows! { Rejection, named by setting:
             setting(Setting::Cloud),
         ),
     }
+    /// The token is of another tenant.
     TenantNotAllowed { found, allowed, by_tenant_rule } => "tenant_not_allowed" {
         found: found.to_string(),
         expected: allowed.as_str(),
@@ -167,6 +205,7 @@ rows! { Rejection, named by setting:
             )
         },
     }
+    /// The token is of a personal Microsoft account, which is not accepted.
     PersonalAccount { allowed } => "personal_account" {
         found: TenantId::CONSUMERS.to_string(),
         expected: allowed.as_str(),
@@ -177,6 +216,7 @@ rows! { Rejection, named by setting:
             setting(Setting::Tenant),
         ),
     }
+    /// A token in Entra's format v1 where only v2 is accepted.
     V1Token { found, expected } => "v1_token" {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -186,11 +226,13 @@ rows! { Rejection, named by setting:
             setting(Setting::AcceptV1Tokens),
         ),
     }
+    /// The key that signed may not sign for this issuer: the key's own `issuer` differs.
     KeyIssuerMismatch { found, key_issuer } => "key_issuer_mismatch", publicly UNTRUSTED_SIGNATURE {
         found: found.as_str(),
         expected: key_issuer.as_str(),
         remedy: "treat the token as forged: its key may not sign for its issuer",
     }
+    /// The key that signed belongs to another cloud.
     KeyCloudMismatch { found, expected } => "key_cloud_mismatch", publicly UNTRUSTED_SIGNATURE {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -200,6 +242,7 @@ rows! { Rejection, named by setting:
             setting(Setting::Cloud),
         ),
     }
+    /// The token is for another API of Microsoft.
     MicrosoftApiToken { found, api_name, api } => "microsoft_api_token" {
         found: format!("{found} ({api_name})"),
         expected: audiences_of(*api),
@@ -208,16 +251,19 @@ rows! { Rejection, named by setting:
             scope_of(*api),
         ),
     }
+    /// The token is for another API.
     WrongAudience { found, accepted } => "wrong_audience" {
         found: found.as_str(),
         expected: accepted.join(", "),
         remedy: wrong_audience(found, accepted, setting),
     }
+    /// The token is bound to a key of its holder (`cnf`) and must not pass as a bearer token.
     ProofOfPossession => "proof_of_possession" {
         expected: "no cnf",
         remedy: "have the client request a plain bearer token (no token_type=pop, req_cnf or mTLS \
             binding)",
     }
+    /// An id token, which tells a client who signed in; it is no key to an API.
     IdToken { api } => "id_token" {
         expected: "an access token",
         remedy: format!(
@@ -226,6 +272,7 @@ rows! { Rejection, named by setting:
             scope_of(*api),
         ),
     }
+    /// The client application is not among those that are allowed.
     ClientNotAllowed { found } => "client_not_allowed" {
         found: found.to_string(),
         expected: "one of the allowed clients",
@@ -235,6 +282,7 @@ rows! { Rejection, named by setting:
             setting(Setting::AllowedClients),
         ),
     }
+    /// The user is a guest of the tenant, and guests are refused.
     GuestNotAllowed { tenant } => "guest_not_allowed" {
         found: "a guest",
         expected: "a member",
@@ -245,12 +293,13 @@ rows! { Rejection, named by setting:
             setting(Setting::RefuseGuests),
         ),
     }
+    /// A reissued token of a sign-in that was ended since.
     GrantEnded => "grant_ended" {
         remedy: "sign in again",
     }
 }
 
-impl Rejection {
+impl InvalidToken {
     /// Returns what to change, and where, so that the next token is accepted: for the service's log.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
@@ -274,6 +323,33 @@ impl Rejection {
         } else {
             self.remedy_with(setting)
         }
+    }
+}
+
+/// For rules about tokens that are kept outside of this crate, such as in `tower-entra-auth`.
+#[doc(hidden)]
+impl InvalidToken {
+    /// Makes the refusal of a tenant that the service's own rule does not admit.
+    #[must_use]
+    pub fn tenant_rule_said_no(tenant: TenantId) -> Self {
+        TokenFault::TenantNotAllowed {
+            found: tenant,
+            allowed: "those that the tenant rule admits".to_owned(),
+            by_tenant_rule: true,
+        }
+        .into()
+    }
+
+    /// Makes the refusal of a reissued token whose sign-in was ended.
+    #[must_use]
+    pub fn grant_ended() -> Self {
+        TokenFault::GrantEnded.into()
+    }
+
+    /// Makes the refusal of a token without a claim that every such token has.
+    #[must_use]
+    pub fn missing_claim(claim: &'static str) -> Self {
+        TokenFault::MissingClaim { claim }.into()
     }
 }
 

@@ -1,0 +1,152 @@
+//! Why a request is refused, and what to do about it: the token is not valid, or permits too little.
+
+/// Writes an opaque refusal and its kinds from one table: a row for each kind, or it does not compile.
+macro_rules! refusal {
+    (
+        $type:ident of $cause:ident,
+        $(#[$kind_meta:meta])*
+        $kind:ident, named by $setting:ident $(and $app_id_uri:ident)?:
+        $(
+            $(#[$meta:meta])*
+            $variant:ident $({ $($fields:tt)* })? => $code:literal $(, publicly $public:ident)? {
+                $(found: $found:expr,)?
+                $(expected: $expected:expr,)?
+                remedy: $remedy:expr $(,)?
+            }
+        )*
+    ) => {
+        $(#[$kind_meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[non_exhaustive]
+        pub enum $kind {
+            $($(#[$meta])* $variant,)*
+        }
+
+        impl $kind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Returns the exact machine code, stable across releases and fit for metrics and log
+            /// searches.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+
+            /// Returns the code for the caller who sent the token: that of [`code`](Self::code), unless
+            /// it is about key or signature. All of those have one code, so that nobody can probe the
+            /// key set; the exact one belongs into the log.
+            #[must_use]
+            pub const fn public_code(self) -> &'static str {
+                match self {
+                    $(Self::$variant => refusal!(@last $code $(, $public)?),)*
+                }
+            }
+        }
+
+        /// Writes the [`code`](Self::code).
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.code())
+            }
+        }
+
+        #[expect(unused_variables, reason = "each reads what it needs of a row's fields")]
+        impl $type {
+            /// Returns the kind, for a `match`.
+            #[must_use]
+            pub fn kind(&self) -> $kind {
+                match &*self.0 {
+                    $($cause::$variant $({ $($fields)* })? => $kind::$variant,)*
+                }
+            }
+
+            /// Returns the exact machine code, that of the [`kind`](Self::kind).
+            #[must_use]
+            pub fn code(&self) -> &'static str {
+                self.kind().code()
+            }
+
+            /// Returns the code for the caller who sent the token, that of the [`kind`](Self::kind).
+            #[must_use]
+            pub fn public_code(&self) -> &'static str {
+                self.kind().public_code()
+            }
+
+            /// Returns what the token has in the place that was checked, if it is safe to show. It
+            /// comes from outside: escape and cut it, as [`Shown`](crate::Shown) does.
+            #[must_use]
+            pub fn found(&self) -> Option<std::borrow::Cow<'_, str>> {
+                match &*self.0 {
+                    $($cause::$variant $({ $($fields)* })? => refusal!(@value $($found)?),)*
+                }
+            }
+
+            /// Returns what would have passed in that place.
+            #[must_use]
+            pub fn expected(&self) -> Option<std::borrow::Cow<'_, str>> {
+                match &*self.0 {
+                    $($cause::$variant $({ $($fields)* })? => refusal!(@value $($expected)?),)*
+                }
+            }
+
+            /// Returns what to change, and where, with the names that this program has for the
+            /// settings.
+            $(
+                #[doc = ""]
+                #[doc = concat!("`", stringify!($app_id_uri), "` is the API's App ID URI, which")]
+                /// [`Validator::app_id_uri`](crate::Validator::app_id_uri) returns: it stands before
+                /// the names of scopes.
+            )?
+            #[must_use]
+            pub fn remedy_with(
+                &self,
+                $setting: fn($crate::refusal::Setting) -> &'static str,
+                $($app_id_uri: &str,)?
+            ) -> std::borrow::Cow<'static, str> {
+                match &*self.0 {
+                    $($cause::$variant $({ $($fields)* })? => ($remedy).into(),)*
+                }
+            }
+        }
+
+        impl From<$cause> for $type {
+            fn from(cause: $cause) -> Self {
+                Self(Box::new(cause))
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(formatter, "{}({}: {self})", stringify!($type), self.code())
+            }
+        }
+
+        impl std::error::Error for $type {}
+    };
+    (@value) => { None };
+    (@value $value:expr) => { Some(($value).into()) };
+    (@last $code:expr) => { $code };
+    (@last $code:expr, $public:expr) => { $public };
+}
+
+mod invalid_token;
+mod permission_denied;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod token_fault;
+
+pub use self::invalid_token::{InvalidToken, InvalidTokenKind};
+pub(crate) use self::permission_denied::Lack;
+pub use self::permission_denied::{PermissionDenied, PermissionDeniedKind};
+pub use self::setting::Setting;
+pub(crate) use self::token_fault::{GraphMark, TokenFault, TokenPart};

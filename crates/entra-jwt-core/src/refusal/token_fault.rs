@@ -1,0 +1,164 @@
+//! The faults of tokens, each with what it was found by.
+
+use std::fmt;
+
+use crate::authority::Cloud;
+use crate::identifier::{ClientId, KeyId, TenantId};
+use crate::shown::Shown;
+
+/// The fault of a token: one variant for each check.
+///
+/// No variant holds the token, its signature or a claim about a person; values from the token are escaped
+/// and cut to 200 characters when displayed.
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum TokenFault {
+    #[error("the token has {length} bytes, the limit is {limit}")]
+    TooLarge { length: usize, limit: usize },
+    #[error("not a signed token: three segments expected, {found} found")]
+    NotAToken { found: usize },
+    #[error("the token is encrypted (five segments)")]
+    Encrypted,
+    #[error("the {part} is not unpadded base64url")]
+    InvalidBase64 { part: TokenPart },
+    #[error("the {part} is not a JSON object")]
+    InvalidJson { part: TokenPart },
+    #[error("the {part} has the member \"{}\" twice", Shown(.member))]
+    DuplicateMember { part: TokenPart, member: String },
+    #[error("\"{member}\" in the {part} is not {expected}")]
+    WrongType {
+        part: TokenPart,
+        member: &'static str,
+        expected: &'static str,
+    },
+    #[error("the header names no signing key (kid)")]
+    MissingKeyId,
+    #[error("the header has the member \"{member}\", which is not supported")]
+    UnsupportedHeader { member: &'static str },
+    #[error("signed with {}, {expected} expected", Shown(.found.as_deref().unwrap_or("nothing")))]
+    WrongAlgorithm {
+        found: Option<String>,
+        expected: &'static str,
+    },
+    #[error("of the type {}, {expected} expected", Shown(.found))]
+    WrongTokenType {
+        found: String,
+        expected: &'static str,
+    },
+    #[error("the token is for Microsoft Graph, not for this API ({mark})")]
+    GraphToken { mark: GraphMark, api: ClientId },
+    #[error("no key of this issuer has the id {}", Shown(.key_id.as_str()))]
+    UnknownKey {
+        key_id: KeyId,
+        api: Option<ClientId>,
+    },
+    #[error("the signature does not verify with the key {}", Shown(.key_id.as_str()))]
+    BadSignature { key_id: KeyId },
+    #[error("the claim {claim} is missing")]
+    MissingClaim { claim: &'static str },
+    #[error(
+        "expired {seconds_ago} s ago, {} s beyond the clock skew of {skew} s",
+        .seconds_ago.saturating_sub(*.skew)
+    )]
+    Expired { seconds_ago: i64, skew: i64 },
+    #[error(
+        "valid only in {seconds_ahead} s, {} s beyond the clock skew of {skew} s",
+        .seconds_ahead.saturating_sub(*.skew)
+    )]
+    NotYetValid { seconds_ahead: i64, skew: i64 },
+    #[error("nbf is later than exp")]
+    ImpossibleLifetime,
+    #[error("a second claim is named like tid in another case")]
+    AmbiguousTenant,
+    #[error("tid is {}, not a lower-case GUID", Shown(.found))]
+    InvalidTenant { found: String },
+    #[error("issued by {}, {expected} expected", Shown(.found))]
+    WrongIssuer { found: String, expected: String },
+    #[error("issued by {} of the cloud {cloud}, {expected} expected", Shown(.found))]
+    WrongCloud {
+        found: String,
+        cloud: Cloud,
+        expected: String,
+    },
+    #[error("of the tenant {found}, which is not allowed; allowed: {allowed}")]
+    TenantNotAllowed {
+        found: TenantId,
+        allowed: String,
+        by_tenant_rule: bool,
+    },
+    #[error("of a personal Microsoft account; allowed: {allowed}")]
+    PersonalAccount { allowed: String },
+    #[error("a v1 token (issuer {}), v2 expected ({expected})", Shown(.found))]
+    V1Token { found: String, expected: String },
+    #[error("the key may sign for {}, the token says {}", Shown(.key_issuer), Shown(.found))]
+    KeyIssuerMismatch { found: String, key_issuer: String },
+    #[error("the key belongs to the cloud {}, {expected} expected", Shown(.found))]
+    KeyCloudMismatch { found: String, expected: String },
+    #[error("for {api_name} ({}), not for this API", Shown(.found))]
+    MicrosoftApiToken {
+        found: String,
+        api_name: &'static str,
+        api: ClientId,
+    },
+    #[error("for the audience {}; accepted: {}", Shown(.found), .accepted.join(", "))]
+    WrongAudience {
+        found: String,
+        accepted: Vec<String>,
+    },
+    #[error("a proof-of-possession token (claim cnf) was sent as a bearer token")]
+    ProofOfPossession,
+    #[error("an id token, an access token is expected")]
+    IdToken { api: ClientId },
+    #[error("sent by the client {found}, which is not allowed")]
+    ClientNotAllowed { found: ClientId },
+    #[error("of a guest of the tenant {tenant}, and guests are refused")]
+    GuestNotAllowed { tenant: TenantId },
+    #[error("of a sign-in that was ended")]
+    GrantEnded,
+}
+
+/// Escaped and cut, as when displayed.
+impl fmt::Debug for TokenFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// A part of a token in the compact form `header.payload.signature`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TokenPart {
+    /// The first segment.
+    Header,
+    /// The second segment, the claims.
+    Payload,
+    /// The third segment.
+    Signature,
+}
+
+impl fmt::Display for TokenPart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Header => "header",
+            Self::Payload => "payload",
+            Self::Signature => "signature",
+        })
+    }
+}
+
+/// The sign by which a token for Microsoft Graph is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum GraphMark {
+    /// The header has a `nonce`: the signature was made over its hash, so that nobody but Graph
+    /// can verify it.
+    Nonce,
+    /// The audience is Graph.
+    Audience,
+}
+
+impl fmt::Display for GraphMark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Nonce => "a nonce in the header",
+            Self::Audience => "Microsoft Graph as audience",
+        })
+    }
+}
