@@ -79,15 +79,15 @@ fn check_set(keys: &KeySet, entries: &[Value]) {
     assert_eq!(keys.is_empty(), keys.iter().next().is_none());
     for key in keys.iter() {
         assert!(keys.key(key.id()).is_some_and(|same| same.is_same(key)));
-        assert!(key.has_same_material(key) && !keys.exposes(key));
+        assert!(key.has_same_material(key) && !keys.is_leaked(key));
         assert!(is_published(entries, key));
         forges_nothing(keys, key);
     }
-    assert!(keys.exposed().all(|key| keys.exposes(key)));
+    assert!(keys.leaked().all(|key| keys.is_leaked(key)));
     let has_private = keys
         .unusable()
         .any(|(_, reason)| reason == UnusableKey::Private);
-    assert!(has_private || keys.exposed().next().is_none());
+    assert!(has_private || keys.leaked().next().is_none());
 }
 
 /// Some entry is this key and none of its name is private.

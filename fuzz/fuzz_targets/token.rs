@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use entra_jwt_core::{Explain, InvalidToken, Unverified};
+use entra_jwt_core::{ExplainOptions, InvalidToken, Unverified};
 use entra_jwt_fuzz::cases::CASES;
 use entra_jwt_fuzz::examine::examine;
 use entra_jwt_fuzz::now;
@@ -26,7 +26,7 @@ fn a_longer_token_is_not_looked_at(token: &str) {
             .is_err_and(|rejection| is_too_large(&rejection))
     );
 
-    let explain = Explain::at(now()).max_length(limit);
+    let explain = ExplainOptions::at(now()).max_length(limit);
     let report = CASES[0].validator.explain(token, &explain);
     assert_eq!(report.findings()[0].code(), Some("token_too_large"));
 }

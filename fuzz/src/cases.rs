@@ -179,7 +179,7 @@ fn without_guests() -> Case {
 fn allowed_clients() -> Case {
     let rules = Validator::entra(tenant(TENANT), client(API))
         .allowed_clients([client(CLIENT)])
-        .exempt_clients([client(CLIENT)])
+        .allow_roleless_clients([client(CLIENT)])
         .clock_skew(Duration::ZERO);
     Case {
         name: "allowed clients",

@@ -1,7 +1,7 @@
 //! One token before one validator: every way to judge it comes to the same.
 
 use entra_jwt_core::{
-    AccessToken, CheckName, Explain, InvalidToken, KeySet, Outcome, Report, Requirement,
+    AccessToken, CheckName, ExplainOptions, InvalidToken, KeySet, Outcome, Report, Requirement,
     Unverified, Verdict,
 };
 
@@ -50,11 +50,11 @@ fn before_keys(case: &Case, token: &str) {
         check_debug(&unverified);
         check_debug(&unverified.key_ref());
         let outcome = case.validator.precheck(&unverified, now());
-        assert!(outcome.is_err() || case.validator.claims_to_be_ours(&unverified));
+        assert!(outcome.is_err() || case.validator.matches_issuer(&unverified));
         outcome
     });
     let report = Bound::TOKEN.on(token.len(), || {
-        case.validator.explain(token, &Explain::at(now()))
+        case.validator.explain(token, &ExplainOptions::at(now()))
     });
     match (prechecked, report.verdict()) {
         (Err(expected), Verdict::InvalidToken(found)) => assert_eq!(*found, expected),
@@ -73,7 +73,7 @@ fn before_keys(case: &Case, token: &str) {
 /// `explain` and `validate` with `default_permission` say the same.
 fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, InvalidToken> {
     let validated = Bound::TOKEN.on(token.len(), || case.validator.validate(token, keys, now()));
-    let report = explained(case, token, Explain::at(now()).keys(keys), Bound::TOKEN);
+    let report = explained(case, token, ExplainOptions::at(now()).keys(keys), Bound::TOKEN);
     let permitted = validated
         .as_ref()
         .map(|token| case.validator.default_permission(token));
@@ -101,7 +101,7 @@ pub fn with_requirement(
     accepted: &AccessToken,
     requirement: &Requirement,
 ) {
-    let explain = Explain::at(now()).keys(&case.keys).requirement(requirement);
+    let explain = ExplainOptions::at(now()).keys(&case.keys).requirement(requirement);
     let report = explained(case, token, explain, Bound::REQUIREMENT);
     let expected = case
         .validator
@@ -115,7 +115,7 @@ pub fn with_requirement(
 }
 
 /// A report in which every text is fit to be read, and that begins with the form.
-fn explained(case: &Case, token: &str, with: Explain<'_>, bound: Bound) -> Report {
+fn explained(case: &Case, token: &str, with: ExplainOptions<'_>, bound: Bound) -> Report {
     let report = bound.on(token.len(), || case.validator.explain(token, &with));
     let first = report.findings().first().map(|finding| finding.check);
     assert_eq!(first, Some(CheckName::Form));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entra_oauth_proxy::{DiskStore, EntraOAuthProxyBuilder, Limits, ProxyKeys};
+use entra_oauth_proxy::{DiskStore, EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
 use http::StatusCode;
 use serde_json::json;
 
@@ -231,7 +231,7 @@ async fn stage(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Arc<Stage> {
     // Each refreshes more often than a client may, and all are of one user.
-    let limits = Limits::none().grants_per_user(CLIENTS);
+    let limits = RateLimits::none().grants_per_user(CLIENTS);
     let unlimited = |settings: EntraOAuthProxyBuilder| change(settings.limits(limits));
     Arc::new(Stage::with(unlimited).await)
 }

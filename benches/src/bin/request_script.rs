@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tower::{Layer as _, service_fn};
-use tower_entra_auth::{BoxError, EntraAuth, KeySource, PublishedKeys};
+use tower_entra_auth::{BoxError, EntraAuth, FetchedKeys, KeySource};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
@@ -109,8 +109,8 @@ async fn serve(
 struct Published(String);
 
 impl KeySource for Published {
-    async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
-        Ok(PublishedKeys::from_jwks(self.0.as_bytes())?)
+    async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
+        Ok(FetchedKeys::from_jwks(self.0.as_bytes())?)
     }
 }
 

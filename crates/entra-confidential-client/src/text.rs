@@ -20,7 +20,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Returns a URL as it may be printed: without a query, and not at all if it has a user name or password.
-/// As `ShownUrl` of `entra-jwt-core`, on which this crate does not depend.
+/// As `EscapedUrl` of `entra-jwt-core`, on which this crate does not depend.
 pub(crate) fn printable_url(url: &str) -> String {
     if url.contains('@') || url.contains("%40") {
         return "(not shown: it has a user name or password)".to_owned();

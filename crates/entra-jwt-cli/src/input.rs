@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
-use entra_jwt_core::{KeySet, Shown};
+use entra_jwt_core::{Escaped, KeySet};
 
 /// The longest input that is read, in bytes: far more than any token, or any key document.
 const LIMIT: u64 = 1024 * 1024;
@@ -49,7 +49,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
 
 /// Returns the file's name as it may be printed.
 fn name_of(path: &Path) -> String {
-    Shown(&path.to_string_lossy()).to_string()
+    Escaped(&path.to_string_lossy()).to_string()
 }
 
 fn limited(source: impl Read, name: &str) -> Result<Vec<u8>, Box<dyn Error>> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use entra_jwt_core::{Finding, Outcome, Report, Shown, Verdict};
+use entra_jwt_core::{Escaped, Finding, Outcome, Report, Verdict};
 use textwrap::{Options, WordSplitter};
 
 const FAILED: Style = AnsiColor::Red.on_default().bold();
@@ -38,7 +38,7 @@ fn write_finding(text: &mut String, finding: &Finding) {
     let Some(remedy) = finding.remedy() else {
         if let Some(found) = &finding.found {
             let gap = 13_usize.saturating_sub(status.len());
-            let _ = write!(text, "{:gap$}{}", "", Shown(found));
+            let _ = write!(text, "{:gap$}{}", "", Escaped(found));
         }
         text.push('\n');
         return;
@@ -47,7 +47,7 @@ fn write_finding(text: &mut String, finding: &Finding) {
     let _ = writeln!(text, "{:9}{BOLD}{code}{BOLD:#}", "");
     for (label, value) in [("found", &finding.found), ("expected", &finding.expected)] {
         if let Some(value) = value {
-            write_labelled(text, label, &Shown(value).to_string());
+            write_labelled(text, label, &Escaped(value).to_string());
         }
     }
     write_labelled(text, "fix", remedy);

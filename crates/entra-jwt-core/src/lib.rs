@@ -34,7 +34,7 @@
 //! | [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], | `keys` |
 //! | found by way of a [`DiscoveryDocument`]. | `authority` |
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
-//! | [`Validator::finish`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
+//! | [`Validator::verify`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
 //! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
 //! | What fails is a [`TokenFault`]: code, what was found, what was expected, and the remedy. | `rejection` |
 //! | [`Validator::default_permission`] refuses a token that permits nothing: [`Lack`]. | `rejection` |
@@ -90,16 +90,15 @@ mod refusal;
 mod requirement;
 mod shown;
 #[cfg(test)]
-mod testing;
+mod test_support;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 mod validator;
 
-/// Settings that weaken the protection and, with the feature `testing`, tokens that nobody signed.
-/// Each needs a reason; reviewers search for `danger`.
+/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::validator::DangerousValidatorBuilder;
-    #[cfg(feature = "testing")]
-    pub use crate::validator::trusted_token;
 }
 
 #[doc = include_str!("../docs/microsofts-validator.md")]
@@ -121,16 +120,16 @@ pub use crate::refusal::{
 pub use crate::requirement::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
     InvalidRequirement, NotInGroup, Requirement, RequirementProblem, RequirementProblemKind, Scope,
-    UserRole, all, any,
+    UserRole,
 };
-pub use crate::shown::{Shown, ShownUrl};
+pub use crate::shown::{Escaped, EscapedUrl};
 pub use crate::token::{
     AccessToken, CallerId, CallerKind, ClientAuthentication, Details, GroupList, Groups, KeyRef,
     Unverified,
 };
 pub use crate::validator::{
-    CheckName, Explain, Finding, InvalidSettings, Outcome, Report, Validator, ValidatorBuilder,
-    Verdict,
+    CheckName, ExplainOptions, Finding, InvalidSettings, Outcome, Report, Validator,
+    ValidatorBuilder, Verdict,
 };
 
 /// The README's snippet, compiled.

@@ -7,9 +7,9 @@ use std::fmt;
 /// For logs and answers, so that a token cannot write lines of its own into them.
 #[derive(Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
-pub struct Shown<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
-impl Shown<'_> {
+impl Escaped<'_> {
     const LIMIT: usize = 200;
 
     /// Returns the text as far as it is ever displayed, and a character more, so that it shows that
@@ -22,7 +22,7 @@ impl Shown<'_> {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut characters = self.0.chars();
         for character in characters.by_ref().take(Self::LIMIT) {
@@ -38,29 +38,29 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-impl fmt::Debug for Shown<'_> {
+impl fmt::Debug for Escaped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
 }
 
 /// A URL, or what was set in place of one, as it may be displayed: without its query and fragment,
-/// and not at all if it has a user name or password. Otherwise as [`Shown`].
+/// and not at all if it has a user name or password. Otherwise as [`Escaped`].
 #[expect(clippy::exhaustive_structs, reason = "made by its constructor")]
-pub struct ShownUrl<'a>(pub &'a str);
+pub struct EscapedUrl<'a>(pub &'a str);
 
-impl fmt::Display for ShownUrl<'_> {
+impl fmt::Display for EscapedUrl<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Wherever it is: what is no URL cannot be told to be without a password.
         if self.0.contains('@') || self.0.contains("%40") {
             return formatter.write_str("(not shown: it has a user name or password)");
         }
         let shown = self.0.split(['?', '#']).next().unwrap_or_default();
-        fmt::Display::fmt(&Shown(shown), formatter)
+        fmt::Display::fmt(&Escaped(shown), formatter)
     }
 }
 
-impl fmt::Debug for ShownUrl<'_> {
+impl fmt::Debug for EscapedUrl<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
@@ -75,8 +75,8 @@ mod tests {
         for length in [0, 1, 199, 200, 201, 202, 10_000] {
             for character in ["x", "é", "\u{202e}"] {
                 let text = character.repeat(length);
-                let cut = Shown::cut(&text);
-                assert_eq!(Shown(&cut).to_string(), Shown(&text).to_string());
+                let cut = Escaped::cut(&text);
+                assert_eq!(Escaped(&cut).to_string(), Escaped(&text).to_string());
                 assert!(cut.chars().count() <= 201);
             }
         }
@@ -84,10 +84,10 @@ mod tests {
 
     #[test]
     fn text_from_outside_is_escaped_and_cut() {
-        assert_eq!(Shown("a\nb\u{202e}c").to_string(), "a\\nb\\u{202e}c");
-        assert_eq!(Shown(&"x".repeat(200)).to_string(), "x".repeat(200));
+        assert_eq!(Escaped("a\nb\u{202e}c").to_string(), "a\\nb\\u{202e}c");
+        assert_eq!(Escaped(&"x".repeat(200)).to_string(), "x".repeat(200));
         assert_eq!(
-            Shown(&"x".repeat(201)).to_string(),
+            Escaped(&"x".repeat(201)).to_string(),
             format!("{}…", "x".repeat(200))
         );
     }
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn a_url_is_displayed_without_what_may_be_secret() {
         assert_eq!(
-            ShownUrl("https://host/path?sig=hunter2#hunter2").to_string(),
+            EscapedUrl("https://host/path?sig=hunter2#hunter2").to_string(),
             "https://host/path"
         );
-        assert_eq!(ShownUrl("a\nb").to_string(), "a\\nb");
+        assert_eq!(EscapedUrl("a\nb").to_string(), "a\\nb");
         for url in [
             "https://user:hunter2@host/",
             "https://user:hunter2%40host/",
@@ -106,7 +106,7 @@ mod tests {
             "user:hunter2@host",
             "https:\\\\user:hunter2@host",
         ] {
-            let shown = format!("{0} {0:?}", ShownUrl(url));
+            let shown = format!("{0} {0:?}", EscapedUrl(url));
             assert!(!shown.contains("hunter2"), "{shown}");
         }
     }

@@ -1,50 +1,102 @@
-//! Helpers of this crate's own unit tests: JWKS entries of keys made at start.
+//! Access tokens that nobody signed, for unit tests of what is done with one: as a dev-dependency only.
 
-use std::sync::OnceLock;
+use crate::authority::TokenVersion;
+use crate::refusal::{InvalidToken, TokenFault, TokenPart};
+use crate::token::{AccessToken, Unverified};
 
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+/// An access token of these claims, which nobody signed: for tests of what is done with one.
+///
+/// `claims` is a JSON object. What every token has and it lacks is filled in: `tid`, `iss`, `aud`,
+/// `azp`, `sub`, `iat`, `nbf`, and an `exp` in the year 2100. Nothing of it is checked.
+///
+/// ```
+/// let claims = serde_json::json!({ "oid": "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d", "scp": "Read" });
+/// let token = entra_jwt_core::testing::access_token(claims)?;
+/// assert!(token.is_delegated());
+/// # Ok::<(), entra_jwt_core::InvalidToken>(())
+/// ```
+///
+/// # Errors
+/// If it is no object, or if a claim has another type than in tokens of Entra.
+pub fn access_token(claims: serde_json::Value) -> Result<AccessToken, InvalidToken> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
 
-/// A modulus of 2049 bits whose private half can be computed from it (ROCA). Source: Wycheproof,
-/// `json_web_key_test.json`, test 7.
-pub(crate) const ROCA_MODULUS: &str = "AanFpofbj7KjD4Lf-N2hVMKR7yewSyXhhbirIMTGpfYEhZ_lnt5UoK98DnKIgArXG\
-    Tu3MaW_HhFw16HGaTDUHqPrId7fe4r11CqRw09yBFuW79V8sYIwHdzCaWflUI6auImYbVfoN9_nD5n8N8SY9DwXw7mwZM9wREP\
-    XoDPgOoIWl6q_MPsp7n0zs3Z5ZaiQWOOzl1S9OhwAfSiiOwz6efnXEaxuTEtPd7BjSx7NaFka8Dx9U7YqXy2RFj1O9PjyaDGuR\
-    h7YXsX3iMUSP_wSyHQg_c_qHRtKUsNSGCT7OZg0hzm2KphtjnayKJvC64vAbROBR4Ubg6Bxg9IQVZ-QYyE";
+    const TENANT: &str = "11111111-1111-4111-8111-111111111111";
+    const CLIENT: &str = "22222222-2222-4222-8222-222222222222";
+    const API: &str = "33333333-3333-4333-8333-333333333333";
 
-/// An entry as Entra publishes it.
-pub(crate) fn jwk() -> Value {
-    static KEY: OnceLock<Value> = OnceLock::new();
-    KEY.get_or_init(|| make("first")).clone()
+    let Value::Object(mut claims) = claims else {
+        return Err(TokenFault::InvalidJson {
+            part: TokenPart::Payload,
+        }
+        .into());
+    };
+    let tenant = claims.entry("tid").or_insert_with(|| TENANT.into());
+    let issuer = format!(
+        "https://login.microsoftonline.com/{}/v2.0",
+        tenant.as_str().unwrap_or_default()
+    );
+    for (claim, value) in [
+        ("iss", json!(issuer)),
+        ("aud", json!(API)),
+        ("azp", json!(CLIENT)),
+        ("sub", json!("subject")),
+        ("iat", json!(1_577_836_800)),
+        ("nbf", json!(1_577_836_800)),
+        ("exp", json!(4_102_444_800_u64)),
+    ] {
+        claims.entry(claim).or_insert(value);
+    }
+    let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = encode(&json!({ "alg": "none", "kid": "trusted in tests" }));
+    let compact = format!("{header}.{}.", encode(&Value::Object(claims)));
+
+    let token = Unverified::parse_up_to(&compact, usize::MAX)?;
+    if let Some(error) = &token.type_error {
+        return Err(error.clone().into());
+    }
+    let tenant = token.tenant().and_then(|tenant| tenant.parse().ok());
+    let tenant = tenant.ok_or(TokenFault::MissingClaim { claim: "tid" })?;
+    let issuer = token.issuer().unwrap_or_default();
+    let version = if issuer.ends_with("/v2.0") {
+        TokenVersion::V2
+    } else {
+        TokenVersion::V1
+    };
+    Ok(AccessToken::new(tenant, version, token, false))
 }
 
-/// Another key's entry.
-pub(crate) fn second_jwk() -> Value {
-    static KEY: OnceLock<Value> = OnceLock::new();
-    KEY.get_or_init(|| make("second")).clone()
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// The entry with one member set.
-pub(crate) fn with(entry: &Value, member: &str, value: Value) -> Value {
-    let mut entry = entry.clone();
-    entry[member] = value;
-    entry
-}
+    use super::*;
 
-fn make(kid: &str) -> Value {
-    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let public = pair.public_key();
-    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    json!({
-        "kty": "RSA",
-        "use": "sig",
-        "kid": kid,
-        "n": encode(public.modulus().big_endian_without_leading_zero()),
-        "e": encode(public.exponent().big_endian_without_leading_zero()),
-        "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0",
-        "cloud_instance_name": "microsoftonline.com",
-    })
+    #[test]
+    fn a_token_of_json_has_what_it_says_and_what_every_token_has() {
+        let token = access_token(json!({ "roles": ["Reader"], "idtyp": "app" })).unwrap();
+        assert!(token.is_app_only());
+        assert_eq!(token.roles().collect::<Vec<_>>(), ["Reader"]);
+        assert_eq!(token.version(), TokenVersion::V2);
+        assert!(token.issuer().contains(&token.tenant_id().to_string()));
+        assert_eq!(token.claim("idtyp"), Some(json!("app")));
+        let v1 = access_token(json!({ "iss": "https://sts.windows.net/x/" })).unwrap();
+        assert_eq!(v1.version(), TokenVersion::V1);
+    }
+
+    #[test]
+    fn what_no_token_could_be_is_none() {
+        for claims in [
+            json!(null),
+            json!([]),
+            json!({ "exp": "4102444800" }),
+            json!({ "scp": ["a"] }),
+            json!({ "tid": "contoso.com" }),
+            json!({ "tid": 5 }),
+        ] {
+            assert!(access_token(claims.clone()).is_err(), "{claims}");
+        }
+    }
 }

@@ -29,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use allocation_counter::{AllocationInfo, measure};
 use entra_jwt_core::{
-    AccessToken, Explain, InvalidToken, KeySet, Requirement, Scope, TenantId, Unverified,
+    AccessToken, ExplainOptions, InvalidToken, KeySet, Requirement, Scope, TenantId, Unverified,
     Validator, Verdict,
 };
 use serde_json::Value;
@@ -316,7 +316,7 @@ impl Setup {
     fn validate(&self, token: &str) -> Result<AccessToken, InvalidToken> {
         let unverified = Unverified::parse_up_to(token, token.len())?;
         let key = self.keys.key(unverified.key_ref().key_id);
-        self.validator.finish(unverified, key, self.now)
+        self.validator.verify(unverified, key, self.now)
     }
 
     /// Checks that a token that is refused before its signature holds costs little more than its
@@ -363,7 +363,11 @@ impl Setup {
         let used = measure(|| drop(black_box(self.validate(text))));
         VALIDATE.holds("validate", token, &used);
 
-        let with = || Explain::at(self.now).keys(&self.keys).max_length(length);
+        let with = || {
+            ExplainOptions::at(self.now)
+                .keys(&self.keys)
+                .max_length(length)
+        };
         let used = measure(|| drop(black_box(self.validator.explain(text, &with()))));
         EXPLAIN.holds("explain", token, &used);
 
@@ -441,7 +445,7 @@ fn large_tokens_are_refused_late_or_not_at_all() {
         .filter(|token| setup.validate(&token.text).is_ok());
     assert!(accepted.count() > 40);
     let denied = tokens.iter().filter(|token| {
-        let with = Explain::at(setup.now).keys(&setup.keys);
+        let with = ExplainOptions::at(setup.now).keys(&setup.keys);
         let with = with.requirement(&setup.requirement);
         let report = setup.validator.explain(&token.text, &with);
         matches!(report.verdict(), Verdict::PermissionDenied(_))

@@ -77,11 +77,11 @@
 //! | room | |
 //! |---|---|
 //! | `config` | [`EntraOAuthProxyBuilder`] checks the settings, and makes the proxy of good ones. |
-//! | `proxy` | [`EntraOAuthProxy`] is the handle on everything, [`ProxyLayer`] protects the resource. |
-//! | `endpoints` | [`ProxyService`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, does and answers, to be read from top to bottom. |
+//! | `proxy` | [`EntraOAuthProxy`] is the handle on everything, [`ResourceLayer`] protects the resource. |
+//! | `endpoints` | [`ProxyEndpoints`] finds the endpoint of a request. Each endpoint is a file that parses the request, decides, does and answers, to be read from top to bottom. |
 //! | `tokens` | Grants are kept, their tokens written, refreshes made one at a time, and the records of users changed. |
 //! | `entra` | Browsers are sent to Entra, codes redeemed and tokens renewed, and what comes is verified. |
-//! | `limits` | [`Limits`] say how often an address, a client, a sign-in and a user may come, how many sign-ins of a user are kept, and how many calls to Entra there may be at a time. |
+//! | `limits` | [`RateLimits`] say how often an address, a client, a sign-in and a user may come, how many sign-ins of a user are kept, and how many calls to Entra there may be at a time. |
 //! | `pages` | What people read is made. |
 //! | `oauth` | Errors, parameters, scopes, the resource, clients and their redirect URIs follow OAuth's rules. |
 //! | `store` | Records are encrypted on their way to a [`Store`]. |
@@ -134,7 +134,7 @@
 //! | situation | answer |
 //! |---|---|
 //! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
-//! | any other error in a request, before a person agreed | sent to loopback, a fixed client, or a URI that the operator [lists](EntraOAuthProxyBuilder::redirect_allow_list) with its path; else a page, 400, with a button that carries it there |
+//! | any other error in a request, before a person agreed | sent to loopback, a fixed client, or a URI that the operator [lists](EntraOAuthProxyBuilder::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
 //! | another resource than this one | `invalid_target` |
 //! | the person says no, here or at Entra | `access_denied` |
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
@@ -154,7 +154,7 @@
 //!
 //! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
 //!   service for any server.
-//! - `redb` (default): the [store on disk](DiskStore), and the
+//! - `disk-store` (default): the [store on disk](DiskStore), and the
 //!   [directory](EntraOAuthProxyBuilder::data_directory) for it and for the keys.
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
@@ -181,16 +181,22 @@ mod telemetry;
 mod time;
 mod tokens;
 
+/// The conformance suite for stores, for tests of a [`Store`]: as a dev-dependency only.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::store::conformance::{check_full_store, check_store};
+}
+
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;
 }
 
 // What it shows as code has routers of axum and a directory.
-#[cfg_attr(all(feature = "axum", feature = "redb"), doc = include_str!("../docs/clients.md"))]
+#[cfg_attr(all(feature = "axum", feature = "disk-store"), doc = include_str!("../docs/clients.md"))]
 #[cfg_attr(
-    not(all(feature = "axum", feature = "redb")),
-    doc = "Documented with the features `axum` and `redb`."
+    not(all(feature = "axum", feature = "disk-store")),
+    doc = "Documented with the features `axum` and `disk-store`."
 )]
 pub mod connecting_clients {}
 
@@ -219,19 +225,17 @@ pub use entra_http::BuildError;
 pub use tower_entra_auth;
 
 pub use crate::config::{EntraOAuthProxyBuilder, Prompt};
-pub use crate::endpoints::ProxyService;
+pub use crate::endpoints::ProxyEndpoints;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
-pub use crate::limits::Limits;
-pub use crate::oauth::FixedClient;
-pub use crate::proxy::{EntraOAuthProxy, ProxyLayer};
-#[cfg(feature = "testing")]
-pub use crate::store::conformance;
-#[cfg(feature = "redb")]
+pub use crate::limits::{Rate, RateLimits};
+pub use crate::oauth::PreregisteredClient;
+pub use crate::proxy::{EntraOAuthProxy, ResourceLayer, ResourceService};
+#[cfg(feature = "disk-store")]
 pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreErrorKind};
-pub use crate::store::{MemoryStore, Store, StoreError, Stored};
+pub use crate::store::{MemoryStore, Store, StoreError, StoreFuture};
 pub use crate::tokens::EndError;
 
 /// The README's snippet, compiled.
-#[cfg(all(doctest, feature = "axum", feature = "redb"))]
+#[cfg(all(doctest, feature = "axum", feature = "disk-store"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -4,18 +4,20 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tower_entra_auth::{
     EntraAuth, EntraLayer, EntraService, ObjectId, RequireLayer, RequireService, TenantId,
 };
 use tower_layer::Layer;
+use tower_service::Service;
 
-use crate::endpoints::{Mount, ProxyService, Server};
+use crate::endpoints::{Mount, ProxyEndpoints, Server};
 use crate::http::{json, set_static};
 use crate::store::StoreError;
 use crate::tokens::{EndError, Users};
@@ -51,8 +53,8 @@ impl EntraOAuthProxy {
 
     /// Returns the Layer that protects the resource: it accepts the tokens of this server and Entra's own,
     /// and requires the [required scopes](crate::EntraOAuthProxyBuilder::required_scopes) of each.
-    pub fn layer(&self) -> ProxyLayer {
-        ProxyLayer {
+    pub fn layer(&self) -> ResourceLayer {
+        ResourceLayer {
             auth: self.auth.layer(),
             required: self.required.clone(),
         }
@@ -79,28 +81,28 @@ impl EntraOAuthProxy {
     /// Returns where Entra sends a browser back that it has signed out: another redirect URI to register
     /// there, under "Web" likewise. Without it people end on a page of Entra's.
     #[must_use]
-    pub fn signed_out_uri(&self) -> String {
+    pub fn post_logout_redirect_uri(&self) -> String {
         self.server.urls.signed_out()
     }
 
     /// Returns all endpoints, by their whole paths: for a server without a router.
     #[must_use]
-    pub fn service(&self) -> ProxyService {
-        ProxyService::new(Arc::clone(&self.server), Mount::All)
+    pub fn service(&self) -> ProxyEndpoints {
+        ProxyEndpoints::new(Arc::clone(&self.server), Mount::All)
     }
 
     /// Returns the documents under `/.well-known/`, which clients look for at the root of the host wherever
     /// the other endpoints are.
     #[must_use]
-    pub fn well_known_service(&self) -> ProxyService {
-        ProxyService::new(Arc::clone(&self.server), Mount::WellKnown)
+    pub fn well_known_service(&self) -> ProxyEndpoints {
+        ProxyEndpoints::new(Arc::clone(&self.server), Mount::WellKnown)
     }
 
     /// Returns the endpoints without the documents, for a router that takes the path of the
     /// [public URL](crate::EntraOAuthProxyBuilder::public_url) off before.
     #[must_use]
-    pub fn nested_service(&self) -> ProxyService {
-        ProxyService::new(Arc::clone(&self.server), Mount::Nested)
+    pub fn nested_service(&self) -> ProxyEndpoints {
+        ProxyEndpoints::new(Arc::clone(&self.server), Mount::Nested)
     }
 
     /// Returns all endpoints, to merge into the router at the root of the host.
@@ -263,7 +265,7 @@ impl fmt::Debug for EntraOAuthProxy {
 }
 
 #[cfg(feature = "axum")]
-fn routed<S>(service: &ProxyService) -> axum::Router<S>
+fn routed<S>(service: &ProxyEndpoints) -> axum::Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
@@ -278,15 +280,36 @@ where
 /// Protects the resource; made by [`EntraOAuthProxy::layer`](EntraOAuthProxy::layer).
 #[derive(Clone, Debug)]
 #[must_use = "nothing is protected before it is a Layer around a service"]
-pub struct ProxyLayer {
+pub struct ResourceLayer {
     auth: EntraLayer,
     required: RequireLayer,
 }
 
-impl<S> Layer<S> for ProxyLayer {
-    type Service = EntraService<RequireService<S>>;
+impl<S> Layer<S> for ResourceLayer {
+    type Service = ResourceService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.auth.layer(self.required.layer(inner))
+        ResourceService(self.auth.layer(self.required.layer(inner)))
+    }
+}
+
+/// A protected resource: the service of a [`ResourceLayer`].
+#[derive(Clone, Debug)]
+pub struct ResourceService<S>(EntraService<RequireService<S>>);
+
+impl<S, B> Service<Request<B>> for ResourceService<S>
+where
+    EntraService<RequireService<S>>: Service<Request<B>>,
+{
+    type Response = <EntraService<RequireService<S>> as Service<Request<B>>>::Response;
+    type Error = <EntraService<RequireService<S>> as Service<Request<B>>>::Error;
+    type Future = <EntraService<RequireService<S>> as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.0.call(request)
     }
 }

@@ -1,7 +1,7 @@
 //! A proxy that is killed (SIGKILL) again and again while a hundred clients sign in and refresh: nobody
 //! who has tokens is signed out, and no code is accepted twice.
 
-#![cfg(all(feature = "axum", feature = "redb"))]
+#![cfg(all(feature = "axum", feature = "disk-store"))]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxy, Limits, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, Rate, RateLimits, Secret};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -123,9 +123,9 @@ async fn child_that_serves_until_it_is_killed() {
         .data_directory(variable(DIRECTORY))
         // Two users have all clients, and sign in again where an answer was lost.
         .limits(
-            Limits::default()
+            RateLimits::default()
                 .grants_per_user(300)
-                .sign_ins_per_user(1_000, 1_000),
+                .sign_ins_per_user(Rate::per_minute(1_000).burst(1_000)),
         )
         .build()
         .unwrap();

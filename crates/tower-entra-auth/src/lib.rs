@@ -49,7 +49,7 @@
 //! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
 //! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
 //! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client is exempt. | [`entra_jwt_core`] |
-//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](ReissuedTokens) is still good. | `policy` |
+//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](TrustedIssuer) is still good. | `policy` |
 //! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
 //! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |
 //! | A response that lasts can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
@@ -70,7 +70,7 @@
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
 //! | one without the authentication context that is required, of a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
-//! | the same, of a [reissued token](ReissuedTokens::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same, of a [reissued token](TrustedIssuer::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
@@ -81,7 +81,7 @@
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
-//! | the grant of a [reissued token](ReissuedTokens) was ended | 401 `invalid_token` | 16 | `grant_ended` |
+//! | the grant of a [reissued token](TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
 //! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
@@ -142,16 +142,13 @@ mod setting;
 mod status;
 mod telemetry;
 #[cfg(feature = "testing")]
-mod testing;
+pub mod testing;
 mod time;
 mod unavailable;
 
-/// Settings that weaken the protection and, with the feature `testing`, callers whom nobody verified.
-/// Each needs a reason; reviewers search for `danger`.
+/// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;
-    #[cfg(feature = "testing")]
-    pub use crate::testing::{TrustingLayer, TrustingService, trusted_caller};
 }
 
 #[doc = include_str!("../docs/which-setting.md")]
@@ -197,16 +194,18 @@ pub use entra_jwt_core::{
     AccessToken, AppPermission, AuthenticationContext, CallerId, CallerKind, Claim, ClientId,
     Cloud, Condition, Group, Groups, IntoCondition, InvalidRequirement, InvalidToken, KeySet,
     NotInGroup, ObjectId, PermissionDenied, Requirement, Scope, Tenancy, TenantId, TokenVersion,
-    UserRole, all, any,
+    UserRole,
 };
 
 pub use crate::authenticate::{EntraAuth, SentToken, TokenSource};
 #[cfg(feature = "axum")]
 pub use crate::axum::CustomClaims;
 pub use crate::caller::{Caller, Refusal, RefusalContext};
-pub use crate::config::{EntraAuthBuilder, ReissuedTokens};
-pub use crate::expiry::{Expiry, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
-pub use crate::keys::{JwksFile, KeySource, PublishedKeys};
+pub use crate::config::{EntraAuthBuilder, TrustedIssuer};
+pub use crate::expiry::{
+    Expired, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, TokenExpired,
+};
+pub use crate::keys::{FetchedKeys, JwksFile, KeySource};
 pub use crate::layer::{EntraFuture, EntraLayer, EntraService, InvalidPath};
 pub use crate::require::{RequireLayer, RequireService};
 pub use crate::resource_metadata::{
@@ -214,7 +213,7 @@ pub use crate::resource_metadata::{
 };
 pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
 pub use crate::service::{ResponseBody, ResponseFuture};
-pub use crate::status::{FailureStatus, IssuerStatus, KeyStatus, Status, TokenCacheStatus};
+pub use crate::status::{AuthStatus, FailureStatus, IssuerStatus, KeyStatus, TokenCacheStatus};
 pub use crate::unavailable::{Unavailable, UnavailableKind};
 
 /// The README's snippet, compiled.

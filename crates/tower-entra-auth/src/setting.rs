@@ -20,7 +20,7 @@ pub(crate) fn name_of(setting: Setting) -> &'static str {
         Setting::Audience => "audience(..)",
         Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
         Setting::Cloud => "cloud (ENTRA_CLOUD)",
-        Setting::ExemptClients => "exempt_clients(..)",
+        Setting::RolelessClients => "allow_roleless_clients(..)",
         Setting::ExternalId => "external_id(..)",
         Setting::MaxTokenLength => "max_token_length(..)",
         Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",

@@ -19,7 +19,7 @@ use crate::unavailable::Unavailable;
 /// `Display` prints it for people, a line for each issuer, key and failure.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Status {
+pub struct AuthStatus {
     /// Each trusted issuer's keys: at least one.
     pub issuers: Vec<IssuerStatus>,
     /// The remembered tokens; `None` if that is off.
@@ -84,7 +84,7 @@ pub struct TokenCacheStatus {
     pub capacity: u64,
 }
 
-impl Status {
+impl AuthStatus {
     /// Returns whether every issuer's tokens can be judged now.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -135,7 +135,7 @@ struct Readiness {
     cause: Option<&'static str>,
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for AuthStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, issuer) in self.issuers.iter().enumerate() {
             if index > 0 {
@@ -234,7 +234,7 @@ mod tests {
             last_seen_ago: Duration::from_secs(119),
             time_to_live: left.map(Duration::from_secs),
         };
-        let mut status = Status {
+        let mut status = AuthStatus {
             issuers: vec![IssuerStatus {
                 source: "login.microsoftonline.com".to_owned(),
                 is_ready: true,

@@ -1,8 +1,8 @@
-//! Callers made of JSON, for unit tests of handlers; only with the feature `testing`.
+//! Callers made of JSON, for unit tests of handlers: as a dev-dependency only.
 
 use std::task::{Context, Poll};
 
-use entra_jwt_core::{InvalidToken, danger};
+use entra_jwt_core::{InvalidToken, testing};
 use http::Request;
 use serde_json::Value;
 use tower_layer::Layer;
@@ -14,10 +14,10 @@ use crate::caller::Caller;
 /// Makes a caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
 /// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
 /// filled in, `tid` and `aud` with placeholders that are not those of `auth`; see
-/// [`entra_jwt_core::danger::trusted_token`].
+/// [`entra_jwt_core::testing::access_token`].
 ///
 /// ```
-/// use tower_entra_auth::{Caller, EntraAuth, danger};
+/// use tower_entra_auth::{Caller, EntraAuth, testing};
 ///
 /// async fn me(caller: Caller) -> String {
 ///     caller.scopes().collect()
@@ -27,7 +27,7 @@ use crate::caller::Caller;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 /// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
-/// let ada = danger::trusted_caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
+/// let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
 /// assert_eq!(me(ada).await, "Reports.Read");
 /// # Ok(())
 /// # }
@@ -35,8 +35,8 @@ use crate::caller::Caller;
 ///
 /// # Errors
 /// If `claims` is no object, or if a claim has another type than in tokens of Entra.
-pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
-    danger::trusted_token(claims).map(|token| Caller::trusted(token, auth.context()))
+pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
+    testing::access_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 
 /// Takes the place of `auth.layer()` in tests, and lets every request pass: as the caller given to
@@ -45,7 +45,7 @@ pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Invalid
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_entra_auth::{EntraAuth, InvalidRequirement, Scope, danger};
+/// use tower_entra_auth::{EntraAuth, InvalidRequirement, Scope, testing};
 ///
 /// /// The routes without the Layer, so that a test can put another one around them.
 /// fn routes(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
@@ -56,17 +56,17 @@ pub fn trusted_caller(auth: &EntraAuth, claims: Value) -> Result<Caller, Invalid
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 /// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
-/// let ada = danger::trusted_caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
-/// let app = routes(&auth)?.layer(danger::TrustingLayer::new(ada));
+/// let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
+/// let app = routes(&auth)?.layer(testing::CallerLayer::new(ada));
 /// # Ok(())
 /// # } }
 /// ```
 #[derive(Clone, Debug)]
-pub struct TrustingLayer {
+pub struct CallerLayer {
     caller: Caller,
 }
 
-impl TrustingLayer {
+impl CallerLayer {
     /// Makes every request this caller's, if it brings none.
     #[must_use]
     pub fn new(caller: Caller) -> Self {
@@ -74,25 +74,25 @@ impl TrustingLayer {
     }
 }
 
-impl<S> Layer<S> for TrustingLayer {
-    type Service = TrustingService<S>;
+impl<S> Layer<S> for CallerLayer {
+    type Service = CallerService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TrustingService {
+        CallerService {
             inner,
             caller: self.caller.clone(),
         }
     }
 }
 
-/// The service that a [`TrustingLayer`] makes.
+/// The service that a [`CallerLayer`] makes.
 #[derive(Clone, Debug)]
-pub struct TrustingService<S> {
+pub struct CallerService<S> {
     inner: S,
     caller: Caller,
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for TrustingService<S> {
+impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;

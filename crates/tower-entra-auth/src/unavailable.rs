@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use entra_jwt_core::{Setting, Shown};
+use entra_jwt_core::{Escaped, Setting};
 
 use crate::setting::name_of;
 
@@ -75,9 +75,9 @@ pub enum UnavailableKind {
 pub(crate) enum Outage {
     #[error("the tenant {tenant} does not exist at {host}")]
     TenantNotFound { tenant: String, host: String },
-    #[error("the discovery document is of {}, {expected} expected", Shown(.found))]
+    #[error("the discovery document is of {}, {expected} expected", Escaped(.found))]
     WrongCloud { found: String, expected: String },
-    #[error("the discovery document is of the issuer {}, {expected} expected", Shown(.found))]
+    #[error("the discovery document is of the issuer {}, {expected} expected", Escaped(.found))]
     WrongTenant { found: String, expected: String },
     #[error("{host} does not resolve")]
     Dns { host: String },
@@ -98,9 +98,9 @@ pub(crate) enum Outage {
     },
     #[error("{host} answered with more than {limit} bytes")]
     TooLarge { host: String, limit: usize },
-    #[error("the discovery document names {} for the keys, which is not trusted", Shown(.jwks_uri))]
+    #[error("the discovery document names {} for the keys, which is not trusted", Escaped(.jwks_uri))]
     KeyAddress { jwks_uri: String },
-    #[error("the key source {source_name} failed: {}", Shown(.reason))]
+    #[error("the key source {source_name} failed: {}", Escaped(.reason))]
     KeySource { source_name: String, reason: String },
     #[error("{host} published no usable key")]
     NoUsableKey { host: String },
@@ -116,9 +116,9 @@ pub(crate) enum Outage {
     Interrupted,
     #[error("there is no tokio runtime to fetch keys on")]
     NoRuntime,
-    #[error("the tenant rule gave no answer: {}", Shown(.reason))]
+    #[error("the tenant rule gave no answer: {}", Escaped(.reason))]
     TenantRule { reason: String },
-    #[error("the grant could not be looked up: {}", Shown(.reason))]
+    #[error("the grant could not be looked up: {}", Escaped(.reason))]
     GrantRule { reason: String },
 }
 

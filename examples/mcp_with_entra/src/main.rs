@@ -226,7 +226,7 @@ fn of_real_tenant(
         .with(lines)
         .init();
     let settings = settings
-        .environment()
+        .env()
         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?);
     let settings = match variable("DATA_DIRECTORY") {
         Some(directory) => settings.data_directory(directory),
@@ -265,7 +265,7 @@ fn introduce(proxy: &EntraOAuthProxy, public_url: &str, tenant: Option<&DevTenan
     tell("MCP server", &url);
     tell("sign-in for it", proxy.issuer());
     tell("redirect URI", &proxy.redirect_uri());
-    tell("after sign-out", &proxy.signed_out_uri());
+    tell("after sign-out", &proxy.post_logout_redirect_uri());
     match tenant {
         Some(tenant) => tell(
             "local tenant",

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `LISTEN` | the address to serve on, by default `127.0.0.1:8080` |
 //! | `UPSTREAM` | `http://host:port[/base]` for HTTP/1.1, `h2c://host:port` for HTTP/2 without TLS, as gRPC needs |
-//! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, … | as [`EntraAuthBuilder::environment`] reads them |
+//! | `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID`, … | as [`EntraAuthBuilder::env`] reads them |
 //!
 //! Clients use HTTP/1.1 or HTTP/2 (prior knowledge) on the one port. Bodies stream both ways, with
 //! their trailers, and are never held as a whole.
@@ -69,10 +69,10 @@
 //! - Rewriting: the path is appended to the base as it came, with `..` if it has such segments. A
 //!   base is a prefix, not a wall.
 //! - Time limits on a response's body, because a stream may be quiet for long.
-//! - Limits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
+//! - RateLimits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
 //!   (SIGINT) ends it gracefully, within 10 s.
 //!
-//! [`EntraAuthBuilder::environment`]: tower_entra_auth::EntraAuthBuilder::environment
+//! [`EntraAuthBuilder::env`]: tower_entra_auth::EntraAuthBuilder::env
 
 mod answer;
 mod demo;

@@ -57,7 +57,7 @@ async fn serve(mut socket: WebSocket, caller: Caller) {
     // The whole conversation ends, whether it waits for the client to speak or to listen.
     tokio::select! {
         () = echo(&mut socket) => return,
-        () = caller.expiry(GRACE) => {}
+        () = caller.expired(GRACE) => {}
     }
     let close = Message::Close(Some(CloseFrame {
         code: UNAUTHORIZED,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use entra_dev_tenant::{AppRegistration, DevTenant};
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Secret};
 use tokio::net::TcpListener;
 
 const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("APP_ID={APP}");
     let usual_app = app(usual_settings)?;
     let long_app = app(with_long_texts(settings(&long_url)))?;
-    let limits = Limits::none().sign_ins_per_address(1, 1);
+    let limits = RateLimits::none().sign_ins_per_address(Rate::per_minute(1).burst(1));
     let busy_app = app(settings(&busy_url).limits(limits))?;
     let busy_app = busy_app.into_make_service_with_connect_info::<SocketAddr>();
     println!("LONG_SCOPES={}", long_scopes().join(","));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anstream::ColorChoice;
-use entra_jwt_core::{Cloud, ShownUrl};
+use entra_jwt_core::{Cloud, EscapedUrl};
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
 pub(crate) use self::report::report;
@@ -27,7 +27,7 @@ the API that the token is for; the variables in brackets are the default
   --external-id HOST        a tenant of External ID, such as contoso.ciamlogin.com
   --accept-v1-tokens        v1 tokens beside v2 tokens
   --allowed-client ID       a client application that may call; others may not
-  --exempt-client ID        a client application that needs neither scope nor role
+  --allow-roleless-client ID        a client application that needs neither scope nor role
   --refuse-guests           no guests of the tenant
   --clock-skew SECONDS      300 unless set
   --max-token-length BYTES  16384 unless set
@@ -51,7 +51,7 @@ exit status: 0 accepted; 1 refused or not verified; 2 nothing was judged
 ";
 
 pub(crate) enum Command {
-    Explain(Box<Arguments>),
+    ExplainOptions(Box<Arguments>),
     Help,
     Version,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     external_id: Option<String>,
     accepts_v1: bool,
     allowed_clients: Vec<String>,
-    exempt_clients: Vec<String>,
+    roleless_clients: Vec<String>,
     refuses_guests: bool,
     clock_skew: Option<Duration>,
     max_token_length: Option<usize>,
@@ -118,7 +118,7 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(Value(command)) => {
             let command = command.to_string_lossy();
-            let command = ShownUrl(&command);
+            let command = EscapedUrl(&command);
             return Err(
                 format!("there is no command \"{command}\"; it is: entra-jwt explain").into(),
             );
@@ -144,7 +144,7 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
     if arguments.metadata_endpoint.is_some() && !matches!(arguments.keys, Keys::Live) {
         return Err("--metadata-endpoint is for --live: without it no keys are fetched".into());
     }
-    Ok(Command::Explain(Box::new(arguments)))
+    Ok(Command::ExplainOptions(Box::new(arguments)))
 }
 
 fn option(
@@ -164,7 +164,7 @@ fn option(
         "external-id" => arguments.external_id = Some(text()?),
         "accept-v1-tokens" => arguments.accepts_v1 = true,
         "allowed-client" => arguments.allowed_clients.push(text()?),
-        "exempt-client" => arguments.exempt_clients.push(text()?),
+        "allow-roleless-client" => arguments.roleless_clients.push(text()?),
         "refuse-guests" => arguments.refuses_guests = true,
         "clock-skew" => {
             let seconds = number("--clock-skew", &text()?)?;
@@ -239,7 +239,7 @@ fn with_hint(error: &lexopt::Error) -> lexopt::Error {
     match error {
         lexopt::Error::UnexpectedArgument(value) => {
             let value = value.to_string_lossy();
-            format!("unexpected argument \"{}\"; {HINT}", ShownUrl(&value)).into()
+            format!("unexpected argument \"{}\"; {HINT}", EscapedUrl(&value)).into()
         }
         lexopt::Error::UnexpectedValue { option, .. } => {
             format!("{option} takes no value; {HINT}").into()

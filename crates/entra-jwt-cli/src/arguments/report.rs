@@ -5,8 +5,8 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use entra_jwt_core::{
-    AppPermission, AuthenticationContext, Claim, Condition, Explain, Group, KeySet, NotInGroup,
-    Report, Requirement, Scope, Setting, UserRole, any,
+    AppPermission, AuthenticationContext, Claim, Condition, ExplainOptions, Group, KeySet,
+    NotInGroup, Report, Requirement, Scope, Setting, UserRole,
 };
 use tower_entra_auth::{BuildError, EntraAuth};
 
@@ -36,7 +36,7 @@ fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     let now = arguments.now;
     let mut builder = EntraAuth::builder()
         .audiences(&arguments.audiences)
-        .exempt_clients(&arguments.exempt_clients)
+        .allow_roleless_clients(&arguments.roleless_clients)
         .setting_names(option_of)
         .clock(move || now.unwrap_or_else(SystemTime::now));
     if let Some(cloud) = arguments.cloud {
@@ -72,7 +72,7 @@ fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
         // Nobody is asked for keys: an address that needs no certificates on this machine.
         (Keys::None | Keys::File(_), _) => builder = builder.metadata_endpoint("http://127.0.0.1"),
     }
-    builder.environment().build().map_err(SettingsError)
+    builder.env().build().map_err(SettingsError)
 }
 
 /// The report with keys that were read from a file.
@@ -83,7 +83,7 @@ fn explain_with(
     token: &str,
     requirement: Option<&Requirement>,
 ) -> Result<Report, &'static str> {
-    let mut with = Explain::at(arguments.now.unwrap_or_else(SystemTime::now))
+    let mut with = ExplainOptions::at(arguments.now.unwrap_or_else(SystemTime::now))
         .keys(keys)
         .setting_names(option_of);
     if let Some(bytes) = arguments.max_token_length {
@@ -116,7 +116,7 @@ fn option_of(setting: Setting) -> &'static str {
         Setting::Audience => "--audience",
         Setting::ClientId => "--client-id",
         Setting::Cloud => "--cloud",
-        Setting::ExemptClients => "--exempt-client",
+        Setting::RolelessClients => "--allow-roleless-client",
         Setting::ExternalId => "--external-id",
         Setting::MaxTokenLength => "--max-token-length",
         Setting::MetadataEndpoint => "--metadata-endpoint",
@@ -145,7 +145,7 @@ fn requirement(arguments: &Arguments) -> Result<Option<Requirement>, Box<dyn Err
     if conditions.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Requirement::new(any(conditions))?))
+    Ok(Some(Requirement::new(Condition::any(conditions))?))
 }
 
 /// Wrong settings, in the words of this program's options.
@@ -159,7 +159,7 @@ impl std::fmt::Display for SettingsError {
             let (name, rest) = setting.split_once(' ').unwrap_or((setting, ""));
             let option = match name {
                 "allowed_clients" => "--allowed-client".to_owned(),
-                "exempt_clients" => "--exempt-client".to_owned(),
+                "allow_roleless_clients" => "--allow-roleless-client".to_owned(),
                 "tenancy" => "--tenant".to_owned(),
                 other => format!("--{}", other.replace('_', "-")),
             };

@@ -318,7 +318,7 @@ fn nothing_secret_in_a_url_is_printed() {
             &["--cloud", url],
             &["--external-id", url],
             &["--allowed-client", url],
-            &["--exempt-client", url],
+            &["--allow-roleless-client", url],
             &["--metadata-endpoint", url, "--keys", "x"],
             &["--clock-skew", url],
             &["one", url],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::identifier::ClientId;
 use crate::json::JsonStr;
-use crate::shown::ShownUrl;
+use crate::shown::EscapedUrl;
 
 /// An audience in addition to the client id: usually the API's App ID URI.
 #[derive(Clone, Eq, PartialEq)]
@@ -103,7 +103,7 @@ impl fmt::Display for Audience {
 
 impl fmt::Debug for Audience {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = ShownUrl(&self.0);
+        let shown = EscapedUrl(&self.0);
         formatter.debug_tuple("Audience").field(&shown).finish()
     }
 }

@@ -13,7 +13,7 @@ pub use self::cloud::{Cloud, UnknownCloud};
 pub use self::discovery::{DiscoveryDocument, InvalidDiscoveryDocument};
 pub use self::tenancy::{InvalidTenancy, Tenancy};
 use crate::identifier::TenantId;
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 /// The format of a token, chosen by `api.requestedAccessTokenVersion` of the API's app
 /// registration, not by the endpoint that the client used.
@@ -45,10 +45,10 @@ pub struct ForeignDocument(Foreign);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 enum Foreign {
     /// The document is of another cloud, or of none that is known.
-    #[error("of {}, {expected} expected", Shown(.found))]
+    #[error("of {}, {expected} expected", Escaped(.found))]
     Cloud { found: String, expected: String },
     /// The document is of another tenant of this cloud.
-    #[error("of the issuer {}, {expected} expected", Shown(.found))]
+    #[error("of the issuer {}, {expected} expected", Escaped(.found))]
     Tenant { found: String, expected: String },
 }
 

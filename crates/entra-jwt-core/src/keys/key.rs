@@ -326,7 +326,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{ROCA_MODULUS, jwk, with};
+    use crate::test_support::{ROCA_MODULUS, jwk, with};
 
     fn read(entry: &Value) -> Result<Key, UnusableKey> {
         read_text(&entry.to_string())

@@ -84,7 +84,7 @@ impl KeySet {
         }
         let compromised: Vec<KeyId> = set
             .iter()
-            .filter(|key| set.exposes(key))
+            .filter(|key| set.is_leaked(key))
             .map(|key| key.id().clone())
             .collect();
         for id in compromised {
@@ -100,7 +100,7 @@ impl KeySet {
     /// Returns whether this document publishes the private half of the key, by its `kid` or its
     /// material. Whoever holds such a key from an earlier document must drop it at once.
     #[must_use]
-    pub fn exposes(&self, key: &Key) -> bool {
+    pub fn is_leaked(&self, key: &Key) -> bool {
         self.exposed
             .iter()
             .any(|exposed| exposed.has_same_modulus(key))
@@ -110,7 +110,7 @@ impl KeySet {
     }
 
     /// The public halves of the keys that this document publishes with their private ones.
-    pub fn exposed(&self) -> impl Iterator<Item = &Arc<Key>> {
+    pub fn leaked(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.exposed.iter()
     }
 
@@ -222,7 +222,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::testing::{jwk, second_jwk, with};
+    use crate::test_support::{jwk, second_jwk, with};
 
     fn read(keys: &Value) -> KeySet {
         read_text(&keys.to_string())
@@ -299,7 +299,7 @@ mod tests {
         ] {
             let set = read_text(&format!("[{renamed},{private}]"));
             assert!(set.is_empty(), "{private}");
-            assert_eq!(set.exposed().count(), 1, "{private}");
+            assert_eq!(set.leaked().count(), 1, "{private}");
         }
     }
 
@@ -360,7 +360,7 @@ mod tests {
         let set = read(&json!([private, second_jwk()]));
         assert_eq!(set.len(), 1);
         let held = read(&json!([jwk(), second_jwk()]));
-        let exposed: Vec<bool> = held.iter().map(|key| set.exposes(key)).collect();
+        let exposed: Vec<bool> = held.iter().map(|key| set.is_leaked(key)).collect();
         assert_eq!(exposed.iter().filter(|exposed| **exposed).count(), 1);
     }
 

@@ -50,7 +50,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
-    use crate::testing::ROCA_MODULUS;
+    use crate::test_support::ROCA_MODULUS;
 
     fn known() -> Vec<u8> {
         URL_SAFE_NO_PAD.decode(ROCA_MODULUS).unwrap()

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::{Setting, TokenFault};
 use crate::identifier::{ClientId, Guid, TenantId};
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 /// The one code that callers get for a failed signature, whatever the exact reason was: nobody can
 /// probe the key set by it.
@@ -385,7 +385,7 @@ fn wrong_audience(
         .iter()
         .rfind(|audience| audience.contains("://"))
         .map_or("api://<client id>", String::as_str);
-    let found_shown = Shown(found);
+    let found_shown = Escaped(found);
     if Guid::from_setting(found).is_some() {
         format!(
             "request the scope {scope}/<name> (Expose an API); if {found_shown} is this API itself, \

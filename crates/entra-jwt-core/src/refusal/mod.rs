@@ -76,7 +76,7 @@ macro_rules! refusal {
             }
 
             /// Returns what the token has in the place that was checked, if it is safe to show. It
-            /// comes from outside: escape and cut it, as [`Shown`](crate::Shown) does.
+            /// comes from outside: escape and cut it, as [`Escaped`](crate::Escaped) does.
             #[must_use]
             pub fn found(&self) -> Option<std::borrow::Cow<'_, str>> {
                 match &*self.0 {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Setting;
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 /// The token is valid, but does not permit what was asked: 403, not 401.
 ///
@@ -11,7 +11,7 @@ use crate::shown::Shown;
 #[derive(Clone, Eq, PartialEq)]
 pub struct PermissionDenied(Box<Lack>);
 
-/// What a token lacks.
+/// The permission or the property that a token lacks.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Lack {
     #[error("the token has neither a scope nor a role")]
@@ -70,7 +70,7 @@ refusal! { PermissionDenied of Lack,
             "grant the client a scope (for users) or an app role (for applications) of this API: \
              App registrations, the client, API permissions, then Grant admin consent; or name an \
              application in {}",
-            setting(Setting::ExemptClients),
+            setting(Setting::RolelessClients),
         ),
     }
     /// The user's token has none of the scopes that would do.
@@ -255,5 +255,5 @@ fn found_text(names: &[String]) -> String {
 }
 
 fn shown(names: &[String]) -> String {
-    Shown(&found_text(names)).to_string()
+    Escaped(&found_text(names)).to_string()
 }

@@ -20,7 +20,7 @@ named! {
         /// The national cloud.
         Cloud = "ValidatorBuilder::cloud",
         /// The client applications that need neither a scope nor a role.
-        ExemptClients = "ValidatorBuilder::exempt_clients",
+        RolelessClients = "ValidatorBuilder::allow_roleless_clients",
         /// The tenant is one of External ID.
         ExternalId = "ValidatorBuilder::external_id",
         /// The longest token that is read.

@@ -19,7 +19,7 @@ fn named(setting: Setting) -> &'static str {
         Setting::Audience => "our audience",
         Setting::ClientId => "our client id",
         Setting::Cloud => "our cloud",
-        Setting::ExemptClients => "our exempt clients",
+        Setting::RolelessClients => "our exempt clients",
         Setting::ExternalId => "our external id",
         Setting::MaxTokenLength => "our length",
         Setting::MetadataEndpoint => "our metadata",
@@ -110,7 +110,7 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
         (Setting::TenantRule, of_tenant(true)),
     ];
     let is_named = |setting: Setting| {
-        setting == Setting::ExemptClients || examples.iter().any(|(named, _)| *named == setting)
+        setting == Setting::RolelessClients || examples.iter().any(|(named, _)| *named == setting)
     };
     assert!(Setting::ALL.iter().copied().all(is_named));
     for (setting, fault) in examples {
@@ -124,8 +124,8 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
 
     let ours = PermissionDenied::from(Lack::NoPermission).remedy();
     let theirs = PermissionDenied::from(Lack::NoPermission).remedy_with(named, "api://orders");
-    assert!(ours.contains(Setting::ExemptClients.name()), "{ours}");
-    let theirs = theirs.replace("our exempt clients", Setting::ExemptClients.name());
+    assert!(ours.contains(Setting::RolelessClients.name()), "{ours}");
+    let theirs = theirs.replace("our exempt clients", Setting::RolelessClients.name());
     assert_eq!(theirs, ours);
 }
 

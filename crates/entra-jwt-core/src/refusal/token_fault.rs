@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::authority::Cloud;
 use crate::identifier::{ClientId, KeyId, TenantId};
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 /// The fault of a token: one variant for each check.
 ///
@@ -22,7 +22,7 @@ pub(crate) enum TokenFault {
     InvalidBase64 { part: TokenPart },
     #[error("the {part} is not a JSON object")]
     InvalidJson { part: TokenPart },
-    #[error("the {part} has the member \"{}\" twice", Shown(.member))]
+    #[error("the {part} has the member \"{}\" twice", Escaped(.member))]
     DuplicateMember { part: TokenPart, member: String },
     #[error("\"{member}\" in the {part} is not {expected}")]
     WrongType {
@@ -34,24 +34,24 @@ pub(crate) enum TokenFault {
     MissingKeyId,
     #[error("the header has the member \"{member}\", which is not supported")]
     UnsupportedHeader { member: &'static str },
-    #[error("signed with {}, {expected} expected", Shown(.found.as_deref().unwrap_or("nothing")))]
+    #[error("signed with {}, {expected} expected", Escaped(.found.as_deref().unwrap_or("nothing")))]
     WrongAlgorithm {
         found: Option<String>,
         expected: &'static str,
     },
-    #[error("of the type {}, {expected} expected", Shown(.found))]
+    #[error("of the type {}, {expected} expected", Escaped(.found))]
     WrongTokenType {
         found: String,
         expected: &'static str,
     },
     #[error("the token is for Microsoft Graph, not for this API ({mark})")]
     GraphToken { mark: GraphMark, api: ClientId },
-    #[error("no key of this issuer has the id {}", Shown(.key_id.as_str()))]
+    #[error("no key of this issuer has the id {}", Escaped(.key_id.as_str()))]
     UnknownKey {
         key_id: KeyId,
         api: Option<ClientId>,
     },
-    #[error("the signature does not verify with the key {}", Shown(.key_id.as_str()))]
+    #[error("the signature does not verify with the key {}", Escaped(.key_id.as_str()))]
     BadSignature { key_id: KeyId },
     #[error("the claim {claim} is missing")]
     MissingClaim { claim: &'static str },
@@ -69,11 +69,11 @@ pub(crate) enum TokenFault {
     ImpossibleLifetime,
     #[error("a second claim is named like tid in another case")]
     AmbiguousTenant,
-    #[error("tid is {}, not a lower-case GUID", Shown(.found))]
+    #[error("tid is {}, not a lower-case GUID", Escaped(.found))]
     InvalidTenant { found: String },
-    #[error("issued by {}, {expected} expected", Shown(.found))]
+    #[error("issued by {}, {expected} expected", Escaped(.found))]
     WrongIssuer { found: String, expected: String },
-    #[error("issued by {} of the cloud {cloud}, {expected} expected", Shown(.found))]
+    #[error("issued by {} of the cloud {cloud}, {expected} expected", Escaped(.found))]
     WrongCloud {
         found: String,
         cloud: Cloud,
@@ -87,19 +87,19 @@ pub(crate) enum TokenFault {
     },
     #[error("of a personal Microsoft account; allowed: {allowed}")]
     PersonalAccount { allowed: String },
-    #[error("a v1 token (issuer {}), v2 expected ({expected})", Shown(.found))]
+    #[error("a v1 token (issuer {}), v2 expected ({expected})", Escaped(.found))]
     V1Token { found: String, expected: String },
-    #[error("the key may sign for {}, the token says {}", Shown(.key_issuer), Shown(.found))]
+    #[error("the key may sign for {}, the token says {}", Escaped(.key_issuer), Escaped(.found))]
     KeyIssuerMismatch { found: String, key_issuer: String },
-    #[error("the key belongs to the cloud {}, {expected} expected", Shown(.found))]
+    #[error("the key belongs to the cloud {}, {expected} expected", Escaped(.found))]
     KeyCloudMismatch { found: String, expected: String },
-    #[error("for {api_name} ({}), not for this API", Shown(.found))]
+    #[error("for {api_name} ({}), not for this API", Escaped(.found))]
     MicrosoftApiToken {
         found: String,
         api_name: &'static str,
         api: ClientId,
     },
-    #[error("for the audience {}; accepted: {}", Shown(.found), .accepted.join(", "))]
+    #[error("for the audience {}; accepted: {}", Escaped(.found), .accepted.join(", "))]
     WrongAudience {
         found: String,
         accepted: Vec<String>,

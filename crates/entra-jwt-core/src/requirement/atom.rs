@@ -90,17 +90,21 @@ impl<N: Into<String>, V: Into<Value>> From<Claim<N, V>> for Condition {
 
 combinators!(Claim<N, V>, N: Into<String>, V: Into<Value>);
 
-/// Any one of them will do: `any([Scope("a"), Scope("b")])`. They have one type; different atoms are
-/// joined by `or`, or as `any([Condition::from(Scope("a")), UserRole("b").into()])`.
-#[must_use]
-pub fn any(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
-    Condition(Node::Any(nodes(conditions)))
-}
+impl Condition {
+    /// Returns the condition that any one of these meets: `Condition::any([Scope("a"), Scope("b")])`. They
+    /// have one type; different atoms are joined by [`or`](Self::or), or as
+    /// `Condition::any([Condition::from(Scope("a")), UserRole("b").into()])`.
+    #[must_use]
+    pub fn any(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Self {
+        Self(Node::Any(nodes(conditions)))
+    }
 
-/// All of them are required: `all([Scope("a"), Scope("b")])`. They have one type; see [`any`].
-#[must_use]
-pub fn all(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Condition {
-    Condition(Node::All(nodes(conditions)))
+    /// Returns the condition that only all of these meet: `Condition::all([Scope("a"), Scope("b")])`. They
+    /// have one type; see [`any`](Self::any).
+    #[must_use]
+    pub fn all(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Self {
+        Self(Node::All(nodes(conditions)))
+    }
 }
 
 fn nodes(conditions: impl IntoIterator<Item = impl IntoCondition>) -> Vec<Node> {

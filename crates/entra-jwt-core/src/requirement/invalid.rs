@@ -84,7 +84,7 @@ enum Problem {
     )]
     OpenIdScope { found: String },
     #[error(
-        "{atom} \"{found}\": names have no white space; for several use all([..]) or any([..])"
+        "{atom} \"{found}\": names have no white space; for several use Condition::all([..]) or Condition::any([..])"
     )]
     SeveralNames { atom: &'static str, found: String },
     #[error("{atom} \"{found}\": no name")]

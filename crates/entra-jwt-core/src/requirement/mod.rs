@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use self::atom::{
-    AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole, all, any,
+    AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole,
 };
 pub use self::invalid::{InvalidRequirement, RequirementProblem, RequirementProblemKind};
 use crate::refusal::{Lack, PermissionDenied};
@@ -46,7 +46,7 @@ enum Node {
     message = "`{Self}` is not a condition on a token",
     label = "not a condition",
     note = "say which permission it is: `Scope(\"Reports.Read\")` of users, `AppPermission(\"Reports.Read.All\")` of applications, `UserRole(\"Admin\")`",
-    note = "join conditions by `.or(..)` and `.and(..)`, or several of one kind by `any(..)` and `all(..)`"
+    note = "join conditions by `.or(..)` and `.and(..)`, or several of one kind by `Condition::any(..)` and `Condition::all(..)`"
 )]
 pub trait IntoCondition {
     /// The condition.

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use super::{Member, MemberError};
 use crate::json::{self, NotJson, Reader};
 use crate::refusal::{TokenFault, TokenPart};
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 /// The longest name that a known member may have, in bytes.
 pub(super) const LONGEST_NAME: usize = 24;
@@ -170,7 +170,7 @@ pub(super) fn read<T: Members, const USUAL: usize>(
 fn duplicate(part: TokenPart, member: &str) -> TokenFault {
     TokenFault::DuplicateMember {
         part,
-        member: Shown::cut(member),
+        member: Escaped::cut(member),
     }
 }
 

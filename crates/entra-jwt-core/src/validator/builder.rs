@@ -18,7 +18,7 @@ use crate::identifier::ClientId;
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
-/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
+/// | [`allow_roleless_clients`](Self::allow_roleless_clients) | none: every token needs a scope or a role |
 /// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Validator {
                 allowed_clients: None,
                 refuses_guests: false,
                 accepts_keys_of_other_clouds: false,
-                exempt_clients: HashSet::new(),
+                roleless_clients: HashSet::new(),
                 clock_skew: Self::DEFAULT_CLOCK_SKEW,
             },
         }
@@ -127,8 +127,8 @@ impl ValidatorBuilder {
     /// authorization by access control list. It exempts app-only tokens from
     /// [`default_permission`](Validator::default_permission) and from nothing else. Default: none.
     /// Several calls add up.
-    pub fn exempt_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
-        self.rules.exempt_clients.extend(ids);
+    pub fn allow_roleless_clients(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.rules.roleless_clients.extend(ids);
         self
     }
 

@@ -12,7 +12,7 @@ use crate::identifier::TenantId;
 use crate::json::JsonStr;
 use crate::keys::Key;
 use crate::refusal::{GraphMark, TokenFault};
-use crate::shown::Shown;
+use crate::shown::Escaped;
 
 const fn check(
     name: CheckName,
@@ -94,7 +94,7 @@ fn algorithm(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match context.token.algorithm() {
         Some(found) if found == *expected => Ok(()),
         found => Err(TokenFault::WrongAlgorithm {
-            found: found.map(|found| Shown::cut(&found.short())),
+            found: found.map(|found| Escaped::cut(&found.short())),
             expected,
         }),
     }
@@ -111,7 +111,7 @@ fn token_type(context: &CheckContext<'_>) -> Result<(), TokenFault> {
         None if may_lack => Ok(()),
         Some(found) if found.eq_ignore_ascii_case(expected) => Ok(()),
         found => Err(TokenFault::WrongTokenType {
-            found: Shown::cut(found.as_deref().unwrap_or("no typ")),
+            found: Escaped::cut(found.as_deref().unwrap_or("no typ")),
             expected,
         }),
     }
@@ -164,7 +164,7 @@ fn key_issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
         Ok(())
     } else {
         Err(TokenFault::KeyIssuerMismatch {
-            found: Shown::cut(issuer),
+            found: Escaped::cut(issuer),
             key_issuer: key_issuer.to_owned(),
         })
     }
@@ -221,7 +221,7 @@ fn issuer(context: &CheckContext<'_>) -> Result<(), TokenFault> {
 fn version(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     match context.issued_by()? {
         (tenant, TokenVersion::V1) if !context.rules.accepts_v1 => Err(TokenFault::V1Token {
-            found: Shown::cut(context.token.issuer().unwrap_or_default()),
+            found: Escaped::cut(context.token.issuer().unwrap_or_default()),
             expected: context.rules.authority.v2_issuer(tenant),
         }),
         _ => Ok(()),
@@ -247,13 +247,13 @@ fn audience(context: &CheckContext<'_>) -> Result<(), TokenFault> {
         }
     } else if let Some(api_name) = Audience::microsoft_api_of(found) {
         TokenFault::MicrosoftApiToken {
-            found: Shown::cut(found),
+            found: Escaped::cut(found),
             api_name,
             api,
         }
     } else {
         TokenFault::WrongAudience {
-            found: Shown::cut(found),
+            found: Escaped::cut(found),
             accepted: audiences.iter().map(ToString::to_string).collect(),
         }
     })

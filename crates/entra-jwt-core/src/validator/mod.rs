@@ -3,8 +3,6 @@
 mod builder;
 mod check_name;
 mod checks;
-#[cfg(feature = "testing")]
-mod danger;
 mod report;
 
 use std::cell::OnceCell;
@@ -13,14 +11,12 @@ use std::time::{Duration, SystemTime};
 
 pub use self::builder::{DangerousValidatorBuilder, InvalidSettings, ValidatorBuilder};
 pub use self::check_name::CheckName;
-#[cfg(feature = "testing")]
-pub use self::danger::trusted_token;
-pub use self::report::{Explain, Finding, Outcome, Report, Verdict};
+pub use self::report::{ExplainOptions, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
 use crate::identifier::{ClientId, Guid, KeyId, TenantId};
 use crate::keys::{ES256, Key, KeySet, RS256};
 use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault};
-use crate::shown::Shown;
+use crate::shown::Escaped;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
 /// Decides about tokens of Microsoft Entra ID for one API.
@@ -59,7 +55,7 @@ impl Validator {
         rules.audiences = Audiences::only(rules.audiences.client_id(), audience);
         rules.accepts_v1 = false;
         // Of Entra's clients, and for tokens without a scope.
-        rules.exempt_clients.clear();
+        rules.roleless_clients.clear();
         rules.profile = Profile::Reissued {
             issuer: issuer.into(),
         };
@@ -78,13 +74,13 @@ impl Validator {
     ) -> Result<AccessToken, InvalidToken> {
         let unverified = Unverified::parse(token)?;
         let key = keys.key(unverified.key_ref().key_id);
-        self.finish(unverified, key, now)
+        self.verify(unverified, key, now)
     }
 
     /// Returns whether the token says that an issuer of this validator's cloud issued it, v1 or v2,
     /// whether its tenant is allowed or not. It may be lying.
     #[must_use]
-    pub fn claims_to_be_ours(&self, token: &Unverified<'_>) -> bool {
+    pub fn matches_issuer(&self, token: &Unverified<'_>) -> bool {
         let context = CheckContext::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
         context.issued_by().is_ok()
     }
@@ -93,7 +89,7 @@ impl Validator {
     /// the world makes the token valid, and none need be fetched for it.
     ///
     /// Its tenant, its client and whether its user is a guest are looked at only by
-    /// [`finish`](Self::finish), once the signature holds: otherwise anybody could find out by made-up
+    /// [`verify`](Self::verify), once the signature holds: otherwise anybody could find out by made-up
     /// tokens who is admitted.
     ///
     /// # Errors
@@ -114,7 +110,7 @@ impl Validator {
     /// The first check that fails. Without the key, a fault of the claims comes first: then no key
     /// could make the token valid, and the fault explains more. Whether a member that decides nothing
     /// stands twice, and who is admitted, is not looked at then.
-    pub fn finish(
+    pub fn verify(
         &self,
         token: Unverified<'_>,
         key: Option<&Key>,
@@ -137,7 +133,7 @@ impl Validator {
     }
 
     /// The refusal of a token that passes the [`precheck`](Self::precheck), and whose key turned
-    /// out not to be there: what [`finish`](Self::finish) without a key comes to, without running
+    /// out not to be there: what [`verify`](Self::verify) without a key comes to, without running
     /// the checks again.
     #[must_use]
     pub fn unknown_key(&self, token: Unverified<'_>) -> InvalidToken {
@@ -157,7 +153,7 @@ impl Validator {
     }
 
     /// Checks that a valid token permits anything at all: it has a scope or a role, or is an
-    /// app-only token of an [exempt client](ValidatorBuilder::exempt_clients). Without this, every
+    /// app-only token of an [exempt client](ValidatorBuilder::allow_roleless_clients). Without this, every
     /// application of the tenant could call the API.
     ///
     /// # Errors
@@ -174,7 +170,7 @@ impl Validator {
     /// Without keys the signature is not checked, and the verdict is never that the token is
     /// accepted. A requirement of a route can be judged along with the rest.
     #[must_use]
-    pub fn explain(&self, token: &str, with: &Explain<'_>) -> Report {
+    pub fn explain(&self, token: &str, with: &ExplainOptions<'_>) -> Report {
         Report::new(&self.rules, token, with)
     }
 
@@ -237,7 +233,7 @@ struct Rules {
     allowed_clients: Option<HashSet<ClientId>>,
     refuses_guests: bool,
     accepts_keys_of_other_clouds: bool,
-    exempt_clients: HashSet<ClientId>,
+    roleless_clients: HashSet<ClientId>,
     clock_skew: Duration,
 }
 
@@ -279,7 +275,7 @@ impl Rules {
         let is_exempt = || {
             let client = claims.client();
             Grant::of(claims) == Grant::AppOnly
-                && client.is_some_and(|client| self.exempt_clients.contains(&client))
+                && client.is_some_and(|client| self.roleless_clients.contains(&client))
         };
         if claims.scopes().next().is_some() || claims.roles().next().is_some() || is_exempt() {
             Ok(())
@@ -389,7 +385,7 @@ fn issued_by(
     let tenant = Guid::from_token(tid)
         .map(TenantId)
         .ok_or_else(|| TokenFault::InvalidTenant {
-            found: Shown::cut(tid),
+            found: Escaped::cut(tid),
         })?;
     let issuer = token
         .issuer()
@@ -398,7 +394,7 @@ fn issued_by(
         return match issuer == &**expected {
             true => Ok((tenant, TokenVersion::V2)),
             false => Err(TokenFault::WrongIssuer {
-                found: Shown::cut(issuer),
+                found: Escaped::cut(issuer),
                 expected: expected.to_string(),
             }),
         };
@@ -406,7 +402,7 @@ fn issued_by(
     match rules.authority.version_of(issuer, tid) {
         Some(version) => Ok((tenant, version)),
         None => {
-            let found = Shown::cut(issuer);
+            let found = Escaped::cut(issuer);
             let expected = rules.authority.v2_issuer(tenant);
             let other = (!rules.authority.is_external_id())
                 .then(|| Cloud::of_issuer(issuer, tid))

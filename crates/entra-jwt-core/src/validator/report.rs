@@ -14,16 +14,16 @@ use crate::token::{CallerKind, Claims, Grant, Unverified};
 /// The result of each check of a token, by [`Validator::explain`](crate::Validator::explain).
 ///
 /// Made for whoever holds the token: it quotes claims, though none about a person. What is quoted
-/// comes from outside; display it through [`Shown`](crate::Shown).
+/// comes from outside; display it through [`Escaped`](crate::Escaped).
 #[derive(Clone, Debug)]
 pub struct Report {
     findings: Vec<Finding>,
 }
 
-/// The options to explain a token with; begin with [`Explain::at`].
+/// The options to explain a token with; begin with [`ExplainOptions::at`].
 #[derive(Clone, Debug)]
 #[must_use = "give it to Validator::explain"]
-pub struct Explain<'a> {
+pub struct ExplainOptions<'a> {
     now: SystemTime,
     keys: Option<&'a KeySet>,
     requirement: Option<&'a Requirement>,
@@ -31,7 +31,7 @@ pub struct Explain<'a> {
     setting: fn(Setting) -> &'static str,
 }
 
-impl<'a> Explain<'a> {
+impl<'a> ExplainOptions<'a> {
     /// Explains as of this moment; without keys, so that the signature is not checked, and without
     /// a requirement.
     pub fn at(now: SystemTime) -> Self {
@@ -117,7 +117,7 @@ pub enum Verdict<'a> {
 }
 
 impl Report {
-    pub(super) fn new(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
+    pub(super) fn new(rules: &Rules, token: &str, with: &ExplainOptions<'_>) -> Self {
         let mut report = Self::without_remedies(rules, token, with);
         for finding in &mut report.findings {
             finding.remedy = finding.remedy_with(with.setting);
@@ -125,7 +125,7 @@ impl Report {
         report
     }
 
-    fn without_remedies(rules: &Rules, token: &str, with: &Explain<'_>) -> Self {
+    fn without_remedies(rules: &Rules, token: &str, with: &ExplainOptions<'_>) -> Self {
         match Unverified::parse_up_to(token, with.max_length) {
             Ok(unverified) => {
                 let key_id = unverified.key_ref().key_id;
@@ -175,7 +175,7 @@ impl Report {
 
     /// Returns what follows: the first failure, in the order of the checks. Where the key is unknown,
     /// a failure of the claims comes before that, and who is admitted is no reason, as with
-    /// [`Validator::finish`](crate::Validator::finish).
+    /// [`Validator::verify`](crate::Validator::verify).
     #[must_use]
     pub fn verdict(&self) -> Verdict<'_> {
         let mut failures = self
@@ -205,7 +205,7 @@ impl Report {
 
 impl Finding {
     /// Returns what to change, and where, if it failed: with the names for the settings that the report
-    /// was [asked for](Explain::setting_names) with.
+    /// was [asked for](ExplainOptions::setting_names) with.
     #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()

@@ -39,7 +39,7 @@ fn forms() -> Vec<Row> {
                 let keys = keys();
                 let key = keys.key(unverified.key_ref().key_id);
                 let validator = rules().build().unwrap();
-                let result = validator.finish(unverified, key, now());
+                let result = validator.verify(unverified, key, now());
                 result.map_or_else(|rejection| rejection.code(), |_| ACCEPTED)
             },
         ),
@@ -179,7 +179,7 @@ fn permissions() -> Vec<Row> {
             Accepts,
             ACCEPTED,
             || {
-                let rules = rules().exempt_clients([CLIENT.parse().unwrap()]);
+                let rules = rules().allow_roleless_clients([CLIENT.parse().unwrap()]);
                 by(rules, tenant().app(CLIENT).for_api(API))
             },
         ),

@@ -23,7 +23,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, Audience, Explain, InvalidToken, KeySet, Tenancy, TenantId, Validator, Verdict,
+    AccessToken, Audience, ExplainOptions, InvalidToken, KeySet, Tenancy, TenantId, Validator,
+    Verdict,
 };
 use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
@@ -80,7 +81,7 @@ impl Valid {
 
     /// Whether any of the ways to ask accepts it.
     fn accepts(&self, token: &str) -> bool {
-        let report = Explain::at(self.now).keys(&self.keys);
+        let report = ExplainOptions::at(self.now).keys(&self.keys);
         let report = self.validator.explain(token, &report);
         let is_reported_valid = matches!(
             report.verdict(),

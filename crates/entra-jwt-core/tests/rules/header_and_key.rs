@@ -170,7 +170,7 @@ async fn a_key_of_another_name_is_not_the_key_that_the_token_names() {
     for key in keys.iter() {
         let unverified = Unverified::parse(&token).unwrap();
         let rejection = validator
-            .finish(unverified, Some(key), setup.now())
+            .verify(unverified, Some(key), setup.now())
             .unwrap_err();
         assert_eq!(rejection.code(), "unknown_key");
     }

@@ -1,7 +1,9 @@
 //! Which check comes first, and what is checked before a key is known.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
-use entra_jwt_core::{Audience, CheckName, Explain, Finding, KeySet, Outcome, Unverified, Verdict};
+use entra_jwt_core::{
+    Audience, CheckName, ExplainOptions, Finding, KeySet, Outcome, Unverified, Verdict,
+};
 use serde_json::json;
 
 use crate::{API, CLIENT, OTHER_TENANT, Setup};
@@ -130,12 +132,12 @@ async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
 
         let unverified = Unverified::parse(&token).unwrap();
         assert_eq!(validator.precheck(&unverified, setup.now()), Ok(()));
-        assert!(validator.claims_to_be_ours(&unverified));
-        let refused = validator.finish(unverified, None, setup.now()).unwrap_err();
+        assert!(validator.matches_issuer(&unverified));
+        let refused = validator.verify(unverified, None, setup.now()).unwrap_err();
         assert_eq!(refused.code(), "unknown_key", "{code}");
         // Whoever explains a token is told all of it.
         let none = KeySet::default();
-        let report = validator.explain(&token, &Explain::at(setup.now()).keys(&none));
+        let report = validator.explain(&token, &ExplainOptions::at(setup.now()).keys(&none));
         assert_eq!(report.verdict(), Verdict::InvalidToken(&refused));
         let codes = report.findings().iter().filter_map(Finding::code);
         let mut expected = vec!["unknown_key"];
@@ -157,7 +159,7 @@ async fn a_token_says_which_key_it_asks_for_and_whose_it_claims_to_be() {
         let token = token.header("kid", "some key").mint();
         let unverified = Unverified::parse(&token).unwrap();
         assert_eq!(unverified.key_ref().key_id.as_str(), "some key");
-        assert_eq!(validator.claims_to_be_ours(&unverified), ours);
+        assert_eq!(validator.matches_issuer(&unverified), ours);
     }
 }
 
@@ -183,7 +185,7 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
         let twice = token.flaw(Flaw::DuplicateUnknownClaim).mint();
         let code = |keys: &KeySet| {
             let refused = validator.validate(&twice, keys, setup.now()).unwrap_err();
-            let report = validator.explain(&twice, &Explain::at(setup.now()).keys(keys));
+            let report = validator.explain(&twice, &ExplainOptions::at(setup.now()).keys(keys));
             assert_eq!(report.verdict(), Verdict::InvalidToken(&refused));
             if refused.code() == "duplicate_member" {
                 let names = report.finding(CheckName::Names).unwrap();
@@ -200,7 +202,7 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
     }
     // Without keys there is nothing to say about it.
     let twice = setup.user().flaw(Flaw::DuplicateUnknownClaim).mint();
-    let report = validator.explain(&twice, &Explain::at(setup.now()));
+    let report = validator.explain(&twice, &ExplainOptions::at(setup.now()));
     assert_eq!(report.verdict(), Verdict::NotVerified);
     let names = report.finding(CheckName::Names).unwrap();
     assert_eq!(names.outcome, Outcome::NotChecked);
@@ -215,7 +217,7 @@ async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
     let token = setup.user().flaw(Flaw::IssuerOfAnotherTenant).mint();
     let refused = validator.validate(&token, &keys, setup.now()).unwrap_err();
     assert_eq!(refused.code(), "wrong_issuer");
-    let report = validator.explain(&token, &Explain::at(setup.now()).keys(&keys));
+    let report = validator.explain(&token, &ExplainOptions::at(setup.now()).keys(&keys));
     let outcome = |check| report.finding(check).map(|finding| finding.outcome.clone());
     assert_eq!(
         outcome(CheckName::Issuer),

@@ -11,8 +11,8 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, AppPermission, Audience, CheckName, Explain, InvalidToken, Key, KeyId, KeySet,
-    PermissionDeniedKind, Requirement, Scope, UserRole, Validator, Verdict,
+    AccessToken, AppPermission, Audience, CheckName, ExplainOptions, InvalidToken, Key, KeyId,
+    KeySet, PermissionDeniedKind, Requirement, Scope, UserRole, Validator, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -216,7 +216,7 @@ async fn the_allowed_clients_admit_every_client_of_a_server_or_none() {
 #[tokio::test]
 async fn no_client_of_a_server_is_exempt_from_needing_a_scope_or_a_role() {
     let (setup, server) = Server::new().await;
-    let rules = setup.rules().exempt_clients([API.parse().unwrap()]);
+    let rules = setup.rules().allow_roleless_clients([API.parse().unwrap()]);
     let rules = rules.build().unwrap().reissued(ISSUER, RESOURCE).unwrap();
     let mut claims = server.claims();
     claims["idtyp"] = json!("app");
@@ -370,7 +370,7 @@ async fn a_key_that_is_gone_is_explained_by_what_makes_it_go() {
 async fn a_report_reads_the_scopes_too() {
     let (_, server) = Server::new().await;
     let token = server.sign(&Server::header(), &server.claims());
-    let with = Explain::at(SystemTime::now()).keys(&server.keys);
+    let with = ExplainOptions::at(SystemTime::now()).keys(&server.keys);
     let report = server.rules.explain(&token, &with);
     assert_eq!(report.verdict(), Verdict::Accepted);
     let found = report.finding(CheckName::Permission).unwrap().found.clone();

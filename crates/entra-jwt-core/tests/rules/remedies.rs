@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use entra_dev_tenant::{DevCloud, DevTenant, Flaw};
 use entra_jwt_core::{
-    Audience, CheckName, Cloud, Explain, InvalidToken, KeySet, Report, Requirement, Scope, Setting,
-    Tenancy, Validator,
+    Audience, CheckName, Cloud, ExplainOptions, InvalidToken, KeySet, Report, Requirement, Scope,
+    Setting, Tenancy, Validator,
 };
 use serde_json::json;
 
@@ -238,7 +238,7 @@ async fn neither_scope_nor_role_names_the_page_and_the_exemption() {
     for words in [
         "API permissions",
         "Grant admin consent",
-        "ValidatorBuilder::exempt_clients",
+        "ValidatorBuilder::allow_roleless_clients",
     ] {
         assert!(remedy.contains(words), "{words} in {remedy}");
     }
@@ -282,7 +282,7 @@ fn named(setting: Setting) -> &'static str {
         Setting::Audience => "our audience",
         Setting::ClientId => "our client id",
         Setting::Cloud => "our cloud",
-        Setting::ExemptClients => "our exempt clients",
+        Setting::RolelessClients => "our exempt clients",
         Setting::ExternalId => "our external id",
         Setting::MaxTokenLength => "our length",
         Setting::MetadataEndpoint => "our metadata",
@@ -299,7 +299,7 @@ async fn a_report_has_the_names_that_it_was_asked_for_with() {
     let setup = Setup::new().await;
     let rules = setup.rules().build().unwrap();
     let token = setup.user().v1().mint();
-    let with = Explain::at(setup.now());
+    let with = ExplainOptions::at(setup.now());
     let remedy = |report: &Report| {
         let finding = report.finding(CheckName::Version).unwrap();
         (
@@ -315,7 +315,7 @@ async fn a_report_has_the_names_that_it_was_asked_for_with() {
     assert_eq!(theirs.1, ours.1);
 
     let token = setup.tenant.app(CLIENT).for_api(API).mint();
-    let report = rules.explain(&token, &Explain::at(setup.now()));
+    let report = rules.explain(&token, &ExplainOptions::at(setup.now()));
     let finding = report.finding(CheckName::Permission).unwrap();
     assert!(
         finding
@@ -325,7 +325,7 @@ async fn a_report_has_the_names_that_it_was_asked_for_with() {
     );
 
     let requirement = Requirement::new(Scope("Reports.Write")).unwrap();
-    let with = Explain::at(setup.now()).requirement(&requirement);
+    let with = ExplainOptions::at(setup.now()).requirement(&requirement);
     let report = rules.explain(&setup.user().mint(), &with);
     let finding = report.finding(CheckName::Requirement).unwrap();
     let scope = format!("api://{API}/Reports.Write");

@@ -3,7 +3,7 @@
 use entra_dev_tenant::TokenBuilder;
 use entra_jwt_core::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition, NotInGroup,
-    Requirement, RequirementProblem, RequirementProblemKind, Scope, UserRole, all, any,
+    Requirement, RequirementProblem, RequirementProblemKind, Scope, UserRole,
 };
 use serde_json::json;
 
@@ -216,15 +216,20 @@ async fn conditions_are_joined_by_and_and_or() {
         (read().or(app()), "met", "met", "met"),
         (read().and(admin()), "missing_role", "met", "user_required"),
         (read().and(admin()).or(app()), "missing_role", "met", "met"),
-        (any([read(), Scope("Other")]), "met", "met", "user_required"),
         (
-            all([read(), Scope("Other")]),
+            Condition::any([read(), Scope("Other")]),
+            "met",
+            "met",
+            "user_required",
+        ),
+        (
+            Condition::all([read(), Scope("Other")]),
             "missing_scope",
             "missing_scope",
             "user_required",
         ),
         (
-            any([Condition::from(admin()), app().into()]),
+            Condition::any([Condition::from(admin()), app().into()]),
             "missing_role",
             "met",
             "met",
@@ -369,14 +374,14 @@ fn a_requirement_is_displayed_as_people_say_it() {
             "scope a and (user role b or member of group c)",
         ),
         (
-            all([Scope("a")])
+            Condition::all([Scope("a")])
                 .and(NotInGroup(SALES))
                 .and(AuthenticationContext("c1")),
             "scope a and not a member of group 5d0c5f51-3c1e-4c0a-9d0f-2b8f4f7b1c11 and \
              authentication context c1",
         ),
         (
-            any([Claim("x", "y")]).or(Claim("z", 5)),
+            Condition::any([Claim("x", "y")]).or(Claim("z", 5)),
             "claim x = \"y\" or claim z = 5",
         ),
     ] {
@@ -413,8 +418,14 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
         (Scope("offline_access").into(), "never in an access token"),
         (Scope(".default").into(), "never in a token"),
         (Scope("api://orders/.default").into(), "never in a token"),
-        (Scope("a b").into(), "all([..]) or any([..])"),
-        (UserRole("a\tb").into(), "all([..]) or any([..])"),
+        (
+            Scope("a b").into(),
+            "Condition::all([..]) or Condition::any([..])",
+        ),
+        (
+            UserRole("a\tb").into(),
+            "Condition::all([..]) or Condition::any([..])",
+        ),
         (Scope(" Reports.Read").into(), "names have no white space"),
         (Scope("OpenID").into(), "never in an access token"),
         (Scope("api://orders").into(), "name a scope or role of it"),
@@ -470,8 +481,14 @@ fn what_can_never_be_met_fails_when_it_is_built_with_the_correction() {
             Claim("x", json!(null)).into(),
             "not blank, a number or a boolean",
         ),
-        (any([] as [Condition; 0]), "at least one alternative"),
-        (all([] as [Condition; 0]), "every token would pass"),
+        (
+            Condition::any([] as [Condition; 0]),
+            "at least one alternative",
+        ),
+        (
+            Condition::all([] as [Condition; 0]),
+            "every token would pass",
+        ),
         (
             Scope("Reports.Read").and(AppPermission("Reports.Read.All")),
             "or(..) instead of and(..)",

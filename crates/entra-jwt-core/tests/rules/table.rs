@@ -3,7 +3,7 @@
 
 use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
 use entra_jwt_core::{
-    AccessToken, CheckName, Cloud, Explain, InvalidSettings, InvalidToken, KeySet, Outcome,
+    AccessToken, CheckName, Cloud, ExplainOptions, InvalidSettings, InvalidToken, KeySet, Outcome,
     Tenancy, TenantId, Unverified, Validator, ValidatorBuilder, Verdict,
 };
 use serde_json::json;
@@ -190,7 +190,7 @@ const CLOUDS: [(DevCloud, Cloud); 3] = [
 fn judge(validator: &Validator, keys: &KeySet, tenant: &DevTenant, token: &str) -> &'static str {
     let now = tenant.clock()();
     let result = validator.validate(token, keys, now);
-    let report = validator.explain(token, &Explain::at(now).keys(keys));
+    let report = validator.explain(token, &ExplainOptions::at(now).keys(keys));
     let code = match &result {
         Err(rejection) => {
             assert_eq!(report.verdict(), Verdict::InvalidToken(rejection));
@@ -234,8 +234,8 @@ fn precheck_agrees(
         return;
     };
     let precheck = validator.precheck(&unverified, now);
-    let without_key = validator.finish(unverified, None, now).unwrap_err();
-    let report = validator.explain(token, &Explain::at(now));
+    let without_key = validator.verify(unverified, None, now).unwrap_err();
+    let report = validator.explain(token, &ExplainOptions::at(now));
     match (precheck, result) {
         (Err(rejection), result) => {
             assert!(result.is_err());
@@ -258,7 +258,7 @@ fn without_keys_nothing_is_accepted(
     code: &str,
     now: std::time::SystemTime,
 ) {
-    let report = validator.explain(token, &Explain::at(now));
+    let report = validator.explain(token, &ExplainOptions::at(now));
     assert_ne!(report.verdict(), Verdict::Accepted);
     if code == "accepted" {
         assert_eq!(report.verdict(), Verdict::NotVerified);
@@ -326,13 +326,13 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
             rules.allowed_clients([CLIENT.parse().unwrap()])
         }),
         ("exempt", |rules| {
-            rules.exempt_clients([CLIENT.parse().unwrap()])
+            rules.allow_roleless_clients([CLIENT.parse().unwrap()])
         }),
         ("exempt but not allowed", |rules| {
             let other = "3c2b1a09-1f2e-4d3c-8b4a-5f6e7d8c9b0a".parse().unwrap();
             rules
                 .allowed_clients([other])
-                .exempt_clients([CLIENT.parse().unwrap()])
+                .allow_roleless_clients([CLIENT.parse().unwrap()])
         }),
         ("no guests", ValidatorBuilder::refuse_guests),
     ];

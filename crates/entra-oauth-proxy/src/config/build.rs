@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use entra_http::{BuildError, Problems, is_loopback_host};
 use tokio_util::task::TaskTracker;
-use tower_entra_auth::entra_jwt_core::ShownUrl;
-use tower_entra_auth::{ProtectedResource, ReissuedTokens, Scope, all};
+use tower_entra_auth::entra_jwt_core::EscapedUrl;
+use tower_entra_auth::{Condition, ProtectedResource, Scope, TrustedIssuer};
 use url::Url;
 
 use super::{EntraOAuthProxyBuilder, Prompt};
@@ -57,11 +57,11 @@ impl EntraOAuthProxyBuilder {
                  the app registration (Certificates & secrets)",
             );
         }
-        #[cfg(feature = "redb")]
+        #[cfg(feature = "disk-store")]
         self.open_data_directory(&mut problems);
         let places = self.places();
         let proxy_keys = self.keys.take().unwrap_or_else(ProxyKeys::generate);
-        if proxy_keys.is_generated() && self.store.outlives_the_process() {
+        if proxy_keys.is_generated() && self.store.is_persistent() {
             problems.add(
                 "keys",
                 "not set, and the store outlives this process or is shared: what is made under keys \
@@ -71,7 +71,7 @@ impl EntraOAuthProxyBuilder {
         }
 
         let mut auth = self.auth;
-        if let Some(uri) = &self.identifier_uri {
+        if let Some(uri) = &self.app_id_uri {
             auth = auth.audience(uri.trim());
         }
         let urls = public_url.as_ref().map(Urls::new);
@@ -99,7 +99,7 @@ impl EntraOAuthProxyBuilder {
                 published = published.name(name);
             }
             let (of_grant, of_challenge) = (Arc::clone(&users), Arc::clone(&users));
-            let reissued = ReissuedTokens::new(urls.issuer(), resource.url(), keys.key_set())
+            let reissued = TrustedIssuer::new(urls.issuer(), resource.url(), keys.key_set())
                 .grant_rule(lifetimes.grant_check, move |grant| {
                     let users = Arc::clone(&of_grant);
                     async move { users.has_active_grant(&grant).await }
@@ -107,7 +107,7 @@ impl EntraOAuthProxyBuilder {
                 .on_challenge(move |caller, challenge| {
                     keep_challenge(&of_challenge, caller, challenge);
                 });
-            auth = auth.protected_resource(published).reissued_tokens(reissued);
+            auth = auth.protected_resource(published).trust(reissued);
         }
         // Secrets go where the metadata is.
         let auth = auth.own_endpoints_only().build();
@@ -149,7 +149,7 @@ impl EntraOAuthProxyBuilder {
             }
         };
         let required = scopes[0].iter().map(Scope);
-        let required = auth.require(all(required));
+        let required = auth.require(Condition::all(required));
         let required = required.map_err(|error| problems.error_with("required_scopes", error))?;
         let resource_metadata = auth
             .resource_metadata()
@@ -163,7 +163,7 @@ impl EntraOAuthProxyBuilder {
             optional_scopes = scopes[1].join(" "),
             registration = self.registration,
             fixed_clients,
-            pass_through = self.pass_through,
+            issues_entra_tokens = self.issues_entra_tokens,
             sign_ins = places[0],
             keys = places[1],
             "clients sign in through this server"
@@ -176,18 +176,18 @@ impl EntraOAuthProxyBuilder {
             );
         }
         describe_metrics();
-        let identifier_uri = self.identifier_uri.as_deref();
+        let app_id_uri = self.app_id_uri.as_deref();
         let scopes = Scopes::new(
             scopes,
             scope_texts,
             &client_id,
-            identifier_uri,
-            self.pass_through,
+            app_id_uri,
+            self.issues_entra_tokens,
         );
         let scopes = Arc::new(scopes);
         let of = (urls.issuer(), resource.url());
         // Entra's own token has what it has.
-        let room = (!self.pass_through).then(|| room_for_claims(of));
+        let room = (!self.issues_entra_tokens).then(|| room_for_claims(of));
         let skews = auth.validators().map(|rules| rules.clock_skew().as_secs());
         let skew = skews.max().unwrap_or_default();
         let entra = Arc::new(Entra::new(
@@ -202,7 +202,7 @@ impl EntraOAuthProxyBuilder {
         let grants = Grants::new(
             (records.clone(), Arc::clone(&users), Arc::clone(&keys)),
             (Arc::clone(&entra), Arc::clone(&scopes)),
-            (urls.issuer(), resource.url(), !self.pass_through),
+            (urls.issuer(), resource.url(), !self.issues_entra_tokens),
             (clock.clone(), skew),
             [lifetimes.access_token, lifetimes.idle, lifetimes.session],
             lifetimes.grace,
@@ -214,13 +214,13 @@ impl EntraOAuthProxyBuilder {
             grants,
             rate_limiter,
             tasks,
-            self.pass_through,
+            self.issues_entra_tokens,
         );
         Ok(EntraOAuthProxy::new(server, users, (auth, required)))
     }
 
     /// Sets store and keys by what is in the directory, if one is set.
-    #[cfg(feature = "redb")]
+    #[cfg(feature = "disk-store")]
     fn open_data_directory(&mut self, problems: &mut Problems) {
         const SETTING: &str = "data_directory";
 
@@ -320,7 +320,7 @@ fn checked_url(text: Option<&str>, examples: &str) -> Result<Url, String> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return problem(format_args!("not set"));
     };
-    let shown = ShownUrl(text);
+    let shown = EscapedUrl(text);
     let Ok(url) = Url::parse(text) else {
         return problem(format_args!("\"{shown}\" is no URL"));
     };

@@ -1,7 +1,7 @@
 //! The settings of an [`EntraOAuthProxy`], and what is wrong with them: everything at once.
 
 mod build;
-#[cfg(feature = "redb")]
+#[cfg(feature = "disk-store")]
 mod data_directory;
 
 use std::fmt;
@@ -14,13 +14,13 @@ use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, C
 use entra_http::BoxError;
 use http::{Request, Response};
 use http_body::Body;
-use tower_entra_auth::entra_jwt_core::{Setting, ShownUrl};
+use tower_entra_auth::entra_jwt_core::{EscapedUrl, Setting};
 use tower_entra_auth::{Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 use tower_service::Service;
 
 use crate::keys::ProxyKeys;
-use crate::limits::Limits;
-use crate::oauth::FixedClient;
+use crate::limits::RateLimits;
+use crate::oauth::PreregisteredClient;
 use crate::proxy::EntraOAuthProxy;
 use crate::store::{MemoryStore, Store};
 use crate::time::Clock;
@@ -40,25 +40,25 @@ use crate::time::Clock;
 /// | [`optional_scopes`](Self::optional_scopes) | none |
 /// | [`scope_text`](Self::scope_text) | none: people read the scope's name |
 /// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
-/// | [`identifier_uri`](Self::identifier_uri) | `api://{client id}` |
+/// | [`app_id_uri`](Self::app_id_uri) | `api://{client id}` |
 /// | [`resource_name`](Self::resource_name) | the resource's host |
 /// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
 /// | [`store`](Self::store) | [`MemoryStore`]: likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
-/// | [`redirect_allow_list`](Self::redirect_allow_list) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
+/// | [`allowed_redirects`](Self::allowed_redirects) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
 /// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
 /// | [`without_registration`](Self::without_registration) | off: clients register themselves |
-/// | [`fixed_client`](Self::fixed_client) | none |
+/// | [`preregistered_client`](Self::preregistered_client) | none |
 /// | [`prompt`](Self::prompt) | none: Entra decides |
 /// | [`access_token_lifetime`](Self::access_token_lifetime) | 1 hour |
 /// | [`idle_lifetime`](Self::idle_lifetime) | 30 days |
 /// | [`session_lifetime`](Self::session_lifetime) | 90 days |
 /// | [`rotation_grace`](Self::rotation_grace) | 60 s |
 /// | [`grant_check_interval`](Self::grant_check_interval) | 30 s |
-/// | [`pass_through`](Self::pass_through) | off: tokens of this server's own |
+/// | [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens), dangerous | off: tokens of this server's own |
 /// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
 /// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
-/// | [`limits`](Self::limits) | [`Limits::default`] |
+/// | [`limits`](Self::limits) | [`RateLimits::default`] |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
 /// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
 /// | [`clock`](Self::clock) | the system's |
@@ -71,7 +71,7 @@ pub struct EntraOAuthProxyBuilder {
     public_url: Option<String>,
     resource: Option<String>,
     resource_name: Option<String>,
-    identifier_uri: Option<String>,
+    app_id_uri: Option<String>,
     required_scopes: Vec<String>,
     optional_scopes: Vec<String>,
     scope_texts: Vec<(String, String)>,
@@ -85,13 +85,13 @@ pub struct EntraOAuthProxyBuilder {
     allow_list: Option<Vec<String>>,
     private_use_schemes: Vec<String>,
     registration: bool,
-    fixed_clients: Vec<FixedClient>,
+    fixed_clients: Vec<PreregisteredClient>,
     prompt: Option<Prompt>,
     lifetimes: Lifetimes,
-    pass_through: bool,
+    issues_entra_tokens: bool,
     requires_resource: bool,
     accepts_parents: bool,
-    limits: Limits,
+    limits: RateLimits,
     trusted_proxies: Vec<String>,
     clock: Clock,
 }
@@ -141,10 +141,10 @@ fn setting_name(setting: Setting) -> &'static str {
     match setting {
         Setting::AcceptV1Tokens => "auth(|auth| auth.accept_v1_tokens())",
         Setting::AllowedClients => "auth(|auth| auth.allowed_clients(..))",
-        Setting::Audience => "identifier_uri(..)",
+        Setting::Audience => "app_id_uri(..)",
         Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
         Setting::Cloud => "cloud (ENTRA_CLOUD)",
-        Setting::ExemptClients => "auth(|auth| auth.exempt_clients(..))",
+        Setting::RolelessClients => "auth(|auth| auth.allow_roleless_clients(..))",
         Setting::ExternalId => "external_id(..)",
         Setting::MaxTokenLength => "auth(|auth| auth.max_token_length(..))",
         Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
@@ -171,7 +171,7 @@ impl EntraOAuthProxyBuilder {
             public_url: None,
             resource: None,
             resource_name: None,
-            identifier_uri: None,
+            app_id_uri: None,
             required_scopes: Vec::new(),
             optional_scopes: Vec::new(),
             scope_texts: Vec::new(),
@@ -193,10 +193,10 @@ impl EntraOAuthProxyBuilder {
                 grace: MINUTE,
                 grant_check: MINUTE / 2,
             },
-            pass_through: false,
+            issues_entra_tokens: false,
             requires_resource: false,
             accepts_parents: false,
-            limits: Limits::default(),
+            limits: RateLimits::default(),
             trusted_proxies: Vec::new(),
             clock: Clock::default(),
         }
@@ -221,9 +221,9 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// Sets tenant, client id, cloud and metadata endpoint from the environment: see
-    /// [`EntraAuthBuilder::environment`].
-    pub fn environment(self) -> Self {
-        self.auth(EntraAuthBuilder::environment)
+    /// [`EntraAuthBuilder::env`].
+    pub fn env(self) -> Self {
+        self.auth(EntraAuthBuilder::env)
     }
 
     /// Sets how this server proves to Entra that it is the application: a
@@ -260,8 +260,8 @@ impl EntraOAuthProxyBuilder {
 
     /// Sets the Application ID URI of the app registration, if it is not `api://{client id}`: what stands
     /// before its scopes at Entra.
-    pub fn identifier_uri(mut self, uri: impl Into<String>) -> Self {
-        self.identifier_uri = Some(uri.into());
+    pub fn app_id_uri(mut self, uri: impl Into<String>) -> Self {
+        self.app_id_uri = Some(uri.into());
         self
     }
 
@@ -294,7 +294,7 @@ impl EntraOAuthProxyBuilder {
     /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
     /// Nothing is validated or advertised of them, and no token has them: they spare the user a second
     /// question where the service exchanges the user's token for one of another API (on-behalf-of).
-    /// That needs Entra's own token: so far only [passed through](Self::pass_through).
+    /// That needs Entra's own token: so far only [issued](DangerousBuilder::issue_entra_tokens).
     pub fn additional_authorize_scopes<S: Into<String>>(
         mut self,
         scopes: impl IntoIterator<Item = S>,
@@ -330,7 +330,7 @@ impl EntraOAuthProxyBuilder {
     /// # use entra_oauth_proxy::EntraOAuthProxy;
     /// let settings = EntraOAuthProxy::builder().data_directory("/var/lib/mcp");
     /// ```
-    #[cfg(feature = "redb")]
+    #[cfg(feature = "disk-store")]
     pub fn data_directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_directory = Some(path.into());
         self
@@ -346,7 +346,7 @@ impl EntraOAuthProxyBuilder {
     ///
     /// A URI with a path also *vouches*: where a client's request is refused before a person agreed to
     /// anything, the browser is sent there with the error, as it is to loopback and to [fixed
-    /// clients](Self::fixed_client). An origin or a scheme does not, as there may be anything in it
+    /// clients](Self::preregistered_client). An origin or a scheme does not, as there may be anything in it
     /// (`https://claude.ai/redirect?to=…`): there, as everywhere else, a person reads what is wrong,
     /// and carries the error to the client by a button (RFC 9700 §4.11.2).
     ///
@@ -357,7 +357,7 @@ impl EntraOAuthProxyBuilder {
     /// [`build`](Self::build) refuses entries that could not be registered, such as `javascript:` and
     /// `http://example.com`, and hosts without a scheme. A scheme that could be a host, too, such as
     /// `com.example.app:`, needs its colon.
-    pub fn redirect_allow_list<S: Into<String>>(
+    pub fn allowed_redirects<S: Into<String>>(
         mut self,
         entries: impl IntoIterator<Item = S>,
     ) -> Self {
@@ -372,7 +372,7 @@ impl EntraOAuthProxyBuilder {
     /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
     /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
     ///
-    /// Where there is a [`redirect_allow_list`](Self::redirect_allow_list), it must have the scheme, too,
+    /// Where there is a [`allowed_redirects`](Self::allowed_redirects), it must have the scheme, too,
     /// and that is enough.
     ///
     /// ```
@@ -392,14 +392,14 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Lets no client register itself: only [fixed ones](Self::fixed_client) are known.
+    /// Lets no client register itself: only [fixed ones](Self::preregistered_client) are known.
     pub fn without_registration(mut self) -> Self {
         self.registration = false;
         self
     }
 
     /// Adds a client that is known in advance. Several calls add up.
-    pub fn fixed_client(mut self, client: FixedClient) -> Self {
+    pub fn preregistered_client(mut self, client: PreregisteredClient) -> Self {
         self.fixed_clients.push(client);
         self
     }
@@ -454,15 +454,6 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Gives clients Entra's own access tokens, whose audience is the app registration, instead of
-    /// tokens of this server. Then ending a sign-in does not end its access tokens, they are good for
-    /// whatever accepts tokens of the app registration, and they have every scope of it that the user
-    /// ever consented to, whichever client asked.
-    pub fn pass_through(mut self) -> Self {
-        self.pass_through = true;
-        self
-    }
-
     /// Requires that a client names the resource (RFC 8707).
     pub fn require_resource(mut self) -> Self {
         self.requires_resource = true;
@@ -476,13 +467,13 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// Sets the limits of requests by address, client, sign-in and user, and of the sign-ins that are
-    /// kept of a user: see [`Limits`].
+    /// kept of a user: see [`RateLimits`].
     ///
     /// The address is what the server says of the connection, so it must say it: axum's does where it is
     /// given `app.into_make_service_with_connect_info::<SocketAddr>()`; for others see
-    /// [`ProxyService`](crate::ProxyService). Behind a reverse proxy, name that by
+    /// [`ProxyEndpoints`](crate::ProxyEndpoints). Behind a reverse proxy, name that by
     /// [`trusted_proxies`](Self::trusted_proxies).
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: RateLimits) -> Self {
         self.limits = limits;
         self
     }
@@ -582,16 +573,25 @@ impl DangerousBuilder {
         self.0
             .auth(|auth| auth.dangerous().allow_endpoints_elsewhere())
     }
+
+    /// Gives clients Entra's own access tokens, whose audience is the app registration, instead of
+    /// tokens of this server. Then ending a sign-in does not end its access tokens, they are good for
+    /// whatever accepts tokens of the app registration, and they have every scope of it that the user
+    /// ever consented to, whichever client asked.
+    pub fn issue_entra_tokens(mut self) -> EntraOAuthProxyBuilder {
+        self.0.issues_entra_tokens = true;
+        self.0
+    }
 }
 
 impl fmt::Debug for EntraOAuthProxyBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let required_scopes = self.required_scopes.iter().map(|scope| ShownUrl(scope));
+        let required_scopes = self.required_scopes.iter().map(|scope| EscapedUrl(scope));
         let required_scopes: Vec<_> = required_scopes.collect();
         formatter
             .debug_struct("EntraOAuthProxyBuilder")
-            .field("public_url", &self.public_url.as_deref().map(ShownUrl))
-            .field("resource", &self.resource.as_deref().map(ShownUrl))
+            .field("public_url", &self.public_url.as_deref().map(EscapedUrl))
+            .field("resource", &self.resource.as_deref().map(EscapedUrl))
             .field("required_scopes", &required_scopes)
             .field("fixed_clients", &self.fixed_clients)
             .finish_non_exhaustive()

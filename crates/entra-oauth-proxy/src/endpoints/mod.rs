@@ -29,7 +29,7 @@ use tower_entra_auth::{EntraAuth, ResourceMetadata, Tenancy, TenantId};
 use tracing::Instrument as _;
 use url::Url;
 
-pub use self::service::ProxyService;
+pub use self::service::ProxyEndpoints;
 use crate::crypto::hash;
 use crate::entra::Entra;
 use crate::http::{Cookies, Response};
@@ -68,7 +68,7 @@ pub(crate) struct Server {
     /// The accounts that are accepted, in words for people.
     tenancy: String,
     /// True where clients get Entra's own access tokens.
-    pass_through: bool,
+    issues_entra_tokens: bool,
     auth: EntraAuth,
     records: Records,
     grants: Grants,
@@ -408,11 +408,11 @@ impl Server {
         grants: Grants,
         rate_limiter: RateLimiter,
         tasks: TaskTracker,
-        pass_through: bool,
+        issues_entra_tokens: bool,
     ) -> Self {
         let rules = auth.validators().next();
         let tenancy = rules.map(|rules| in_words(rules.authority().tenancy()));
-        let signing = Some(&*keys).filter(|_| !pass_through);
+        let signing = Some(&*keys).filter(|_| !issues_entra_tokens);
         Self {
             documents: metadata::documents(&urls, &scopes, &clients, signing),
             tenancy: tenancy.unwrap_or_default(),
@@ -423,7 +423,7 @@ impl Server {
             keys,
             clock,
             entra,
-            pass_through,
+            issues_entra_tokens,
             auth,
             records,
             grants,

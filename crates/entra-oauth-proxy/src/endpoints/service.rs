@@ -36,15 +36,15 @@ use crate::telemetry::observed;
 /// only where a [proxy on the way](crate::EntraOAuthProxyBuilder::trusted_proxies) is trusted.
 ///
 /// By which address a request came, it finds in its extensions: a [`SocketAddr`](std::net::SocketAddr),
-/// or axum's `ConnectInfo` of one (feature `axum`). Without, no [limit](crate::Limits) by address can
+/// or axum's `ConnectInfo` of one (feature `axum`). Without, no [limit](crate::RateLimits) by address can
 /// count.
 #[derive(Clone)]
-pub struct ProxyService {
+pub struct ProxyEndpoints {
     server: Arc<Server>,
     mount: Mount,
 }
 
-impl ProxyService {
+impl ProxyEndpoints {
     pub(crate) fn new(server: Arc<Server>, mount: Mount) -> Self {
         Self { server, mount }
     }
@@ -335,7 +335,7 @@ fn options(methods: &'static str) -> Response {
     response
 }
 
-impl<B> Service<Request<B>> for ProxyService
+impl<B> Service<Request<B>> for ProxyEndpoints
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -355,10 +355,10 @@ where
     }
 }
 
-impl fmt::Debug for ProxyService {
+impl fmt::Debug for ProxyEndpoints {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("ProxyService")
+            .debug_struct("ProxyEndpoints")
             .field("issuer", &self.server.urls.issuer())
             .field("mount", &self.mount)
             .finish()

@@ -368,7 +368,7 @@ impl Bulkhead {
                 calls = self.calls,
                 count,
                 "Entra is not asked, as too many calls to it are under way; if it answers as fast as \
-                 ever, set Limits::entra_calls(..) higher"
+                 ever, set RateLimits::entra_calls(..) higher"
             );
         }
         OAuthError::unavailable(None)

@@ -6,7 +6,7 @@ mod client;
 use entra_confidential_client::{TokenError, TokenErrorKind, TokenResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tower_entra_auth::entra_jwt_core::Shown;
+use tower_entra_auth::entra_jwt_core::Escaped;
 use tower_entra_auth::{Caller, Refusal};
 
 pub(crate) use self::client::{Entra, NoTokens};
@@ -206,7 +206,7 @@ fn refused_authorization(
     subcode: Option<&str>,
     description: Option<&str>,
 ) -> OAuthError {
-    let shown = Shown(error);
+    let shown = Escaped(error);
     let known = ERRORS_OF_ENTRA.into_iter().find(|known| *known == error);
     // Nothing but the number: the rest names users.
     let number = description.and_then(aadsts).unwrap_or_default();

@@ -1,26 +1,61 @@
 //! The limits of what one address, client, sign-in and user may ask for, and of what is kept or
 //! sent at a time.
 //!
-//! [`Limits`] and the [`TrustedProxies`], which say for whose address a request counts, are the settings.
+//! [`RateLimits`] and the [`TrustedProxies`], which say for whose address a request counts, are the settings.
 //! [`RateLimiter`] lets requests through or not, by token buckets, whose keys are these addresses, clients,
 //! sign-ins and users.
 
 mod rate_limiter;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
-use tower_entra_auth::entra_jwt_core::ShownUrl;
+use tower_entra_auth::entra_jwt_core::EscapedUrl;
 
 pub(crate) use self::rate_limiter::{EndpointGroup, RateLimiter};
 
-/// So many at once, and so many a minute from then on.
+/// A rate of requests, with a burst: for [`RateLimits`].
+///
+/// ```
+/// use entra_oauth_proxy::Rate;
+///
+/// let rate = Rate::per_minute(60).burst(120);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Rate {
+#[must_use = "it counts once it is given to RateLimits"]
+pub struct Rate {
     burst: u32,
     per_minute: u32,
+}
+
+impl Rate {
+    /// Lets `requests` pass a minute, 1 to 1 000 000, and as many at once.
+    pub const fn per_minute(requests: u32) -> Self {
+        Self {
+            burst: requests,
+            per_minute: requests,
+        }
+    }
+
+    /// Lets `requests` pass at once, 1 to 1 000 000, before the rate counts. Default: those of a minute.
+    pub const fn burst(mut self, requests: u32) -> Self {
+        self.burst = requests;
+        self
+    }
+}
+
+/// Writes it as code.
+impl fmt::Display for Rate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Rate::per_minute({}).burst({})",
+            self.per_minute, self.burst
+        )
+    }
 }
 
 /// `X-Forwarded-For`. `Forwarded` (RFC 7239) is not read: who sends it sends this one too.
@@ -42,10 +77,10 @@ struct Origin {
 /// of calls to Entra at a time; for [`EntraOAuthProxyBuilder::limits`](crate::EntraOAuthProxyBuilder::limits).
 ///
 /// ```
-/// use entra_oauth_proxy::{EntraOAuthProxy, Limits};
+/// use entra_oauth_proxy::{EntraOAuthProxy, Rate, RateLimits};
 ///
 /// let settings = EntraOAuthProxy::builder()
-///     .limits(Limits::default().registrations_per_address(20, 10))
+///     .limits(RateLimits::default().registrations_per_address(Rate::per_minute(10).burst(20)))
 ///     .trusted_proxies(["10.0.0.0/8"]);
 /// ```
 ///
@@ -71,7 +106,7 @@ struct Origin {
 /// | [`entra_calls`](Self::entra_calls) | 64 at a time for sign-ins, and 64 for renewals |
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[must_use = "they count once they are given to the builder"]
-pub struct Limits {
+pub struct RateLimits {
     registrations: Option<Rate>,
     sign_ins: Option<Rate>,
     token_requests: Option<Rate>,
@@ -83,19 +118,19 @@ pub struct Limits {
     entra_calls: usize,
 }
 
-impl Default for Limits {
+impl Default for RateLimits {
     fn default() -> Self {
         Self::none()
-            .registrations_per_address(200, 120)
-            .sign_ins_per_address(600, 600)
-            .token_requests_per_address(1_000, 3_000)
-            .token_requests_per_client(5_000, 30_000)
-            .refreshes_per_sign_in(120, 60)
-            .sign_ins_per_user(60, 10)
+            .registrations_per_address(Rate::per_minute(120).burst(200))
+            .sign_ins_per_address(Rate::per_minute(600).burst(600))
+            .token_requests_per_address(Rate::per_minute(3_000).burst(1_000))
+            .token_requests_per_client(Rate::per_minute(30_000).burst(5_000))
+            .refreshes_per_sign_in(Rate::per_minute(60).burst(120))
+            .sign_ins_per_user(Rate::per_minute(10).burst(60))
     }
 }
 
-impl Limits {
+impl RateLimits {
     const ENTRA_CALLS: usize = 64;
 
     /// The most that a cap of grants may be: the record of a user has a reference to each, and stays below
@@ -119,51 +154,47 @@ impl Limits {
         }
     }
 
-    /// Limits the registrations from one address: `burst` at once, `per_minute` from then
-    /// on; each 1 to 1 000 000.
+    /// Limits the registrations from one address.
     ///
     /// An address is an IPv4 address or an IPv6 network of 64 bits, here as below.
-    pub fn registrations_per_address(mut self, burst: u32, per_minute: u32) -> Self {
-        self.registrations = Some(Rate { burst, per_minute });
+    pub fn registrations_per_address(mut self, rate: Rate) -> Self {
+        self.registrations = Some(rate);
         self
     }
 
-    /// Limits the requests of browsers on the way of a sign-in from one address: `burst` at once,
-    /// `per_minute` from then on; each 1 to 1 000 000. Three make a sign-in.
-    pub fn sign_ins_per_address(mut self, burst: u32, per_minute: u32) -> Self {
-        self.sign_ins = Some(Rate { burst, per_minute });
+    /// Limits the requests of browsers on the way of a sign-in from one address. Three make
+    /// a sign-in.
+    pub fn sign_ins_per_address(mut self, rate: Rate) -> Self {
+        self.sign_ins = Some(rate);
         self
     }
 
-    /// Limits the requests for tokens, and to revoke them, from one address: `burst` at once,
-    /// `per_minute` from then on; each 1 to 1 000 000. A hosted client has few addresses for all its users.
-    pub fn token_requests_per_address(mut self, burst: u32, per_minute: u32) -> Self {
-        self.token_requests = Some(Rate { burst, per_minute });
+    /// Limits the requests for tokens, and to revoke them, from one address. A hosted
+    /// client has few addresses for all its users.
+    pub fn token_requests_per_address(mut self, rate: Rate) -> Self {
+        self.token_requests = Some(rate);
         self
     }
 
-    /// Limits the tokens that one client gets, whosever and from wherever: `burst` at once, `per_minute`
-    /// from then on; each 1 to 1 000 000. Only requests count that have a code or a refresh token of
-    /// that client's, so that nobody else can use them up.
-    pub fn token_requests_per_client(mut self, burst: u32, per_minute: u32) -> Self {
-        self.of_client = Some(Rate { burst, per_minute });
+    /// Limits the tokens that one client gets, whosever and from wherever. Only requests
+    /// count that have a code or a refresh token of that client's, so that nobody else can use them up.
+    pub fn token_requests_per_client(mut self, rate: Rate) -> Self {
+        self.of_client = Some(rate);
         self
     }
 
-    /// Limits the refreshes of one sign-in: `burst` at once, `per_minute` from then on; each 1 to
-    /// 1 000 000. It ends the loop of one user's client before it costs the others of that client
-    /// anything.
-    pub fn refreshes_per_sign_in(mut self, burst: u32, per_minute: u32) -> Self {
-        self.of_sign_in = Some(Rate { burst, per_minute });
+    /// Limits the refreshes of one sign-in. It ends the loop of one user's client before it costs the
+    /// others of that client anything.
+    pub fn refreshes_per_sign_in(mut self, rate: Rate) -> Self {
+        self.of_sign_in = Some(rate);
         self
     }
 
-    /// Limits the sign-ins of one user, by all clients and from all addresses: `burst` at once,
-    /// `per_minute` from then on; each 1 to 1 000 000. Each sign-in leaves a record for half an hour,
-    /// whatever becomes of it: that its code was used. One of which Entra demanded more at the last
-    /// refresh counts twice.
-    pub fn sign_ins_per_user(mut self, burst: u32, per_minute: u32) -> Self {
-        self.of_user = Some(Rate { burst, per_minute });
+    /// Limits the sign-ins of one user, by all clients and from all addresses. Each sign-in
+    /// leaves a record for half an hour, whatever becomes of it: that its code was used. One of which Entra
+    /// demanded more at the last refresh counts twice.
+    pub fn sign_ins_per_user(mut self, rate: Rate) -> Self {
+        self.of_user = Some(rate);
         self
     }
 
@@ -176,7 +207,7 @@ impl Limits {
 
     /// Sets the number of them that are kept by one client: 1 to 300. With the next one the longest unused of
     /// the user's by that client ends. A client that registers itself is one for each installation; one that
-    /// is [known in advance](crate::FixedClient), or hosted, is one for all its installations, and a
+    /// is [known in advance](crate::PreregisteredClient), or hosted, is one for all its installations, and a
     /// user may have it on several devices.
     pub fn grants_per_user_and_client(mut self, most: usize) -> Self {
         self.grants_of_client = most;
@@ -229,9 +260,8 @@ impl Limits {
             .filter_map(|(setting, rate, good)| {
                 let (rate, good) = (rate.filter(is_wrong)?, good?);
                 Some(format!(
-                    "{setting}({}, {}) is not of two numbers from 1 to 1000000; good is \
-                     {setting}({}, {})",
-                    rate.burst, rate.per_minute, good.burst, good.per_minute
+                    "{setting}({rate}) is not of two numbers from 1 to 1000000; good is \
+                     {setting}({good})"
                 ))
             })
             .collect();
@@ -270,7 +300,7 @@ impl TrustedProxies {
                 Ok(network) => networks.push(network),
                 Err(fault) => wrong.push(format!(
                     "\"{}\" {fault}; good are 192.0.2.7, 10.0.0.0/8 and fd00::/8",
-                    ShownUrl(entry)
+                    EscapedUrl(entry)
                 )),
             }
         }

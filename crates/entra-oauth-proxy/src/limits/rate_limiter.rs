@@ -13,7 +13,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::{Limits, Rate, TrustedProxies};
+use super::{Rate, RateLimits, TrustedProxies};
 use crate::http::Response;
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::pages::ErrorPage;
@@ -52,7 +52,7 @@ impl RateLimiter {
     /// Makes the limiter of limits that are good, behind these reverse proxies; of others `None`, and adds
     /// what is wrong with them.
     pub(crate) fn new(
-        limits: &Limits,
+        limits: &RateLimits,
         trusted_proxies: &[String],
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -142,7 +142,7 @@ impl RateLimiter {
             tracing::warn!(
                 "nothing says from which address requests come, so none is limited by it; serve with \
                  into_make_service_with_connect_info::<SocketAddr>(), put a std::net::SocketAddr into \
-                 the extensions of each request, or set limits(Limits::none())"
+                 the extensions of each request, or set limits(RateLimits::none())"
             );
         }
     }

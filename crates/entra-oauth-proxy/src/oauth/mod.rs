@@ -8,7 +8,7 @@ mod parameters;
 mod resource;
 mod scopes;
 
-pub use self::clients::FixedClient;
+pub use self::clients::PreregisteredClient;
 pub(crate) use self::{
     claims_request::{carries_claims, merge_claims},
     clients::{Client, Clients, MAX_CLIENT_ID, RedirectTarget, RedirectUriKind},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use entra_http::Problems;
 use serde::{Deserialize, Serialize};
-use tower_entra_auth::entra_jwt_core::ShownUrl;
+use tower_entra_auth::entra_jwt_core::EscapedUrl;
 
 use super::{ErrorCode, OAuthError};
 
@@ -32,7 +32,7 @@ pub(crate) struct Scopes {
     /// Sent to Entra's authorization endpoint as they are, so that they are consented to.
     additional: Vec<String>,
     /// The prefix of a scope's name at Entra.
-    identifier_uri: String,
+    app_id_uri: String,
     /// The other prefix that clients may write there.
     usual_uri: String,
     /// Some of them, in words for people.
@@ -92,7 +92,7 @@ impl Scopes {
         for scope in additional {
             let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\".contains(&byte);
             if scope.is_empty() || !scope.bytes().all(is_plain) {
-                let shown = ShownUrl(scope);
+                let shown = EscapedUrl(scope);
                 problems.add(
                     "additional_authorize_scopes",
                     format_args!(
@@ -111,16 +111,16 @@ impl Scopes {
         [required, optional, additional]: [Vec<String>; 3],
         texts: BTreeMap<String, String>,
         client_id: &str,
-        identifier_uri: Option<&str>,
+        app_id_uri: Option<&str>,
         are_of_entra: bool,
     ) -> Self {
         let usual_uri = format!("api://{client_id}");
-        let uri = identifier_uri.map(|uri| uri.trim().trim_end_matches('/'));
+        let uri = app_id_uri.map(|uri| uri.trim().trim_end_matches('/'));
         Self {
             required,
             optional,
             additional,
-            identifier_uri: uri.unwrap_or(&usual_uri).to_owned(),
+            app_id_uri: uri.unwrap_or(&usual_uri).to_owned(),
             usual_uri,
             texts,
             are_of_entra,
@@ -263,7 +263,7 @@ impl Scopes {
 
     /// Returns the name of a scope without the API in front of it.
     fn short<'s>(&self, written: &'s str) -> &'s str {
-        let mut uris = [&self.identifier_uri, &self.usual_uri].into_iter();
+        let mut uris = [&self.app_id_uri, &self.usual_uri].into_iter();
         let name = uris.find_map(|uri| written.strip_prefix(&**uri)?.strip_prefix('/'));
         name.unwrap_or(written)
     }
@@ -289,7 +289,7 @@ impl Scopes {
         let full = self
             .known(names)
             .into_iter()
-            .map(|name| format!("{}/{name}", self.identifier_uri));
+            .map(|name| format!("{}/{name}", self.app_id_uri));
         let mut scopes: Vec<String> = full.chain(ALWAYS.map(str::to_owned)).collect();
         for scope in more {
             if !scopes.contains(scope) {
@@ -323,18 +323,18 @@ fn checked_texts(
                 continue;
             }
         };
-        let shown = ShownUrl(scope);
+        let shown = EscapedUrl(scope);
         problems.add("scope_text", format_args!("\"{shown}\" {fault}"));
     }
     checked
 }
 
 fn scope_problem(scope: &str) -> Option<String> {
-    let shown = ShownUrl(scope);
+    let shown = EscapedUrl(scope);
     if let Some((_, name)) = scope.rsplit_once('/') {
         return Some(format!(
             "\"{shown}\" has the API in front of it; give its short name, \"{}\"",
-            ShownUrl(name)
+            EscapedUrl(name)
         ));
     }
     let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && !b"\"\\=".contains(&byte);

@@ -12,17 +12,17 @@ use crate::store::Store;
 /// clock is waited for.
 ///
 /// ```
-/// use entra_oauth_proxy::{MemoryStore, conformance};
+/// use entra_oauth_proxy::{MemoryStore, testing};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
-/// conformance::check(&MemoryStore::new(), tokio::time::advance).await;
+/// testing::check_store(&MemoryStore::new(), tokio::time::advance).await;
 /// # }
 /// ```
 ///
 /// # Panics
 /// If the store does not do what [`Store`] promises; the message says what.
-pub async fn check<F, P>(store: &dyn Store, pass: F)
+pub async fn check_store<F, P>(store: &dyn Store, pass: F)
 where
     F: Fn(Duration) -> P,
     P: Future<Output = ()>,
@@ -40,17 +40,17 @@ where
 /// Checks a store when it is full: one that is empty, and keeps 2 to 100 000 records.
 ///
 /// ```
-/// use entra_oauth_proxy::{MemoryStore, conformance};
+/// use entra_oauth_proxy::{MemoryStore, testing};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
-/// conformance::check_full(&MemoryStore::with_capacity(100)).await;
+/// testing::check_full_store(&MemoryStore::with_capacity(100)).await;
 /// # }
 /// ```
 ///
 /// # Panics
 /// If the store does not do what [`Store`] promises; the message says what.
-pub async fn check_full(store: &dyn Store) {
+pub async fn check_full_store(store: &dyn Store) {
     let key = |number: usize| format!("full/{number}");
     let mut kept = 0;
     let refused = loop {

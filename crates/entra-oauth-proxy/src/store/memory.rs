@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Store, StoreError, Stored, reserve};
+use super::{Store, StoreError, StoreFuture, reserve};
 
 /// Keeps records in memory: for one instance, until it ends. The default.
 ///
@@ -118,17 +118,17 @@ impl Default for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         let found = self.lock().get(key).cloned();
         Box::pin(ready(Ok(found)))
     }
 
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()> {
         let done = self.lock().put(key, value, ttl, self.most);
         Box::pin(ready(done))
     }
 
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         let mut table = self.lock();
         let found = table.get(key).cloned();
         table.by_key.remove(key);
@@ -141,7 +141,7 @@ impl Store for MemoryStore {
         expected: Option<Bytes>,
         value: Bytes,
         ttl: Duration,
-    ) -> Stored<'s, bool> {
+    ) -> StoreFuture<'s, bool> {
         let mut table = self.lock();
         let swapped = match table.get(key) == expected.as_ref() {
             true => table.put(key, value, ttl, self.most).map(|()| true),
@@ -150,7 +150,7 @@ impl Store for MemoryStore {
         Box::pin(ready(swapped))
     }
 
-    fn outlives_the_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 

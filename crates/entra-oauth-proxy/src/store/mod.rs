@@ -1,8 +1,8 @@
 //! The stores of grants and authorization codes.
 
 #[cfg(feature = "testing")]
-pub mod conformance;
-#[cfg(feature = "redb")]
+pub(crate) mod conformance;
+#[cfg(feature = "disk-store")]
 mod disk;
 mod memory;
 mod records;
@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-#[cfg(feature = "redb")]
+#[cfg(feature = "disk-store")]
 pub(crate) use self::disk::sync_directory;
-#[cfg(feature = "redb")]
+#[cfg(feature = "disk-store")]
 pub use self::disk::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreErrorKind};
 pub use self::memory::MemoryStore;
 pub(crate) use self::records::Records;
@@ -30,7 +30,7 @@ pub(crate) use self::records::Records;
 ///
 /// What a store promises: [`compare_and_swap`](Self::compare_and_swap) and [`take`](Self::take) are
 /// atomic among all who use the store, and a write that was answered is seen by all reads after it.
-/// `conformance::check` (feature `testing`) tests that. [`MemoryStore`] is the default.
+/// `testing::check_store` (feature `testing`) tests that. [`MemoryStore`] is the default.
 ///
 /// A record whose time is over is gone; until when it takes space is the store's own affair.
 pub trait Store: Send + Sync + 'static {
@@ -38,14 +38,14 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the store cannot tell now. Not if there is none.
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>>;
+    fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>>;
 
     /// The values of several records, in the order of the keys: for stores that read them in one request.
     /// Default: [`get`](Self::get) for each, one after the other.
     ///
     /// # Errors
     /// If the store cannot tell of one of them now.
-    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> StoreFuture<'s, Vec<Option<Bytes>>> {
         Box::pin(async move {
             let mut values = Vec::with_capacity(keys.len());
             for key in keys {
@@ -60,13 +60,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// If it cannot be known that the record was written; with [`StoreError::full`] if there is no room
     /// for another record. One that is there can be replaced all the same.
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()>;
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()>;
 
     /// Takes a record away and returns it: of several who take one, one gets it.
     ///
     /// # Errors
     /// If it cannot be known that the record is gone.
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>>;
+    fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>>;
 
     /// Writes a record that is good for `ttl` if the one that is there is exactly `expected`, with
     /// `None` if there is none; says whether that was so.
@@ -80,11 +80,11 @@ pub trait Store: Send + Sync + 'static {
         expected: Option<Bytes>,
         value: Bytes,
         ttl: Duration,
-    ) -> Stored<'s, bool>;
+    ) -> StoreFuture<'s, bool>;
 
     /// Returns whether records are there for other processes, or after a restart: then
     /// [keys](crate::EntraOAuthProxyBuilder::keys) must be set. Default: yes.
-    fn outlives_the_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         true
     }
 
@@ -107,7 +107,7 @@ const fn reserve(most: u64) -> u64 {
 }
 
 /// The future of a [`Store`]'s answer.
-pub type Stored<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 's>>;
+pub type StoreFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 's>>;
 
 /// A store cannot answer now.
 ///

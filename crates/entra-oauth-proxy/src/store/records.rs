@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{Store, StoreError, Stored};
+use super::{Store, StoreError, StoreFuture};
 use crate::keys::{Keyring, Purpose, Unreadable, Versioned};
 use crate::telemetry::{Event, ThrottledLog, count, throttled};
 
@@ -134,7 +134,7 @@ impl Records {
     }
 
     /// Returns what the store answers, and tells operators if it does not.
-    async fn answered<T>(&self, asked: Stored<'_, T>) -> Result<T, StoreError> {
+    async fn answered<T>(&self, asked: StoreFuture<'_, T>) -> Result<T, StoreError> {
         let answer = timeout(PATIENCE, asked).await;
         let answer = answer
             .unwrap_or_else(|_| Err(StoreError::new(format!("no answer within {PATIENCE:?}"))));
@@ -151,7 +151,7 @@ impl Records {
                 ("the store is full", ""),
                 %error,
                 "nobody new can sign in; those who are signed in go on. Give the store more room, or \
-                 lower idle_lifetime(..) or Limits::grants_per_user(..)"
+                 lower idle_lifetime(..) or RateLimits::grants_per_user(..)"
             );
             return error;
         }

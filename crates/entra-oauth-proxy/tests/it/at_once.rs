@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
-use entra_oauth_proxy::Limits;
+use entra_oauth_proxy::RateLimits;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
@@ -263,7 +263,7 @@ async fn hangs_up(stage: &Stage, times: usize, request: impl Fn() -> Request<Ful
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_while_too_much_is_under_way_is_told_to_come_later_and_loses_nothing() {
     let store = WatchedStore::default();
-    let limits = Limits::none();
+    let limits = RateLimits::none();
     let stage = Stage::with(|settings| settings.store(store.clone()).limits(limits)).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
@@ -302,7 +302,7 @@ async fn whoever_comes_while_too_much_is_under_way_is_told_to_come_later_and_los
 #[tokio::test(start_paused = true)]
 async fn a_browser_that_comes_back_while_too_many_do_loads_the_page_again_and_takes_no_place_of_a_client()
  {
-    let stage = Stage::with(|settings| settings.limits(Limits::none())).await;
+    let stage = Stage::with(|settings| settings.limits(RateLimits::none())).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let mut one = Browser::new(&stage);

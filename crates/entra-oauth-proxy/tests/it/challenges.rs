@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower_entra_auth::{AuthenticationContext, Caller, ClaimsChallenge, Refusal};
@@ -307,7 +307,7 @@ async fn one_that_finds_too_many_being_written_is_written_when_it_comes_again() 
 
     let store = WatchedStore::default();
     let change =
-        |settings: EntraOAuthProxyBuilder| settings.store(store.clone()).limits(Limits::none());
+        |settings: EntraOAuthProxyBuilder| settings.store(store.clone()).limits(RateLimits::none());
     let stage = Stage::with(change).await;
     let mut callers = Vec::new();
     for _ in 0..=AT_ONCE {

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, FixedClient, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
 use http::StatusCode;
 use serde_json::json;
 
@@ -86,8 +86,8 @@ async fn a_confidential_client_gets_a_secret_by_either_method_and_needs_it() {
 #[tokio::test(start_paused = true)]
 async fn basic_credentials_are_taken_raw_and_form_encoded() {
     let secret = "p+ss w%rd/of=the&desk:";
-    let client = FixedClient::confidential("ops/desk+1", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.fixed_client(client)).await;
+    let client = PreregisteredClient::confidential("ops/desk+1", secret).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.preregistered_client(client)).await;
     let client = Client {
         id: "ops/desk+1".to_owned(),
         secret: Some(secret.to_owned()),
@@ -137,7 +137,7 @@ async fn credentials_that_are_none_are_an_invalid_client() {
 
 #[tokio::test(start_paused = true)]
 async fn registration_can_be_switched_off() {
-    let fixed = FixedClient::public("desk")
+    let fixed = PreregisteredClient::public("desk")
         .redirect_uri(REDIRECT)
         .name("The desk");
     let open = Stage::with(|settings| settings.keys(keys(KEY))).await;
@@ -149,7 +149,7 @@ async fn registration_can_be_switched_off() {
         settings
             .keys(keys(KEY))
             .without_registration()
-            .fixed_client(fixed)
+            .preregistered_client(fixed)
     };
     let stage = Stage::with(closed).await;
     let reply = stage
@@ -174,7 +174,7 @@ async fn registration_can_be_switched_off() {
 #[tokio::test(start_paused = true)]
 async fn an_allow_list_bounds_where_answers_go() {
     let list = ["https://client.example", "http://localhost", "cursor:"];
-    let stage = Stage::with(|settings| settings.keys(keys(KEY)).redirect_allow_list(list)).await;
+    let stage = Stage::with(|settings| settings.keys(keys(KEY)).allowed_redirects(list)).await;
     for (uri, is_allowed) in [
         ("https://client.example/any/path", true),
         ("http://localhost:5555/callback", true),
@@ -207,7 +207,7 @@ async fn an_allow_list_bounds_where_answers_go() {
     };
     let proxy = settings(&stage.tenant)
         .keys(keys(KEY))
-        .redirect_allow_list(list);
+        .allowed_redirects(list);
     stage.proxy = proxy.build().unwrap();
     let mut browser = Browser::new(&stage);
     browser.cookies = cookies;
@@ -291,8 +291,8 @@ async fn a_client_without_a_secret_sends_none_or_an_empty_one() {
 #[tokio::test(start_paused = true)]
 async fn the_secret_of_a_fixed_client_is_the_whole_of_it() {
     let secret = "0123456789abcdef";
-    let desk = FixedClient::confidential("desk", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.fixed_client(desk)).await;
+    let desk = PreregisteredClient::confidential("desk", secret).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.preregistered_client(desk)).await;
     let client = Client {
         id: "desk".to_owned(),
         secret: None,

@@ -279,7 +279,7 @@ async fn complaint_10_an_application_id_uri_of_ones_own_changes_what_is_asked_an
         .start()
         .await
         .unwrap();
-    let proxy = settings(&tenant).identifier_uri(URI).build().unwrap();
+    let proxy = settings(&tenant).app_id_uri(URI).build().unwrap();
     let stage = Stage { tenant, proxy };
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
@@ -348,7 +348,7 @@ async fn complaint_15_the_operators_prompt_reaches_entra_and_a_clients_does_not(
 #[tokio::test(start_paused = true)]
 async fn complaint_17_the_challenge_names_the_scopes_and_addresses_are_held_to_the_list() {
     let list = ["https://client.example"];
-    let stage = Stage::with(|settings| settings.redirect_allow_list(list)).await;
+    let stage = Stage::with(|settings| settings.allowed_redirects(list)).await;
     let refused = challenge(&stage, None).await;
     assert!(refused.contains("scope=\"read\""), "{refused}");
     for address in [

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored, conformance};
+use entra_oauth_proxy::{MemoryStore, Store, StoreError, StoreFuture, testing};
 
 /// What a store does wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,7 +48,7 @@ impl Broken {
 }
 
 impl Store for Broken {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         match self.fault {
             Fault::GetFindsNothing => Box::pin(async { Ok(None) }),
             Fault::Fails => Box::pin(async { Err(StoreError::new("it is broken")) }),
@@ -56,7 +56,7 @@ impl Store for Broken {
         }
     }
 
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()> {
         match self.fault {
             Fault::FullTakesMore => Box::pin(async move {
                 let _ = self.store.put(key, value, ttl).await;
@@ -100,7 +100,7 @@ impl Store for Broken {
         }
     }
 
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         match self.fault {
             Fault::TakeLeavesIt => self.store.get(key),
             Fault::TakeLooksFirst => Box::pin(async move {
@@ -120,7 +120,7 @@ impl Store for Broken {
         expected: Option<Bytes>,
         value: Bytes,
         ttl: Duration,
-    ) -> Stored<'s, bool> {
+    ) -> StoreFuture<'s, bool> {
         match self.fault {
             Fault::SwapLooksFirst => Box::pin(async move {
                 let fits = self.store.get(key).await? == expected;
@@ -150,7 +150,7 @@ impl Store for Broken {
 
 #[tokio::test(start_paused = true)]
 async fn the_store_in_memory_conforms() {
-    conformance::check(&MemoryStore::new(), tokio::time::advance).await;
+    testing::check_store(&MemoryStore::new(), tokio::time::advance).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ async fn a_store_with_any_fault_does_not() {
                 fault,
                 late: Mutex::default(),
             };
-            conformance::check(&store, tokio::time::advance).await;
+            testing::check_store(&store, tokio::time::advance).await;
         });
         assert!(
             checked.await.is_err_and(|error| error.is_panic()),
@@ -188,7 +188,7 @@ async fn a_store_with_any_fault_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn the_store_in_memory_conforms_when_it_is_full() {
-    conformance::check_full(&MemoryStore::with_capacity(20)).await;
+    testing::check_full_store(&MemoryStore::with_capacity(20)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +206,7 @@ async fn a_store_with_any_fault_when_it_is_full_does_not() {
                 fault,
                 late: Mutex::default(),
             };
-            conformance::check_full(&store).await;
+            testing::check_full_store(&store).await;
         });
         assert!(
             checked.await.is_err_and(|error| error.is_panic()),

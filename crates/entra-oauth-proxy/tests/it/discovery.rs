@@ -6,7 +6,7 @@ use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys};
+use entra_oauth_proxy::ProxyKeys;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ async fn tokens_are_verified_by_the_published_keys_alone() {
 
 #[tokio::test]
 async fn where_tokens_are_passed_through_there_are_no_keys_to_publish() {
-    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
+    let stage = Stage::with(|settings| settings.dangerous().issue_entra_tokens()).await;
     assert_eq!(stage.get("/jwks.json").await.status, StatusCode::NOT_FOUND);
     let document = stage.get("/.well-known/oauth-authorization-server").await;
     assert_eq!(document.json()["jwks_uri"], Value::Null);

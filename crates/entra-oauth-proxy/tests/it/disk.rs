@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use entra_oauth_proxy::{DiskStore, OpenStoreError, OpenStoreErrorKind, Store, conformance};
+use entra_oauth_proxy::{DiskStore, OpenStoreError, OpenStoreErrorKind, Store, testing};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -57,7 +57,7 @@ async fn the_store_on_disk_conforms() {
         clock.fetch_add(span.as_secs(), Ordering::SeqCst);
         std::future::ready(())
     };
-    conformance::check(&store, pass).await;
+    testing::check_store(&store, pass).await;
 }
 
 /// A store of so many records, and its clock in seconds.
@@ -75,7 +75,7 @@ fn bounded(directory: &Directory, capacity: u64) -> (DiskStore, Arc<AtomicU64>) 
 async fn the_store_on_disk_conforms_when_it_is_full() {
     let directory = Directory::new("conforms when full");
     let (store, _) = bounded(&directory, 20);
-    conformance::check_full(&store).await;
+    testing::check_full_store(&store).await;
     // Also after a restart, and where it has more than it may have by then.
     drop(store);
     let (store, _) = bounded(&directory, 10);

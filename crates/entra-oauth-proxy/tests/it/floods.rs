@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_oauth_proxy::Limits;
+use entra_oauth_proxy::RateLimits;
 use http::StatusCode;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -106,7 +106,7 @@ fn told(reply: &Reply) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn returns_that_hang_at_entra_hold_up_other_returns_and_no_refresh() {
-    let limits = Limits::default().entra_calls(2);
+    let limits = RateLimits::default().entra_calls(2);
     let stage = Stage::with(|settings| settings.limits(limits)).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "grace").await["refresh_token"].clone();
@@ -150,7 +150,7 @@ async fn returns_that_hang_at_entra_hold_up_other_returns_and_no_refresh() {
 
 #[tokio::test(start_paused = true)]
 async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
-    let limits = Limits::default().entra_calls(1);
+    let limits = RateLimits::default().entra_calls(1);
     let stage = Stage::with(|settings| settings.limits(limits)).await;
     let client = stage.client().await;
     for (is_good, age) in [(true, 56), (false, 61)] {
@@ -192,7 +192,7 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
 async fn that_many_calls_to_entra_cannot_be_set() {
     let tenant = tenant().start().await.unwrap();
     for calls in [0, 10_001] {
-        let limits = Limits::default().entra_calls(calls);
+        let limits = RateLimits::default().entra_calls(calls);
         let error = settings(&tenant).limits(limits).build().unwrap_err();
         let (setting, text) = error.problems().next().unwrap();
         assert_eq!(setting, "limits");

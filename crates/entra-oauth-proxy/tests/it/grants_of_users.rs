@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, MemoryStore, ProxyKeys, Store as _,
+    EntraOAuthProxy, EntraOAuthProxyBuilder, MemoryStore, ProxyKeys, Rate, RateLimits, Store as _,
 };
 use http::StatusCode;
 use serde_json::Value;
@@ -18,11 +18,11 @@ use crate::support::{Browser, Client, HOUR, Reply, Stage, parameter, post, setti
 use crate::watched_store::WatchedStore;
 
 /// Those of the store alone count.
-fn limits() -> Limits {
-    Limits::none()
+fn limits() -> RateLimits {
+    RateLimits::none()
 }
 
-async fn watched(limits: Limits) -> (Stage, WatchedStore) {
+async fn watched(limits: RateLimits) -> (Stage, WatchedStore) {
     let store = WatchedStore::default();
     let stage = Stage::with(|settings| settings.store(store.clone()).limits(limits)).await;
     (stage, store)
@@ -86,7 +86,7 @@ async fn one_user_does_not_fill_the_store_for_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn one_user_signs_in_so_often_and_is_then_told_to_wait_and_no_one_else() {
-    let (stage, store) = watched(limits().sign_ins_per_user(3, 2)).await;
+    let (stage, store) = watched(limits().sign_ins_per_user(Rate::per_minute(2).burst(3))).await;
     let client = stage.client().await;
     for _ in 0..3 {
         stage.sign_in(&client, "grace").await;

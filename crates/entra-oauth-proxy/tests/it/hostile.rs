@@ -1,8 +1,6 @@
 //! What strangers cannot do to others, and what nobody is to suffer for.
 
-use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, FederatedAssertion, MemoryStore, ProxyKeys, Secret,
-};
+use entra_oauth_proxy::{EntraOAuthProxy, FederatedAssertion, MemoryStore, ProxyKeys, Secret};
 use http::StatusCode;
 use serde_json::json;
 use url::Url;
@@ -143,7 +141,7 @@ async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
 #[tokio::test(start_paused = true)]
 async fn one_address_that_is_not_allowed_does_not_cost_a_registration() {
     let allowed = ["https://client.example", "http://localhost"];
-    let stage = Stage::with(|settings| settings.redirect_allow_list(allowed)).await;
+    let stage = Stage::with(|settings| settings.allowed_redirects(allowed)).await;
     let uris = json!([
         REDIRECT,
         "http://localhost:1/cb",
@@ -185,7 +183,7 @@ async fn a_way_to_authenticate_that_there_is_not_becomes_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_passed_through_is_said_to_have_what_it_has() {
-    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
+    let stage = Stage::with(|settings| settings.dangerous().issue_entra_tokens()).await;
     let (first, second) = (stage.client().await, stage.client().await);
     Browser::new(&stage)
         .code(&first, "ada", &[("scope", "read write")])

@@ -3,7 +3,6 @@
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use entra_oauth_proxy::EntraOAuthProxyBuilder;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
@@ -120,7 +119,7 @@ async fn an_access_token_ends_with_its_lifetime() {
 
 #[tokio::test(start_paused = true)]
 async fn entras_own_tokens_are_passed_on_where_that_is_set() {
-    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
+    let stage = Stage::with(|settings| settings.dangerous().issue_entra_tokens()).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{FixedClient, Limits};
+use entra_oauth_proxy::{PreregisteredClient, Rate, RateLimits};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ pub(crate) fn wait(reply: &Reply) -> Option<u64> {
         .then(|| reply.header("retry-after").parse().unwrap())
 }
 
-async fn limited(limits: Limits) -> Stage {
+async fn limited(limits: RateLimits) -> Stage {
     Stage::with(|settings| settings.limits(limits)).await
 }
 
@@ -63,7 +63,9 @@ fn is_told_in_words_of_oauth(reply: &Reply) {
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_registrations_passes_and_then_one_at_a_time() {
-    let stage = limited(Limits::default().registrations_per_address(3, 4)).await;
+    let stage =
+        limited(RateLimits::default().registrations_per_address(Rate::per_minute(4).burst(3)))
+            .await;
     let here = address("192.0.2.1");
     let register = || stage.send(from(here, registration()));
     for _ in 0..3 {
@@ -92,7 +94,9 @@ async fn a_burst_of_registrations_passes_and_then_one_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_token_requests_passes_and_then_one_at_a_time() {
-    let stage = limited(Limits::default().token_requests_per_address(3, 60)).await;
+    let stage =
+        limited(RateLimits::default().token_requests_per_address(Rate::per_minute(60).burst(3)))
+            .await;
     let here = address("192.0.2.1");
     let ask = || stage.send(from(here, post("/token", &[], &[])));
     for _ in 0..3 {
@@ -107,7 +111,8 @@ async fn a_burst_of_token_requests_passes_and_then_one_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
-    let stage = limited(Limits::default().sign_ins_per_address(3, 6)).await;
+    let stage =
+        limited(RateLimits::default().sign_ins_per_address(Rate::per_minute(6).burst(3))).await;
     let client = stage.client().await;
     let here = address("192.0.2.1");
     let mut browser = Browser::at(&stage, here);
@@ -132,10 +137,10 @@ async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn documents_and_preflights_are_not_counted() {
-    let limits = Limits::default()
-        .registrations_per_address(1, 1)
-        .sign_ins_per_address(1, 1)
-        .token_requests_per_address(1, 1);
+    let limits = RateLimits::default()
+        .registrations_per_address(Rate::per_minute(1).burst(1))
+        .sign_ins_per_address(Rate::per_minute(1).burst(1))
+        .token_requests_per_address(Rate::per_minute(1).burst(1));
     let stage = limited(limits).await;
     let here = address("192.0.2.1");
     for _ in 0..10 {
@@ -182,7 +187,9 @@ async fn the_defaults_let_through_what_is_documented() {
 
 #[tokio::test(start_paused = true)]
 async fn a_network_of_64_bits_is_one_address_and_ipv4_is_the_same_in_ipv6() {
-    let stage = limited(Limits::default().registrations_per_address(1, 1)).await;
+    let stage =
+        limited(RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1)))
+            .await;
     for (peer, is_refused) in [
         ("2001:db8:1:2::1", false),
         ("2001:db8:1:2:ffff:ffff:ffff:ffff", true),
@@ -198,7 +205,7 @@ async fn a_network_of_64_bits_is_one_address_and_ipv4_is_the_same_in_ipv6() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_stranger_says_of_where_it_comes_from_changes_nothing() {
-    let limits = Limits::default().registrations_per_address(1, 1);
+    let limits = RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1));
     let stage =
         Stage::with(|settings| settings.limits(limits).trusted_proxies(["10.0.0.0/8"])).await;
     let stranger = address("192.0.2.1");
@@ -221,7 +228,7 @@ async fn what_a_stranger_says_of_where_it_comes_from_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn through_a_trusted_proxy_the_client_counts_and_not_what_it_says_of_itself() {
-    let limits = Limits::default().registrations_per_address(1, 1);
+    let limits = RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1));
     let stage = Stage::with(|settings| {
         settings
             .limits(limits)
@@ -282,7 +289,7 @@ async fn a_trusted_proxy_is_believed_about_addresses_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn without_an_address_requests_pass_and_the_log_says_it_once_with_the_remedy() {
-    let limits = Limits::default().registrations_per_address(1, 1);
+    let limits = RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1));
     let stage = limited(limits).await;
     let log = Logbook::begin();
     for _ in 0..5 {
@@ -294,7 +301,7 @@ async fn without_an_address_requests_pass_and_the_log_says_it_once_with_the_reme
     let remedy = "into_make_service_with_connect_info::<SocketAddr>()";
     assert!(said[0].contains(remedy), "{}", said[0]);
 
-    let stage = limited(Limits::none()).await;
+    let stage = limited(RateLimits::none()).await;
     let log = Logbook::begin();
     assert_eq!(stage.send(registration()).await.status, StatusCode::CREATED);
     assert!(log.lines("WARN").is_empty(), "{}", log.text());
@@ -303,7 +310,7 @@ async fn without_an_address_requests_pass_and_the_log_says_it_once_with_the_reme
 #[tokio::test]
 async fn axum_says_the_address_where_it_is_asked_to() {
     let tenant = tenant().start().await.unwrap();
-    let limits = Limits::default().registrations_per_address(1, 1);
+    let limits = RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1));
     let proxy = settings(&tenant).limits(limits).build().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/register", listener.local_addr().unwrap());
@@ -322,7 +329,9 @@ async fn axum_says_the_address_where_it_is_asked_to() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_are_one_line_a_minute_without_an_address() {
-    let stage = limited(Limits::default().registrations_per_address(1, 1)).await;
+    let stage =
+        limited(RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1)))
+            .await;
     let log = Logbook::begin();
     let here = address("203.0.113.77");
     for _ in 0..50 {
@@ -344,7 +353,7 @@ async fn refusals_are_one_line_a_minute_without_an_address() {
 
 #[tokio::test(start_paused = true)]
 async fn all_can_be_switched_off() {
-    let stage = limited(Limits::none()).await;
+    let stage = limited(RateLimits::none()).await;
     let here = address("192.0.2.1");
     for _ in 0..1_100 {
         for request in [registration(), get("/authorize"), post("/token", &[], &[])] {
@@ -361,13 +370,13 @@ async fn all_can_be_switched_off() {
 #[tokio::test]
 async fn limits_that_are_none_are_told_each_with_a_good_one() {
     let tenant = tenant().start().await.unwrap();
-    let limits = Limits::default()
-        .registrations_per_address(0, 60)
-        .sign_ins_per_address(60, 0)
-        .token_requests_per_address(1_000_001, 1)
-        .token_requests_per_client(1, 1_000_001)
-        .refreshes_per_sign_in(1_000_000, 1)
-        .sign_ins_per_user(0, 1)
+    let limits = RateLimits::default()
+        .registrations_per_address(Rate::per_minute(60).burst(0))
+        .sign_ins_per_address(Rate::per_minute(0).burst(60))
+        .token_requests_per_address(Rate::per_minute(1).burst(1_000_001))
+        .token_requests_per_client(Rate::per_minute(1_000_001).burst(1))
+        .refreshes_per_sign_in(Rate::per_minute(1).burst(1_000_000))
+        .sign_ins_per_user(Rate::per_minute(1).burst(0))
         .grants_per_user(301)
         .grants_per_user_and_client(0)
         .entra_calls(0);
@@ -381,13 +390,13 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         .map(|(setting, text)| format!("{setting}: {text}"))
         .collect();
     for (problem, says) in problems.iter().zip([
-        "limits: registrations_per_address(0, 60) is not of two numbers from 1 to 1000000; good is \
-         registrations_per_address(200, 120)",
-        "limits: sign_ins_per_address(60, 0) is not",
-        "limits: token_requests_per_address(1000001, 1) is not",
-        "limits: token_requests_per_client(1, 1000001) is not",
-        "limits: sign_ins_per_user(0, 1) is not of two numbers from 1 to 1000000; good is \
-         sign_ins_per_user(60, 10)",
+        "limits: registrations_per_address(Rate::per_minute(60).burst(0)) is not of two numbers from 1 to 1000000; good is \
+         registrations_per_address(Rate::per_minute(120).burst(200))",
+        "limits: sign_ins_per_address(Rate::per_minute(0).burst(60)) is not",
+        "limits: token_requests_per_address(Rate::per_minute(1).burst(1000001)) is not",
+        "limits: token_requests_per_client(Rate::per_minute(1000001).burst(1)) is not",
+        "limits: sign_ins_per_user(Rate::per_minute(1).burst(0)) is not of two numbers from 1 to 1000000; good is \
+         sign_ins_per_user(Rate::per_minute(10).burst(60))",
         "limits: grants_per_user(301) is not from 1 to 300; good is grants_per_user(50)",
         "limits: grants_per_user_and_client(0) is not from 1 to 300; good is \
          grants_per_user_and_client(10)",
@@ -411,9 +420,9 @@ fn shared() -> Client {
     }
 }
 
-async fn with_a_shared_client(limits: Limits) -> (Stage, Client) {
-    let known = FixedClient::public(SHARED).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.limits(limits).fixed_client(known)).await;
+async fn with_a_shared_client(limits: RateLimits) -> (Stage, Client) {
+    let known = PreregisteredClient::public(SHARED).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.limits(limits).preregistered_client(known)).await;
     (stage, shared())
 }
 
@@ -433,7 +442,7 @@ async fn in_a_loop(stage: &Stage, client: &Client, token: &Value) -> (Value, usi
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_of_one_sign_in_is_told_to_wait_and_neither_it_nor_another_loses_anything() {
-    let limits = Limits::default().token_requests_per_client(200, 60);
+    let limits = RateLimits::default().token_requests_per_client(Rate::per_minute(60).burst(200));
     let (stage, client) = with_a_shared_client(limits).await;
     let ada = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let grace = stage.sign_in(&client, "grace").await["refresh_token"].clone();
@@ -455,7 +464,7 @@ async fn a_loop_of_one_sign_in_is_told_to_wait_and_neither_it_nor_another_loses_
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_asks_too_often_keeps_its_code_and_its_tokens() {
-    let limits = Limits::default().token_requests_per_client(3, 2);
+    let limits = RateLimits::default().token_requests_per_client(Rate::per_minute(2).burst(3));
     let (stage, client) = with_a_shared_client(limits).await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let code = Browser::new(&stage).code(&client, "grace", &[]).await;
@@ -478,7 +487,7 @@ async fn a_client_that_asks_too_often_keeps_its_code_and_its_tokens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stranger_who_knows_a_public_client_cannot_use_it_up() {
-    let limits = Limits::default().token_requests_per_client(3, 1);
+    let limits = RateLimits::default().token_requests_per_client(Rate::per_minute(1).burst(3));
     let (stage, client) = with_a_shared_client(limits).await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     // With codes and refresh tokens that are made up, another's, or not proven.
@@ -507,9 +516,9 @@ async fn a_stranger_who_knows_a_public_client_cannot_use_it_up() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_uses_a_replaced_token_is_found_out_however_often_it_asked() {
-    let limits = Limits::default()
-        .refreshes_per_sign_in(2, 1)
-        .token_requests_per_client(3, 1);
+    let limits = RateLimits::default()
+        .refreshes_per_sign_in(Rate::per_minute(1).burst(2))
+        .token_requests_per_client(Rate::per_minute(1).burst(3));
     let (stage, client) = with_a_shared_client(limits).await;
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
     let first = token_of(stage.redeem(&client, &code).await).await;

@@ -1,6 +1,8 @@
 //! What the log never says, whoever writes it and at whatever level.
 
-use entra_oauth_proxy::{EntraOAuthProxy, FixedClient, MemoryStore, ProxyKeys, Secret, StoreError};
+use entra_oauth_proxy::{
+    EntraOAuthProxy, MemoryStore, PreregisteredClient, ProxyKeys, Secret, StoreError,
+};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
@@ -251,11 +253,12 @@ async fn debug_shows_no_secret() {
     let stage = stage().await;
     let key = "q0vYc6kM2mVb4u0q8oLQ0mJwT7x1n5rG9sZ3aE6dHfI=";
     let keys = ProxyKeys::from_base64(key).unwrap();
-    let fixed = FixedClient::confidential("desk", "the secret of the desk").redirect_uri(REDIRECT);
+    let fixed =
+        PreregisteredClient::confidential("desk", "the secret of the desk").redirect_uri(REDIRECT);
     let builder = EntraOAuthProxy::builder()
         .credential(Secret::new(SECRET))
         .keys(keys.clone())
-        .fixed_client(fixed.clone());
+        .preregistered_client(fixed.clone());
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, USER).await;
     let service = stage.proxy.service();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Limits, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys, Rate, RateLimits};
 use http::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -169,7 +169,8 @@ async fn a_scope_that_is_refused_does_not_ask_entra() {
 #[tokio::test(start_paused = true)]
 async fn while_the_store_hangs_nobody_waits_for_long_and_the_end_comes() {
     let store = WatchedStore::default();
-    let stage = Stage::with(|settings| settings.store(store.clone()).limits(Limits::none())).await;
+    let stage =
+        Stage::with(|settings| settings.store(store.clone()).limits(RateLimits::none())).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     store.takes(HOUR);
@@ -222,7 +223,7 @@ async fn told(address: SocketAddr, head: &str) -> String {
 #[tokio::test]
 async fn whoever_is_refused_before_the_body_was_read_is_told_that_the_connection_ends() {
     let tenant = tenant().start().await.unwrap();
-    let limits = Limits::default().registrations_per_address(1, 1);
+    let limits = RateLimits::default().registrations_per_address(Rate::per_minute(1).burst(1));
     let proxy = settings(&tenant).limits(limits).build().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use entra_oauth_proxy::FixedClient;
+use entra_oauth_proxy::PreregisteredClient;
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 use tower::ServiceExt as _;
@@ -181,10 +181,10 @@ async fn scopes_are_said_in_words_beside_their_names() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_says_what_is_known_of_an_application() {
-    let fixed = FixedClient::public("desk")
+    let fixed = PreregisteredClient::public("desk")
         .redirect_uri(REDIRECT)
         .name("The desk");
-    let stage = Stage::with(|settings| settings.fixed_client(fixed)).await;
+    let stage = Stage::with(|settings| settings.preregistered_client(fixed)).await;
     let desk = Client {
         id: "desk".to_owned(),
         secret: None,
@@ -347,7 +347,7 @@ async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connec
     let request = Request::get(at_entra).body(Bytes::new()).unwrap();
     let answered = stage.tenant.http_client().oneshot(request).await.unwrap();
     let back = answered.headers()["location"].to_str().unwrap();
-    assert_eq!(back, stage.proxy.signed_out_uri());
+    assert_eq!(back, stage.proxy.post_logout_redirect_uri());
     let page = stage.get(back.strip_prefix(PUBLIC).unwrap()).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.text().contains("stay connected"), "{}", page.text());

@@ -11,11 +11,11 @@ const PAGE: &str = include_str!("../../docs/clients.md");
 
 /// The list of the page.
 fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
-    let (_, list) = PAGE.split_once("redirect_allow_list([").unwrap();
+    let (_, list) = PAGE.split_once("allowed_redirects([").unwrap();
     let (list, _) = list.split_once("]);").unwrap();
     let entries: Vec<_> = list.split('"').skip(1).step_by(2).collect();
     assert_eq!(entries.len(), 10, "{entries:?}");
-    settings.redirect_allow_list(entries)
+    settings.allowed_redirects(entries)
 }
 
 /// A product, the addresses that it registers, and those that it then sends.

@@ -110,8 +110,13 @@ async fn a_user_who_is_disabled_is_not_let_in_by_a_repeat_however_long_its_grace
 
 #[tokio::test(start_paused = true)]
 async fn a_repeat_hands_no_expired_token_of_entras_through() {
-    let replaced =
-        Replaced::with(|settings| settings.rotation_grace(2 * MINUTE).pass_through()).await;
+    let replaced = Replaced::with(|settings| {
+        settings
+            .rotation_grace(2 * MINUTE)
+            .dangerous()
+            .issue_entra_tokens()
+    })
+    .await;
     replaced.stage.tenant.advance(100 * SECOND).await;
     let again = replaced.again().await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, FixedClient};
+use entra_oauth_proxy::PreregisteredClient;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -119,8 +119,8 @@ async fn nobody_ends_the_sign_in_of_another() {
 #[tokio::test(start_paused = true)]
 async fn a_confidential_client_proves_itself() {
     let secret = "a secret of the fixed client";
-    let fixed = FixedClient::confidential("fixed", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.fixed_client(fixed)).await;
+    let fixed = PreregisteredClient::confidential("fixed", secret).redirect_uri(REDIRECT);
+    let stage = Stage::with(|settings| settings.preregistered_client(fixed)).await;
     let client = Client {
         id: "fixed".to_owned(),
         secret: Some(secret.to_owned()),
@@ -161,7 +161,7 @@ async fn a_request_without_a_token_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_of_entras_is_not_revoked_here_and_the_refresh_token_is() {
-    let stage = Stage::with(EntraOAuthProxyBuilder::pass_through).await;
+    let stage = Stage::with(|settings| settings.dangerous().issue_entra_tokens()).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     let reply = revoke(&stage, &client, &tokens["access_token"], &[]).await;

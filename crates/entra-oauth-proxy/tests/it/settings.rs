@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, FixedClient, ProxyKeys, Secret, Store, Stored,
+    EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys, Secret, Store,
+    StoreFuture,
 };
 use http::StatusCode;
 
@@ -42,15 +43,15 @@ async fn a_store_that_outlives_the_process_needs_keys() {
     struct Shared;
 
     impl Store for Shared {
-        fn get<'s>(&'s self, _: &'s str) -> Stored<'s, Option<Bytes>> {
+        fn get<'s>(&'s self, _: &'s str) -> StoreFuture<'s, Option<Bytes>> {
             Box::pin(ready(Ok(None)))
         }
 
-        fn put<'s>(&'s self, _: &'s str, _: Bytes, _: Duration) -> Stored<'s, ()> {
+        fn put<'s>(&'s self, _: &'s str, _: Bytes, _: Duration) -> StoreFuture<'s, ()> {
             Box::pin(ready(Ok(())))
         }
 
-        fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+        fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
             self.get(key)
         }
 
@@ -60,7 +61,7 @@ async fn a_store_that_outlives_the_process_needs_keys() {
             _: Option<Bytes>,
             _: Bytes,
             _: Duration,
-        ) -> Stored<'s, bool> {
+        ) -> StoreFuture<'s, bool> {
             Box::pin(ready(Ok(true)))
         }
     }
@@ -252,7 +253,7 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
         "com.example.app:/cb",
     ];
     assert!(
-        problems(|settings| settings.redirect_allow_list(good))
+        problems(|settings| settings.allowed_redirects(good))
             .await
             .is_empty()
     );
@@ -268,8 +269,8 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
         "*",
         "",
     ] {
-        let (setting, text) = problem(|settings| settings.redirect_allow_list([entry])).await;
-        assert_eq!(setting, "redirect_allow_list", "{text}");
+        let (setting, text) = problem(|settings| settings.allowed_redirects([entry])).await;
+        assert_eq!(setting, "allowed_redirects", "{text}");
         assert!(text.contains("https://claude.ai/api/"), "{text}");
     }
 }
@@ -311,14 +312,15 @@ async fn schemes_that_are_named_are_an_applications_own() {
 
 #[tokio::test]
 async fn a_fixed_client_can_be_told_and_answered() {
-    let good = || FixedClient::public("known").redirect_uri("https://client.example/callback");
+    let good =
+        || PreregisteredClient::public("known").redirect_uri("https://client.example/callback");
     assert!(
-        problems(|settings| settings.fixed_client(good()))
+        problems(|settings| settings.preregistered_client(good()))
             .await
             .is_empty()
     );
     for (client, says) in [
-        (FixedClient::public("known"), "no redirect_uri"),
+        (PreregisteredClient::public("known"), "no redirect_uri"),
         (good().redirect_uri("http://client.example/x"), "is http"),
         (good().redirect_uri("notes-desk:/cb"), "has a scheme"),
         (
@@ -326,24 +328,28 @@ async fn a_fixed_client_can_be_told_and_answered() {
             "private_use_schemes(..)",
         ),
         (
-            FixedClient::public("").redirect_uri("https://client.example/"),
+            PreregisteredClient::public("").redirect_uri("https://client.example/"),
             "no id",
         ),
         (
-            FixedClient::public("a:b").redirect_uri("https://client.example/"),
+            PreregisteredClient::public("a:b").redirect_uri("https://client.example/"),
             "no id",
         ),
         (
-            FixedClient::confidential("known", "short").redirect_uri("https://client.example/"),
+            PreregisteredClient::confidential("known", "short")
+                .redirect_uri("https://client.example/"),
             "less than 16",
         ),
     ] {
-        let (setting, text) = problem(|settings| settings.fixed_client(client)).await;
-        assert_eq!(setting, "fixed_client");
+        let (setting, text) = problem(|settings| settings.preregistered_client(client)).await;
+        assert_eq!(setting, "preregistered_client");
         assert!(text.contains(says), "{says}: {text}");
     }
-    let twice =
-        |settings: EntraOAuthProxyBuilder| settings.fixed_client(good()).fixed_client(good());
+    let twice = |settings: EntraOAuthProxyBuilder| {
+        settings
+            .preregistered_client(good())
+            .preregistered_client(good())
+    };
     assert!(problem(twice).await.1.contains("two with the id"));
     let nobody = problem(EntraOAuthProxyBuilder::without_registration).await;
     assert!(nobody.1.contains("nobody could sign in"), "{}", nobody.1);
@@ -412,9 +418,9 @@ async fn every_problem_stands_under_the_same_words() {
 #[tokio::test]
 async fn nothing_that_is_set_is_printed_that_is_secret() {
     let tenant = tenant().start().await.unwrap();
-    let client = FixedClient::confidential("known", "a secret of the client's")
+    let client = PreregisteredClient::confidential("known", "a secret of the client's")
         .redirect_uri("https://client.example/callback");
-    let builder = settings(&tenant).fixed_client(client);
+    let builder = settings(&tenant).preregistered_client(client);
     let before = format!("{builder:?}");
     let printed = format!("{before} {:?}", builder.build().unwrap());
     assert!(!printed.contains("secret of the client") && !printed.contains("own secret"));
@@ -528,13 +534,13 @@ async fn nothing_secret_in_a_url_is_printed() {
             |wanted: &'static str| move |name: &str| (name == wanted).then(|| url.to_owned());
         let document = format!("{url}/v2.0/.well-known/openid-configuration");
         let moved = || in_the_cloud().metadata_endpoint(&*document);
-        let client = FixedClient::public("fixed");
+        let client = PreregisteredClient::public("fixed");
         for settings in [
             in_the_cloud().tenant(url),
             in_the_cloud().client_id(url),
             in_the_cloud().public_url(url),
             in_the_cloud().resource(url),
-            in_the_cloud().identifier_uri(url),
+            in_the_cloud().app_id_uri(url),
             in_the_cloud().metadata_endpoint(url),
             moved(),
             moved().dangerous().allow_endpoints_elsewhere(),
@@ -544,10 +550,10 @@ async fn nothing_secret_in_a_url_is_printed() {
             in_the_cloud().additional_authorize_scopes([url, "with space"]),
             in_the_cloud().additional_authorize_scopes([format!("{url} ")]),
             in_the_cloud().scope_text(url, "Read"),
-            in_the_cloud().redirect_allow_list([url]),
+            in_the_cloud().allowed_redirects([url]),
             in_the_cloud().private_use_schemes([url]),
             in_the_cloud().trusted_proxies([url]),
-            in_the_cloud().fixed_client(client.clone().redirect_uri(url)),
+            in_the_cloud().preregistered_client(client.clone().redirect_uri(url)),
             in_the_cloud().auth(|auth| auth.variables(variable("ENTRA_METADATA_ENDPOINT"))),
             in_the_cloud().auth(|auth| auth.variables(variable("AZURE_AUTHORITY_HOST"))),
         ] {

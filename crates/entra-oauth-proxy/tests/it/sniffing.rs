@@ -1,7 +1,7 @@
 //! What keeps a browser from taking an answer for something else than it says.
 
 use bytes::Bytes;
-use entra_oauth_proxy::Limits;
+use entra_oauth_proxy::{Rate, RateLimits};
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -87,9 +87,9 @@ async fn no_answer_on_the_way_of_a_sign_in_is_sniffed() {
 #[tokio::test(start_paused = true)]
 async fn no_answer_of_a_server_that_cannot_serve_is_sniffed() {
     let store = WatchedStore::default();
-    let limits = Limits::none()
-        .sign_ins_per_address(1, 1)
-        .token_requests_per_address(1, 1);
+    let limits = RateLimits::none()
+        .sign_ins_per_address(Rate::per_minute(1).burst(1))
+        .token_requests_per_address(Rate::per_minute(1).burst(1));
     let stage = Stage::with(|settings| settings.store(store.clone()).limits(limits)).await;
     for store_is_down in [false, true] {
         if store_is_down {

@@ -313,7 +313,7 @@ async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() 
 
 #[tokio::test(start_paused = true)]
 async fn where_tokens_are_passed_through_they_are_entras_for_this_api() {
-    let stage = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::pass_through).await;
+    let stage = Stage::with(|settings| settings.dangerous().issue_entra_tokens()).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     let claims = crate::support::claims(&tokens["access_token"]);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{MemoryStore, Store, StoreError, Stored};
+use entra_oauth_proxy::{MemoryStore, Store, StoreError, StoreFuture};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -203,7 +203,7 @@ impl WatchedStore {
 
 /// Each lets others go first, as a store elsewhere does: requests at once meet.
 impl Store for WatchedStore {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(None)?;
@@ -211,7 +211,7 @@ impl Store for WatchedStore {
         })
     }
 
-    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> StoreFuture<'s, Vec<Option<Bytes>>> {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(None)?;
@@ -226,7 +226,7 @@ impl Store for WatchedStore {
         })
     }
 
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()> {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
@@ -235,7 +235,7 @@ impl Store for WatchedStore {
         })
     }
 
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(None)?;
@@ -252,7 +252,7 @@ impl Store for WatchedStore {
         expected: Option<Bytes>,
         value: Bytes,
         ttl: Duration,
-    ) -> Stored<'s, bool> {
+    ) -> StoreFuture<'s, bool> {
         Box::pin(async move {
             self.lets_others_go_first().await;
             self.check(Some((key, &value)))?;
@@ -271,7 +271,7 @@ impl Store for WatchedStore {
         })
     }
 
-    fn outlives_the_process(&self) -> bool {
+    fn is_persistent(&self) -> bool {
         false
     }
 }

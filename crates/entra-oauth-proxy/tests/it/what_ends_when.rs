@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http_body::Frame;
@@ -348,7 +348,7 @@ async fn the_process_is_restarted() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_sign_ins() {
-    let limits = Limits::none()
+    let limits = RateLimits::none()
         .grants_per_user(2)
         .grants_per_user_and_client(1);
     let stage = Stage::with(|settings| settings.limits(limits)).await;

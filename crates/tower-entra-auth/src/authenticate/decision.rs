@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{AccessToken, Explain, InvalidToken, Report, Requirement, Unverified};
+use entra_jwt_core::{AccessToken, ExplainOptions, InvalidToken, Report, Requirement, Unverified};
 use http::{HeaderMap, Request, Uri};
 use moka::Equivalent;
 use moka::sync::Cache;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::token_source::check_characters;
-use super::{EntraAuth, TrustedIssuer};
+use super::{EntraAuth, Issuer};
 use crate::caller::{Anonymous, Caller, Refusal};
 use crate::keys::{KeyLookup, KeyLookupError, PendingKey, TrustedKey};
 use crate::respond::Reason;
@@ -151,13 +151,13 @@ impl EntraAuth {
     }
 
     /// Returns the issuer that the token claims to be of, else the first, whose rules name the reason.
-    fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &TrustedIssuer) {
+    fn issuer_of(&self, token: &Unverified<'_>) -> (usize, &Issuer) {
         let issuers = &self.state.issuers;
         let claimed = match issuers.len() {
             1 => 0,
             _ => issuers
                 .iter()
-                .position(|issuer| issuer.validator.claims_to_be_ours(token))
+                .position(|issuer| issuer.validator.matches_issuer(token))
                 .unwrap_or(0),
         };
         (claimed, &issuers[claimed])
@@ -170,12 +170,12 @@ impl EntraAuth {
         key: Arc<TrustedKey>,
         now: Instant,
     ) -> Result<Caller, Reason> {
-        let TrustedIssuer {
+        let Issuer {
             validator,
             has_grants,
             ..
         } = &self.state.issuers[issuer];
-        let token = validator.finish(token, Some(key.key()), self.state.context.now())?;
+        let token = validator.verify(token, Some(key.key()), self.state.context.now())?;
         validator.default_permission(&token)?;
         let grant = match *has_grants {
             true => Some(grant_of(&token)?),
@@ -274,7 +274,7 @@ impl EntraAuth {
         };
         let keys = issuer.keys.all();
         let SettingNames(setting) = self.state.context.setting_names();
-        let mut with = Explain::at(self.state.context.now())
+        let mut with = ExplainOptions::at(self.state.context.now())
             .max_length(self.state.max_token_length)
             .setting_names(setting);
         if let Some(keys) = &keys {

@@ -24,7 +24,7 @@ use crate::keys::KeyStore;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Reason;
 use crate::service::for_body;
-use crate::status::Status;
+use crate::status::AuthStatus;
 use crate::unavailable::Unavailable;
 
 /// Decides which requests carry a valid token for this API, and keeps the keys for that fresh.
@@ -37,14 +37,14 @@ pub struct EntraAuth {
 }
 
 /// One authority with its rules and its keys, however many tenants it admits.
-pub(crate) struct TrustedIssuer {
+pub(crate) struct Issuer {
     validator: Validator,
     keys: Arc<KeyStore>,
     /// `true` if each of its tokens is of a grant.
     has_grants: bool,
 }
 
-impl TrustedIssuer {
+impl Issuer {
     pub(crate) fn new(validator: Validator, keys: Arc<KeyStore>, has_grants: bool) -> Self {
         Self {
             validator,
@@ -58,7 +58,7 @@ impl TrustedIssuer {
 struct AuthState {
     /// The trusted issuers, at least one: Entra, then an authorization server in front of it, if
     /// there is one.
-    issuers: Vec<TrustedIssuer>,
+    issuers: Vec<Issuer>,
     tokens: TokenReader,
     max_token_length: usize,
     /// `None` if every token is verified every time.
@@ -80,7 +80,7 @@ impl Drop for AuthState {
 
 impl EntraAuth {
     pub(crate) fn new(
-        issuers: Vec<TrustedIssuer>,
+        issuers: Vec<Issuer>,
         tokens: TokenReader,
         max_token_length: usize,
         token_cache: Option<TokenCache>,
@@ -145,9 +145,9 @@ impl EntraAuth {
     /// # }
     /// ```
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> AuthStatus {
         let issuers = self.state.issuers.iter();
-        Status {
+        AuthStatus {
             issuers: issuers.map(|issuer| issuer.keys.status()).collect(),
             token_cache: self.state.token_cache.as_ref().map(TokenCache::status),
         }

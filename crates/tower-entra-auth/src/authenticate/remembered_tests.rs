@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::time::advance;
 
-use super::{Decision, EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
+use super::{Decision, EntraAuth, Issuer, TokenCache, TokenLocation, TokenReader};
 use crate::caller::{AuthContext, Caller};
 use crate::config::EntraAuthBuilder;
 use crate::policy::PostVerificationChecks;
@@ -63,7 +63,7 @@ impl EntraAuth {
         let context = Arc::clone(&self.state.context);
         Self::new(
             issuers
-                .map(|issuer| TrustedIssuer {
+                .map(|issuer| Issuer {
                     validator: issuer.validator.clone(),
                     keys: Arc::clone(&issuer.keys),
                     has_grants: issuer.has_grants,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use entra_http::{BuildError, HttpClient, Problems, StandardClient};
 use entra_jwt_core::{
-    Audience, Authority, ClientId, Cloud, InvalidSettings, Setting, ShownUrl, Tenancy, Validator,
+    Audience, Authority, ClientId, Cloud, EscapedUrl, InvalidSettings, Setting, Tenancy, Validator,
     ValidatorBuilder,
 };
 
 use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};
-use crate::authenticate::{EntraAuth, TokenCache, TokenLocation, TokenReader, TrustedIssuer};
+use crate::authenticate::{EntraAuth, Issuer, TokenCache, TokenLocation, TokenReader};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
 use crate::policy::PostVerificationChecks;
@@ -105,7 +105,7 @@ impl EntraAuthBuilder {
         let reissued = reissued.map(|tokens| tokens.into_parts(&validator, interval, staleness));
         let (reissued, grant_rule, on_challenge) = reissued.unwrap_or_default();
         let keys = KeyStore::new(source, interval, staleness);
-        let mut issuers = vec![TrustedIssuer::new(validator, keys, false)];
+        let mut issuers = vec![Issuer::new(validator, keys, false)];
         issuers.extend(reissued);
 
         let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {
@@ -164,7 +164,7 @@ impl EntraAuthBuilder {
     ) -> ValidatorBuilder {
         let mut rules = Validator::entra(tenancy, client_id)
             .cloud(cloud)
-            .exempt_clients(clients.exempt)
+            .allow_roleless_clients(clients.exempt)
             .clock_skew(self.clock_skew);
         for audience in audiences {
             rules = rules.audience(audience);
@@ -196,7 +196,7 @@ impl EntraAuthBuilder {
             CloudSetting::Name(name) => name.parse().map_err(|_| {
                 format!(
                     "\"{}\" is no known cloud; those are public, usgovernment and china",
-                    ShownUrl(name)
+                    EscapedUrl(name)
                 )
             }),
             CloudSetting::AuthorityHost(host) => cloud_by_host(host).ok_or_else(|| {
@@ -204,7 +204,7 @@ impl EntraAuthBuilder {
                     "\"{}\" is the host of no known cloud; those are \
                      https://login.microsoftonline.com, https://login.microsoftonline.us and \
                      https://login.partner.microsoftonline.cn",
-                    ShownUrl(host)
+                    EscapedUrl(host)
                 )
             }),
         };
@@ -241,7 +241,7 @@ impl EntraAuthBuilder {
                     "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
                      consumers; the id of {domain} stands in \
                      https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
-                    ShownUrl(text)
+                    EscapedUrl(text)
                 )
             }
         };
@@ -267,12 +267,12 @@ impl EntraAuthBuilder {
             _ if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
             _ if text.contains("://") => format!(
                 "\"{}\" is an App ID URI, which belongs into {}; {WHERE}",
-                ShownUrl(text),
+                EscapedUrl(text),
                 self.name_of(Setting::Audience)
             ),
             _ => format!(
                 "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
-                ShownUrl(text)
+                EscapedUrl(text)
             ),
         };
         problems.add(setting.named("client_id"), problem);
@@ -296,7 +296,7 @@ impl EntraAuthBuilder {
                 "token_in_query",
                 format!(
                     "\"{}\" is not the name of a parameter, such as access_token",
-                    ShownUrl(parameter)
+                    EscapedUrl(parameter)
                 ),
             );
         }
@@ -305,7 +305,7 @@ impl EntraAuthBuilder {
     fn checked_audiences(&self, problems: &mut Problems) -> Vec<Audience> {
         let checked = |text: &String| {
             let audience = Audience::new(text);
-            let audience = audience.map_err(|error| format!("\"{}\": {error}", ShownUrl(text)));
+            let audience = audience.map_err(|error| format!("\"{}\": {error}", EscapedUrl(text)));
             problems.take("audience", audience)
         };
         self.audiences.iter().filter_map(checked).collect()
@@ -319,7 +319,7 @@ impl EntraAuthBuilder {
                         format!(
                             "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
                              \"Application (client) ID\" from the client's Overview page",
-                            ShownUrl(id)
+                            EscapedUrl(id)
                         )
                     });
                     problems.take(setting, client)
@@ -334,7 +334,7 @@ impl EntraAuthBuilder {
                 .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
                 .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
                 .map(|(_, ids)| ids),
-            exempt: checked("exempt_clients", &self.exempt_clients),
+            exempt: checked("allow_roleless_clients", &self.roleless_clients),
         }
     }
 
@@ -384,7 +384,7 @@ impl EntraAuthBuilder {
         };
         let base = MetadataBase::configured(&setting.value, self.allow_plain_http);
         let base = base.map_err(|problem| {
-            let url = ShownUrl(&setting.value);
+            let url = EscapedUrl(&setting.value);
             format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}")
         });
         problems.take(setting.named("metadata_endpoint"), base)
@@ -428,7 +428,7 @@ impl EntraAuthBuilder {
                     "the URL \"{}\" is on no host of the tenant's cloud and not on loopback, and \
                      secrets are sent to the endpoints there; leave it out or, if it is meant, allow \
                      it by dangerous().allow_endpoints_elsewhere()",
-                    ShownUrl(&setting.value)
+                    EscapedUrl(&setting.value)
                 ),
             );
         }
@@ -456,7 +456,7 @@ impl EntraAuthBuilder {
         let source = |setting: Option<&'static str>| setting.unwrap_or("default");
         let audiences = validator.audiences().map(ToString::to_string);
         let audiences: Vec<String> = audiences
-            .map(|audience| ShownUrl(&audience).to_string())
+            .map(|audience| EscapedUrl(&audience).to_string())
             .collect();
         let issuers: Vec<String> = validator.issuers().collect();
         tracing::info!(
@@ -507,7 +507,7 @@ fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBa
         format!(
             "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL domain such as \
              login.contoso.com",
-            ShownUrl(host)
+            EscapedUrl(host)
         )
     });
     problems.take("external_id", base)

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use entra_http::{BuildError, HttpClient};
-use entra_jwt_core::{Cloud, ShownUrl, Tenancy, TenantId, Unverified, Validator};
+use entra_jwt_core::{Cloud, EscapedUrl, Tenancy, TenantId, Unverified, Validator};
 
 pub use self::danger::DangerousBuilder;
-pub use self::reissued::ReissuedTokens;
+pub use self::reissued::TrustedIssuer;
 use crate::authenticate::{EntraAuth, TokenLocation};
 use crate::caller::OnRefusal;
 use crate::keys::Source;
@@ -37,7 +37,7 @@ use crate::time::Clock;
 /// | [`tenant_rule`](Self::tenant_rule) | none: whatever the tenancy admits |
 /// | [`tenant_rule_ttl`](Self::tenant_rule_ttl) | 5 minutes |
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
-/// | [`exempt_clients`](Self::exempt_clients) | none: every token needs a scope or a role |
+/// | [`allow_roleless_clients`](Self::allow_roleless_clients) | none: every token needs a scope or a role |
 /// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
@@ -55,7 +55,7 @@ use crate::time::Clock;
 /// | [`setting_names`](Self::setting_names) | this builder's methods and their environment variables |
 /// | [`on_refusal`](Self::on_refusal) | none: the answers of the [table](crate#answers) |
 /// | [`protected_resource`](Self::protected_resource) | none: challenges name no metadata |
-/// | [`reissued_tokens`](Self::reissued_tokens) | none: Entra's own alone |
+/// | [`trust`](Self::trust) | none: Entra's own alone |
 /// | [`token_source`](Self::token_source) | the `Authorization` header |
 /// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
 /// | [`clock`](Self::clock) | the system's |
@@ -74,7 +74,7 @@ pub struct EntraAuthBuilder {
     audiences: Vec<String>,
     accepts_v1: bool,
     allowed_clients: Option<Vec<String>>,
-    exempt_clients: Vec<String>,
+    roleless_clients: Vec<String>,
     refuses_guests: bool,
     tenant_rule: Option<Rule<TenantId>>,
     tenant_rule_ttl: Option<Duration>,
@@ -84,7 +84,7 @@ pub struct EntraAuthBuilder {
     setting_names: SettingNames,
     on_refusal: Option<Box<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
-    reissued: Option<ReissuedTokens>,
+    reissued: Option<TrustedIssuer>,
     token_location: TokenLocation,
     removes_token: bool,
     clock: Clock,
@@ -161,7 +161,7 @@ impl fmt::Debug for TenancySetting {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(tenancy) => tenancy.fmt(formatter),
-            Self::Text(text) => ShownUrl(text).fmt(formatter),
+            Self::Text(text) => EscapedUrl(text).fmt(formatter),
         }
     }
 }
@@ -180,7 +180,7 @@ impl fmt::Debug for CloudSetting {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(cloud) => cloud.fmt(formatter),
-            Self::Name(text) | Self::AuthorityHost(text) => ShownUrl(text).fmt(formatter),
+            Self::Name(text) | Self::AuthorityHost(text) => EscapedUrl(text).fmt(formatter),
         }
     }
 }
@@ -192,12 +192,12 @@ impl EntraAuth {
     }
 
     /// Makes an `EntraAuth` of settings from the environment: `ENTRA_TENANT_ID`, `ENTRA_CLIENT_ID` and
-    /// more, see [`EntraAuthBuilder::environment`].
+    /// more, see [`EntraAuthBuilder::env`].
     ///
     /// # Errors
     /// Every problem with the settings at once.
     pub fn from_env() -> Result<Self, BuildError> {
-        Self::builder().environment().build()
+        Self::builder().env().build()
     }
 }
 
@@ -216,7 +216,7 @@ impl EntraAuthBuilder {
             audiences: Vec::new(),
             accepts_v1: false,
             allowed_clients: None,
-            exempt_clients: Vec::new(),
+            roleless_clients: Vec::new(),
             refuses_guests: false,
             tenant_rule: None,
             tenant_rule_ttl: None,
@@ -243,10 +243,10 @@ impl EntraAuthBuilder {
 impl fmt::Debug for EntraAuthBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let metadata_endpoint = self.metadata_endpoint.as_ref();
-        let metadata_endpoint = metadata_endpoint.map(|setting| ShownUrl(&setting.value));
+        let metadata_endpoint = metadata_endpoint.map(|setting| EscapedUrl(&setting.value));
         let client_id = self.client_id.as_ref();
-        let client_id = client_id.map(|setting| ShownUrl(&setting.value));
-        let audiences: Vec<_> = self.audiences.iter().map(|text| ShownUrl(text)).collect();
+        let client_id = client_id.map(|setting| EscapedUrl(&setting.value));
+        let audiences: Vec<_> = self.audiences.iter().map(|text| EscapedUrl(text)).collect();
         formatter
             .debug_struct("EntraAuthBuilder")
             .field("tenancy", &self.tenancy)

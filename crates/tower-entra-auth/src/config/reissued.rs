@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entra_http::{Problems, secure_url};
-use entra_jwt_core::{Audience, KeySet, ShownUrl, Validator};
+use entra_jwt_core::{Audience, EscapedUrl, KeySet, Validator};
 
-use crate::authenticate::TrustedIssuer;
+use crate::authenticate::Issuer;
 use crate::caller::{Caller, OnChallenge};
 use crate::keys::{KeyStore, Source};
 use crate::policy::Rule;
@@ -16,7 +16,7 @@ use crate::respond::ClaimsChallenge;
 
 /// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
 /// as those of `entra-oauth-proxy`: given to
-/// [`EntraAuthBuilder::reissued_tokens`](crate::EntraAuthBuilder::reissued_tokens), they are accepted
+/// [`EntraAuthBuilder::trust`](crate::EntraAuthBuilder::trust), they are accepted
 /// beside Entra's own.
 ///
 /// They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
@@ -32,7 +32,7 @@ use crate::respond::ClaimsChallenge;
 /// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
 /// [told to the server](Self::on_challenge).
 #[must_use = "it does nothing before it is given to the builder"]
-pub struct ReissuedTokens {
+pub struct TrustedIssuer {
     issuer: String,
     audience: String,
     keys: KeySet,
@@ -41,12 +41,12 @@ pub struct ReissuedTokens {
 }
 
 type ReissuedParts = (
-    Option<TrustedIssuer>,
+    Option<Issuer>,
     Option<Rule<Arc<str>>>,
     Option<Box<OnChallenge>>,
 );
 
-impl ReissuedTokens {
+impl TrustedIssuer {
     /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
     pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -94,7 +94,7 @@ impl ReissuedTokens {
     /// challenge is answered all the same. Default: none.
     ///
     /// ```
-    /// # fn tokens(tokens: tower_entra_auth::ReissuedTokens) -> tower_entra_auth::ReissuedTokens {
+    /// # fn tokens(tokens: tower_entra_auth::TrustedIssuer) -> tower_entra_auth::TrustedIssuer {
     /// tokens.on_challenge(|caller, claims| {
     ///     // Kept by user and client until the next refresh.
     ///     let wanted = (caller.id().to_string(), caller.registered_client(), claims.json());
@@ -112,23 +112,23 @@ impl ReissuedTokens {
 
     /// Adds everything that is wrong with it.
     pub(super) fn check(&self, problems: &mut Problems) {
-        let mut problem = |text: String| problems.add("reissued_tokens", text);
+        let mut problem = |text: String| problems.add("trust", text);
         if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(
                 "the issuer \"{}\" {error}; good is https://mcp.example.com",
-                ShownUrl(&self.issuer)
+                EscapedUrl(&self.issuer)
             ));
         } else if self.issuer.len() > Audience::MAX_LENGTH {
             problem(format!(
                 "the issuer \"{}\" is longer than {} bytes",
-                ShownUrl(&self.issuer),
+                EscapedUrl(&self.issuer),
                 Audience::MAX_LENGTH
             ));
         }
         if let Err(error) = Audience::new(&self.audience) {
             problem(format!(
                 "the audience \"{}\": {error}",
-                ShownUrl(&self.audience)
+                EscapedUrl(&self.audience)
             ));
         }
         if self.keys.is_empty() {
@@ -148,18 +148,18 @@ impl ReissuedTokens {
         let issuer = validator.map(|validator| {
             let source = Source::new(self.keys);
             let keys = KeyStore::new(source, refresh_interval, max_staleness);
-            TrustedIssuer::new(validator, keys, true)
+            Issuer::new(validator, keys, true)
         });
         (issuer, self.grant_rule, self.on_challenge)
     }
 }
 
-impl fmt::Debug for ReissuedTokens {
+impl fmt::Debug for TrustedIssuer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("ReissuedTokens")
-            .field("issuer", &ShownUrl(&self.issuer))
-            .field("audience", &ShownUrl(&self.audience))
+            .debug_struct("TrustedIssuer")
+            .field("issuer", &EscapedUrl(&self.issuer))
+            .field("audience", &EscapedUrl(&self.audience))
             .finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{CloudSetting, EntraAuthBuilder, ReissuedTokens, Sourced, TenancySetting};
+use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting, TrustedIssuer};
 use crate::authenticate::{TokenLocation, TokenSource};
 use crate::caller::RefusalContext;
 use crate::keys::{KeySource, Source};
@@ -122,7 +122,7 @@ impl EntraAuthBuilder {
     }
 
     /// Accepts tokens of these client applications only, by their application (client) ids. The
-    /// list restricts; being on it permits nothing. Of [reissued tokens](Self::reissued_tokens) it
+    /// list restricts; being on it permits nothing. Of [reissued tokens](Self::trust) it
     /// judges the server that reissued them, which must be on it, and cannot tell that server's clients
     /// apart: compare [`AccessToken::registered_client`](crate::AccessToken::registered_client) for
     /// that.
@@ -135,8 +135,12 @@ impl EntraAuthBuilder {
     /// Lets these client applications call as themselves without any role: what Microsoft calls
     /// authorization by access control list. It exempts their app-only tokens from needing a scope
     /// or a role, and from nothing else.
-    pub fn exempt_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
-        self.exempt_clients.extend(ids.into_iter().map(Into::into));
+    pub fn allow_roleless_clients<I: Into<String>>(
+        mut self,
+        ids: impl IntoIterator<Item = I>,
+    ) -> Self {
+        self.roleless_clients
+            .extend(ids.into_iter().map(Into::into));
         self
     }
 
@@ -251,7 +255,7 @@ impl EntraAuthBuilder {
 
     /// Accepts the tokens of an authorization server in front of Entra, too. Default: none but
     /// Entra's.
-    pub fn reissued_tokens(mut self, tokens: ReissuedTokens) -> Self {
+    pub fn trust(mut self, tokens: TrustedIssuer) -> Self {
         self.reissued = Some(tokens);
         self
     }
@@ -377,13 +381,13 @@ impl EntraAuthBuilder {
     ///
     /// On AKS with workload identity the `AZURE_*` variables name the pod, not the API: set
     /// `ENTRA_*` there.
-    pub fn environment(self) -> Self {
+    pub fn env(self) -> Self {
         self.variables(|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
     }
 
-    /// Takes the same as [`environment`](Self::environment), from variables of your own.
+    /// Takes the same as [`env`](Self::env), from variables of your own.
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         // An empty variable counts as unset, as with the Azure SDK.
         let first = |names: &[&'static str]| {

@@ -51,14 +51,14 @@ use crate::service::{ResponseBody, inner_service_accessors, polled_after_complet
 ///
 /// The code is `expired`, or that of a no: `tenant_not_allowed` of the
 /// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `grant_ended` of the
-/// [grant rule](crate::ReissuedTokens::grant_rule). Where such a rule is set, it is asked again when
+/// [grant rule](crate::TrustedIssuer::grant_rule). Where such a rule is set, it is asked again when
 /// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
 /// streams of one tenant, or of one grant, share the question and its answer with each other and
 /// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again
 /// after 5 s, and the stream goes on meanwhile.
 ///
 /// Requests without a caller ([optional](crate::EntraLayer::optional)) are left alone. A WebSocket is no
-/// response: its handler awaits [`Caller::expiry`](crate::Caller::expiry) itself. A client that reads
+/// response: its handler awaits [`Caller::expired`](crate::Caller::expired) itself. A client that reads
 /// nothing is noticed when it reads again: nothing is sent to it until then.
 #[derive(Clone, Debug)]
 #[must_use = "nothing ends before it is a Layer around a service"]
@@ -257,11 +257,11 @@ pin_project! {
 /// the error of an [`ExpiryBody`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the response was ended before all of it was sent: {code}")]
-pub struct Outlived {
+pub struct TokenExpired {
     code: &'static str,
 }
 
-impl Outlived {
+impl TokenExpired {
     /// Returns the machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or
     /// `grant_ended`.
     #[must_use]
@@ -316,7 +316,7 @@ where
         }
         guard.expiry.caller.context().record(&refusal);
         Poll::Ready(match this.end {
-            End::Error => Some(Err(Outlived {
+            End::Error => Some(Err(TokenExpired {
                 code: refusal.code(),
             }
             .into())),

@@ -15,19 +15,19 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
-pub use self::layer::{ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, Outlived};
+pub use self::layer::{ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, TokenExpired};
 use crate::caller::Caller;
 use crate::respond::{Format, Reason, grpc_metadata};
 use crate::service::for_method;
 
 /// Waits until a caller's token has expired, or a rule says no; made by
-/// [`Caller::expiry`](crate::Caller::expiry).
+/// [`Caller::expired`](crate::Caller::expired).
 ///
 /// It goes by the wall clock, which it looks at every 30 s at least: a clock that is put right, or a
 /// machine that slept, is noticed by then. Awaited outside of a tokio runtime with timers, where
 /// nothing can be waited for, it is ready at once.
 #[must_use = "it ends nothing by itself: await it beside the stream"]
-pub struct Expiry {
+pub struct Expired {
     at: SystemTime,
     caller: Caller,
     /// The time at which the rules are asked again; `None` if there are none.
@@ -51,7 +51,7 @@ impl Caller {
     ///
     /// It ends before that, without a grace, with a no of the
     /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
-    /// [grant rule](crate::ReissuedTokens::grant_rule), which are asked again as
+    /// [grant rule](crate::TrustedIssuer::grant_rule), which are asked again as
     /// [`ExpiryLayer`] says: a client that comes again is refused.
     ///
     /// ```
@@ -61,7 +61,7 @@ impl Caller {
     /// async fn serve(caller: Caller, socket: impl Future<Output = ()>) {
     ///     tokio::select! {
     ///         () = socket => {}
-    ///         () = caller.expiry(Duration::from_secs(300)) => {} // close it: the client asks again
+    ///         () = caller.expired(Duration::from_secs(300)) => {} // close it: the client asks again
     ///     }
     /// }
     /// # use std::future::Future;
@@ -70,17 +70,17 @@ impl Caller {
     /// Responses that stream are ended by a Layer: [`EntraAuth::end_at_expiry`].
     ///
     /// [`EntraAuth::end_at_expiry`]: crate::EntraAuth::end_at_expiry
-    pub fn expiry(&self, grace: Duration) -> Expiry {
+    pub fn expired(&self, grace: Duration) -> Expired {
         let skew = self.context().clock_skew();
         let expired = self.expires_at();
         // Beyond the end of time there is no grace.
         let ends = expired.checked_add(grace.max(skew));
         let ends = ends.or_else(|| expired.checked_add(skew));
-        Expiry::new(ends.unwrap_or(expired), self.clone())
+        Expired::new(ends.unwrap_or(expired), self.clone())
     }
 }
 
-impl Expiry {
+impl Expired {
     /// The longest time between two looks at the wall clock.
     const LONGEST: Duration = Duration::from_secs(30);
 
@@ -184,7 +184,7 @@ impl Expiry {
     }
 }
 
-impl Future for Expiry {
+impl Future for Expired {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -192,10 +192,10 @@ impl Future for Expiry {
     }
 }
 
-impl fmt::Debug for Expiry {
+impl fmt::Debug for Expired {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Expiry")
+            .debug_struct("Expired")
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
@@ -204,7 +204,7 @@ impl fmt::Debug for Expiry {
 /// A request whose caller may be good no longer before it is done, and what is needed to end it
 /// then.
 struct ExpiryGuard {
-    expiry: Expiry,
+    expiry: Expired,
     method: Method,
     format: Format,
 }
@@ -212,7 +212,7 @@ struct ExpiryGuard {
 impl ExpiryGuard {
     fn new(caller: &Caller, grace: Duration, method: Method, format: Format) -> Self {
         Self {
-            expiry: caller.expiry(grace),
+            expiry: caller.expired(grace),
             method,
             format,
         }

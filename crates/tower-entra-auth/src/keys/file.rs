@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use entra_http::BoxError;
 
-use super::{KeySource, MAX_DOCUMENT_BYTES, PublishedKeys};
+use super::{FetchedKeys, KeySource, MAX_DOCUMENT_BYTES};
 
 /// A JWKS document in a file, such as a mounted `ConfigMap`: a [`KeySource`].
 ///
@@ -33,10 +33,10 @@ impl JwksFile {
 }
 
 impl KeySource for JwksFile {
-    async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+    async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
         let path = self.path.clone();
         let document = tokio::task::spawn_blocking(move || read(&path)).await??;
-        Ok(PublishedKeys::from_jwks(&document)?.check_again_after(Self::READ_EVERY))
+        Ok(FetchedKeys::from_jwks(&document)?.check_again_after(Self::READ_EVERY))
     }
 
     fn name(&self) -> Cow<'static, str> {

@@ -227,7 +227,7 @@ impl PendingKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::FetchedKeys;
+    use crate::keys::Fetched;
     use crate::keys::record::testing::{id, private, read};
     use crate::keys::refresher::end;
     use crate::keys::refresher::testing::{fetched, store};
@@ -285,7 +285,7 @@ mod tests {
     async fn that_nothing_has_changed_is_no_answer() {
         let store = store_after(1);
         let arrival = store.lock().schedule.arrival();
-        let unchanged = fetched(&[("a", 1)]).map(|fetched| FetchedKeys {
+        let unchanged = fetched(&[("a", 1)]).map(|fetched| Fetched {
             is_unchanged: true,
             ..fetched
         });
@@ -313,7 +313,7 @@ mod tests {
     async fn an_exposed_key_is_looked_for_while_it_may_be_and_refused_at_once_while_not() {
         let store = store_after(0);
         let exposed = || {
-            fetched(&[]).map(|fetched| FetchedKeys {
+            fetched(&[]).map(|fetched| Fetched {
                 keys: Arc::new(read(&[private("x", 1)])),
                 ..fetched
             })
@@ -329,7 +329,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_no_other_key_can_come_it_is_refused_at_once_unless_the_keys_are_stale() {
         let store = store();
-        let fixed = fetched(&[("a", 1)]).map(|fetched| FetchedKeys {
+        let fixed = fetched(&[("a", 1)]).map(|fetched| Fetched {
             is_final: true,
             ..fetched
         });

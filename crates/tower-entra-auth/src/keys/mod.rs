@@ -30,7 +30,7 @@ pub use self::file::JwksFile;
 pub(crate) use self::lookup::{KeyLookup, KeyLookupError, PendingKey};
 use self::record::{KeyRecord, Snapshot};
 use self::schedule::Schedule;
-pub use self::source::{KeySource, PublishedKeys};
+pub use self::source::{FetchedKeys, KeySource};
 use crate::unavailable::Outage;
 
 /// The key set of one trusted issuer, and everything that keeps it fresh.
@@ -284,7 +284,7 @@ trait Fetch: Send + Sync {
     fn fetch(&self, reason: FetchReason) -> FetchFuture<'_>;
 }
 
-type FetchFuture<'s> = Pin<Box<dyn Future<Output = Result<FetchedKeys, FetchError>> + Send + 's>>;
+type FetchFuture<'s> = Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send + 's>>;
 
 /// The reason for which keys are fetched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -297,7 +297,7 @@ enum FetchReason {
 
 /// The keys that a fetch brought.
 #[derive(Debug)]
-struct FetchedKeys {
+struct Fetched {
     keys: Arc<KeySet>,
     /// The same document as last time, by the server's own word.
     is_unchanged: bool,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::record::testing::{document, id};
 use super::refresher::testing::{MAX_STALENESS, REFRESH_INTERVAL};
 use super::{
-    Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, KeyLookup, KeyLookupError, KeyStore,
+    Fetch, FetchError, FetchFuture, FetchReason, Fetched, KeyLookup, KeyLookupError, KeyStore,
     Source, TrustedKey,
 };
 use crate::unavailable::Outage;
@@ -80,7 +80,7 @@ impl Fetch for Scripted {
             let mut world = self.0.lock().unwrap();
             world.answers.push((Instant::now(), published));
             world.last_answered = Some(number);
-            Ok(FetchedKeys {
+            Ok(Fetched {
                 keys: Arc::new(keys),
                 is_unchanged: false,
                 is_final: false,

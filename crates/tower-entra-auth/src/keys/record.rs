@@ -142,7 +142,7 @@ impl KeyRecord {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         compromised.add(fetched);
-        let is_compromised = |key: &Key| fetched.exposes(key) || compromised.contains(key);
+        let is_compromised = |key: &Key| fetched.is_leaked(key) || compromised.contains(key);
 
         let before: Vec<Arc<TrustedKey>> = self.record.iter().map(|(_, held)| held).collect();
         let seen = before.iter().map(|held| held.key()).chain(fetched.iter());
@@ -205,7 +205,7 @@ impl Compromised {
 
     /// Adds what the document exposes.
     fn add(&mut self, fetched: &KeySet) {
-        for key in fetched.exposed() {
+        for key in fetched.leaked() {
             if !self.contains(key) {
                 self.keys.push(Arc::clone(key));
             }

@@ -4,12 +4,12 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use entra_jwt_core::{KeyId, KeySet, Shown, UnusableKey};
+use entra_jwt_core::{Escaped, KeyId, KeySet, UnusableKey};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::schedule::{AttemptNumber, AttemptOutcome};
-use super::{ATTEMPT_TIMEOUT, FetchError, FetchReason, FetchedKeys, KeyStore, outcome_of};
+use super::{ATTEMPT_TIMEOUT, FetchError, FetchReason, Fetched, KeyStore, outcome_of};
 use crate::setting::name_of;
 use crate::telemetry;
 use crate::time::usable_runtime;
@@ -129,12 +129,12 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn end(mut self, fetched: Result<FetchedKeys, FetchError>) {
+    fn end(mut self, fetched: Result<Fetched, FetchError>) {
         self.has_ended = true;
         self.ended_with(fetched);
     }
 
-    fn ended_with(&self, fetched: Result<FetchedKeys, FetchError>) {
+    fn ended_with(&self, fetched: Result<Fetched, FetchError>) {
         let outcome = match &fetched {
             Ok(fetched) if fetched.is_unchanged => "not_modified",
             Ok(_) => "fetched",
@@ -154,11 +154,7 @@ impl Drop for Attempt {
 }
 
 /// Takes what an attempt brought, unless a newer one has begun since.
-pub(super) fn end(
-    store: &KeyStore,
-    number: AttemptNumber,
-    fetched: Result<FetchedKeys, FetchError>,
-) {
+pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetched, FetchError>) {
     let now = Instant::now();
     let source = store.source.name();
     let outcome = match &fetched {
@@ -252,7 +248,7 @@ fn weak_keys(document: &KeySet) -> Vec<Option<KeyId>> {
 /// use, and no trouble.
 fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &str) {
     for (id, reason) in document.unusable() {
-        let key_id = id.map(KeyId::as_str).map(Shown);
+        let key_id = id.map(KeyId::as_str).map(Escaped);
         let is_known = || weak_before.iter().any(|known| known.as_ref() == id);
         match reason {
             UnusableKey::Private => tracing::error!(
@@ -277,7 +273,7 @@ pub(super) mod testing {
     use std::time::Duration;
 
     use crate::keys::record::testing::document;
-    use crate::keys::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, KeyStore, Source};
+    use crate::keys::{Fetch, FetchError, FetchFuture, FetchReason, Fetched, KeyStore, Source};
 
     pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
     pub(crate) const MAX_STALENESS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -298,8 +294,8 @@ pub(super) mod testing {
         KeyStore::new(Source(Box::new(Nothing)), REFRESH_INTERVAL, MAX_STALENESS)
     }
 
-    pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<FetchedKeys, FetchError> {
-        Ok(FetchedKeys {
+    pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<Fetched, FetchError> {
+        Ok(Fetched {
             keys: Arc::new(document(keys)),
             is_unchanged: false,
             is_final: false,
@@ -316,7 +312,7 @@ mod tests {
     use super::*;
     use crate::keys::record::testing::{document, id};
 
-    fn failed() -> Result<FetchedKeys, FetchError> {
+    fn failed() -> Result<Fetched, FetchError> {
         Err(Outage::TimedOut.into())
     }
 

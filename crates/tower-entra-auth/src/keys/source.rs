@@ -8,7 +8,7 @@ use std::time::Duration;
 use entra_http::BoxError;
 use entra_jwt_core::KeySet;
 
-use super::{Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, Source, brings_nothing};
+use super::{Fetch, FetchError, FetchFuture, FetchReason, Fetched, Source, brings_nothing};
 use crate::unavailable::Outage;
 
 /// A source of the signing keys other than Entra's discovery document: set by
@@ -23,14 +23,14 @@ use crate::unavailable::Outage;
 /// Whoever can change what it brings can make tokens that this service accepts.
 ///
 /// ```
-/// use tower_entra_auth::{BoxError, EntraAuth, KeySource, PublishedKeys};
+/// use tower_entra_auth::{BoxError, EntraAuth, KeySource, FetchedKeys};
 ///
 /// struct Vault;
 ///
 /// impl KeySource for Vault {
-///     async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+///     async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
 ///         let jwks: Vec<u8> = br#"{"keys":[]}"#.to_vec(); // from wherever they are kept
-///         Ok(PublishedKeys::from_jwks(&jwks)?)
+///         Ok(FetchedKeys::from_jwks(&jwks)?)
 ///     }
 /// }
 ///
@@ -45,15 +45,15 @@ use crate::unavailable::Outage;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a source of signing keys",
-    note = "a `KeySet` is one, a `JwksFile` is one; or implement `KeySource` for a type of your own: `async fn fetch(&self) -> Result<PublishedKeys, BoxError>`"
+    note = "a `KeySet` is one, a `JwksFile` is one; or implement `KeySource` for a type of your own: `async fn fetch(&self) -> Result<FetchedKeys, BoxError>`"
 )]
 pub trait KeySource: Send + Sync + 'static {
     /// Brings the keys that are published now.
     ///
     /// # Errors
     /// Whatever hinders it. The error's text goes into the log and into
-    /// [`Status`](crate::Status), never to a caller.
-    fn fetch(&self) -> impl Future<Output = Result<PublishedKeys, BoxError>> + Send;
+    /// [`AuthStatus`](crate::AuthStatus), never to a caller.
+    fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send;
 
     /// Returns the name of the source in the log, the status and the metrics. Default: `key source`.
     fn name(&self) -> Cow<'static, str> {
@@ -63,13 +63,13 @@ pub trait KeySource: Send + Sync + 'static {
 
 /// The keys that a [`KeySource`] brings.
 #[derive(Clone, Debug)]
-pub struct PublishedKeys {
+pub struct FetchedKeys {
     keys: Arc<KeySet>,
     is_final: bool,
     check_again_after: Option<Duration>,
 }
 
-impl PublishedKeys {
+impl FetchedKeys {
     /// Takes these keys.
     #[must_use]
     pub fn new(keys: KeySet) -> Self {
@@ -100,10 +100,10 @@ impl PublishedKeys {
 /// A fixed key set. It never changes, so it never goes stale, and a token of another key is refused
 /// at once.
 impl KeySource for KeySet {
-    async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
-        Ok(PublishedKeys {
+    async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
+        Ok(FetchedKeys {
             is_final: true,
-            ..PublishedKeys::new(self.clone())
+            ..FetchedKeys::new(self.clone())
         })
     }
 
@@ -143,7 +143,7 @@ impl<S: KeySource> Fetch for OwnSource<S> {
                 let host = self.name.to_string();
                 return Err(FetchError::no_usable_key(host, published.keys));
             }
-            Ok(FetchedKeys {
+            Ok(Fetched {
                 keys: published.keys,
                 is_unchanged: false,
                 is_final: published.is_final,

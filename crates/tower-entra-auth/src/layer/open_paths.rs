@@ -1,12 +1,12 @@
 //! The settings of a Layer: the requests that pass without a token.
 
-use entra_jwt_core::Shown;
+use entra_jwt_core::Escaped;
 
 use super::{EntraLayer, OpenPath, OpenPaths, abnormality, is_grpc_name};
 
 /// The text is no path that can be open.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("\"{}\" cannot be open: {reason}", Shown(.path))]
+#[error("\"{}\" cannot be open: {reason}", Escaped(.path))]
 pub struct InvalidPath {
     path: String,
     reason: &'static str,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use entra_http::secure_url;
-use entra_jwt_core::{ClientId, Cloud, Setting, ShownUrl, Tenancy, TenantId, Validator};
+use entra_jwt_core::{ClientId, Cloud, EscapedUrl, Setting, Tenancy, TenantId, Validator};
 use http::Uri;
 use serde::Serialize;
 
@@ -39,17 +39,17 @@ pub struct ProtectedResource {
 
 impl fmt::Debug for ProtectedResource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scopes: Vec<_> = self.scopes.iter().map(|scope| ShownUrl(scope)).collect();
-        let authorization_server = self.authorization_server.as_deref().map(ShownUrl);
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| EscapedUrl(scope)).collect();
+        let authorization_server = self.authorization_server.as_deref().map(EscapedUrl);
         formatter
             .debug_struct("ProtectedResource")
-            .field("url", &ShownUrl(&self.url))
+            .field("url", &EscapedUrl(&self.url))
             .field("scopes", &scopes)
             .field("authorization_server", &authorization_server)
             .field("name", &self.name)
             .field(
                 "documentation",
-                &self.documentation.as_deref().map(ShownUrl),
+                &self.documentation.as_deref().map(EscapedUrl),
             )
             .finish()
     }
@@ -126,7 +126,7 @@ impl ProtectedResource {
             texts.push(format!(
                 "the URL \"{}\" {problem}; good are https://mcp.example.com/mcp and, for development, \
                  http://127.0.0.1:8080/mcp",
-                ShownUrl(&self.url)
+                EscapedUrl(&self.url)
             ));
         }
         texts.extend(self.scopes.iter().filter_map(|scope| scope_problem(scope)));
@@ -135,7 +135,7 @@ impl ProtectedResource {
                 if let Err(problem) = server_url(issuer).and_then(|uri| of_one_tenant(&uri)) {
                     texts.push(format!(
                         "the authorization server \"{}\" {problem}",
-                        ShownUrl(issuer)
+                        EscapedUrl(issuer)
                     ));
                 }
             }
@@ -158,7 +158,7 @@ impl ProtectedResource {
         }
         if let Some(url) = &self.documentation {
             if let Err(problem) = secure_url(url, false) {
-                let url = ShownUrl(url);
+                let url = EscapedUrl(url);
                 texts.push(format!("the documentation's URL \"{url}\" {problem}"));
             }
         }
@@ -204,7 +204,7 @@ impl ProtectedResource {
             return Err(format!(
                 "the scopes \"{}\" cannot be named in a challenge: visible ASCII without = \" and \\ is \
                  needed, {MAX_SCOPES} characters at most; the part before the slash is the first {}",
-                ShownUrl(&joined),
+                EscapedUrl(&joined),
                 name_of(Setting::Audience)
             ));
         }
@@ -349,13 +349,13 @@ fn of_one_tenant(uri: &Uri) -> Result<(), &'static str> {
 }
 
 fn scope_problem(scope: &str) -> Option<String> {
-    let shown = ShownUrl(scope);
+    let shown = EscapedUrl(scope);
     let scope = scope.trim();
     if let Some((api, name)) = scope.rsplit_once('/') {
         if api.contains("://") || api.parse::<ClientId>().is_ok() {
             return Some(format!(
                 "the scope \"{shown}\" has the API in front of it; give its short name, \"{}\"",
-                ShownUrl(name)
+                EscapedUrl(name)
             ));
         }
     }

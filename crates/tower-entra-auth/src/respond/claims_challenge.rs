@@ -16,7 +16,7 @@ use super::Reason;
 /// declaration is in the token (`xms_cc`) only if the API's app registration requests that optional
 /// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. The client
 /// of a reissued token need not understand it: its server
-/// [hears of it](crate::ReissuedTokens::on_challenge). Source: "Claims
+/// [hears of it](crate::TrustedIssuer::on_challenge). Source: "Claims
 /// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClaimsChallenge {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use entra_http::ThrottledLog;
-use entra_jwt_core::Shown;
+use entra_jwt_core::Escaped;
 
 use super::{Reason, ResponderConfig};
 
@@ -41,8 +41,11 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
         } => {
             let found = rejection.found();
             let expected = rejection.expected();
-            let found = found.as_deref().map(Shown).map(tracing::field::display);
-            let expected = expected.as_deref().map(Shown).map(tracing::field::display);
+            let found = found.as_deref().map(Escaped).map(tracing::field::display);
+            let expected = expected
+                .as_deref()
+                .map(Escaped)
+                .map(tracing::field::display);
             let signature = unsigned.then_some("not checked");
             tracing::warn!(
                 code,
@@ -60,7 +63,7 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
         }
         Reason::PermissionDenied { denied, .. } => {
             let reason = denied.to_string();
-            let reason = tracing::field::display(Shown(&reason));
+            let reason = tracing::field::display(Escaped(&reason));
             tracing::warn!(
                 code,
                 reason,
@@ -78,7 +81,7 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
         }
         Reason::Ended(rejection) => {
             let found = rejection.found();
-            let found = found.as_deref().map(Shown).map(tracing::field::display);
+            let found = found.as_deref().map(Escaped).map(tracing::field::display);
             tracing::warn!(
                 code,
                 found,

@@ -199,7 +199,7 @@ fn insert_text(response: &mut Response<Full<Bytes>>, name: HeaderName, value: St
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use entra_jwt_core::danger::trusted_token;
+    use entra_jwt_core::testing::access_token;
     use entra_jwt_core::{
         AuthenticationContext, IntoCondition, PermissionDenied, Requirement, Scope, Tenancy,
         Validator,
@@ -250,18 +250,18 @@ mod tests {
     }
 
     fn expired() -> Reason {
-        let token = trusted_token(json!({ "exp": 1_577_836_801 })).unwrap();
+        let token = access_token(json!({ "exp": 1_577_836_801 })).unwrap();
         let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
         rules().check_lifetime(&token, later).unwrap_err().into()
     }
 
     fn no_permission() -> Reason {
-        let token = trusted_token(json!({})).unwrap();
+        let token = access_token(json!({})).unwrap();
         rules().default_permission(&token).unwrap_err().into()
     }
 
     fn denied(condition: impl IntoCondition, claims: Value) -> PermissionDenied {
-        let token = trusted_token(claims).unwrap();
+        let token = access_token(claims).unwrap();
         let requirement = Requirement::new(condition).unwrap();
         requirement.check(&token).unwrap_err()
     }

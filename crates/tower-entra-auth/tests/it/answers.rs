@@ -217,7 +217,7 @@ fn in_a_file(setting: Setting) -> &'static str {
         Setting::AcceptV1Tokens => "v1 in service.toml",
         Setting::Tenant => "tenant in service.toml",
         Setting::MetadataEndpoint => "metadata in service.toml",
-        Setting::ExemptClients => "exempt in service.toml",
+        Setting::RolelessClients => "exempt in service.toml",
         other => other.name(),
     }
 }
@@ -245,7 +245,7 @@ async fn remedies_call_the_settings_as_the_service_does() {
         ),
         (
             tenant.app(CLIENT).for_api(API).mint(),
-            "exempt_clients(..)",
+            "allow_roleless_clients(..)",
             "exempt in service.toml",
         ),
     ] {

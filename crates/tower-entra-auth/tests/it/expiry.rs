@@ -19,7 +19,9 @@ use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::{Caller, EntraAuth, Expiry, ExpiryBody, Outlived, RefusalDetail, danger};
+use tower_entra_auth::{
+    Caller, EntraAuth, Expired, ExpiryBody, RefusalDetail, TokenExpired, testing,
+};
 
 use crate::grpc::{self, Api, Method as Rpc};
 use crate::reissued;
@@ -191,7 +193,7 @@ async fn an_upgraded_connection_ends_by_its_handler() {
             };
             tokio::select! {
                 () = talk => panic!("the client went first"),
-                () = caller.expiry(GRACE) => {}
+                () = caller.expired(GRACE) => {}
             }
         });
         Response::builder()
@@ -265,7 +267,7 @@ async fn without_its_own_layer_it_is_a_fault_of_the_program() {
 async fn a_grace_beyond_the_end_of_time_is_none() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    let wait = async |caller: Caller| caller.expiry(Duration::MAX).await;
+    let wait = async |caller: Caller| caller.expired(Duration::MAX).await;
     let server = serve(Router::new().route("/", get(wait)).layer(auth.layer())).await;
     let (token, then) = token(&tenant);
     assert_eq!(
@@ -428,8 +430,8 @@ async fn what_ends_a_body_is_its_error_and_has_the_code() {
             Some(&*error as &(dyn std::error::Error + 'static)),
             |error| error.source(),
         )
-        .find_map(|error| error.downcast_ref::<Outlived>());
-        assert_eq!(inner.map(Outlived::code), Some(code), "{error:?}");
+        .find_map(|error| error.downcast_ref::<TokenExpired>());
+        assert_eq!(inner.map(TokenExpired::code), Some(code), "{error:?}");
         tenant.clock_jumps_back(if says { 24 * HOUR } else { Duration::ZERO });
     }
 }
@@ -464,7 +466,7 @@ async fn the_end_that_a_handler_awaits_comes_with_a_no_too() {
     let caller = auth.verify(&token).await.unwrap();
     drop(auth);
     let start = Instant::now();
-    let mut expiry = caller.expiry(GRACE);
+    let mut expiry = caller.expired(GRACE);
     rule.says(Ok(false));
     ended(&mut expiry).await;
     let elapsed = start.elapsed();
@@ -472,14 +474,14 @@ async fn the_end_that_a_handler_awaits_comes_with_a_no_too() {
     ended(expiry).await;
     assert_eq!(start.elapsed(), elapsed, "it is ready at once from then on");
     // The yes has run out, and a caller that is at hand still is not asked about at once.
-    let again = caller.expiry(GRACE);
+    let again = caller.expired(GRACE);
     ended(again).await;
     let elapsed = start.elapsed() - elapsed;
     assert!((5 * SECOND..6 * SECOND).contains(&elapsed), "{elapsed:?}");
 }
 
 /// Polls it once.
-async fn is_over(expiry: &mut Expiry) -> bool {
+async fn is_over(expiry: &mut Expired) -> bool {
     let mut expiry = pin!(expiry);
     poll_fn(|context| Poll::Ready(expiry.as_mut().poll(context).is_ready())).await
 }
@@ -490,7 +492,7 @@ async fn no_answer_ends_nothing_and_the_rule_is_asked_again_every_five_seconds()
     let auth = rule.of(&tenant).build().unwrap();
     let caller = auth.verify(&token).await.unwrap();
     let start = Instant::now();
-    let mut expiry = caller.expiry(GRACE);
+    let mut expiry = caller.expired(GRACE);
     rule.says(Err("the database is down"));
     let mut asked_at = Vec::new();
     while asked_at.len() < 4 {
@@ -532,7 +534,7 @@ async fn a_thousand_streams_of_one_tenant_ask_once_while_a_yes_lasts_or_an_answe
     let auth = rule.of(&tenant).build().unwrap();
     let caller = auth.verify(&token).await.unwrap();
     let streams: Vec<_> = (0..1_000)
-        .map(|_| tokio::spawn(caller.expiry(GRACE)))
+        .map(|_| tokio::spawn(caller.expired(GRACE)))
         .collect();
     sleep(4 * TTL - SECOND).await;
     assert_eq!(rule.asked(), 4);
@@ -560,7 +562,7 @@ async fn streams_ask_every_five_seconds_where_no_yes_is_kept() {
     auth.verify(&token).await.unwrap();
     assert_eq!(rule.asked(), 2);
     let streams: Vec<_> = (0..1_000)
-        .map(|_| tokio::spawn(caller.expiry(GRACE)))
+        .map(|_| tokio::spawn(caller.expired(GRACE)))
         .collect();
     sleep(51 * SECOND).await;
     assert_eq!(rule.asked(), 12);
@@ -586,8 +588,8 @@ async fn nothing_is_asked_about_what_is_done_before_or_whom_nobody_verified() {
     assert_eq!(rule.asked(), 1);
 
     rule.says(Ok(false));
-    let ada = danger::trusted_caller(&auth, serde_json::json!({ "scp": "x" })).unwrap();
-    let mut expiry = ada.expiry(GRACE);
+    let ada = testing::caller(&auth, serde_json::json!({ "scp": "x" })).unwrap();
+    let mut expiry = ada.expired(GRACE);
     sleep(2 * TTL).await;
     assert!(!is_over(&mut expiry).await);
     sleep(MINUTE).await;
@@ -601,7 +603,7 @@ async fn a_stream_that_is_polled_no_more_keeps_nobody_waiting() {
     let (tenant, rule, token) = customer().await;
     let auth = rule.of(&tenant).build().unwrap();
     let caller = auth.verify(&token).await.unwrap();
-    let mut stuck: Vec<_> = (0..2_000).map(|_| caller.expiry(GRACE)).collect();
+    let mut stuck: Vec<_> = (0..2_000).map(|_| caller.expired(GRACE)).collect();
     rule.hangs();
     sleep(TTL).await;
     for expiry in &mut stuck {
@@ -618,6 +620,6 @@ async fn a_stream_that_is_polled_no_more_keeps_nobody_waiting() {
 fn what_watches_a_caller_can_be_shared_between_threads() {
     fn is_shared<T: Send + Sync>() {}
 
-    is_shared::<Expiry>();
+    is_shared::<Expired>();
     is_shared::<ExpiryBody<String>>();
 }

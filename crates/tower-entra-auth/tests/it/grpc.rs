@@ -23,7 +23,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{Layer as _, service_fn};
 use tower_entra_auth::{
     AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, EntraLayer, Group, InvalidPath,
-    RequireLayer, Scope, UserRole, danger,
+    RequireLayer, Scope, UserRole, testing,
 };
 
 use crate::support::{
@@ -602,7 +602,7 @@ async fn a_broken_content_type_of_grpc_is_refused_in_the_open() {
 fn the_metadata_of_a_refusal_is_status_message_and_challenge() {
     let auth = EntraAuth::builder().tenant(OTHER_TENANT).client_id(API);
     let auth = auth.build().unwrap();
-    let caller = danger::trusted_caller(&auth, json!({ "scp": "Reports.Read" })).unwrap();
+    let caller = testing::caller(&auth, json!({ "scp": "Reports.Read" })).unwrap();
     let required = auth.require(Scope("Reports.Write")).unwrap();
     let metadata = required.check(&caller).unwrap_err().grpc_metadata();
     let mut names: Vec<&str> = metadata.keys().map(http::HeaderName::as_str).collect();

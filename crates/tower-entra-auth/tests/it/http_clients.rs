@@ -97,7 +97,7 @@ fn child_that_fetches_keys_from_entra() {
     let auth = EntraAuth::builder()
         .tenant(OTHER_TENANT)
         .client_id(API)
-        .environment()
+        .env()
         .build()
         .unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()

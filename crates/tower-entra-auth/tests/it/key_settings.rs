@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::service_fn;
-use tower_entra_auth::{BoxError, EntraAuthBuilder, KeySource, PublishedKeys};
+use tower_entra_auth::{BoxError, EntraAuthBuilder, FetchedKeys, KeySource};
 
 use crate::settings::good;
 use crate::support::{CLIENT, HOUR, MINUTE, SECOND};
@@ -135,7 +135,7 @@ fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
     struct Nowhere;
 
     impl KeySource for Nowhere {
-        async fn fetch(&self) -> Result<PublishedKeys, BoxError> {
+        async fn fetch(&self) -> Result<FetchedKeys, BoxError> {
             Err("nowhere".into())
         }
     }

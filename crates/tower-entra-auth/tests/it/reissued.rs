@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 use tower_entra_auth::{
-    AuthenticationContext, BoxError, ClaimsChallenge, EntraAuth, KeySet, ReissuedTokens, Scope,
+    AuthenticationContext, BoxError, ClaimsChallenge, EntraAuth, KeySet, Scope, TrustedIssuer,
 };
 
 use crate::logs::for_all_threads;
@@ -40,17 +40,14 @@ impl Server {
         }
     }
 
-    pub(crate) fn tokens(&self) -> ReissuedTokens {
+    pub(crate) fn tokens(&self) -> TrustedIssuer {
         let id = KeyId::new("own").unwrap();
         let key = Key::es256(id, self.key.public_key().as_ref()).unwrap();
-        ReissuedTokens::new(ISSUER, RESOURCE, KeySet::from_iter([Arc::new(key)]))
+        TrustedIssuer::new(ISSUER, RESOURCE, KeySet::from_iter([Arc::new(key)]))
     }
 
-    pub(crate) fn auth(&self, tokens: ReissuedTokens) -> EntraAuth {
-        settings(&self.tenant)
-            .reissued_tokens(tokens)
-            .build()
-            .unwrap()
+    pub(crate) fn auth(&self, tokens: TrustedIssuer) -> EntraAuth {
+        settings(&self.tenant).trust(tokens).build().unwrap()
     }
 
     pub(crate) fn claims(&self) -> Value {
@@ -135,7 +132,7 @@ async fn served(_: Request<()>) -> Result<Response<Full<Bytes>>, BoxError> {
 struct Heard(Arc<Mutex<Vec<(String, String)>>>);
 
 impl Heard {
-    fn hears(&self, tokens: ReissuedTokens) -> ReissuedTokens {
+    fn hears(&self, tokens: TrustedIssuer) -> TrustedIssuer {
         let heard = Arc::clone(&self.0);
         tokens.on_challenge(move |caller, claims| {
             let client = caller.registered_client().unwrap_or("none").to_owned();
@@ -257,7 +254,7 @@ async fn a_server_hears_of_the_challenge_that_the_hook_of_answers_makes() {
     let (server, heard) = (Server::new().await, Heard::default());
     let other = r#"{"access_token":{"acrs":{"value":"c2"}}}"#;
     let auth = settings(&server.tenant)
-        .reissued_tokens(heard.hears(server.tokens()))
+        .trust(heard.hears(server.tokens()))
         .on_refusal(move |refused, answer| match refused.code() {
             "step_up" | "missing_scope" => {
                 refused.challenge(ClaimsChallenge::from_json(other).unwrap())
@@ -411,7 +408,7 @@ async fn however_long_a_yes_is_to_be_kept_it_is_asked_for_again_after_the_longes
         async { Ok::<_, String>(true) }
     }));
     let token = server.mint(&server.claims());
-    let longest = ReissuedTokens::MAX_GRANT_TTL;
+    let longest = TrustedIssuer::MAX_GRANT_TTL;
     for (wait, expected) in [(Duration::ZERO, 1), (longest - SECOND, 1), (SECOND, 2)] {
         tokio::time::advance(wait).await;
         assert_eq!(code(&auth, &token).await, "accepted");
@@ -441,7 +438,7 @@ async fn a_rule_that_gives_no_answer_is_no_refusal_of_the_token() {
 async fn a_no_of_the_tenant_rule_holds_for_reissued_tokens_too() {
     let server = Server::new().await;
     let auth = settings(&server.tenant)
-        .reissued_tokens(server.tokens())
+        .trust(server.tokens())
         .tenant_rule(|_| async { Ok::<_, String>(false) })
         .build()
         .unwrap();
@@ -452,18 +449,11 @@ async fn a_no_of_the_tenant_rule_holds_for_reissued_tokens_too() {
 #[tokio::test]
 async fn settings_that_cannot_be_are_told_together() {
     let server = Server::new().await;
-    let wrong = ReissuedTokens::new("http://mcp.example.com", "two words", KeySet::default());
-    let error = settings(&server.tenant)
-        .reissued_tokens(wrong)
-        .build()
-        .unwrap_err();
+    let wrong = TrustedIssuer::new("http://mcp.example.com", "two words", KeySet::default());
+    let error = settings(&server.tenant).trust(wrong).build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
     assert_eq!(problems.len(), 3, "{error}");
-    assert!(
-        problems
-            .iter()
-            .all(|(setting, _)| *setting == "reissued_tokens")
-    );
+    assert!(problems.iter().all(|(setting, _)| *setting == "trust"));
 }
 
 #[tokio::test]
@@ -472,14 +462,14 @@ async fn an_issuer_or_audience_that_is_too_long_is_refused() {
     let long = format!("{ISSUER}/{}", "a".repeat(1_000));
     let error = settings(&server.tenant)
         .audience(&long)
-        .reissued_tokens(ReissuedTokens::new(&long, &long, KeySet::default()))
+        .trust(TrustedIssuer::new(&long, &long, KeySet::default()))
         .build()
         .unwrap_err();
     let too_long = error
         .problems()
         .filter(|(_, problem)| problem.contains("longer than 1000 bytes"));
     let settings: Vec<_> = too_long.map(|(setting, _)| setting).collect();
-    assert_eq!(settings, ["audience", "reissued_tokens", "reissued_tokens"]);
+    assert_eq!(settings, ["audience", "trust", "trust"]);
 }
 
 #[tokio::test]

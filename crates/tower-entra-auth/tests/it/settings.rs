@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tower_entra_auth::{
-    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, ProtectedResource, ReissuedTokens,
-    Tenancy,
+    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, ProtectedResource, Tenancy,
+    TrustedIssuer,
 };
 
 use crate::logs::Log;
@@ -98,8 +98,8 @@ fn each_bad_value_is_named_with_a_good_one() {
             "leave the setting out",
         ),
         (
-            good().exempt_clients([" "]),
-            "exempt_clients",
+            good().allow_roleless_clients([" "]),
+            "allow_roleless_clients",
             "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b",
         ),
         (
@@ -222,7 +222,7 @@ fn each_bad_value_is_named_with_a_good_one() {
     assert!(
         good()
             .allowed_clients([CLIENT])
-            .exempt_clients([CLIENT])
+            .allow_roleless_clients([CLIENT])
             .build()
             .is_ok()
     );
@@ -450,7 +450,7 @@ fn nothing_secret_in_a_url_is_printed() {
         let resource = || ProtectedResource::at("https://api.example.com").scopes(["Read"]);
         let issuer = format!("{url}{}", "a".repeat(1_000));
         let reissued =
-            |issuer: &str, audience: &str| ReissuedTokens::new(issuer, audience, KeySet::default());
+            |issuer: &str, audience: &str| TrustedIssuer::new(issuer, audience, KeySet::default());
         let resources = [
             ProtectedResource::at(url).scopes(["Read"]),
             resource().authorization_server(url),
@@ -474,7 +474,7 @@ fn nothing_secret_in_a_url_is_printed() {
             good().metadata_endpoint(format!("{url}/v2.0/.well-known/openid-configuration")),
             good().external_id(url),
             good().allowed_clients([url]),
-            good().exempt_clients([url]),
+            good().allow_roleless_clients([url]),
             good().dangerous().token_in_query(url),
             good().variables(variable("ENTRA_METADATA_ENDPOINT")),
             good().variables(variable("ENTRA_CLOUD")),
@@ -483,7 +483,7 @@ fn nothing_secret_in_a_url_is_printed() {
             EntraAuth::builder().variables(variable("ENTRA_CLIENT_ID")),
         ];
         builders.extend(resources.map(|resource| good().protected_resource(resource)));
-        builders.extend(of_others.map(|tokens| good().reissued_tokens(tokens)));
+        builders.extend(of_others.map(|tokens| good().trust(tokens)));
         for builder in builders {
             let mut printed = format!("{builder:?}");
             match builder.build() {

@@ -12,7 +12,7 @@ use entra_dev_tenant::DevTenant;
 use http::Request;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceExt as _, service_fn};
-use tower_entra_auth::{BoxError, KeySet, KeySource, PublishedKeys};
+use tower_entra_auth::{BoxError, FetchedKeys, KeySet, KeySource};
 
 use crate::support::{
     ACCEPTED, API, HOUR, MINUTE, PENDING, SECOND, Scene, UNAVAILABLE, UNTRUSTED, of_source,
@@ -85,7 +85,7 @@ impl Scripted {
 }
 
 impl KeySource for Scripted {
-    fn fetch(&self) -> impl Future<Output = Result<PublishedKeys, BoxError>> + Send {
+    fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send {
         self.asked.lock().unwrap().push(Instant::now());
         let doing = self.script.lock().unwrap().pop_front();
         assert!(
@@ -98,14 +98,14 @@ impl KeySource for Scripted {
                 Some(Doing::Fail) => return Err("the vault\nis sealed".into()),
                 Some(Doing::Panic) => panic!("on purpose"),
                 Some(Doing::Hang) => std::future::pending().await,
-                Some(Doing::Nothing) => return Ok(PublishedKeys::from_jwks(br#"{"keys":[]}"#)?),
+                Some(Doing::Nothing) => return Ok(FetchedKeys::from_jwks(br#"{"keys":[]}"#)?),
                 Some(Doing::AskAgainAfter(span)) => {
-                    let keys = PublishedKeys::from_jwks(document.as_bytes())?;
+                    let keys = FetchedKeys::from_jwks(document.as_bytes())?;
                     return Ok(keys.check_again_after(span));
                 }
                 Some(Doing::PanicBeforeTheFirstPoll) | None => {}
             }
-            Ok(PublishedKeys::from_jwks(document.as_bytes())?)
+            Ok(FetchedKeys::from_jwks(document.as_bytes())?)
         }
     }
 

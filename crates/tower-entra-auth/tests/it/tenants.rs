@@ -133,7 +133,7 @@ async fn who_may_call_is_restricted_by_client_and_guests() {
     assert_eq!(code(&server, user(&tenant)).await, "401 client_not_allowed");
     assert_eq!(code(&server, bare()).await, "403 no_permission");
 
-    let server = serving(settings(&tenant).exempt_clients([CLIENT])).await;
+    let server = serving(settings(&tenant).allow_roleless_clients([CLIENT])).await;
     assert_eq!(code(&server, bare()).await, "accepted");
     assert_eq!(
         code(&server, tenant.app(OTHER_TENANT).for_api(API)).await,

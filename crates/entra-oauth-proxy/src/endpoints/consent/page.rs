@@ -56,7 +56,7 @@ fn scopes_in_words(server: &Server, names: &[String]) -> String {
         None => format!("<dd>{}</dd>\n", escaped(name)),
     };
     let mut all: String = names.iter().map(in_words).collect();
-    if server.pass_through {
+    if server.issues_entra_tokens {
         all.push_str("<dd>And whatever else of it you agreed to before</dd>\n");
     }
     all

@@ -16,7 +16,7 @@ use entra_http::is_loopback_host;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use self::registry::FixedClient;
+pub use self::registry::PreregisteredClient;
 pub(crate) use self::registry::{Client, Clients, MAX_CLIENT_ID};
 use super::OAuthError;
 use crate::http::{Response, see_other};

@@ -10,7 +10,7 @@ use entra_http::Problems;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
-use tower_entra_auth::entra_jwt_core::{Shown, ShownUrl};
+use tower_entra_auth::entra_jwt_core::{Escaped, EscapedUrl};
 use url::form_urlencoded;
 
 use super::super::{ErrorCode, OAuthError, Parameters, Scopes};
@@ -23,14 +23,14 @@ use crate::keys::{Keyring, Purpose, Unreadable};
 /// A client that is known in advance: for products that want an id, and perhaps a secret, typed in.
 #[derive(Clone)]
 #[must_use = "it is not known before it is given to the builder"]
-pub struct FixedClient {
+pub struct PreregisteredClient {
     id: String,
     secret: Option<String>,
     name: Option<String>,
     redirect_uris: Vec<String>,
 }
 
-impl FixedClient {
+impl PreregisteredClient {
     /// Makes a client without a secret: PKCE alone tells it from others.
     pub fn public(id: impl Into<String>) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl FixedClient {
     fn problems(clients: &[Self], allow_list: &AllowList) -> Vec<String> {
         let mut problems = Vec::new();
         for (index, client) in clients.iter().enumerate() {
-            let id = Shown(&client.id);
+            let id = Escaped(&client.id);
             let is_plain = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b':';
             if client.id.is_empty() || client.id.len() > 256 || !client.id.bytes().all(is_plain) {
                 problems.push(format!(
@@ -90,7 +90,7 @@ impl FixedClient {
                         UnfitUri::UnknownScheme => "; private_use_schemes(..) allows it",
                         UnfitUri::Unsafe(_) | UnfitUri::NotListed => "",
                     };
-                    let uri = ShownUrl(uri);
+                    let uri = EscapedUrl(uri);
                     problems.push(format!(
                         "the redirect URI \"{uri}\" of \"{id}\" {fault}{remedy}"
                     ));
@@ -101,12 +101,12 @@ impl FixedClient {
     }
 }
 
-impl fmt::Debug for FixedClient {
+impl fmt::Debug for PreregisteredClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let redirect_uris = self.redirect_uris.iter().map(|uri| ShownUrl(uri));
+        let redirect_uris = self.redirect_uris.iter().map(|uri| EscapedUrl(uri));
         let redirect_uris: Vec<_> = redirect_uris.collect();
         formatter
-            .debug_struct("FixedClient")
+            .debug_struct("PreregisteredClient")
             .field("id", &self.id)
             .field("has_secret", &self.secret.is_some())
             .field("redirect_uris", &redirect_uris)
@@ -137,7 +137,7 @@ enum Secret {
 /// The clients that there are.
 #[derive(Debug)]
 pub(crate) struct Clients {
-    fixed: Vec<FixedClient>,
+    fixed: Vec<PreregisteredClient>,
     can_register: bool,
     allow_list: AllowList,
     keys: Arc<Keyring>,
@@ -152,7 +152,7 @@ impl Clients {
     /// Takes the clients that are fixed, whether others may register themselves, and the addresses and schemes
     /// that the operator allows and names. Adds what is wrong with them, and returns `None` then.
     pub(crate) fn new(
-        (fixed, can_register): (Vec<FixedClient>, bool),
+        (fixed, can_register): (Vec<PreregisteredClient>, bool),
         (allow_list, schemes): (Option<&[String]>, &[String]),
         (keys, issuer): (Arc<Keyring>, &str),
         problems: &mut Problems,
@@ -160,17 +160,17 @@ impl Clients {
         let before = problems.len();
         let list = allow_list.map_or_else(|| Ok(AllowList::default()), AllowList::new);
         let list = list.map_err(|entry| {
-            let shown = ShownUrl(entry);
+            let shown = EscapedUrl(entry);
             format!(
                 "\"{shown}\" is neither an origin, such as https://claude.ai or http://localhost, nor a \
                  URI that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor \
                  the scheme of an application, such as cursor:"
             )
         });
-        let list = problems.take("redirect_allow_list", list);
+        let list = problems.take("allowed_redirects", list);
         let list = list.unwrap_or_default().with_schemes(schemes);
         let list = list.map_err(|entry| {
-            let shown = ShownUrl(entry);
+            let shown = EscapedUrl(entry);
             format!(
                 "\"{shown}\" is no scheme of an application's own, such as notes-desk: or \
                  com.example.app:"
@@ -178,12 +178,12 @@ impl Clients {
         });
         let list = problems.take("private_use_schemes", list);
         let allow_list = list.unwrap_or_default();
-        for text in FixedClient::problems(&fixed, &allow_list) {
-            problems.add("fixed_client", text);
+        for text in PreregisteredClient::problems(&fixed, &allow_list) {
+            problems.add("preregistered_client", text);
         }
         if !can_register && fixed.is_empty() {
             problems.add(
-                "fixed_client",
+                "preregistered_client",
                 "there is none, and clients cannot register themselves: nobody could sign in",
             );
         }

@@ -12,7 +12,7 @@ use super::open::{OpenStoreError, backend};
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{Clock, Disk, Opened, Pace, Task};
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{Store, StoreError, StoreFuture};
 
 /// Keeps records in one file: for one instance, over restarts and whatever ends the process.
 ///
@@ -135,28 +135,28 @@ impl DiskStoreOptions {
 }
 
 impl Store for DiskStore {
-    fn get<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         Box::pin(async move {
             let values = self.get_all(&[key]).await?;
             Ok(values.into_iter().next().flatten())
         })
     }
 
-    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> Stored<'s, Vec<Option<Bytes>>> {
+    fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> StoreFuture<'s, Vec<Option<Bytes>>> {
         Box::pin(async move {
             let Shared { readers, disk, .. } = &*self.shared;
             readers.get_all(keys, disk).await
         })
     }
 
-    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> Stored<'s, ()> {
+    fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()> {
         Box::pin(async move {
             let task = Task::Put { value, ttl };
             self.shared.writer.write(key, task).await.map(|_| ())
         })
     }
 
-    fn take<'s>(&'s self, key: &'s str) -> Stored<'s, Option<Bytes>> {
+    fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
         Box::pin(async move { Ok(self.shared.writer.write(key, Task::Take).await?.taken) })
     }
 
@@ -166,7 +166,7 @@ impl Store for DiskStore {
         expected: Option<Bytes>,
         value: Bytes,
         ttl: Duration,
-    ) -> Stored<'s, bool> {
+    ) -> StoreFuture<'s, bool> {
         Box::pin(async move {
             let task = Task::Swap {
                 expected,

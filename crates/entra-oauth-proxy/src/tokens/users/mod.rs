@@ -334,7 +334,7 @@ impl SelfCleaning for ClientStanding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::limits::RateLimits;
 
     const CAPS: GrantCaps = GrantCaps {
         of_user: 4,
@@ -455,8 +455,8 @@ mod tests {
     #[test]
     fn the_largest_record_is_one_that_every_store_takes() {
         let caps = GrantCaps {
-            of_user: Limits::MAX_GRANTS,
-            of_client: Limits::MAX_GRANTS,
+            of_user: RateLimits::MAX_GRANTS,
+            of_client: RateLimits::MAX_GRANTS,
         };
         let mut record = UserRecord::default();
         let mut number = 0;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, Limits, Store as _};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, RateLimits, Store as _};
 use http::StatusCode;
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use serde_json::{Value, json};
@@ -321,7 +321,7 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
 async fn grants_of_a_later_version_neither_count_nor_go_when_their_user_signs_in() {
     let (sealer, store) = (Sealer::new(), WatchedStore::default());
     let keys = sealer.keys();
-    let limits = Limits::none().grants_per_user_and_client(2);
+    let limits = RateLimits::none().grants_per_user_and_client(2);
     let stage =
         Stage::with(|settings| settings.keys(keys).store(store.clone()).limits(limits)).await;
     let client = stage.client().await;

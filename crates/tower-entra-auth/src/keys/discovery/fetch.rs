@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{MetadataBase, MetadataEndpoint};
 use crate::keys::{
-    Fetch, FetchError, FetchFuture, FetchReason, FetchedKeys, MAX_DOCUMENT_BYTES, Source,
+    Fetch, FetchError, FetchFuture, FetchReason, Fetched, MAX_DOCUMENT_BYTES, Source,
     brings_nothing,
 };
 use crate::unavailable::Outage;
@@ -99,7 +99,7 @@ impl Discovery {
     const LONGEST_ETAG: usize = 256;
 
     /// Fetches the keys that are published now.
-    async fn fetch_both(&self, reason: FetchReason) -> Result<FetchedKeys, FetchError> {
+    async fn fetch_both(&self, reason: FetchReason) -> Result<Fetched, FetchError> {
         let discovery = self.discover(reason).await?;
         let jwks_uri = &discovery.document.jwks_uri;
         let jwks_uri = self
@@ -116,7 +116,7 @@ impl Discovery {
             None => set,
         };
         let fresh_for = [discovery.fresh_for, keys.fresh_for];
-        Ok(FetchedKeys {
+        Ok(Fetched {
             keys: Arc::new(set),
             is_unchanged: keys.is_unchanged,
             is_final: false,
