@@ -65,6 +65,7 @@
 //!   token of 1.3 KB seen for the first time, and 3 µs of one of 12 KB; without the feature that code
 //!   is not compiled.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(
