@@ -56,6 +56,10 @@
 //! the right one in it, and one whose `nbf` is next year; `tests/differential.rs` compares. Whatever it
 //! refuses, set as strictly as it can be, is refused here as well, but for five listed exceptions.
 //!
+//! # Versions
+//!
+//! The promises about releases, Rust versions and fixes, of all crates that belong to this one: [policy].
+//!
 //! # Features
 //!
 //! - `jsonwebtoken`: `Key::to_decoding_key`, for code that already decodes with that crate. None
@@ -105,6 +109,9 @@ pub mod danger {
 
 #[doc = include_str!("../docs/microsofts-validator.md")]
 pub mod microsofts_validator {}
+
+#[doc = include_str!("../docs/policy.md")]
+pub mod policy {}
 
 pub use crate::authority::{
     Audience, Authority, Cloud, DiscoveryDocument, ForeignDocument, InvalidAudience,
