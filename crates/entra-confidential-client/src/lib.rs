@@ -56,6 +56,7 @@
 //!   bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
 //!
 #![doc = include_str!("../docs/azure-identity.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)

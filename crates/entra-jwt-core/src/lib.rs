@@ -56,6 +56,10 @@
 //! the right one in it, and one whose `nbf` is next year; `tests/differential.rs` compares. Whatever it
 //! refuses, set as strictly as it can be, is refused here as well, but for five listed exceptions.
 //!
+//! # Versions
+//!
+//! The promises about releases, Rust versions and fixes, of all crates that belong to this one: [policy].
+//!
 //! # Features
 //!
 //! - `jsonwebtoken`: `Key::to_decoding_key`, for code that already decodes with that crate. None
@@ -65,6 +69,7 @@
 //!   token of 1.3 KB seen for the first time, and 3 µs of one of 12 KB; without the feature that code
 //!   is not compiled.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(
@@ -103,6 +108,9 @@ pub mod danger {
 
 #[doc = include_str!("../docs/microsofts-validator.md")]
 pub mod microsofts_validator {}
+
+#[doc = include_str!("../docs/policy.md")]
+pub mod policy {}
 
 pub use crate::authority::{
     Audience, Authority, Cloud, DiscoveryDocument, ForeignDocument, InvalidAudience,

@@ -161,6 +161,7 @@
 //! - `metrics`: counters and histograms through the `metrics` facade: [operations](operations#metrics).
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)

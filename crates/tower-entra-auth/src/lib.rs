@@ -120,6 +120,7 @@
 //! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade,
 //!   with [alerts and a dashboard](operations#alerts-and-a-dashboard) to begin with.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(test),
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
