@@ -169,7 +169,7 @@ impl TokenRequest {
             Grant::RefreshToken(token) | Grant::OnBehalfOf(token) => &[token],
             Grant::ClientCredentials => &[],
         };
-        let is_empty = |secret: &&Secret| secret.expose().is_empty();
+        let is_empty = |secret: &&Secret| secret.expose_secret().is_empty();
         required
             .iter()
             .any(is_empty)
@@ -181,7 +181,7 @@ impl TokenRequest {
         let mut form = Serializer::new(String::new());
         let mut secrets = SentSecrets::default();
         let mut secret = |form: &mut Serializer<'_, String>, name: &str, value: &Secret| {
-            form.append_pair(name, value.expose());
+            form.append_pair(name, value.expose_secret());
             secrets.0.push(value.clone());
         };
         form.append_pair("client_id", client_id);
@@ -234,8 +234,8 @@ impl SentSecrets {
     /// Returns whether a text has one of them in it, as it is or as the form has it.
     pub(crate) fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| {
-            let encoded = form_urlencoded::byte_serialize(secret.expose().as_bytes());
-            text.contains(secret.expose()) || text.contains(&encoded.collect::<String>())
+            let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());
+            text.contains(secret.expose_secret()) || text.contains(&encoded.collect::<String>())
         })
     }
 }

@@ -77,7 +77,7 @@ impl ConfidentialClient {
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
             let text = format!("no answer from Entra within {:?}", self.0.timeout);
-            Err(TokenError::no_answer(text, false))
+            Err(TokenError::no_response(text, false))
         });
         result.map_err(|error| {
             let error = error.correlated(request_id);
@@ -101,11 +101,7 @@ impl ConfidentialClient {
         };
         match wait_before_repeating(request, &error) {
             Some(wait) if started.elapsed() + wait <= self.0.timeout / 2 => {
-                tracing::debug!(
-                    class = error.kind().as_str(),
-                    ?wait,
-                    "repeating a token request"
-                );
+                tracing::debug!(class = error.code(), ?wait, "repeating a token request");
                 sleep(wait).await;
                 self.attempt(request, request_id).await
             }
@@ -129,7 +125,7 @@ impl ConfidentialClient {
         let proof = credential
             .prove(client_id, endpoint.as_str(), clock())
             .await
-            .map_err(|why| TokenError::new(TokenErrorKind::NoCredential, why))?;
+            .map_err(|why| TokenError::new(TokenErrorKind::CredentialUnavailable, why))?;
         let (body, secrets) = request.form(client_id, &proof);
 
         let mut request = Request::post(endpoint.uri().clone());
@@ -142,12 +138,12 @@ impl ConfidentialClient {
                 headers.insert("client-request-id", request_id);
             }
         }
-        let no_answer = |error: BoxError| no_answer(&error, &secrets);
+        let no_response = |error: BoxError| no_response(&error, &secrets);
         let request = request
             .body(body)
-            .map_err(|error| no_answer(error.into()))?;
+            .map_err(|error| no_response(error.into()))?;
         let response = http.send(request, TokenResponse::MAX_BYTES).await;
-        TokenResponse::read(&response.map_err(no_answer)?, &secrets)
+        TokenResponse::read(&response.map_err(no_response)?, &secrets)
     }
 }
 
@@ -164,8 +160,8 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
     (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
-/// Makes the error of a request to which the HTTP client got no answer, with nothing of what was sent.
-fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
+/// Makes the error of a request to which the HTTP client got no response, with nothing of what was sent.
+fn no_response(error: &BoxError, sent: &SentSecrets) -> TokenError {
     let failure = Failure::of(error);
     let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);
     let what = match failure {
@@ -188,7 +184,7 @@ fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
     } else {
         format!("no answer from Entra: {what}: {}", printable(&cause))
     };
-    TokenError::no_answer(text, was_not_sent)
+    TokenError::no_response(text, was_not_sent)
 }
 
 impl fmt::Debug for ConfidentialClient {

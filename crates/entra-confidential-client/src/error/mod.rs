@@ -46,17 +46,17 @@ impl TokenError {
         })
     }
 
-    /// Makes the error of a request without an answer; `was_not_sent` if no connection came about, for
+    /// Makes the error of a request without a response; `was_not_sent` if no connection came about, for
     /// certain.
-    pub(crate) fn no_answer(text: String, was_not_sent: bool) -> Self {
-        let mut error = Self::new(TokenErrorKind::NoAnswer, text);
+    pub(crate) fn no_response(text: String, was_not_sent: bool) -> Self {
+        let mut error = Self::new(TokenErrorKind::NoResponse, text);
         error.0.was_not_sent = was_not_sent;
         error
     }
 
-    /// Makes the error of an answer unlike those of Entra's token endpoint.
-    pub(crate) fn bad_answer(status: StatusCode, problem: &str) -> Self {
-        let mut error = Self::new(TokenErrorKind::BadAnswer, problem);
+    /// Makes the error of a response unlike those of Entra's token endpoint.
+    pub(crate) fn invalid_response(status: StatusCode, problem: &str) -> Self {
+        let mut error = Self::new(TokenErrorKind::InvalidResponse, problem);
         error.0.status = Some(status);
         error
     }
@@ -71,22 +71,29 @@ impl TokenError {
         self.0.kind
     }
 
+    /// Returns the exact machine code of its [kind](Self::kind), for metrics and logs, which does not
+    /// change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.kind().code()
+    }
+
     /// Returns whether the same request may succeed later although nobody changes anything. An
     /// authorization code may be used up all the same.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
-            TokenErrorKind::NoCredential
+            TokenErrorKind::CredentialUnavailable
             | TokenErrorKind::Throttled
             | TokenErrorKind::Unavailable
-            | TokenErrorKind::NoAnswer => true,
+            | TokenErrorKind::NoResponse => true,
             TokenErrorKind::InvalidGrant
             | TokenErrorKind::InteractionRequired
             | TokenErrorKind::ConsentRequired
-            | TokenErrorKind::Denied
-            | TokenErrorKind::ClientRefused
+            | TokenErrorKind::AccessDenied
+            | TokenErrorKind::InvalidClient
             | TokenErrorKind::Misconfigured
-            | TokenErrorKind::BadAnswer => false,
+            | TokenErrorKind::InvalidResponse => false,
         }
     }
 
@@ -157,7 +164,7 @@ impl TokenError {
 
     /// Adds the id of the request, if it may have reached Entra, which said none itself.
     pub(crate) fn correlated(mut self, request_id: Option<String>) -> Self {
-        if self.0.status.is_some() || self.0.kind == TokenErrorKind::NoAnswer {
+        if self.0.status.is_some() || self.0.kind == TokenErrorKind::NoResponse {
             self.0.correlation_id = self.0.correlation_id.or(request_id);
         }
         self
@@ -175,7 +182,7 @@ impl TokenError {
             ($level:ident) => {
                 tracing::$level!(
                     count,
-                    class = self.kind().as_str(),
+                    class = self.code(),
                     what = self.what(),
                     status = self.status(),
                     error = self.error(),

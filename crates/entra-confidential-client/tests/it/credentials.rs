@@ -206,7 +206,7 @@ async fn a_federated_token_is_read_from_its_file_with_every_request() {
             std::fs::write(&path, content).unwrap();
         }
         let error = entra.send(refresh()).await.unwrap_err();
-        assert_eq!(error.kind(), TokenErrorKind::NoCredential);
+        assert_eq!(error.kind(), TokenErrorKind::CredentialUnavailable);
         assert!(error.is_transient() && error.correlation_id().is_none());
         assert!(
             error.to_string().contains(path.to_str().unwrap()),
@@ -281,7 +281,7 @@ async fn a_federated_token_comes_from_a_function() {
     let script = Script::default();
     let entra = script.settings(credential).build().unwrap();
     let error = entra.send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoCredential);
+    assert_eq!(error.kind(), TokenErrorKind::CredentialUnavailable);
     assert!(error.to_string().contains("IMDS\\nis down"), "{error}");
 }
 
@@ -290,7 +290,7 @@ async fn a_function_that_hangs_is_within_the_time_limit() {
     let credential = FederatedAssertion::from_fn(std::future::pending);
     let entra = Script::default().settings(credential).build().unwrap();
     let error = entra.send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
 }
 
 #[test]

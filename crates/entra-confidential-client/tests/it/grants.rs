@@ -109,9 +109,12 @@ async fn a_users_token_is_exchanged_for_one_to_a_downstream_api() {
 async fn every_token_of_the_answer_is_returned() {
     let script = Script::new([json(200, &tokens())]);
     let tokens = script.client().send(code()).await.unwrap();
-    assert_eq!(tokens.access_token.expose(), "eyJ0eXAi.new-access-token");
+    assert_eq!(
+        tokens.access_token.expose_secret(),
+        "eyJ0eXAi.new-access-token"
+    );
     let expose = |token: Option<entra_confidential_client::Secret>| {
-        token.map(|token| token.expose().to_owned())
+        token.map(|token| token.expose_secret().to_owned())
     };
     assert_eq!(
         expose(tokens.refresh_token).unwrap(),
@@ -156,7 +159,11 @@ async fn an_answer_without_a_good_token_is_none() {
         let mut document = tokens();
         document[member] = value.clone();
         let error = error_of(json(200, &document)).await;
-        assert_eq!(error.kind(), TokenErrorKind::BadAnswer, "{member} {value}");
+        assert_eq!(
+            error.kind(),
+            TokenErrorKind::InvalidResponse,
+            "{member} {value}"
+        );
         assert!(error.to_string().contains(member), "{error}");
     }
 }

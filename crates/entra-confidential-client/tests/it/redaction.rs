@@ -147,5 +147,5 @@ async fn no_key_is_printed_when_its_file_breaks() {
 fn a_secret_is_only_shown_to_who_asks() {
     let secret = Secret::new(CLIENT_SECRET);
     assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(…) Secret(…)");
-    assert_eq!(secret.expose(), CLIENT_SECRET);
+    assert_eq!(secret.expose_secret(), CLIENT_SECRET);
 }

@@ -163,7 +163,7 @@ fn the_environment_has_the_secret_and_the_place_of_the_federated_token() {
 #[ignore = "a child process of another test"]
 fn child_that_reads_the_environment() {
     match Secret::from_env("ENTRA_CLIENT_SECRET") {
-        Ok(secret) => println!("<{}>", secret.expose()),
+        Ok(secret) => println!("<{}>", secret.expose_secret()),
         Err(error) => println!("{error:?}"),
     }
     match FederatedAssertion::from_env() {

@@ -75,7 +75,10 @@ async fn a_code_is_redeemed_and_its_refresh_token_renewed_with_a_secret() {
     let refresh_token = tokens.refresh_token.unwrap();
     let request = TokenRequest::refresh_token(&refresh_token, scopes());
     let renewed = entra.send(request.clone()).await.unwrap();
-    assert_ne!(renewed.access_token.expose(), tokens.access_token.expose());
+    assert_ne!(
+        renewed.access_token.expose_secret(),
+        tokens.access_token.expose_secret()
+    );
 
     tenant.revoke_sessions("ada");
     let error = entra.send(request).await.unwrap_err();
@@ -97,7 +100,7 @@ async fn a_certificate_proves_the_application() {
         .send(redemption(&tenant))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused, "{error}");
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient, "{error}");
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS700027"));
 }
 
@@ -136,7 +139,7 @@ async fn a_federated_assertion_proves_it_without_any_secret() {
 
     std::fs::write(&path, tenant.external_token(&issuer, "another").mint()).unwrap();
     let error = entra.send(redemption(&tenant)).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused, "{error}");
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient, "{error}");
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn an_expired_secret_is_the_operators_fault_and_the_remedy_says_so() {
     let tenant = tenant(application().expired_secret(CLIENT_SECRET)).await;
     let entra = client(&tenant, Secret::new(CLIENT_SECRET));
     let error = entra.send(redemption(&tenant)).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused);
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient);
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS7000222"));
     assert!(error.remedy().contains("secret"), "{}", error.remedy());
 }
