@@ -68,7 +68,7 @@ mod request;
 mod response;
 mod text;
 
-pub use entra_http::{BoxError, BuildError};
+pub use entra_http::{BoxError, BuildError, Problem};
 
 pub use crate::client::{ConfidentialClient, ConfidentialClientBuilder};
 pub use crate::credential::{

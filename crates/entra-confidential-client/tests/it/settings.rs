@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use entra_confidential_client::{
-    ConfidentialClient, ConfidentialClientBuilder, FederatedAssertion, Secret,
+    ConfidentialClient, ConfidentialClientBuilder, FederatedAssertion, Problem, Secret,
 };
 
 use crate::support::{CLIENT, ENDPOINT, Script};
@@ -12,10 +12,10 @@ use crate::support::{CLIENT, ENDPOINT, Script};
 fn problem(settings: ConfidentialClientBuilder) -> (String, String) {
     let error = settings.build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
-    let [(setting, text)] = problems[..] else {
+    let [problem] = problems[..] else {
         panic!("one problem: {error}");
     };
-    (setting.to_owned(), text.to_owned())
+    (problem.setting().to_owned(), problem.text().to_owned())
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
     assert_eq!(format!("{error:?}"), expected);
 
     let error = ConfidentialClient::builder().build().unwrap_err();
-    let missing: Vec<_> = error.problems().map(|(setting, _)| setting).collect();
+    let missing: Vec<_> = error.problems().map(Problem::setting).collect();
     assert_eq!(missing[..3], ["token_endpoint", "client_id", "credential"]);
     // Without the standard client there must be another.
     let others: &[&str] = if cfg!(feature = "reqwest") {
