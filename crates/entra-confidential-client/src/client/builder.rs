@@ -23,6 +23,7 @@ use crate::text::printable_url;
 /// - `http_client`: reqwest with rustls, without redirects, retries and a pool
 /// - `clock`: the system's
 /// - `timeout`: 10 s
+#[derive(Clone)]
 #[must_use = "nothing happens before build()"]
 pub struct ConfidentialClientBuilder {
     token_endpoint: Option<String>,

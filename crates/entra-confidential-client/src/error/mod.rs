@@ -17,9 +17,11 @@ use self::remedy::remedy;
 ///
 /// `Display` is one line without secrets and without Entra's description, which has names of
 /// users in it. What others say is escaped and cut.
+#[derive(Clone)]
 pub struct TokenError(Box<ErrorParts>);
 
 /// The parts of an error. All text is as it may be printed, but for `claims`.
+#[derive(Clone)]
 struct ErrorParts {
     kind: TokenErrorKind,
     /// The words for what happened, if the kind does not say it all.

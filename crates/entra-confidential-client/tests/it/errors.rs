@@ -26,6 +26,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
     assert_eq!(error.timestamp(), Some("2026-11-26 13:00:00Z"));
     assert!(error.remedy().contains("revoked"), "{}", error.remedy());
     assert!(!error.is_transient());
+    assert_eq!(error.code(), "invalid_grant");
     let expected = format!(
         "Entra no longer takes the code, refresh token or assertion (status 400, invalid_grant, \
          suberror bad_token, AADSTS50173, correlation id {correlation_id})"
@@ -35,6 +36,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
         format!("{error:?}"),
         format!("TokenError(invalid_grant: {expected})")
     );
+    assert_eq!(format!("{:?}", error.clone()), format!("{error:?}"));
 }
 
 #[tokio::test]

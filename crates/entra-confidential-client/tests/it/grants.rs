@@ -17,11 +17,9 @@ async fn sent(request: TokenRequest) -> Sent {
 }
 
 fn code() -> TokenRequest {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     TokenRequest::authorization_code(code, SCOPES)
 }
 
@@ -184,6 +182,8 @@ async fn a_lifetime_beyond_reason_is_cut_so_that_times_can_be_added() {
 #[tokio::test]
 async fn a_request_that_cannot_be_granted_is_not_sent() {
     let none: [&str; 0] = [];
+    let code = |code: AuthorizationCode| TokenRequest::authorization_code(code, SCOPES);
+    let callback = "https://app.contoso.com/callback";
     for request in [
         TokenRequest::refresh_token(REFRESH_TOKEN, none),
         TokenRequest::refresh_token(REFRESH_TOKEN, [""]),
@@ -194,6 +194,23 @@ async fn a_request_that_cannot_be_granted_is_not_sent() {
         TokenRequest::client_credentials(none),
         refresh().correlation_id("a\r\nb"),
         refresh().correlation_id(""),
+        code(AuthorizationCode::new(CODE).code_verifier(VERIFIER)),
+        code(AuthorizationCode::new(CODE).redirect_uri(callback)),
+        code(
+            AuthorizationCode::new("")
+                .redirect_uri(callback)
+                .code_verifier(VERIFIER),
+        ),
+        code(
+            AuthorizationCode::new(CODE)
+                .redirect_uri("")
+                .code_verifier(VERIFIER),
+        ),
+        code(
+            AuthorizationCode::new(CODE)
+                .redirect_uri(callback)
+                .code_verifier(""),
+        ),
     ] {
         let script = Script::default();
         let error = script.client().send(request.clone()).await.unwrap_err();

@@ -14,11 +14,9 @@ const FEDERATED: &str = "eyJ0eXAi.the-federated-token";
 const CLAIMS: &str = "{\"id_token\":{\"the-claims\":null}}";
 
 fn requests() -> Vec<TokenRequest> {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     assert_clean(&format!("{code:?}"), "");
     vec![
         TokenRequest::authorization_code(code, SCOPES).claims(CLAIMS),

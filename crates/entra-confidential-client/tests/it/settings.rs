@@ -91,6 +91,15 @@ fn each_wrong_setting_is_named() {
 }
 
 #[test]
+fn settings_are_cloned_for_several_clients() {
+    const OTHER: &str = "0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b";
+    let settings = Script::default().settings(Secret::new("secret"));
+    let other = settings.clone().client_id(OTHER).build().unwrap();
+    assert_eq!(other.client_id(), OTHER);
+    assert_eq!(settings.build().unwrap().client_id(), CLIENT);
+}
+
+#[test]
 fn a_client_id_is_taken_in_any_case_and_sent_in_lower() {
     let script = Script::default();
     let settings = script.settings(Secret::new("secret"));

@@ -153,11 +153,9 @@ fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicU
 
 #[tokio::test]
 async fn what_never_left_is_sent_again_once_even_a_code() {
-    let code = AuthorizationCode {
-        code: "code",
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: "verifier",
-    };
+    let code = AuthorizationCode::new("code")
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier("verifier");
     let request = TokenRequest::authorization_code(code, ["api://api/read"]);
     let (_socket, endpoint) = closed_port();
     let (entra, asked) = unconnected(1, &endpoint);

@@ -53,11 +53,9 @@ fn redemption(tenant: &DevTenant) -> TokenRequest {
     let callback = tenant.signs_in("ada", &request);
     let (_, code) = callback.split_once("code=").unwrap();
     let code = code.split('&').next().unwrap();
-    let code = AuthorizationCode {
-        code,
-        redirect_uri: REDIRECT_URI,
-        code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-    };
+    let code = AuthorizationCode::new(code)
+        .redirect_uri(REDIRECT_URI)
+        .code_verifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     TokenRequest::authorization_code(code, scopes())
 }
 

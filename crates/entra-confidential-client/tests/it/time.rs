@@ -23,11 +23,9 @@ fn slow(seconds: u64, step: Step) -> Step {
 }
 
 fn code() -> TokenRequest {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     TokenRequest::authorization_code(code, SCOPES)
 }
 

@@ -141,11 +141,9 @@ impl Entra {
         may_demand: bool,
     ) -> Result<(User, EntraTokens), NoTokens> {
         let now = self.clock.now();
-        let code = AuthorizationCode {
-            code,
-            redirect_uri: &self.redirect_uri,
-            code_verifier: verifier,
-        };
+        let code = AuthorizationCode::new(code)
+            .redirect_uri(&self.redirect_uri)
+            .code_verifier(verifier);
         let request = TokenRequest::authorization_code(code, self.scopes.for_tokens(names));
         let request = request.correlation_id(sign_in);
         let asked = self.ask("authorization_code", request);
