@@ -33,6 +33,7 @@ use crate::credential::{Proof, Secret};
 pub struct TokenRequest {
     grant: Grant,
     scopes: Vec<String>,
+    tenant: Option<String>,
     claims: Option<String>,
     correlation_id: Option<String>,
 }
@@ -84,12 +85,30 @@ impl TokenRequest {
     }
 
     /// Requests a token for a downstream API on behalf of the user of an access token for this
-    /// application. It must be sent to the tenant of that token.
+    /// application. It must be sent to the [tenant](Self::tenant) of that token.
     pub fn on_behalf_of<S: Into<String>>(
         access_token: impl Into<Secret>,
         scopes: impl IntoIterator<Item = S>,
     ) -> Self {
         Self::new(Grant::OnBehalfOf(access_token.into()), scopes)
+    }
+
+    /// Sends the request to this tenant, in place of the one at the end of the client's
+    /// [authority](crate::ConfidentialClientBuilder::authority): its id, or one of its domain names. The
+    /// assertion of a [`Certificate`](crate::Certificate) is made for that tenant's token endpoint. Default:
+    /// the tenant of the authority.
+    ///
+    /// A text that has anything but ASCII letters, digits, `-` and `.` in it, is empty, `.` or `..`, or is
+    /// longer than 253 bytes is
+    /// [`Misconfigured`](crate::TokenErrorKind::Misconfigured), as is any where the authority ends in a user
+    /// flow of Azure AD B2C; nothing is sent.
+    ///
+    /// It is not checked that the tenant is the right one: the credential is sent to the authority's
+    /// host whatever it says. Take it from a verified token.
+    #[must_use]
+    pub fn tenant(mut self, id: impl Into<String>) -> Self {
+        self.tenant = Some(id.into());
+        self
     }
 
     /// Adds a claims request (OpenID Connect Core §5.5), sent as it is: what a claims challenge said, or
@@ -108,6 +127,11 @@ impl TokenRequest {
         self
     }
 
+    /// Returns the tenant that was set.
+    pub(crate) fn own_tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// Returns the correlation id that was set.
     pub(crate) fn own_correlation_id(&self) -> Option<&str> {
         self.correlation_id.as_deref()
@@ -117,6 +141,7 @@ impl TokenRequest {
         Self {
             grant,
             scopes: scopes.into_iter().map(Into::into).collect(),
+            tenant: None,
             claims: None,
             correlation_id: None,
         }
@@ -266,6 +291,7 @@ impl fmt::Debug for TokenRequest {
             .debug_struct("TokenRequest")
             .field("grant_type", &self.grant.grant_type())
             .field("scopes", &self.scopes)
+            .field("tenant", &self.tenant)
             .finish_non_exhaustive()
     }
 }

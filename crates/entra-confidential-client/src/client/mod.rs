@@ -1,7 +1,7 @@
 //! The client: one request, from the credential to the tokens.
 
+mod authority;
 mod builder;
-mod endpoint;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::authority::Authority;
 pub use self::builder::ConfidentialClientBuilder;
-use self::endpoint::TokenEndpoint;
 use crate::credential::Credential;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::request::{SentSecrets, TokenRequest};
@@ -26,9 +26,10 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 #[derive(Clone)]
 pub struct ConfidentialClient(Arc<ClientState>);
 
-/// The settings and the log of a client, shared by its handles.
+/// The settings and the log of a client, shared by its handles. Nothing in it is of one tenant alone, as each
+/// request may go to another.
 struct ClientState {
-    endpoint: TokenEndpoint,
+    authority: Authority,
     client_id: String,
     credential: Credential,
     http: HttpClient,
@@ -48,10 +49,16 @@ impl ConfidentialClient {
         &self.0.client_id
     }
 
-    /// Returns the URL to which requests go.
+    /// Returns the URL of the authority, without a slash at its end.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.authority.as_str()
+    }
+
+    /// Returns the URL to which requests go that name no [tenant](TokenRequest::tenant) of their own.
     #[must_use]
     pub fn token_endpoint(&self) -> &str {
-        self.0.endpoint.as_str()
+        self.0.authority.endpoint()
     }
 
     /// Sends the request, and returns the tokens of the answer. Nothing is kept: for tokens again, send
@@ -81,7 +88,10 @@ impl ConfidentialClient {
         });
         result.map_err(|error| {
             let error = error.correlated(request_id);
-            error.log(self.0.log.due(error.kind()));
+            let tenant = request.own_tenant();
+            // What is no tenant may be anything.
+            let tenant = tenant.filter(|_| self.0.authority.endpoint_of(tenant).is_ok());
+            error.log(self.0.log.due(error.kind()), tenant);
             error
         })
     }
@@ -91,11 +101,14 @@ impl ConfidentialClient {
         request: &TokenRequest,
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
+        let misconfigured = |problem| TokenError::new(TokenErrorKind::Misconfigured, problem);
         if let Some(problem) = request.problem() {
-            return Err(TokenError::new(TokenErrorKind::Misconfigured, problem));
+            return Err(misconfigured(problem));
         }
+        let endpoint = self.0.authority.endpoint_of(request.own_tenant());
+        let endpoint = endpoint.map_err(misconfigured)?;
         let started = Instant::now();
-        let error = match self.attempt(request, request_id).await {
+        let error = match self.attempt(request, &endpoint, request_id).await {
             Ok(tokens) => return Ok(tokens),
             Err(error) => error,
         };
@@ -103,7 +116,7 @@ impl ConfidentialClient {
             Some(wait) if started.elapsed() + wait <= self.0.timeout / 2 => {
                 tracing::debug!(class = error.code(), ?wait, "repeating a token request");
                 sleep(wait).await;
-                self.attempt(request, request_id).await
+                self.attempt(request, &endpoint, request_id).await
             }
             _ => Err(error),
         }
@@ -112,10 +125,10 @@ impl ConfidentialClient {
     async fn attempt(
         &self,
         request: &TokenRequest,
+        endpoint: &str,
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
         let ClientState {
-            endpoint,
             client_id,
             credential,
             http,
@@ -123,12 +136,12 @@ impl ConfidentialClient {
             ..
         } = &*self.0;
         let proof = credential
-            .prove(client_id, endpoint.as_str(), clock())
+            .prove(client_id, endpoint, clock())
             .await
             .map_err(|why| TokenError::new(TokenErrorKind::CredentialUnavailable, why))?;
         let (body, secrets) = request.form(client_id, &proof);
 
-        let mut request = Request::post(endpoint.uri().clone());
+        let mut request = Request::post(endpoint);
         if let Some(headers) = request.headers_mut() {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, form);
@@ -191,7 +204,7 @@ impl fmt::Debug for ConfidentialClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ConfidentialClient")
-            .field("token_endpoint", &self.token_endpoint())
+            .field("authority", &self.authority())
             .field("client_id", &self.client_id())
             .field("credential", &self.0.credential)
             .finish_non_exhaustive()

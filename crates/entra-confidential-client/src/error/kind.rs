@@ -25,7 +25,7 @@ pub enum TokenErrorKind {
     InvalidClient,
     /// The request is not as the app registrations say: scopes, resource, parameters
     /// (`invalid_scope`, `invalid_resource`, `invalid_request`, `unsupported_…`), or it was not
-    /// even sent because it has no scope.
+    /// even sent because something in it is missing or malformed.
     Misconfigured,
     /// The credential could not be read or made; nothing was sent.
     CredentialUnavailable,

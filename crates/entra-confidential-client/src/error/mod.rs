@@ -161,6 +161,9 @@ impl TokenError {
     /// Returns what the operator can do, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
+        if self.kind() == TokenErrorKind::Misconfigured && self.0.status.is_none() {
+            return "mend what this program asks for; nothing was sent";
+        }
         remedy(self.kind(), &self.0.error_codes)
     }
 
@@ -177,8 +180,9 @@ impl TokenError {
         self.0.was_not_sent
     }
 
-    /// Writes the error into the log: at WARN if a line is due, for so many, else at DEBUG.
-    pub(crate) fn log(&self, count: Option<u64>) {
+    /// Writes the error of a request to this tenant, if it named one, into the log: at WARN if a line is
+    /// due, for so many, else at DEBUG.
+    pub(crate) fn log(&self, count: Option<u64>, tenant: Option<&str>) {
         // The level of a line is fixed where it is written.
         macro_rules! write_at {
             ($level:ident) => {
@@ -186,6 +190,7 @@ impl TokenError {
                     count,
                     class = self.code(),
                     what = self.what(),
+                    tenant,
                     status = self.status(),
                     error = self.error(),
                     suberror = self.suberror(),

@@ -28,8 +28,7 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
              look the correlation id up in Entra's sign-in log"
         }
         TokenErrorKind::InvalidClient => {
-            "compare client id, tenant of the token endpoint and credential with the app \
-             registration"
+            "compare client id, tenant and credential with the app registration"
         }
         TokenErrorKind::Misconfigured => {
             "compare the scopes with API permissions of the app registration: in full, such as \
@@ -45,7 +44,7 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
              the token endpoint"
         }
         TokenErrorKind::InvalidResponse => {
-            "check that the token endpoint is Entra's, and that no proxy answers in its place"
+            "check that the authority is Entra's, and that no proxy answers in its place"
         }
     }
 }
@@ -92,7 +91,7 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
              administrator of the tenant has consented"
         }
         (TokenErrorKind::Misconfigured, 90_002) => {
-            "the token endpoint names a tenant that does not exist in this cloud"
+            "the authority or the request names a tenant that does not exist in this cloud"
         }
         (TokenErrorKind::Misconfigured, 1_002_012) => {
             "client_credentials takes one scope, of the form <App ID URI>/.default"

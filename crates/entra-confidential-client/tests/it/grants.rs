@@ -6,8 +6,8 @@ use entra_confidential_client::{AuthorizationCode, TokenErrorKind, TokenRequest}
 use serde_json::json;
 
 use crate::support::{
-    CLIENT, CLIENT_SECRET, CODE, ENDPOINT, REFRESH_TOKEN, SCOPES, Script, Sent, USER_TOKEN,
-    VERIFIER, error_of, json, refresh, tokens,
+    CLIENT, CLIENT_SECRET, CODE, ENDPOINT, Logs, REFRESH_TOKEN, SCOPES, Script, Sent, USER_TOKEN,
+    VERIFIER, error_of, json, refresh, refusal, tokens,
 };
 
 async fn sent(request: TokenRequest) -> Sent {
@@ -100,6 +100,81 @@ async fn a_users_token_is_exchanged_for_one_to_a_downstream_api() {
             ("requested_token_use", "on_behalf_of"),
             ("scope", scope[0]),
         ],
+    );
+}
+
+#[tokio::test]
+async fn a_request_goes_to_its_own_tenant_or_to_the_authoritys() {
+    let script = Script::new((0..3).map(|_| json(200, &tokens())));
+    let entra = script.client();
+    let scope = ["https://graph.microsoft.com/User.Read"];
+    let on_behalf = TokenRequest::on_behalf_of(USER_TOKEN, scope);
+    for tenant in [
+        "8a4925a9-fd8e-4866-b31c-f719fb05dce6",
+        "fabrikam.onmicrosoft.com",
+    ] {
+        entra.send(on_behalf.clone().tenant(tenant)).await.unwrap();
+        let sent = script.sent().pop().unwrap();
+        let endpoint = format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
+        assert_eq!(sent.uri, endpoint);
+    }
+    // Nothing is left of it.
+    entra.send(on_behalf).await.unwrap();
+    assert_eq!(script.sent().pop().unwrap().uri, ENDPOINT);
+}
+
+#[tokio::test]
+async fn what_is_no_tenant_is_refused_and_nothing_is_sent() {
+    let long = "a".repeat(254);
+    for tenant in [
+        "",
+        ".",
+        "..",
+        " ",
+        "a/b",
+        "../evil",
+        "evil.example/t",
+        "/evil.example",
+        "//evil.example",
+        "\\evil.example",
+        "@evil.example",
+        "t?x=y",
+        "t#x",
+        "t%2f..",
+        "%2e%2e",
+        "t:443",
+        "a b",
+        "t\r\nhost: evil.example",
+        "t\0",
+        "mün.example",
+        "b2c_1_sign_in",
+        &long,
+    ] {
+        let script = Script::default();
+        let entra = script.client();
+        let logs = Logs::capture();
+        let error = entra.send(refresh().tenant(tenant)).await.unwrap_err();
+        assert_eq!(error.kind(), TokenErrorKind::Misconfigured, "{tenant:?}");
+        assert_eq!(
+            error.to_string(),
+            "the tenant is neither an id nor a domain name"
+        );
+        assert!(error.remedy().contains("nothing was sent"));
+        assert!(script.sent().is_empty());
+        assert!(!logs.text().contains("tenant="), "{}", logs.text());
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_the_tenant_of_a_request() {
+    let script = Script::new([json(400, &refusal(400, "invalid_grant", 500_131))]);
+    let logs = Logs::capture();
+    let request = refresh().tenant("fabrikam.com");
+    script.client().send(request).await.unwrap_err();
+    assert!(
+        logs.text().contains("tenant=\"fabrikam.com\""),
+        "{}",
+        logs.text()
     );
 }
 

@@ -23,11 +23,7 @@ async fn tenant(application: AppRegistration) -> DevTenant {
 
 fn client(tenant: &DevTenant, credential: impl Into<Credential>) -> ConfidentialClient {
     ConfidentialClient::builder()
-        .token_endpoint(format!(
-            "{}/{}/oauth2/v2.0/token",
-            tenant.url(),
-            tenant.id()
-        ))
+        .authority(format!("{}/{}", tenant.url(), tenant.id()))
         .client_id(CLIENT)
         .credential(credential)
         .clock(tenant.clock())
@@ -100,6 +96,26 @@ async fn a_certificate_proves_the_application() {
         .unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::InvalidClient, "{error}");
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS700027"));
+}
+
+/// The local tenant takes assertions for its own token endpoint alone.
+#[tokio::test]
+async fn a_request_to_another_tenant_proves_the_application_there() {
+    let tenant = tenant(application().certificate(&issued(0).certificate_pem)).await;
+    let entra = ConfidentialClient::builder()
+        .authority(format!("{}/organizations", tenant.url()))
+        .client_id(CLIENT)
+        .credential(Certificate::from_pem(issued(0).pem()).unwrap())
+        .clock(tenant.clock())
+        .build()
+        .unwrap();
+    let request = redemption(&tenant).tenant(tenant.id().to_string());
+    let tokens = entra.send(request).await.unwrap();
+    assert!(tokens.refresh_token.is_some());
+
+    let nobody = redemption(&tenant).tenant("nobody.onmicrosoft.com");
+    let error = entra.send(nobody).await.unwrap_err();
+    assert_eq!(error.error_codes().as_deref(), Some("AADSTS90002"));
 }
 
 #[tokio::test]
