@@ -54,6 +54,7 @@
 //!   bring an HTTP client: [`ConfidentialClientBuilder::http_client`].
 //!
 #![doc = include_str!("../docs/azure-identity.md")]
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(
     not(test),
     warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
