@@ -7,9 +7,7 @@
 //!
 //! # async fn example(refresh_token: Secret) -> Result<(), Box<dyn std::error::Error>> {
 //! let entra = ConfidentialClient::builder()
-//!     .token_endpoint(
-//!         "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token",
-//!     )
+//!     .authority("https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47")
 //!     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
 //!     .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?)
 //!     .build()?;
@@ -37,7 +35,7 @@
 //! |---|---|
 //! | A [`TokenRequest`] says what is asked for: an authorization code, a refresh token, the application's own token, or one on behalf of a user. Its scopes are always said. Without any, nothing is sent. | `request` |
 //! | The [`Credential`] gives the proof: the secret itself, a fresh assertion signed with the certificate's key (`PS256`), or the other identity provider's token as it is now. | `credential` |
-//! | It is posted to the token endpoint, over `https` or on loopback. Redirects are not followed. 10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send). | `client` |
+//! | It is posted to the token endpoint of the authority's tenant, or of [its own](TokenRequest::tenant), over `https` or on loopback. Redirects are not followed. 10 s are the limit for everything, and it is [repeated once at most](ConfidentialClient::send). | `client` |
 //! | The answer is read up to 256 KiB. It must be a JSON object with a bearer token and its lifetime: a [`TokenResponse`]. | `response` |
 //! | Anything else is a [`TokenError`]: its [kind](TokenErrorKind) says what can be done, its [remedy](TokenError::remedy) tells the operator, and the log has a line at WARN, for each kind at most one a minute, with how many there were; the others are at DEBUG. | `error` |
 //!
@@ -69,7 +67,7 @@ mod request;
 mod response;
 mod text;
 
-pub use entra_http::{BoxError, BuildError};
+pub use entra_http::{BoxError, BuildError, Problem};
 
 pub use crate::client::{ConfidentialClient, ConfidentialClientBuilder};
 pub use crate::credential::{

@@ -20,14 +20,10 @@ use crate::credential::{Proof, Secret};
 /// # let (code, code_verifier, refresh_token, token) = ("", "", "", "");
 /// let scopes = ["api://6e74172b-be56-4843-9ff4-e66a39bb12e3/Reports.Read", "offline_access"];
 ///
-/// let redeem = TokenRequest::authorization_code(
-///     AuthorizationCode {
-///         code,
-///         redirect_uri: "https://app.contoso.com/callback",
-///         code_verifier,
-///     },
-///     scopes,
-/// );
+/// let code = AuthorizationCode::new(code)
+///     .redirect_uri("https://app.contoso.com/callback")
+///     .code_verifier(code_verifier);
+/// let redeem = TokenRequest::authorization_code(code, scopes);
 /// let refresh = TokenRequest::refresh_token(refresh_token, scopes);
 /// let app_only = TokenRequest::client_credentials(["https://graph.microsoft.com/.default"]);
 /// let downstream = TokenRequest::on_behalf_of(token, ["https://graph.microsoft.com/User.Read"])
@@ -37,31 +33,28 @@ use crate::credential::{Proof, Secret};
 pub struct TokenRequest {
     grant: Grant,
     scopes: Vec<String>,
+    tenant: Option<String>,
     claims: Option<String>,
     correlation_id: Option<String>,
 }
 
 #[derive(Clone)]
 enum Grant {
-    AuthorizationCode {
-        code: Secret,
-        redirect_uri: String,
-        code_verifier: Secret,
-    },
+    AuthorizationCode(AuthorizationCode),
     RefreshToken(Secret),
     ClientCredentials,
     OnBehalfOf(Secret),
 }
 
 /// The authorization endpoint's answer, with what was sent there.
-#[derive(Clone, Copy)]
-pub struct AuthorizationCode<'a> {
-    /// `code` of the callback.
-    pub code: &'a str,
-    /// `redirect_uri`, exactly as it was sent to the authorization endpoint.
-    pub redirect_uri: &'a str,
-    /// The PKCE code verifier whose challenge was sent there (RFC 7636).
-    pub code_verifier: &'a str,
+///
+/// `redirect_uri` and `code_verifier` are required: without either, a request is not sent
+/// ([`Misconfigured`](crate::TokenErrorKind::Misconfigured)).
+#[derive(Clone)]
+pub struct AuthorizationCode {
+    code: Secret,
+    redirect_uri: Option<String>,
+    code_verifier: Option<Secret>,
 }
 
 /// The secrets in a request, to keep them out of what is printed about its answer.
@@ -71,22 +64,10 @@ pub(crate) struct SentSecrets(Vec<Secret>);
 impl TokenRequest {
     /// Redeems an authorization code, once: such a request is never repeated.
     pub fn authorization_code<S: Into<String>>(
-        code: AuthorizationCode<'_>,
+        code: AuthorizationCode,
         scopes: impl IntoIterator<Item = S>,
     ) -> Self {
-        let AuthorizationCode {
-            code,
-            redirect_uri,
-            code_verifier,
-        } = code;
-        Self::new(
-            Grant::AuthorizationCode {
-                code: code.into(),
-                redirect_uri: redirect_uri.to_owned(),
-                code_verifier: code_verifier.into(),
-            },
-            scopes,
-        )
+        Self::new(Grant::AuthorizationCode(code), scopes)
     }
 
     /// Requests new tokens for a refresh token. Entra answers with another refresh token and leaves the old
@@ -104,12 +85,30 @@ impl TokenRequest {
     }
 
     /// Requests a token for a downstream API on behalf of the user of an access token for this
-    /// application. It must be sent to the tenant of that token.
+    /// application. It must be sent to the [tenant](Self::tenant) of that token.
     pub fn on_behalf_of<S: Into<String>>(
         access_token: impl Into<Secret>,
         scopes: impl IntoIterator<Item = S>,
     ) -> Self {
         Self::new(Grant::OnBehalfOf(access_token.into()), scopes)
+    }
+
+    /// Sends the request to this tenant, in place of the one at the end of the client's
+    /// [authority](crate::ConfidentialClientBuilder::authority): its id, or one of its domain names. The
+    /// assertion of a [`Certificate`](crate::Certificate) is made for that tenant's token endpoint. Default:
+    /// the tenant of the authority.
+    ///
+    /// A text that has anything but ASCII letters, digits, `-` and `.` in it, is empty, `.` or `..`, or is
+    /// longer than 253 bytes is
+    /// [`Misconfigured`](crate::TokenErrorKind::Misconfigured), as is any where the authority ends in a user
+    /// flow of Azure AD B2C; nothing is sent.
+    ///
+    /// It is not checked that the tenant is the right one: the credential is sent to the authority's
+    /// host whatever it says. Take it from a verified token.
+    #[must_use]
+    pub fn tenant(mut self, id: impl Into<String>) -> Self {
+        self.tenant = Some(id.into());
+        self
     }
 
     /// Adds a claims request (OpenID Connect Core §5.5), sent as it is: what a claims challenge said, or
@@ -128,6 +127,11 @@ impl TokenRequest {
         self
     }
 
+    /// Returns the tenant that was set.
+    pub(crate) fn own_tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// Returns the correlation id that was set.
     pub(crate) fn own_correlation_id(&self) -> Option<&str> {
         self.correlation_id.as_deref()
@@ -137,6 +141,7 @@ impl TokenRequest {
         Self {
             grant,
             scopes: scopes.into_iter().map(Into::into).collect(),
+            tenant: None,
             claims: None,
             correlation_id: None,
         }
@@ -145,7 +150,7 @@ impl TokenRequest {
     /// Returns whether Entra answers the same if it gets the request twice. A code is gone once it was
     /// seen, and a second use of it is taken for theft (RFC 6749 §4.1.2).
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(self.grant, Grant::AuthorizationCode { .. })
+        !matches!(self.grant, Grant::AuthorizationCode(_))
     }
 
     /// Returns what is wrong with it, as far as can be told without Entra.
@@ -160,20 +165,13 @@ impl TokenRequest {
         if !self.correlation_id.iter().all(is_guid) {
             return Some("the correlation id is no GUID");
         }
-        let required: &[&Secret] = match &self.grant {
-            Grant::AuthorizationCode {
-                code,
-                code_verifier,
-                ..
-            } => &[code, code_verifier],
-            Grant::RefreshToken(token) | Grant::OnBehalfOf(token) => &[token],
-            Grant::ClientCredentials => &[],
-        };
-        let is_empty = |secret: &&Secret| secret.expose().is_empty();
-        required
-            .iter()
-            .any(is_empty)
-            .then_some("the code, its verifier or the token is empty")
+        match &self.grant {
+            Grant::AuthorizationCode(code) => code.problem(),
+            Grant::RefreshToken(token) | Grant::OnBehalfOf(token) => {
+                is_empty(token).then_some("the token is empty")
+            }
+            Grant::ClientCredentials => None,
+        }
     }
 
     /// Makes the form with the proof of who sends it, and the list of what must not be printed of it.
@@ -181,21 +179,21 @@ impl TokenRequest {
         let mut form = Serializer::new(String::new());
         let mut secrets = SentSecrets::default();
         let mut secret = |form: &mut Serializer<'_, String>, name: &str, value: &Secret| {
-            form.append_pair(name, value.expose());
+            form.append_pair(name, value.expose_secret());
             secrets.0.push(value.clone());
         };
         form.append_pair("client_id", client_id);
         form.append_pair("grant_type", self.grant.grant_type());
         form.append_pair("scope", &self.scopes.join(" "));
         match &self.grant {
-            Grant::AuthorizationCode {
-                code,
-                redirect_uri,
-                code_verifier,
-            } => {
-                secret(&mut form, "code", code);
-                secret(&mut form, "code_verifier", code_verifier);
-                form.append_pair("redirect_uri", redirect_uri);
+            Grant::AuthorizationCode(sent) => {
+                secret(&mut form, "code", &sent.code);
+                if let Some(code_verifier) = &sent.code_verifier {
+                    secret(&mut form, "code_verifier", code_verifier);
+                }
+                if let Some(redirect_uri) = &sent.redirect_uri {
+                    form.append_pair("redirect_uri", redirect_uri);
+                }
             }
             Grant::RefreshToken(token) => secret(&mut form, "refresh_token", token),
             Grant::ClientCredentials => {}
@@ -222,10 +220,47 @@ impl TokenRequest {
 impl Grant {
     fn grant_type(&self) -> &'static str {
         match self {
-            Self::AuthorizationCode { .. } => "authorization_code",
+            Self::AuthorizationCode(_) => "authorization_code",
             Self::RefreshToken(_) => "refresh_token",
             Self::ClientCredentials => "client_credentials",
             Self::OnBehalfOf(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        }
+    }
+}
+
+impl AuthorizationCode {
+    /// Takes `code` of the callback.
+    pub fn new(code: impl Into<Secret>) -> Self {
+        Self {
+            code: code.into(),
+            redirect_uri: None,
+            code_verifier: None,
+        }
+    }
+
+    /// Sets `redirect_uri`, exactly as it was sent to the authorization endpoint.
+    #[must_use]
+    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
+        self.redirect_uri = Some(uri.into());
+        self
+    }
+
+    /// Sets the PKCE code verifier whose challenge was sent there (RFC 7636).
+    #[must_use]
+    pub fn code_verifier(mut self, verifier: impl Into<Secret>) -> Self {
+        self.code_verifier = Some(verifier.into());
+        self
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        if is_empty(&self.code) {
+            Some("the authorization code is empty")
+        } else if self.redirect_uri.as_deref().unwrap_or_default().is_empty() {
+            Some("the authorization code has no redirect URI")
+        } else if self.code_verifier.as_ref().is_none_or(is_empty) {
+            Some("the authorization code has no code verifier")
+        } else {
+            None
         }
     }
 }
@@ -234,10 +269,14 @@ impl SentSecrets {
     /// Returns whether a text has one of them in it, as it is or as the form has it.
     pub(crate) fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| {
-            let encoded = form_urlencoded::byte_serialize(secret.expose().as_bytes());
-            text.contains(secret.expose()) || text.contains(&encoded.collect::<String>())
+            let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());
+            text.contains(secret.expose_secret()) || text.contains(&encoded.collect::<String>())
         })
     }
+}
+
+fn is_empty(secret: &Secret) -> bool {
+    secret.expose_secret().is_empty()
 }
 
 /// Returns whether the text is a scope (RFC 6749 §3.3).
@@ -252,11 +291,12 @@ impl fmt::Debug for TokenRequest {
             .debug_struct("TokenRequest")
             .field("grant_type", &self.grant.grant_type())
             .field("scopes", &self.scopes)
+            .field("tenant", &self.tenant)
             .finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for AuthorizationCode<'_> {
+impl fmt::Debug for AuthorizationCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("AuthorizationCode")

@@ -46,7 +46,7 @@ impl TokenResponse {
         }
         document
             .and_then(|document| Self::from_document(&document))
-            .map_err(|problem| TokenError::bad_answer(response.status(), problem))
+            .map_err(|problem| TokenError::invalid_response(response.status(), problem))
     }
 
     /// Takes the tokens of a good answer (RFC 6749 §5.1). The error says what is wrong with it.

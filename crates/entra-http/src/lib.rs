@@ -1,5 +1,6 @@
 //! HTTP and settings, as `tower-entra-auth`, `entra-confidential-client` and `entra-oauth-proxy` share them,
-//! and no rule of Entra. They re-export [`BuildError`], and the first two [`BoxError`].
+//! and no rule of Entra. They re-export [`BuildError`] and [`Problem`], and the first two
+//! [`BoxError`].
 //!
 //! ```
 //! use entra_http::{BuildError, Problems, secure_url};
@@ -23,7 +24,7 @@
 //!
 //! | room | |
 //! |---|---|
-//! | `problems` | [`Problems`] collects what is wrong with settings, and makes one [`BuildError`] of it. |
+//! | `problems` | [`Problems`] collects what is wrong with settings, each a [`Problem`], and makes one [`BuildError`] of it. |
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
 //! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
 //! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
@@ -42,6 +43,6 @@ mod url;
 
 pub use crate::client::{BoxError, Failure, FailureCause, HttpClient, StandardClient};
 pub use crate::headers::{fresh_for, retry_after, retry_after_value};
-pub use crate::problems::{BuildError, Problems};
+pub use crate::problems::{BuildError, Problem, Problems};
 pub use crate::throttled_log::ThrottledLog;
 pub use crate::url::{is_loopback_host, plain_host, secure_url};

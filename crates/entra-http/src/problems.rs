@@ -3,9 +3,6 @@
 use std::fmt;
 
 /// Collects the problems with settings.
-///
-/// A problem is the setting as the builder names it, with the environment variable in brackets if it
-/// came from there, and a text with a remedy or an example of a good value.
 #[derive(Debug)]
 pub struct Problems(BuildError);
 
@@ -16,7 +13,16 @@ pub struct Problems(BuildError);
 #[derive(Clone, Eq, PartialEq)]
 pub struct BuildError {
     purpose: &'static str,
-    problems: Vec<(String, String)>,
+    problems: Vec<Problem>,
+}
+
+/// A problem with one setting.
+///
+/// `Display` and `Debug` are its line in the text of a [`BuildError`]: the setting, a colon and the text.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Problem {
+    setting: String,
+    text: String,
 }
 
 impl Problems {
@@ -29,7 +35,10 @@ impl Problems {
 
     /// Adds a problem.
     pub fn add(&mut self, setting: impl Into<String>, text: impl fmt::Display) {
-        self.0.problems.push((setting.into(), text.to_string()));
+        self.0.problems.push(Problem {
+            setting: setting.into(),
+            text: text.to_string(),
+        });
     }
 
     /// Returns the value of a setting; an error is added as its problem.
@@ -73,18 +82,32 @@ impl Problems {
 }
 
 impl BuildError {
-    /// Returns the settings that are wrong, as the builder names them, each with what is wrong.
-    pub fn problems(&self) -> impl Iterator<Item = (&str, &str)> {
-        let problems = self.problems.iter();
-        problems.map(|(setting, text)| (&**setting, &**text))
+    /// Returns the problems, in the order of the text.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
+}
+
+impl Problem {
+    /// Returns the setting as the builder names it, with the environment variable in brackets if it came
+    /// from there.
+    #[must_use]
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// Returns the text: what is wrong, with a remedy or an example of a good value.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 
 impl fmt::Display for BuildError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:", self.purpose)?;
-        for (setting, text) in &self.problems {
-            write!(formatter, "\n  - {setting}: {text}")?;
+        for problem in &self.problems {
+            write!(formatter, "\n  - {problem}")?;
         }
         Ok(())
     }
@@ -97,6 +120,18 @@ impl fmt::Debug for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.setting, self.text)
+    }
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +159,8 @@ mod tests {
         let error = problems.into_error();
         assert_eq!(error.to_string(), expected);
         assert_eq!(format!("{error:?}"), expected);
-        assert_eq!(error.problems().next(), Some(("id", "not set")));
+        let problem = error.problems().next().unwrap();
+        assert_eq!((problem.setting(), problem.text()), ("id", "not set"));
+        assert_eq!(format!("{problem} {problem:?}"), "id: not set id: not set");
     }
 }

@@ -221,7 +221,7 @@ pub mod engine_of_our_own {}
 pub mod operations {}
 
 pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
-pub use entra_http::BuildError;
+pub use entra_http::{BuildError, Problem};
 /// The Layer's own crate.
 pub use tower_entra_auth;
 

@@ -188,7 +188,7 @@ pub mod threat_model {}
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
-pub use entra_http::{BoxError, BuildError};
+pub use entra_http::{BoxError, BuildError, Problem};
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
 pub use entra_jwt_core::{

@@ -43,8 +43,7 @@ impl Settings {
                     .flatten()
                     .collect();
                 if let Err(error) = auth {
-                    let told = error.problems();
-                    problems.extend(told.map(|(setting, text)| format!("{setting}: {text}")));
+                    problems.extend(error.problems().map(ToString::to_string));
                 }
                 Err(WrongSettings(problems))
             }

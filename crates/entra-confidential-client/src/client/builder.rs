@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::endpoint::TokenEndpoint;
+use super::authority::Authority;
 use super::{ClientState, Clock, ConfidentialClient};
 use crate::credential::Credential;
 use crate::text::printable_url;
@@ -19,13 +19,14 @@ use crate::text::printable_url;
 ///
 /// # Defaults
 ///
-/// - `token_endpoint`, `client_id`, `credential`: required
+/// - `authority`, `client_id`, `credential`: required
 /// - `http_client`: reqwest with rustls, without redirects, retries and a pool
 /// - `clock`: the system's
 /// - `timeout`: 10 s
+#[derive(Clone)]
 #[must_use = "nothing happens before build()"]
 pub struct ConfidentialClientBuilder {
-    token_endpoint: Option<String>,
+    authority: Option<String>,
     client_id: Option<String>,
     credential: Option<Credential>,
     http_client: Option<HttpClient>,
@@ -48,7 +49,7 @@ impl ConfidentialClientBuilder {
 
     fn new() -> Self {
         Self {
-            token_endpoint: None,
+            authority: None,
             client_id: None,
             credential: None,
             http_client: None,
@@ -57,10 +58,18 @@ impl ConfidentialClientBuilder {
         }
     }
 
-    /// Sets the token endpoint, as the discovery document names it:
-    /// `https://login.microsoftonline.com/{tenant id}/oauth2/v2.0/token`. `http` on loopback only.
-    pub fn token_endpoint(mut self, url: impl Into<String>) -> Self {
-        self.token_endpoint = Some(url.into());
+    /// Sets the authority, as MSAL names it: the URL of the tenant to which requests go, such as
+    /// `https://login.microsoftonline.com/{tenant id}` or `https://{name}.ciamlogin.com/{tenant id}`.
+    /// `http` on loopback only. The path of the token endpoint, `/oauth2/v2.0/token`, is added to it. A
+    /// request may name [another tenant](crate::TokenRequest::tenant).
+    ///
+    /// `organizations`, `common` and `consumers` are taken in place of a tenant, for the codes and refresh
+    /// tokens of users who signed in there. A request for the application's own token then needs a tenant
+    /// of its own, as Entra cannot reliably tell which one is meant
+    /// (<https://learn.microsoft.com/entra/identity-platform/scenario-daemon-app-configuration>); so does one
+    /// on behalf of a user, the tenant of the user's token.
+    pub fn authority(mut self, url: impl Into<String>) -> Self {
+        self.authority = Some(url.into());
         self
     }
 
@@ -114,7 +123,8 @@ impl ConfidentialClientBuilder {
     /// If a setting is missing or wrong: all of them at once.
     pub fn build(self) -> Result<ConfidentialClient, BuildError> {
         let mut problems = Problems::new("cannot get tokens from Entra");
-        let endpoint = problems.take("token_endpoint", self.checked_endpoint());
+        let authority = Authority::parse(self.authority.as_deref());
+        let authority = problems.take("authority", authority);
         let client_id = problems.take("client_id", self.checked_client_id());
         let credential = match self.credential {
             None => Err("not set; Secret::from_env(..), a Certificate or a FederatedAssertion"),
@@ -136,17 +146,19 @@ impl ConfidentialClientBuilder {
                 enabled: cfg!(feature = "reqwest"),
                 user_agent: concat!("entra-confidential-client/", env!("CARGO_PKG_VERSION")),
                 connect_timeout: Self::CONNECT_TIMEOUT,
-                plain_http: endpoint.as_ref().is_some_and(TokenEndpoint::is_plain_http),
+                plain_http: authority
+                    .as_ref()
+                    .is_some_and(|authority| authority.as_str().starts_with("http://")),
             }),
         };
         let http = problems.take("http_client", http);
-        match (endpoint, client_id, credential, http) {
-            (Some(endpoint), Some(client_id), Some(credential), Some(http))
+        match (authority, client_id, credential, http) {
+            (Some(authority), Some(client_id), Some(credential), Some(http))
                 if problems.is_empty() =>
             {
                 credential.warn_if_expired((self.clock)());
                 Ok(ConfidentialClient(Arc::new(ClientState {
-                    endpoint,
+                    authority,
                     client_id,
                     credential,
                     http,
@@ -156,15 +168,6 @@ impl ConfidentialClientBuilder {
                 })))
             }
             _ => Err(problems.into_error()),
-        }
-    }
-
-    fn checked_endpoint(&self) -> Result<TokenEndpoint, String> {
-        let example = "such as https://login.microsoftonline.com/<tenant id>/oauth2/v2.0/token";
-        match self.token_endpoint.as_deref() {
-            None => Err(format!("not set; {example}")),
-            Some(url) => TokenEndpoint::parse(url)
-                .map_err(|why| format!("the URL {:?} {why}; {example}", printable_url(url))),
         }
     }
 
@@ -186,10 +189,7 @@ impl fmt::Debug for ConfidentialClientBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ConfidentialClientBuilder")
-            .field(
-                "token_endpoint",
-                &self.token_endpoint.as_deref().map(printable_url),
-            )
+            .field("authority", &self.authority.as_deref().map(printable_url))
             .field("client_id", &self.client_id.as_deref().map(printable_url))
             .field("credential", &self.credential)
             .field("timeout", &self.timeout)

@@ -1,7 +1,7 @@
 //! The client: one request, from the credential to the tokens.
 
+mod authority;
 mod builder;
-mod endpoint;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::authority::Authority;
 pub use self::builder::ConfidentialClientBuilder;
-use self::endpoint::TokenEndpoint;
 use crate::credential::Credential;
 use crate::error::{TokenError, TokenErrorKind};
 use crate::request::{SentSecrets, TokenRequest};
@@ -26,9 +26,10 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 #[derive(Clone)]
 pub struct ConfidentialClient(Arc<ClientState>);
 
-/// The settings and the log of a client, shared by its handles.
+/// The settings and the log of a client, shared by its handles. Nothing in it is of one tenant alone, as each
+/// request may go to another.
 struct ClientState {
-    endpoint: TokenEndpoint,
+    authority: Authority,
     client_id: String,
     credential: Credential,
     http: HttpClient,
@@ -48,10 +49,16 @@ impl ConfidentialClient {
         &self.0.client_id
     }
 
-    /// Returns the URL to which requests go.
+    /// Returns the URL of the authority, without a slash at its end.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        self.0.authority.as_str()
+    }
+
+    /// Returns the URL to which requests go that name no [tenant](TokenRequest::tenant) of their own.
     #[must_use]
     pub fn token_endpoint(&self) -> &str {
-        self.0.endpoint.as_str()
+        self.0.authority.endpoint()
     }
 
     /// Sends the request, and returns the tokens of the answer. Nothing is kept: for tokens again, send
@@ -77,11 +84,14 @@ impl ConfidentialClient {
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
             let text = format!("no answer from Entra within {:?}", self.0.timeout);
-            Err(TokenError::no_answer(text, false))
+            Err(TokenError::no_response(text, false))
         });
         result.map_err(|error| {
             let error = error.correlated(request_id);
-            error.log(self.0.log.due(error.kind()));
+            let tenant = request.own_tenant();
+            // What is no tenant may be anything.
+            let tenant = tenant.filter(|_| self.0.authority.endpoint_of(tenant).is_ok());
+            error.log(self.0.log.due(error.kind()), tenant);
             error
         })
     }
@@ -91,23 +101,22 @@ impl ConfidentialClient {
         request: &TokenRequest,
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
+        let misconfigured = |problem| TokenError::new(TokenErrorKind::Misconfigured, problem);
         if let Some(problem) = request.problem() {
-            return Err(TokenError::new(TokenErrorKind::Misconfigured, problem));
+            return Err(misconfigured(problem));
         }
+        let endpoint = self.0.authority.endpoint_of(request.own_tenant());
+        let endpoint = endpoint.map_err(misconfigured)?;
         let started = Instant::now();
-        let error = match self.attempt(request, request_id).await {
+        let error = match self.attempt(request, &endpoint, request_id).await {
             Ok(tokens) => return Ok(tokens),
             Err(error) => error,
         };
         match wait_before_repeating(request, &error) {
             Some(wait) if started.elapsed() + wait <= self.0.timeout / 2 => {
-                tracing::debug!(
-                    class = error.kind().as_str(),
-                    ?wait,
-                    "repeating a token request"
-                );
+                tracing::debug!(class = error.code(), ?wait, "repeating a token request");
                 sleep(wait).await;
-                self.attempt(request, request_id).await
+                self.attempt(request, &endpoint, request_id).await
             }
             _ => Err(error),
         }
@@ -116,10 +125,10 @@ impl ConfidentialClient {
     async fn attempt(
         &self,
         request: &TokenRequest,
+        endpoint: &str,
         request_id: Option<&str>,
     ) -> Result<TokenResponse, TokenError> {
         let ClientState {
-            endpoint,
             client_id,
             credential,
             http,
@@ -127,12 +136,12 @@ impl ConfidentialClient {
             ..
         } = &*self.0;
         let proof = credential
-            .prove(client_id, endpoint.as_str(), clock())
+            .prove(client_id, endpoint, clock())
             .await
-            .map_err(|why| TokenError::new(TokenErrorKind::NoCredential, why))?;
+            .map_err(|why| TokenError::new(TokenErrorKind::CredentialUnavailable, why))?;
         let (body, secrets) = request.form(client_id, &proof);
 
-        let mut request = Request::post(endpoint.uri().clone());
+        let mut request = Request::post(endpoint);
         if let Some(headers) = request.headers_mut() {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, form);
@@ -142,12 +151,12 @@ impl ConfidentialClient {
                 headers.insert("client-request-id", request_id);
             }
         }
-        let no_answer = |error: BoxError| no_answer(&error, &secrets);
+        let no_response = |error: BoxError| no_response(&error, &secrets);
         let request = request
             .body(body)
-            .map_err(|error| no_answer(error.into()))?;
+            .map_err(|error| no_response(error.into()))?;
         let response = http.send(request, TokenResponse::MAX_BYTES).await;
-        TokenResponse::read(&response.map_err(no_answer)?, &secrets)
+        TokenResponse::read(&response.map_err(no_response)?, &secrets)
     }
 }
 
@@ -164,8 +173,8 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
     (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
-/// Makes the error of a request to which the HTTP client got no answer, with nothing of what was sent.
-fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
+/// Makes the error of a request to which the HTTP client got no response, with nothing of what was sent.
+fn no_response(error: &BoxError, sent: &SentSecrets) -> TokenError {
     let failure = Failure::of(error);
     let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);
     let what = match failure {
@@ -188,14 +197,14 @@ fn no_answer(error: &BoxError, sent: &SentSecrets) -> TokenError {
     } else {
         format!("no answer from Entra: {what}: {}", printable(&cause))
     };
-    TokenError::no_answer(text, was_not_sent)
+    TokenError::no_response(text, was_not_sent)
 }
 
 impl fmt::Debug for ConfidentialClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ConfidentialClient")
-            .field("token_endpoint", &self.token_endpoint())
+            .field("authority", &self.authority())
             .field("client_id", &self.client_id())
             .field("credential", &self.0.credential)
             .finish_non_exhaustive()

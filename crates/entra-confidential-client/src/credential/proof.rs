@@ -34,7 +34,7 @@ impl Credential {
     /// Returns what is wrong with it, as far as can be told without Entra.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         match &self.0 {
-            CredentialKind::Secret(secret) if secret.expose().is_empty() => Some(
+            CredentialKind::Secret(secret) if secret.expose_secret().is_empty() => Some(
                 "the secret is empty; it is the Value of a client secret from the app \
                  registration's Certificates & secrets page",
             ),

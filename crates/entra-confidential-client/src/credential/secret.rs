@@ -9,7 +9,7 @@ use super::InvalidCredential;
 /// verifier. As a [`Credential`](super::Credential) it is the application's client secret.
 ///
 /// `Debug` shows nothing of it, there is no `Display`, no comparison and no serialization; what it
-/// says must be asked for by name: [`expose`](Self::expose). The memory is not wiped when it is
+/// says must be asked for by name: [`expose_secret`](Self::expose_secret). The memory is not wiped when it is
 /// dropped: the text is also copied into a request, by an HTTP client and by the kernel, where
 /// this crate could not wipe it.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Secret {
 
     /// Returns the text itself, for where it must be handed on.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }

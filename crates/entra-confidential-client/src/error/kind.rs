@@ -19,45 +19,45 @@ pub enum TokenErrorKind {
     /// A user or an administrator has not consented (`consent_required`).
     ConsentRequired,
     /// The user or a policy said no (`access_denied`).
-    Denied,
+    AccessDenied,
     /// Entra does not accept this application: its id, secret, certificate or assertion
     /// (`invalid_client`, `unauthorized_client`). The operator's fault, no user's.
-    ClientRefused,
+    InvalidClient,
     /// The request is not as the app registrations say: scopes, resource, parameters
     /// (`invalid_scope`, `invalid_resource`, `invalid_request`, `unsupported_…`), or it was not
-    /// even sent because it has no scope.
+    /// even sent because something in it is missing or malformed.
     Misconfigured,
     /// The credential could not be read or made; nothing was sent.
-    NoCredential,
+    CredentialUnavailable,
     /// Too many requests (429).
     Throttled,
     /// Entra cannot answer now (5xx, 408, `temporarily_unavailable`, `server_error`).
     Unavailable,
-    /// There was no answer: no connection, or not in time. Entra may have seen the request.
-    NoAnswer,
+    /// There was no response: no connection, or not in time. Entra may have seen the request.
+    NoResponse,
     /// A response that is not one of Entra's token endpoint: HTML, too long, a redirect, no token
     /// in it, an unknown `error`.
-    BadAnswer,
+    InvalidResponse,
 }
 
 impl TokenErrorKind {
-    /// Returns a name that does not change, for metrics and logs: `invalid_grant`,
-    /// `interaction_required`, `consent_required`, `denied`, `client_refused`, `misconfigured`,
-    /// `no_credential`, `throttled`, `unavailable`, `no_answer`, `bad_answer`.
+    /// Returns the exact machine code, for metrics and logs, which does not change: `invalid_grant`,
+    /// `interaction_required`, `consent_required`, `access_denied`, `invalid_client`, `misconfigured`,
+    /// `credential_unavailable`, `throttled`, `unavailable`, `no_response`, `invalid_response`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::InvalidGrant => "invalid_grant",
             Self::InteractionRequired => "interaction_required",
             Self::ConsentRequired => "consent_required",
-            Self::Denied => "denied",
-            Self::ClientRefused => "client_refused",
+            Self::AccessDenied => "access_denied",
+            Self::InvalidClient => "invalid_client",
             Self::Misconfigured => "misconfigured",
-            Self::NoCredential => "no_credential",
+            Self::CredentialUnavailable => "credential_unavailable",
             Self::Throttled => "throttled",
             Self::Unavailable => "unavailable",
-            Self::NoAnswer => "no_answer",
-            Self::BadAnswer => "bad_answer",
+            Self::NoResponse => "no_response",
+            Self::InvalidResponse => "invalid_response",
         }
     }
 
@@ -67,14 +67,14 @@ impl TokenErrorKind {
             Self::InvalidGrant => "Entra no longer takes the code, refresh token or assertion",
             Self::InteractionRequired => "Entra wants the user to sign in interactively",
             Self::ConsentRequired => "consent is missing",
-            Self::Denied => "access was denied",
-            Self::ClientRefused => "Entra does not accept this application's id or credential",
+            Self::AccessDenied => "access was denied",
+            Self::InvalidClient => "Entra does not accept this application's id or credential",
             Self::Misconfigured => "Entra does not accept what is requested",
-            Self::NoCredential => "this application's credential cannot be had",
+            Self::CredentialUnavailable => "this application's credential cannot be had",
             Self::Throttled => "too many requests to Entra",
             Self::Unavailable => "Entra cannot answer now",
-            Self::NoAnswer => "no answer from Entra",
-            Self::BadAnswer => "the answer is not that of Entra's token endpoint",
+            Self::NoResponse => "no answer from Entra",
+            Self::InvalidResponse => "the answer is not that of Entra's token endpoint",
         }
     }
 
@@ -91,11 +91,11 @@ impl TokenErrorKind {
             StatusCode::REQUEST_TIMEOUT => return Self::Unavailable,
             status if status.is_server_error() => return Self::Unavailable,
             // There are no others that a token endpoint refuses with.
-            status if !status.is_client_error() => return Self::BadAnswer,
+            status if !status.is_client_error() => return Self::InvalidResponse,
             _ => {}
         }
         let Some(error) = error else {
-            return Self::BadAnswer;
+            return Self::InvalidResponse;
         };
         if error == "consent_required" || suberror == Some("consent_required") {
             return Self::ConsentRequired;
@@ -108,32 +108,57 @@ impl TokenErrorKind {
                 Self::InteractionRequired
             }
             "invalid_grant" => Self::InvalidGrant,
-            "invalid_client" | "unauthorized_client" => Self::ClientRefused,
-            "access_denied" => Self::Denied,
+            "invalid_client" | "unauthorized_client" => Self::InvalidClient,
+            "access_denied" => Self::AccessDenied,
             "temporarily_unavailable" | "server_error" => Self::Unavailable,
             "invalid_scope" | "invalid_resource" | "invalid_target" | "invalid_request" => {
                 Self::Misconfigured
             }
             error if error.starts_with("unsupported_") => Self::Misconfigured,
-            _ => Self::BadAnswer,
+            _ => Self::InvalidResponse,
         }
     }
 }
 
 impl fmt::Display for TokenErrorKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
+        formatter.write_str(self.code())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::TokenError;
     use super::*;
 
     fn of(status: u16, error: &str, suberror: &str, has_claims: bool) -> TokenErrorKind {
         let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
         let status = StatusCode::from_u16(status).unwrap();
         TokenErrorKind::of_refusal(status, text(error), text(suberror), has_claims)
+    }
+
+    #[test]
+    fn each_kind_keeps_its_code() {
+        for (kind, code) in [
+            (TokenErrorKind::InvalidGrant, "invalid_grant"),
+            (TokenErrorKind::InteractionRequired, "interaction_required"),
+            (TokenErrorKind::ConsentRequired, "consent_required"),
+            (TokenErrorKind::AccessDenied, "access_denied"),
+            (TokenErrorKind::InvalidClient, "invalid_client"),
+            (TokenErrorKind::Misconfigured, "misconfigured"),
+            (
+                TokenErrorKind::CredentialUnavailable,
+                "credential_unavailable",
+            ),
+            (TokenErrorKind::Throttled, "throttled"),
+            (TokenErrorKind::Unavailable, "unavailable"),
+            (TokenErrorKind::NoResponse, "no_response"),
+            (TokenErrorKind::InvalidResponse, "invalid_response"),
+        ] {
+            assert_eq!(kind.code(), code);
+            assert_eq!(kind.to_string(), code);
+            assert_eq!(TokenError::new(kind, "text").code(), code);
+        }
     }
 
     #[test]
@@ -173,9 +198,9 @@ mod tests {
             ),
             (400, "login_required", "", false, Kind::InteractionRequired),
             (400, "invalid_grant", "", true, Kind::InteractionRequired),
-            (401, "invalid_client", "", false, Kind::ClientRefused),
-            (400, "unauthorized_client", "", false, Kind::ClientRefused),
-            (400, "access_denied", "", false, Kind::Denied),
+            (401, "invalid_client", "", false, Kind::InvalidClient),
+            (400, "unauthorized_client", "", false, Kind::InvalidClient),
+            (400, "access_denied", "", false, Kind::AccessDenied),
             (400, "invalid_scope", "", false, Kind::Misconfigured),
             (400, "invalid_resource", "", false, Kind::Misconfigured),
             (400, "invalid_request", "", false, Kind::Misconfigured),
@@ -193,11 +218,11 @@ mod tests {
             (408, "", "", false, Kind::Unavailable),
             (400, "temporarily_unavailable", "", false, Kind::Unavailable),
             (400, "server_error", "", false, Kind::Unavailable),
-            (400, "something_new", "", false, Kind::BadAnswer),
-            (400, "", "", false, Kind::BadAnswer),
-            (404, "", "", false, Kind::BadAnswer),
-            (302, "", "", false, Kind::BadAnswer),
-            (302, "invalid_grant", "", false, Kind::BadAnswer),
+            (400, "something_new", "", false, Kind::InvalidResponse),
+            (400, "", "", false, Kind::InvalidResponse),
+            (404, "", "", false, Kind::InvalidResponse),
+            (302, "", "", false, Kind::InvalidResponse),
+            (302, "invalid_grant", "", false, Kind::InvalidResponse),
         ] {
             let found = of(status, error, suberror, has_claims);
             assert_eq!(found, expected, "{status} {error} {suberror} {has_claims}");

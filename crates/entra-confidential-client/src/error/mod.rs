@@ -17,9 +17,11 @@ use self::remedy::remedy;
 ///
 /// `Display` is one line without secrets and without Entra's description, which has names of
 /// users in it. What others say is escaped and cut.
+#[derive(Clone)]
 pub struct TokenError(Box<ErrorParts>);
 
 /// The parts of an error. All text is as it may be printed, but for `claims`.
+#[derive(Clone)]
 struct ErrorParts {
     kind: TokenErrorKind,
     /// The words for what happened, if the kind does not say it all.
@@ -46,17 +48,17 @@ impl TokenError {
         })
     }
 
-    /// Makes the error of a request without an answer; `was_not_sent` if no connection came about, for
+    /// Makes the error of a request without a response; `was_not_sent` if no connection came about, for
     /// certain.
-    pub(crate) fn no_answer(text: String, was_not_sent: bool) -> Self {
-        let mut error = Self::new(TokenErrorKind::NoAnswer, text);
+    pub(crate) fn no_response(text: String, was_not_sent: bool) -> Self {
+        let mut error = Self::new(TokenErrorKind::NoResponse, text);
         error.0.was_not_sent = was_not_sent;
         error
     }
 
-    /// Makes the error of an answer unlike those of Entra's token endpoint.
-    pub(crate) fn bad_answer(status: StatusCode, problem: &str) -> Self {
-        let mut error = Self::new(TokenErrorKind::BadAnswer, problem);
+    /// Makes the error of a response unlike those of Entra's token endpoint.
+    pub(crate) fn invalid_response(status: StatusCode, problem: &str) -> Self {
+        let mut error = Self::new(TokenErrorKind::InvalidResponse, problem);
         error.0.status = Some(status);
         error
     }
@@ -71,22 +73,29 @@ impl TokenError {
         self.0.kind
     }
 
+    /// Returns the exact machine code of its [kind](Self::kind), for metrics and logs, which does not
+    /// change.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.kind().code()
+    }
+
     /// Returns whether the same request may succeed later although nobody changes anything. An
     /// authorization code may be used up all the same.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
-            TokenErrorKind::NoCredential
+            TokenErrorKind::CredentialUnavailable
             | TokenErrorKind::Throttled
             | TokenErrorKind::Unavailable
-            | TokenErrorKind::NoAnswer => true,
+            | TokenErrorKind::NoResponse => true,
             TokenErrorKind::InvalidGrant
             | TokenErrorKind::InteractionRequired
             | TokenErrorKind::ConsentRequired
-            | TokenErrorKind::Denied
-            | TokenErrorKind::ClientRefused
+            | TokenErrorKind::AccessDenied
+            | TokenErrorKind::InvalidClient
             | TokenErrorKind::Misconfigured
-            | TokenErrorKind::BadAnswer => false,
+            | TokenErrorKind::InvalidResponse => false,
         }
     }
 
@@ -152,12 +161,15 @@ impl TokenError {
     /// Returns what the operator can do, in one sentence.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
+        if self.kind() == TokenErrorKind::Misconfigured && self.0.status.is_none() {
+            return "mend what this program asks for; nothing was sent";
+        }
         remedy(self.kind(), &self.0.error_codes)
     }
 
     /// Adds the id of the request, if it may have reached Entra, which said none itself.
     pub(crate) fn correlated(mut self, request_id: Option<String>) -> Self {
-        if self.0.status.is_some() || self.0.kind == TokenErrorKind::NoAnswer {
+        if self.0.status.is_some() || self.0.kind == TokenErrorKind::NoResponse {
             self.0.correlation_id = self.0.correlation_id.or(request_id);
         }
         self
@@ -168,15 +180,17 @@ impl TokenError {
         self.0.was_not_sent
     }
 
-    /// Writes the error into the log: at WARN if a line is due, for so many, else at DEBUG.
-    pub(crate) fn log(&self, count: Option<u64>) {
+    /// Writes the error of a request to this tenant, if it named one, into the log: at WARN if a line is
+    /// due, for so many, else at DEBUG.
+    pub(crate) fn log(&self, count: Option<u64>, tenant: Option<&str>) {
         // The level of a line is fixed where it is written.
         macro_rules! write_at {
             ($level:ident) => {
                 tracing::$level!(
                     count,
-                    class = self.kind().as_str(),
+                    class = self.code(),
                     what = self.what(),
+                    tenant,
                     status = self.status(),
                     error = self.error(),
                     suberror = self.suberror(),

@@ -23,29 +23,28 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
             "grant consent under API permissions of the app registration, or let the user sign in \
              and consent"
         }
-        TokenErrorKind::Denied => {
+        TokenErrorKind::AccessDenied => {
             "nothing, if the user declined; else assign the user to the enterprise application, or \
              look the correlation id up in Entra's sign-in log"
         }
-        TokenErrorKind::ClientRefused => {
-            "compare client id, tenant of the token endpoint and credential with the app \
-             registration"
+        TokenErrorKind::InvalidClient => {
+            "compare client id, tenant and credential with the app registration"
         }
         TokenErrorKind::Misconfigured => {
             "compare the scopes with API permissions of the app registration: in full, such as \
              api://<client id>/<name>, and of one API"
         }
-        TokenErrorKind::NoCredential => {
+        TokenErrorKind::CredentialUnavailable => {
             "make the file or the identity provider of the credential available"
         }
         TokenErrorKind::Throttled => "send fewer requests, and keep tokens until they expire",
         TokenErrorKind::Unavailable => "wait, and look at Microsoft's service health",
-        TokenErrorKind::NoAnswer => {
+        TokenErrorKind::NoResponse => {
             "check DNS, proxy (HTTPS_PROXY), firewall and CA certificates between this machine and \
              the token endpoint"
         }
-        TokenErrorKind::BadAnswer => {
-            "check that the token endpoint is Entra's, and that no proxy answers in its place"
+        TokenErrorKind::InvalidResponse => {
+            "check that the authority is Entra's, and that no proxy answers in its place"
         }
     }
 }
@@ -53,36 +52,36 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
 /// Returns the remedy for a number of Microsoft's list of error codes.
 fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
     Some(match (kind, code) {
-        (TokenErrorKind::ClientRefused, 7_000_222) => {
+        (TokenErrorKind::InvalidClient, 7_000_222) => {
             "the client secret has expired: add a new one under Certificates & secrets of the app \
              registration, and configure its Value"
         }
-        (TokenErrorKind::ClientRefused, 7_000_215) => {
+        (TokenErrorKind::InvalidClient, 7_000_215) => {
             "configure the Value of the client secret, not its Secret ID, of the app registration \
              with this client id"
         }
-        (TokenErrorKind::ClientRefused, 7_000_218) => {
+        (TokenErrorKind::InvalidClient, 7_000_218) => {
             "the app registration wants a credential: a secret, a certificate or a federated one"
         }
-        (TokenErrorKind::ClientRefused, 700_025) => {
+        (TokenErrorKind::InvalidClient, 700_025) => {
             "the app registration is a public client: register the redirect URI under the platform \
              Web, not as mobile, desktop or single-page application"
         }
-        (TokenErrorKind::ClientRefused, 700_016 | 700_038) => {
+        (TokenErrorKind::InvalidClient, 700_016 | 700_038) => {
             "client id and tenant do not belong together: copy Application (client) ID and \
              Directory (tenant) ID from the app registration's Overview page"
         }
         (
-            TokenErrorKind::ClientRefused,
+            TokenErrorKind::InvalidClient,
             700_027 | 7_000_214 | 7_000_274 | 7_000_277 | 1_000_502,
         ) => {
             "add this certificate to Certificates & secrets of the app registration, and check \
              that it has not expired"
         }
-        (TokenErrorKind::ClientRefused, 700_024) => {
+        (TokenErrorKind::InvalidClient, 700_024) => {
             "the clock of this machine is wrong: the assertion is not good at Entra's time"
         }
-        (TokenErrorKind::ClientRefused, 70_021 | 700_211 | 700_212 | 700_213) => {
+        (TokenErrorKind::InvalidClient, 70_021 | 700_211 | 700_212 | 700_213) => {
             "add a federated credential to the app registration whose issuer, subject and audience \
              are exactly those of the assertion"
         }
@@ -92,7 +91,7 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
              administrator of the tenant has consented"
         }
         (TokenErrorKind::Misconfigured, 90_002) => {
-            "the token endpoint names a tenant that does not exist in this cloud"
+            "the authority or the request names a tenant that does not exist in this cloud"
         }
         (TokenErrorKind::Misconfigured, 1_002_012) => {
             "client_credentials takes one scope, of the form <App ID URI>/.default"
@@ -119,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_number_changes_the_words_only_within_its_kind() {
-        let expired = remedy(TokenErrorKind::ClientRefused, &[7_000_222]);
+        let expired = remedy(TokenErrorKind::InvalidClient, &[7_000_222]);
         assert!(expired.contains("expired"), "{expired}");
         let other = remedy(TokenErrorKind::InvalidGrant, &[7_000_222]);
         assert_eq!(other, by_kind(TokenErrorKind::InvalidGrant));
-        let unknown = remedy(TokenErrorKind::ClientRefused, &[1, 7_000_222]);
+        let unknown = remedy(TokenErrorKind::InvalidClient, &[1, 7_000_222]);
         assert_eq!(unknown, expired);
     }
 }

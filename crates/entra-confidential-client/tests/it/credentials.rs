@@ -76,6 +76,25 @@ async fn a_certificate_signs_a_fresh_assertion_for_each_request() {
     assert_ne!(ids[0], ids[1]);
 }
 
+#[tokio::test]
+async fn an_assertion_is_signed_for_the_endpoint_that_it_is_sent_to() {
+    let certificate = Certificate::from_pem(issued(0).pem()).unwrap();
+    let script = Script::new((0..3).map(|_| json(200, &tokens())));
+    let entra = script.settings(certificate).build().unwrap();
+    for tenant in [Some("fabrikam.com"), None, Some("contoso.com")] {
+        let request = match tenant {
+            Some(tenant) => refresh().tenant(tenant),
+            None => refresh(),
+        };
+        entra.send(request).await.unwrap();
+        let sent = script.sent().pop().unwrap();
+        let (_, claims) = verified(&sent.form["client_assertion"], issued(0));
+        assert_eq!(claims["aud"], sent.uri);
+        let at = |tenant| format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
+        assert_eq!(sent.uri, tenant.map_or(ENDPOINT.to_owned(), at));
+    }
+}
+
 #[test]
 fn a_certificate_is_found_among_others_in_any_order_and_key_format() {
     let (issued, other) = (issued(0), issued(1));
@@ -206,7 +225,7 @@ async fn a_federated_token_is_read_from_its_file_with_every_request() {
             std::fs::write(&path, content).unwrap();
         }
         let error = entra.send(refresh()).await.unwrap_err();
-        assert_eq!(error.kind(), TokenErrorKind::NoCredential);
+        assert_eq!(error.kind(), TokenErrorKind::CredentialUnavailable);
         assert!(error.is_transient() && error.correlation_id().is_none());
         assert!(
             error.to_string().contains(path.to_str().unwrap()),
@@ -281,7 +300,7 @@ async fn a_federated_token_comes_from_a_function() {
     let script = Script::default();
     let entra = script.settings(credential).build().unwrap();
     let error = entra.send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoCredential);
+    assert_eq!(error.kind(), TokenErrorKind::CredentialUnavailable);
     assert!(error.to_string().contains("IMDS\\nis down"), "{error}");
 }
 
@@ -290,7 +309,7 @@ async fn a_function_that_hangs_is_within_the_time_limit() {
     let credential = FederatedAssertion::from_fn(std::future::pending);
     let entra = Script::default().settings(credential).build().unwrap();
     let error = entra.send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
 }
 
 #[test]

@@ -26,6 +26,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
     assert_eq!(error.timestamp(), Some("2026-11-26 13:00:00Z"));
     assert!(error.remedy().contains("revoked"), "{}", error.remedy());
     assert!(!error.is_transient());
+    assert_eq!(error.code(), "invalid_grant");
     let expected = format!(
         "Entra no longer takes the code, refresh token or assertion (status 400, invalid_grant, \
          suberror bad_token, AADSTS50173, correlation id {correlation_id})"
@@ -35,6 +36,7 @@ async fn a_refusal_tells_the_operator_everything_but_the_description() {
         format!("{error:?}"),
         format!("TokenError(invalid_grant: {expected})")
     );
+    assert_eq!(format!("{:?}", error.clone()), format!("{error:?}"));
 }
 
 #[tokio::test]
@@ -43,7 +45,7 @@ async fn numbers_decide_nothing() {
     for code in [7_000_222, 65_001, 50_076, 50_196, 90_033] {
         for (error, expected) in [
             ("invalid_grant", TokenErrorKind::InvalidGrant),
-            ("invalid_client", TokenErrorKind::ClientRefused),
+            ("invalid_client", TokenErrorKind::InvalidClient),
             ("interaction_required", TokenErrorKind::InteractionRequired),
             ("invalid_scope", TokenErrorKind::Misconfigured),
         ] {
@@ -99,7 +101,7 @@ async fn busy_servers_say_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn what_is_not_entras_answer_is_a_bad_one() {
+async fn what_is_not_entras_answer_is_an_invalid_response() {
     for (status, body) in [
         (200, "<html>sign in to the network</html>".to_owned()),
         (200, String::new()),
@@ -120,7 +122,11 @@ async fn what_is_not_entras_answer_is_a_bad_one() {
         (400, json!({"error": "x".repeat(65)}).to_string()),
     ] {
         let error = error_of(Step::Answer(answer(status, body.clone()))).await;
-        assert_eq!(error.kind(), TokenErrorKind::BadAnswer, "{status} {body}");
+        assert_eq!(
+            error.kind(),
+            TokenErrorKind::InvalidResponse,
+            "{status} {body}"
+        );
         assert_eq!(error.status(), Some(status));
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
         let is_known = body.contains("something_new");
@@ -140,7 +146,7 @@ async fn an_answer_is_read_up_to_its_limit() {
     script.client().send(refresh()).await.unwrap();
 
     let error = error_of(Step::Answer(answer(200, padded(limit + 1)))).await;
-    assert_eq!(error.kind(), TokenErrorKind::BadAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::InvalidResponse);
     assert!(error.to_string().contains("longer"), "{error}");
 
     let error = error_of(Step::Answer(answer(503, padded(limit + 1)))).await;
@@ -166,9 +172,9 @@ async fn an_error_without_ids_has_the_one_that_was_sent() {
 }
 
 #[tokio::test]
-async fn a_client_that_fails_is_no_answer() {
+async fn a_client_that_fails_is_no_response() {
     let error = error_of(Step::Fail("connection\nreset".into())).await;
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     assert!(error.is_transient() && error.status().is_none());
     assert!(error.to_string().contains("connection\\nreset"), "{error}");
 }
@@ -187,7 +193,7 @@ proptest! {
         let expected = match status {
             429 => TokenErrorKind::Throttled,
             500.. => TokenErrorKind::Unavailable,
-            _ => TokenErrorKind::BadAnswer,
+            _ => TokenErrorKind::InvalidResponse,
         };
         prop_assert_eq!(error.kind(), expected);
     }

@@ -6,8 +6,8 @@ use entra_confidential_client::{AuthorizationCode, TokenErrorKind, TokenRequest}
 use serde_json::json;
 
 use crate::support::{
-    CLIENT, CLIENT_SECRET, CODE, ENDPOINT, REFRESH_TOKEN, SCOPES, Script, Sent, USER_TOKEN,
-    VERIFIER, error_of, json, refresh, tokens,
+    CLIENT, CLIENT_SECRET, CODE, ENDPOINT, Logs, REFRESH_TOKEN, SCOPES, Script, Sent, USER_TOKEN,
+    VERIFIER, error_of, json, refresh, refusal, tokens,
 };
 
 async fn sent(request: TokenRequest) -> Sent {
@@ -17,11 +17,9 @@ async fn sent(request: TokenRequest) -> Sent {
 }
 
 fn code() -> TokenRequest {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     TokenRequest::authorization_code(code, SCOPES)
 }
 
@@ -106,12 +104,90 @@ async fn a_users_token_is_exchanged_for_one_to_a_downstream_api() {
 }
 
 #[tokio::test]
+async fn a_request_goes_to_its_own_tenant_or_to_the_authoritys() {
+    let script = Script::new((0..3).map(|_| json(200, &tokens())));
+    let entra = script.client();
+    let scope = ["https://graph.microsoft.com/User.Read"];
+    let on_behalf = TokenRequest::on_behalf_of(USER_TOKEN, scope);
+    for tenant in [
+        "8a4925a9-fd8e-4866-b31c-f719fb05dce6",
+        "fabrikam.onmicrosoft.com",
+    ] {
+        entra.send(on_behalf.clone().tenant(tenant)).await.unwrap();
+        let sent = script.sent().pop().unwrap();
+        let endpoint = format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token");
+        assert_eq!(sent.uri, endpoint);
+    }
+    // Nothing is left of it.
+    entra.send(on_behalf).await.unwrap();
+    assert_eq!(script.sent().pop().unwrap().uri, ENDPOINT);
+}
+
+#[tokio::test]
+async fn what_is_no_tenant_is_refused_and_nothing_is_sent() {
+    let long = "a".repeat(254);
+    for tenant in [
+        "",
+        ".",
+        "..",
+        " ",
+        "a/b",
+        "../evil",
+        "evil.example/t",
+        "/evil.example",
+        "//evil.example",
+        "\\evil.example",
+        "@evil.example",
+        "t?x=y",
+        "t#x",
+        "t%2f..",
+        "%2e%2e",
+        "t:443",
+        "a b",
+        "t\r\nhost: evil.example",
+        "t\0",
+        "mün.example",
+        "b2c_1_sign_in",
+        &long,
+    ] {
+        let script = Script::default();
+        let entra = script.client();
+        let logs = Logs::capture();
+        let error = entra.send(refresh().tenant(tenant)).await.unwrap_err();
+        assert_eq!(error.kind(), TokenErrorKind::Misconfigured, "{tenant:?}");
+        assert_eq!(
+            error.to_string(),
+            "the tenant is neither an id nor a domain name"
+        );
+        assert!(error.remedy().contains("nothing was sent"));
+        assert!(script.sent().is_empty());
+        assert!(!logs.text().contains("tenant="), "{}", logs.text());
+    }
+}
+
+#[tokio::test]
+async fn the_log_has_the_tenant_of_a_request() {
+    let script = Script::new([json(400, &refusal(400, "invalid_grant", 500_131))]);
+    let logs = Logs::capture();
+    let request = refresh().tenant("fabrikam.com");
+    script.client().send(request).await.unwrap_err();
+    assert!(
+        logs.text().contains("tenant=\"fabrikam.com\""),
+        "{}",
+        logs.text()
+    );
+}
+
+#[tokio::test]
 async fn every_token_of_the_answer_is_returned() {
     let script = Script::new([json(200, &tokens())]);
     let tokens = script.client().send(code()).await.unwrap();
-    assert_eq!(tokens.access_token.expose(), "eyJ0eXAi.new-access-token");
+    assert_eq!(
+        tokens.access_token.expose_secret(),
+        "eyJ0eXAi.new-access-token"
+    );
     let expose = |token: Option<entra_confidential_client::Secret>| {
-        token.map(|token| token.expose().to_owned())
+        token.map(|token| token.expose_secret().to_owned())
     };
     assert_eq!(
         expose(tokens.refresh_token).unwrap(),
@@ -156,7 +232,11 @@ async fn an_answer_without_a_good_token_is_none() {
         let mut document = tokens();
         document[member] = value.clone();
         let error = error_of(json(200, &document)).await;
-        assert_eq!(error.kind(), TokenErrorKind::BadAnswer, "{member} {value}");
+        assert_eq!(
+            error.kind(),
+            TokenErrorKind::InvalidResponse,
+            "{member} {value}"
+        );
         assert!(error.to_string().contains(member), "{error}");
     }
 }
@@ -177,6 +257,8 @@ async fn a_lifetime_beyond_reason_is_cut_so_that_times_can_be_added() {
 #[tokio::test]
 async fn a_request_that_cannot_be_granted_is_not_sent() {
     let none: [&str; 0] = [];
+    let code = |code: AuthorizationCode| TokenRequest::authorization_code(code, SCOPES);
+    let callback = "https://app.contoso.com/callback";
     for request in [
         TokenRequest::refresh_token(REFRESH_TOKEN, none),
         TokenRequest::refresh_token(REFRESH_TOKEN, [""]),
@@ -187,6 +269,23 @@ async fn a_request_that_cannot_be_granted_is_not_sent() {
         TokenRequest::client_credentials(none),
         refresh().correlation_id("a\r\nb"),
         refresh().correlation_id(""),
+        code(AuthorizationCode::new(CODE).code_verifier(VERIFIER)),
+        code(AuthorizationCode::new(CODE).redirect_uri(callback)),
+        code(
+            AuthorizationCode::new("")
+                .redirect_uri(callback)
+                .code_verifier(VERIFIER),
+        ),
+        code(
+            AuthorizationCode::new(CODE)
+                .redirect_uri("")
+                .code_verifier(VERIFIER),
+        ),
+        code(
+            AuthorizationCode::new(CODE)
+                .redirect_uri(callback)
+                .code_verifier(""),
+        ),
     ] {
         let script = Script::default();
         let error = script.client().send(request.clone()).await.unwrap_err();

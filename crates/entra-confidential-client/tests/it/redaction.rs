@@ -14,11 +14,9 @@ const FEDERATED: &str = "eyJ0eXAi.the-federated-token";
 const CLAIMS: &str = "{\"id_token\":{\"the-claims\":null}}";
 
 fn requests() -> Vec<TokenRequest> {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     assert_clean(&format!("{code:?}"), "");
     vec![
         TokenRequest::authorization_code(code, SCOPES).claims(CLAIMS),
@@ -147,5 +145,5 @@ async fn no_key_is_printed_when_its_file_breaks() {
 fn a_secret_is_only_shown_to_who_asks() {
     let secret = Secret::new(CLIENT_SECRET);
     assert_eq!(format!("{secret:?} {secret:#?}"), "Secret(…) Secret(…)");
-    assert_eq!(secret.expose(), CLIENT_SECRET);
+    assert_eq!(secret.expose_secret(), CLIENT_SECRET);
 }

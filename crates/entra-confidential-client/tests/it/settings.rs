@@ -4,33 +4,32 @@ use std::process::Command;
 use std::time::Duration;
 
 use entra_confidential_client::{
-    ConfidentialClient, ConfidentialClientBuilder, FederatedAssertion, Secret,
+    ConfidentialClient, ConfidentialClientBuilder, FederatedAssertion, Problem, Secret,
 };
 
-use crate::support::{CLIENT, ENDPOINT, Script};
+use crate::support::{AUTHORITY, CLIENT, ENDPOINT, Script};
 
-fn problem(settings: ConfidentialClientBuilder) -> (String, String) {
+fn problem_with(settings: ConfidentialClientBuilder) -> (String, String) {
     let error = settings.build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
-    let [(setting, text)] = problems[..] else {
+    let [problem] = problems[..] else {
         panic!("one problem: {error}");
     };
-    (setting.to_owned(), text.to_owned())
+    (problem.setting().to_owned(), problem.text().to_owned())
 }
 
 #[test]
 fn all_problems_are_told_at_once_with_what_would_be_good() {
     let error = ConfidentialClient::builder()
-        .token_endpoint("http://login.microsoftonline.com/t/oauth2/v2.0/token")
+        .authority("http://login.microsoftonline.com/t")
         .credential(Secret::new(""))
         .timeout(Duration::ZERO)
         .http_client(Script::default())
         .build()
         .unwrap_err();
     let expected = "cannot get tokens from Entra:\
-        \n  - token_endpoint: the URL \"http://login.microsoftonline.com/t/oauth2/v2.0/token\" is \
-        http, which only loopback may be; such as \
-        https://login.microsoftonline.com/<tenant id>/oauth2/v2.0/token\
+        \n  - authority: the URL \"http://login.microsoftonline.com/t\" is http, which only loopback \
+        may be; such as https://login.microsoftonline.com/<tenant id>\
         \n  - client_id: not set; copy \"Application (client) ID\" from the app registration's \
         Overview page\
         \n  - credential: the secret is empty; it is the Value of a client secret from the app \
@@ -40,8 +39,8 @@ fn all_problems_are_told_at_once_with_what_would_be_good() {
     assert_eq!(format!("{error:?}"), expected);
 
     let error = ConfidentialClient::builder().build().unwrap_err();
-    let missing: Vec<_> = error.problems().map(|(setting, _)| setting).collect();
-    assert_eq!(missing[..3], ["token_endpoint", "client_id", "credential"]);
+    let missing: Vec<_> = error.problems().map(Problem::setting).collect();
+    assert_eq!(missing[..3], ["authority", "client_id", "credential"]);
     // Without the standard client there must be another.
     let others: &[&str] = if cfg!(feature = "reqwest") {
         &[]
@@ -74,8 +73,8 @@ fn each_wrong_setting_is_named() {
         ),
         (good().client_id(" "), "client_id", "not set"),
         (
-            good().token_endpoint(format!("{ENDPOINT}?secret=x")),
-            "token_endpoint",
+            good().authority(format!("{AUTHORITY}?secret=x")),
+            "authority",
             "query",
         ),
         (
@@ -84,10 +83,19 @@ fn each_wrong_setting_is_named() {
             "at most 5 min",
         ),
     ] {
-        let (found, why) = problem(settings);
+        let (found, why) = problem_with(settings);
         assert_eq!(found, setting);
         assert!(why.contains(text) && !why.contains("secret"), "{why}");
     }
+}
+
+#[test]
+fn settings_are_cloned_for_several_clients() {
+    const OTHER: &str = "0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b";
+    let settings = Script::default().settings(Secret::new("secret"));
+    let other = settings.clone().client_id(OTHER).build().unwrap();
+    assert_eq!(other.client_id(), OTHER);
+    assert_eq!(settings.build().unwrap().client_id(), CLIENT);
 }
 
 #[test]
@@ -99,6 +107,42 @@ fn a_client_id_is_taken_in_any_case_and_sent_in_lower() {
     assert_eq!(
         (entra.client_id(), entra.token_endpoint()),
         (CLIENT, ENDPOINT)
+    );
+}
+
+#[test]
+fn an_authority_is_told_as_it_should_be() {
+    let example = "such as https://login.microsoftonline.com/<tenant id>";
+    let error = ConfidentialClient::builder().build().unwrap_err();
+    let problem = error.problems().next().unwrap();
+    let expected = format!("authority: not set; {example}");
+    assert_eq!(problem.to_string(), expected);
+
+    let script = Script::default();
+    let good = || script.settings(Secret::new("secret"));
+    for url in [
+        ENDPOINT.to_owned(),
+        format!("{AUTHORITY}/v2.0"),
+        format!("{AUTHORITY}/v2.0/.well-known/openid-configuration"),
+    ] {
+        let expected =
+            format!("the URL {url:?} has more than the tenant in its path; set {AUTHORITY}");
+        assert_eq!(
+            problem_with(good().authority(url)),
+            ("authority".to_owned(), expected)
+        );
+    }
+    let expected =
+        format!("the URL \"https://login.microsoftonline.com/\" names no tenant; {example}");
+    assert_eq!(
+        problem_with(good().authority("https://login.microsoftonline.com/")),
+        ("authority".to_owned(), expected)
+    );
+
+    let with_slash = good().authority(format!("{AUTHORITY}/")).build().unwrap();
+    assert_eq!(
+        (with_slash.authority(), with_slash.token_endpoint()),
+        (AUTHORITY, ENDPOINT)
     );
 }
 
@@ -163,7 +207,7 @@ fn the_environment_has_the_secret_and_the_place_of_the_federated_token() {
 #[ignore = "a child process of another test"]
 fn child_that_reads_the_environment() {
     match Secret::from_env("ENTRA_CLIENT_SECRET") {
-        Ok(secret) => println!("<{}>", secret.expose()),
+        Ok(secret) => println!("<{}>", secret.expose_secret()),
         Err(error) => println!("{error:?}"),
     }
     match FederatedAssertion::from_env() {
@@ -187,8 +231,8 @@ fn nothing_secret_in_a_url_is_printed() {
     for url in WITH_SECRETS {
         let path = format!("{url}/oauth2/v2.0/token");
         for settings in [
-            good().token_endpoint(url),
-            good().token_endpoint(path),
+            good().authority(url),
+            good().authority(path),
             good().client_id(url),
         ] {
             let printed = format!("{settings:?}");

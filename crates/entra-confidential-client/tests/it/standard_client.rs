@@ -21,9 +21,9 @@ use crate::support::{CLIENT, CLIENT_SECRET, Logs, refresh};
 
 const TOKENS: &str = r#"{"token_type":"Bearer","expires_in":60,"access_token":"token"}"#;
 
-fn client(endpoint: String) -> ConfidentialClient {
+fn client(authority: String) -> ConfidentialClient {
     ConfidentialClient::builder()
-        .token_endpoint(endpoint)
+        .authority(authority)
         .client_id(CLIENT)
         .credential(Secret::new(CLIENT_SECRET))
         .build()
@@ -37,20 +37,20 @@ async fn the_local_tenant_gives_the_application_its_token() {
         .start()
         .await
         .unwrap();
-    let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
+    let authority = format!("{}/{}", tenant.url(), tenant.id());
     let logs = Logs::capture();
-    let entra = client(endpoint);
+    let entra = client(authority);
     let scope = format!("api://{CLIENT}/.default");
     let request = TokenRequest::client_credentials([&scope]);
     let tokens = entra.send(request).await.unwrap();
-    assert_eq!(tokens.access_token.expose().split('.').count(), 3);
+    assert_eq!(tokens.access_token.expose_secret().split('.').count(), 3);
     assert!(tokens.refresh_token.is_none() && tokens.scope.is_none());
 
     let request = TokenRequest::client_credentials(["https://nobody.example/.default"]);
     let error = entra.send(request).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::Misconfigured, "{error}");
     assert_eq!(logs.count("WARN"), 1);
-    for secret in [CLIENT_SECRET, "s3cr3t", tokens.access_token.expose()] {
+    for secret in [CLIENT_SECRET, "s3cr3t", tokens.access_token.expose_secret()] {
         assert!(!logs.text().contains(secret), "{}", logs.text());
     }
 }
@@ -62,11 +62,11 @@ async fn the_local_tenant_refuses_a_wrong_secret() {
         .start()
         .await
         .unwrap();
-    let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
+    let authority = format!("{}/{}", tenant.url(), tenant.id());
     let scope = format!("api://{CLIENT}/.default");
     let request = TokenRequest::client_credentials([&scope]);
-    let error = client(endpoint).send(request).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused);
+    let error = client(authority).send(request).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient);
     assert!(error.remedy().contains("Secret ID"), "{}", error.remedy());
     assert!(error.correlation_id().is_some() && error.trace_id().is_some());
 }
@@ -85,32 +85,29 @@ async fn a_redirect_is_not_followed() {
             async { "" }
         });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!(
-        "http://{}/t/oauth2/v2.0/token",
-        listener.local_addr().unwrap()
-    );
+    let authority = format!("http://{}/t", listener.local_addr().unwrap());
     tokio::spawn(axum::serve(listener, app).into_future());
 
-    let error = client(endpoint).send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::BadAnswer);
+    let error = client(authority).send(refresh()).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::InvalidResponse);
     assert_eq!(error.status(), Some(307));
     assert_eq!(followed.load(Ordering::Relaxed), 0);
 }
 
-/// Returns a token endpoint to which nothing connects, while the socket lives.
+/// Returns an authority to which nothing connects, while the socket lives.
 fn closed_port() -> (TcpSocket, String) {
     // Bound, so that nobody else gets it, and not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
-    (socket, format!("http://{address}/t/oauth2/v2.0/token"))
+    (socket, format!("http://{address}/t"))
 }
 
 #[tokio::test]
-async fn a_closed_port_is_no_answer() {
-    let (_socket, endpoint) = closed_port();
-    let error = client(endpoint).send(refresh()).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+async fn a_closed_port_is_no_response() {
+    let (_socket, authority) = closed_port();
+    let error = client(authority).send(refresh()).await.unwrap_err();
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     let text = error.to_string();
     assert!(
         text.contains("no connection") && text.contains("refused"),
@@ -119,9 +116,9 @@ async fn a_closed_port_is_no_answer() {
     assert!(error.remedy().contains("proxy"));
 }
 
-/// Makes a client whose endpoint the standard client cannot connect to so many times, and the number of
+/// Makes a client to whose authority the standard client cannot connect so many times, and the number of
 /// attempts.
-fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicUsize>) {
+fn unconnected(times: usize, authority: &str) -> (ConfidentialClient, Arc<AtomicUsize>) {
     let standard = HttpClient::standard(StandardClient {
         enabled: true,
         user_agent: "test",
@@ -142,7 +139,7 @@ fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicU
         }
     });
     let entra = ConfidentialClient::builder()
-        .token_endpoint(endpoint)
+        .authority(authority)
         .client_id(CLIENT)
         .credential(Secret::new("secret"))
         .http_client(service)
@@ -153,39 +150,34 @@ fn unconnected(times: usize, endpoint: &str) -> (ConfidentialClient, Arc<AtomicU
 
 #[tokio::test]
 async fn what_never_left_is_sent_again_once_even_a_code() {
-    let code = AuthorizationCode {
-        code: "code",
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: "verifier",
-    };
+    let code = AuthorizationCode::new("code")
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier("verifier");
     let request = TokenRequest::authorization_code(code, ["api://api/read"]);
-    let (_socket, endpoint) = closed_port();
-    let (entra, asked) = unconnected(1, &endpoint);
+    let (_socket, authority) = closed_port();
+    let (entra, asked) = unconnected(1, &authority);
     entra.send(request.clone()).await.unwrap();
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 
-    let (entra, asked) = unconnected(3, &endpoint);
+    let (entra, asked) = unconnected(3, &authority);
     let error = entra.send(request).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_not_made_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!(
-        "http://{}/t/oauth2/v2.0/token",
-        listener.local_addr().unwrap()
-    );
+    let authority = format!("http://{}/t", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         for count in 1.. {
             drop(listener.accept().await.unwrap());
             ACCEPTED.store(count, Ordering::Relaxed);
         }
     });
-    let error = client(endpoint).send(refresh()).await.unwrap_err();
+    let error = client(authority).send(refresh()).await.unwrap_err();
     server.abort();
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     assert!(
         error.to_string().contains("the connection broke"),
         "{error}"

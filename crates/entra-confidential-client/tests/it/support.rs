@@ -26,6 +26,8 @@ use tracing::subscriber::{DefaultGuard, set_default, set_global_default};
 use tracing_subscriber::fmt::MakeWriter;
 
 pub(crate) const CLIENT: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
+pub(crate) const AUTHORITY: &str =
+    "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47";
 pub(crate) const ENDPOINT: &str =
     "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token";
 pub(crate) const SCOPES: [&str; 2] = ["api://6e74172b/Reports.Read", "offline_access"];
@@ -83,7 +85,7 @@ impl Script {
 
     pub(crate) fn settings(&self, credential: impl Into<Credential>) -> ConfidentialClientBuilder {
         ConfidentialClient::builder()
-            .token_endpoint(ENDPOINT)
+            .authority(AUTHORITY)
             .client_id(CLIENT)
             .credential(credential)
             .http_client(self.clone())

@@ -23,11 +23,7 @@ async fn tenant(application: AppRegistration) -> DevTenant {
 
 fn client(tenant: &DevTenant, credential: impl Into<Credential>) -> ConfidentialClient {
     ConfidentialClient::builder()
-        .token_endpoint(format!(
-            "{}/{}/oauth2/v2.0/token",
-            tenant.url(),
-            tenant.id()
-        ))
+        .authority(format!("{}/{}", tenant.url(), tenant.id()))
         .client_id(CLIENT)
         .credential(credential)
         .clock(tenant.clock())
@@ -53,11 +49,9 @@ fn redemption(tenant: &DevTenant) -> TokenRequest {
     let callback = tenant.signs_in("ada", &request);
     let (_, code) = callback.split_once("code=").unwrap();
     let code = code.split('&').next().unwrap();
-    let code = AuthorizationCode {
-        code,
-        redirect_uri: REDIRECT_URI,
-        code_verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
-    };
+    let code = AuthorizationCode::new(code)
+        .redirect_uri(REDIRECT_URI)
+        .code_verifier("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
     TokenRequest::authorization_code(code, scopes())
 }
 
@@ -75,7 +69,10 @@ async fn a_code_is_redeemed_and_its_refresh_token_renewed_with_a_secret() {
     let refresh_token = tokens.refresh_token.unwrap();
     let request = TokenRequest::refresh_token(&refresh_token, scopes());
     let renewed = entra.send(request.clone()).await.unwrap();
-    assert_ne!(renewed.access_token.expose(), tokens.access_token.expose());
+    assert_ne!(
+        renewed.access_token.expose_secret(),
+        tokens.access_token.expose_secret()
+    );
 
     tenant.revoke_sessions("ada");
     let error = entra.send(request).await.unwrap_err();
@@ -97,8 +94,28 @@ async fn a_certificate_proves_the_application() {
         .send(redemption(&tenant))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused, "{error}");
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient, "{error}");
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS700027"));
+}
+
+/// The local tenant takes assertions for its own token endpoint alone.
+#[tokio::test]
+async fn a_request_to_another_tenant_proves_the_application_there() {
+    let tenant = tenant(application().certificate(&issued(0).certificate_pem)).await;
+    let entra = ConfidentialClient::builder()
+        .authority(format!("{}/organizations", tenant.url()))
+        .client_id(CLIENT)
+        .credential(Certificate::from_pem(issued(0).pem()).unwrap())
+        .clock(tenant.clock())
+        .build()
+        .unwrap();
+    let request = redemption(&tenant).tenant(tenant.id().to_string());
+    let tokens = entra.send(request).await.unwrap();
+    assert!(tokens.refresh_token.is_some());
+
+    let nobody = redemption(&tenant).tenant("nobody.onmicrosoft.com");
+    let error = entra.send(nobody).await.unwrap_err();
+    assert_eq!(error.error_codes().as_deref(), Some("AADSTS90002"));
 }
 
 #[tokio::test]
@@ -136,7 +153,7 @@ async fn a_federated_assertion_proves_it_without_any_secret() {
 
     std::fs::write(&path, tenant.external_token(&issuer, "another").mint()).unwrap();
     let error = entra.send(redemption(&tenant)).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused, "{error}");
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient, "{error}");
 }
 
 #[tokio::test]
@@ -144,7 +161,7 @@ async fn an_expired_secret_is_the_operators_fault_and_the_remedy_says_so() {
     let tenant = tenant(application().expired_secret(CLIENT_SECRET)).await;
     let entra = client(&tenant, Secret::new(CLIENT_SECRET));
     let error = entra.send(redemption(&tenant)).await.unwrap_err();
-    assert_eq!(error.kind(), TokenErrorKind::ClientRefused);
+    assert_eq!(error.kind(), TokenErrorKind::InvalidClient);
     assert_eq!(error.error_codes().as_deref(), Some("AADSTS7000222"));
     assert!(error.remedy().contains("secret"), "{}", error.remedy());
 }

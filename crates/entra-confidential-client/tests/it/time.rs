@@ -23,11 +23,9 @@ fn slow(seconds: u64, step: Step) -> Step {
 }
 
 fn code() -> TokenRequest {
-    let code = AuthorizationCode {
-        code: CODE,
-        redirect_uri: "https://app.contoso.com/callback",
-        code_verifier: VERIFIER,
-    };
+    let code = AuthorizationCode::new(CODE)
+        .redirect_uri("https://app.contoso.com/callback")
+        .code_verifier(VERIFIER);
     TokenRequest::authorization_code(code, SCOPES)
 }
 
@@ -37,7 +35,7 @@ async fn a_request_takes_ten_seconds_at_most() {
     let script = Script::new([slow(3_600, json(200, &tokens()))]);
     let error = script.client().send(refresh()).await.unwrap_err();
     assert_eq!(started.elapsed().as_secs(), 10);
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
     assert!(error.to_string().contains("within 10s"), "{error}");
     assert!(error.correlation_id().is_some());
 
@@ -53,7 +51,7 @@ async fn the_limit_is_a_setting_and_holds_for_the_answers_body_too() {
     let entra = settings.timeout(Duration::from_secs(3)).build().unwrap();
     let error = entra.send(refresh()).await.unwrap_err();
     assert_eq!(started.elapsed().as_secs(), 3);
-    assert_eq!(error.kind(), TokenErrorKind::NoAnswer);
+    assert_eq!(error.kind(), TokenErrorKind::NoResponse);
 }
 
 #[tokio::test(start_paused = true)]

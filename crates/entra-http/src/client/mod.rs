@@ -28,6 +28,10 @@ pub struct HttpClient(Arc<SendRequest>);
 
 /// The settings of the standard client, reqwest with rustls.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "written as a literal, so that no crate forgets a setting; another one is a breaking change"
+)]
 pub struct StandardClient {
     /// True where the crate that asks for it has its own feature `reqwest` on: features are of all crates of
     /// a program together, and one without it must not get the client by another's.
@@ -43,6 +47,7 @@ pub struct StandardClient {
 
 /// The reason for a missing response, as far as the standard client can tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Failure {
     /// The cause, as far as it is known.
     pub cause: FailureCause,
@@ -53,6 +58,10 @@ pub struct Failure {
 /// The cause of a failure, by the connectors' texts: it chooses words for people, and nothing is decided by
 /// it. There will be no others: a cause that is none of these is [`Connect`](Self::Connect).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "there will be no others, and each has its words in every crate"
+)]
 pub enum FailureCause {
     /// DNS does not know the host.
     Dns,

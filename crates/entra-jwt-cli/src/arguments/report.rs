@@ -155,7 +155,8 @@ struct SettingsError(BuildError);
 impl std::fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("the settings are wrong:")?;
-        for (setting, text) in self.0.problems() {
+        for problem in self.0.problems() {
+            let (setting, text) = (problem.setting(), problem.text());
             let (name, rest) = setting.split_once(' ').unwrap_or((setting, ""));
             let option = match name {
                 "allowed_clients" => "--allowed-client".to_owned(),

@@ -5,7 +5,7 @@ named! {
     ///
     /// Displayed as this crate calls it. A library or program around it, whose users never see a
     /// [`ValidatorBuilder`](crate::ValidatorBuilder), gives names of its own to
-    /// [`Rejection::remedy_with`](crate::Rejection::remedy_with) and its like.
+    /// [`InvalidToken::remedy_with`](crate::InvalidToken::remedy_with) and its like.
     #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
     #[non_exhaustive]
     pub enum Setting {

@@ -138,7 +138,7 @@ impl EntraOAuthProxyBuilder {
         let client_id = client_id.map(ToString::to_string).unwrap_or_default();
         let entra = self
             .entra
-            .token_endpoint(format!("{}/oauth2/v2.0/token", auth.authority_url()))
+            .authority(auth.authority_url())
             .client_id(&client_id)
             .build();
         let entra = match entra {

@@ -141,11 +141,9 @@ impl Entra {
         may_demand: bool,
     ) -> Result<(User, EntraTokens), NoTokens> {
         let now = self.clock.now();
-        let code = AuthorizationCode {
-            code,
-            redirect_uri: &self.redirect_uri,
-            code_verifier: verifier,
-        };
+        let code = AuthorizationCode::new(code)
+            .redirect_uri(&self.redirect_uri)
+            .code_verifier(verifier);
         let request = TokenRequest::authorization_code(code, self.scopes.for_tokens(names));
         let request = request.correlation_id(sign_in);
         let asked = self.ask("authorization_code", request);
@@ -242,7 +240,7 @@ impl Entra {
         let result = self.client.send(request).instrument(span.clone()).await;
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(error) => error.kind().as_str(),
+            Err(error) => error.code(),
         };
         span.record("outcome", outcome);
         count(Event::EntraRequest {
@@ -255,7 +253,7 @@ impl Entra {
 
     /// Verifies an access token of Entra's, by the rules of the Layer.
     async fn verify(&self, tokens: &TokenResponse) -> Result<Caller, OAuthError> {
-        match self.auth.verify(tokens.access_token.expose()).await {
+        match self.auth.verify(tokens.access_token.expose_secret()).await {
             Ok(caller) if caller.grant_id().is_none() => Ok(caller),
             Ok(_) => {
                 tracing::error!("Entra sent a token of this server");
@@ -274,7 +272,7 @@ impl Entra {
         caller: &Caller,
     ) -> Result<(), OAuthError> {
         let mismatch = |what| Err(mismatch(&self.log, what));
-        let Some(id_token) = id_token.and_then(|token| payload(token.expose())) else {
+        let Some(id_token) = id_token.and_then(|token| payload(token.expose_secret())) else {
             return mismatch("there is no id token");
         };
         let says = |claim: &str| id_token[claim].as_str();

@@ -35,9 +35,9 @@ impl EntraTokens {
         let lifetime = tokens.expires_in.as_secs().min(Self::MAX_LIFETIME);
         let refresh_token = tokens.refresh_token.as_ref();
         Self {
-            access_token: tokens.access_token.expose().to_owned(),
+            access_token: tokens.access_token.expose_secret().to_owned(),
             expires_at: now.saturating_add(lifetime),
-            refresh_token: refresh_token.map(|token| token.expose().to_owned()),
+            refresh_token: refresh_token.map(|token| token.expose_secret().to_owned()),
         }
     }
 
@@ -263,7 +263,7 @@ fn aadsts(description: &str) -> Option<String> {
 fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     let denied = |text| OAuthError::with_reference(ErrorCode::AccessDenied, text);
     let (told, reference) = match error.kind() {
-        TokenErrorKind::Denied => denied("the user or a policy said no"),
+        TokenErrorKind::AccessDenied => denied("the user or a policy said no"),
         TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
             denied("Entra demands more of this sign-in")
         }
@@ -271,8 +271,8 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
         // What does not speak as Entra does stands in between, and goes away again.
         TokenErrorKind::Throttled
         | TokenErrorKind::Unavailable
-        | TokenErrorKind::NoAnswer
-        | TokenErrorKind::BadAnswer => {
+        | TokenErrorKind::NoResponse
+        | TokenErrorKind::InvalidResponse => {
             return OAuthError::unavailable(error.retry_after());
         }
         kind => {
@@ -280,8 +280,8 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
             throttled!(
                 error,
                 log,
-                ("Entra does not accept this server", kind.as_str()),
-                class = kind.as_str(),
+                ("Entra does not accept this server", kind.code()),
+                class = kind.code(),
                 error_codes = error.error_codes(),
                 correlation_id = error.correlation_id(),
                 remedy = error.remedy(),
@@ -289,7 +289,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
                 "Entra does not accept this server; nobody signs in until that is mended"
             );
             // A file or a function that fails now may be there in a moment.
-            if kind == TokenErrorKind::NoCredential {
+            if kind == TokenErrorKind::CredentialUnavailable {
                 return OAuthError::unavailable(None);
             }
             return told;
@@ -298,8 +298,8 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     throttled!(
         info,
         log,
-        ("Entra refused tokens", error.kind().as_str()),
-        class = error.kind().as_str(),
+        ("Entra refused tokens", error.code()),
+        class = error.code(),
         error_codes = error.error_codes(),
         correlation_id = error.correlation_id(),
         reference,

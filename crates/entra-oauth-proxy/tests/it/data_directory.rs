@@ -15,8 +15,8 @@ async fn problem(change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyB
     let error: BuildError = change(settings(&tenant)).build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
     assert_eq!(problems.len(), 1, "{error}");
-    assert_eq!(problems[0].0, "data_directory");
-    problems[0].1.to_owned()
+    assert_eq!(problems[0].setting(), "data_directory");
+    problems[0].text().to_owned()
 }
 
 fn in_directory(path: &Path) -> impl Fn(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {

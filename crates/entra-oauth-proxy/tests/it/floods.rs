@@ -194,8 +194,11 @@ async fn that_many_calls_to_entra_cannot_be_set() {
     for calls in [0, 10_001] {
         let limits = RateLimits::default().entra_calls(calls);
         let error = settings(&tenant).limits(limits).build().unwrap_err();
-        let (setting, text) = error.problems().next().unwrap();
-        assert_eq!(setting, "limits");
-        assert!(text.ends_with("good is entra_calls(64)"), "{text}");
+        let problem = error.problems().next().unwrap();
+        assert_eq!(problem.setting(), "limits");
+        assert!(
+            problem.text().ends_with("good is entra_calls(64)"),
+            "{problem}"
+        );
     }
 }

@@ -385,10 +385,7 @@ async fn limits_that_are_none_are_told_each_with_a_good_one() {
         .trusted_proxies(["10.0.0.0/8", "nginx", "0.0.0.0/0"])
         .build()
         .unwrap_err();
-    let problems: Vec<String> = error
-        .problems()
-        .map(|(setting, text)| format!("{setting}: {text}"))
-        .collect();
+    let problems: Vec<String> = error.problems().map(ToString::to_string).collect();
     for (problem, says) in problems.iter().zip([
         "limits: registrations_per_address(Rate::per_minute(60).burst(0)) is not of two numbers from 1 to 1000000; good is \
          registrations_per_address(Rate::per_minute(120).burst(200))",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys, Secret, Store,
-    StoreFuture,
+    EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, Problem, ProxyKeys, Secret,
+    Store, StoreFuture,
 };
 use http::StatusCode;
 
@@ -23,7 +23,7 @@ async fn problems(
         Err(error) => {
             let problems = error.problems();
             problems
-                .map(|(setting, text)| (setting.to_owned(), text.to_owned()))
+                .map(|problem| (problem.setting().to_owned(), problem.text().to_owned()))
                 .collect()
         }
     }
@@ -82,7 +82,7 @@ async fn a_store_that_outlives_the_process_needs_keys() {
 #[tokio::test]
 async fn everything_that_is_missing_is_told_at_once_each_with_an_example() {
     let error = EntraOAuthProxy::builder().build().unwrap_err();
-    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    let settings: Vec<&str> = error.problems().map(Problem::setting).collect();
     for setting in [
         "public_url",
         "resource",
@@ -489,10 +489,11 @@ async fn the_environment_does_not_move_the_endpoints_away_from_entra() {
     ] {
         let error = settings.build().unwrap_err();
         let problems: Vec<_> = error.problems().collect();
-        let [(setting, text)] = problems[..] else {
+        let [problem] = problems[..] else {
             panic!("{error}");
         };
-        assert_eq!(setting, named);
+        let text = problem.text();
+        assert_eq!(problem.setting(), named);
         for part in ["entra.example", "secrets are sent", "dangerous()"] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -14,7 +14,7 @@ fn problems(builder: EntraAuthBuilder) -> Vec<(String, String)> {
     let error = builder.build().unwrap_err();
     let problems = error.problems();
     problems
-        .map(|(setting, text)| (setting.to_owned(), text.to_owned()))
+        .map(|problem| (problem.setting().to_owned(), problem.text().to_owned()))
         .collect()
 }
 

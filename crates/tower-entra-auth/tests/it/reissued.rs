@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::entra_jwt_core::{Key, KeyId};
 use tower_entra_auth::{
-    AuthenticationContext, BoxError, ClaimsChallenge, EntraAuth, KeySet, Scope, TrustedIssuer,
+    AuthenticationContext, BoxError, ClaimsChallenge, EntraAuth, KeySet, Problem, Scope,
+    TrustedIssuer,
 };
 
 use crate::logs::for_all_threads;
@@ -453,7 +454,7 @@ async fn settings_that_cannot_be_are_told_together() {
     let error = settings(&server.tenant).trust(wrong).build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
     assert_eq!(problems.len(), 3, "{error}");
-    assert!(problems.iter().all(|(setting, _)| *setting == "trust"));
+    assert!(problems.iter().all(|problem| problem.setting() == "trust"));
 }
 
 #[tokio::test]
@@ -467,8 +468,8 @@ async fn an_issuer_or_audience_that_is_too_long_is_refused() {
         .unwrap_err();
     let too_long = error
         .problems()
-        .filter(|(_, problem)| problem.contains("longer than 1000 bytes"));
-    let settings: Vec<_> = too_long.map(|(setting, _)| setting).collect();
+        .filter(|problem| problem.text().contains("longer than 1000 bytes"));
+    let settings: Vec<_> = too_long.map(Problem::setting).collect();
     assert_eq!(settings, ["audience", "trust", "trust"]);
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tower_entra_auth::{
-    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, ProtectedResource, Tenancy,
+    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, Problem, ProtectedResource, Tenancy,
     TrustedIssuer,
 };
 
@@ -39,7 +39,7 @@ fn every_problem_is_told_at_once() {
             .clock_skew(Duration::from_secs(3_600))
             .max_token_length(1),
     );
-    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    let settings: Vec<&str> = error.problems().map(Problem::setting).collect();
     assert_eq!(
         settings,
         [
@@ -211,8 +211,8 @@ fn each_bad_value_is_named_with_a_good_one() {
         let error = error(builder);
         let problems: Vec<_> = error.problems().collect();
         assert_eq!(problems.len(), 1, "{error}");
-        assert_eq!(problems[0].0, setting);
-        assert!(problems[0].1.contains(says), "{says} in {error}");
+        assert_eq!(problems[0].setting(), setting);
+        assert!(problems[0].text().contains(says), "{says} in {error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
     assert!(good().build().is_ok());
@@ -274,7 +274,7 @@ fn the_environment_has_an_order_and_code_comes_before_it() {
         ("ENTRA_CLIENT_ID", "orders"),
     ])
     .unwrap_err();
-    let settings: Vec<&str> = error.problems().map(|(setting, _)| setting).collect();
+    let settings: Vec<&str> = error.problems().map(Problem::setting).collect();
     assert_eq!(
         settings,
         ["tenant (AZURE_TENANT_ID)", "client_id (ENTRA_CLIENT_ID)"]
@@ -282,7 +282,7 @@ fn the_environment_has_an_order_and_code_comes_before_it() {
 
     let by_code = good().variables(|_| Some("bad".to_owned())).build();
     let problems = by_code.unwrap_err();
-    let settings: Vec<&str> = problems.problems().map(|(setting, _)| setting).collect();
+    let settings: Vec<&str> = problems.problems().map(Problem::setting).collect();
     assert_eq!(
         settings,
         [
@@ -361,12 +361,13 @@ async fn the_environment_leads_to_a_service_that_works() {
 fn elsewhere(builder: EntraAuthBuilder) -> Option<String> {
     let error = builder.own_endpoints_only().build().err()?;
     let problems: Vec<_> = error.problems().collect();
-    let [(setting, text)] = problems[..] else {
+    let [problem] = problems[..] else {
         panic!("{error}");
     };
+    let text = problem.text();
     assert!(text.contains("secrets are sent"), "{text}");
     assert!(text.contains("allow_endpoints_elsewhere()"), "{text}");
-    Some(setting.to_owned())
+    Some(problem.setting().to_owned())
 }
 
 #[test]

@@ -1,0 +1,244 @@
+//! The authority, and the token endpoints of its tenants.
+
+use entra_http::secure_url;
+use http::Uri;
+
+use crate::text::printable_url;
+
+/// The URL of an authority: `https`, or `http` on loopback, with the tenant at the end of its path.
+#[derive(Clone, Debug)]
+pub(super) struct Authority {
+    /// Without a slash at its end.
+    text: String,
+    /// The token endpoint of the tenant in it.
+    endpoint: String,
+}
+
+impl Authority {
+    const EXAMPLE: &str = "https://login.microsoftonline.com/<tenant id>";
+
+    /// Parses the setting, with or without a slash at its end. The error is for people, and says what would
+    /// be right.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
+        let example = Self::EXAMPLE;
+        let text = text.ok_or_else(|| format!("not set; such as {example}"))?;
+        let text = text.trim();
+        Self::of(text).map_err(|why| {
+            let shown = printable_url(text);
+            match authority_of(text) {
+                Some(right) => {
+                    let right = printable_url(right);
+                    format!("the URL {shown:?} has more than the tenant in its path; set {right}")
+                }
+                None => format!("the URL {shown:?} {why}; such as {example}"),
+            }
+        })
+    }
+
+    /// Parses the text. The error completes the sentence "the URL …".
+    fn of(text: &str) -> Result<Self, &'static str> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let uri = secure_url(text, false)?;
+        if text.contains(['?', '#']) {
+            return Err("has a query or a fragment; leave it out");
+        }
+        let path = uri.path();
+        if path == "/" {
+            return Err("names no tenant");
+        }
+        let mut segments = path.split('/').skip(1);
+        // Nothing that an HTTP client would change, as an assertion is signed for the URL as it is.
+        if !segments.clone().all(is_segment) {
+            return Err(
+                "has a path in which something is empty, `.`, `..` or has other characters than \
+                 letters, digits, -, . and _",
+            );
+        }
+        if segments.any(is_behind_the_tenant) {
+            return Err("has more than the tenant in its path");
+        }
+        let text = uri.to_string();
+        let endpoint = endpoint_under(&text).ok_or("is too long")?;
+        Ok(Self { text, endpoint })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the token endpoint of the tenant in it.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Returns the token endpoint of a tenant, in the place of the one in it, or else of that one. Whatever
+    /// the tenant's text is, scheme, host and the rest of the path stay the same. The error is for people.
+    pub(super) fn endpoint_of(&self, tenant: Option<&str>) -> Result<String, &'static str> {
+        let Some(tenant) = tenant else {
+            return Ok(self.endpoint.clone());
+        };
+        if !is_tenant(tenant) {
+            return Err("the tenant is neither an id nor a domain name");
+        }
+        match self.text.rsplit_once('/') {
+            Some((before, own)) if is_tenant(own) => {
+                endpoint_under(&format!("{before}/{tenant}")).ok_or("the authority is too long")
+            }
+            // A user flow of Azure AD B2C, such as b2c_1_sign_in.
+            _ => Err("the authority does not end in a tenant, so it takes no other in its place"),
+        }
+    }
+}
+
+/// Returns the token endpoint of an authority with one tenant, unless no URL is that long.
+fn endpoint_under(authority: &str) -> Option<String> {
+    let endpoint = format!("{authority}/oauth2/v2.0/token");
+    endpoint.parse::<Uri>().is_ok().then_some(endpoint)
+}
+
+/// Returns whether a text may be that of a tenant: an id or a domain name, and nothing that leads to
+/// another place.
+fn is_tenant(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(is_allowed) && !matches!(text, "." | "..")
+}
+
+fn is_segment(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed) && !matches!(text, "." | "..")
+}
+
+/// Returns whether a part of a path is one of an endpoint, an issuer or a discovery document.
+fn is_behind_the_tenant(segment: &str) -> bool {
+    matches!(segment, "oauth2" | "v2.0" | ".well-known")
+}
+
+/// Returns the authority of which a URL is an endpoint, the issuer or the discovery document.
+fn authority_of(url: &str) -> Option<&str> {
+    let mut slashes = url.match_indices('/').map(|(at, _)| url.split_at(at));
+    let (authority, _) = slashes.find(|(_, rest)| {
+        let segment = rest.split('/').nth(1);
+        segment.is_some_and(is_behind_the_tenant)
+    })?;
+    Authority::of(authority).is_ok().then_some(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+
+    #[test]
+    fn an_authority_of_any_host_is_taken_over_https_and_of_loopback_over_http() {
+        for good in [
+            "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47",
+            "https://login.microsoftonline.com/contoso.onmicrosoft.com",
+            "https://login.microsoftonline.com/organizations",
+            "https://contoso.ciamlogin.com/72f988bf-86f1-41af-91ab-2d7cd011db47",
+            "https://contoso.b2clogin.com/contoso.onmicrosoft.com/b2c_1_sign_in",
+            "http://127.0.0.1:7580/t",
+            "http://localhost:7580/t",
+            "http://[::1]:7580/t",
+        ] {
+            for text in [good.to_owned(), format!("{good}/"), format!(" {good}\n")] {
+                let authority = Authority::parse(Some(&text)).unwrap();
+                assert_eq!(authority.as_str(), good);
+                assert_eq!(authority.endpoint(), format!("{good}/oauth2/v2.0/token"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_on_behind_the_tenant_is_refused_with_the_authority() {
+        for rest in [
+            "/v2.0",
+            "/v2.0/",
+            "/oauth2/v2.0/token",
+            "/oauth2/token",
+            "/oauth2/v2.0/token?x=secret",
+            "/v2.0/.well-known/openid-configuration",
+            "/.well-known/openid-configuration",
+        ] {
+            let url = format!("https://login.microsoftonline.com/{TENANT}{rest}");
+            assert_eq!(
+                Authority::parse(Some(&url)).unwrap_err(),
+                format!(
+                    "the URL {:?} has more than the tenant in its path; set \
+                     https://login.microsoftonline.com/{TENANT}",
+                    printable_url(&url)
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_the_reason_and_an_example() {
+        for (bad, reason) in [
+            ("", "no URL"),
+            ("login.microsoftonline.com", "neither https"),
+            ("/t", "no URL"),
+            ("http://10.0.0.1/t", "only loopback"),
+            ("http://10.0.0.1/t/oauth2/v2.0/token", "only loopback"),
+            ("http://127.0.0.1.evil.example/t", "only loopback"),
+            ("http://127.0.0.1@evil.example/t", "user name"),
+            ("ftp://127.0.0.1/t", "neither https"),
+            ("https://login.microsoftonline.com", "names no tenant"),
+            ("https://login.microsoftonline.com/", "names no tenant"),
+            ("https://login.microsoftonline.com//", "names no tenant"),
+            ("https://login.microsoftonline.com/t//", "empty"),
+            ("https://login.microsoftonline.com//t", "empty"),
+            ("https://login.microsoftonline.com/a/../t", "`..`"),
+            ("https://login.microsoftonline.com/t/.", "`.`"),
+            ("https://login.microsoftonline.com/%2e%2e/t", "characters"),
+            ("https://login.microsoftonline.com/a\\t", "characters"),
+            ("https://login.microsoftonline.com/t@evil", "characters"),
+            ("https://login.microsoftonline.com/t?x=y", "query"),
+            ("https://login.microsoftonline.com/t#x", "fragment"),
+            (
+                "https://login.microsoftonline.com/oauth2/v2.0/token",
+                "more than the tenant",
+            ),
+        ] {
+            let error = Authority::parse(Some(bad)).unwrap_err();
+            assert!(error.contains(reason), "{bad}: {error}");
+            let example = "; such as https://login.microsoftonline.com/<tenant id>";
+            assert!(error.ends_with(example), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_takes_the_place_of_the_authoritys_own() {
+        let longest = "a".repeat(253);
+        for (authority, before) in [
+            (
+                "https://login.microsoftonline.com/organizations",
+                "https://login.microsoftonline.com",
+            ),
+            ("http://127.0.0.1:7580/t/", "http://127.0.0.1:7580"),
+            (
+                "https://gateway.contoso.com/entra/contoso.com",
+                "https://gateway.contoso.com/entra",
+            ),
+        ] {
+            let authority = Authority::parse(Some(authority)).unwrap();
+            for tenant in [TENANT, "fabrikam.onmicrosoft.com", "FABRIKAM.com", &longest] {
+                let endpoint = authority.endpoint_of(Some(tenant)).unwrap();
+                assert_eq!(endpoint, format!("{before}/{tenant}/oauth2/v2.0/token"));
+            }
+            let own = authority.endpoint_of(None).unwrap();
+            assert_eq!(own, authority.endpoint());
+        }
+    }
+
+    #[test]
+    fn a_user_flow_is_not_replaced_by_a_tenant() {
+        let url = "https://contoso.b2clogin.com/contoso.onmicrosoft.com/b2c_1_sign_in";
+        let authority = Authority::parse(Some(url)).unwrap();
+        let error = authority.endpoint_of(Some(TENANT)).unwrap_err();
+        assert_eq!(
+            error,
+            "the authority does not end in a tenant, so it takes no other in its place"
+        );
+    }
+}
