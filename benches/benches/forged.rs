@@ -16,7 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use benches::forged::Forgeries;
 use benches::measure::{Measured, Table};
 use benches::{Material, bare, with_bad_signature};
-use entra_jwt_core::{KeySet, TenantId, Unverified, Validator};
+use entra_jwt_core::{KeySet, TenantId, Validator, token::Unverified};
 use serde::de::IgnoredAny;
 
 fn main() {

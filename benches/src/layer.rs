@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use tokio::runtime::Handle;
 use tower::{Layer as _, Service};
-use tower_entra_auth::{EntraAuth, EntraService};
+use tower_entra_auth::{EntraAuth, layer::EntraService};
 
 use crate::{Material, bearer};
 

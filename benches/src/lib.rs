@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use entra_dev_tenant::{DevTenant, TokenBuilder};
 use http::HeaderValue;
 use tokio::runtime::Runtime;
-use tower_entra_auth::{EntraAuth, EntraAuthBuilder, EntraService};
+use tower_entra_auth::{EntraAuth, EntraAuthBuilder, layer::EntraService};
 
 use crate::layer::{Inner, Protected};
 

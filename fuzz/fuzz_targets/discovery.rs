@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use entra_jwt_core::DiscoveryDocument;
+use entra_jwt_core::integration::DiscoveryDocument;
 use entra_jwt_fuzz::cases::{CASES, CONSUMERS, Case, TENANT};
 use entra_jwt_fuzz::memory::Bound;
 use entra_jwt_fuzz::second_reader::Claims;

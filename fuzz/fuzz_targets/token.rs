@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use entra_jwt_core::{ExplainOptions, InvalidToken, Unverified};
+use entra_jwt_core::{InvalidToken, explain::ExplainOptions, token::Unverified};
 use entra_jwt_fuzz::cases::CASES;
 use entra_jwt_fuzz::examine::examine;
 use entra_jwt_fuzz::now;

@@ -6,9 +6,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use entra_jwt_core::{
-    Audience, ClientId, Cloud, KeySet, Tenancy, TenantId, Validator, ValidatorBuilder,
-};
+use entra_jwt_core::{ClientId, Cloud, KeySet, Tenancy, TenantId, Validator, ValidatorBuilder, ids::Audience};
 
 use crate::signer::SIGNER;
 

@@ -1,9 +1,6 @@
 //! One token before one validator: every way to judge it comes to the same.
 
-use entra_jwt_core::{
-    AccessToken, CheckName, ExplainOptions, InvalidToken, KeySet, Outcome, Report, Requirement,
-    Unverified, Verdict,
-};
+use entra_jwt_core::{AccessToken, InvalidToken, KeySet, explain::{CheckName, ExplainOptions, Outcome, Report, Verdict}, require::Requirement, token::Unverified};
 
 use crate::cases::{CASES, Case};
 use crate::memory::Bound;

@@ -2,10 +2,7 @@
 
 use std::sync::LazyLock;
 
-use entra_jwt_core::{
-    AccessToken, AppPermission, AuthenticationContext, CallerKind, Claim, Group, Groups,
-    NotInGroup, Requirement, Scope, UserRole, all, any,
-};
+use entra_jwt_core::{AccessToken, all, any, require::{AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Requirement, Scope, UserRole}, token::{CallerKind, Groups}};
 
 use crate::cases::Case;
 use crate::examine::with_requirement;
@@ -192,6 +189,6 @@ fn has_role(claims: &Claims) -> bool {
         .contains(&"Orders.Read.All".to_owned())
 }
 
-fn required(condition: impl entra_jwt_core::IntoCondition) -> Requirement {
+fn required(condition: impl entra_jwt_core::require::IntoCondition) -> Requirement {
     Requirement::new(condition).expect("a requirement that makes sense")
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entra_jwt_core::{KeySet, Unverified};
+use entra_jwt_core::{KeySet, token::Unverified};
 use serde_json::{Map, Value, json};
 
 /// The one signer of this process.

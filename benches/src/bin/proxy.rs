@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entra_oauth_proxy::{DiskStore, EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits, store::DiskStore};
 use http::StatusCode;
 use serde_json::json;
 

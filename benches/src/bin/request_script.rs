@@ -19,7 +19,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::Runtime;
 use tower::{Layer as _, service_fn};
-use tower_entra_auth::{BoxError, EntraAuth, FetchedKeys, KeySource};
+use tower_entra_auth::{
+    EntraAuth,
+    keys::{BoxError, FetchedKeys, KeySource},
+};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{IsTerminal as _, Read};
 use std::path::Path;
 
-use entra_jwt_core::{Escaped, KeySet};
+use entra_jwt_core::{KeySet, integration::Escaped};
 
 /// The longest input that is read, in bytes: far more than any token, or any key document.
 const LIMIT: u64 = 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use entra_jwt_core::{Finding, Outcome, Report, Verdict};
+use entra_jwt_core::explain::{Finding, Outcome, Report, Verdict};
 use serde::Serialize;
 
 /// The members, and the words in `verdict`, `code`, `check` and `outcome`, are stable.

@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anstream::AutoStream;
-use entra_jwt_core::{Report, Verdict};
+use entra_jwt_core::explain::{Report, Verdict};
 
 use crate::arguments::{Arguments, Command, USAGE, report};
 

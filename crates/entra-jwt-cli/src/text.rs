@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
-use entra_jwt_core::{Escaped, Finding, Outcome, Report, Verdict};
+use entra_jwt_core::{
+    explain::{Finding, Outcome, Report, Verdict},
+    integration::Escaped,
+};
 use textwrap::{Options, WordSplitter};
 
 const FAILED: Style = AnsiColor::Red.on_default().bold();

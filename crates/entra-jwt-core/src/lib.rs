@@ -1,6 +1,6 @@
 //! The rules of a valid access token of Microsoft Entra ID, without any I/O.
 //!
-//! A token comes in as text, and either an [`AccessToken`] comes out or a [`TokenFault`] that says
+//! A token comes in as text, and either an [`AccessToken`] comes out or a [`InvalidToken`] that says
 //! which rule failed, what was found, what was expected and how to fix it. The crate fetches
 //! nothing, has no clock (`now` is an argument) and no async: to protect a service, use
 //! `tower-entra-auth`, which adds those around it.
@@ -30,16 +30,16 @@
 //!
 //! | step | room |
 //! |---|---|
-//! | [`Unverified::parse`] reads the compact form strictly, and copies nothing out of it. Nothing is proven yet. | `token`, `json` |
-//! | [`Unverified::key_ref`] says which key it asks for: a [`Key`] in a [`KeySet`], | `keys` |
-//! | found by way of a [`DiscoveryDocument`]. | `authority` |
+//! | [`Unverified::parse`](token::Unverified::parse) reads the compact form strictly, and copies nothing out of it. Nothing is proven yet. | `token`, `json` |
+//! | [`Unverified::key_ref`](token::Unverified::key_ref) says which key it asks for: a [`Key`](keys::Key) in a [`KeySet`], | `keys` |
+//! | found by way of a [`DiscoveryDocument`](integration::DiscoveryDocument). | `authority` |
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
 //! | [`Validator::verify`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
-//! | The rules compare with an [`Authority`] of [`Tenancy`] and [`Cloud`], and an [`Audience`]. | `authority` |
-//! | What fails is a [`TokenFault`]: code, what was found, what was expected, and the remedy. | `rejection` |
-//! | [`Validator::default_permission`] refuses a token that permits nothing: [`Lack`]. | `rejection` |
-//! | A [`Requirement`] says what a route wants beyond that, in [`Scope`]s, [`UserRole`]s, [`AppPermission`]s, [`Group`]s and more. | `requirement` |
-//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`] of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
+//! | The rules compare with an [`Authority`](integration::Authority) of [`Tenancy`] and [`Cloud`], and an [`Audience`](ids::Audience). | `authority` |
+//! | What fails is a [`InvalidToken`]: code, what was found, what was expected, and the remedy. | `refusal` |
+//! | [`Validator::default_permission`] refuses a token that permits nothing: [`PermissionDenied`]. | `refusal` |
+//! | A [`Requirement`](require::Requirement) says what a route wants beyond that, in [`Scope`](require::Scope)s, [`UserRole`](require::UserRole)s, [`AppPermission`](require::AppPermission)s, [`Group`](require::Group)s and more. | `require` |
+//! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`](explain::Report) of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
 //! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
 //! direction; `identifier`, `shown`, `base64url` and `named` are what all share.
@@ -47,7 +47,7 @@
 //! # Whose rules
 //!
 //! Entra's documentation and the behaviour of Microsoft's own validator; where this crate differs
-//! from that, it [says why](microsofts_validator).
+//! from that, it [says why](_guide::microsofts_validator).
 //!
 //! # Beside `jsonwebtoken`
 //!
@@ -58,7 +58,7 @@
 //!
 //! # Versions
 //!
-//! The promises about releases, Rust versions and fixes, of all crates that belong to this one: [policy].
+//! The promises about releases, Rust versions and fixes, of all crates that belong to this one: [policy](_guide::policy).
 //!
 //! # Features
 //!
@@ -90,55 +90,62 @@ mod authority;
 mod base64url;
 mod identifier;
 mod json;
-mod keys;
-mod refusal;
-mod requirement;
+pub mod keys;
+pub mod refusal;
+pub mod require;
 mod shown;
 #[cfg(test)]
 mod test_support;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod token;
+pub mod token;
 mod validator;
+
+/// The identifiers of Entra, parsed once at the edge, and why a text is none.
+pub mod ids {
+    pub use crate::authority::{Audience, InvalidAudience, InvalidTenancy, UnknownCloud};
+    pub use crate::identifier::{
+        ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
+    };
+}
+
+/// Every check of a token run to its end: for people who look for the reason.
+pub mod explain {
+    pub use crate::validator::{CheckName, ExplainOptions, Finding, Outcome, Report, Verdict};
+}
+
+/// Tools for programs that fetch keys and write logs around these rules, such as `tower-entra-auth`.
+pub mod integration {
+    pub use crate::authority::{
+        Authority, DiscoveryDocument, ForeignDocument, InvalidDiscoveryDocument,
+    };
+    pub use crate::shown::{Escaped, EscapedUrl};
+}
 
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::validator::DangerousValidatorBuilder;
 }
 
-#[doc = include_str!("../docs/microsofts-validator.md")]
-pub mod microsofts_validator {}
+/// The guides.
+pub mod _guide {
+    #[doc = include_str!("../docs/microsofts-validator.md")]
+    pub mod microsofts_validator {}
 
-#[doc = include_str!("../docs/policy.md")]
-pub mod policy {}
+    #[doc = include_str!("../docs/policy.md")]
+    pub mod policy {}
+}
 
-pub use crate::authority::{
-    Audience, Authority, Cloud, DiscoveryDocument, ForeignDocument, InvalidAudience,
-    InvalidDiscoveryDocument, InvalidTenancy, Tenancy, TokenVersion, UnknownCloud,
-};
-
-pub use crate::identifier::{
-    ClientId, DirectoryRoleId, GroupId, InvalidGuid, KeyId, ObjectId, TenantId,
-};
-pub use crate::keys::{InvalidKeySet, Key, KeySet, UnusableKey};
-pub use crate::refusal::{
-    InvalidToken, InvalidTokenKind, PermissionDenied, PermissionDeniedKind, Setting,
-};
-
-pub use crate::requirement::{
-    AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition,
-    InvalidRequirement, NotInGroup, Requirement, RequirementProblem, RequirementProblemKind, Scope,
-    UserRole,
-};
-pub use crate::shown::{Escaped, EscapedUrl};
-pub use crate::token::{
-    AccessToken, CallerId, CallerKind, ClientAuthentication, Details, GroupList, Groups, KeyRef,
-    Unverified,
-};
-pub use crate::validator::{
-    CheckName, ExplainOptions, Finding, InvalidSettings, Outcome, Report, Validator,
-    ValidatorBuilder, Verdict,
-};
+pub use crate::authority::{Cloud, Tenancy};
+#[doc(inline)]
+pub use crate::ids::{ClientId, TenantId};
+#[doc(inline)]
+pub use crate::keys::{InvalidKeySet, KeySet};
+#[doc(inline)]
+pub use crate::refusal::{InvalidToken, PermissionDenied};
+#[doc(inline)]
+pub use crate::token::AccessToken;
+pub use crate::validator::{InvalidSettings, Validator, ValidatorBuilder};
 
 /// The README's snippet, compiled.
 #[cfg(doctest)]

@@ -29,8 +29,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use allocation_counter::{AllocationInfo, measure};
 use entra_jwt_core::{
-    AccessToken, ExplainOptions, InvalidToken, KeySet, Requirement, Scope, TenantId, Unverified,
-    Validator, Verdict,
+    AccessToken, InvalidToken, KeySet, TenantId, Validator,
+    explain::{ExplainOptions, Verdict},
+    require::{Requirement, Scope},
+    token::Unverified,
 };
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_dev_tenant::DevTenant;
-use entra_jwt_core::{KeySet, TenantId, Unverified, Validator};
+use entra_jwt_core::{KeySet, TenantId, Validator, token::Unverified};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 

@@ -30,17 +30,17 @@
 //! them.
 //!
 //! From an empty tenant to connected products, and what each error means: [connecting
-//! clients](connecting_clients)
+//! clients](_guide::connecting_clients)
 //!
-//! The app registration that it needs, page by page: [setting up Entra](setup_entra)
+//! The app registration that it needs, page by page: [setting up Entra](_guide::setup_entra)
 //!
-//! When it is not needed: [direct mode](direct_mode)
+//! When it is not needed: [direct mode](_guide::direct_mode)
 //!
-//! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
+//! What is kept out, what is not, and where it is tested: [the threat model](_guide::threat_model)
 //!
-//! Before going live, keys, the store, limits, the log and metrics: [operations]
+//! Before going live, keys, the store, limits, the log and metrics: [operations](_guide::operations)
 //!
-//! Why it builds on no other engine: [the decision](engine_of_our_own)
+//! Why it builds on no other engine: [the decision](_guide::engine_of_our_own)
 //!
 //! # The way of a sign-in
 //!
@@ -68,7 +68,7 @@
 //! Whoever wants to sign in with another account than the browser's opens `GET /sign-out`, to which the
 //! consent page has a link: it ends the sign-in at Entra, not those of applications here.
 //!
-//! The same request by request, with what is answered: [`by_hand`].
+//! The same request by request, with what is answered: [`by_hand`](_guide::by_hand).
 //!
 //! # The rooms
 //!
@@ -84,7 +84,7 @@
 //! | `limits` | [`RateLimits`] say how often an address, a client, a sign-in and a user may come, how many sign-ins of a user are kept, and how many calls to Entra there may be at a time. |
 //! | `pages` | What people read is made. |
 //! | `oauth` | Errors, parameters, scopes, the resource, clients and their redirect URIs follow OAuth's rules. |
-//! | `store` | Records are encrypted on their way to a [`Store`]. |
+//! | `store` | Records are encrypted on their way to a [`Store`](store::Store). |
 //! | `http` | Responses, cookies and bodies are what all endpoints share of HTTP. |
 //! | `keys` | [`ProxyKeys`] seal, authenticate and sign. Everything that is kept has a version. |
 //! | `telemetry` | Spans, metrics and throttled lines of the log tell operators. |
@@ -111,7 +111,7 @@
 //! | what a person is asked to agree to | in the page's form | 15 minutes |
 //! | what is under way at Entra | in the browser's cookie | 15 minutes |
 //! | what a browser that came back comes to | in memory | 15 minutes |
-//! | that a code was used | in the [`Store`] | 30 minutes |
+//! | that a code was used | in the [`Store`](store::Store) | 30 minutes |
 //! | a code, by its hash | in the store | 1 minute |
 //! | a grant, with Entra's refresh token | in the store | 30 days without a refresh, 90 at most |
 //! | which grants a user has, and what is demanded of the user's next sign-in | in the store, by a hash | as the longest of them; 15 minutes |
@@ -124,7 +124,7 @@
 //! they share, and [keys](EntraOAuthProxyBuilder::keys).
 //!
 //! What leaves this process is encrypted (AES-256-GCM-SIV) or has a tag (HMAC), by [keys](ProxyKeys)
-//! of its own for each purpose. All of it has a [version](operations#versions).
+//! of its own for each purpose. All of it has a [version](_guide::operations#versions).
 //!
 //! # Answers
 //!
@@ -134,7 +134,7 @@
 //! | situation | answer |
 //! |---|---|
 //! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
-//! | any other error in a request, before a person agreed | sent to loopback, a fixed client, or a URI that the operator [lists](EntraOAuthProxyBuilder::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
+//! | any other error in a request, before a person agreed | sent to loopback, a pre-registered client, or a URI that the operator [lists](EntraOAuthProxyBuilder::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
 //! | another resource than this one | `invalid_target` |
 //! | the person says no, here or at Entra | `access_denied` |
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
@@ -146,19 +146,19 @@
 //! | an unknown client at the token endpoint, or a wrong secret | 401 `invalid_client` |
 //! | a code or refresh token that is unknown, over, used or another client's; or whose user was not asked for a scope that is required now | 400 `invalid_grant` |
 //! | a token to revoke that is unknown or over | 200: it is good for nothing already |
-//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](operations#limits) |
-//! | too much is under way at once | 503 `temporarily_unavailable`, or a page; nothing was used up. [Work under way](operations#work-under-way) |
+//! | too many requests of one address, client or sign-in | 429 `temporarily_unavailable`, or a page; what the client has stays good. [Limits](_guide::operations#limits) |
+//! | too much is under way at once | 503 `temporarily_unavailable`, or a page; nothing was used up. [Work under way](_guide::operations#work-under-way) |
 //! | too many sign-ins of one user | the client is told `temporarily_unavailable`, by the browser |
 //!
 //! # Features
 //!
 //! - `axum` (default): the endpoints as routers. Without it, [`EntraOAuthProxy::service`] is a tower
 //!   service for any server.
-//! - `disk-store` (default): the [store on disk](DiskStore), and the
+//! - `disk-store` (default): the [store on disk](store::DiskStore), and the
 //!   [directory](EntraOAuthProxyBuilder::data_directory) for it and for the keys.
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
-//! - `metrics`: counters and histograms through the `metrics` facade: [operations](operations#metrics).
+//! - `metrics`: counters and histograms through the `metrics` facade: [operations](_guide::operations#metrics).
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -177,12 +177,12 @@ mod limits;
 mod oauth;
 mod pages;
 mod proxy;
-mod store;
+pub mod store;
 mod telemetry;
 mod time;
 mod tokens;
 
-/// The conformance suite for stores, for tests of a [`Store`]: as a dev-dependency only.
+/// The conformance suite for stores, for tests of a [`Store`](crate::store::Store): as a dev-dependency only.
 #[cfg(feature = "testing")]
 pub mod testing {
     pub use crate::store::conformance::{check_full_store, check_store};
@@ -193,32 +193,40 @@ pub mod danger {
     pub use crate::config::DangerousBuilder;
 }
 
-// What it shows as code has routers of axum and a directory.
-#[cfg_attr(all(feature = "axum", feature = "disk-store"), doc = include_str!("../docs/clients.md"))]
-#[cfg_attr(
-    not(all(feature = "axum", feature = "disk-store")),
-    doc = "Documented with the features `axum` and `disk-store`."
-)]
-pub mod connecting_clients {}
+/// The Layer of a protected resource.
+pub mod layer {
+    pub use crate::proxy::{ResourceLayer, ResourceService};
+}
 
-#[doc = include_str!("../docs/setup-entra.md")]
-pub mod setup_entra {}
+/// The guides.
+pub mod _guide {
+    // What it shows as code has routers of axum and a directory.
+    #[cfg_attr(all(feature = "axum", feature = "disk-store"), doc = include_str!("../docs/clients.md"))]
+    #[cfg_attr(
+        not(all(feature = "axum", feature = "disk-store")),
+        doc = "Documented with the features `axum` and `disk-store`."
+    )]
+    pub mod connecting_clients {}
 
-#[cfg_attr(feature = "axum", doc = include_str!("../docs/direct-mode.md"))]
-#[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
-pub mod direct_mode {}
+    #[doc = include_str!("../docs/setup-entra.md")]
+    pub mod setup_entra {}
 
-#[doc = include_str!("../docs/threat-model.md")]
-pub mod threat_model {}
+    #[cfg_attr(feature = "axum", doc = include_str!("../docs/direct-mode.md"))]
+    #[cfg_attr(not(feature = "axum"), doc = "Documented with the feature `axum`.")]
+    pub mod direct_mode {}
 
-#[doc = include_str!("../docs/curl.md")]
-pub mod by_hand {}
+    #[doc = include_str!("../docs/threat-model.md")]
+    pub mod threat_model {}
 
-#[doc = include_str!("../docs/engine.md")]
-pub mod engine_of_our_own {}
+    #[doc = include_str!("../docs/curl.md")]
+    pub mod by_hand {}
 
-#[doc = include_str!("../docs/operations.md")]
-pub mod operations {}
+    #[doc = include_str!("../docs/engine.md")]
+    pub mod engine_of_our_own {}
+
+    #[doc = include_str!("../docs/operations.md")]
+    pub mod operations {}
+}
 
 pub use entra_confidential_client::{Certificate, Credential, FederatedAssertion, Secret};
 pub use entra_http::{BuildError, Problem};
@@ -228,12 +236,11 @@ pub use tower_entra_auth;
 pub use crate::config::{EntraOAuthProxyBuilder, Prompt};
 pub use crate::endpoints::ProxyEndpoints;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
+#[doc(inline)]
+pub use crate::layer::ResourceLayer;
 pub use crate::limits::{Rate, RateLimits};
 pub use crate::oauth::PreregisteredClient;
-pub use crate::proxy::{EntraOAuthProxy, ResourceLayer, ResourceService};
-#[cfg(feature = "disk-store")]
-pub use crate::store::{DiskStore, DiskStoreOptions, OpenStoreError, OpenStoreErrorKind};
-pub use crate::store::{MemoryStore, Store, StoreError, StoreFuture};
+pub use crate::proxy::EntraOAuthProxy;
 pub use crate::tokens::EndError;
 
 /// The README's snippet, compiled.

@@ -12,7 +12,8 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tower_entra_auth::{
-    EntraAuth, EntraLayer, EntraService, ObjectId, RequireLayer, RequireService, TenantId,
+    EntraAuth, EntraLayer, RequireLayer, TenantId, layer::EntraService, require::RequireService,
+    token::ObjectId,
 };
 use tower_layer::Layer;
 use tower_service::Service;

@@ -1,4 +1,4 @@
-//! Extractors of axum: the caller, perhaps no caller, and claims as a type of one's own.
+//! Extractors of axum: `Caller`, `Option<Caller>`, and [claims](CustomClaims) as a type of your own.
 
 use std::any::type_name;
 
@@ -35,7 +35,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 ///
 /// ```
 /// use serde::Deserialize;
-/// use tower_entra_auth::CustomClaims;
+/// use tower_entra_auth::axum::CustomClaims;
 ///
 /// #[derive(Deserialize)]
 /// struct Staff {
@@ -50,7 +50,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Caller {
 ///
 /// A token whose claims do not fit the type is valid, but of no use here: 403 (`other_claims`). Where
 /// there may be no caller, take `Option<Caller>` and its
-/// [`claims_as`](crate::AccessToken::claims_as).
+/// [`claims_as`](crate::token::AccessToken::claims_as).
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "taken apart by its pattern")]
 pub struct CustomClaims<T>(pub T);

@@ -26,16 +26,16 @@
 //! # app().unwrap(); }
 //! ```
 //!
-//! What a route requires, who is calling, step-up, tests: [how do I …?](tasks)
+//! What a route requires, who is calling, step-up, tests: [how do I …?](_guide::tasks)
 //!
 //! More than one tenant, External ID, v1 tokens, clients, guests: [which setting do I
-//! need?](which_setting)
+//! need?](_guide::which_setting)
 //!
-//! App registrations, scopes, roles, consent, a first token: [setting up Entra](setup_entra)
+//! App registrations, scopes, roles, consent, a first token: [setting up Entra](_guide::setup_entra)
 //!
-//! A tenant inside the test, rotation, Entra down, handlers alone: [testing](testing_services)
+//! A tenant inside the test, rotation, Entra down, handlers alone: [testing](_guide::testing_services)
 //!
-//! What is kept out, what is not, and where it is tested: [the threat model](threat_model)
+//! What is kept out, what is not, and where it is tested: [the threat model](_guide::threat_model)
 //!
 //! # The way of a request
 //!
@@ -49,7 +49,7 @@
 //! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
 //! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
 //! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client is exempt. | [`entra_jwt_core`] |
-//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](TrustedIssuer) is still good. | `policy` |
+//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](issuer::TrustedIssuer) is still good. | `policy` |
 //! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
 //! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |
 //! | A response that lasts can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
@@ -70,7 +70,7 @@
 //! | a good token with neither scope nor role | 403 `insufficient_scope` | 7 | `no_permission` |
 //! | a good token that does not meet a [requirement](EntraAuth::require) | 403 `insufficient_scope`, with `scope=` where one would do | 7 | `missing_scope`, `missing_role`, `missing_app_permission`, `user_required`, `missing_group`, … |
 //! | one without the authentication context that is required, of a client that declares `cp1` | 401 `insufficient_claims` | 16 | `step_up` |
-//! | the same, of a [reissued token](TrustedIssuer::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
+//! | the same, of a [reissued token](issuer::TrustedIssuer::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
@@ -81,29 +81,29 @@
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
-//! | the grant of a [reissued token](TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
+//! | the grant of a [reissued token](issuer::TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
 //! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! Every code: [`InvalidToken::code`], [`PermissionDenied::code`]. The body is the code in plain text, or problem
+//! Every code: [`InvalidToken::code`](refusal::InvalidToken::code), [`PermissionDenied::code`](refusal::PermissionDenied::code). The body is the code in plain text, or problem
 //! details (RFC 9457) with the member `code` if `Accept` names JSON and prefers no text. A request is
 //! gRPC if its method is POST and its content type `application/grpc` or one that begins with
 //! `application/grpc+`; its answer is 200 with the status in `grpc-status`, as gRPC demands.
-//! [`RefusalDetail`] says how much a refused caller learns. The log has everything: a WARN for
+//! [`RefusalDetail`](refusal::RefusalDetail) says how much a refused caller learns. The log has everything: a WARN for
 //! the first refusal of a kind, then at most one a minute with a count.
 //!
 //! # Keys
 //!
 //! They are fetched in the background: hourly, and when an unknown key turns up, from a bucket of
 //! two attempts that refills by one every 30 s: while it is empty, callers with a key that is not held
-//! [are told to ask again](operations#while-unknown-keys-flood-in). What was fetched is merged with
+//! [are told to ask again](_guide::operations#while-unknown-keys-flood-in). What was fetched is merged with
 //! what is held, because Entra's servers disagree from minute to minute: a key that is no longer
 //! published stays trusted for 24 h. While Entra cannot be reached, the keys that are held serve for
 //! 24 h. The refresher starts with the first request, readiness probe or [`EntraAuth::ready`], and
 //! ends with the last handle.
 //!
-//! [In production](operations): every fault of a key server and what happens then, what remembered
+//! [In production](_guide::operations): every fault of a key server and what happens then, what remembered
 //! tokens cost, [`EntraAuth::status`], [`EntraAuth::readiness`], metrics, alerts and spans.
 //!
 //! # Features
@@ -117,8 +117,8 @@
 //!   sight of a token: see [the core](entra_jwt_core#features).
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
 //!   [`danger`]. As a dev-dependency only.
-//! - `metrics`: [counters, gauges and a histogram](operations#metrics) through the `metrics` facade,
-//!   with [alerts and a dashboard](operations#alerts-and-a-dashboard) to begin with.
+//! - `metrics`: [counters, gauges and a histogram](_guide::operations#metrics) through the `metrics` facade,
+//!   with [alerts and a dashboard](_guide::operations#alerts-and-a-dashboard) to begin with.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -128,94 +128,120 @@
 
 mod authenticate;
 #[cfg(feature = "axum")]
-mod axum;
+pub mod axum;
 mod caller;
 mod config;
-mod expiry;
-mod keys;
-mod layer;
+pub mod expiry;
+pub mod keys;
+pub mod layer;
 mod policy;
-mod require;
-mod resource_metadata;
+pub mod require;
+pub mod resource_metadata;
 mod respond;
 mod service;
 mod setting;
-mod status;
+pub mod status;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
 mod unavailable;
 
+/// The token of a [`Caller`], and the places of a request that may have one.
+pub mod token {
+    pub use entra_jwt_core::token::{Groups, TokenVersion};
+    pub use entra_jwt_core::{AccessToken, ids::ObjectId};
+
+    pub use crate::authenticate::{SentToken, TokenSource};
+}
+
+/// The reasons for which a request is refused, and what its caller learns.
+///
+/// | type | a request whose | HTTP |
+/// |---|---|---|
+/// | [`InvalidToken`](refusal::InvalidToken) | token is not valid | 401 |
+/// | [`PermissionDenied`](refusal::PermissionDenied) | token is valid, and permits too little | 403 |
+/// | [`Unavailable`](refusal::Unavailable) | token cannot be judged now | 503 |
+///
+/// Each has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()` that the caller
+/// may learn, and a `remedy()`. A [`Refusal`] is one of them, or another reason of the Layer's, together with
+/// its answer: it is what handlers, requirements and extractors return. A hook sees it as a
+/// [`RefusalContext`](refusal::RefusalContext).
+pub mod refusal {
+    pub use entra_jwt_core::refusal::{InvalidTokenKind, PermissionDeniedKind};
+    pub use entra_jwt_core::{InvalidToken, PermissionDenied};
+
+    pub use crate::caller::RefusalContext;
+    pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
+    pub use crate::unavailable::{Unavailable, UnavailableKind};
+}
+
+/// Issuers beside Entra whose tokens are accepted.
+pub mod issuer {
+    pub use crate::config::TrustedIssuer;
+}
+
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;
 }
 
-#[doc = include_str!("../docs/which-setting.md")]
-pub mod which_setting {}
+/// The guides.
+pub mod _guide {
+    #[doc = include_str!("../docs/which-setting.md")]
+    pub mod which_setting {}
 
-/// How do I …?
-///
-#[cfg_attr(
-    all(feature = "axum", feature = "testing"),
-    doc = include_str!("../docs/tasks.md")
-)]
-#[cfg_attr(
-    not(all(feature = "axum", feature = "testing")),
-    doc = "Documented with the features `axum` and `testing`, which the answers need."
-)]
-pub mod tasks {}
+    /// How do I …?
+    ///
+    #[cfg_attr(
+        all(feature = "axum", feature = "testing"),
+        doc = include_str!("../docs/tasks.md")
+    )]
+    #[cfg_attr(
+        not(all(feature = "axum", feature = "testing")),
+        doc = "Documented with the features `axum` and `testing`, which the answers need."
+    )]
+    pub mod tasks {}
 
-#[doc = include_str!("../docs/setup-entra.md")]
-pub mod setup_entra {}
+    #[doc = include_str!("../docs/setup-entra.md")]
+    pub mod setup_entra {}
 
-/// Testing a protected service.
-///
-#[cfg_attr(
-    all(feature = "axum", feature = "testing"),
-    doc = include_str!("../docs/testing.md")
-)]
-#[cfg_attr(
-    not(all(feature = "axum", feature = "testing")),
-    doc = "Documented with the features `axum` and `testing`, which the examples need."
-)]
-pub mod testing_services {}
+    /// Testing a protected service.
+    ///
+    #[cfg_attr(
+        all(feature = "axum", feature = "testing"),
+        doc = include_str!("../docs/testing.md")
+    )]
+    #[cfg_attr(
+        not(all(feature = "axum", feature = "testing")),
+        doc = "Documented with the features `axum` and `testing`, which the examples need."
+    )]
+    pub mod testing_services {}
 
-#[doc = include_str!("../docs/threat-model.md")]
-pub mod threat_model {}
+    #[doc = include_str!("../docs/threat-model.md")]
+    pub mod threat_model {}
 
-#[doc = include_str!("../docs/operations.md")]
-pub mod operations {}
+    #[doc = include_str!("../docs/operations.md")]
+    pub mod operations {}
+}
 
-pub use entra_http::{BoxError, BuildError, Problem};
+pub use entra_http::{BuildError, Problem};
 /// The rules themselves, for what is not re-exported here.
 pub use entra_jwt_core;
+#[doc(inline)]
 pub use entra_jwt_core::{
-    AccessToken, AppPermission, AuthenticationContext, CallerId, CallerKind, Claim, ClientId,
-    Cloud, Condition, Group, Groups, IntoCondition, InvalidRequirement, InvalidToken, KeySet,
-    NotInGroup, ObjectId, PermissionDenied, Requirement, Scope, Tenancy, TenantId, TokenVersion,
-    UserRole,
+    ClientId, Cloud, Tenancy, TenantId,
+    require::{AppPermission, Group, Scope, UserRole},
+    token::{CallerId, CallerKind},
 };
 
-pub use crate::authenticate::{EntraAuth, SentToken, TokenSource};
-#[cfg(feature = "axum")]
-pub use crate::axum::CustomClaims;
-pub use crate::caller::{Caller, Refusal, RefusalContext};
-pub use crate::config::{EntraAuthBuilder, TrustedIssuer};
-pub use crate::expiry::{
-    Expired, ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, TokenExpired,
-};
-pub use crate::keys::{FetchedKeys, JwksFile, KeySource};
-pub use crate::layer::{EntraFuture, EntraLayer, EntraService, InvalidPath};
-pub use crate::require::{RequireLayer, RequireService};
-pub use crate::resource_metadata::{
-    NoProtectedResource, ProtectedResource, ResourceMetadata, ResourceMetadataService,
-};
-pub use crate::respond::{ClaimsChallenge, InvalidClaimsRequest, RefusalDetail};
-pub use crate::service::{ResponseBody, ResponseFuture};
-pub use crate::status::{AuthStatus, FailureStatus, IssuerStatus, KeyStatus, TokenCacheStatus};
-pub use crate::unavailable::{Unavailable, UnavailableKind};
+pub use crate::authenticate::EntraAuth;
+pub use crate::caller::{Caller, Refusal};
+pub use crate::config::EntraAuthBuilder;
+#[doc(inline)]
+pub use crate::layer::EntraLayer;
+#[doc(inline)]
+pub use crate::require::RequireLayer;
 
 /// The README's snippet, compiled.
 #[cfg(all(doctest, feature = "axum"))]

@@ -1,9 +1,16 @@
-//! The requirements of a route, as a Layer behind the one that verifies tokens.
+//! The requirements of a route: conditions, and the Layer that refuses who does not meet them.
+//!
+//! [`Scope`](crate::Scope), [`UserRole`](crate::UserRole), [`AppPermission`](crate::AppPermission),
+//! [`Group`](crate::Group) and the types here are joined by `and` and `or` to a [`Condition`], from which
+//! [`EntraAuth::require`] makes a [`RequireLayer`].
 
 use std::fmt;
 use std::task::{Context, Poll};
 
-use entra_jwt_core::{IntoCondition, InvalidRequirement, Requirement};
+pub use entra_jwt_core::require::{
+    AuthenticationContext, Claim, Condition, IntoCondition, InvalidRequirement, NotInGroup,
+    Requirement, RequirementProblem, RequirementProblemKind,
+};
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -33,7 +40,7 @@ impl EntraAuth {
     /// ```
     /// # #[cfg(feature = "axum")] {
     /// use axum::{Router, routing::get};
-    /// use tower_entra_auth::{AppPermission, EntraAuth, InvalidRequirement, Scope};
+    /// use tower_entra_auth::{AppPermission, EntraAuth, Scope, require::InvalidRequirement};
     ///
     /// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
     ///     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;

@@ -78,8 +78,8 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 }
 
 pin_project! {
-    /// The response of a [`RequireService`](crate::RequireService) or a
-    /// [`ResourceMetadataService`](crate::ResourceMetadataService): the inner service's, or one that was
+    /// The response of a [`RequireService`](crate::require::RequireService) or a
+    /// [`ResourceMetadataService`](crate::resource_metadata::ResourceMetadataService): the inner service's, or one that was
     /// there at once.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! The names that settings have in remedies.
 
-use entra_jwt_core::Setting;
+use entra_jwt_core::refusal::Setting;
 
 /// The names of one program or library for the settings.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_http::retry_after_value;
-use entra_jwt_core::KeyId;
+use entra_jwt_core::ids::KeyId;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -31,7 +31,7 @@ pub struct AuthStatus {
 #[non_exhaustive]
 pub struct IssuerStatus {
     /// The source of the keys: the host of the metadata endpoint, or the
-    /// [name](crate::KeySource::name) of the key source.
+    /// [name](crate::keys::KeySource::name) of the key source.
     pub source: String,
     /// `true` if tokens can be judged now: there are keys, and the last success is recent enough.
     pub is_ready: bool,

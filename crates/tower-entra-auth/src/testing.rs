@@ -45,7 +45,7 @@ pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_entra_auth::{EntraAuth, InvalidRequirement, Scope, testing};
+/// use tower_entra_auth::{EntraAuth, Scope, require::InvalidRequirement, testing};
 ///
 /// /// The routes without the Layer, so that a test can put another one around them.
 /// fn routes(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {

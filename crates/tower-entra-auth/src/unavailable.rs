@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use entra_jwt_core::{Escaped, Setting};
+use entra_jwt_core::{integration::Escaped, refusal::Setting};
 
 use crate::setting::name_of;
 
@@ -47,7 +47,7 @@ pub enum UnavailableKind {
     /// The discovery document names an address for the keys that is not trusted: another host,
     /// or `http` after `https`.
     KeyAddress,
-    /// The [`KeySource`](crate::KeySource) that was set brought no keys.
+    /// The [`KeySource`](crate::keys::KeySource) that was set brought no keys.
     KeySource,
     /// The key document has no key that can be used.
     NoUsableKey,

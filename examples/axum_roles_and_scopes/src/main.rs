@@ -9,7 +9,9 @@ use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
 use reqwest::Method;
-use tower_entra_auth::{AppPermission, Caller, EntraAuth, InvalidRequirement, Scope, UserRole};
+use tower_entra_auth::{
+    AppPermission, Caller, EntraAuth, Scope, UserRole, require::InvalidRequirement,
+};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";

@@ -24,7 +24,7 @@ use rmcp::transport::{
 };
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use tokio::net::TcpListener;
-use tower_entra_auth::{Caller, EntraAuth, ProtectedResource, Scope};
+use tower_entra_auth::{Caller, EntraAuth, Scope, resource_metadata::ProtectedResource};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 

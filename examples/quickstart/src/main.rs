@@ -8,7 +8,7 @@ use std::error::Error;
 use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
-use tower_entra_auth::{Caller, EntraAuth, RefusalDetail};
+use tower_entra_auth::{Caller, EntraAuth, refusal::RefusalDetail};
 
 /// The application (client) id of the API; with a real tenant, that of its app registration.
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";

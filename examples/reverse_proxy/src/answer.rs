@@ -5,7 +5,7 @@ use http::header::{ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
-use tower_entra_auth::BoxError;
+use tower_entra_auth::keys::BoxError;
 
 /// The upstream's body, the Layer's or our own.
 pub(crate) type Body = BoxBody<Bytes, BoxError>;

@@ -14,7 +14,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use entra_dev_tenant::DevTenant;
 use serde_json::Value;
-use tower_entra_auth::{AuthenticationContext, EntraAuth, InvalidRequirement};
+use tower_entra_auth::{
+    EntraAuth,
+    require::{AuthenticationContext, InvalidRequirement},
+};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 

@@ -17,7 +17,9 @@ use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::health_reporter;
-use tower_entra_auth::{AppPermission, Caller, EntraAuth, InvalidRequirement, RequireLayer, Scope};
+use tower_entra_auth::{
+    AppPermission, Caller, EntraAuth, RequireLayer, Scope, require::InvalidRequirement,
+};
 
 use self::grpc::reports_client::ReportsClient;
 use self::grpc::reports_server::{Reports, ReportsServer};

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, Method};
 use axum::{Router, routing::get, routing::post};
 use entra_dev_tenant::DevTenant;
-use tower_entra_auth::{Caller, ClaimsChallenge, EntraAuth, Refusal, Scope};
+use tower_entra_auth::{Caller, EntraAuth, Refusal, Scope, refusal::ClaimsChallenge};
 use tower_http::cors::{Any, CorsLayer};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::{Duration, UNIX_EPOCH};
 
 use entra_dev_tenant::DevTenant;
-use entra_jwt_core::{Claim, KeySet, Requirement, TenantId, Unverified, Validator};
+use entra_jwt_core::{KeySet, TenantId, Validator, require::{Claim, Requirement}, token::Unverified};
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, Validation};
 use serde_json::{Value, json};

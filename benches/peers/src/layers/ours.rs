@@ -6,7 +6,7 @@ use std::error::Error;
 use axum_core::body::Body;
 use entra_dev_tenant::DevTenant;
 use http::{Request, Response};
-use tower_entra_auth::{EntraAuth, ResponseBody};
+use tower_entra_auth::{EntraAuth, layer::ResponseBody};
 use tower_layer::Layer as _;
 use tower_service::Service;
 

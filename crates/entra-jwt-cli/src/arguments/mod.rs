@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anstream::ColorChoice;
-use entra_jwt_core::{Cloud, EscapedUrl};
+use entra_jwt_core::{Cloud, integration::EscapedUrl};
 use lexopt::prelude::{Long, Short, Value, ValueExt as _};
 
 pub(crate) use self::report::report;

@@ -5,8 +5,13 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use entra_jwt_core::{
-    AppPermission, AuthenticationContext, Claim, Condition, ExplainOptions, Group, KeySet,
-    NotInGroup, Report, Requirement, Scope, Setting, UserRole,
+    KeySet,
+    explain::{ExplainOptions, Report},
+    refusal::Setting,
+    require::{
+        AppPermission, AuthenticationContext, Claim, Condition, Group, NotInGroup, Requirement,
+        Scope, UserRole,
+    },
 };
 use tower_entra_auth::{BuildError, EntraAuth};
 

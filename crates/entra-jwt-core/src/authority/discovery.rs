@@ -3,7 +3,7 @@
 use crate::json;
 
 /// A discovery document's statements about issuer and keys. It comes from outside:
-/// [`Authority::check_document`](crate::Authority::check_document) says whether it is the right
+/// [`Authority::check_document`](crate::integration::Authority::check_document) says whether it is the right
 /// one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -1,4 +1,8 @@
-//! Why a request is refused, and what to do about it: the token is not valid, or permits too little.
+//! The reasons for which a token is refused, and what to do about it: it is [not valid](InvalidToken), or
+//! [permits too little](PermissionDenied).
+//!
+//! Each has a `kind()` to match on, an exact `code()` for logs and metrics, a `public_code()` that the caller
+//! may learn, and a `remedy()`, which names a [`Setting`] as the program calls it.
 
 /// Writes an opaque refusal and its kinds from one table: a row for each kind, or it does not compile.
 macro_rules! refusal {
@@ -76,7 +80,7 @@ macro_rules! refusal {
             }
 
             /// Returns what the token has in the place that was checked, if it is safe to show. It
-            /// comes from outside: escape and cut it, as [`Escaped`](crate::Escaped) does.
+            /// comes from outside: escape and cut it, as [`Escaped`](crate::integration::Escaped) does.
             #[must_use]
             pub fn found(&self) -> Option<std::borrow::Cow<'_, str>> {
                 match &*self.0 {

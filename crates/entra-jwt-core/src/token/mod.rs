@@ -1,8 +1,24 @@
-//! A token: as it was sent, with nothing proven, and as it is once it was verified.
+//! A token: as it was [sent](Unverified), with nothing proven, and as it is once it was
+//! [verified](AccessToken).
 //!
-//! Here are the types of its members, which the whole room shares. Each member is read where it
-//! stands and not copied: a [`Member`] says where, or what a number is. What it says is owned when
-//! the signature holds.
+//! ```
+//! use std::time::SystemTime;
+//!
+//! use entra_jwt_core::token::Unverified;
+//! use entra_jwt_core::{AccessToken, InvalidToken, KeySet, Validator};
+//!
+//! /// Verifies a token in two steps, so that a key can be fetched in between.
+//! fn verify(rules: &Validator, keys: &KeySet, token: &str) -> Result<AccessToken, InvalidToken> {
+//!     let now = SystemTime::now();
+//!     let token = Unverified::parse(token)?;
+//!     rules.precheck(&token, now)?;
+//!     let key = keys.key(token.key_ref().key_id); // here, if there is none
+//!     rules.verify(token, key, now)
+//! }
+//! ```
+
+// Here are the types of its members, which the whole room shares. Each member is read where it stands and
+// not copied: a `Member` says where, or what a number is. What it says is owned when the signature holds.
 
 mod access_token;
 mod caller;
@@ -24,6 +40,7 @@ pub(crate) use self::claims::Claims;
 pub use self::details::{ClientAuthentication, Details};
 pub use self::groups::{GroupList, Groups};
 pub use self::unverified::{KeyRef, Unverified};
+pub use crate::authority::TokenVersion;
 use crate::identifier::{ClientId, Guid, KeyId, ObjectId};
 use crate::json::{JsonStr, NotJson, Quoted, Reader};
 

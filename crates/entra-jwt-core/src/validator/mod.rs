@@ -143,8 +143,8 @@ impl Validator {
     /// Checks that a token that was verified before is valid at this moment, too.
     ///
     /// # Errors
-    /// [`Expired`](crate::InvalidTokenKind::Expired) or
-    /// [`NotYetValid`](crate::InvalidTokenKind::NotYetValid).
+    /// [`Expired`](crate::refusal::InvalidTokenKind::Expired) or
+    /// [`NotYetValid`](crate::refusal::InvalidTokenKind::NotYetValid).
     pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), InvalidToken> {
         let (expires_at, not_before) = token.claims().lifetime();
         let now = NumericDate::from_clock(now);
@@ -157,7 +157,7 @@ impl Validator {
     /// application of the tenant could call the API.
     ///
     /// # Errors
-    /// [`NoPermission`](crate::PermissionDeniedKind::NoPermission) if it does not.
+    /// [`NoPermission`](crate::refusal::PermissionDeniedKind::NoPermission) if it does not.
     pub fn default_permission(&self, token: &AccessToken) -> Result<(), PermissionDenied> {
         self.rules.default_permission(token.claims())?;
         Ok(())

@@ -8,13 +8,13 @@ use crate::authority::TokenVersion;
 use crate::json::JsonStr;
 use crate::keys::{Key, KeySet};
 use crate::refusal::{InvalidToken, Lack, PermissionDenied, Setting};
-use crate::requirement::Requirement;
+use crate::require::Requirement;
 use crate::token::{CallerKind, Claims, Grant, Unverified};
 
 /// The result of each check of a token, by [`Validator::explain`](crate::Validator::explain).
 ///
 /// Made for whoever holds the token: it quotes claims, though none about a person. What is quoted
-/// comes from outside; display it through [`Escaped`](crate::Escaped).
+/// comes from outside; display it through [`Escaped`](crate::integration::Escaped).
 #[derive(Clone, Debug)]
 pub struct Report {
     findings: Vec<Finding>,

@@ -1,7 +1,7 @@
 //! The audience: the generic validator, then the defaults of `Microsoft.Identity.Web`
 //! (`RegisterValidAudience`).
 
-use entra_jwt_core::{Audience, ValidatorBuilder};
+use entra_jwt_core::{ValidatorBuilder, ids::Audience};
 use serde_json::{Value, json};
 
 use crate::support::API;

@@ -1,7 +1,9 @@
 //! `AadIssuerValidator` and its tests.
 
 use entra_dev_tenant::{B2cPolicy, Flaw, TokenBuilder};
-use entra_jwt_core::{Cloud, DiscoveryDocument, KeySet, Tenancy, Validator, ValidatorBuilder};
+use entra_jwt_core::{
+    Cloud, KeySet, Tenancy, Validator, ValidatorBuilder, integration::DiscoveryDocument,
+};
 use serde_json::json;
 
 use crate::support::{API, tenant};

@@ -2,7 +2,7 @@
 //! with which defaults.
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
-use entra_jwt_core::{KeySet, Unverified};
+use entra_jwt_core::{KeySet, token::Unverified};
 use serde_json::{Value, json};
 
 use crate::support::tenant;

@@ -1,7 +1,7 @@
 //! Forms and kinds of tokens.
 
 use entra_dev_tenant::{DevTenant, Flaw};
-use entra_jwt_core::{KeySet, Unverified};
+use entra_jwt_core::{KeySet, token::Unverified};
 
 use crate::support::{API, CLIENT, start, tenant};
 use crate::{ACCEPTED, Accepts, Refuses, Row, by, keys, now, rules, user, verdict};

@@ -23,8 +23,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, Audience, ExplainOptions, InvalidToken, KeySet, Tenancy, TenantId, Validator,
-    Verdict,
+    AccessToken, InvalidToken, KeySet, Tenancy, TenantId, Validator,
+    explain::{ExplainOptions, Verdict},
+    ids::Audience,
 };
 use proptest::prelude::{Strategy, any};
 use proptest::sample::select;

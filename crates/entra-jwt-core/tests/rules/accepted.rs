@@ -1,6 +1,9 @@
 //! What is accepted, and what an accepted token says.
 
-use entra_jwt_core::{CallerId, CallerKind, PermissionDeniedKind, TokenVersion, Unverified};
+use entra_jwt_core::{
+    refusal::PermissionDeniedKind,
+    token::{CallerId, CallerKind, TokenVersion, Unverified},
+};
 use serde_json::{Value, json};
 
 use crate::{API, CLIENT, Setup};

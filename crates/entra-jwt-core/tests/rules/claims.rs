@@ -4,8 +4,10 @@
 use std::time::{Duration, SystemTime};
 
 use entra_jwt_core::{
-    CallerKind, ClientAuthentication, Groups, KeySet, NotInGroup, PermissionDeniedKind,
-    Requirement, Tenancy, TenantId, Validator,
+    KeySet, Tenancy, TenantId, Validator,
+    refusal::PermissionDeniedKind,
+    require::{NotInGroup, Requirement},
+    token::{CallerKind, ClientAuthentication, Groups},
 };
 use serde_json::json;
 

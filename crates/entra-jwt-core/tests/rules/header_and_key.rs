@@ -1,7 +1,7 @@
 //! The header, the key, the signature, and for whom a key may sign.
 
 use entra_dev_tenant::{DevTenant, TokenBuilder};
-use entra_jwt_core::{KeySet, Unverified};
+use entra_jwt_core::{KeySet, token::Unverified};
 use serde_json::{Value, json};
 
 use crate::{API, Setup};

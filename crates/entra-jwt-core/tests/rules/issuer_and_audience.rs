@@ -1,7 +1,11 @@
 //! Whose token it is, for whom, and of which kind.
 
 use entra_dev_tenant::{DevCloud, DevTenant};
-use entra_jwt_core::{Audience, CallerKind, Cloud, TokenVersion};
+use entra_jwt_core::{
+    Cloud,
+    ids::Audience,
+    token::{CallerKind, TokenVersion},
+};
 use serde_json::{Value, json};
 
 use crate::{API, CLIENT, OTHER_TENANT, Setup};

@@ -2,7 +2,10 @@
 
 use entra_dev_tenant::{Flaw, TokenBuilder};
 use entra_jwt_core::{
-    Audience, CheckName, ExplainOptions, Finding, KeySet, Outcome, Unverified, Verdict,
+    KeySet,
+    explain::{CheckName, ExplainOptions, Finding, Outcome, Verdict},
+    ids::Audience,
+    token::Unverified,
 };
 use serde_json::json;
 

@@ -11,8 +11,12 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_jwt_core::{
-    AccessToken, AppPermission, Audience, CheckName, ExplainOptions, InvalidToken, Key, KeyId,
-    KeySet, PermissionDeniedKind, Requirement, Scope, UserRole, Validator, Verdict,
+    AccessToken, InvalidToken, KeySet, Validator,
+    explain::{CheckName, ExplainOptions, Verdict},
+    ids::{Audience, KeyId},
+    keys::Key,
+    refusal::PermissionDeniedKind,
+    require::{AppPermission, Requirement, Scope, UserRole},
 };
 use serde_json::{Value, json};
 

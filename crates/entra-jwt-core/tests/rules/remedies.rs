@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use entra_dev_tenant::{DevCloud, DevTenant, Flaw};
 use entra_jwt_core::{
-    Audience, CheckName, Cloud, ExplainOptions, InvalidToken, KeySet, Report, Requirement, Scope,
-    Setting, Tenancy, Validator,
+    Cloud, InvalidToken, KeySet, Tenancy, Validator,
+    explain::{CheckName, ExplainOptions, Report},
+    ids::Audience,
+    refusal::Setting,
+    require::{Requirement, Scope},
 };
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! What a route requires: which callers meet it, what the others lack, and what makes no sense.
 
 use entra_dev_tenant::TokenBuilder;
-use entra_jwt_core::{
+use entra_jwt_core::require::{
     AppPermission, AuthenticationContext, Claim, Condition, Group, IntoCondition, NotInGroup,
     Requirement, RequirementProblem, RequirementProblemKind, Scope, UserRole,
 };

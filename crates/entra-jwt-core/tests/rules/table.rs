@@ -3,8 +3,10 @@
 
 use entra_dev_tenant::{B2cPolicy, DevCloud, DevTenant, Flaw, TokenBuilder};
 use entra_jwt_core::{
-    AccessToken, CheckName, Cloud, ExplainOptions, InvalidSettings, InvalidToken, KeySet, Outcome,
-    Tenancy, TenantId, Unverified, Validator, ValidatorBuilder, Verdict,
+    AccessToken, Cloud, InvalidSettings, InvalidToken, KeySet, Tenancy, TenantId, Validator,
+    ValidatorBuilder,
+    explain::{CheckName, ExplainOptions, Outcome, Verdict},
+    token::Unverified,
 };
 use serde_json::json;
 

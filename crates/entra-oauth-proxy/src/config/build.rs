@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use entra_http::{BuildError, Problems, is_loopback_host};
 use tokio_util::task::TaskTracker;
-use tower_entra_auth::entra_jwt_core::EscapedUrl;
-use tower_entra_auth::{Condition, ProtectedResource, Scope, TrustedIssuer};
+use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
+use tower_entra_auth::{
+    Scope, issuer::TrustedIssuer, require::Condition, resource_metadata::ProtectedResource,
+};
 use url::Url;
 
 use super::{EntraOAuthProxyBuilder, Prompt};

@@ -14,7 +14,7 @@ use entra_confidential_client::{ConfidentialClient, ConfidentialClientBuilder, C
 use entra_http::BoxError;
 use http::{Request, Response};
 use http_body::Body;
-use tower_entra_auth::entra_jwt_core::{EscapedUrl, Setting};
+use tower_entra_auth::entra_jwt_core::{integration::EscapedUrl, refusal::Setting};
 use tower_entra_auth::{Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
 use tower_service::Service;
 
@@ -321,7 +321,7 @@ impl EntraOAuthProxyBuilder {
 
     /// Sets the directory in which a single instance keeps what it must not lose, so that nobody signs in
     /// again after a restart: grants and codes in `sign-ins.redb` (see
-    /// [`DiskStore`](crate::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
+    /// [`DiskStore`](crate::store::DiskStore)), and, unless [`keys`](Self::keys) are set, the keys in `keys`,
     /// made at the first start. Whoever has both can read the sign-ins: a backup is as secret as they
     /// are. It must be there, on a disk that stays, with this process's user as its owner, and no
     /// other process uses it at the same time. A file that others may read is used, with a warning.

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
-use tower_entra_auth::{EntraAuth, ResourceMetadata, Tenancy, TenantId};
+use tower_entra_auth::{EntraAuth, Tenancy, TenantId, resource_metadata::ResourceMetadata};
 use tracing::Instrument as _;
 use url::Url;
 

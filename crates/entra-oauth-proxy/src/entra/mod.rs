@@ -6,7 +6,7 @@ mod client;
 use entra_confidential_client::{TokenError, TokenErrorKind, TokenResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tower_entra_auth::entra_jwt_core::Escaped;
+use tower_entra_auth::entra_jwt_core::integration::Escaped;
 use tower_entra_auth::{Caller, Refusal};
 
 pub(crate) use self::client::{Entra, NoTokens};

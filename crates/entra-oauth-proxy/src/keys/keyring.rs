@@ -12,8 +12,8 @@ use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tower_entra_auth::KeySet;
-use tower_entra_auth::entra_jwt_core::{Key, KeyId};
+use tower_entra_auth::entra_jwt_core::{ids::KeyId, keys::Key};
+use tower_entra_auth::keys::KeySet;
 
 use super::{ProxyKeys, Purpose, Unreadable, Versioned, read, write};
 use crate::crypto::{base64url, random};

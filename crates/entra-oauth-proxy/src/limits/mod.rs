@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
-use tower_entra_auth::entra_jwt_core::EscapedUrl;
+use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 
 pub(crate) use self::rate_limiter::{EndpointGroup, RateLimiter};
 
@@ -84,7 +84,7 @@ struct Origin {
 ///     .trusted_proxies(["10.0.0.0/8"]);
 /// ```
 ///
-/// What each is for, and what a client is told: [Limits](crate::operations#limits).
+/// What each is for, and what a client is told: [Limits](crate::_guide::operations#limits).
 ///
 /// # Defaults
 ///

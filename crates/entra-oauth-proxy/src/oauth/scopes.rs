@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use entra_http::Problems;
 use serde::{Deserialize, Serialize};
-use tower_entra_auth::entra_jwt_core::EscapedUrl;
+use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 
 use super::{ErrorCode, OAuthError};
 

@@ -12,7 +12,7 @@ use crate::store::Store;
 /// clock is waited for.
 ///
 /// ```
-/// use entra_oauth_proxy::{MemoryStore, testing};
+/// use entra_oauth_proxy::{store::MemoryStore, testing};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
@@ -40,7 +40,7 @@ where
 /// Checks a store when it is full: one that is empty, and keeps 2 to 100 000 records.
 ///
 /// ```
-/// use entra_oauth_proxy::{MemoryStore, testing};
+/// use entra_oauth_proxy::{store::MemoryStore, testing};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {

@@ -1,4 +1,4 @@
-//! The stores of grants and authorization codes.
+//! The stores of sign-ins and authorization codes: in memory, on disk, and the trait for one of your own.
 
 #[cfg(feature = "testing")]
 pub(crate) mod conformance;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tower_entra_auth::{AuthenticationContext, Caller, ClaimsChallenge, Refusal};
+use tower_entra_auth::{Caller, Refusal, refusal::ClaimsChallenge, require::AuthenticationContext};
 
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};

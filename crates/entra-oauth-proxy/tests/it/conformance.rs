@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{MemoryStore, Store, StoreError, StoreFuture, testing};
+use entra_oauth_proxy::{
+    store::{MemoryStore, Store, StoreError, StoreFuture},
+    testing,
+};
 
 /// What a store does wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

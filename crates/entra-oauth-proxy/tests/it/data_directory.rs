@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use entra_oauth_proxy::{BuildError, EntraOAuthProxyBuilder, MemoryStore, ProxyKeys};
+use entra_oauth_proxy::{BuildError, EntraOAuthProxyBuilder, ProxyKeys, store::MemoryStore};
 use http::StatusCode;
 
 use crate::disk::Directory;

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use entra_oauth_proxy::{DiskStore, OpenStoreError, OpenStoreErrorKind, Store, testing};
+use entra_oauth_proxy::{
+    store::{DiskStore, OpenStoreError, OpenStoreErrorKind, Store},
+    testing,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -6,7 +6,7 @@ use entra_dev_tenant::DevTenant;
 use entra_oauth_proxy::{EndError, ProxyKeys};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tower_entra_auth::{ObjectId, TenantId};
+use tower_entra_auth::{TenantId, token::ObjectId};
 
 use crate::disk::Directory;
 use crate::logbook::Logbook;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, MemoryStore, ProxyKeys, Rate, RateLimits, Store as _,
+    EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys, Rate, RateLimits,
+    store::{MemoryStore, Store as _},
 };
 use http::StatusCode;
 use serde_json::Value;

@@ -1,6 +1,8 @@
 //! What strangers cannot do to others, and what nobody is to suffer for.
 
-use entra_oauth_proxy::{EntraOAuthProxy, FederatedAssertion, MemoryStore, ProxyKeys, Secret};
+use entra_oauth_proxy::{
+    EntraOAuthProxy, FederatedAssertion, ProxyKeys, Secret, store::MemoryStore,
+};
 use http::StatusCode;
 use serde_json::json;
 use url::Url;

@@ -1,7 +1,8 @@
 //! What the log never says, whoever writes it and at whatever level.
 
 use entra_oauth_proxy::{
-    EntraOAuthProxy, MemoryStore, PreregisteredClient, ProxyKeys, Secret, StoreError,
+    EntraOAuthProxy, PreregisteredClient, ProxyKeys, Secret,
+    store::{MemoryStore, StoreError},
 };
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

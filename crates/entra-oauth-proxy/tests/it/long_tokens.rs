@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Builder;
-use tower_entra_auth::Groups;
+use tower_entra_auth::token::Groups;
 use url::Url;
 
 use crate::logbook::Logbook;

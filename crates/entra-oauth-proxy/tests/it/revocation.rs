@@ -118,7 +118,7 @@ async fn nobody_ends_the_sign_in_of_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_confidential_client_proves_itself() {
-    let secret = "a secret of the fixed client";
+    let secret = "a secret of the pre-registered client";
     let fixed = PreregisteredClient::confidential("fixed", secret).redirect_uri(REDIRECT);
     let stage = Stage::with(|settings| settings.preregistered_client(fixed)).await;
     let client = Client {

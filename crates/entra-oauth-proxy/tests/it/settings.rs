@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entra_oauth_proxy::{
     EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, Problem, ProxyKeys, Secret,
-    Store, StoreFuture,
+    store::{Store, StoreFuture},
 };
 use http::StatusCode;
 

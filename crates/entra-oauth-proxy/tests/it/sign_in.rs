@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::json;
-use tower_entra_auth::TokenVersion;
+use tower_entra_auth::token::TokenVersion;
 
 use crate::support::{APP, Browser, HOUR, PUBLIC, RESOURCE, Stage, claims, parameter, part};
 

@@ -205,7 +205,7 @@ async fn a_record_under_another_key_is_none() {
     );
     let grants = store.records("grant/").await;
     assert_eq!(grants.len(), 2);
-    use entra_oauth_proxy::Store as _;
+    use entra_oauth_proxy::store::Store as _;
     store
         .put(&grants[0].0, grants[1].1.clone(), HOUR)
         .await

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{MemoryStore, Store, StoreError, StoreFuture};
+use entra_oauth_proxy::store::{MemoryStore, Store, StoreError, StoreFuture};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::sleep;

@@ -5,7 +5,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::{AccessToken, ExplainOptions, InvalidToken, Report, Requirement, Unverified};
+use entra_jwt_core::{
+    AccessToken, InvalidToken,
+    explain::{ExplainOptions, Report},
+    require::Requirement,
+    token::Unverified,
+};
 use http::{HeaderMap, Request, Uri};
 use moka::Equivalent;
 use moka::sync::Cache;

@@ -16,7 +16,7 @@ use crate::respond::Reason;
 ///
 /// ```
 /// use http::{HeaderMap, HeaderName, Uri};
-/// use tower_entra_auth::{SentToken, TokenSource};
+/// use tower_entra_auth::token::{SentToken, TokenSource};
 ///
 /// /// The header in which a gateway hands on the token of its caller.
 /// struct Forwarded;

@@ -114,7 +114,7 @@ impl AuthContext {
 
 impl RefusalContext<'_> {
     /// Returns the machine code that the caller may learn, whatever
-    /// [`RefusalDetail`](crate::RefusalDetail) is set; none where no token was sent.
+    /// [`RefusalDetail`](crate::refusal::RefusalDetail) is set; none where no token was sent.
     #[must_use]
     pub fn public_code(&self) -> Option<&'static str> {
         self.refusal.public_code()
@@ -128,7 +128,7 @@ impl RefusalContext<'_> {
     }
 
     /// Returns what to change, in words that the caller may learn, whatever
-    /// [`RefusalDetail`](crate::RefusalDetail) is set.
+    /// [`RefusalDetail`](crate::refusal::RefusalDetail) is set.
     #[must_use]
     pub fn remedy(&self) -> Cow<'static, str> {
         self.responder.public_remedy(self.refusal)

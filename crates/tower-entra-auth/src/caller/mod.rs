@@ -115,7 +115,7 @@ impl Caller {
     }
 
     /// Returns the grant that the token is of, if it is none of Entra's, but one of the
-    /// [reissued tokens](crate::TrustedIssuer).
+    /// [reissued tokens](crate::issuer::TrustedIssuer).
     #[must_use]
     pub fn grant_id(&self) -> Option<&str> {
         self.grant().map(|grant| &**grant)
@@ -128,7 +128,7 @@ impl Caller {
     /// Returns the refusal that asks the client for a token with more claims, for a handler to return:
     /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403. Of a
     /// reissued token it is 401 if its server
-    /// [hears of challenges](crate::TrustedIssuer::on_challenge).
+    /// [hears of challenges](crate::issuer::TrustedIssuer::on_challenge).
     ///
     /// For an authentication context, require it: `auth.require(AuthenticationContext("c1"))?` is
     /// the Layer of a route, and [`RequireLayer::check`](crate::RequireLayer::check) asks for it in

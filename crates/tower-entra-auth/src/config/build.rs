@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use entra_http::{BuildError, HttpClient, Problems, StandardClient};
 use entra_jwt_core::{
-    Audience, Authority, ClientId, Cloud, EscapedUrl, InvalidSettings, Setting, Tenancy, Validator,
-    ValidatorBuilder,
+    ClientId, Cloud, InvalidSettings, Tenancy, Validator, ValidatorBuilder,
+    ids::Audience,
+    integration::{Authority, EscapedUrl},
+    refusal::Setting,
 };
 
 use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use entra_http::{BuildError, HttpClient};
-use entra_jwt_core::{Cloud, EscapedUrl, Tenancy, TenantId, Unverified, Validator};
+use entra_jwt_core::{
+    Cloud, Tenancy, TenantId, Validator, integration::EscapedUrl, token::Unverified,
+};
 
 pub use self::danger::DangerousBuilder;
 pub use self::reissued::TrustedIssuer;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entra_http::{Problems, secure_url};
-use entra_jwt_core::{Audience, EscapedUrl, KeySet, Validator};
+use entra_jwt_core::{KeySet, Validator, ids::Audience, integration::EscapedUrl};
 
 use crate::authenticate::Issuer;
 use crate::caller::{Caller, OnChallenge};
@@ -26,9 +26,9 @@ use crate::respond::ClaimsChallenge;
 /// [`Validator::reissued`](entra_jwt_core::Validator::reissued).
 ///
 /// For Entra the server is the client of all of them, so that a few things are others than in tokens of
-/// Entra: [`client_id`](crate::AccessToken::client_id) is none, and
-/// [`registered_client`](crate::AccessToken::registered_client) names the client;
-/// [`issued_at`](crate::AccessToken::issued_at) is when Entra was asked;
+/// Entra: [`client_id`](crate::token::AccessToken::client_id) is none, and
+/// [`registered_client`](crate::token::AccessToken::registered_client) names the client;
+/// [`issued_at`](crate::token::AccessToken::issued_at) is when Entra was asked;
 /// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
 /// [told to the server](Self::on_challenge).
 #[must_use = "it does nothing before it is given to the builder"]
@@ -85,16 +85,16 @@ impl TrustedIssuer {
     /// and none needs to: it is answered by its server. With this function every caller of these tokens
     /// is challenged, 401 `insufficient_claims`, after which clients get a new token; without it they
     /// are refused, 403. That is so of a required
-    /// [authentication context](crate::AuthenticationContext), of
+    /// [authentication context](crate::require::AuthenticationContext), of
     /// [`Caller::challenge`](crate::Caller::challenge) and of
-    /// [`RefusalContext::challenge`](crate::RefusalContext::challenge).
+    /// [`RefusalContext::challenge`](crate::refusal::RefusalContext::challenge).
     ///
     /// The function is called once for each challenge that is answered, before the answer is sent, on
     /// the thread that serves the request: it must not block. If it panics, the log says so, and the
     /// challenge is answered all the same. Default: none.
     ///
     /// ```
-    /// # fn tokens(tokens: tower_entra_auth::TrustedIssuer) -> tower_entra_auth::TrustedIssuer {
+    /// # fn tokens(tokens: tower_entra_auth::issuer::TrustedIssuer) -> tower_entra_auth::issuer::TrustedIssuer {
     /// tokens.on_challenge(|caller, claims| {
     ///     // Kept by user and client until the next refresh.
     ///     let wanted = (caller.id().to_string(), caller.registered_client(), claims.json());

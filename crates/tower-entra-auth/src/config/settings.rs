@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use entra_http::{BoxError, HttpClient};
-use entra_jwt_core::{Cloud, Setting, Tenancy, TenantId};
+use entra_jwt_core::{Cloud, Tenancy, TenantId, refusal::Setting};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
@@ -124,7 +124,7 @@ impl EntraAuthBuilder {
     /// Accepts tokens of these client applications only, by their application (client) ids. The
     /// list restricts; being on it permits nothing. Of [reissued tokens](Self::trust) it
     /// judges the server that reissued them, which must be on it, and cannot tell that server's clients
-    /// apart: compare [`AccessToken::registered_client`](crate::AccessToken::registered_client) for
+    /// apart: compare [`AccessToken::registered_client`](crate::token::AccessToken::registered_client) for
     /// that.
     pub fn allowed_clients<I: Into<String>>(mut self, ids: impl IntoIterator<Item = I>) -> Self {
         let ids = ids.into_iter().map(Into::into);
@@ -207,7 +207,7 @@ impl EntraAuthBuilder {
     /// builder. Default: the methods of this builder, and their environment variables.
     ///
     /// ```
-    /// use tower_entra_auth::{EntraAuth, entra_jwt_core::Setting};
+    /// use tower_entra_auth::{EntraAuth, entra_jwt_core::refusal::Setting};
     ///
     /// let builder = EntraAuth::builder().setting_names(|setting| match setting {
     ///     Setting::Tenant => "auth.tenant in service.toml",
@@ -310,11 +310,11 @@ impl EntraAuthBuilder {
     }
 
     /// Sets where the keys come from, in place of the discovery document: a
-    /// [`JwksFile`](crate::JwksFile), a fixed [`KeySet`](crate::KeySet), or a
+    /// [`JwksFile`](crate::keys::JwksFile), a fixed [`KeySet`](crate::keys::KeySet), or a
     /// [`KeySource`] of your own. No HTTP client is needed then.
     ///
     /// ```
-    /// use tower_entra_auth::{EntraAuth, JwksFile};
+    /// use tower_entra_auth::{EntraAuth, keys::JwksFile};
     ///
     /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
     /// let auth = EntraAuth::builder()

@@ -51,7 +51,7 @@ use crate::service::{ResponseBody, inner_service_accessors, polled_after_complet
 ///
 /// The code is `expired`, or that of a no: `tenant_not_allowed` of the
 /// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `grant_ended` of the
-/// [grant rule](crate::TrustedIssuer::grant_rule). Where such a rule is set, it is asked again when
+/// [grant rule](crate::issuer::TrustedIssuer::grant_rule). Where such a rule is set, it is asked again when
 /// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
 /// streams of one tenant, or of one grant, share the question and its answer with each other and
 /// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again

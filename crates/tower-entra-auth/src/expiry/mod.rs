@@ -1,4 +1,7 @@
 //! The end of what a caller may have: its token has expired, or a rule says no.
+//!
+//! [`EntraAuth::end_at_expiry`](crate::EntraAuth::end_at_expiry) ends responses then, and
+//! [`Caller::expired`] is a future of that moment, for a WebSocket or a stream of your own.
 
 mod layer;
 
@@ -51,7 +54,7 @@ impl Caller {
     ///
     /// It ends before that, without a grace, with a no of the
     /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
-    /// [grant rule](crate::TrustedIssuer::grant_rule), which are asked again as
+    /// [grant rule](crate::issuer::TrustedIssuer::grant_rule), which are asked again as
     /// [`ExpiryLayer`] says: a client that comes again is refused.
     ///
     /// ```

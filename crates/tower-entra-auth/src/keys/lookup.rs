@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entra_jwt_core::KeyId;
+use entra_jwt_core::ids::KeyId;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 

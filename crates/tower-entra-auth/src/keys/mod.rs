@@ -1,8 +1,10 @@
-//! The keys of one trusted issuer: kept fresh in the background, read from a snapshot.
-//!
-//! One attempt to fetch runs at a time, as a task of its own: the requests that wait for it can
-//! come and go. It is begun by the [refresher], on the [`Schedule`], or by a request whose key is
-//! missing, if the schedule's bucket has a token.
+//! The keys that tokens are verified with, and where they come from: Entra, unless
+//! [`EntraAuthBuilder::key_source`](crate::EntraAuthBuilder::key_source) says otherwise.
+
+// The keys of one trusted issuer are kept fresh in the background and read from a snapshot. One attempt to
+// fetch runs at a time, as a task of its own: the requests that wait for it can come and go. It is begun by
+// the `refresher`, on the `Schedule`, or by a request whose key is missing, if the schedule's bucket has a
+// token.
 
 mod discovery;
 mod file;
@@ -20,7 +22,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
+pub use entra_http::BoxError;
+pub use entra_jwt_core::KeySet;
+use entra_jwt_core::ids::KeyId;
+use entra_jwt_core::keys::{Key, UnusableKey};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;

@@ -8,7 +8,11 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use entra_jwt_core::{Key, KeyId, KeySet, UnusableKey};
+use entra_jwt_core::{
+    KeySet,
+    ids::KeyId,
+    keys::{Key, UnusableKey},
+};
 use moka::sync::Cache;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use entra_jwt_core::{Escaped, KeyId, KeySet, UnusableKey};
+use entra_jwt_core::{KeySet, ids::KeyId, integration::Escaped, keys::UnusableKey};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout, timeout_at};
 

@@ -16,14 +16,14 @@ use crate::unavailable::Outage;
 ///
 /// It is asked on the refresh schedule and when a token names a key that is not held, never more
 /// often than the refill bucket allows, and given 5 s. What it brings is merged with what is held,
-/// as Entra's documents are. A [`KeySet`] is a source that never changes, [`JwksFile`](crate::JwksFile)
+/// as Entra's documents are. A [`KeySet`] is a source that never changes, [`JwksFile`](crate::keys::JwksFile)
 /// one that reads a file. A token of a key that is not held is 401 once the source was asked for it in
 /// vain, and 503 (`key_refresh_pending`) while it may not be asked; with a [`KeySet`] it is 401 at once.
 ///
 /// Whoever can change what it brings can make tokens that this service accepts.
 ///
 /// ```
-/// use tower_entra_auth::{BoxError, EntraAuth, KeySource, FetchedKeys};
+/// use tower_entra_auth::{EntraAuth, keys::{BoxError, FetchedKeys, KeySource}};
 ///
 /// struct Vault;
 ///
@@ -52,7 +52,7 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever hinders it. The error's text goes into the log and into
-    /// [`AuthStatus`](crate::AuthStatus), never to a caller.
+    /// [`AuthStatus`](crate::status::AuthStatus), never to a caller.
     fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send;
 
     /// Returns the name of the source in the log, the status and the metrics. Default: `key source`.

@@ -1,4 +1,4 @@
-//! The Layer, its service and its future, and the span around each request.
+//! The Layer around a service, and the types of its service, future and body.
 
 mod open_paths;
 
@@ -23,7 +23,8 @@ pub use self::open_paths::InvalidPath;
 use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
 use crate::respond::Reason;
-use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
+pub use crate::service::{ResponseBody, ResponseFuture};
+use crate::service::{inner_service_accessors, polled_after_completion};
 use crate::telemetry::{Decided, RefusedWithin};
 
 /// Protects a service; made by [`EntraAuth::layer`].

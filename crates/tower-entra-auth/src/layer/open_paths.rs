@@ -1,6 +1,6 @@
 //! The settings of a Layer: the requests that pass without a token.
 
-use entra_jwt_core::Escaped;
+use entra_jwt_core::integration::Escaped;
 
 use super::{EntraLayer, OpenPath, OpenPaths, abnormality, is_grpc_name};
 
@@ -54,7 +54,7 @@ impl EntraLayer {
     /// `grpc.reflection.v1.ServerReflection`.
     ///
     /// ```
-    /// # fn layer(auth: &tower_entra_auth::EntraAuth) -> Result<tower_entra_auth::EntraLayer, tower_entra_auth::InvalidPath> {
+    /// # fn layer(auth: &tower_entra_auth::EntraAuth) -> Result<tower_entra_auth::EntraLayer, tower_entra_auth::layer::InvalidPath> {
     /// auth.layer().open_grpc_service("grpc.health.v1.Health")
     /// # }
     /// ```

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use entra_http::secure_url;
-use entra_jwt_core::{ClientId, Cloud, EscapedUrl, Setting, Tenancy, TenantId, Validator};
+use entra_jwt_core::{
+    ClientId, Cloud, Tenancy, TenantId, Validator, integration::EscapedUrl, refusal::Setting,
+};
 use http::Uri;
 use serde::Serialize;
 
@@ -21,7 +23,7 @@ use crate::setting::SettingNames;
 /// [`EntraAuth::resource_metadata`](crate::EntraAuth::resource_metadata) serves.
 ///
 /// ```
-/// use tower_entra_auth::{EntraAuth, ProtectedResource};
+/// use tower_entra_auth::{EntraAuth, resource_metadata::ProtectedResource};
 ///
 /// let settings = EntraAuth::builder().protected_resource(
 ///     ProtectedResource::at("https://mcp.example.com/mcp").scopes(["Mcp.Access"]),

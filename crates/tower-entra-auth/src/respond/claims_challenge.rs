@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use entra_jwt_core::{AuthenticationContext, InvalidRequirement, Requirement};
+use entra_jwt_core::require::{AuthenticationContext, InvalidRequirement, Requirement};
 use serde_json::{Value, json};
 
 use super::Reason;
@@ -16,7 +16,7 @@ use super::Reason;
 /// declaration is in the token (`xms_cc`) only if the API's app registration requests that optional
 /// claim for access tokens. [`Caller::challenge`](crate::Caller::challenge) looks after it. The client
 /// of a reissued token need not understand it: its server
-/// [hears of it](crate::TrustedIssuer::on_challenge). Source: "Claims
+/// [hears of it](crate::issuer::TrustedIssuer::on_challenge). Source: "Claims
 /// challenges, claims requests, and client capabilities" of Microsoft's identity platform.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ClaimsChallenge {
@@ -46,7 +46,7 @@ impl ClaimsChallenge {
 
     /// Asks for a token that was issued after this moment, of a user whose sessions before it you
     /// consider revoked. It revokes nothing itself: compare it with
-    /// [`issued_at`](crate::AccessToken::issued_at), which of a reissued token is when Entra was asked.
+    /// [`issued_at`](crate::token::AccessToken::issued_at), which of a reissued token is when Entra was asked.
     #[must_use]
     pub fn issued_after(moment: SystemTime) -> Self {
         let seconds = moment.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use entra_http::ThrottledLog;
-use entra_jwt_core::Escaped;
+use entra_jwt_core::integration::Escaped;
 
 use super::{Reason, ResponderConfig};
 

@@ -13,7 +13,7 @@ mod responder;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{InvalidToken, PermissionDenied, PermissionDeniedKind, Validator};
+use entra_jwt_core::{InvalidToken, PermissionDenied, Validator, refusal::PermissionDeniedKind};
 use http::StatusCode;
 
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};

@@ -201,8 +201,8 @@ mod tests {
 
     use entra_jwt_core::testing::access_token;
     use entra_jwt_core::{
-        AuthenticationContext, IntoCondition, PermissionDenied, Requirement, Scope, Tenancy,
-        Validator,
+        PermissionDenied, Tenancy, Validator,
+        require::{AuthenticationContext, IntoCondition, Requirement, Scope},
     };
     use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::entra_jwt_core::{Finding, Setting};
-use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, RefusalDetail};
+use tower_entra_auth::entra_jwt_core::{explain::Finding, refusal::Setting};
+use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, refusal::RefusalDetail};
 
 use crate::support::{
     API, CLIENT, OTHER_TENANT, Stream, app, auth, client, header, serve, settings, tenant, user,

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
-use tower_entra_auth::BoxError;
+use tower_entra_auth::keys::BoxError;
 
 /// Returns a client for loopback, whatever proxies and certificates this machine has.
 pub(crate) fn client() -> Client {

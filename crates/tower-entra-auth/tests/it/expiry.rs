@@ -20,7 +20,10 @@ use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    Caller, EntraAuth, Expired, ExpiryBody, RefusalDetail, TokenExpired, testing,
+    Caller, EntraAuth,
+    expiry::{Expired, ExpiryBody, TokenExpired},
+    refusal::RefusalDetail,
+    testing,
 };
 
 use crate::grpc::{self, Api, Method as Rpc};

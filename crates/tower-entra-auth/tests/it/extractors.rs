@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    Caller, ClaimsChallenge, CustomClaims, EntraAuth, Refusal, RequireLayer, Scope,
+    Caller, EntraAuth, Refusal, RequireLayer, Scope, axum::CustomClaims, refusal::ClaimsChallenge,
 };
 
 use crate::support::{auth, client, header, serve, settings, tenant, user};

@@ -22,8 +22,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::{Layer as _, service_fn};
 use tower_entra_auth::{
-    AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, EntraLayer, Group, InvalidPath,
-    RequireLayer, Scope, UserRole, testing,
+    Caller, EntraAuth, EntraLayer, Group, RequireLayer, Scope, UserRole, layer::InvalidPath,
+    refusal::ClaimsChallenge, require::AuthenticationContext, testing,
 };
 
 use crate::support::{

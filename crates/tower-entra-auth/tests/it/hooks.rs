@@ -11,8 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::Full;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    AuthenticationContext, Caller, ClaimsChallenge, EntraAuth, RefusalDetail, SentToken,
-    TokenSource,
+    Caller, EntraAuth,
+    refusal::{ClaimsChallenge, RefusalDetail},
+    require::AuthenticationContext,
+    token::{SentToken, TokenSource},
 };
 
 use crate::support::{API, ask_without_token, client, header, serve, settings, tenant, user};

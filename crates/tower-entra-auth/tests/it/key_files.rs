@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tower_entra_auth::JwksFile;
+use tower_entra_auth::keys::JwksFile;
 
 use crate::support::{ACCEPTED, HOUR, SECOND, Scene, UNAVAILABLE, of_source, scene_with, tenant};
 

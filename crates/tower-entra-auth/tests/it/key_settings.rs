@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::service_fn;
-use tower_entra_auth::{BoxError, EntraAuthBuilder, FetchedKeys, KeySource};
+use tower_entra_auth::{
+    EntraAuthBuilder,
+    keys::{BoxError, FetchedKeys, KeySource},
+};
 
 use crate::settings::good;
 use crate::support::{CLIENT, HOUR, MINUTE, SECOND};

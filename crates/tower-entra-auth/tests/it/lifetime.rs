@@ -10,7 +10,7 @@ use entra_dev_tenant::DevTenant;
 use http::Request;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tower::{Layer as _, Service as _, ServiceExt as _};
-use tower_entra_auth::{EntraAuth, ProtectedResource, Scope};
+use tower_entra_auth::{EntraAuth, Scope, resource_metadata::ProtectedResource};
 
 use crate::support::{app, auth, settings, tenant, user};
 
@@ -213,10 +213,10 @@ fn handles_and_futures_have_the_traits_that_frameworks_need() {
     type Inner = tower::util::BoxCloneSyncService<Request<Body>, http::Response<Body>, Infallible>;
     is_layer::<EntraAuth>();
     is_layer::<tower_entra_auth::EntraLayer>();
-    is_layer::<tower_entra_auth::EntraService<Inner>>();
+    is_layer::<tower_entra_auth::layer::EntraService<Inner>>();
     is_layer::<tower_entra_auth::Caller>();
-    is_future::<tower_entra_auth::EntraFuture<Inner, Body>>();
-    is_future::<tower_entra_auth::ResponseFuture<std::future::Ready<()>>>();
+    is_future::<tower_entra_auth::layer::EntraFuture<Inner, Body>>();
+    is_future::<tower_entra_auth::layer::ResponseFuture<std::future::Ready<()>>>();
 }
 
 /// Polls a future until it is ready, and says whether it panics at the next poll.

@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::json;
 use tokio::time::sleep;
 use tower::ServiceExt as _;
-use tower_entra_auth::{Caller, ClaimsChallenge, KeySet, Refusal, Scope};
+use tower_entra_auth::{Caller, Refusal, Scope, keys::KeySet, refusal::ClaimsChallenge};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};

@@ -15,7 +15,7 @@ use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::Value;
 use tower::ServiceExt as _;
-use tower_entra_auth::{AuthenticationContext, Caller, EntraAuth, Scope, TenantId};
+use tower_entra_auth::{Caller, EntraAuth, Scope, TenantId, require::AuthenticationContext};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::{BoxError, EntraAuth, EntraAuthBuilder, EntraLayer};
+use tower_entra_auth::{EntraAuth, EntraAuthBuilder, EntraLayer, keys::BoxError};
 
 use crate::status::{counter, recorded};
 use crate::support::{

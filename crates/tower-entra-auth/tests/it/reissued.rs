@@ -15,10 +15,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_entra_auth::entra_jwt_core::{Key, KeyId};
+use tower_entra_auth::entra_jwt_core::{ids::KeyId, keys::Key};
 use tower_entra_auth::{
-    AuthenticationContext, BoxError, ClaimsChallenge, EntraAuth, KeySet, Problem, Scope,
-    TrustedIssuer,
+    EntraAuth, Problem, Scope,
+    issuer::TrustedIssuer,
+    keys::{BoxError, KeySet},
+    refusal::ClaimsChallenge,
+    require::AuthenticationContext,
 };
 
 use crate::logs::for_all_threads;

@@ -10,7 +10,8 @@ use http::Request;
 use http::Response;
 use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    AppPermission, AuthenticationContext, Caller, EntraAuth, Group, NotInGroup, Scope, UserRole,
+    AppPermission, Caller, EntraAuth, Group, Scope, UserRole,
+    require::{AuthenticationContext, NotInGroup},
 };
 
 use crate::support::{API, CLIENT, Server, auth, client, header, serve, settings, tenant, user};
@@ -453,13 +454,13 @@ async fn an_anonymous_request_of_an_inner_layer_is_not_the_caller_of_an_outer_on
 /// Finds no token, whatever was sent.
 struct Nowhere;
 
-impl tower_entra_auth::TokenSource for Nowhere {
+impl tower_entra_auth::token::TokenSource for Nowhere {
     fn find<'r>(
         &self,
         _: &'r http::HeaderMap,
         _: &'r http::Uri,
-    ) -> tower_entra_auth::SentToken<'r> {
-        tower_entra_auth::SentToken::Nothing
+    ) -> tower_entra_auth::token::SentToken<'r> {
+        tower_entra_auth::token::SentToken::Nothing
     }
 }
 

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
-    AppPermission, AuthenticationContext, EntraAuth, EntraAuthBuilder, ProtectedResource, Scope,
-    SentToken, TokenSource,
+    AppPermission, EntraAuth, EntraAuthBuilder, Scope,
+    require::AuthenticationContext,
+    resource_metadata::ProtectedResource,
+    token::{SentToken, TokenSource},
 };
 
 use crate::support::{

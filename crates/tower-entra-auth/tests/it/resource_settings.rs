@@ -1,6 +1,8 @@
 //! Which protected resources cannot be published, and what is said of them.
 
-use tower_entra_auth::{EntraAuth, EntraAuthBuilder, ProtectedResource, Tenancy};
+use tower_entra_auth::{
+    EntraAuth, EntraAuthBuilder, Tenancy, resource_metadata::ProtectedResource,
+};
 
 use crate::resource_metadata::{RESOURCE, resource};
 use crate::support::{API, OTHER_TENANT};

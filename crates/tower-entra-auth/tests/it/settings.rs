@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tower_entra_auth::{
-    BuildError, Cloud, EntraAuth, EntraAuthBuilder, KeySet, Problem, ProtectedResource, Tenancy,
-    TrustedIssuer,
+    BuildError, Cloud, EntraAuth, EntraAuthBuilder, Problem, Tenancy, issuer::TrustedIssuer,
+    keys::KeySet, resource_metadata::ProtectedResource,
 };
 
 use crate::logs::Log;

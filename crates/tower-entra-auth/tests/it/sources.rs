@@ -12,7 +12,7 @@ use entra_dev_tenant::DevTenant;
 use http::Request;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceExt as _, service_fn};
-use tower_entra_auth::{BoxError, FetchedKeys, KeySet, KeySource};
+use tower_entra_auth::keys::{BoxError, FetchedKeys, KeySet, KeySource};
 
 use crate::support::{
     ACCEPTED, API, HOUR, MINUTE, PENDING, SECOND, Scene, UNAVAILABLE, UNTRUSTED, of_source,

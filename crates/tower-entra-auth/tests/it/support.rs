@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use tower_entra_auth::{Caller, EntraAuth, EntraAuthBuilder, IssuerStatus, KeySource};
+use tower_entra_auth::{
+    Caller, EntraAuth, EntraAuthBuilder, keys::KeySource, status::IssuerStatus,
+};
 
 pub(crate) use crate::client::{Client, client};
 

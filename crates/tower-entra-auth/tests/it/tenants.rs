@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use entra_dev_tenant::{DevTenant, Flaw, TokenBuilder};
-use entra_jwt_core::{CheckName, Outcome, Requirement, Scope, Verdict};
+use entra_jwt_core::{
+    explain::{CheckName, Outcome, Verdict},
+    require::{Requirement, Scope},
+};
 use tokio::sync::Notify;
 use tokio::time::advance;
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, Tenancy, TenantId};

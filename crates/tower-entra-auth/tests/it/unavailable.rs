@@ -2,7 +2,7 @@
 
 use entra_dev_tenant::{DevCloud, DevTenant};
 use serde_json::json;
-use tower_entra_auth::{Cloud, EntraAuthBuilder, Unavailable};
+use tower_entra_auth::{Cloud, EntraAuthBuilder, refusal::Unavailable};
 
 use crate::support::{OTHER_TENANT, settings, tenant};
 

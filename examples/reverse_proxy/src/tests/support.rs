@@ -21,7 +21,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
-use tower_entra_auth::{BoxError, EntraAuth};
+use tower_entra_auth::{EntraAuth, keys::BoxError};
 
 use crate::answer::{Body, text_body};
 use crate::settings::protection;

@@ -5,7 +5,7 @@
 //~ `.dangerous().token_in_query(..)`
 
 use http::{HeaderMap, Uri};
-use tower_entra_auth::{EntraAuth, SentToken};
+use tower_entra_auth::{EntraAuth, token::SentToken};
 
 fn main() {
     let _ = EntraAuth::builder().token_source(|_: &HeaderMap, _: &Uri| SentToken::Nothing);

@@ -10,7 +10,7 @@ use entra_http::Problems;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::Value;
-use tower_entra_auth::entra_jwt_core::{Escaped, EscapedUrl};
+use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 use url::form_urlencoded;
 
 use super::super::{ErrorCode, OAuthError, Parameters, Scopes};

@@ -12,7 +12,7 @@ use redb::backends::FileBackend;
 
 use super::{FORMAT_VERSION, Failed, NotOpened, sync_directory};
 
-/// A [`DiskStore`](crate::DiskStore) cannot be opened. Displays what to do about it.
+/// A [`DiskStore`](crate::store::DiskStore) cannot be opened. Displays what to do about it.
 pub struct OpenStoreError(Fault);
 
 /// The kinds of [`OpenStoreError`].

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use tower_entra_auth::entra_jwt_core::Unverified;
+use tower_entra_auth::entra_jwt_core::token::Unverified;
 
 use super::super::RefreshToken;
 use super::{FoundGrant, Grants};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, RateLimits, Store as _};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, RateLimits, store::Store as _};
 use http::StatusCode;
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use serde_json::{Value, json};

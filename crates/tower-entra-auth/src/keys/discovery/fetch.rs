@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_http::{Failure, FailureCause, HttpClient, fresh_for, retry_after};
-use entra_jwt_core::{Authority, ClientId, DiscoveryDocument, KeySet};
+use entra_jwt_core::{
+    ClientId, KeySet,
+    integration::{Authority, DiscoveryDocument},
+};
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use serde::Deserialize;

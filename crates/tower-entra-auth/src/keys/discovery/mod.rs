@@ -3,7 +3,7 @@
 mod fetch;
 
 use entra_http::{is_loopback_host, plain_host, secure_url};
-use entra_jwt_core::{Authority, ClientId, Cloud, TenantId};
+use entra_jwt_core::{ClientId, Cloud, TenantId, integration::Authority};
 use http::Uri;
 
 /// The place of discovery documents, before it is known of which tenant.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tower_entra_auth::{Caller, ClaimsChallenge};
+use tower_entra_auth::{Caller, refusal::ClaimsChallenge};
 use tracing::Instrument as _;
 
 use super::super::super::{MAX_DEMAND, Standing};

@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
-use tower_entra_auth::{ObjectId, TenantId};
+use tower_entra_auth::{TenantId, token::ObjectId};
 
 pub(crate) use self::demands::{demand_of, keep_challenge, keep_demand, remove_demand};
 use super::super::{DEMAND_LIFETIME, Grant, Numbers, Standing, grant_key};

@@ -56,7 +56,7 @@ atoms! {
     /// A user who holds an app role of the same name does not pass for an application.
     AppPermission,
     /// Membership of a group, by its object id, or by its name where Entra emits names. Fails
-    /// where the token does not list the groups: see [`Groups`](crate::Groups).
+    /// where the token does not list the groups: see [`Groups`](crate::token::Groups).
     Group,
     /// Requires that a user is known *not* to be in a group, by its object id. Fails where the
     /// token does not list the groups, or lists names.

@@ -95,9 +95,9 @@ impl Condition {
 /// Reports.Read.All`.
 ///
 /// ```
-/// use entra_jwt_core::{AppPermission, Requirement, Scope};
+/// use entra_jwt_core::require::{AppPermission, Requirement, Scope};
 ///
-/// # fn main() -> Result<(), entra_jwt_core::InvalidRequirement> {
+/// # fn main() -> Result<(), entra_jwt_core::require::InvalidRequirement> {
 /// let readers = Requirement::new(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
 /// assert_eq!(
 ///     readers.to_string(),
