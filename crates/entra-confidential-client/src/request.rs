@@ -27,6 +27,7 @@ use crate::credential::{Proof, Secret};
 /// let refresh = TokenRequest::refresh_token(refresh_token, scopes);
 /// let app_only = TokenRequest::client_credentials(["https://graph.microsoft.com/.default"]);
 /// let downstream = TokenRequest::on_behalf_of(token, ["https://graph.microsoft.com/User.Read"])
+///     .tenant("8a4925a9-fd8e-4866-b31c-f719fb05dce6")
 ///     .claims(r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#);
 /// ```
 #[derive(Clone)]
