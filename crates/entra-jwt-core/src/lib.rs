@@ -36,13 +36,14 @@
 //! | If that key is not at hand, [`Validator::precheck`] says whether fetching keys could help. | `validator` |
 //! | [`Validator::verify`] verifies the signature, refuses members that stand twice and that parsing does not know, and runs every rule: lifetime, issuer and version, what the key may sign, audience, kind of token; then whether tenant, client and user are admitted. | `validator`, each check in its `checks` |
 //! | The rules compare with an [`Authority`](integration::Authority) of [`Tenancy`] and [`Cloud`], and an [`Audience`](ids::Audience). | `authority` |
-//! | What fails is a [`InvalidToken`]: code, what was found, what was expected, and the remedy. | `refusal` |
+//! | What fails is an [`InvalidToken`]: code, what was found, what was expected, and the remedy. | `refusal` |
 //! | [`Validator::default_permission`] refuses a token that permits nothing: [`PermissionDenied`]. | `refusal` |
 //! | A [`Requirement`](require::Requirement) says what a route wants beyond that, in [`Scope`](require::Scope)s, [`UserRole`](require::UserRole)s, [`AppPermission`](require::AppPermission)s, [`Group`](require::Group)s and more. | `require` |
 //! | [`Validator::explain`] runs the same checks to their end and makes a [`Report`](explain::Report) of them: that is what the program `entra-jwt` prints. | `validator`, its `report` |
 //!
 //! [`Validator::validate`] parses, verifies and checks in one call. Rooms use each other in one
-//! direction; `identifier`, `shown`, `base64url` and `named` are what all share.
+//! direction; `identifier`, `shown`, `base64url` and `named` are what all share, and `testing` makes tokens that
+//! nobody signed.
 //!
 //! # Whose rules
 //!
@@ -68,6 +69,7 @@
 //!   is `unsafe` code of the crate `base64` on bytes that strangers send, to save about 0.3 µs of a
 //!   token of 1.3 KB seen for the first time, and 3 µs of one of 12 KB; without the feature that code
 //!   is not compiled.
+//! - `testing`: access tokens that nobody signed, in `testing`. As a dev-dependency only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

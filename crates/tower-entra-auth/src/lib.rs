@@ -116,7 +116,7 @@
 //! - `simd`: tokens are decoded by the CPU's vector instructions, which saves a little of the first
 //!   sight of a token: see [the core](entra_jwt_core#features).
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
-//!   [`danger`]. As a dev-dependency only.
+//!   `testing`. As a dev-dependency only.
 //! - `metrics`: [counters, gauges and a histogram](_guide::operations#metrics) through the `metrics` facade,
 //!   with [alerts and a dashboard](_guide::operations#alerts-and-a-dashboard) to begin with.
 
