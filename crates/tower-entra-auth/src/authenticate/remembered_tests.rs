@@ -80,7 +80,7 @@ impl EntraAuth {
                 self.state.context.clock_skew(),
                 PostVerificationChecks::default(),
                 None,
-                None,
+                Vec::new(),
             ),
         )
     }

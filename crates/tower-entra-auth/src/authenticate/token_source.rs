@@ -1,5 +1,7 @@
 //! The place of the token in a request: where it is found, hidden and removed.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, Request, Uri};
 
@@ -90,7 +92,7 @@ impl<'r> SentToken<'r> {
 }
 
 /// The places in which one `EntraAuth` looks for tokens.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) enum TokenLocation {
     /// The `Authorization` header.
     #[default]
@@ -98,7 +100,7 @@ pub(crate) enum TokenLocation {
     /// The header, else this parameter of the query (RFC 6750 §2.3).
     HeaderOrQuery(String),
     /// The place where a source of the user's finds one.
-    Source(Box<dyn TokenSource>),
+    Source(Arc<dyn TokenSource>),
 }
 
 impl TokenLocation {

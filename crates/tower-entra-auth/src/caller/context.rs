@@ -68,7 +68,7 @@ impl AuthContext {
     ) -> Response<Full<Bytes>> {
         let response = self.responder.response(refusal, format);
         let Some(hook) = &self.on_refusal else {
-            self.call_challenge_hook(refusal.challenge().as_deref(), caller);
+            Self::call_challenge_hook(refusal.challenge().as_deref(), caller);
             return response;
         };
         let refused = RefusalContext {
@@ -85,7 +85,7 @@ impl AuthContext {
                 let of_hook = refused.challenge.into_inner();
                 let of_hook = of_hook.unwrap_or_else(PoisonError::into_inner);
                 let challenge = of_hook.map(Cow::Owned).or_else(|| refusal.challenge());
-                self.call_challenge_hook(challenge.as_deref(), caller);
+                Self::call_challenge_hook(challenge.as_deref(), caller);
                 response
             }
             Err(_) => {
@@ -96,10 +96,11 @@ impl AuthContext {
     }
 
     /// Passes what the client is asked for to the server that reissued the caller's token.
-    fn call_challenge_hook(&self, challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
-        let caller = caller.filter(|caller| caller.grant().is_some());
-        let (Some(hook), Some(challenge), Some(caller)) = (&self.on_challenge, challenge, caller)
-        else {
+    fn call_challenge_hook(challenge: Option<&ClaimsChallenge>, caller: Option<&Caller>) {
+        let (Some(challenge), Some(caller)) = (challenge, caller) else {
+            return;
+        };
+        let Some(hook) = caller.on_challenge() else {
             return;
         };
         // The client is challenged all the same, and asks again.

@@ -125,6 +125,13 @@ impl Caller {
         self.verified.proof.as_ref()?.grant.as_ref()
     }
 
+    /// Returns the function that hears of challenges to this caller: that of the server that reissued its
+    /// token.
+    fn on_challenge(&self) -> Option<&OnChallenge> {
+        let issuer = self.verified.proof.as_ref()?.issuer;
+        self.context().on_challenge.get(issuer)?.as_deref()
+    }
+
     /// Returns the refusal that asks the client for a token with more claims, for a handler to return:
     /// 401 `insufficient_claims` if the client understands claims challenges (`cp1`), else 403. Of a
     /// reissued token it is 401 if its server
@@ -144,8 +151,7 @@ impl Caller {
     /// Returns whether a challenge gets the client another token: it declares that it understands
     /// claims challenges, or the server from which it has its token hears of them.
     fn understands_challenges(&self) -> bool {
-        self.grant().is_some() && self.context().on_challenge.is_some()
-            || self.handles_claims_challenges()
+        self.on_challenge().is_some() || self.handles_claims_challenges()
     }
 
     /// Returns the denial with what is known here of whether the client can be challenged.
@@ -161,7 +167,9 @@ impl Caller {
 
     /// Returns what checks after verification look at.
     pub(crate) fn subject(&self) -> Subject<'_> {
-        Subject::new(self.tenant_id(), self.grant())
+        let proof = self.verified.proof.as_ref();
+        let grant = proof.and_then(|proof| Some((proof.issuer, proof.grant.as_ref()?)));
+        Subject::new(self.tenant_id(), grant)
     }
 
     /// Returns the issuer, by its place among those of the `EntraAuth`, the key that signed, and the
@@ -205,9 +213,10 @@ pub(crate) struct AuthContext {
     /// The checks that are repeated while a caller is served.
     checks: PostVerificationChecks,
     /// Makes the response to a refused request, from the one that it would get.
-    on_refusal: Option<Box<OnRefusal>>,
-    /// Is called with each challenge to the caller of a reissued token.
-    on_challenge: Option<Box<OnChallenge>>,
+    on_refusal: Option<Arc<OnRefusal>>,
+    /// Are called with each challenge to the caller of a reissued token, by the issuer's place among those of
+    /// the `EntraAuth`.
+    on_challenge: Box<[Option<Arc<OnChallenge>>]>,
 }
 
 pub(crate) type OnRefusal = dyn Fn(&RefusalContext<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>>
@@ -223,8 +232,8 @@ impl AuthContext {
         clock: Clock,
         clock_skew: Duration,
         checks: PostVerificationChecks,
-        on_refusal: Option<Box<OnRefusal>>,
-        on_challenge: Option<Box<OnChallenge>>,
+        on_refusal: Option<Arc<OnRefusal>>,
+        on_challenge: Vec<Option<Arc<OnChallenge>>>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -235,7 +244,7 @@ impl AuthContext {
             clock_skew,
             checks,
             on_refusal,
-            on_challenge,
+            on_challenge: on_challenge.into(),
         }
     }
 

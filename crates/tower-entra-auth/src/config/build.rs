@@ -60,9 +60,7 @@ impl EntraAuthBuilder {
                 problems.add(PROTECTED_RESOURCE, text);
             }
         }
-        if let Some(reissued) = &self.reissued {
-            reissued.check(&mut problems);
-        }
+        self.check_trusted(&mut problems);
         self.check_token_location(&mut problems);
         let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
@@ -103,18 +101,23 @@ impl EntraAuthBuilder {
         let authority_url = authority_base.authority_url(validator.authority());
 
         let (interval, staleness) = (self.refresh_interval, self.max_staleness);
-        let reissued = self.reissued.take();
-        let reissued = reissued.map(|tokens| tokens.into_parts(&validator, interval, staleness));
-        let (reissued, grant_rule, on_challenge) = reissued.unwrap_or_default();
         let keys = KeyStore::new(source, interval, staleness);
-        let mut issuers = vec![Issuer::new(validator, keys, false)];
-        issuers.extend(reissued);
+        let mut issuers = vec![Issuer::new(validator.clone(), keys, false)];
+        let (mut grant_rules, mut on_challenge) = (vec![None], vec![None]);
+        for trusted in self.trusted {
+            let Some(parts) = trusted.into_parts(&validator, interval, staleness) else {
+                continue;
+            };
+            issuers.push(parts.issuer);
+            grant_rules.push(parts.grant_rule);
+            on_challenge.push(parts.on_challenge);
+        }
 
         let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {
             Some(ttl) => rule.with_ttl(ttl),
             None => rule,
         });
-        let checks = PostVerificationChecks::new(tenant_rule, grant_rule);
+        let checks = PostVerificationChecks::new(tenant_rule, grant_rules);
         let context = AuthContext::new(
             responder,
             self.clock,
@@ -133,6 +136,23 @@ impl EntraAuthBuilder {
             authority_url,
             context,
         ))
+    }
+
+    fn check_trusted(&self, problems: &mut Problems) {
+        for (place, trusted) in self.trusted.iter().enumerate() {
+            trusted.check(problems);
+            if self
+                .trusted
+                .iter()
+                .take(place)
+                .any(|other| other.is_of(trusted))
+            {
+                problems.add(
+                    "trust",
+                    "two are of one issuer, so that a token does not say which it is of; leave one out",
+                );
+            }
+        }
     }
 
     /// Returns what remedies call a setting.

@@ -62,6 +62,7 @@ use crate::time::Clock;
 /// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
+#[derive(Clone)]
 #[must_use = "nothing is protected before build()"]
 pub struct EntraAuthBuilder {
     tenancy: Option<Sourced<TenancySetting>>,
@@ -84,9 +85,9 @@ pub struct EntraAuthBuilder {
     max_token_length: usize,
     refusal_detail: RefusalDetail,
     setting_names: SettingNames,
-    on_refusal: Option<Box<OnRefusal>>,
+    on_refusal: Option<Arc<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
-    reissued: Option<TrustedIssuer>,
+    trusted: Vec<TrustedIssuer>,
     token_location: TokenLocation,
     removes_token: bool,
     clock: Clock,
@@ -228,7 +229,7 @@ impl EntraAuthBuilder {
             setting_names: SettingNames::default(),
             on_refusal: None,
             protected_resource: None,
-            reissued: None,
+            trusted: Vec::new(),
             token_location: TokenLocation::default(),
             removes_token: false,
             clock: Arc::new(SystemTime::now),

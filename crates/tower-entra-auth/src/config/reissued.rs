@@ -31,20 +31,22 @@ use crate::respond::ClaimsChallenge;
 /// [`issued_at`](crate::token::AccessToken::issued_at) is when Entra was asked;
 /// [`allowed_clients`](crate::EntraAuthBuilder::allowed_clients) judges the server; a challenge is
 /// [told to the server](Self::on_challenge).
+#[derive(Clone)]
 #[must_use = "it does nothing before it is given to the builder"]
 pub struct TrustedIssuer {
     issuer: String,
     audience: String,
     keys: KeySet,
     grant_rule: Option<Rule<Arc<str>>>,
-    on_challenge: Option<Box<OnChallenge>>,
+    on_challenge: Option<Arc<OnChallenge>>,
 }
 
-type ReissuedParts = (
-    Option<Issuer>,
-    Option<Rule<Arc<str>>>,
-    Option<Box<OnChallenge>>,
-);
+/// What a trusted issuer is made of.
+pub(super) struct TrustedParts {
+    pub(super) issuer: Issuer,
+    pub(super) grant_rule: Option<Rule<Arc<str>>>,
+    pub(super) on_challenge: Option<Arc<OnChallenge>>,
+}
 
 impl TrustedIssuer {
     /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
@@ -106,7 +108,7 @@ impl TrustedIssuer {
     where
         F: Fn(&Caller, &ClaimsChallenge) + Send + Sync + 'static,
     {
-        self.on_challenge = Some(Box::new(function));
+        self.on_challenge = Some(Arc::new(function));
         self
     }
 
@@ -136,21 +138,26 @@ impl TrustedIssuer {
         }
     }
 
-    /// Returns the issuer that the settings make, beside the rules for Entra's own tokens, and `None` in
-    /// its place if they are not good; with it the rule and the function that were set.
+    /// Returns whether both are of one issuer, so that a token would not say which it is of.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+    }
+
+    /// Returns what it is made of, beside the rules for Entra's own tokens; `None` if it is not good.
     pub(super) fn into_parts(
         self,
         entra: &Validator,
         refresh_interval: Duration,
         max_staleness: Duration,
-    ) -> ReissuedParts {
-        let validator = entra.reissued(&self.issuer, &self.audience).ok();
-        let issuer = validator.map(|validator| {
-            let source = Source::new(self.keys);
-            let keys = KeyStore::new(source, refresh_interval, max_staleness);
-            Issuer::new(validator, keys, true)
-        });
-        (issuer, self.grant_rule, self.on_challenge)
+    ) -> Option<TrustedParts> {
+        let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
+        let source = Source::new(self.keys);
+        let keys = KeyStore::new(source, refresh_interval, max_staleness);
+        Some(TrustedParts {
+            issuer: Issuer::new(validator, keys, true),
+            grant_rule: self.grant_rule,
+            on_challenge: self.on_challenge,
+        })
     }
 }
 

@@ -240,7 +240,7 @@ impl EntraAuthBuilder {
             + Sync
             + 'static,
     {
-        self.on_refusal = Some(Box::new(hook));
+        self.on_refusal = Some(Arc::new(hook));
         self
     }
 
@@ -253,16 +253,16 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Accepts the tokens of an authorization server in front of Entra, too. Default: none but
-    /// Entra's.
-    pub fn trust(mut self, tokens: TrustedIssuer) -> Self {
-        self.reissued = Some(tokens);
+    /// Accepts the tokens of an issuer beside Entra, too, such as an authorization server in front of it.
+    /// Several calls add up. Default: none but Entra's.
+    pub fn trust(mut self, issuer: TrustedIssuer) -> Self {
+        self.trusted.push(issuer);
         self
     }
 
     /// Sets where the token is, if not in the `Authorization` header, which is then not looked at.
     pub fn token_source(mut self, source: impl TokenSource) -> Self {
-        self.token_location = TokenLocation::Source(Box::new(source));
+        self.token_location = TokenLocation::Source(Arc::new(source));
         self
     }
 

@@ -274,7 +274,8 @@ impl MonotonicClock {
 const MAX_DOCUMENT_BYTES: usize = 512 * 1024;
 
 /// The source of the keys of one issuer.
-pub(crate) struct Source(Box<dyn Fetch>);
+#[derive(Clone)]
+pub(crate) struct Source(Arc<dyn Fetch>);
 
 impl Source {
     pub(crate) fn name(&self) -> &str {

@@ -204,7 +204,7 @@ async fn one_schedule(schedule: u64) -> (usize, Vec<Said>) {
     let mut random = Random(schedule.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let world = Arc::new(Mutex::new(World::default()));
     let store = KeyStore::new(
-        Source(Box::new(Scripted(Arc::clone(&world)))),
+        Source(Arc::new(Scripted(Arc::clone(&world)))),
         REFRESH_INTERVAL,
         MAX_STALENESS,
     );

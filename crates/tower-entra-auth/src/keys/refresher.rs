@@ -291,7 +291,7 @@ pub(super) mod testing {
     }
 
     pub(crate) fn store() -> Arc<KeyStore> {
-        KeyStore::new(Source(Box::new(Nothing)), REFRESH_INTERVAL, MAX_STALENESS)
+        KeyStore::new(Source(Arc::new(Nothing)), REFRESH_INTERVAL, MAX_STALENESS)
     }
 
     pub(crate) fn fetched(keys: &[(&str, u16)]) -> Result<Fetched, FetchError> {

@@ -116,7 +116,7 @@ impl Source {
     /// Takes a source of the service's own.
     pub(crate) fn new(source: impl KeySource) -> Self {
         let name = source.name();
-        Self(Box::new(OwnSource { source, name }))
+        Self(Arc::new(OwnSource { source, name }))
     }
 }
 

@@ -27,8 +27,8 @@ use crate::unavailable::Outage;
 #[derive(Clone, Default)]
 pub(crate) struct PostVerificationChecks {
     tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
-    /// The rule for tokens that have a grant.
-    grant_rule: Option<Arc<GrantCheck>>,
+    /// The rules for tokens that have a grant, by the issuer's place among those of the `EntraAuth`.
+    grant_rules: Box<[Option<Arc<GrantCheck>>]>,
 }
 
 type GrantCheck = CachedCheck<Rule<Arc<str>>>;
@@ -37,11 +37,12 @@ type GrantCheck = CachedCheck<Rule<Arc<str>>>;
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'c> {
     tenant: TenantId,
-    grant: Option<&'c Arc<str>>,
+    /// The grant, with its issuer's place.
+    grant: Option<(usize, &'c Arc<str>)>,
 }
 
 impl<'c> Subject<'c> {
-    pub(crate) fn new(tenant: TenantId, grant: Option<&'c Arc<str>>) -> Self {
+    pub(crate) fn new(tenant: TenantId, grant: Option<(usize, &'c Arc<str>)>) -> Self {
         Self { tenant, grant }
     }
 }
@@ -49,11 +50,12 @@ impl<'c> Subject<'c> {
 impl PostVerificationChecks {
     pub(crate) fn new(
         tenant_rule: Option<Rule<TenantId>>,
-        grant_rule: Option<Rule<Arc<str>>>,
+        grant_rules: Vec<Option<Rule<Arc<str>>>>,
     ) -> Self {
+        let grant_rules = grant_rules.into_iter();
         Self {
             tenant_rule: tenant_rule.map(CachedCheck::new),
-            grant_rule: grant_rule.map(CachedCheck::new),
+            grant_rules: grant_rules.map(|rule| rule.map(CachedCheck::new)).collect(),
         }
     }
 
@@ -121,7 +123,9 @@ impl PostVerificationChecks {
         &'s self,
         subject: Subject<'s>,
     ) -> Option<(&'s Arc<GrantCheck>, &'s Arc<str>)> {
-        self.grant_rule.as_ref().zip(subject.grant)
+        let (issuer, grant) = subject.grant?;
+        let check = self.grant_rules.get(issuer)?.as_ref()?;
+        Some((check, grant))
     }
 }
 

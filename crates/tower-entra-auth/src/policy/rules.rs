@@ -13,8 +13,9 @@ use super::{Check, CheckFuture, Verdict};
 use crate::unavailable::Outage;
 
 /// A rule of the service about what it is asked by, and how long its yes is kept.
+#[derive(Clone)]
 pub(crate) struct Rule<K> {
-    rule: Box<dyn Fn(K) -> RuleFuture + Send + Sync>,
+    rule: Arc<dyn Fn(K) -> RuleFuture + Send + Sync>,
     ttl: Duration,
     rejection: fn(K) -> InvalidToken,
     unavailable: fn(String) -> Outage,
@@ -64,13 +65,13 @@ impl Rule<Arc<str>> {
     }
 }
 
-fn boxed<K, F, R, E>(rule: F) -> Box<dyn Fn(K) -> RuleFuture + Send + Sync>
+fn boxed<K, F, R, E>(rule: F) -> Arc<dyn Fn(K) -> RuleFuture + Send + Sync>
 where
     F: Fn(K) -> R + Send + Sync + 'static,
     R: Future<Output = Result<bool, E>> + Send + 'static,
     E: fmt::Display,
 {
-    Box::new(move |key| {
+    Arc::new(move |key| {
         let answer = rule(key);
         Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
     })

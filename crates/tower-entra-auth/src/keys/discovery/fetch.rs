@@ -73,7 +73,7 @@ impl Source {
         http: HttpClient,
     ) -> Option<Self> {
         let endpoint = metadata.of_authority(authority, application)?;
-        Some(Self(Box::new(Discovery {
+        Some(Self(Arc::new(Discovery {
             host: endpoint.host().into(),
             endpoint,
             authority: authority.clone(),
