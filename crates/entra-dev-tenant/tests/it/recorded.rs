@@ -16,7 +16,7 @@ async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
     let tenant = tenant().await;
     let start = Instant::now();
     for place in Place::ALL {
-        tenant.advance(Duration::from_secs(10)).await;
+        tenant.time().advance(Duration::from_secs(10)).await;
         place.answer_to(&tenant, "user-agent: a test\r\n").await;
         let requests = place.endpoint(&tenant).requests();
         let [request] = &requests[..] else {
@@ -38,13 +38,13 @@ async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
     let request = Request::get(format!("{}{path}", tenant.url())).body(Bytes::new());
     let answered = tenant.http_client().oneshot(request.unwrap());
     answered.await.unwrap();
-    assert_eq!(tenant.keys().requests()[1].path_and_query, path);
+    assert_eq!(tenant.key_endpoint().requests()[1].path_and_query, path);
 }
 
 #[tokio::test]
 async fn requests_that_a_fault_answers_are_recorded_and_those_while_it_is_down_are_not() {
     let tenant = tenant().await;
-    tenant.keys().fails_with(503);
+    tenant.key_endpoint().fail_with(503);
     Place::Keys.answer(&tenant).await;
     assert_eq!(recorded(&tenant), (1, 1));
 
@@ -74,5 +74,8 @@ async fn credentials_are_recorded_and_not_shown() {
 }
 
 fn recorded(tenant: &DevTenant) -> (usize, usize) {
-    (tenant.keys().hits(), tenant.keys().requests().len())
+    (
+        tenant.key_endpoint().hits(),
+        tenant.key_endpoint().requests().len(),
+    )
 }

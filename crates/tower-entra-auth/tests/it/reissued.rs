@@ -507,7 +507,8 @@ async fn the_authority_is_where_its_metadata_is() {
     );
     let custom = base().external_id("contoso.ciamlogin.com");
     assert_eq!(url(custom), format!("https://contoso.ciamlogin.com/{id}"));
-    let brought = base().key_source(KeySet::from_jwks(server.tenant.jwks().as_bytes()).unwrap());
+    let brought = base()
+        .key_source(KeySet::from_jwks(server.tenant.signing_keys().document().as_bytes()).unwrap());
     assert_eq!(
         url(brought),
         format!("https://login.microsoftonline.com/{id}")
