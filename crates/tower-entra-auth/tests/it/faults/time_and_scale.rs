@@ -114,7 +114,7 @@ async fn replicas_that_start_together_do_not_go_on_in_step() {
     assert_eq!(requests.len(), 40);
     let moments: HashSet<u64> = requests[20..]
         .iter()
-        .map(|request| (request.at - start).as_secs())
+        .map(|request| (request.arrived_at() - start.into_std()).as_secs())
         .collect();
     assert!(
         moments

@@ -213,7 +213,7 @@ async fn intervals(cache_control: &str, refresh_interval: Duration) -> Vec<u64> 
     let requests = tenant.key_endpoint().requests();
     let pairs = requests.windows(2);
     pairs
-        .map(|pair| (pair[1].at - pair[0].at).as_secs())
+        .map(|pair| (pair[1].arrived_at() - pair[0].arrived_at()).as_secs())
         .collect()
 }
 
