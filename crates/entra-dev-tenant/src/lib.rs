@@ -245,6 +245,8 @@
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.
 
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 mod application;
 mod authority;
 mod clock;
