@@ -64,7 +64,7 @@ impl Material {
         );
         Self {
             tenant_id: tenant.id().to_owned(),
-            jwks: tenant.jwks(),
+            jwks: tenant.signing_keys().document(),
             tokens,
             long_tokens,
             tokio,
@@ -126,7 +126,7 @@ impl Material {
     /// Makes a token of this payload, signed by the tenant's key.
     #[must_use]
     pub fn signed(&self, payload: &str) -> String {
-        let key_id = self.tenant.key_id();
+        let key_id = self.tenant.signing_keys().current_id();
         let header = format!(r#"{{"typ":"JWT","alg":"RS256","kid":"{key_id}"}}"#);
         self.tenant.sign(&header, payload)
     }

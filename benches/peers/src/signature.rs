@@ -22,7 +22,7 @@ pub(crate) struct BareSignature {
 
 impl BareSignature {
     pub(crate) fn new(material: &Material) -> Result<Self, Box<dyn Error>> {
-        let keys: Value = serde_json::from_str(&material.tenant.jwks())?;
+        let keys: Value = serde_json::from_str(&material.tenant.signing_keys().document())?;
         let member = |name: &str| {
             let text = keys["keys"][0][name].as_str().ok_or("no such member")?;
             Ok::<_, Box<dyn Error>>(URL_SAFE_NO_PAD.decode(text)?)

@@ -91,7 +91,7 @@ async fn serve(
     let auth = EntraAuth::builder()
         .tenant(tenant.id())
         .client_id(API)
-        .key_source(Published(tenant.jwks()))
+        .key_source(Published(tenant.signing_keys().document()))
         .build()?;
     auth.ready().await?;
     let inner = service_fn(async |_: Request<Incoming>| {

@@ -131,22 +131,22 @@ fn phases() -> Vec<(&'static str, Begin)> {
         ("key server down", |soak| soak.tenant.start_outage()),
         ("back, HTML for keys", |soak| {
             soak.tenant.end_outage();
-            soak.tenant.keys().answers_html();
+            soak.tenant.key_endpoint().answer_html();
         }),
         ("no keys at all", |soak| {
-            soak.tenant.keys().recovers();
-            soak.tenant.serves_no_keys();
+            soak.tenant.key_endpoint().recover();
+            soak.tenant.signing_keys().serve_none();
         }),
         ("one byte a second", |soak| {
-            soak.tenant.keys().trickles();
+            soak.tenant.key_endpoint().trickle();
         }),
         ("503 and Retry-After", |soak| {
-            soak.tenant.keys().throttles(503, "2");
+            soak.tenant.key_endpoint().throttle(503, "2");
         }),
         ("rotation, older keys withdrawn", |soak| {
-            soak.tenant.keys().recovers();
+            soak.tenant.key_endpoint().recover();
             soak.rotate();
-            soak.tenant.withdraw_old_keys();
+            soak.tenant.signing_keys().withdraw_old();
         }),
         ("good tokens alone again", |soak| {
             soak.hostile_run.store(false, Ordering::SeqCst);
@@ -171,7 +171,7 @@ impl Soak {
     }
 
     fn rotate(&self) {
-        self.tenant.rotate_keys();
+        self.tenant.signing_keys().rotate();
         self.sign(100);
     }
 
@@ -262,7 +262,7 @@ impl Soak {
             take(&self.counts.bad),
             take(&self.counts.unavailable),
             take(&self.counts.too_new),
-            self.tenant.keys().hits(),
+            self.tenant.key_endpoint().hits(),
             micros(0.5, &latencies),
             micros(0.99, &latencies),
         );
@@ -274,7 +274,7 @@ impl Soak {
     fn verdict(&self, span: Duration, memory: &[u64]) -> ExitCode {
         let wrongly_accepted = self.counts.wrongly_accepted.load(Ordering::Relaxed);
         let wrongly_refused = self.counts.wrongly_refused.load(Ordering::Relaxed);
-        let fetches = self.tenant.discovery().hits() as u64;
+        let fetches = self.tenant.discovery_endpoint().hits() as u64;
         // Two of the bucket, one each 30 s, the first, and those of the back-off: with 5 s an
         // attempt and a second between, no more than one each second.
         let most = 3 + span.as_secs() / 30 + span.as_secs();

@@ -12,13 +12,13 @@
 //!
 //! const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 //!
-//! let tenant = DevTenant::start().await?;           // on 127.0.0.1, any free port
+//! let tenant = DevTenant::start().await?;                    // on 127.0.0.1, any free port
 //! let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
 //! let expired = tenant.user("ada").scope("Reports.Read").for_api(API).expired().mint();
 //!
-//! tenant.rotate_keys();                             // the next token has a new key
-//! tenant.discovery().fails_with(503).for_next(3);   // then it recovers
-//! assert_eq!(tenant.keys().hits(), 0);              // nobody has asked for the keys yet
+//! tenant.signing_keys().rotate();                            // the next token has a new key
+//! tenant.discovery_endpoint().fail_with(503).for_next(3);    // then it recovers
+//! assert_eq!(tenant.key_endpoint().hits(), 0);               // nobody has asked for the keys yet
 //! # Ok(())
 //! # }
 //! ```
@@ -34,15 +34,19 @@
 //!   Graph; with groups, agents' facets and whatever else Entra writes when asked.
 //! - [`Flaw`] is one way of being wrong: [`TokenBuilder::flaw`] makes a token that is good but for
 //!   this, and [`Flaw::ALL`] is for trying them all.
-//! - [`DevTenant::jwks_of`] and the shared endpoints hold the keys of personal accounts and of
-//!   another cloud that Entra's hold; [`DevTenantBuilder::external_id`] plays a CIAM tenant.
 //! - [`Endpoint`] records what one endpoint was asked, says how its answers may be cached, and
-//!   makes it fail on demand; how long it fails says [`Fault`].
-//! - [`DevTenant::rotate_keys`] and its neighbours change the keys; others change only what the
-//!   coming key documents hold: a lagging set, an empty one, entries that should not be there.
+//!   makes it fail on demand; how long it fails says [`Fault`]. There are four:
+//!   [`discovery_endpoint`](DevTenant::discovery_endpoint), [`key_endpoint`](DevTenant::key_endpoint),
+//!   [`authorize_endpoint`](DevTenant::authorize_endpoint) and
+//!   [`token_endpoint`](DevTenant::token_endpoint).
+//! - [`SigningKeys`], by [`DevTenant::signing_keys`], rotates the keys, and changes what the coming
+//!   key documents hold: a lagging set, an empty one, entries that should not be there.
+//! - [`People`], by [`DevTenant::people`], signs users in without a browser; disables them, ends
+//!   their sessions and asks more of them; and gives and withdraws consent.
+//! - [`Time`], by [`DevTenant::time`], lets time pass, or moves the wall clock alone.
+//! - [`SigningKeys::document_of`] and the shared endpoints hold the keys of personal accounts and of
+//!   another cloud that Entra's hold; [`DevTenantBuilder::external_id`] plays a CIAM tenant.
 //! - [`DevTenantBuilder::custom_signing_key`] gives an application a key of its own (`?appid=`).
-//! - [`DevTenant::advance`] lets time pass, [`DevTenant::clock_jumps_forward`] moves the wall clock
-//!   alone.
 //! - [`AppRegistration`] says what an application is: a client with secrets, certificates,
 //!   federated credentials ([`ExternalIssuer`]) and redirect URIs, an API with scopes, or both.
 //! - `/{tenant}/oauth2/v2.0/authorize` signs users in, `/{tenant}/oauth2/v2.0/token` grants
@@ -56,7 +60,7 @@
 //!
 //! | step | room |
 //! |---|---|
-//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient); [`DevTenant`] is the handle on both it and the tenant. | `dev_tenant` |
+//! | [`DevTenantBuilder`] starts a server, which requests reach over TCP or [through memory](HttpClient); [`DevTenant`] is the handle on both it and the tenant, with [`SigningKeys`], [`People`] and [`Time`] for its parts. | `dev_tenant` |
 //! | The [`Endpoint`] records the request, and does what its [`Fault`] says in place of its work, if one is set. | `endpoint` |
 //! | Discovery documents are of the authority in the path, in the strings of the [cloud](DevCloud) that is played. | `authority` |
 //! | Key documents hold the [keys that are published](PublishedKeys), or what a test wants instead. | `keys` |
@@ -93,7 +97,7 @@
 //!     tenant.url(),
 //!     tenant.id(),
 //! );
-//! let callback = tenant.signs_in("ada", &request);
+//! let callback = tenant.people().sign_in("ada", &request);
 //! assert!(callback.starts_with("http://localhost:8080/callback?code="));
 //! assert_eq!(tenant.authorize_endpoint().requests()[0].parameter("resource"), None);
 //! # Ok(())
@@ -117,17 +121,17 @@
 //! | 9000411 | | a parameter twice |
 //! | 700016, 700038 | | an application that is not registered; an id that is no GUID |
 //! | 50011, 500113, 900971 | | a redirect URI that is not registered; none that is; none, and several are |
-//! | 50034, 50057 | | a user who is not there; [`disable_user`](DevTenant::disable_user) |
-//! | 65004 | `access_denied` | `decline=1`, [`declines`](DevTenant::declines) |
-//! | 90094 | `access_denied` | [`requires_admin_approval`](DevTenant::requires_admin_approval), and `prompt=consent` after [`admin_approves`](DevTenant::admin_approves) |
-//! | 50058 | `login_required` | `prompt=none` before [`start_session`](DevTenant::start_session) |
-//! | 65001 | `consent_required` | `prompt=none` before a sign-in, after [`withdraws_consent`](DevTenant::withdraws_consent) |
-//! | 50076 | `interaction_required` | `prompt=none` after [`requires_interaction`](DevTenant::requires_interaction) |
+//! | 50034, 50057 | | a user who is not there; [`disable`](People::disable) |
+//! | 65004 | `access_denied` | `decline=1`, [`decline`](People::decline) |
+//! | 90094 | `access_denied` | [`require_admin_approval`](People::require_admin_approval), and `prompt=consent` after [`approve_as_admin`](People::approve_as_admin) |
+//! | 50058 | `login_required` | `prompt=none` before [`start_session`](People::start_session) |
+//! | 65001 | `consent_required` | `prompt=none` before a sign-in, after [`withdraw_consent`](People::withdraw_consent) |
+//! | 50076 | `interaction_required` | `prompt=none` after [`require_interaction`](People::require_interaction) |
 //! | 70011 | `invalid_scope` | a malformed scope; `.default` beside another |
 //! | 650053 | `invalid_client` | a scope that its API does not expose; one without API is Graph's |
 //! | 500011 | `invalid_resource` | an API that is not there |
 //! | 9010010 | `invalid_target` | `resource`, unless it is the App ID URI of the scopes |
-//! | 901002 | `invalid_request` | any `resource` after [`refuses_resource_parameter`](DevTenantBuilder::refuses_resource_parameter) |
+//! | 901002 | `invalid_request` | any `resource` after [`refuse_resource_parameter`](DevTenantBuilder::refuse_resource_parameter) |
 //! | 700051 | `unsupported_response_type` | anything but `code` |
 //! | 70007, 90023, 50149, 900144 | `invalid_request` | a response mode, a prompt or a challenge method that there is not; no scope |
 //!
@@ -151,48 +155,48 @@
 //! | 65001 | `invalid_grant` | a scope that the user did not consent to; one without API is Graph's |
 //! | 90009 | `invalid_request` | a refresh without `scope` by a client that is the API itself |
 //! | 700082 | `invalid_grant` | a refresh token after 90 days |
-//! | 50173 | `invalid_grant` | [`revoke_sessions`](DevTenant::revoke_sessions) |
-//! | 50057 | `invalid_grant` | [`disable_user`](DevTenant::disable_user) |
-//! | 50076 | `interaction_required` | [`requires_interaction`](DevTenant::requires_interaction), with `claims` |
+//! | 50173 | `invalid_grant` | [`revoke_sessions`](People::revoke_sessions) |
+//! | 50057 | `invalid_grant` | [`disable`](People::disable) |
+//! | 50076 | `interaction_required` | [`require_interaction`](People::require_interaction), with `claims` |
 //! | 1002012, 9001023 | `invalid_scope`, `invalid_request` | `client_credentials` for anything but `.default`; at `common` |
 //! | 70003, 900144, 9002313 | | another grant; a missing parameter; two ways of authentication, broken claims |
 //!
 //! # Faults on demand
 //!
-//! Of [`discovery`](DevTenant::discovery), [`keys`](DevTenant::keys),
-//! [`authorize_endpoint`](DevTenant::authorize_endpoint) and
+//! Of [`discovery_endpoint`](DevTenant::discovery_endpoint),
+//! [`key_endpoint`](DevTenant::key_endpoint), [`authorize_endpoint`](DevTenant::authorize_endpoint) and
 //! [`token_endpoint`](DevTenant::token_endpoint) alike; each lasts until
-//! [`recovers`](Endpoint::recovers) or for [`for_next(n)`](Fault::for_next) requests, and no fault
+//! [`recover`](Endpoint::recover) or for [`for_next(n)`](Fault::for_next) requests, and no fault
 //! costs a code:
 //!
 //! | fault | what is sent |
 //! |---|---|
-//! | [`fails_with`](Endpoint::fails_with), [`answers_with`](Endpoint::answers_with) | a status; exactly this |
-//! | [`throttles`](Endpoint::throttles) | a status with `Retry-After` |
-//! | [`redirects_to`](Endpoint::redirects_to) | 302 to another URL |
-//! | [`answers_not_modified`](Endpoint::answers_not_modified) | 304, whether or not it was asked for |
-//! | [`answers_html`](Endpoint::answers_html), [`answers_error_json`](Endpoint::answers_error_json) | 200 with a proxy's page; with an error |
-//! | [`answers_invalid_json`](Endpoint::answers_invalid_json) | 200 with half the JSON |
-//! | [`answers_oversized`](Endpoint::answers_oversized) | the right JSON, that many bytes long |
-//! | [`answers_gzip_bomb`](Endpoint::answers_gzip_bomb) | the right JSON after 100 MiB, compressed to 100 KiB |
-//! | [`takes`](Endpoint::takes), [`trickles`](Endpoint::trickles) | the right answer, late; one byte a second |
-//! | [`truncates`](Endpoint::truncates) | half the right answer, then the connection closes |
-//! | [`hangs`](Endpoint::hangs) | nothing |
+//! | [`fail_with`](Endpoint::fail_with), [`answer_with`](Endpoint::answer_with) | a status; exactly this |
+//! | [`throttle`](Endpoint::throttle) | a status with `Retry-After` |
+//! | [`redirect_to`](Endpoint::redirect_to) | 302 to another URL |
+//! | [`answer_not_modified`](Endpoint::answer_not_modified) | 304, whether or not it was asked for |
+//! | [`answer_html`](Endpoint::answer_html), [`answer_error_json`](Endpoint::answer_error_json) | 200 with a proxy's page; with an error |
+//! | [`answer_invalid_json`](Endpoint::answer_invalid_json) | 200 with half the JSON |
+//! | [`answer_oversized`](Endpoint::answer_oversized) | the right JSON, that many bytes long |
+//! | [`answer_gzip_bomb`](Endpoint::answer_gzip_bomb) | the right JSON after 100 MiB, compressed to 100 KiB |
+//! | [`delay`](Endpoint::delay), [`trickle`](Endpoint::trickle) | the right answer, late; one byte a second |
+//! | [`truncate`](Endpoint::truncate) | half the right answer, then the connection closes |
+//! | [`hang`](Endpoint::hang) | nothing |
 //!
-//! And of the whole tenant, where each lasts for as long as it says:
+//! Of the whole tenant, [`start_outage`](DevTenant::start_outage): connections are closed without an
+//! answer. And of its [keys](SigningKeys), where each lasts for as long as it says:
 //!
 //! | fault | what is served |
 //! |---|---|
-//! | [`start_outage`](DevTenant::start_outage) | nothing: connections are closed |
-//! | [`serves_no_keys`](DevTenant::serves_no_keys) | an empty set |
-//! | [`answers_lag`](DevTenant::answers_lag) | the keys as before the latest rotation |
-//! | [`flaps_between`](DevTenant::flaps_between) | several sets of [`PublishedKeys`] in turn |
-//! | [`key_vanishes_for`](DevTenant::key_vanishes_for) | the keys without one of them |
-//! | [`publishes_foreign_keys`](DevTenant::publishes_foreign_keys) | keys of another cloud and of personal accounts |
-//! | [`publishes_twin_of_signing_key`](DevTenant::publishes_twin_of_signing_key) | one `kid` twice |
-//! | [`publishes_weak_key`](DevTenant::publishes_weak_key) | an RSA key of 1024 bits, `AKP`, `OKP`, `oct`, no `kid` |
-//! | [`publishes_private_half`](DevTenant::publishes_private_half) | a private exponent |
-//! | [`publishes_also`](DevTenant::publishes_also) | any entry |
+//! | [`serve_none`](SigningKeys::serve_none) | an empty set |
+//! | [`lag`](SigningKeys::lag) | the keys as before the latest rotation |
+//! | [`alternate`](SigningKeys::alternate) | several sets of [`PublishedKeys`] in turn |
+//! | [`omit`](SigningKeys::omit) | the keys without one of them |
+//! | [`publish_foreign`](SigningKeys::publish_foreign) | keys of another cloud and of personal accounts |
+//! | [`publish_twin`](SigningKeys::publish_twin) | one `kid` twice |
+//! | [`publish_weak`](SigningKeys::publish_weak) | an RSA key of 1024 bits, `AKP`, `OKP`, `oct`, no `kid` |
+//! | [`publish_private_half`](SigningKeys::publish_private_half) | a private exponent |
+//! | [`publish`](SigningKeys::publish) | any entry |
 //!
 //! # Time
 //!
@@ -221,8 +225,8 @@
 //!     .metadata_endpoint(tenant.url())
 //!     .http_client(tenant.http_client())
 //!     .clock(tenant.clock()); // of tower-entra-auth; other clients have the like
-//! tenant.keys().takes(Duration::from_secs(3)).for_next(1);
-//! tenant.advance(Duration::from_secs(3_600)).await;
+//! tenant.key_endpoint().delay(Duration::from_secs(3)).for_next(1);
+//! tenant.time().advance(Duration::from_secs(3_600)).await;
 //! # let _ = auth;
 //! # }
 //! ```
@@ -232,8 +236,7 @@
 //! tests pass or fail by how busy the machine is. The tenant therefore closes a connection by which
 //! a request came over TCP while the clock is paused, and says why by a panic in that task, which
 //! ends nothing else. Clients that cannot be given another transport, such as programs, need a clock
-//! that runs; [`clock_jumps_forward`](DevTenant::clock_jumps_forward) moves the tenant's wall clock
-//! for them.
+//! that runs; [`jump_forward`](Time::jump_forward) moves the tenant's wall clock for them.
 //!
 //! # As a program
 //!
@@ -255,7 +258,9 @@ mod token;
 
 pub use crate::application::{AppRegistration, ExternalIssuer, ExternalToken};
 pub use crate::authority::DevCloud;
-pub use crate::dev_tenant::{DevTenant, DevTenantBuilder, HttpClient, ResponseBody};
+pub use crate::dev_tenant::{
+    DevTenant, DevTenantBuilder, HttpClient, People, ResponseBody, SigningKeys, Time,
+};
 pub use crate::endpoint::{Endpoint, Fault, RecordedRequest};
 pub use crate::keys::PublishedKeys;
 pub use crate::token::{B2cPolicy, Flaw, TokenBuilder};

@@ -277,7 +277,10 @@ fn good_claims() -> [(&'static str, String); 6] {
 fn good_header() -> [(&'static str, String); 2] {
     [
         ("alg", "\"RS256\"".to_owned()),
-        ("kid", format!("\"{}\"", tenant().key_id())),
+        (
+            "kid",
+            format!("\"{}\"", tenant().signing_keys().current_id()),
+        ),
     ]
 }
 
@@ -308,7 +311,7 @@ impl Setup {
         let rules = Validator::entra(id, API.parse().unwrap()).refuse_guests();
         Self {
             validator: rules.build().unwrap(),
-            keys: KeySet::from_jwks(tenant().jwks().as_bytes()).unwrap(),
+            keys: KeySet::from_jwks(tenant().signing_keys().document().as_bytes()).unwrap(),
             now: tenant().clock()(),
             requirement: Requirement::new(required).unwrap(),
         }
@@ -470,7 +473,7 @@ fn a_refusal_is_displayed_in_few_words_however_large_the_token() {
 fn large_documents() -> Vec<Input> {
     const LENGTH: usize = 512 * 1_024;
     let room = LENGTH - 4 * 1_024;
-    let good: Value = serde_json::from_str(&tenant().jwks()).unwrap();
+    let good: Value = serde_json::from_str(&tenant().signing_keys().document()).unwrap();
     let good = &good["keys"][0];
     let keys = |entries: &str| format!("{{\"keys\":[{entries}]}}");
     let tiny = |room| tiny_members(room, "", "0");

@@ -190,7 +190,7 @@ fn a_member_that_decides_something_stands_once_whatever_its_spelling() {
 #[tokio::test]
 async fn any_other_member_stands_once_too_in_a_token_whose_signature_holds() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
     let id: TenantId = tenant.id().parse().unwrap();
     let validator = Validator::entra(id, API.parse().unwrap()).build().unwrap();
     let now = tenant.clock()();
@@ -264,7 +264,7 @@ fn deep_nesting_and_many_members_are_no_trouble() {
 #[tokio::test]
 async fn a_signature_of_another_shape_does_not_verify() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
     let id: TenantId = tenant.id().parse().unwrap();
     let validator = Validator::entra(id, API.parse().unwrap()).build().unwrap();
     let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
@@ -307,7 +307,7 @@ fn text_that_is_no_ascii_is_refused() {
 #[tokio::test]
 async fn no_changed_byte_of_a_valid_token_is_accepted() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
     let id: TenantId = tenant.id().parse().unwrap();
     let validator = Validator::entra(id, API.parse().unwrap()).build().unwrap();
     let now = tenant.clock()();

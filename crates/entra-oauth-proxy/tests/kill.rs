@@ -234,7 +234,7 @@ impl World {
             .insist(|| request(Method::POST, "/consent", &headers, encoded(&form).into()))
             .await;
         assert_eq!(agreed.status, 303, "{}", agreed.text());
-        let callback = self.tenant.signs_in(user, &agreed.location());
+        let callback = self.tenant.people().sign_in(user, &agreed.location());
         let callback = callback.strip_prefix(PUBLIC).unwrap();
         let cookies = self::cookies(&agreed);
         // Entra's code is good once: whoever asks again cannot know whether it was used.

@@ -252,14 +252,6 @@ impl Outage {
         }
     }
 
-    pub(crate) fn code(&self) -> &'static str {
-        self.kind().code()
-    }
-
-    pub(crate) fn public_code(&self) -> &'static str {
-        self.kind().public_code()
-    }
-
     /// Returns what to change, and where, with these names for the settings.
     pub(crate) fn remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
         let tenant = setting(Setting::Tenant);

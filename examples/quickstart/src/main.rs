@@ -95,7 +95,7 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
             user().bad_signature().mint()
         }),
         ("signed by a new key", 200, "-", &|| {
-            tenant.rotate_keys();
+            tenant.signing_keys().rotate();
             user().mint()
         }),
     ];

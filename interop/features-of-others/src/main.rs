@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let id: TenantId = tenant.id().parse()?;
     let validator = Validator::entra(id, API.parse()?).build()?;
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes())?;
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes())?;
     let caller = validator.validate(&token, &keys, tenant.clock()())?;
     println!(
         "entra-jwt-core     {} of tenant {}",

@@ -170,7 +170,7 @@ async fn tell(State(requests): State<Requests>) -> Json<Vec<Asked>> {
 
 /// An hour, and what clocks may differ by: then tokens of before are over.
 async fn pass_an_hour(State(tenant): State<Arc<DevTenant>>) {
-    tenant.clock_jumps_forward(Duration::from_secs(66 * 60));
+    tenant.time().jump_forward(Duration::from_secs(66 * 60));
 }
 
 fn wait_for_the_end_of_input() -> std::io::Result<()> {

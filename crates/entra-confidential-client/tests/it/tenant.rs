@@ -46,7 +46,7 @@ fn redemption(tenant: &DevTenant) -> TokenRequest {
         tenant.id(),
         scopes().join("%20"),
     );
-    let callback = tenant.signs_in("ada", &request);
+    let callback = tenant.people().sign_in("ada", &request);
     let (_, code) = callback.split_once("code=").unwrap();
     let code = code.split('&').next().unwrap();
     let code = AuthorizationCode::new(code)
@@ -74,7 +74,7 @@ async fn a_code_is_redeemed_and_its_refresh_token_renewed_with_a_secret() {
         tokens.access_token.expose_secret()
     );
 
-    tenant.revoke_sessions("ada");
+    tenant.people().revoke_sessions("ada");
     let error = entra.send(request).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::InvalidGrant, "{error}");
 }
@@ -144,7 +144,7 @@ async fn a_certificate_that_is_replaced_on_disk_proves_it_from_then_on() {
 async fn a_federated_assertion_proves_it_without_any_secret() {
     let issuer = ExternalIssuer::new("https://oidc.example.com");
     let subject = "system:serviceaccount:mcp:proxy";
-    let tenant = tenant(application().trusts(&issuer, subject)).await;
+    let tenant = tenant(application().trust(&issuer, subject)).await;
     let folder = TempDir::new("tenant-federated");
     let path = folder.path("token");
     std::fs::write(&path, tenant.external_token(&issuer, subject).mint()).unwrap();
@@ -171,7 +171,7 @@ async fn what_conditional_access_demands_comes_with_the_error() {
     let tenant = tenant(application().secret(CLIENT_SECRET)).await;
     let entra = client(&tenant, Secret::new(CLIENT_SECRET));
     let tokens = entra.send(redemption(&tenant)).await.unwrap();
-    tenant.requires_interaction("ada");
+    tenant.people().require_interaction("ada");
     let request = TokenRequest::refresh_token(tokens.refresh_token.unwrap(), scopes());
     let error = entra.send(request).await.unwrap_err();
     assert_eq!(error.kind(), TokenErrorKind::InteractionRequired, "{error}");

@@ -22,7 +22,7 @@ use crate::text::{base64url, random_guid};
 /// const SUBJECT: &str = "system:serviceaccount:reports:api";
 /// let cluster = ExternalIssuer::new("https://oidc.cluster.example");
 /// let app = AppRegistration::new("6e74172b-be56-4843-9ff4-e66a39bb12e3");
-/// let tenant = DevTenant::builder().register(app.trusts(&cluster, SUBJECT)).start().await?;
+/// let tenant = DevTenant::builder().register(app.trust(&cluster, SUBJECT)).start().await?;
 /// let client_assertion = tenant.external_token(&cluster, SUBJECT).mint();
 /// # Ok(())
 /// # }

@@ -130,12 +130,12 @@ impl AppRegistration {
 
     /// Adds a federated credential: a token of this issuer for this subject, with the audience
     /// `api://AzureADTokenExchange`, is as good as a certificate's assertion.
-    pub fn trusts(self, issuer: &ExternalIssuer, subject: &str) -> Self {
-        self.trusts_for_audience(issuer, subject, TOKEN_EXCHANGE)
+    pub fn trust(self, issuer: &ExternalIssuer, subject: &str) -> Self {
+        self.trust_for_audience(issuer, subject, TOKEN_EXCHANGE)
     }
 
-    /// Adds a federated credential like [`trusts`](Self::trusts), with another audience.
-    pub fn trusts_for_audience(
+    /// Adds a federated credential like [`trust`](Self::trust), with another audience.
+    pub fn trust_for_audience(
         mut self,
         issuer: &ExternalIssuer,
         subject: &str,

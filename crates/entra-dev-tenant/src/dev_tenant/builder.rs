@@ -139,7 +139,7 @@ impl DevTenantBuilder {
     /// Refuses the parameter `resource` (RFC 8707) whatever it says, with AADSTS901002, as Entra
     /// did until 2026. Default: it is refused with AADSTS9010010 where it is not to the letter the
     /// App ID URI of the one API whose scopes are asked for.
-    pub fn refuses_resource_parameter(mut self) -> Self {
+    pub fn refuse_resource_parameter(mut self) -> Self {
         self.refuses_resource_parameter = true;
         self
     }
@@ -206,8 +206,8 @@ impl DevTenantBuilder {
                 self.refuses_resource_parameter,
             ),
             address,
-            discovery: Endpoint::default(),
-            key_document: Endpoint::default(),
+            discovery_endpoint: Endpoint::default(),
+            key_endpoint: Endpoint::default(),
             authorize_endpoint: Endpoint::default(),
             token_endpoint: Endpoint::default(),
             is_down: AtomicBool::new(false),

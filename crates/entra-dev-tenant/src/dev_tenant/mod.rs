@@ -1,32 +1,39 @@
-//! The handle on a tenant: its tokens, endpoints and clock here, its [`keys`] and its [`users`] apart;
-//! and the [`server`] that the [`builder`] starts.
+//! A tenant: its tokens and endpoints here, the handles on its [keys](signing_keys), [`people`] and
+//! [`time`] apart; and the [`server`] that the [`builder`] starts.
 
 mod builder;
 mod in_memory;
-mod keys;
+mod people;
 mod server;
-mod users;
+mod signing_keys;
+mod time;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
 
 pub use self::builder::DevTenantBuilder;
 pub use self::in_memory::{HttpClient, ResponseBody};
+pub use self::people::People;
+pub use self::signing_keys::SigningKeys;
+pub use self::time::Time;
 use crate::application::{ExternalIssuer, ExternalToken};
-use crate::clock::http_date;
 use crate::endpoint::Endpoint;
 use crate::oauth::Tenant;
 use crate::text::compact;
 use crate::token::{B2cPolicy, Issuer, TokenBuilder, TokenKind};
 
 /// A local tenant that serves on loopback; it ends when it is dropped.
+///
+/// It says where it is, and makes tokens. What happens to it is set by handles, which borrow it and can
+/// be copied: [`signing_keys`](Self::signing_keys), [`people`](Self::people) and [`time`](Self::time),
+/// and an [`Endpoint`] for each of its endpoints.
 ///
 /// See the [crate's page](crate) for an example.
 pub struct DevTenant {
@@ -39,8 +46,8 @@ pub struct DevTenant {
 struct ServedTenant {
     tenant: Tenant,
     address: SocketAddr,
-    discovery: Endpoint,
-    key_document: Endpoint,
+    discovery_endpoint: Endpoint,
+    key_endpoint: Endpoint,
     authorize_endpoint: Endpoint,
     token_endpoint: Endpoint,
     is_down: AtomicBool,
@@ -159,16 +166,28 @@ impl DevTenant {
         compact(header, payload, |message| key.sign(message))
     }
 
+    /// Returns the handle on its keys: rotation, and what key documents hold.
+    #[must_use]
+    pub fn signing_keys(&self) -> SigningKeys<'_> {
+        SigningKeys::of(self)
+    }
+
+    /// Returns the handle on its users and its administrator: sign-ins, accounts, sessions and consent.
+    #[must_use]
+    pub fn people(&self) -> People<'_> {
+        People::of(self)
+    }
+
     /// Returns the endpoint of the discovery documents, v1 and v2.
     #[must_use]
-    pub fn discovery(&self) -> &Endpoint {
-        &self.served.discovery
+    pub fn discovery_endpoint(&self) -> &Endpoint {
+        &self.served.discovery_endpoint
     }
 
     /// Returns the endpoint of the key documents, v1 and v2.
     #[must_use]
-    pub fn keys(&self) -> &Endpoint {
-        &self.served.key_document
+    pub fn key_endpoint(&self) -> &Endpoint {
+        &self.served.key_endpoint
     }
 
     /// Returns the authorization endpoint: the sign-in page, and the forms that are sent from it.
@@ -185,7 +204,7 @@ impl DevTenant {
 
     /// Returns the tenant's wall clock, for what is under test.
     ///
-    /// It follows tokio's clock, so that one [`advance`](Self::advance) moves both, and jumps when
+    /// It follows tokio's clock, so that one [`advance`](Time::advance) moves both, and jumps when
     /// the tenant's does. Where tokio's clock is paused, the [`http_client`](Self::http_client)
     /// belongs to it.
     pub fn clock(&self) -> impl Fn() -> SystemTime + Clone + Send + Sync + 'static + use<> {
@@ -193,40 +212,10 @@ impl DevTenant {
         move || clock.now()
     }
 
-    /// Returns the tenant's time so much from now as an HTTP date, such as `Thu, 13 Aug 2026
-    /// 21:24:29 GMT`, for [`throttles`](crate::Endpoint::throttles).
+    /// Returns the handle on its time: both clocks, and dates in the future.
     #[must_use]
-    pub fn http_date_in(&self, delay: Duration) -> String {
-        http_date(self.issuer().clock.now() + delay)
-    }
-
-    /// Moves the wall clock ahead, and with it every [`clock`](Self::clock) that was handed out;
-    /// tokio's does not move.
-    ///
-    /// # Panics
-    /// If no clock can tell that time.
-    pub fn clock_jumps_forward(&self, by: Duration) {
-        self.issuer().clock.jump(|wall| *wall += by);
-    }
-
-    /// Moves the wall clock back, be it to before 1970, and with it every [`clock`](Self::clock)
-    /// that was handed out; tokio's does not move.
-    ///
-    /// # Panics
-    /// If no clock can tell that time.
-    pub fn clock_jumps_back(&self, by: Duration) {
-        self.issuer().clock.jump(|wall| *wall -= by);
-    }
-
-    /// Lets time pass: tokio's clock and the wall clock move so far.
-    ///
-    /// Requests must come [through memory](Self::http_client) while it is paused: the tenant
-    /// answers none that came by a socket.
-    ///
-    /// # Panics
-    /// Unless tokio's clock is paused (`#[tokio::test(start_paused = true)]`).
-    pub async fn advance(&self, by: Duration) {
-        tokio::time::advance(by).await;
+    pub fn time(&self) -> Time<'_> {
+        Time::of(self)
     }
 
     /// Starts an outage: every connection is closed without an answer until

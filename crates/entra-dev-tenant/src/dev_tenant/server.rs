@@ -122,13 +122,13 @@ fn tower_service(
 fn router(served: Arc<ServedTenant>) -> Router {
     let discovery = |version| {
         published(
-            |served| &served.discovery,
+            |served| &served.discovery_endpoint,
             move |issuer, authority, appid| issuer.realm.discovery(authority, version, appid),
         )
     };
     let key_documents = |version| {
         published(
-            |served| &served.key_document,
+            |served| &served.key_endpoint,
             move |issuer, authority, appid| {
                 issuer
                     .keys

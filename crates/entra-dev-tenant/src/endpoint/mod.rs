@@ -26,7 +26,7 @@ use self::response::finished;
 /// One kind of endpoint of a [`DevTenant`](crate::DevTenant): what it was asked, and how it fails.
 ///
 /// A method that sets a [`Fault`] replaces the one before. A fault lasts until
-/// [`recovers`](Self::recovers), or for as many requests as [`Fault::for_next`] says.
+/// [`recover`](Self::recover), or for as many requests as [`Fault::for_next`] says.
 #[derive(Clone, Default)]
 pub struct Endpoint {
     state: Arc<Mutex<EndpointState>>,
@@ -48,7 +48,7 @@ struct Caching {
     cache_control: Option<HeaderValue>,
 }
 
-/// A fault that was just set; without more it lasts until [`Endpoint::recovers`].
+/// A fault that was just set; without more it lasts until [`Endpoint::recover`].
 #[derive(Debug)]
 pub struct Fault<'a> {
     endpoint: &'a Endpoint,
@@ -117,62 +117,62 @@ impl Endpoint {
     ///
     /// # Panics
     /// If no status has this number: those are 100 to 999.
-    pub fn fails_with(&self, status: u16) -> Fault<'_> {
-        self.answers_with(status, "text/plain", "")
+    pub fn fail_with(&self, status: u16) -> Fault<'_> {
+        self.answer_with(status, "text/plain", "")
     }
 
     /// Answers with exactly this from now on.
     ///
     /// # Panics
     /// If no status has this number, or if the content type cannot be the value of a header.
-    pub fn answers_with(&self, status: u16, content_type: &str, body: &str) -> Fault<'_> {
+    pub fn answer_with(&self, status: u16, content_type: &str, body: &str) -> Fault<'_> {
         self.reply(status, [(header::CONTENT_TYPE, content_type)], body)
     }
 
     /// Answers with 200 and the HTML page of a proxy that wants something first, from now on.
-    pub fn answers_html(&self) -> Fault<'_> {
+    pub fn answer_html(&self) -> Fault<'_> {
         const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the network</title>\
             </head><body><h1>Sign in to the network</h1><p>Your browser must be signed in to \
             reach this site.</p></body></html>\n";
-        self.answers_with(200, "text/html; charset=utf-8", PAGE)
+        self.answer_with(200, "text/html; charset=utf-8", PAGE)
     }
 
     /// Answers with the first half of the right answer from now on, as if that were all of it:
     /// status, content type and content length are right, the JSON ends in the middle.
-    pub fn answers_invalid_json(&self) -> Fault<'_> {
+    pub fn answer_invalid_json(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::CutInTheMiddle))
     }
 
     /// Answers with 200 and an object that is an error, as some gateways do, from now on.
-    pub fn answers_error_json(&self) -> Fault<'_> {
+    pub fn answer_error_json(&self) -> Fault<'_> {
         let body = r#"{"error":"temporarily_unavailable"}"#;
-        self.answers_with(200, "application/json", body)
+        self.answer_with(200, "application/json", body)
     }
 
     /// Gives the right answer from now on, with a member that nobody knows added as its last, so
     /// that its body is at least `bytes` bytes long.
-    pub fn answers_oversized(&self, bytes: usize) -> Fault<'_> {
+    pub fn answer_oversized(&self, bytes: usize) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Oversized(bytes)))
     }
 
     /// Gives the right answer with `Content-Encoding: gzip` from now on, accepted or not: less than
     /// 200 KiB as it is sent, 100 MiB of white space and then the right JSON when it is inflated.
-    pub fn answers_gzip_bomb(&self) -> Fault<'_> {
+    pub fn answer_gzip_bomb(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::GzipBomb))
     }
 
     /// Answers 304 without a body from now on, whether or not the request was conditional.
-    pub fn answers_not_modified(&self) -> Fault<'_> {
+    pub fn answer_not_modified(&self) -> Fault<'_> {
         self.reply(304, [], "")
     }
 
     /// Answers with this status, such as 429 or 503, and this `Retry-After` from now on: seconds,
-    /// or a date such as [`http_date_in`](crate::DevTenant::http_date_in) writes. Both that and the
+    /// or a date such as [`http_date_in`](crate::Time::http_date_in) writes. Both that and the
     /// `Date`, which every answer has, are of the tenant's clock.
     ///
     /// # Panics
     /// If no status has this number, or if `retry_after` cannot be the value of a header.
-    pub fn throttles(&self, status: u16, retry_after: &str) -> Fault<'_> {
+    pub fn throttle(&self, status: u16, retry_after: &str) -> Fault<'_> {
         self.reply(status, [(header::RETRY_AFTER, retry_after)], "")
     }
 
@@ -180,42 +180,42 @@ impl Endpoint {
     ///
     /// # Panics
     /// If it cannot be the value of a header.
-    pub fn redirects_to(&self, url: &str) -> Fault<'_> {
+    pub fn redirect_to(&self, url: &str) -> Fault<'_> {
         self.reply(302, [(header::LOCATION, url)], "")
     }
 
     /// Takes requests and never answers, from now on.
-    pub fn hangs(&self) -> Fault<'_> {
+    pub fn hang(&self) -> Fault<'_> {
         self.set(FaultAction::Hang)
     }
 
     /// Gives the right answer so much later, by tokio's clock, from now on: that of the time when
     /// it was asked, whatever has changed since.
-    pub fn takes(&self, delay: Duration) -> Fault<'_> {
-        self.set(FaultAction::Spoil(Defect::Late(delay)))
+    pub fn delay(&self, by: Duration) -> Fault<'_> {
+        self.set(FaultAction::Spoil(Defect::Late(by)))
     }
 
     /// Gives the right answer slowly from now on: its headers at once, its body one byte a second,
     /// by tokio's clock.
-    pub fn trickles(&self) -> Fault<'_> {
+    pub fn trickle(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Trickling))
     }
 
     /// Gives the right answer with its whole `Content-Length` from now on, and closes the
     /// connection after half the body.
-    pub fn truncates(&self) -> Fault<'_> {
+    pub fn truncate(&self) -> Fault<'_> {
         self.set(FaultAction::Spoil(Defect::Truncated))
     }
 
     /// Ends the fault for requests yet to come; those that hang keep hanging.
-    pub fn recovers(&self) {
+    pub fn recover(&self) {
         self.lock().fault = None;
     }
 
     /// Gives right answers to `GET` a strong `ETag` from now on, which follows from their content,
     /// and answers a request whose `If-None-Match` names it by 304 without a body. Default:
     /// `false`, as at Entra.
-    pub fn serves_etags(&self, serves: bool) {
+    pub fn serve_etags(&self, serves: bool) {
         self.lock().caching.serves_etags = serves;
     }
 
@@ -224,7 +224,7 @@ impl Endpoint {
     ///
     /// # Panics
     /// If it cannot be the value of a header.
-    pub fn cache_control(&self, value: &str) {
+    pub fn set_cache_control(&self, value: &str) {
         // The documented panic: a mistake of the test that sets it.
         let value = HeaderValue::from_str(value).expect("a value of Cache-Control");
         self.lock().caching.cache_control = Some(value);
@@ -349,7 +349,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_lasts_for_the_requests_it_was_given() {
         let endpoint = Endpoint::default();
-        endpoint.fails_with(503).for_next(2);
+        endpoint.fail_with(503).for_next(2);
         let failures: Vec<_> = (0..3).map(|_| endpoint.hit(request()).is_some()).collect();
         assert_eq!(failures, [true, true, false]);
         assert_eq!(endpoint.hits(), 3);
@@ -358,9 +358,9 @@ mod tests {
     #[tokio::test]
     async fn a_fault_without_a_count_lasts_until_it_recovers() {
         let endpoint = Endpoint::default();
-        endpoint.hangs();
+        endpoint.hang();
         assert!((0..5).all(|_| endpoint.hit(request()).is_some()));
-        endpoint.recovers();
+        endpoint.recover();
         assert!(endpoint.hit(request()).is_none());
     }
 

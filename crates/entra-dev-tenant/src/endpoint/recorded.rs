@@ -22,8 +22,7 @@ pub struct RecordedRequest {
     pub path_and_query: String,
     /// The headers; those with credentials are marked as sensitive.
     pub headers: HeaderMap,
-    /// The time at which it arrived, by tokio's clock.
-    pub at: Instant,
+    arrived_at: Instant,
     query: Parameters,
     form: Parameters,
 }
@@ -48,7 +47,7 @@ impl RecordedRequest {
                 None => uri.path().to_owned(),
             },
             headers,
-            at: Instant::now(),
+            arrived_at: Instant::now(),
             query: Parameters::parse(uri.query().unwrap_or_default().as_bytes()),
             form: Parameters::default(),
         }
@@ -69,6 +68,15 @@ impl RecordedRequest {
             recorded.form = Parameters::parse(&body);
         }
         recorded
+    }
+
+    /// Returns the time at which it arrived, by tokio's clock.
+    ///
+    /// Where that is paused, what it is compared with must be of the same clock: tokio's
+    /// `Instant::now().into_std()`.
+    #[must_use]
+    pub fn arrived_at(&self) -> std::time::Instant {
+        self.arrived_at.into_std()
     }
 
     /// Returns the header's value, the first if there are several; `None` as well if it is no text.
@@ -107,7 +115,7 @@ impl fmt::Debug for RecordedRequest {
             .field("path_and_query", &without_values(&self.path_and_query))
             .field("headers", &self.headers)
             .field("form", &self.form.names().collect::<Vec<_>>())
-            .field("at", &self.at)
+            .field("arrived_at", &self.arrived_at)
             .finish_non_exhaustive()
     }
 }

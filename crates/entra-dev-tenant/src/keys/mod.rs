@@ -151,7 +151,7 @@ fn certificate_name(cloud: DevCloud) -> &'static str {
 }
 
 /// The keys that a tenant published at one time, for
-/// [`DevTenant::flaps_between`](crate::DevTenant::flaps_between).
+/// [`SigningKeys::alternate`](crate::SigningKeys::alternate).
 #[derive(Clone)]
 pub struct PublishedKeys {
     /// The oldest first.

@@ -33,12 +33,12 @@ struct RingState {
     before_rotation: Vec<Arc<SigningKey>>,
     oddities: Vec<Oddity>,
     lagging: usize,
-    flapping: Vec<PublishedKeys>,
-    vanished: Vec<Vanished>,
+    alternating: Vec<PublishedKeys>,
+    omitted: Vec<Omitted>,
 }
 
 #[derive(Clone)]
-struct Vanished {
+struct Omitted {
     kid: String,
     remaining: usize,
 }
@@ -54,13 +54,13 @@ pub(crate) enum KeyChange {
     /// So many documents hold the keys as before the latest new one.
     Lag(usize),
     /// Documents hold these sets in turn; without any, what is published.
-    FlapBetween(Vec<PublishedKeys>),
+    Alternate(Vec<PublishedKeys>),
     /// So many documents lack the key of this `kid`.
-    Vanish(String, usize),
+    Omit(String, usize),
     /// Documents hold this, too.
     Publish(Oddity),
     /// Documents hold no oddity any longer.
-    PublishNormally,
+    Reset,
 }
 
 impl KeyRing {
@@ -84,8 +84,8 @@ impl KeyRing {
                 keys,
                 oddities: Vec::new(),
                 lagging: 0,
-                flapping: Vec::new(),
-                vanished: Vec::new(),
+                alternating: Vec::new(),
+                omitted: Vec::new(),
             }),
             custom: Vec::new(),
         }
@@ -168,17 +168,17 @@ impl RingState {
             KeyChange::Rotate => self.keep_newest(PUBLISHED),
             KeyChange::Replace | KeyChange::WithdrawOld => self.keep_newest(1),
             KeyChange::Lag(documents) => self.lagging = documents,
-            KeyChange::FlapBetween(sets) => self.flapping = sets,
-            KeyChange::Vanish(kid, remaining) => {
-                self.vanished.retain(|vanished| vanished.kid != kid);
-                self.vanished.push(Vanished { kid, remaining });
+            KeyChange::Alternate(sets) => self.alternating = sets,
+            KeyChange::Omit(kid, remaining) => {
+                self.omitted.retain(|omitted| omitted.kid != kid);
+                self.omitted.push(Omitted { kid, remaining });
             }
             KeyChange::Publish(oddity) => {
                 if !self.oddities.contains(&oddity) {
                     self.oddities.push(oddity);
                 }
             }
-            KeyChange::PublishNormally => self.oddities.clear(),
+            KeyChange::Reset => self.oddities.clear(),
         }
     }
 
@@ -195,17 +195,17 @@ impl RingState {
                 keys: self.before_rotation.clone(),
                 oddities: self.oddities.clone(),
             }
-        } else if let Some(set) = self.flapping.first().cloned() {
-            self.flapping.rotate_left(1);
+        } else if let Some(set) = self.alternating.first().cloned() {
+            self.alternating.rotate_left(1);
             set
         } else {
             self.published()
         };
 
-        self.vanished.retain(|vanished| vanished.remaining > 0);
-        let without = self.vanished.iter_mut().map(|vanished| {
-            vanished.remaining -= 1;
-            vanished.kid.clone()
+        self.omitted.retain(|omitted| omitted.remaining > 0);
+        let without = self.omitted.iter_mut().map(|omitted| {
+            omitted.remaining -= 1;
+            omitted.kid.clone()
         });
         Edition {
             published,

@@ -68,6 +68,7 @@ pub(crate) enum TokenKind {
 
 /// The policy claim and the issuer of a token of Azure AD B2C.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum B2cPolicy {
     /// The policy in `tfp`, and an issuer without it: what B2C does unless it is configured.
     #[default]

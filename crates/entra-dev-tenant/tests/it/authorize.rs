@@ -146,12 +146,12 @@ async fn an_answer_comes_as_query_fragment_or_form() {
 async fn a_test_signs_in_without_http() {
     let tenant = tenant().await;
     let url = authorize_url(&tenant, &[]);
-    let answer = parameters(&tenant.signs_in("ada", &url));
+    let answer = parameters(&tenant.people().sign_in("ada", &url));
     assert_eq!(answer["state"], "a state");
     let (_, tokens) = redeem(&tenant, &answer["code"], &[("client_info", Some("1"))]).await;
     assert!(tokens["access_token"].is_string());
     assert!(tokens["client_info"].is_string());
-    let location = tenant.declines(&url);
+    let location = tenant.people().decline(&url);
     assert_eq!(redirected_refusal(&location).1, 65_004);
 
     let requests = tenant.authorize_endpoint().requests();
@@ -191,7 +191,7 @@ async fn parameters_are_recorded_and_not_shown() {
 async fn the_page_fails_on_demand() {
     let tenant = tenant().await;
     let url = authorize_url(&tenant, &[]);
-    tenant.authorize_endpoint().fails_with(503).for_next(1);
+    tenant.authorize_endpoint().fail_with(503).for_next(1);
     assert_eq!(open(&url).await.status, 503);
     assert_eq!(open(&url).await.status, 200);
     assert_eq!(tenant.authorize_endpoint().hits(), 2);
@@ -202,13 +202,15 @@ async fn the_page_fails_on_demand() {
 async fn a_test_that_signs_in_wrongly_is_told_why() {
     let tenant = tenant().await;
     let wrong = [("redirect_uri", Some("https://evil.example/"))];
-    let _ = tenant.signs_in("ada", &authorize_url(&tenant, &wrong));
+    let _ = tenant
+        .people()
+        .sign_in("ada", &authorize_url(&tenant, &wrong));
 }
 
 #[tokio::test]
 #[should_panic(expected = "none of the tenant's users")]
 async fn a_user_who_is_not_there_cannot_be_disabled() {
-    tenant().await.disable_user("mallory");
+    tenant().await.people().disable("mallory");
 }
 
 /// The hash that the policy of a page has for its style, and the style's own.

@@ -161,7 +161,7 @@ async fn a_resource_parameter_must_be_the_app_id_uri_of_the_scopes() {
 
 #[tokio::test]
 async fn a_resource_parameter_may_be_refused_as_of_old() {
-    let builder = builder().refuses_resource_parameter();
+    let builder = builder().refuse_resource_parameter();
     let tenant = builder.start().await.unwrap();
     let uri = format!("api://{API}");
     let resource = [("resource", Some(&*uri))];
@@ -181,7 +181,7 @@ async fn a_user_whom_nobody_knows_or_who_is_disabled_stays_on_the_page() {
     let url = authorize_url(&tenant, &[]);
     let answer = submit(&url, &[("user", "mallory")]).await;
     assert_eq!((answer.status, answer.shown_code()), (400, 50_034));
-    tenant.disable_user("ada");
+    tenant.people().disable("ada");
     let answer = submit(&url, &[("user", "ada")]).await;
     assert_eq!((answer.status, answer.shown_code()), (400, 50_057));
 }
@@ -196,19 +196,19 @@ async fn without_a_prompt_the_user_must_be_signed_in_already() {
     };
     refused("login_required", 50_058).await;
 
-    tenant.start_session("ada");
+    tenant.people().start_session("ada");
     refused("consent_required", 65_001).await;
     code(&tenant, &[]).await;
     let answer = parameters(&ask().await);
     assert_eq!(redeem(&tenant, &answer["code"], &[]).await.0, 200);
 
-    tenant.withdraws_consent(READ);
+    tenant.people().withdraw_consent(READ);
     refused("consent_required", 65_001).await;
-    tenant.requires_interaction("ada");
+    tenant.people().require_interaction("ada");
     refused("interaction_required", 50_076).await;
-    tenant.disable_user("ada");
+    tenant.people().disable("ada");
     refused("interaction_required", 50_057).await;
-    tenant.revoke_sessions("ada");
+    tenant.people().revoke_sessions("ada");
     refused("login_required", 50_058).await;
 }
 
@@ -217,11 +217,11 @@ async fn what_an_administrator_must_approve_sends_the_user_back() {
     let tenant = tenant().await;
     let expected = ("access_denied".to_owned(), 90_094);
     code(&tenant, &[]).await;
-    tenant.requires_admin_approval(READ);
+    tenant.people().require_admin_approval(READ);
     let location = sign_in(&tenant, "ada", &[]).await;
     assert_eq!(redirected_refusal(&location), expected);
 
-    tenant.admin_approves(READ);
+    tenant.people().approve_as_admin(READ);
     let code = code(&tenant, &[]).await;
     assert_eq!(redeem(&tenant, &code, &[]).await.0, 200);
     let location = sign_in(&tenant, "ada", &[("prompt", Some("consent"))]).await;

@@ -14,7 +14,7 @@ async fn no_answer_has_an_etag_unless_it_is_asked_for() {
     for place in DOCUMENTS {
         for (serves, expected) in [(None, false), (Some(true), true), (Some(false), false)] {
             if let Some(serves) = serves {
-                place.endpoint(&tenant).serves_etags(serves);
+                place.endpoint(&tenant).serve_etags(serves);
             }
             let answer = place.answer_to(&tenant, "if-none-match: *\r\n").await;
             let found = (answer.status, answer.header("etag").is_some());
@@ -27,7 +27,7 @@ async fn no_answer_has_an_etag_unless_it_is_asked_for() {
 #[tokio::test]
 async fn a_client_that_names_the_etag_gets_304_until_the_document_changes() {
     let tenant = tenant().await;
-    tenant.keys().serves_etags(true);
+    tenant.key_endpoint().serve_etags(true);
     let first = Place::Keys.answer(&tenant).await;
     let tag = first.header("etag").unwrap();
     assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
@@ -47,7 +47,7 @@ async fn a_client_that_names_the_etag_gets_304_until_the_document_changes() {
     assert_eq!((unknown.status, unknown.header("etag")), (200, Some(tag)));
     assert_eq!(unknown.body, first.body);
 
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let changed = Place::Keys.answer_to(&tenant, &conditional).await;
     assert_eq!(changed.status, 200);
     assert_ne!(changed.header("etag").unwrap(), tag);
@@ -69,7 +69,7 @@ async fn no_answer_is_sniffed() {
 #[tokio::test]
 async fn tokens_have_no_etag() {
     let tenant = tenant().await;
-    tenant.token_endpoint().serves_etags(true);
+    tenant.token_endpoint().serve_etags(true);
     let answer = Place::Token
         .answer_to(&tenant, "if-none-match: *\r\n")
         .await;
@@ -80,8 +80,8 @@ async fn tokens_have_no_etag() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_may_be_that_nothing_has_changed() {
     let tenant = tenant().await;
-    tenant.keys().serves_etags(true);
-    tenant.keys().takes(Duration::from_secs(3));
+    tenant.key_endpoint().serve_etags(true);
+    tenant.key_endpoint().delay(Duration::from_secs(3));
     let start = Instant::now();
     let answer = Place::Keys.answer_to(&tenant, "if-none-match: *\r\n").await;
     assert_eq!((answer.status, start.elapsed().as_secs()), (304, 3));
@@ -90,8 +90,8 @@ async fn a_late_answer_may_be_that_nothing_has_changed() {
 #[tokio::test]
 async fn a_broken_answer_is_sent_though_the_client_has_the_right_one() {
     let tenant = tenant().await;
-    tenant.keys().serves_etags(true);
-    tenant.keys().answers_invalid_json();
+    tenant.key_endpoint().serve_etags(true);
+    tenant.key_endpoint().answer_invalid_json();
     let answer = Place::Keys.answer_to(&tenant, "if-none-match: *\r\n").await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.is_empty() && !Place::Keys.is_right(&answer.body));
@@ -112,7 +112,7 @@ async fn cache_control_is_entras_or_what_it_is_set_to_or_absent() {
             ("max-age=315360000", Some("max-age=315360000")),
             ("", None),
         ] {
-            place.endpoint(&tenant).cache_control(value);
+            place.endpoint(&tenant).set_cache_control(value);
             let found = place.answer(&tenant).await;
             assert_eq!(found.header("cache-control"), expected, "{place:?}");
             assert!(place.is_right(&found.body));

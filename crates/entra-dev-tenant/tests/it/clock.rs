@@ -25,7 +25,7 @@ async fn time_that_passes_moves_both_clocks() {
     let tenant = DevTenant::start().await.unwrap();
     let clock = tenant.clock();
     let (wall, monotonic) = (clock(), Instant::now());
-    tenant.advance(HOUR).await;
+    tenant.time().advance(HOUR).await;
     assert_eq!(clock().duration_since(wall).unwrap(), HOUR);
     assert_eq!(monotonic.elapsed(), HOUR);
 }
@@ -33,7 +33,7 @@ async fn time_that_passes_moves_both_clocks() {
 #[tokio::test]
 #[should_panic(expected = "not frozen")]
 async fn time_passes_only_where_tokios_clock_is_paused() {
-    DevTenant::start().await.unwrap().advance(HOUR).await;
+    DevTenant::start().await.unwrap().time().advance(HOUR).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,11 +42,11 @@ async fn a_jump_moves_every_wall_clock_that_was_handed_out_and_not_tokios() {
     let (clock, other) = (tenant.clock(), tenant.clock());
     let (wall, monotonic) = (clock(), Instant::now());
 
-    tenant.clock_jumps_forward(HOUR);
+    tenant.time().jump_forward(HOUR);
     assert_eq!(clock(), wall + HOUR);
     assert_eq!(other(), wall + HOUR);
 
-    tenant.clock_jumps_back(3 * HOUR);
+    tenant.time().jump_back(3 * HOUR);
     assert_eq!(clock(), wall - 2 * HOUR);
     assert_eq!(monotonic.elapsed(), Duration::ZERO);
 }
@@ -56,7 +56,7 @@ async fn after_a_jump_back_tokens_were_issued_before_those_of_before_it() {
     let tenant = DevTenant::start().await.unwrap();
     let issued_at = || decoded(&tenant.user("ada").for_api(API).mint(), 1)["iat"].as_i64();
     let before = issued_at().unwrap();
-    tenant.clock_jumps_back(HOUR);
+    tenant.time().jump_back(HOUR);
     assert_eq!(issued_at(), Some(before - 3_600));
 }
 
@@ -64,9 +64,9 @@ async fn after_a_jump_back_tokens_were_issued_before_those_of_before_it() {
 async fn before_1970_the_tenant_still_answers_and_signs() {
     let tenant = tenant().await;
     let since_1970 = tenant.clock()().duration_since(UNIX_EPOCH).unwrap();
-    tenant.clock_jumps_back(since_1970 + HOUR);
+    tenant.time().jump_back(since_1970 + HOUR);
     let date = "Wed, 31 Dec 1969 23:00:00 GMT";
-    assert_eq!(tenant.http_date_in(Duration::ZERO), date);
+    assert_eq!(tenant.time().http_date_in(Duration::ZERO), date);
     let answer = Place::Keys.answer(&tenant).await;
     assert_eq!((answer.status, answer.header("date")), (200, Some(date)));
     let claims = decoded(&tenant.user("ada").for_api(API).mint(), 1);

@@ -26,7 +26,7 @@ async fn a_user_signs_in_and_the_client_gets_all_three_tokens() {
     assert!(tokens["refresh_token"].is_string());
     assert_eq!(tokens["client_info"], Value::Null);
 
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     for name in ["access_token", "id_token"] {
         assert!(verifies(tokens[name].as_str().unwrap(), &jwks), "{name}");
     }
@@ -78,9 +78,13 @@ async fn a_refused_code_can_be_redeemed_rightly_later() {
 async fn a_code_expires_after_ten_minutes_of_the_tenants_clock() {
     let tenant = tenant().await;
     let (first, second) = (code(&tenant, &[]).await, code(&tenant, &[]).await);
-    tenant.clock_jumps_forward(std::time::Duration::from_secs(540)); // and the test's own time
+    tenant
+        .time()
+        .jump_forward(std::time::Duration::from_secs(540)); // and the test's own time
     assert_eq!(redeem(&tenant, &first, &[]).await.0, 200);
-    tenant.clock_jumps_forward(std::time::Duration::from_secs(61));
+    tenant
+        .time()
+        .jump_forward(std::time::Duration::from_secs(61));
     let late = redeem(&tenant, &second, &[]).await;
     assert_eq!(refusal(&late), (400, "invalid_grant", 70_008));
 }
@@ -168,8 +172,8 @@ async fn the_scope_of_a_redemption_is_one_resource_and_not_nothing() {
 #[tokio::test]
 async fn tokens_verify_by_the_published_keys_after_a_rotation() {
     let tenant = tenant().await;
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let tokens = tokens(&tenant).await;
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     assert!(verifies(tokens["access_token"].as_str().unwrap(), &jwks));
 }

@@ -321,8 +321,8 @@ async fn a_token_of_a_trusted_issuer_is_a_credential() {
         ExternalIssuer::new("https://oidc.stranger.example"),
     );
     let app = AppRegistration::new(CLIENT)
-        .trusts(&cluster, SUBJECT)
-        .trusts_for_audience(&cluster, "another subject", "another audience");
+        .trust(&cluster, SUBJECT)
+        .trust_for_audience(&cluster, "another subject", "another audience");
     let tenant = DevTenant::builder().register(app).start().await.unwrap();
     let token = |subject: &str| tenant.external_token(&cluster, subject);
 

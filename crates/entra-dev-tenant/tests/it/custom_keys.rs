@@ -39,7 +39,7 @@ async fn discovery_asked_for_an_application_leads_to_its_key_and_the_tenants() {
             }
         }
     }
-    let normal: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let normal: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     assert!(!verifies(&custom, &normal) && verifies(&usual, &normal));
 }
 
@@ -58,7 +58,7 @@ async fn the_custom_keys_entry_is_like_the_tenants() {
     for same in ["kty", "use", "e", "issuer", "cloud_instance_name"] {
         assert_eq!(own[same], custom[same]);
     }
-    assert_eq!(own["kid"], tenant.key_id());
+    assert_eq!(own["kid"], tenant.signing_keys().current_id());
     assert_ne!(own["kid"], custom["kid"]);
 }
 
@@ -66,7 +66,7 @@ async fn the_custom_keys_entry_is_like_the_tenants() {
 async fn only_tokens_for_the_application_are_signed_with_its_key() {
     let tenant = tenant().await;
     let uri = format!("api://{API}");
-    let usual = tenant.key_id();
+    let usual = tenant.signing_keys().current_id();
     for (token, expected) in [
         (tenant.user("ada").for_api(API), true),
         (tenant.user("ada").for_api(API).v1(), true),
@@ -95,7 +95,7 @@ async fn a_custom_key_outlives_rotation_and_flaws_spoil_its_tokens_as_any() {
     let tenant = tenant().await;
     let kid = |token: &str| decoded(token, 0)["kid"].clone();
     let before = tenant.user("ada").for_api(API).mint();
-    tenant.replaces_keys_in_an_emergency();
+    tenant.signing_keys().replace_at_once();
     let after = tenant.user("ada").for_api(API).mint();
     let forged = tenant.user("ada").for_api(API).flaw(Flaw::WrongKey).mint();
     assert_eq!(kid(&before), kid(&after));

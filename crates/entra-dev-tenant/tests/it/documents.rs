@@ -46,9 +46,15 @@ async fn discovery_leads_to_keys_that_verify_its_tokens() {
         assert_eq!(status, 200);
         assert!(verifies(&token, &jwks), "{version}");
     }
-    assert_eq!((tenant.discovery().hits(), tenant.keys().hits()), (2, 2));
+    assert_eq!(
+        (
+            tenant.discovery_endpoint().hits(),
+            tenant.key_endpoint().hits()
+        ),
+        (2, 2)
+    );
     let broken = tenant.user("ada").for_api(API).bad_signature().mint();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     assert!(verifies(&token, &jwks) && !verifies(&broken, &jwks));
 }
 
@@ -94,7 +100,7 @@ async fn issuers_are_the_real_strings_of_the_cloud() {
                 assert_eq!(document["cloud_instance_name"], name);
             }
         }
-        let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+        let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
         assert_eq!(jwks["keys"][0]["issuer"], v2);
         assert_eq!(jwks["keys"][0]["cloud_instance_name"], name);
         let token = decoded(&tenant.user("ada").for_api(API).v1().mint(), 1);
@@ -209,26 +215,29 @@ async fn a_key_is_named_by_the_sha1_of_its_certificate() {
     use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
     let tenant = DevTenant::start().await.unwrap();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     let key = &jwks["keys"][0];
     let certificate = STANDARD.decode(key["x5c"][0].as_str().unwrap()).unwrap();
     let thumbprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate);
     assert_eq!(key["kid"], URL_SAFE_NO_PAD.encode(thumbprint));
     assert_eq!(key["kid"], key["x5t"]);
     assert_eq!(key["kid"].as_str().unwrap().len(), 27);
-    assert_eq!(tenant.key_id(), key["kid"].as_str().unwrap());
+    assert_eq!(
+        tenant.signing_keys().current_id(),
+        key["kid"].as_str().unwrap()
+    );
 }
 
 #[tokio::test]
 async fn a_rotated_key_is_published_and_a_withdrawn_one_is_not() {
     let tenant = DevTenant::start().await.unwrap();
     let old = tenant.user("ada").for_api(API).mint();
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let new = tenant.user("ada").for_api(API).mint();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     assert!(verifies(&old, &jwks) && verifies(&new, &jwks));
-    tenant.withdraw_old_keys();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    tenant.signing_keys().withdraw_old();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     assert!(!verifies(&old, &jwks) && verifies(&new, &jwks));
 }
 
@@ -293,7 +302,7 @@ async fn shared_documents_hold_the_keys_of_others_too() {
                 })
                 .collect();
             assert_eq!(found, expected, "{authority}");
-            assert_eq!(v2.to_string(), tenant.jwks_of(authority));
+            assert_eq!(v2.to_string(), tenant.signing_keys().document_of(authority));
 
             let (_, v1) = get(&format!("{base}/keys")).await;
             let mut without_issuers = v2.clone();
@@ -302,7 +311,10 @@ async fn shared_documents_hold_the_keys_of_others_too() {
             }
             assert_eq!(v1, without_issuers);
         }
-        assert_eq!(tenant.jwks_of(tenant.id()), tenant.jwks());
+        assert_eq!(
+            tenant.signing_keys().document_of(tenant.id()),
+            tenant.signing_keys().document()
+        );
     }
 }
 
@@ -310,7 +322,7 @@ async fn shared_documents_hold_the_keys_of_others_too() {
 async fn shared_documents_follow_a_rotation_and_the_keys_of_others_stay() {
     let tenant = DevTenant::start().await.unwrap();
     let before = keys(&tenant, "common");
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let after = keys(&tenant, "common");
     assert_eq!(before.len() + 1, after.len());
     assert!(before.iter().all(|key| after.contains(key)));
@@ -321,7 +333,8 @@ async fn shared_documents_follow_a_rotation_and_the_keys_of_others_stay() {
 #[tokio::test]
 async fn a_document_of_an_unknown_authority_is_refused_as_it_is_served() {
     let tenant = DevTenant::start().await.unwrap();
-    let refusal: Value = serde_json::from_str(&tenant.jwks_of("contoso.com")).unwrap();
+    let refusal: Value =
+        serde_json::from_str(&tenant.signing_keys().document_of("contoso.com")).unwrap();
     assert_eq!(refusal["error_codes"], json!([90002]));
 }
 

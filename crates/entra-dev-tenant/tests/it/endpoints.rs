@@ -130,7 +130,7 @@ async fn an_endpoint_can_fail_and_recover_and_the_tenant_can_be_down() {
     let tenant = DevTenant::start().await.unwrap();
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
 
-    tenant.keys().fails_with(503).for_next(1);
+    tenant.key_endpoint().fail_with(503).for_next(1);
     assert_eq!(fetch(&url).await.unwrap().status(), 503);
     assert_eq!(fetch(&url).await.unwrap().status(), 200);
 

@@ -26,7 +26,7 @@ async fn a_late_answer_is_the_right_one_so_much_later() {
     for place in Place::ALL {
         place
             .endpoint(&tenant)
-            .takes(Duration::from_secs(7))
+            .delay(Duration::from_secs(7))
             .for_next(1);
         for expected in [7, 0] {
             let start = Instant::now();
@@ -40,12 +40,15 @@ async fn a_late_answer_is_the_right_one_so_much_later() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_that_of_the_time_when_it_was_asked() {
     let tenant = tenant().await;
-    tenant.keys().takes(Duration::from_secs(7)).for_next(1);
+    tenant
+        .key_endpoint()
+        .delay(Duration::from_secs(7))
+        .for_next(1);
     let mut late = Place::Keys.asks(&tenant, "connection: close\r\n").await;
-    while tenant.keys().hits() < 1 {
+    while tenant.key_endpoint().hits() < 1 {
         tokio::task::yield_now().await;
     }
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let current = Place::Keys.answer(&tenant).await;
     let mut answer = Answer::head_of(&mut late).await;
     late.read_to_end(&mut answer.body).await.unwrap();
@@ -60,7 +63,7 @@ async fn a_late_answer_is_that_of_the_time_when_it_was_asked() {
 async fn a_trickling_answer_has_its_headers_at_once_and_then_one_byte_a_second() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).trickles().for_next(1);
+        place.endpoint(&tenant).trickle().for_next(1);
         let start = Instant::now();
         let mut stream = place.asks(&tenant, "connection: close\r\n").await;
         let mut answer = Answer::head_of(&mut stream).await;
@@ -83,7 +86,7 @@ async fn a_trickling_answer_has_its_headers_at_once_and_then_one_byte_a_second()
 async fn a_truncated_answer_promises_all_and_ends_after_half() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).truncates().for_next(1);
+        place.endpoint(&tenant).truncate().for_next(1);
         // Kept alive, so that only the fault closes it.
         let mut stream = place.asks(&tenant, "").await;
         let mut answer = Answer::head_of(&mut stream).await;
@@ -101,7 +104,7 @@ async fn a_truncated_answer_promises_all_and_ends_after_half() {
 async fn a_page_of_a_proxy_is_html_with_status_200() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_html();
+        place.endpoint(&tenant).answer_html();
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 200);
         let kind = answer.header("content-type");
@@ -114,7 +117,7 @@ async fn a_page_of_a_proxy_is_html_with_status_200() {
 async fn invalid_json_is_half_of_the_right_answer_as_if_that_were_all() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_invalid_json().for_next(1);
+        place.endpoint(&tenant).answer_invalid_json().for_next(1);
         let answer = place.answer(&tenant).await;
         let whole = place.answer(&tenant).await.body;
         assert_eq!(answer.status, 200);
@@ -130,7 +133,7 @@ async fn invalid_json_is_half_of_the_right_answer_as_if_that_were_all() {
 async fn an_error_can_come_with_status_200() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_error_json();
+        place.endpoint(&tenant).answer_error_json();
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -143,7 +146,7 @@ async fn an_error_can_come_with_status_200() {
 async fn an_oversized_answer_is_right_but_for_its_length() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_oversized(1 << 20);
+        place.endpoint(&tenant).answer_oversized(1 << 20);
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body.len(), 1 << 20);
@@ -156,7 +159,7 @@ async fn an_oversized_answer_is_right_but_for_its_length() {
 async fn a_gzip_bomb_is_the_right_answer_after_a_hundred_mebibytes() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_gzip_bomb();
+        place.endpoint(&tenant).answer_gzip_bomb();
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-encoding"), Some("gzip"));
@@ -181,18 +184,18 @@ async fn a_throttled_request_is_told_when_to_come_back_by_the_tenants_clock() {
     let tenant = tenant().await;
     for place in Place::ALL {
         let endpoint = place.endpoint(&tenant);
-        endpoint.throttles(429, "120");
+        endpoint.throttle(429, "120");
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 429);
         assert_eq!(answer.header("retry-after"), Some("120"));
 
-        tenant.clock_jumps_forward(Duration::from_secs(86_400));
+        tenant.time().jump_forward(Duration::from_secs(86_400));
         let (now, later) = (
-            tenant.http_date_in(Duration::ZERO),
-            tenant.http_date_in(Duration::from_secs(90)),
+            tenant.time().http_date_in(Duration::ZERO),
+            tenant.time().http_date_in(Duration::from_secs(90)),
         );
         assert_ne!(answer.header("date"), Some(&*now));
-        endpoint.throttles(503, &later);
+        endpoint.throttle(503, &later);
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 503);
         assert_eq!(answer.header("retry-after"), Some(&*later));
@@ -205,7 +208,7 @@ async fn a_throttled_request_is_told_when_to_come_back_by_the_tenants_clock() {
 async fn a_bare_304_comes_whether_or_not_it_was_asked_for() {
     let tenant = tenant().await;
     for place in Place::ALL {
-        place.endpoint(&tenant).answers_not_modified();
+        place.endpoint(&tenant).answer_not_modified();
         for headers in ["", "if-none-match: \"mine\"\r\n"] {
             let answer = place.answer_to(&tenant, headers).await;
             assert_eq!((answer.status, answer.body.len()), (304, 0));
@@ -220,18 +223,18 @@ async fn a_redirect_leads_elsewhere_and_any_answer_can_be_given() {
     let tenant = tenant().await;
     for place in Place::ALL {
         let endpoint = place.endpoint(&tenant);
-        endpoint.redirects_to("http://attacker.example/keys");
+        endpoint.redirect_to("http://attacker.example/keys");
         let answer = place.answer(&tenant).await;
         assert_eq!(answer.status, 302);
         let location = answer.header("location");
         assert_eq!(location, Some("http://attacker.example/keys"));
 
-        endpoint.answers_with(418, "text/plain", "a teapot");
+        endpoint.answer_with(418, "text/plain", "a teapot");
         let answer = place.answer(&tenant).await;
         assert_eq!((answer.status, &*answer.body), (418, &b"a teapot"[..]));
         assert_eq!(answer.header("content-type"), Some("text/plain"));
 
-        endpoint.recovers();
+        endpoint.recover();
         assert!(place.is_right(&place.answer(&tenant).await.body));
     }
 }
@@ -239,8 +242,8 @@ async fn a_redirect_leads_elsewhere_and_any_answer_can_be_given() {
 #[tokio::test(start_paused = true)]
 async fn a_fault_ends_with_its_requests_and_a_later_one_replaces_it() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
-    tenant.keys().fails_with(503).for_next(2);
+    tenant.key_endpoint().hang();
+    tenant.key_endpoint().fail_with(503).for_next(2);
     let mut found = Vec::new();
     for _ in 0..3 {
         found.push(Place::Keys.answer(&tenant).await.status);
@@ -252,5 +255,5 @@ async fn a_fault_ends_with_its_requests_and_a_later_one_replaces_it() {
 #[tokio::test]
 #[should_panic(expected = "a status of 100 to 999")]
 async fn a_number_that_is_no_status_is_refused_when_the_fault_is_set() {
-    tenant().await.keys().fails_with(99);
+    tenant().await.key_endpoint().fail_with(99);
 }

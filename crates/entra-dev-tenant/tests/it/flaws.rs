@@ -331,7 +331,7 @@ async fn keys_are_wrong_as_the_flaw_says() {
     }
     let embedded = token(Flaw::EmbeddedJwk);
     let header = decoded(&embedded, 0);
-    assert_eq!(header["kid"], tenant.key_id());
+    assert_eq!(header["kid"], tenant.signing_keys().current_id());
     assert!(verifies_with(
         &embedded,
         &header["jwk"],

@@ -84,22 +84,22 @@ async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
     type Spoil = fn(&Endpoint) -> Option<Fault<'_>>;
     const FAULTS: [(&str, Spoil); 11] = [
         ("none", |_| None),
-        ("fails", |endpoint| Some(endpoint.fails_with(503))),
-        ("throttles", |endpoint| Some(endpoint.throttles(429, "7"))),
+        ("fails", |endpoint| Some(endpoint.fail_with(503))),
+        ("throttles", |endpoint| Some(endpoint.throttle(429, "7"))),
         ("redirects", |endpoint| {
-            Some(endpoint.redirects_to("http://attacker.example"))
+            Some(endpoint.redirect_to("http://attacker.example"))
         }),
         ("not modified", |endpoint| {
-            Some(endpoint.answers_not_modified())
+            Some(endpoint.answer_not_modified())
         }),
-        ("html", |endpoint| Some(endpoint.answers_html())),
-        ("error", |endpoint| Some(endpoint.answers_error_json())),
-        ("invalid", |endpoint| Some(endpoint.answers_invalid_json())),
+        ("html", |endpoint| Some(endpoint.answer_html())),
+        ("error", |endpoint| Some(endpoint.answer_error_json())),
+        ("invalid", |endpoint| Some(endpoint.answer_invalid_json())),
         ("oversized", |endpoint| {
-            Some(endpoint.answers_oversized(1 << 20))
+            Some(endpoint.answer_oversized(1 << 20))
         }),
-        ("bomb", |endpoint| Some(endpoint.answers_gzip_bomb())),
-        ("truncated", |endpoint| Some(endpoint.truncates())),
+        ("bomb", |endpoint| Some(endpoint.answer_gzip_bomb())),
+        ("truncated", |endpoint| Some(endpoint.truncate())),
     ];
     let tenant = tenant().await;
     let without_date = |bytes: Vec<u8>| {
@@ -110,7 +110,7 @@ async fn each_fault_is_on_the_wire_what_it_is_over_tcp() {
     };
     for place in [Place::Discovery, Place::Keys] {
         for (name, spoil) in FAULTS {
-            place.endpoint(&tenant).recovers();
+            place.endpoint(&tenant).recover();
             let _ = spoil(place.endpoint(&tenant));
             let (mut through_memory, mut over_tcp) = (Vec::new(), Vec::new());
             let close = "connection: close\r\n";
@@ -147,7 +147,7 @@ async fn a_tenant_that_is_down_closes_the_connection_without_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_trickle_is_as_slow_as_the_clock_says_and_ends_when_nobody_reads() {
     let tenant = tenant().await;
-    tenant.keys().trickles();
+    tenant.key_endpoint().trickle();
     let start = Instant::now();
     let mut answer = keys(&tenant).await.unwrap();
     assert_eq!(
@@ -170,7 +170,7 @@ async fn a_trickle_is_as_slow_as_the_clock_says_and_ends_when_nobody_reads() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_cut_off_is_an_error_after_its_half() {
     let tenant = tenant().await;
-    tenant.keys().truncates();
+    tenant.key_endpoint().truncate();
     let mut answer = keys(&tenant).await.unwrap();
     let length = answer.body().size_hint().exact().unwrap();
     let mut read = 0;
@@ -190,12 +190,12 @@ async fn an_answer_that_is_cut_off_is_an_error_after_its_half() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_hangs_and_one_that_is_late_take_the_clocks_time() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let start = Instant::now();
     assert!(timeout(60 * SECOND, keys(&tenant)).await.is_err());
     assert_eq!(start.elapsed(), 60 * SECOND);
 
-    tenant.keys().takes(7 * SECOND);
+    tenant.key_endpoint().delay(7 * SECOND);
     assert_eq!(keys(&tenant).await.unwrap().status(), 200);
     assert_eq!(start.elapsed(), 67 * SECOND);
 }
@@ -203,12 +203,15 @@ async fn a_request_that_hangs_and_one_that_is_late_take_the_clocks_time() {
 #[tokio::test(start_paused = true)]
 async fn redirects_are_not_followed_and_bombs_not_inflated() {
     let tenant = tenant().await;
-    tenant.keys().redirects_to(&keys_url(&tenant));
+    tenant.key_endpoint().redirect_to(&keys_url(&tenant));
     let answer = keys(&tenant).await.unwrap();
-    assert_eq!((answer.status().as_u16(), tenant.keys().hits()), (302, 1));
+    assert_eq!(
+        (answer.status().as_u16(), tenant.key_endpoint().hits()),
+        (302, 1)
+    );
     assert_eq!(answer.headers()["location"], *keys_url(&tenant));
 
-    tenant.keys().answers_gzip_bomb();
+    tenant.key_endpoint().answer_gzip_bomb();
     let answer = keys(&tenant).await.unwrap();
     assert_eq!(answer.headers()["content-encoding"], "gzip");
     assert!(whole(answer).await.unwrap().len() < 200 << 10);
@@ -245,7 +248,7 @@ async fn it_reaches_the_tenant_by_its_urls_and_nobody_else() {
     }
     let answer = get(&own.http_client(), &keys_url(&other)).await;
     assert!(answer.is_err());
-    assert_eq!(other.keys().hits(), 0);
+    assert_eq!(other.key_endpoint().hits(), 0);
 }
 
 #[tokio::test]
@@ -253,7 +256,7 @@ async fn it_is_refused_after_the_tenant_has_ended() {
     let tenant = tenant().await;
     let (client, url) = (tenant.http_client(), keys_url(&tenant));
     let kept = get(&client, &url).await.unwrap();
-    tenant.keys().trickles();
+    tenant.key_endpoint().trickle();
     let trickling = get(&client, &url).await.unwrap();
     drop(tenant);
     // The first answer was complete; the second ends with the tenant.
@@ -271,7 +274,7 @@ async fn a_request_over_tcp_gets_no_answer_while_the_clock_is_paused() {
     let mut stream = Place::Keys.asks_over_tcp(&tenant, close).await;
     let mut nothing = Vec::new();
     stream.read_to_end(&mut nothing).await.unwrap();
-    assert_eq!((nothing, tenant.keys().hits()), (Vec::new(), 0));
+    assert_eq!((nothing, tenant.key_endpoint().hits()), (Vec::new(), 0));
     assert!(Place::Keys.is_right(&Place::Keys.answer(&tenant).await.body));
 
     tokio::time::resume();

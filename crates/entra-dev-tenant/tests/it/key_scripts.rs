@@ -31,7 +31,7 @@ async fn served_ids(tenant: &DevTenant) -> Vec<String> {
 #[tokio::test]
 async fn an_empty_set_can_be_served() {
     let tenant = DevTenant::start().await.unwrap();
-    tenant.serves_no_keys().for_next(2);
+    tenant.signing_keys().serve_none().for_next(2);
     for authority in [tenant.id(), "common"] {
         let url = format!("{}/{authority}/discovery/v2.0/keys", tenant.url());
         assert_eq!(get(&url).await, (200, json!({ "keys": [] })));
@@ -42,18 +42,18 @@ async fn an_empty_set_can_be_served() {
 #[tokio::test]
 async fn documents_lag_behind_the_latest_rotation() {
     let tenant = DevTenant::start().await.unwrap();
-    let first = tenant.key_id();
+    let first = tenant.signing_keys().current_id();
     // Before the first rotation there is nothing to lag behind.
-    tenant.answers_lag(1);
+    tenant.signing_keys().lag(1);
     assert_eq!(served_ids(&tenant).await, [&*first]);
 
-    tenant.rotate_keys();
-    let second = tenant.key_id();
-    tenant.answers_lag(2);
+    tenant.signing_keys().rotate();
+    let second = tenant.signing_keys().current_id();
+    tenant.signing_keys().lag(2);
     // Neither a look nor a failure is a document that was served.
     let looked_at = ids(&keys(&tenant, tenant.id())).join(" ");
     assert_eq!(looked_at, first);
-    tenant.keys().fails_with(503).for_next(1);
+    tenant.key_endpoint().fail_with(503).for_next(1);
     let url = format!("{}/common/discovery/v2.0/keys", tenant.url());
     let failed = crate::support::fetch(&url).await.unwrap();
     assert_eq!(failed.status(), 503);
@@ -63,9 +63,9 @@ async fn documents_lag_behind_the_latest_rotation() {
     assert_eq!(served_ids(&tenant).await, [&*first, &*second]);
 
     // Said before the rotation.
-    tenant.answers_lag(1);
-    tenant.rotate_keys();
-    let third = tenant.key_id();
+    tenant.signing_keys().lag(1);
+    tenant.signing_keys().rotate();
+    let third = tenant.signing_keys().current_id();
     assert_eq!(served_ids(&tenant).await, [&*first, &*second]);
     assert_eq!(served_ids(&tenant).await, [&*first, &*second, &*third]);
 }
@@ -73,16 +73,22 @@ async fn documents_lag_behind_the_latest_rotation() {
 #[tokio::test]
 async fn documents_flap_between_sets_until_they_stop() {
     let tenant = DevTenant::start().await.unwrap();
-    let (old, first) = (tenant.published_keys(), tenant.key_id());
-    tenant.rotate_keys();
-    tenant.withdraw_old_keys();
-    let (new, second) = (tenant.published_keys(), tenant.key_id());
-    tenant.flaps_between(vec![old, new]);
+    let (old, first) = (
+        tenant.signing_keys().published(),
+        tenant.signing_keys().current_id(),
+    );
+    tenant.signing_keys().rotate();
+    tenant.signing_keys().withdraw_old();
+    let (new, second) = (
+        tenant.signing_keys().published(),
+        tenant.signing_keys().current_id(),
+    );
+    tenant.signing_keys().alternate(vec![old, new]);
     for expected in [&first, &second, &first] {
         assert_eq!(&ids(&keys(&tenant, tenant.id())), &[&**expected]);
         assert_eq!(&served_ids(&tenant).await, &[&**expected]);
     }
-    tenant.stops_flapping();
+    tenant.signing_keys().stop_alternating();
     for _ in 0..2 {
         assert_eq!(served_ids(&tenant).await, [&*second]);
     }
@@ -91,32 +97,38 @@ async fn documents_flap_between_sets_until_they_stop() {
 #[tokio::test]
 async fn a_snapshot_keeps_what_was_published_beside_the_keys() {
     let tenant = DevTenant::start().await.unwrap();
-    let plain = tenant.published_keys();
-    tenant.publishes_private_half();
-    let exposed = tenant.published_keys();
-    tenant.publishes_normally();
-    tenant.flaps_between(vec![exposed.clone(), plain]);
+    let plain = tenant.signing_keys().published();
+    tenant.signing_keys().publish_private_half();
+    let exposed = tenant.signing_keys().published();
+    tenant.signing_keys().reset();
+    tenant
+        .signing_keys()
+        .alternate(vec![exposed.clone(), plain]);
     for expected in [true, false, true] {
         assert_eq!(served(&tenant).await[0]["d"].is_string(), expected);
     }
-    assert!(format!("{exposed:?}").contains(&tenant.key_id()));
+    assert!(format!("{exposed:?}").contains(&tenant.signing_keys().current_id()));
 }
 
 #[tokio::test]
 #[should_panic(expected = "needs a set of keys")]
 async fn flapping_between_nothing_is_refused() {
-    DevTenant::start().await.unwrap().flaps_between(Vec::new());
+    DevTenant::start()
+        .await
+        .unwrap()
+        .signing_keys()
+        .alternate(Vec::new());
 }
 
 #[tokio::test]
 async fn a_key_vanishes_for_some_documents_and_is_back() {
     let tenant = DevTenant::start().await.unwrap();
-    let first = tenant.key_id();
-    tenant.rotate_keys();
-    let second = tenant.key_id();
-    tenant.key_vanishes_for(&first, 9);
-    tenant.key_vanishes_for(&first, 2);
-    tenant.key_vanishes_for(&second, 1);
+    let first = tenant.signing_keys().current_id();
+    tenant.signing_keys().rotate();
+    let second = tenant.signing_keys().current_id();
+    tenant.signing_keys().omit(&first, 9);
+    tenant.signing_keys().omit(&first, 2);
+    tenant.signing_keys().omit(&second, 1);
     assert!(keys(&tenant, tenant.id()).is_empty());
     assert!(served(&tenant).await.is_empty());
     assert_eq!(served_ids(&tenant).await, [&*second]);
@@ -126,17 +138,20 @@ async fn a_key_vanishes_for_some_documents_and_is_back() {
 #[tokio::test]
 async fn in_an_emergency_a_new_key_signs_and_all_others_are_withdrawn_at_once() {
     let tenant = DevTenant::start().await.unwrap();
-    tenant.rotate_keys();
-    let before = tenant.published_keys();
+    tenant.signing_keys().rotate();
+    let before = tenant.signing_keys().published();
     let old = tenant.user("ada").for_api(API).mint();
-    tenant.replaces_keys_in_an_emergency();
+    tenant.signing_keys().replace_at_once();
     let new = tenant.user("ada").for_api(API).mint();
 
     let jwks = json!({ "keys": served(&tenant).await });
-    assert_eq!(served_ids(&tenant).await, [tenant.key_id()]);
+    assert_eq!(
+        served_ids(&tenant).await,
+        [tenant.signing_keys().current_id()]
+    );
     assert!(verifies(&new, &jwks) && !verifies(&old, &jwks));
 
-    tenant.answers_lag(1);
+    tenant.signing_keys().lag(1);
     let lagging = served_ids(&tenant).await;
     assert_eq!(lagging.len(), 2);
     assert!(lagging.iter().all(|id| format!("{before:?}").contains(id)));
@@ -155,8 +170,8 @@ async fn the_tenants_own_document_can_hold_the_keys_of_others() {
         of_others.each_ref().map(|token| verifies(token, &jwks))
     };
     assert_eq!(holds(tenant.id()).await, [false, false]);
-    tenant.publishes_foreign_keys();
-    tenant.publishes_foreign_keys();
+    tenant.signing_keys().publish_foreign();
+    tenant.signing_keys().publish_foreign();
     for authority in [tenant.id(), "organizations", "common"] {
         assert_eq!(holds(authority).await, [true, true], "{authority}");
         let entries = entries(&tenant, authority, "/v2.0").await;
@@ -165,20 +180,20 @@ async fn the_tenants_own_document_can_hold_the_keys_of_others() {
         let issuer = entries[2]["issuer"].as_str().unwrap();
         assert!(issuer.contains("9188040d-6c67-4c5b-b112-36a304b66dad"));
     }
-    tenant.publishes_normally();
+    tenant.signing_keys().reset();
     assert_eq!(holds(tenant.id()).await, [false, false]);
 }
 
 #[tokio::test]
 async fn the_signing_keys_id_can_stand_there_twice_with_different_material() {
     let tenant = DevTenant::start().await.unwrap();
-    tenant.rotate_keys();
-    tenant.publishes_twin_of_signing_key();
-    tenant.publishes_twin_of_signing_key();
+    tenant.signing_keys().rotate();
+    tenant.signing_keys().publish_twin();
+    tenant.signing_keys().publish_twin();
     let served = served(&tenant).await;
     let twins: Vec<_> = served
         .iter()
-        .filter(|key| key["kid"] == tenant.key_id())
+        .filter(|key| key["kid"] == tenant.signing_keys().current_id())
         .collect();
     assert_eq!((served.len(), twins.len()), (3, 2));
     let members = |key: &Value| key.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
@@ -195,7 +210,7 @@ async fn the_signing_keys_id_can_stand_there_twice_with_different_material() {
     assert_eq!(verifying(&good), [true, false]);
     assert_eq!(verifying(&forged), [false, true]);
 
-    tenant.publishes_normally();
+    tenant.signing_keys().reset();
     assert_eq!(keys(&tenant, tenant.id()).len(), 2);
 }
 
@@ -203,7 +218,7 @@ async fn the_signing_keys_id_can_stand_there_twice_with_different_material() {
 async fn a_weak_key_and_exotic_entries_can_be_published() {
     let tenant = DevTenant::start().await.unwrap();
     let before = served(&tenant).await;
-    tenant.publishes_weak_key();
+    tenant.signing_keys().publish_weak();
     let served = served(&tenant).await;
     assert_eq!(served[..1], before[..]);
     let [_, weak, nameless, rest @ ..] = &served[..] else {
@@ -234,15 +249,15 @@ async fn a_weak_key_and_exotic_entries_can_be_published() {
 
     // As a key would be, each is the same from document to document.
     assert_eq!(keys(&tenant, tenant.id()), served);
-    tenant.publishes_normally();
+    tenant.signing_keys().reset();
     assert_eq!(keys(&tenant, tenant.id()), before);
 }
 
 #[tokio::test]
 async fn the_signing_keys_private_half_can_be_published() {
     let tenant = DevTenant::start().await.unwrap();
-    tenant.rotate_keys();
-    tenant.publishes_private_half();
+    tenant.signing_keys().rotate();
+    tenant.signing_keys().publish_private_half();
     for authority in [tenant.id(), "common"] {
         for version in ["/v2.0", ""] {
             let entries = entries(&tenant, authority, version).await;
@@ -250,7 +265,7 @@ async fn the_signing_keys_private_half_can_be_published() {
             let [exposed] = &exposed[..] else {
                 panic!("{entries:?}");
             };
-            assert_eq!(exposed["kid"], tenant.key_id());
+            assert_eq!(exposed["kid"], tenant.signing_keys().current_id());
             assert_eq!(bytes(exposed["d"].as_str().unwrap()).len(), 256);
         }
     }
@@ -258,17 +273,17 @@ async fn the_signing_keys_private_half_can_be_published() {
     let jwks = json!({ "keys": served(&tenant).await });
     assert!(verifies(&token, &jwks), "it is the same key");
 
-    tenant.publishes_normally();
-    assert!(!tenant.jwks().contains("\"d\""));
+    tenant.signing_keys().reset();
+    assert!(!tenant.signing_keys().document().contains("\"d\""));
 }
 
 #[tokio::test]
 async fn any_entry_can_be_published_and_consumers_stays_as_it_is() {
     let tenant = DevTenant::start().await.unwrap();
     let consumers = entries(&tenant, "consumers", "/v2.0").await;
-    tenant.publishes_also(json!({ "kid": "any" }));
-    tenant.publishes_also("no object at all");
-    tenant.publishes_weak_key();
+    tenant.signing_keys().publish(json!({ "kid": "any" }));
+    tenant.signing_keys().publish("no object at all");
+    tenant.signing_keys().publish_weak();
     for authority in [tenant.id(), "organizations", "common"] {
         let entries = entries(&tenant, authority, "/v2.0").await;
         assert!(entries.contains(&json!({ "kid": "any" })), "{authority}");
@@ -276,7 +291,7 @@ async fn any_entry_can_be_published_and_consumers_stays_as_it_is() {
     }
     let found = entries(&tenant, "consumers", "/v2.0").await;
     assert_eq!(found, consumers);
-    tenant.key_vanishes_for("any", 1);
+    tenant.signing_keys().omit("any", 1);
     let lacking = served(&tenant).await;
     assert!(!lacking.contains(&json!({ "kid": "any" })));
     assert!(lacking.contains(&json!("no object at all")));
@@ -285,8 +300,8 @@ async fn any_entry_can_be_published_and_consumers_stays_as_it_is() {
 #[tokio::test]
 async fn what_is_published_beside_the_keys_follows_a_rotation() {
     let tenant = DevTenant::start().await.unwrap();
-    tenant.publishes_private_half();
-    tenant.rotate_keys();
+    tenant.signing_keys().publish_private_half();
+    tenant.signing_keys().rotate();
     let token = tenant.user("ada").for_api(API).mint();
     let entries = served(&tenant).await;
     let exposed = entries.iter().find(|key| key["d"].is_string()).unwrap();

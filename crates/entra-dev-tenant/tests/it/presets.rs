@@ -29,7 +29,7 @@ async fn an_app_token_has_the_claims_of_a_live_one() {
 #[tokio::test]
 async fn a_graph_token_verifies_for_nobody_but_graph() {
     let tenant = DevTenant::start().await.unwrap();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     let token = tenant.graph_token("ada").mint();
     assert!(!verifies(&token, &jwks));
     assert_eq!(decoded(&token, 1)["aud"], "https://graph.microsoft.com");
@@ -78,7 +78,8 @@ async fn a_personal_token_is_of_the_consumers_tenant_and_its_key() {
             ("common", true),
             ("organizations", false),
         ] {
-            let jwks: Value = serde_json::from_str(&tenant.jwks_of(authority)).unwrap();
+            let jwks: Value =
+                serde_json::from_str(&tenant.signing_keys().document_of(authority)).unwrap();
             assert_eq!(verifies(&token, &jwks), is_there, "{authority}");
         }
     }
@@ -87,7 +88,7 @@ async fn a_personal_token_is_of_the_consumers_tenant_and_its_key() {
 #[tokio::test]
 async fn a_b2c_token_has_the_policy_and_no_tenant() {
     let tenant = DevTenant::start().await.unwrap();
-    let jwks: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     let plain = format!("https://contoso.b2clogin.com/{}/v2.0/", tenant.id());
     let with_policy = format!(
         "https://contoso.b2clogin.com/tfp/{}/b2c_1_signin/v2.0/",

@@ -32,8 +32,8 @@ impl Place {
 
     pub(crate) fn endpoint(self, tenant: &DevTenant) -> &Endpoint {
         match self {
-            Self::Discovery => tenant.discovery(),
-            Self::Keys => tenant.keys(),
+            Self::Discovery => tenant.discovery_endpoint(),
+            Self::Keys => tenant.key_endpoint(),
             Self::Token => tenant.token_endpoint(),
         }
     }

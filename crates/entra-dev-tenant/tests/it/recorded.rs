@@ -14,9 +14,9 @@ use crate::support::fetch;
 #[tokio::test(start_paused = true)]
 async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
     let tenant = tenant().await;
-    let start = Instant::now();
+    let start = Instant::now().into_std();
     for place in Place::ALL {
-        tenant.advance(Duration::from_secs(10)).await;
+        tenant.time().advance(Duration::from_secs(10)).await;
         place.answer_to(&tenant, "user-agent: a test\r\n").await;
         let requests = place.endpoint(&tenant).requests();
         let [request] = &requests[..] else {
@@ -27,10 +27,10 @@ async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
         assert!(request.path_and_query.contains(tenant.id()));
         assert_eq!(request.header("user-agent"), Some("a test"));
         assert_eq!(request.header("accept"), None);
-        assert!(request.at >= start + Duration::from_secs(10));
-        assert!(request.at <= Instant::now());
+        assert!(request.arrived_at() >= start + Duration::from_secs(10));
+        assert!(request.arrived_at() <= Instant::now().into_std());
     }
-    let at = |place: Place| place.endpoint(&tenant).requests()[0].at;
+    let at = |place: Place| place.endpoint(&tenant).requests()[0].arrived_at();
     let apart = at(Place::Keys) - at(Place::Discovery);
     assert_eq!(apart.as_secs(), 10);
 
@@ -38,13 +38,13 @@ async fn a_request_is_recorded_with_method_path_query_headers_and_time() {
     let request = Request::get(format!("{}{path}", tenant.url())).body(Bytes::new());
     let answered = tenant.http_client().oneshot(request.unwrap());
     answered.await.unwrap();
-    assert_eq!(tenant.keys().requests()[1].path_and_query, path);
+    assert_eq!(tenant.key_endpoint().requests()[1].path_and_query, path);
 }
 
 #[tokio::test]
 async fn requests_that_a_fault_answers_are_recorded_and_those_while_it_is_down_are_not() {
     let tenant = tenant().await;
-    tenant.keys().fails_with(503);
+    tenant.key_endpoint().fail_with(503);
     Place::Keys.answer(&tenant).await;
     assert_eq!(recorded(&tenant), (1, 1));
 
@@ -74,5 +74,8 @@ async fn credentials_are_recorded_and_not_shown() {
 }
 
 fn recorded(tenant: &DevTenant) -> (usize, usize) {
-    (tenant.keys().hits(), tenant.keys().requests().len())
+    (
+        tenant.key_endpoint().hits(),
+        tenant.key_endpoint().requests().len(),
+    )
 }

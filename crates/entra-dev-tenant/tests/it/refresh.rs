@@ -90,10 +90,10 @@ async fn a_refresh_token_that_nobody_used_for_90_days_has_expired() {
     const MINUTE: Duration = Duration::from_secs(60);
     let day = 24 * 60 * MINUTE;
     let first = tokens(&tenant).await;
-    tenant.clock_jumps_forward(day * 90 - MINUTE); // and the test's own time
+    tenant.time().jump_forward(day * 90 - MINUTE); // and the test's own time
     let (status, second) = refresh(&tenant, refresh_token(&first), &[]).await;
     assert_eq!(status, 200, "{second}");
-    tenant.clock_jumps_forward(day);
+    tenant.time().jump_forward(day);
     let answer = refresh(&tenant, refresh_token(&first), &[]).await;
     assert_eq!(refusal(&answer), (400, "invalid_grant", 700_082));
     assert_eq!(refresh(&tenant, refresh_token(&second), &[]).await.0, 200);
@@ -105,7 +105,7 @@ async fn revoked_sessions_end_codes_and_refresh_tokens_of_that_user_alone() {
     let old = tokens(&tenant).await;
     let old_code = code(&tenant, &[]).await;
     let of_grace = sign_in(&tenant, "grace", &[]).await;
-    tenant.revoke_sessions("ada");
+    tenant.people().revoke_sessions("ada");
 
     let answer = refresh(&tenant, refresh_token(&old), &[]).await;
     assert_eq!(refusal(&answer), (400, "invalid_grant", 50_173));
@@ -123,10 +123,10 @@ async fn revoked_sessions_end_codes_and_refresh_tokens_of_that_user_alone() {
 async fn a_disabled_user_gets_nothing_until_enabled() {
     let tenant = tenant().await;
     let tokens = tokens(&tenant).await;
-    tenant.disable_user("ada");
+    tenant.people().disable("ada");
     let answer = refresh(&tenant, refresh_token(&tokens), &[]).await;
     assert_eq!(refusal(&answer), (400, "invalid_grant", 50_057));
-    tenant.enable_user("ada");
+    tenant.people().enable("ada");
     assert_eq!(refresh(&tenant, refresh_token(&tokens), &[]).await.0, 200);
 }
 
@@ -134,7 +134,7 @@ async fn a_disabled_user_gets_nothing_until_enabled() {
 async fn conditional_access_wants_a_sign_in_and_is_content_with_it() {
     let tenant = tenant().await;
     let tokens = tokens(&tenant).await;
-    tenant.requires_interaction("ada");
+    tenant.people().require_interaction("ada");
     let answer = refresh(&tenant, refresh_token(&tokens), &[]).await;
     assert_eq!(refusal(&answer), (400, "interaction_required", 50_076));
     assert_eq!(answer.1["suberror"], "basic_action");
@@ -149,13 +149,13 @@ async fn conditional_access_wants_a_sign_in_and_is_content_with_it() {
 async fn withdrawn_consent_is_given_again_by_signing_in() {
     let tenant = tenant().await;
     let tokens = tokens(&tenant).await;
-    tenant.withdraws_consent(READ);
+    tenant.people().withdraw_consent(READ);
     let answer = refresh(&tenant, refresh_token(&tokens), &[]).await;
     assert_eq!(refusal(&answer), (400, "invalid_grant", 65_001));
     code(&tenant, &[]).await;
     assert_eq!(refresh(&tenant, refresh_token(&tokens), &[]).await.0, 200);
 
-    tenant.requires_admin_approval(READ);
+    tenant.people().require_admin_approval(READ);
     let answer = refresh(&tenant, refresh_token(&tokens), &[]).await;
     assert_eq!(refusal(&answer), (400, "invalid_grant", 65_001));
 }
@@ -177,7 +177,7 @@ async fn faults_of_the_endpoint_cost_no_grant() {
     let tenant = tenant().await;
     let tokens = tokens(&tenant).await;
     let url = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
-    tenant.token_endpoint().throttles(429, "3").for_next(1);
+    tenant.token_endpoint().throttle(429, "3").for_next(1);
     let form = [("grant_type", "refresh_token")];
     let answer = crate::browser::submit(&url, &form).await;
     assert_eq!(
@@ -187,7 +187,7 @@ async fn faults_of_the_endpoint_cost_no_grant() {
     assert_eq!(refresh(&tenant, refresh_token(&tokens), &[]).await.0, 200);
 
     let code = code(&tenant, &[]).await;
-    tenant.token_endpoint().fails_with(503).for_next(1);
+    tenant.token_endpoint().fail_with(503).for_next(1);
     let form = [("code", &*code)];
     assert_eq!(crate::browser::submit(&url, &form).await.status, 503);
     assert_eq!(redeem(&tenant, &code, &[]).await.0, 200);

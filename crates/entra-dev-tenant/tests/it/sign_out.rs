@@ -49,7 +49,7 @@ async fn who_is_signed_out_is_not_signed_in_silently() {
     let tenant = tenant().await;
     let request = authorize_url(&tenant, &[("prompt", Some("none"))]);
     submit(&authorize_url(&tenant, &[]), &[("user", "ada")]).await;
-    tenant.start_session("ada");
+    tenant.people().start_session("ada");
     assert!(parameters(&open(&request).await.location()).contains_key("code"));
     open(&logout_url(&tenant, None)).await;
     let refused = parameters(&open(&request).await.location());
@@ -59,7 +59,7 @@ async fn who_is_signed_out_is_not_signed_in_silently() {
 #[tokio::test]
 async fn nobody_is_signed_out_of_another_tenant() {
     let tenant = tenant().await;
-    tenant.start_session("ada");
+    tenant.people().start_session("ada");
     let other = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
     let answer = open(&logout_url(&tenant, Some(REDIRECT)).replace(tenant.id(), other)).await;
     assert_eq!((answer.status, answer.shown_code()), (400, 90_002));

@@ -28,7 +28,8 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
 
 /// The entries of the document of an authority.
 pub(crate) fn keys(tenant: &DevTenant, authority: &str) -> Vec<Value> {
-    let document: Value = serde_json::from_str(&tenant.jwks_of(authority)).unwrap();
+    let document: Value =
+        serde_json::from_str(&tenant.signing_keys().document_of(authority)).unwrap();
     document["keys"].as_array().unwrap().clone()
 }
 

@@ -108,8 +108,8 @@ async fn live_keys_are_fetched_and_their_absence_is_told() {
     };
     let ran = explain();
     assert_eq!((ran.status, &*ran.err), (0, ""), "{}", ran.out);
-    assert_eq!(desk.tenant.keys().hits(), 1);
-    desk.tenant.discovery().fails_with(503);
+    assert_eq!(desk.tenant.key_endpoint().hits(), 1);
+    desk.tenant.discovery_endpoint().fail_with(503);
     let ran = explain();
     assert_eq!((ran.status, &*ran.out), (2, ""));
     assert!(ran.err.contains("the keys cannot be had"), "{}", ran.err);

@@ -79,13 +79,13 @@ impl Desk {
     }
 
     pub(crate) fn of(tenant: DevTenant) -> Self {
-        let keys = TextFile::new(&tenant.jwks_of(tenant.id()));
+        let keys = TextFile::new(&tenant.signing_keys().document_of(tenant.id()));
         Self { tenant, keys }
     }
 
     /// With the keys of `common`, among which are those of others.
     pub(crate) fn with_all_keys(mut self) -> Self {
-        self.keys = TextFile::new(&self.tenant.jwks_of("common"));
+        self.keys = TextFile::new(&self.tenant.signing_keys().document_of("common"));
         self
     }
 
@@ -118,9 +118,12 @@ impl Desk {
 
     /// The text without what differs from run to run: the names of keys.
     pub(crate) fn stable(&self, text: &str) -> String {
-        let text = text.replace(&self.tenant.key_id(), "THE-KEY-OF-THE-TENANT-00000");
+        let text = text.replace(
+            &self.tenant.signing_keys().current_id(),
+            "THE-KEY-OF-THE-TENANT-00000",
+        );
         let personal: serde_json::Value =
-            serde_json::from_str(&self.tenant.jwks_of("consumers")).unwrap();
+            serde_json::from_str(&self.tenant.signing_keys().document_of("consumers")).unwrap();
         match personal["keys"][0]["kid"].as_str() {
             Some(kid) => text.replace(kid, "THE-KEY-OF-PERSONAL-ACCOUNT"),
             None => text,

@@ -184,7 +184,7 @@ fn tests_of_versions() -> Vec<Row> {
 
 fn of_us_government(v1: bool) -> &'static str {
     let tenant = us_government();
-    let keys = tenant.jwks_of("organizations");
+    let keys = tenant.signing_keys().document_of("organizations");
     let keys = KeySet::from_jwks(keys.as_bytes()).unwrap();
     let token = tenant.user("ada").scope("Reports.Read").for_api(API);
     let token = if v1 { token.v1() } else { token };
@@ -306,7 +306,10 @@ fn tests_of_the_last_known_good_issuer() -> Vec<Row> {
             "wrong_issuer",
             CONSTANT,
             || {
-                let keys = tenant().jwks().replace("\"issuer\"", "\"former_issuer\"");
+                let keys = tenant()
+                    .signing_keys()
+                    .document()
+                    .replace("\"issuer\"", "\"former_issuer\"");
                 let keys = KeySet::from_jwks(keys.as_bytes()).unwrap();
                 let keys = keys.with_issuer(EVIL_ISSUER);
                 verdict(

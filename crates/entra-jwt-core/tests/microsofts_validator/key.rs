@@ -31,7 +31,8 @@ fn claims() -> Vec<Row> {
             Accepts,
             ACCEPTED,
             || {
-                let keys = KeySet::from_jwks(tenant().jwks().as_bytes()).unwrap();
+                let keys =
+                    KeySet::from_jwks(tenant().signing_keys().document().as_bytes()).unwrap();
                 assert_eq!(keys.issuer(), None);
                 verdict(rules(), &keys, &user().mint(), now())
             },
@@ -255,7 +256,7 @@ pub(crate) fn cloud() -> Vec<Row> {
 
 fn of_external_id(discovered: &str) -> &'static str {
     let tenant = external_id();
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
     let keys = keys.with_cloud_instance_name(discovered);
     let token = tenant.user("ada").scope("read").for_api(API).mint();
     verdict(rules().external_id(), &keys, &token, tenant.clock()())

@@ -40,7 +40,7 @@ fn keys_of_tokens() -> Vec<Row> {
             || {
                 by(
                     rules(),
-                    user().header("kid", tenant().key_id().to_uppercase()),
+                    user().header("kid", tenant().signing_keys().current_id().to_uppercase()),
                 )
             },
         ),
@@ -53,7 +53,7 @@ fn keys_of_tokens() -> Vec<Row> {
                 by(
                     rules(),
                     user()
-                        .header("x5t", tenant().key_id())
+                        .header("x5t", tenant().signing_keys().current_id())
                         .header("kid", "another"),
                 )
             },
@@ -67,7 +67,7 @@ fn keys_of_tokens() -> Vec<Row> {
                 by(
                     rules(),
                     user()
-                        .header("x5t", tenant().key_id())
+                        .header("x5t", tenant().signing_keys().current_id())
                         .without_header("kid"),
                 )
             },
@@ -125,7 +125,8 @@ fn documents() -> Vec<Row> {
             Accepts,
             ACCEPTED,
             || {
-                let mut document: Value = serde_json::from_str(&tenant().jwks()).unwrap();
+                let mut document: Value =
+                    serde_json::from_str(&tenant().signing_keys().document()).unwrap();
                 let exotic = json!({ "kty": "LATTICE", "kid": "exotic", "l": [1, 2] });
                 document["keys"].as_array_mut().unwrap().insert(0, exotic);
                 let keys = KeySet::from_jwks(document.to_string().as_bytes()).unwrap();

@@ -269,7 +269,8 @@ fn with_key(
     change: fn(&mut Value),
     token: TokenBuilder<'_>,
 ) -> &'static str {
-    let mut document: Value = serde_json::from_str(&tenant().jwks_of("common")).unwrap();
+    let mut document: Value =
+        serde_json::from_str(&tenant().signing_keys().document_of("common")).unwrap();
     change(&mut document["keys"][0]);
     let keys = KeySet::from_jwks(document.to_string().as_bytes()).unwrap();
     verdict(rules, &keys, &token.mint(), now())
@@ -288,7 +289,7 @@ fn verdict(rules: ValidatorBuilder, keys: &KeySet, token: &str, now: SystemTime)
 }
 
 fn keys() -> KeySet {
-    KeySet::from_jwks(tenant().jwks_of("common").as_bytes()).unwrap()
+    KeySet::from_jwks(tenant().signing_keys().document_of("common").as_bytes()).unwrap()
 }
 
 fn now() -> SystemTime {

@@ -158,7 +158,7 @@ fn kinds() -> Vec<Row> {
             "unknown_key",
             || {
                 let stranger = start(DevTenant::builder());
-                let own = KeySet::from_jwks(tenant().jwks().as_bytes()).unwrap();
+                let own = KeySet::from_jwks(tenant().signing_keys().document().as_bytes()).unwrap();
                 let token = stranger.user("ada").scope("read").for_api(API).mint();
                 verdict(rules(), &own, &token, now())
             },

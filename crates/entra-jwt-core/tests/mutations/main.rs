@@ -70,7 +70,8 @@ impl Valid {
     fn new() -> Self {
         let valid = Self {
             validator: rules(Tenancy::common(), true),
-            keys: KeySet::from_jwks(tenant().jwks_of("common").as_bytes()).unwrap(),
+            keys: KeySet::from_jwks(tenant().signing_keys().document_of("common").as_bytes())
+                .unwrap(),
             tokens: VALID.map(|kind| kind.token(tenant()).mint()).to_vec(),
             now: tenant().clock()(),
         };
@@ -357,7 +358,7 @@ fn agree_on_the_caller(
 
 #[test]
 fn a_signed_token_is_accepted_where_an_independent_judge_accepts_it() {
-    let document = tenant().jwks_of("common");
+    let document = tenant().signing_keys().document_of("common");
     // Where the keys restrict nothing, the other rules are alone.
     let without_issuers = document.replace("\"issuer\":", "\"restricts_nothing\":");
     let opinions = [document, without_issuers].map(|document| Opinions::under(&document));

@@ -32,14 +32,20 @@ async fn a_good_user_token_is_accepted_with_its_claims() {
         token.preferred_username(),
         Some("ada@contoso.onmicrosoft.com")
     );
-    assert_eq!(token.key_id().as_str(), setup.tenant.key_id());
+    assert_eq!(
+        token.key_id().as_str(),
+        setup.tenant.signing_keys().current_id()
+    );
     assert_eq!(token.claim("extension_x"), Some(json!(["a", 1])));
     assert_eq!(token.claim("absent"), None);
     // A claim beyond serde_json hides no other.
     let exotic = format!("{{{}", r#""exotic":1e400,"lone":"\ud800","#);
     let payload = serde_json::to_string(&token.claims_as::<Value>().unwrap()).unwrap();
     let payload = payload.replacen('{', &exotic, 1);
-    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, setup.tenant.key_id());
+    let header = format!(
+        r#"{{"alg":"RS256","kid":"{}"}}"#,
+        setup.tenant.signing_keys().current_id()
+    );
     let exotic = setup.tenant.sign(&header, &payload);
     let exotic = setup.validate_text(setup.rules(), &exotic).unwrap();
     assert_eq!(exotic.claim("extension_x"), Some(json!(["a", 1])));

@@ -214,7 +214,14 @@ async fn a_validator_for_many_tenants_keeps_nothing_of_any() {
     let validator = Validator::entra(Tenancy::organizations(), API.parse().unwrap())
         .build()
         .unwrap();
-    let keys = KeySet::from_jwks(setup.tenant.jwks_of("organizations").as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(
+        setup
+            .tenant
+            .signing_keys()
+            .document_of("organizations")
+            .as_bytes(),
+    )
+    .unwrap();
     let before = format!("{validator:?}");
     for number in 0..50 {
         let tenant = format!("0a1b2c3d-4e5f-4a6b-8c7d-{number:012}");
@@ -313,7 +320,7 @@ async fn a_long_value_is_kept_in_a_refusal_as_far_as_it_is_shown() {
         assert!(refused.to_string().contains('…'), "{refused}");
     }
     let (header, payload) = ("{\"alg\":\"RS256\",\"kid\":", "{}");
-    let header = format!("{header}\"{}\"}}", setup.tenant.key_id());
+    let header = format!("{header}\"{}\"}}", setup.tenant.signing_keys().current_id());
     let twice = payload.replace('{', &format!("{{\"{long}\":1,\"{long}\":1"));
     let token = setup.tenant.sign(&header, &twice);
     let refused = setup.validate_text(setup.rules(), &token).unwrap_err();

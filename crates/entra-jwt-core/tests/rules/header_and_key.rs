@@ -24,7 +24,7 @@ async fn a_graph_token_is_named_as_such() {
 #[tokio::test]
 async fn a_key_signs_only_for_the_issuer_and_cloud_that_it_belongs_to() {
     let setup = Setup::new().await;
-    let jwks: Value = serde_json::from_str(&setup.tenant.jwks()).unwrap();
+    let jwks: Value = serde_json::from_str(&setup.tenant.signing_keys().document()).unwrap();
     let validate = |member: &str, value: Option<&str>, token: TokenBuilder<'_>| {
         let mut jwks = jwks.clone();
         match value {
@@ -144,11 +144,11 @@ async fn only_a_key_of_the_issuer_verifies() {
     let forged = stranger
         .user("ada")
         .for_api(API)
-        .header("kid", setup.tenant.key_id());
+        .header("kid", setup.tenant.signing_keys().current_id());
     assert_eq!(setup.code(forged), "bad_signature");
     for kid in [
-        format!("{} ", setup.tenant.key_id()),
-        setup.tenant.key_id().to_uppercase(),
+        format!("{} ", setup.tenant.signing_keys().current_id()),
+        setup.tenant.signing_keys().current_id().to_uppercase(),
         "../../../dev/null".to_owned(),
         "' OR 1=1--".to_owned(),
         "\u{202e}".to_owned(),
@@ -162,8 +162,9 @@ async fn a_key_of_another_name_is_not_the_key_that_the_token_names() {
     let setup = Setup::new().await;
     let renamed = setup
         .tenant
-        .jwks()
-        .replace(&setup.tenant.key_id(), "another");
+        .signing_keys()
+        .document()
+        .replace(&setup.tenant.signing_keys().current_id(), "another");
     let keys = KeySet::from_jwks(renamed.as_bytes()).unwrap();
     let validator = setup.rules().build().unwrap();
     let token = setup.user().mint();

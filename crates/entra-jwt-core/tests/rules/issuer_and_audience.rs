@@ -250,7 +250,10 @@ async fn the_longest_audience_is_accepted_with_a_slash_more_and_however_it_is_wr
     let token = setup.validate(setup.user()).unwrap();
     let mut claims: Value = token.claims_as().unwrap();
     claims["aud"] = json!(format!("{longest}/"));
-    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, setup.tenant.key_id());
+    let header = format!(
+        r#"{{"alg":"RS256","kid":"{}"}}"#,
+        setup.tenant.signing_keys().current_id()
+    );
     let plain = claims.to_string();
     for payload in [&plain, &plain.replace('/', "\\/")] {
         let rules = setup.rules().audience(Audience::new(&longest).unwrap());

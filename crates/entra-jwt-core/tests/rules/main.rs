@@ -32,7 +32,7 @@ impl Setup {
     }
 
     fn of(tenant: DevTenant) -> Self {
-        let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+        let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
         Self { tenant, keys }
     }
 

@@ -61,7 +61,8 @@ async fn of_two_faults_the_earlier_check_names_the_reason() {
     // Which key may sign for whom comes between the version and the audience.
     let foreign = setup
         .tenant
-        .jwks()
+        .signing_keys()
+        .document()
         .replace("microsoftonline.com/{tenantid}", "example.com/x");
     let keys = KeySet::from_jwks(foreign.as_bytes()).unwrap();
     let validate = |token: TokenBuilder<'_>| {
@@ -110,7 +111,8 @@ async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
     let rules = || setup.rules().allowed_clients([CLIENT.parse().unwrap()]);
     let validator = rules().refuse_guests().build().unwrap();
     let user = || setup.user().client(CLIENT);
-    let keys = KeySet::from_jwks(setup.tenant.jwks_of("common").as_bytes()).unwrap();
+    let keys =
+        KeySet::from_jwks(setup.tenant.signing_keys().document_of("common").as_bytes()).unwrap();
     for (token, code) in [
         (user(), "accepted"),
         (user().of_tenant(OTHER_TENANT), "tenant_not_allowed"),
@@ -172,7 +174,7 @@ async fn a_token_says_which_key_it_asks_for_and_whose_it_claims_to_be() {
 async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims() {
     let setup = Setup::new().await;
     let validator = setup.rules().build().unwrap();
-    let keys = KeySet::from_jwks(setup.tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(setup.tenant.signing_keys().document().as_bytes()).unwrap();
     let none = KeySet::default();
     // One that is good but for it, and one that has expired as well.
     for (token, with_key, without_key) in [
@@ -216,7 +218,7 @@ async fn a_member_that_stands_twice_comes_between_the_signature_and_the_claims()
 async fn a_wrong_issuer_is_reported_as_that_and_the_version_is_not_reached() {
     let setup = Setup::new().await;
     let validator = setup.rules().build().unwrap();
-    let keys = KeySet::from_jwks(setup.tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(setup.tenant.signing_keys().document().as_bytes()).unwrap();
     let token = setup.user().flaw(Flaw::IssuerOfAnotherTenant).mint();
     let refused = validator.validate(&token, &keys, setup.now()).unwrap_err();
     assert_eq!(refused.code(), "wrong_issuer");

@@ -126,7 +126,8 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
         &[OTHER_TENANT, "the service's rule about tenants"],
     );
     assert!(!by_rule.remedy().contains("Validator::entra"));
-    let keys = KeySet::from_jwks(setup.tenant.jwks_of("common").as_bytes()).unwrap();
+    let keys =
+        KeySet::from_jwks(setup.tenant.signing_keys().document_of("common").as_bytes()).unwrap();
     let personal = setup
         .tenant
         .personal("ada")

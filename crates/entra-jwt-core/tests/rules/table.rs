@@ -274,7 +274,8 @@ async fn each_flaw_gives_its_code_for_every_tenancy_cloud_and_version() {
     for (played, cloud) in CLOUDS {
         let tenant = DevTenant::builder().cloud(played).start().await.unwrap();
         // The set with the most keys, so that only the rules tell them apart.
-        let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+        let keys =
+            KeySet::from_jwks(tenant.signing_keys().document_of("common").as_bytes()).unwrap();
         let rows = tenancies(&tenant);
         for base in Base::ALL {
             let good = (None, Accepted, base.token(&tenant).mint());
@@ -316,7 +317,7 @@ type Rules = (&'static str, fn(ValidatorBuilder) -> ValidatorBuilder);
 #[tokio::test]
 async fn each_preset_gives_its_code_under_each_rule_about_callers() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document_of("common").as_bytes()).unwrap();
     let user = || tenant.user("ada").scope("Reports.Read").for_api(API);
     let app = || tenant.app(CLIENT).role("Reports.Read.All").for_api(API);
     let bare = || tenant.app(CLIENT).for_api(API);
@@ -506,7 +507,8 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
 #[tokio::test]
 async fn a_personal_account_is_at_home_in_its_own_tenant() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks_of("consumers").as_bytes()).unwrap();
+    let keys =
+        KeySet::from_jwks(tenant.signing_keys().document_of("consumers").as_bytes()).unwrap();
     let rules = Validator::entra(Tenancy::consumers(), API.parse().unwrap()).refuse_guests();
     let rules = rules.build().unwrap();
     let token = Base::Personal.token(&tenant).claim("idp", "live.com");
@@ -520,7 +522,7 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
     let home: TenantId = external.id().parse().unwrap();
     let api = API.parse().unwrap();
     let validator = Validator::entra(home, api).external_id().build().unwrap();
-    let keys = KeySet::from_jwks(external.jwks().as_bytes())
+    let keys = KeySet::from_jwks(external.signing_keys().document().as_bytes())
         .unwrap()
         .with_cloud_instance_name("microsoftonline.com");
     for flaw in Flaw::ALL {
@@ -555,11 +557,11 @@ async fn external_id_has_its_own_issuer_and_nobody_elses() {
 
     // Each is refused by the other's rules.
     let token = Base::User.token(&workforce).mint();
-    let keys = KeySet::from_jwks(workforce.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(workforce.signing_keys().document().as_bytes()).unwrap();
     assert_eq!(judge(&validator, &keys, &workforce, &token), "wrong_issuer");
     let workforce_rules = Validator::entra(home, api).build().unwrap();
     let token = Base::User.token(&external).mint();
-    let keys = KeySet::from_jwks(external.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(external.signing_keys().document().as_bytes()).unwrap();
     let now = external.clock()();
     let rejection = workforce_rules.validate(&token, &keys, now).unwrap_err();
     assert_eq!(rejection.code(), "wrong_issuer");
@@ -600,7 +602,7 @@ fn external_id_is_one_tenant_of_the_public_cloud_with_v2_tokens() {
 #[tokio::test]
 async fn a_key_of_another_cloud_counts_only_by_a_setting_named_dangerous() {
     let tenant = DevTenant::start().await.unwrap();
-    let keys = KeySet::from_jwks(tenant.jwks_of("common").as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document_of("common").as_bytes()).unwrap();
     let home: TenantId = tenant.id().parse().unwrap();
     let rules = || Validator::entra(home, API.parse().unwrap());
     let token = Base::User.token(&tenant).flaw(Flaw::OtherCloudKey).mint();
@@ -628,7 +630,7 @@ async fn where_the_clouds_name_is_not_known_it_is_the_discovered_one() {
         (Some(""), "accepted"),
         (Some("microsoftonline.us"), "key_cloud_mismatch"),
     ] {
-        let keys = KeySet::from_jwks(external.jwks().as_bytes()).unwrap();
+        let keys = KeySet::from_jwks(external.signing_keys().document().as_bytes()).unwrap();
         // Also where the keys are shared already.
         let keys = keys.clone();
         let keys = match discovered {

@@ -48,10 +48,10 @@ async fn refreshes_at_once_ask_entra_once_and_get_the_same_token() {
     let stage = Stage::with(|settings| settings.store(WatchedStore::default())).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let before = asked(&stage);
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    endpoint.delay(Duration::from_secs(3)).for_next(1);
     let mut next = Vec::new();
     for reply in at_once(&stage, &client, &token, 50).await {
         next.push(token_of(reply).await);
@@ -80,9 +80,9 @@ async fn while_entra_hangs_all_who_wait_are_told_after_one_attempt() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let before = asked(&stage);
-    stage.tenant.token_endpoint().hangs();
+    stage.tenant.token_endpoint().hang();
     let begun = Instant::now();
     for reply in at_once(&stage, &client, &token, 50).await {
         assert_eq!(reply.error(), (503, "temporarily_unavailable".to_owned()));
@@ -94,7 +94,7 @@ async fn while_entra_hangs_all_who_wait_are_told_after_one_attempt() {
     );
     assert_eq!(asked(&stage) - before, 1);
     // Whoever comes later is not told what was.
-    stage.tenant.token_endpoint().recovers();
+    stage.tenant.token_endpoint().recover();
     token_of(stage.refresh(&client, &token).await).await;
 }
 
@@ -104,9 +104,9 @@ async fn another_sign_in_does_not_wait() {
     let client = stage.client().await;
     let slow = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let other = stage.sign_in(&client, "grace").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let before = asked(&stage);
-    stage.tenant.token_endpoint().hangs().for_next(1);
+    stage.tenant.token_endpoint().hang().for_next(1);
     let slow = at_once(&stage, &client, &slow, 1);
     let other = async {
         while asked(&stage) == before {
@@ -127,7 +127,7 @@ async fn a_stolen_token_among_those_at_once_ends_the_sign_in() {
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     for reply in at_once(&stage, &client, &first, 10).await {
         assert_eq!(reply.error(), invalid_grant());
     }
@@ -140,10 +140,10 @@ async fn a_refresh_goes_on_when_its_client_is_gone() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let before = asked(&stage);
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    endpoint.delay(Duration::from_secs(3)).for_next(1);
     let impatient = timeout(Duration::from_secs(1), stage.refresh(&client, &token));
     assert!(impatient.await.is_err());
     token_of(stage.refresh(&client, &token).await).await;
@@ -156,9 +156,9 @@ async fn a_sign_in_goes_on_when_its_browser_is_gone_and_is_there_when_it_asks_ag
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    endpoint.delay(Duration::from_secs(3)).for_next(1);
     let impatient = timeout(Duration::from_secs(1), browser.come_back(&callback));
     assert!(impatient.await.is_err());
     let answered: Url = browser
@@ -178,9 +178,9 @@ async fn shutdown_waits_for_what_is_under_way() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    endpoint.delay(Duration::from_secs(3)).for_next(1);
     let impatient = timeout(Duration::from_secs(1), browser.come_back(&callback));
     assert!(impatient.await.is_err());
     let begun = Instant::now();
@@ -307,13 +307,13 @@ async fn a_browser_that_comes_back_while_too_many_do_loads_the_page_again_and_ta
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let mut one = Browser::new(&stage);
     let at_entra = one.goes_to_entra(&client, &[]).await;
-    let slow = stage.tenant.signs_in("ada", &at_entra);
+    let slow = stage.tenant.people().sign_in("ada", &at_entra);
     let mut other = Browser::new(&stage);
     let at_entra = other.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
 
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(5)).for_next(1);
+    endpoint.delay(Duration::from_secs(5)).for_next(1);
     let (path, cookie) = (slow.strip_prefix(PUBLIC).unwrap(), one.cookie());
     let headers = [("cookie", &*cookie)];
     let comes_back = || request(Method::GET, path, &headers, Bytes::new());

@@ -250,7 +250,7 @@ async fn scopes_are_taken_short_and_long_and_returned_as_they_were_written() {
         let expected = expected.collect::<Vec<_>>().join(" ");
         assert_eq!(parameter(&url, "scope").unwrap(), expected, "{asked}");
 
-        let callback = stage.tenant.signs_in("ada", url.as_str());
+        let callback = stage.tenant.people().sign_in("ada", url.as_str());
         let answered: Url = browser
             .come_back(&callback)
             .await
@@ -285,7 +285,7 @@ async fn what_is_for_nobody_here_is_ignored_and_never_reaches_entra() {
         .await
         .parse()
         .unwrap();
-    let _ = stage.tenant.signs_in("ada", url.as_str());
+    let _ = stage.tenant.people().sign_in("ada", url.as_str());
     let asked = stage.tenant.authorize_endpoint().requests().pop().unwrap();
     for name in [
         "resource",
@@ -347,7 +347,7 @@ async fn the_operators_prompt_and_additional_scopes_reach_entra() {
             .any(|scope| scope == graph)
     );
     let answered = browser
-        .come_back(&stage.tenant.signs_in("ada", url.as_str()))
+        .come_back(&stage.tenant.people().sign_in("ada", url.as_str()))
         .await;
     assert!(answered.location().contains("code="));
     let redeemed = stage.tenant.token_endpoint().requests().pop().unwrap();

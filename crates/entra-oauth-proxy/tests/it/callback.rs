@@ -54,7 +54,7 @@ pub(crate) async fn failed(stage: &Stage, fail: impl FnOnce(&Stage)) -> Reply {
     let client = stage.client().await;
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     fail(stage);
     browser.come_back(&callback).await
 }
@@ -65,7 +65,7 @@ async fn only_the_browser_in_which_it_began_ends_a_sign_in() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
 
     let without = Browser::new(&stage).come_back(&callback).await;
     is_page(&without, StatusCode::FORBIDDEN, "without a cookie");
@@ -138,9 +138,10 @@ async fn a_sign_in_is_over_after_a_quarter_of_an_hour() {
         let at_entra = browser.goes_to_entra(&client, &[]).await;
         stage
             .tenant
+            .time()
             .advance(std::time::Duration::from_secs(seconds))
             .await;
-        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let reply = browser.come_back(&callback).await;
         assert_eq!(reply.status == StatusCode::SEE_OTHER, is_good, "{seconds}");
     }
@@ -152,7 +153,7 @@ async fn a_return_that_is_repeated_gets_the_same_answer_and_entra_is_asked_once(
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     // As a browser that did not get the answer, and asks again.
     let mut twin = Browser::new(&stage);
     twin.cookies.clone_from(&browser.cookies);
@@ -183,7 +184,14 @@ async fn codes_that_are_swapped_between_two_sign_ins_come_to_nothing() {
     let mut returns: Vec<Url> = Vec::new();
     for (browser, user) in browsers.iter_mut().zip(["ada", "grace"]) {
         let at_entra = browser.goes_to_entra(&client, &[]).await;
-        returns.push(stage.tenant.signs_in(user, &at_entra).parse().unwrap());
+        returns.push(
+            stage
+                .tenant
+                .people()
+                .sign_in(user, &at_entra)
+                .parse()
+                .unwrap(),
+        );
     }
     let codes: Vec<_> = returns
         .iter()

@@ -53,7 +53,7 @@ async fn settles() {
 /// A sign-in of ten minutes ago, and a token of a moment ago: Entra has not been asked since.
 async fn refreshed(stage: &Stage, client: &Client, user: &str) -> Value {
     let tokens = stage.sign_in(client, user).await;
-    stage.tenant.advance(10 * MINUTE).await;
+    stage.tenant.time().advance(10 * MINUTE).await;
     let before = asked(stage);
     let tokens = stage.refresh(client, &tokens["refresh_token"]).await;
     assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text());
@@ -85,7 +85,7 @@ async fn a_token_says_when_entra_issued_the_one_behind_it_and_which_client_regis
     let other = stage.verify(&others["access_token"]).await.unwrap();
     assert_ne!(other.registered_client(), Some(&*of_client));
     // It is a new moment once Entra has issued another.
-    stage.tenant.advance(50 * MINUTE).await;
+    stage.tenant.time().advance(50 * MINUTE).await;
     let renewed = stage
         .refresh(&client, &tokens["refresh_token"])
         .await
@@ -104,10 +104,10 @@ async fn a_user_who_is_disabled_is_out_of_a_route_that_compares_and_of_the_sign_
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(MINUTE).await;
+    stage.tenant.time().advance(MINUTE).await;
     let revoked_at = now(&stage);
-    stage.tenant.disable_user("ada");
-    stage.tenant.advance(MINUTE).await;
+    stage.tenant.people().disable("ada");
+    stage.tenant.time().advance(MINUTE).await;
     // Entra's token is good for an hour: without a challenge, so is the sign-in.
     let token = token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
     let refreshed = stage.refresh(&client, &token).await.json();
@@ -118,7 +118,7 @@ async fn a_user_who_is_disabled_is_out_of_a_route_that_compares_and_of_the_sign_
     assert_eq!(reply.error(), invalid_grant());
     let nbf = &last_asked(&stage).unwrap()["access_token"]["nbf"];
     assert_eq!(nbf["essential"], true);
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     assert!(stage.verify(&refreshed["access_token"]).await.is_err());
 }
 
@@ -129,7 +129,7 @@ async fn a_user_whom_entra_lets_pass_goes_on_with_a_token_of_after_the_moment() 
     let tokens = refreshed(&stage, &client, "ada").await;
     let revoked_at = now(&stage);
     // Entra dates its tokens five minutes back.
-    stage.tenant.advance(6 * MINUTE).await;
+    stage.tenant.time().advance(6 * MINUTE).await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
     answer(still_counts(&caller, revoked_at));
     let before = asked(&stage);
@@ -167,7 +167,7 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
     let body = json!({ "error": "interaction_required", "error_codes": [50076] });
     let endpoint = stage.tenant.token_endpoint();
     endpoint
-        .answers_with(400, "application/json", &body.to_string())
+        .answer_with(400, "application/json", &body.to_string())
         .for_next(1);
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reply.error(), invalid_grant());
@@ -176,10 +176,10 @@ async fn what_entra_does_not_let_pass_silently_is_carried_by_the_next_sign_in() 
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     assert_eq!(demanded(&at_entra), None);
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let again = browser.come_back(&callback).await.location();
     assert_eq!(demanded(&again), Some(demand));
-    let callback = stage.tenant.signs_in("ada", &again);
+    let callback = stage.tenant.people().sign_in("ada", &again);
     let tokens = code_of(&stage, &client, &browser.come_back(&callback).await).await;
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
     assert!(strong.check(&caller).is_ok());
@@ -202,7 +202,7 @@ async fn what_entra_met_is_not_kept_again_for_a_user_whom_the_server_refuses() {
     let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": token });
     let endpoint = stage.tenant.token_endpoint();
     endpoint
-        .answers_with(200, "application/json", &body.to_string())
+        .answer_with(200, "application/json", &body.to_string())
         .for_next(1);
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reply.error(), invalid_grant());
@@ -285,7 +285,7 @@ async fn another_instance_knows_it_and_a_route_that_challenges_each_request_writ
     }
     assert_eq!(store.written().len() - before, 1);
     // Again after a while: another instance may have met it.
-    stage.tenant.advance(Duration::from_secs(30)).await;
+    stage.tenant.time().advance(Duration::from_secs(30)).await;
     answer(still_counts(&caller, revoked_at));
     settles().await;
     assert_eq!(store.written().len() - before, 2);
@@ -327,7 +327,7 @@ async fn one_that_finds_too_many_being_written_is_written_when_it_comes_again() 
     }
     answer(still_counts(&last, revoked_at));
     store.takes(Duration::ZERO);
-    stage.tenant.advance(Duration::from_secs(5)).await;
+    stage.tenant.time().advance(Duration::from_secs(5)).await;
     // One after another, as they are of one user.
     for _ in 0..AT_ONCE {
         settles().await;

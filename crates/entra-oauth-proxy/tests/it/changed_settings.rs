@@ -44,7 +44,7 @@ async fn a_scope_that_is_required_now_is_not_handed_to_whoever_agreed_to_less() 
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     // Entra would grant it: the next renewal is due.
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     service.restart(&mut stage, &["read", "write"], &[]);
     let log = Logbook::begin();
     let asked = stage.tenant.token_endpoint().requests().len();
@@ -82,7 +82,7 @@ async fn a_scope_that_was_agreed_to_and_is_required_now_goes_on() {
     drop(browser);
     service.restart(&mut stage, &["read", "write"], &[]);
     let token = token_of(stage.refresh(&client, &tokens["refresh_token"]).await).await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     token_of(stage.refresh(&client, &token).await).await;
 }
 
@@ -107,7 +107,7 @@ async fn a_scope_that_is_not_offered_any_more_is_not_minted_any_more() {
         assert_eq!(claims(&refreshed["access_token"])["scope"], "read");
         assert_eq!(refreshed["scope"], "read");
         token = refreshed["refresh_token"].clone();
-        stage.tenant.advance(HOUR).await;
+        stage.tenant.time().advance(HOUR).await;
     }
     let asked = stage.tenant.token_endpoint().requests().pop().unwrap();
     assert!(!asked.parameter("scope").unwrap().contains("write"));
@@ -142,7 +142,7 @@ async fn what_is_under_way_while_the_settings_change_gets_no_more_than_was_agree
         answered.text()
     );
     browser.cookies = cookies_at_entra;
-    let callback = stage.tenant.signs_in("ada", &url);
+    let callback = stage.tenant.people().sign_in("ada", &url);
     let back: Url = browser
         .come_back(&callback)
         .await
@@ -174,7 +174,7 @@ async fn a_scope_that_was_dropped_while_the_user_is_at_entra_is_not_asked_for() 
         !parameter(&url, "scope").unwrap().contains("write"),
         "{url}"
     );
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let back: Url = browser
         .come_back(&callback)
         .await

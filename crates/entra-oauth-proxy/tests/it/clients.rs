@@ -212,7 +212,7 @@ async fn an_allow_list_bounds_where_answers_go() {
     let mut browser = Browser::new(&stage);
     browser.cookies = cookies;
     let reply = browser
-        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
         .await;
     assert_eq!(
         (reply.status, reply.location()),

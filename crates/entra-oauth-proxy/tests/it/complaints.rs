@@ -135,7 +135,7 @@ async fn complaint_06_scopes_of_another_api_are_consented_to_and_never_redeemed(
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     assert!(scopes(&at_entra).contains(&GRAPH.to_owned()));
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(2 * HOUR).await;
+    stage.tenant.time().advance(2 * HOUR).await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     for asked in stage.tenant.token_endpoint().requests() {
@@ -154,7 +154,7 @@ async fn complaint_07_nobody_signs_in_again_each_hour() {
     let client = stage.client().await;
     let mut tokens = stage.sign_in(&client, "ada").await;
     for hour in 1..=48 {
-        stage.tenant.advance(HOUR).await;
+        stage.tenant.time().advance(HOUR).await;
         let refresh_token = tokens["refresh_token"].clone();
         let refreshed = stage.refresh(&client, &refresh_token).await;
         assert_eq!(
@@ -169,7 +169,7 @@ async fn complaint_07_nobody_signs_in_again_each_hour() {
             "{hour}"
         );
         // Another host of the same client, which has not heard of it.
-        stage.tenant.advance(Duration::from_secs(30)).await;
+        stage.tenant.time().advance(Duration::from_secs(30)).await;
         let second = stage.refresh(&client, &refresh_token).await;
         assert_eq!(second.status, StatusCode::OK, "{hour}: {}", second.text());
         assert!(stage.verify(&second.json()["access_token"]).await.is_ok());
@@ -198,7 +198,7 @@ async fn complaint_08_every_request_of_a_sign_in_may_meet_another_instance() {
     let at_entra = browser.answer(&page, "approve").await.location();
     let cookies = browser.cookies;
 
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     stage.proxy = another(&stage);
     let mut browser = Browser::new(&stage);
     browser.cookies = cookies;
@@ -250,7 +250,7 @@ async fn complaint_09_a_refusal_says_why() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(2 * HOUR).await;
+    stage.tenant.time().advance(2 * HOUR).await;
     let token = tokens["access_token"].as_str();
     let expired = challenge(&stage, token).await;
     assert!(

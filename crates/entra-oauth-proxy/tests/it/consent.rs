@@ -87,7 +87,7 @@ async fn without_tls_on_this_machine_cookies_are_plain_and_a_sign_in_works() {
         assert!(cookie.contains(attribute), "{cookie}");
     }
     let at_entra = browser.answer(&page, "approve").await.location();
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let answered = browser.get(callback.strip_prefix(local).unwrap()).await;
     let answered: Url = answered.location().parse().unwrap();
     assert_eq!(parameter(&answered, "iss").as_deref(), Some(local));
@@ -105,7 +105,7 @@ async fn two_pages_in_one_browser_do_not_end_each_other() {
     let of_second = browser.answer(&second, "approve").await.location();
     let of_first = browser.answer(&first, "approve").await.location();
     for (at_entra, state) in [(of_first, "1"), (of_second, "2")] {
-        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let answered: Url = browser
             .come_back(&callback)
             .await
@@ -138,6 +138,7 @@ async fn cookies_do_not_grow_without_bound() {
     for n in 0..10_u64 {
         stage
             .tenant
+            .time()
             .advance(std::time::Duration::from_secs(n))
             .await;
         let page = browser.get(&client.authorize(&[])).await;
@@ -149,7 +150,7 @@ async fn cookies_do_not_grow_without_bound() {
         let sign_ins = names.filter(is_sign_in).count();
         assert_eq!(sign_ins as u64, (n + 1).min(3));
         // The latest is never the one that has to go.
-        let callback = stage.tenant.signs_in("ada", &at_entra.location());
+        let callback = stage.tenant.people().sign_in("ada", &at_entra.location());
         let mut copy = Browser::new(&stage);
         copy.cookies.clone_from(&browser.cookies);
         assert!(copy.come_back(&callback).await.location().contains("code="));
@@ -255,6 +256,7 @@ async fn an_answer_without_the_pages_cookie_or_too_late_does_not_count() {
     );
     stage
         .tenant
+        .time()
         .advance(std::time::Duration::from_secs(901))
         .await;
     assert_eq!(
@@ -298,7 +300,7 @@ async fn nothing_is_written_before_a_person_has_come_back() {
     let at_entra = browser.answer(&page, "approve").await.location();
     assert!(store.written().is_empty());
     Browser::new(&stage)
-        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
         .await;
     assert!(store.written().is_empty());
 }

@@ -17,7 +17,7 @@ fn claim(name: &str) -> Value {
 /// The user signed in an hour ago by this client, and Entra demands this at the refresh.
 async fn is_demanded_at_a_refresh(stage: &Stage, client: &Client, user: &str, claims: &Value) {
     let tokens = sign_in_twice(stage, client, user).await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     refuses(stage, client, &tokens["refresh_token"], claims).await;
 }
 
@@ -25,10 +25,10 @@ async fn is_demanded_at_a_refresh(stage: &Stage, client: &Client, user: &str, cl
 async fn sign_in_twice(stage: &Stage, client: &Client, user: &str) -> Value {
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(client, &[]).await;
-    let callback = stage.tenant.signs_in(user, &at_entra);
+    let callback = stage.tenant.people().sign_in(user, &at_entra);
     let mut reply = browser.come_back(&callback).await;
     if is_at_entra(&reply) {
-        let callback = stage.tenant.signs_in(user, &reply.location());
+        let callback = stage.tenant.people().sign_in(user, &reply.location());
         reply = browser.come_back(&callback).await;
     }
     stage.redeem(client, &code_of(&reply)).await.json()
@@ -39,9 +39,9 @@ async fn refuses(stage: &Stage, client: &Client, token: &Value, claims: &Value) 
         "error": "interaction_required", "error_codes": [50076], "claims": claims.to_string(),
     });
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.answers_with(400, "application/json", &body.to_string());
+    endpoint.answer_with(400, "application/json", &body.to_string());
     let reply = stage.refresh(client, token).await;
-    endpoint.recovers();
+    endpoint.recover();
     assert_eq!(reply.error(), invalid_grant());
 }
 
@@ -64,7 +64,7 @@ async fn sent(stage: &Stage, client: &Client, user: &str, own: Option<&Value>) -
     let mut sent = Vec::new();
     loop {
         sent.push(demanded(&at_entra).unwrap_or_default());
-        let callback = stage.tenant.signs_in(user, &at_entra);
+        let callback = stage.tenant.people().sign_in(user, &at_entra);
         let reply = browser.come_back(&callback).await;
         if !is_at_entra(&reply) {
             code_of(&reply);
@@ -135,7 +135,7 @@ async fn two_that_are_demanded_are_sent_together_to_their_client_and_apart_to_tw
         let signed_in = stage.sign_in(client, "grace").await;
         tokens.push(signed_in["refresh_token"].clone());
     }
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     refuses(&stage, &client, &tokens[0], &claim("a")).await;
     refuses(&stage, &client, &tokens[1], &claim("b")).await;
     refuses(&stage, &other, &tokens[2], &claim("c")).await;
@@ -154,14 +154,14 @@ async fn what_comes_to_it_while_it_is_met_stays() {
     let client = stage.client().await;
     let first = stage.sign_in(&client, "grace").await["refresh_token"].clone();
     let second = stage.sign_in(&client, "grace").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     refuses(&stage, &client, &first, &claim("a")).await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     let at_entra = browser.come_back(&callback).await.location();
     assert_eq!(demanded(&at_entra), Some(claim("a")));
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     // It has seen what it has met, and is about to be done.
     let release = store.holds_the_next("code/");
     let (reply, ()) = tokio::join!(browser.come_back(&callback), async {
@@ -183,7 +183,7 @@ async fn it_is_over_after_a_quarter_of_an_hour() {
     let client = stage.client().await;
     for (wait, legs) in [(14, 2), (16, 1)] {
         is_demanded_at_a_refresh(&stage, &client, "grace", &claim("a")).await;
-        stage.tenant.advance(wait * MINUTE).await;
+        stage.tenant.time().advance(wait * MINUTE).await;
         let of_grace = sent(&stage, &client, "grace", None).await;
         assert_eq!(of_grace.len(), legs, "{wait}");
     }
@@ -196,7 +196,7 @@ async fn a_browser_that_comes_back_again_goes_where_it_went() {
     is_demanded_at_a_refresh(&stage, &client, "grace", &claim("a")).await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     let cookies = browser.cookies.clone();
     let log = Logbook::begin();
     let first = browser.come_back(&callback).await;
@@ -209,7 +209,7 @@ async fn a_browser_that_comes_back_again_goes_where_it_went() {
     assert_eq!(told.count(), 1, "{lines:#?}");
     // The second leg of either comes to a code, the same however often.
     browser.cookies.extend(after);
-    let callback = stage.tenant.signs_in("grace", &first.location());
+    let callback = stage.tenant.people().sign_in("grace", &first.location());
     let cookies = browser.cookies.clone();
     let code = code_of(&browser.come_back(&callback).await);
     browser.cookies = cookies;
@@ -224,10 +224,10 @@ async fn another_user_who_comes_back_in_her_place_signs_in_and_hers_stays() {
     is_demanded_at_a_refresh(&stage, &client, "grace", &claim("of_grace")).await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     let again = browser.come_back(&callback).await.location();
     assert_eq!(demanded(&again), Some(claim("of_grace")));
-    let callback = stage.tenant.signs_in("ada", &again);
+    let callback = stage.tenant.people().sign_in("ada", &again);
     let code = code_of(&browser.come_back(&callback).await);
     let tokens = stage.redeem(&client, &code).await.json();
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
@@ -245,15 +245,15 @@ async fn what_is_demanded_while_she_is_at_entra_for_the_second_time_waits_for_th
         let signed_in = stage.sign_in(&client, "grace").await;
         tokens.push(signed_in["refresh_token"].clone());
     }
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     refuses(&stage, &client, &tokens[0], &claim("a")).await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     let again = browser.come_back(&callback).await.location();
     assert_eq!(demanded(&again), Some(claim("a")));
     refuses(&stage, &client, &tokens[1], &claim("b")).await;
-    let callback = stage.tenant.signs_in("grace", &again);
+    let callback = stage.tenant.people().sign_in("grace", &again);
     code_of(&browser.come_back(&callback).await);
     let of_grace = sent(&stage, &client, "grace", None).await;
     assert_eq!(of_grace.len(), 2);

@@ -44,7 +44,7 @@ fn hash(client: &Client) -> String {
 
 /// Whether its access token passes once the Layer has asked, and its refresh token works.
 async fn goes_on(stage: &Stage, client: &Client, tokens: &Value) -> bool {
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     let access = stage.verify(&tokens["access_token"]).await;
     let refreshed = stage.refresh(client, &tokens["refresh_token"]).await;
     match access {
@@ -123,7 +123,7 @@ async fn sign_ins_by_a_client_that_was_ended_once_ask_the_store_no_more_than_oth
     ended.await.unwrap();
     assert_eq!(redeemed("ada").await, before);
     // Once a day its number is kept for longer.
-    stage.tenant.advance(DAY + HOUR).await;
+    stage.tenant.time().advance(DAY + HOUR).await;
     assert!(redeemed("ada").await > before);
     assert_eq!(redeemed("ada").await, before);
 }
@@ -174,7 +174,7 @@ async fn a_code_that_was_not_redeemed_yet_ends_with_its_user_and_with_its_client
                 .await
                 .unwrap(),
         }
-        stage.tenant.advance(Duration::from_secs(30)).await;
+        stage.tenant.time().advance(Duration::from_secs(30)).await;
         assert_eq!(stage.redeem(&client, &code).await.error(), invalid_grant());
         assert!(!goes_on(&stage, &client, &before).await);
         assert_eq!(store.count("grant/").await, 0);
@@ -287,13 +287,13 @@ async fn an_end_is_remembered_for_as_long_as_it_decides_about_a_sign_in() {
         ends_user(&stage, &before).await;
     };
     ends().await;
-    stage.tenant.advance(80 * DAY).await;
+    stage.tenant.time().advance(80 * DAY).await;
     let refused = stage.refresh(&client, &before["refresh_token"]).await;
     assert_eq!(refused.error(), invalid_grant());
     // Another takes the numbers when no sign-in of before can be left much longer.
-    stage.tenant.advance(270 * DAY).await;
+    stage.tenant.time().advance(270 * DAY).await;
     let after = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(60 * DAY).await;
+    stage.tenant.time().advance(60 * DAY).await;
     let token = token_of(stage.refresh(&client, &after["refresh_token"]).await).await;
     ends().await;
     assert_eq!(
@@ -348,6 +348,6 @@ async fn another_instance_with_the_same_store_ends_what_this_one_made() {
         stage.refresh(&client, &token).await.error(),
         invalid_grant()
     );
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 }

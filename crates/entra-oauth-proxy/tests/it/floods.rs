@@ -24,7 +24,7 @@ async fn ten_thousand_registrations_a_minute_are_not_noticed_by_anybody_else() {
     for round in 0..10_000 {
         let reply = stage.send(from(hostile, registration())).await;
         registered += u32::from(reply.status == StatusCode::CREATED);
-        stage.tenant.advance(Duration::from_millis(6)).await;
+        stage.tenant.time().advance(Duration::from_millis(6)).await;
         if round % 1_000 == 500 {
             let (client, token) = match tokens.take() {
                 None => signs_in(&stage).await,
@@ -90,7 +90,7 @@ async fn guessing_verifiers_costs_the_client_of_the_code_nothing() {
 async fn returning<'s>(stage: &'s Stage, client: &Client) -> (Browser<'s>, String) {
     let mut browser = Browser::new(stage);
     let at_entra = browser.goes_to_entra(client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     (browser, callback)
 }
 
@@ -110,11 +110,11 @@ async fn returns_that_hang_at_entra_hold_up_other_returns_and_no_refresh() {
     let stage = Stage::with(|settings| settings.limits(limits)).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "grace").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let (mut first, first_back) = returning(&stage, &client).await;
     let (mut second, second_back) = returning(&stage, &client).await;
     let (mut third, third_back) = returning(&stage, &client).await;
-    stage.tenant.token_endpoint().hangs().for_next(2);
+    stage.tenant.token_endpoint().hang().for_next(2);
     let log = Logbook::begin();
     let others = async {
         sleep(Duration::from_millis(100)).await;
@@ -156,9 +156,13 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
     for (is_good, age) in [(true, 56), (false, 61)] {
         let ada = stage.sign_in(&client, "ada").await["refresh_token"].clone();
         let grace = stage.sign_in(&client, "grace").await["refresh_token"].clone();
-        stage.tenant.advance(Duration::from_secs(age * 60)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(age * 60))
+            .await;
         let (mut browser, callback) = returning(&stage, &client).await;
-        stage.tenant.token_endpoint().hangs().for_next(1);
+        stage.tenant.token_endpoint().hang().for_next(1);
         let others = async {
             sleep(Duration::from_millis(100)).await;
             let signed_in = browser.come_back(&callback).await;
@@ -182,7 +186,7 @@ async fn renewals_that_hang_at_entra_cost_no_refresh_and_hold_up_no_sign_in() {
                 }
             };
             // After the time in which a token that was replaced would still work.
-            stage.tenant.advance(Duration::from_secs(61)).await;
+            stage.tenant.time().advance(Duration::from_secs(61)).await;
             assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
         }
     }

@@ -95,7 +95,7 @@ async fn one_user_signs_in_so_often_and_is_then_told_to_wait_and_no_one_else() {
     let other = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&other, &[]).await;
-    let callback = stage.tenant.signs_in("grace", &at_entra);
+    let callback = stage.tenant.people().sign_in("grace", &at_entra);
     let calls = store.calls();
     let told = browser.come_back(&callback).await;
     assert_eq!(store.calls(), calls, "the store is not asked");
@@ -107,7 +107,7 @@ async fn one_user_signs_in_so_often_and_is_then_told_to_wait_and_no_one_else() {
         "{told}"
     );
     stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(Duration::from_secs(30)).await;
+    stage.tenant.time().advance(Duration::from_secs(30)).await;
     stage.sign_in(&client, "grace").await;
 }
 
@@ -121,16 +121,16 @@ async fn the_longest_unused_sign_in_of_the_user_by_that_client_ends_and_no_other
     ];
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         let signed_in = stage.sign_in(&client, "ada").await;
         tokens.push(signed_in["refresh_token"].clone());
     }
     // The first is used once more: now the second is the longest unused, then the third.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     tokens[0] = token_of(stage.refresh(&client, &tokens[0]).await).await;
     let log = Logbook::begin();
     for ended in [1, 2] {
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         let signed_in = stage.sign_in(&client, "ada").await;
         tokens.push(signed_in["refresh_token"].clone());
         let reply = stage.refresh(&client, &tokens[ended]).await;
@@ -157,7 +157,7 @@ async fn the_longest_unused_sign_in_of_the_user_ends_whichever_client_it_is_of()
         let client = stage.client().await;
         let tokens = stage.sign_in(&client, "ada").await;
         signed_in.push((client, tokens["refresh_token"].clone()));
-        stage.tenant.advance(Duration::from_secs(1)).await;
+        stage.tenant.time().advance(Duration::from_secs(1)).await;
     }
     assert_eq!(good(&stage, &signed_in[..2]).await, 0);
     assert_eq!(good(&stage, &signed_in[2..]).await, 3);
@@ -177,12 +177,12 @@ async fn a_sign_in_that_has_ended_makes_room_before_one_that_is_good() {
     ];
     let revoked = stage.send(post("/revoke", &form, &[])).await;
     assert_eq!(revoked.status, StatusCode::OK);
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     stage.sign_in(&client, "ada").await;
     let first = token_of(stage.refresh(&client, &first).await).await;
     assert_eq!(store.count("grant/").await, 2);
     // And what has ended by time, for all of them, takes its reference along.
-    stage.tenant.advance(91 * 24 * HOUR).await;
+    stage.tenant.time().advance(91 * 24 * HOUR).await;
     let reply = stage.refresh(&client, &first).await;
     assert_eq!(reply.error(), invalid_grant());
     assert_eq!(store.count("user/").await, 0);
@@ -301,7 +301,7 @@ async fn a_grant_that_reaches_the_store_after_it_was_given_up_counts_for_its_use
     let mut written = written.iter().rev();
     let (key, value) = written.find(|(key, _)| key.starts_with("grant/")).unwrap();
     store.put(key, value.clone(), HOUR).await.unwrap();
-    stage.tenant.advance(Duration::from_secs(1)).await;
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     assert_eq!(store.count("grant/").await, 1);
     token_of(stage.refresh(&client, &token).await).await;
@@ -328,12 +328,12 @@ async fn a_sign_in_that_does_not_come_to_its_end_signs_nobody_out_and_its_code_s
         );
         store.comes_back();
         assert_eq!(good(&stage, &tokens).await, 2, "{interrupted}");
-        stage.tenant.advance(Duration::from_secs(3)).await;
+        stage.tenant.time().advance(Duration::from_secs(3)).await;
         // The same code again: one goes, and not one for each attempt.
         let reply = stage.redeem(&client, &code).await;
         assert_eq!(reply.status, StatusCode::OK, "{interrupted}");
         assert_eq!(store.count("grant/").await, 2, "{interrupted}");
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         let mut client_again = Browser::new(&stage);
         let code = client_again.code(&client, "ada", &[]).await;
         let last = stage.redeem(&client, &code).await.json();
@@ -390,7 +390,7 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     assert_eq!(full.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(full.header("retry-after"), "300");
     assert!(full.text().contains("as many sign-ins as it can"));
-    let callback = stage.tenant.signs_in("grace", &to_entra);
+    let callback = stage.tenant.people().sign_in("grace", &to_entra);
     let asked = stage.tenant.token_endpoint().requests().len();
     for told in [
         at_page.answer(&page, "approve").await,
@@ -412,7 +412,7 @@ async fn while_the_store_is_full_whoever_is_signed_in_goes_on_and_others_are_tol
     assert!(errors[0].contains("grants_per_user"), "{errors:#?}");
     // Those who are signed in refresh, and sign out.
     for _ in 0..3 {
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         ada = token_of(stage.refresh(&client, &ada).await).await;
     }
     let form = [("token", ada.as_str().unwrap()), ("client_id", &*client.id)];

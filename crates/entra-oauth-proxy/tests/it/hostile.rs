@@ -86,7 +86,7 @@ async fn long_requests_do_not_fill_a_header_with_cookies() {
         assert!(bytes < 7_000, "{bytes}");
     }
     // The latest is never the one that goes.
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     assert!(
         browser
             .come_back(&callback)
@@ -132,7 +132,7 @@ async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
     assert_eq!(tokens["scope"], "read write");
 
     stage.proxy = after;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     assert_eq!(refreshed.json()["scope"], "read");

@@ -84,10 +84,14 @@ async fn a_burst_of_registrations_passes_and_then_one_at_a_time() {
         StatusCode::BAD_REQUEST
     );
 
-    stage.tenant.advance(Duration::from_millis(14_500)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_millis(14_500))
+        .await;
     // Rounded up: after what it says there is one.
     assert_eq!(wait(&register().await), Some(1));
-    stage.tenant.advance(Duration::from_secs(1)).await;
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     assert_eq!(register().await.status, StatusCode::CREATED);
     assert_eq!(wait(&register().await), Some(15));
 }
@@ -105,7 +109,7 @@ async fn a_burst_of_token_requests_passes_and_then_one_at_a_time() {
     let refused = ask().await;
     is_told_in_words_of_oauth(&refused);
     assert_eq!(wait(&refused), Some(1));
-    stage.tenant.advance(Duration::from_secs(1)).await;
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     assert_eq!(ask().await.status, StatusCode::UNAUTHORIZED);
 }
 
@@ -117,7 +121,7 @@ async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
     let here = address("192.0.2.1");
     let mut browser = Browser::at(&stage, here);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     // Somebody beside it.
     stage.send(from(here, get("/authorize"))).await;
 
@@ -130,7 +134,7 @@ async fn what_browsers_come_to_is_counted_together_and_a_page_says_to_wait() {
         assert_eq!(wait(&stage.send(from(here, request)).await), Some(10));
     }
     // It goes on where it stopped.
-    stage.tenant.advance(Duration::from_secs(10)).await;
+    stage.tenant.time().advance(Duration::from_secs(10)).await;
     let answered = browser.come_back(&callback).await;
     assert!(answered.location().contains("code="), "{answered:?}");
 }
@@ -178,6 +182,7 @@ async fn the_defaults_let_through_what_is_documented() {
         assert_eq!(wait(&stage.send(from(here, make())).await), Some(1));
         stage
             .tenant
+            .time()
             .advance(Duration::from_nanos(60_000_000_000 / per_minute))
             .await;
         assert_eq!(wait(&stage.send(from(here, make())).await), None);
@@ -338,7 +343,7 @@ async fn refusals_are_one_line_a_minute_without_an_address() {
         stage.send(from(here, registration())).await;
     }
     assert_eq!(log.lines("WARN").len(), 1);
-    stage.tenant.advance(Duration::from_secs(60)).await;
+    stage.tenant.time().advance(Duration::from_secs(60)).await;
     for _ in 0..2 {
         stage.send(from(here, registration())).await;
     }
@@ -455,7 +460,7 @@ async fn a_loop_of_one_sign_in_is_told_to_wait_and_neither_it_nor_another_loses_
     let grace = token_of(stage.refresh(&client, &grace).await).await;
     token_of(stage.refresh(&client, &grace).await).await;
     // After the grace of a rotation, too: nothing was replaced.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
 }
 
@@ -476,9 +481,9 @@ async fn a_client_that_asks_too_often_keeps_its_code_and_its_tokens() {
     let other = stage.client().await;
     stage.sign_in(&other, "ada").await;
 
-    stage.tenant.advance(Duration::from_secs(30)).await;
+    stage.tenant.time().advance(Duration::from_secs(30)).await;
     assert_eq!(stage.redeem(&client, &code).await.status, StatusCode::OK);
-    stage.tenant.advance(Duration::from_secs(60)).await;
+    stage.tenant.time().advance(Duration::from_secs(60)).await;
     token_of(stage.refresh(&client, &token).await).await;
 }
 

@@ -132,7 +132,7 @@ async fn thousands_of_junk_requests_to_every_endpoint_are_a_few_lines() {
     let state = parameter(&at_entra, "state").unwrap();
     let (name, value) = &stranger.cookies[0];
     let cookies = format!("{name}={value}");
-    stage.tenant.advance(MINUTE).await;
+    stage.tenant.time().advance(MINUTE).await;
 
     let log = Logbook::begin();
     let mut sent = 0;
@@ -148,7 +148,7 @@ async fn thousands_of_junk_requests_to_every_endpoint_are_a_few_lines() {
     assert!(bytes <= 30_000, "{bytes}");
 
     // What is not written is counted, and at DEBUG.
-    stage.tenant.advance(MINUTE).await;
+    stage.tenant.time().advance(MINUTE).await;
     for request in junk(&clients, &cookies, &state, EACH) {
         stage.send(request).await;
     }

@@ -26,7 +26,7 @@ async fn stage() -> Stage {
 /// At once; the clock runs before and after, as sockets are used.
 async fn an_hour_passes(stage: &Stage) {
     tokio::time::pause();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     tokio::time::resume();
 }
 
@@ -87,7 +87,7 @@ async fn signed_in(stage: &Stage, client: &Client, secrets: &mut Secrets) -> (St
         &at_entra,
         &["state", "nonce", "code_challenge"],
     );
-    let callback = stage.tenant.signs_in(USER, &at_entra);
+    let callback = stage.tenant.people().sign_in(USER, &at_entra);
     secrets.add_query("Entra's answer", &callback, &["code"]);
     let answered = browser.come_back(&callback).await.location();
     secrets.add_query("our answer", &answered, &["code", "state"]);
@@ -159,10 +159,10 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     secrets.add("a wrong secret", "a wrong client secret");
     refresh(&refreshed["refresh_token"], "a wrong client secret").await;
     an_hour_passes(&stage).await;
-    stage.tenant.token_endpoint().fails_with(500);
+    stage.tenant.token_endpoint().fail_with(500);
     let reply = refresh(&refreshed["refresh_token"], &client_secret).await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-    stage.tenant.token_endpoint().recovers();
+    stage.tenant.token_endpoint().recover();
     let reply = refresh(&tokens["refresh_token"], &client_secret).await;
     assert_eq!(reply.error().1, "invalid_grant");
     stage.verify(&tokens["access_token"]).await.unwrap_err();
@@ -180,14 +180,16 @@ async fn no_secret_and_no_name_of_a_user_is_ever_logged() {
     secrets.add("claims", "a secret claim");
     secrets.add_cookies(&browser);
     let mut stranger = Browser::new(&stage);
-    let callback = stage.tenant.signs_in(USER, &at_entra);
+    let callback = stage.tenant.people().sign_in(USER, &at_entra);
     secrets.add_query("a stolen answer", &callback, &["code", "state"]);
     stranger.come_back(&callback).await;
-    stage.tenant.disable_user(USER);
+    stage.tenant.people().disable(USER);
     browser.come_back(&callback).await;
-    stage.tenant.enable_user(USER);
+    stage.tenant.people().enable(USER);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    browser.come_back(&stage.tenant.declines(&at_entra)).await;
+    browser
+        .come_back(&stage.tenant.people().decline(&at_entra))
+        .await;
     let page = browser.get(&client.authorize(&[])).await;
     secrets.add("a consent that is denied", &page.field("consent"));
     browser.answer(&page, "deny").await;

@@ -63,7 +63,7 @@ fn answers_with(stage: &Stage, access_token: &str, id_token: &str) {
     });
     let endpoint = stage.tenant.token_endpoint();
     endpoint
-        .answers_with(200, "application/json", &body.to_string())
+        .answer_with(200, "application/json", &body.to_string())
         .for_next(1);
 }
 
@@ -184,7 +184,7 @@ async fn somebody_whose_app_roles_come_to_be_too_many_signs_in_again_and_is_told
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let entras = of_entra(&stage, &with(&[("roles", roles(240))]));
     answers_with(&stage, &entras, "none");
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
@@ -247,7 +247,7 @@ fn whatever_entra_says_of_a_user_the_layer_reads_the_token_or_there_is_none() {
     TestRunner::new(config)
         .run(&any_claims(), |more| {
             // Nobody signs in so often.
-            runtime.block_on(stage.tenant.advance(HOUR));
+            runtime.block_on(stage.tenant.time().advance(HOUR));
             let entras = runtime.block_on(async { of_entra(&stage, &more) });
             // What the Layer does not accept of Entra does not come that far.
             if runtime.block_on(stage.verify(&json!(entras))).is_err() {

@@ -43,7 +43,7 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
     assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
     store.goes_down();
     for _ in 0..12 {
-        stage.tenant.advance(Duration::from_secs(10)).await;
+        stage.tenant.time().advance(Duration::from_secs(10)).await;
         assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
     }
     store.comes_back();
@@ -52,7 +52,7 @@ async fn a_replacement_that_was_done_though_the_store_did_not_say_so_costs_nobod
     assert_ne!(next, token);
     // From then on it is as ever: used again after the grace, the old one ends all.
     let last = token_of(stage.refresh(&client, &next).await).await;
-    stage.tenant.advance(2 * MINUTE).await;
+    stage.tenant.time().advance(2 * MINUTE).await;
     for old in [&next, &last] {
         assert_eq!(stage.refresh(&client, old).await.error(), invalid_grant());
     }
@@ -73,7 +73,7 @@ async fn whose_replacements_the_store_has_lost_may_repeat_the_one_that_nobody_co
     store.swaps_are(Swaps::DoneUnsaid);
     assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
     store.swaps_are(Swaps::Done);
-    stage.tenant.advance(2 * MINUTE).await;
+    stage.tenant.time().advance(2 * MINUTE).await;
     assert_ne!(token_of(stage.refresh(&client, &token).await).await, token);
 }
 
@@ -87,7 +87,7 @@ async fn a_replacement_that_was_not_done_then_leaves_nobody_a_longer_grace() {
     assert_eq!(stage.refresh(&client, &token).await.error(), unavailable());
     store.comes_back();
     let next = token_of(stage.refresh(&client, &token).await).await;
-    stage.tenant.advance(2 * MINUTE).await;
+    stage.tenant.time().advance(2 * MINUTE).await;
     for old in [&token, &next] {
         assert_eq!(stage.refresh(&client, old).await.error(), invalid_grant());
     }
@@ -108,12 +108,12 @@ async fn after_a_start_the_grace_begins_anew_for_what_was_replaced_in_the_hour_b
         let mut stage = Stage::with(change).await;
         let client = stage.client().await;
         let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-        stage.tenant.advance(Duration::from_secs(1)).await;
+        stage.tenant.time().advance(Duration::from_secs(1)).await;
         // The process ends before the client has the answer.
         token_of(stage.refresh(&client, &token).await).await;
-        stage.tenant.advance(away).await;
+        stage.tenant.time().advance(away).await;
         stage.proxy = change(settings(&stage.tenant)).build().unwrap();
-        stage.tenant.advance(grace).await;
+        stage.tenant.time().advance(grace).await;
         let reply = stage.refresh(&client, &token).await;
         assert_eq!(
             reply.status == StatusCode::OK,
@@ -132,9 +132,9 @@ async fn a_refresh_that_is_slow_at_one_instance_ends_nothing_that_another_made_m
     let other = change(settings(&stage.tenant)).build().unwrap();
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.takes(Duration::from_secs(3)).for_next(1);
+    endpoint.delay(Duration::from_secs(3)).for_next(1);
     let before = endpoint.requests().len();
     let faster = async {
         while endpoint.requests().len() == before {
@@ -153,7 +153,7 @@ async fn a_scope_that_is_refused_does_not_ask_entra() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let before = stage.tenant.token_endpoint().requests().len();
     let form = [
         ("grant_type", "refresh_token"),
@@ -297,7 +297,7 @@ async fn a_grant_of_which_the_store_says_nothing_more_is_gone_with_its_first_acc
     assert_eq!(redeemed.error(), unavailable());
     store.comes_back();
     assert_eq!(store.count("grant/").await, 1);
-    stage.tenant.advance(71 * MINUTE).await;
+    stage.tenant.time().advance(71 * MINUTE).await;
     assert_eq!(store.count("grant/").await, 0);
 }
 
@@ -316,8 +316,8 @@ async fn a_sign_in_that_the_store_did_not_lengthen_is_lengthened_by_its_first_re
     store.comes_back();
     let token = token_of(redeemed).await;
     // Its client comes when its first access token is over.
-    stage.tenant.advance(65 * MINUTE).await;
+    stage.tenant.time().advance(65 * MINUTE).await;
     let next = token_of(stage.refresh(&client, &token).await).await;
-    stage.tenant.advance(29 * 24 * HOUR).await;
+    stage.tenant.time().advance(29 * 24 * HOUR).await;
     token_of(stage.refresh(&client, &next).await).await;
 }

@@ -35,7 +35,7 @@ async fn one_id_goes_through_a_sign_in_and_is_entras_correlation_id() {
     let url: Url = at_entra.parse().unwrap();
     let id = parameter(&url, "client-request-id").unwrap();
     assert_eq!(id.len(), 36, "a GUID");
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let answered: Url = browser
         .come_back(&callback)
         .await
@@ -58,8 +58,8 @@ async fn one_id_goes_through_a_sign_in_and_is_entras_correlation_id() {
     let grant = field(redeemed, "grant").unwrap().to_owned();
     let caller = stage.verify(&tokens["access_token"]).await.unwrap();
     assert_eq!(caller.grant_id(), Some(&*grant));
-    stage.tenant.advance(HOUR).await;
-    stage.tenant.disable_user("ada");
+    stage.tenant.time().advance(HOUR).await;
+    stage.tenant.people().disable("ada");
     stage.refresh(&client, &tokens["refresh_token"]).await;
     let refused = log.lines("INFO");
     let refused = line(&refused, "Entra refused tokens for a user");
@@ -81,8 +81,8 @@ async fn what_entra_refuses_is_logged_within_the_request_that_it_is_of() {
     let log = Logbook::begin();
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
-    stage.tenant.token_endpoint().fails_with(500).for_next(1);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
+    stage.tenant.token_endpoint().fail_with(500).for_next(1);
     browser.come_back(&callback).await;
     let url: Url = at_entra.parse().unwrap();
     let lines = log.lines("WARN");
@@ -137,10 +137,14 @@ async fn metrics_count_what_came_of_requests() {
     // Held, again, renewed, and held as Entra does not answer.
     let second = token_of(stage.refresh(&client, &first).await).await;
     token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let third = token_of(stage.refresh(&client, &second).await).await;
-    stage.tenant.advance(Duration::from_secs(57 * 60)).await;
-    stage.tenant.token_endpoint().fails_with(500).for_next(1);
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(57 * 60))
+        .await;
+    stage.tenant.token_endpoint().fail_with(500).for_next(1);
     token_of(stage.refresh(&client, &third).await).await;
     // Stolen; a code twice; a browser without the cookie; a store that is down.
     stage.refresh(&client, &first).await;

@@ -325,7 +325,7 @@ async fn signing_out_ends_what_is_under_way_in_this_browser_and_goes_on_to_entra
     // Neither the page nor the sign-in is any good now.
     let answered = browser.answer(&open, "approve").await;
     assert_eq!(answered.status, StatusCode::FORBIDDEN);
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let came_back = browser.come_back(&callback).await;
     assert_eq!(came_back.status, StatusCode::FORBIDDEN);
 }
@@ -341,7 +341,7 @@ async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connec
     let stage = Stage { tenant, proxy };
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.start_session("ada");
+    stage.tenant.people().start_session("ada");
 
     let at_entra = stage.get("/sign-out").await.location();
     let request = Request::get(at_entra).body(Bytes::new()).unwrap();

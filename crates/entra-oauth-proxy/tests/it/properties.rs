@@ -34,7 +34,12 @@ impl Under {
     async fn way(stage: &Stage, client: Client, registered: Vec<&'static str>) -> Self {
         let mut browser = Browser::new(stage);
         let at_entra = browser.goes_to_entra(&client, &[]).await;
-        let callback: Url = stage.tenant.signs_in("ada", &at_entra).parse().unwrap();
+        let callback: Url = stage
+            .tenant
+            .people()
+            .sign_in("ada", &at_entra)
+            .parse()
+            .unwrap();
         let page = browser.get(&client.authorize(&[])).await;
         let cookies = browser
             .cookies

@@ -218,6 +218,7 @@ async fn nobody_is_sent_anywhere_without_a_click_of_theirs() {
     let page = attacker.get(&evil.authorize(&[])).await;
     stage
         .tenant
+        .time()
         .advance(std::time::Duration::from_secs(901))
         .await;
     let late = attacker.answer(&page, "deny").await;
@@ -383,7 +384,7 @@ async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
     }
     let mut browser = Browser::new(&stage);
     browser.cookies = entras_cookies;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let reply = browser.come_back(&callback).await;
     assert_eq!(
         (reply.status, &*reply.location()),

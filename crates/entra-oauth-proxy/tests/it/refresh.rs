@@ -37,7 +37,7 @@ async fn each_refresh_replaces_the_token_and_the_one_before_works_for_a_minute()
     let second = token_of(stage.refresh(&client, &first).await).await;
     assert_ne!(first, second);
     // The answer was lost, or two of its processes asked.
-    stage.tenant.advance(Duration::from_secs(59)).await;
+    stage.tenant.time().advance(Duration::from_secs(59)).await;
     let again = stage.refresh(&client, &first).await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text());
     let again = again.json();
@@ -70,12 +70,12 @@ async fn a_token_that_was_replaced_a_while_ago_ends_the_whole_family() {
         .refresh(&client, &tokens["refresh_token"])
         .await
         .json();
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     let reuse = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reuse.error(), invalid_grant());
     let thief = stage.refresh(&client, &second["refresh_token"]).await;
     assert_eq!(thief.error(), invalid_grant());
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     for token in [&tokens["access_token"], &second["access_token"]] {
         assert!(stage.verify(token).await.is_err());
     }
@@ -88,10 +88,14 @@ async fn repeating_a_refresh_does_not_lengthen_the_grace() {
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
     for seconds in [20, 20, 20] {
-        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(seconds))
+            .await;
         assert_eq!(token_of(stage.refresh(&client, &first).await).await, second);
     }
-    stage.tenant.advance(Duration::from_secs(1)).await;
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     for token in [&first, &second] {
         assert_eq!(stage.refresh(&client, token).await.error(), invalid_grant());
     }
@@ -103,11 +107,15 @@ async fn the_grace_begins_when_the_token_is_replaced_however_long_entra_took() {
         let stage = Stage::new().await;
         let client = stage.client().await;
         let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-        stage.tenant.advance(HOUR).await;
+        stage.tenant.time().advance(HOUR).await;
         let endpoint = stage.tenant.token_endpoint();
-        endpoint.takes(Duration::from_secs(4)).for_next(1);
+        endpoint.delay(Duration::from_secs(4)).for_next(1);
         token_of(stage.refresh(&client, &first).await).await;
-        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(seconds))
+            .await;
         let again = stage.refresh(&client, &first).await;
         assert_eq!(again.status == StatusCode::OK, is_good, "{seconds}");
     }
@@ -119,7 +127,7 @@ async fn without_grace_the_token_before_ends_the_family_at_once() {
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(Duration::from_secs(1)).await;
+    stage.tenant.time().advance(Duration::from_secs(1)).await;
     assert_eq!(
         stage.refresh(&client, &first).await.error(),
         invalid_grant()
@@ -136,7 +144,7 @@ async fn two_refreshes_at_once_are_one_family() {
     let stage = Stage::with(|settings| settings.store(store)).await;
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let both = tokio::join!(
         stage.refresh(&client, &first),
         stage.refresh(&client, &first)
@@ -153,9 +161,9 @@ async fn a_refresh_token_is_its_clients_alone_and_the_other_costs_it_nothing() {
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
     // After the time in which a token that was replaced would still work.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     // Not even an old one, by which its own client would end everything.
     assert_eq!(stage.refresh(&other, &first).await.error(), invalid_grant());
     token_of(stage.refresh(&client, &second).await).await;
@@ -251,7 +259,7 @@ async fn scopes_narrow_and_never_widen_and_a_refusal_costs_nothing() {
         assert_eq!(reply.error(), (400, "invalid_scope".to_owned()), "{scope}");
     }
     // After the time in which a token that was replaced would still work.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     let reply = refreshed(&stage, &client, token, &[("scope", "read offline_access")]).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
 }
@@ -270,7 +278,7 @@ async fn another_resource_is_refused_and_costs_nothing() {
     .await;
     assert_eq!(reply.error(), (400, "invalid_target".to_owned()));
     // After the time in which a token that was replaced would still work.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     let ours = [("resource", "https://mcp.example.com/mcp/")];
     assert_eq!(
         refreshed(&stage, &client, &token, &ours).await.status,
@@ -288,6 +296,7 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     stage
         .tenant
+        .time()
         .advance(2 * HOUR + Duration::from_secs(1))
         .await;
     assert_eq!(
@@ -297,7 +306,11 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
 
     let mut tokens = stage.sign_in(&client, "ada").await;
     for _ in 0..4 {
-        stage.tenant.advance(HOUR + Duration::from_secs(60)).await;
+        stage
+            .tenant
+            .time()
+            .advance(HOUR + Duration::from_secs(60))
+            .await;
         let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text());
         tokens = reply.json();
@@ -309,7 +322,11 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
         said["exp"].as_u64().unwrap() - said["iat"].as_u64().unwrap(),
         3_360
     );
-    stage.tenant.advance(HOUR - Duration::from_secs(200)).await;
+    stage
+        .tenant
+        .time()
+        .advance(HOUR - Duration::from_secs(200))
+        .await;
     assert_eq!(
         stage
             .refresh(&client, &tokens["refresh_token"])
@@ -326,7 +343,7 @@ async fn the_end_of_a_sign_in_is_not_the_stores_affair_alone() {
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     // By the wall clock it is over, and for the store no time has passed.
-    stage.tenant.clock_jumps_forward(2 * HOUR);
+    stage.tenant.time().jump_forward(2 * HOUR);
     assert_eq!(
         stage.refresh(&client, &token).await.error(),
         invalid_grant()

@@ -84,7 +84,7 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
         );
         assert!(!log.text().contains("ada@x"), "{}", log.text());
         // The log has one of a kind in a minute.
-        stage.tenant.advance(MINUTE).await;
+        stage.tenant.time().advance(MINUTE).await;
     }
 }
 
@@ -94,14 +94,17 @@ async fn a_user_who_declines_or_needs_an_administrator_is_denied() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let reply = browser.come_back(&stage.tenant.declines(&at_entra)).await;
+    let reply = browser
+        .come_back(&stage.tenant.people().decline(&at_entra))
+        .await;
     is_told(&reply, "access_denied", "declined");
     stage
         .tenant
-        .requires_admin_approval(&format!("api://{APP}/read"));
+        .people()
+        .require_admin_approval(&format!("api://{APP}/read"));
     let at_entra = browser.goes_to_entra(&client, &[]).await;
     let reply = browser
-        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
         .await;
     is_told(&reply, "access_denied", "admin approval");
     assert_eq!(stage.tenant.token_endpoint().hits(), 0);
@@ -112,28 +115,30 @@ async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
     type Fail = fn(&Stage);
     let cases: [(&str, &str, Fail); 10] = [
         ("consent is gone", "access_denied", |s| {
-            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
+            s.tenant
+                .people()
+                .withdraw_consent(&format!("api://{APP}/read"));
         }),
         ("disabled", "access_denied", |s| {
-            s.tenant.disable_user("ada");
+            s.tenant.people().disable("ada");
         }),
         ("throttled", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().throttles(429, "7");
+            s.tenant.token_endpoint().throttle(429, "7");
         }),
         ("failing", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().fails_with(500);
+            s.tenant.token_endpoint().fail_with(500);
         }),
         ("unavailable", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().throttles(503, "120");
+            s.tenant.token_endpoint().throttle(503, "120");
         }),
         ("hanging", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().hangs();
+            s.tenant.token_endpoint().hang();
         }),
         ("a page", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().answers_html();
+            s.tenant.token_endpoint().answer_html();
         }),
         ("half an answer", "temporarily_unavailable", |s| {
-            s.tenant.token_endpoint().truncates();
+            s.tenant.token_endpoint().truncate();
         }),
         ("down", "temporarily_unavailable", |s| {
             s.tenant.start_outage();
@@ -142,14 +147,14 @@ async fn what_entra_says_to_the_code_is_told_in_words_of_oauth() {
             let body = r#"{"error":"invalid_scope","error_description":"AADSTS70011: x"}"#;
             s.tenant
                 .token_endpoint()
-                .answers_with(400, "application/json", body);
+                .answer_with(400, "application/json", body);
         }),
     ];
     let stage = Stage::new().await;
     for (case, told, fail) in cases {
         is_told(&failed(&stage, fail).await, told, case);
-        stage.tenant.token_endpoint().recovers();
-        stage.tenant.enable_user("ada");
+        stage.tenant.token_endpoint().recover();
+        stage.tenant.people().enable("ada");
         stage.tenant.end_outage();
     }
 }
@@ -208,17 +213,17 @@ async fn what_conditional_access_demands_is_asked_of_the_same_browser_once() {
         let mut browser = Browser::new(&stage);
         let first = browser.goes_to_entra(&client, &[]).await;
         assert_eq!(demanded(&first), None);
-        let callback = stage.tenant.signs_in("ada", &first);
-        stage.tenant.requires_interaction("ada");
+        let callback = stage.tenant.people().sign_in("ada", &first);
+        stage.tenant.people().require_interaction("ada");
         let again = browser.come_back(&callback).await.location();
         assert!(demanded(&again).is_some(), "{again}");
         for secret in ["state", "nonce", "code_challenge"] {
             let of = |url: &str| parameter(&url.parse().unwrap(), secret).unwrap();
             assert_ne!(of(&first), of(&again), "{secret}");
         }
-        let callback = stage.tenant.signs_in("ada", &again);
+        let callback = stage.tenant.people().sign_in("ada", &again);
         if demands_again {
-            stage.tenant.requires_interaction("ada");
+            stage.tenant.people().require_interaction("ada");
         }
         let reply = browser.come_back(&callback).await;
         match demands_again {

@@ -13,32 +13,32 @@ async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good()
     type Fail = fn(&Stage);
     let cases: [(&str, Fail); 6] = [
         ("failing", |s| {
-            s.tenant.token_endpoint().fails_with(500);
+            s.tenant.token_endpoint().fail_with(500);
         }),
         ("throttled", |s| {
-            s.tenant.token_endpoint().throttles(429, "60");
+            s.tenant.token_endpoint().throttle(429, "60");
         }),
         ("hanging", |s| {
-            s.tenant.token_endpoint().hangs();
+            s.tenant.token_endpoint().hang();
         }),
         ("a page", |s| {
-            s.tenant.token_endpoint().answers_html();
+            s.tenant.token_endpoint().answer_html();
         }),
         ("cut off", |s| {
-            s.tenant.token_endpoint().truncates();
+            s.tenant.token_endpoint().truncate();
         }),
         ("a wrong secret", |s| {
             let body = r#"{"error":"invalid_client","error_codes":[7000222]}"#;
             s.tenant
                 .token_endpoint()
-                .answers_with(401, "application/json", body);
+                .answer_with(401, "application/json", body);
         }),
     ];
     let stage = Stage::new().await;
     let client = stage.client().await;
     for (case, fail) in cases {
         let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-        stage.tenant.advance(HOUR).await;
+        stage.tenant.time().advance(HOUR).await;
         fail(&stage);
         let reply = stage.refresh(&client, &token).await;
         let expected = match case {
@@ -50,9 +50,9 @@ async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good()
             let wait: u64 = reply.header("retry-after").parse().unwrap();
             assert_eq!(wait, if case == "throttled" { 60 } else { 5 }, "{case}");
         }
-        stage.tenant.token_endpoint().recovers();
+        stage.tenant.token_endpoint().recover();
         // After the time in which a token that was replaced would still work.
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         let next = token_of(stage.refresh(&client, &token).await).await;
         assert_ne!(next, token, "{case}");
     }
@@ -64,13 +64,25 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     stage.tenant.start_outage();
-    stage.tenant.advance(Duration::from_secs(54 * 60)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(54 * 60))
+        .await;
     let token = token_of(stage.refresh(&client, &token).await).await;
     // In its last five minutes Entra is asked, and not waited for.
-    stage.tenant.advance(Duration::from_secs(2 * 60)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(2 * 60))
+        .await;
     let token = token_of(stage.refresh(&client, &token).await).await;
     // After that it is needed.
-    stage.tenant.advance(Duration::from_secs(4 * 60)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(4 * 60))
+        .await;
     assert_eq!(
         stage.refresh(&client, &token).await.status,
         StatusCode::SERVICE_UNAVAILABLE
@@ -83,13 +95,17 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
 async fn what_entra_ends_is_ended_here() {
     type End = fn(&Stage);
     let cases: [(&str, End); 4] = [
-        ("disabled", |s| s.tenant.disable_user("ada")),
-        ("sessions revoked", |s| s.tenant.revoke_sessions("ada")),
+        ("disabled", |s| s.tenant.people().disable("ada")),
+        ("sessions revoked", |s| {
+            s.tenant.people().revoke_sessions("ada");
+        }),
         ("consent withdrawn", |s| {
-            s.tenant.withdraws_consent(&format!("api://{APP}/read"));
+            s.tenant
+                .people()
+                .withdraw_consent(&format!("api://{APP}/read"));
         }),
         ("conditional access", |s| {
-            s.tenant.requires_interaction("ada");
+            s.tenant.people().require_interaction("ada");
         }),
     ];
     let stage = Stage::new().await;
@@ -97,7 +113,11 @@ async fn what_entra_ends_is_ended_here() {
     for (case, end) in cases {
         let tokens = stage.sign_in(&client, "ada").await;
         end(&stage);
-        stage.tenant.advance(Duration::from_secs(56 * 60)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(56 * 60))
+            .await;
         assert!(
             stage.verify(&tokens["access_token"]).await.is_ok(),
             "{case}"
@@ -106,12 +126,12 @@ async fn what_entra_ends_is_ended_here() {
         assert_eq!(reply.error(), invalid_grant(), "{case}");
         assert!(!reply.text().contains("AADSTS"), "{case}");
         // And with it the access tokens.
-        stage.tenant.advance(Duration::from_secs(31)).await;
+        stage.tenant.time().advance(Duration::from_secs(31)).await;
         assert!(
             stage.verify(&tokens["access_token"]).await.is_err(),
             "{case}"
         );
-        stage.tenant.enable_user("ada");
+        stage.tenant.people().enable("ada");
         let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
         assert_eq!(reply.error(), invalid_grant(), "{case}");
     }
@@ -122,7 +142,7 @@ async fn tokens_of_somebody_else_do_not_renew_a_sign_in_and_do_not_end_it() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let user = |name| {
         stage
             .tenant
@@ -155,13 +175,13 @@ async fn tokens_of_somebody_else_do_not_renew_a_sign_in_and_do_not_end_it() {
         ),
     ] {
         let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": others });
-        endpoint.answers_with(200, "application/json", &body.to_string());
+        endpoint.answer_with(200, "application/json", &body.to_string());
         let reply = stage.refresh(&client, &token).await;
         assert_eq!(reply.error(), (503, "server_error".to_owned()), "{case}");
         assert!(reply.json()["access_token"].is_null(), "{case}");
-        endpoint.recovers();
+        endpoint.recover();
     }
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     token_of(stage.refresh(&client, &token).await).await;
 }
 
@@ -176,12 +196,12 @@ async fn entras_newest_refresh_token_is_used_next_and_the_old_one_where_it_sends
     };
     let mut all = Vec::new();
     for _ in 0..2 {
-        stage.tenant.advance(HOUR).await;
+        stage.tenant.time().advance(HOUR).await;
         token = token_of(stage.refresh(&client, &token).await).await;
         all.push(used());
     }
     assert_ne!(all[0], all[1]);
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let access_token = stage
         .tenant
         .user("ada")
@@ -191,11 +211,11 @@ async fn entras_newest_refresh_token_is_used_next_and_the_old_one_where_it_sends
         .mint();
     let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": access_token });
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.answers_with(200, "application/json", &body.to_string());
+    endpoint.answer_with(200, "application/json", &body.to_string());
     token = token_of(stage.refresh(&client, &token).await).await;
     let without = used();
-    endpoint.recovers();
-    stage.tenant.advance(HOUR).await;
+    endpoint.recover();
+    stage.tenant.time().advance(HOUR).await;
     token_of(stage.refresh(&client, &token).await).await;
     assert_eq!(used(), without);
 }

@@ -29,7 +29,7 @@ impl Replaced {
         let stage = Stage::with(|settings| change(settings.store(store.clone()))).await;
         let client = stage.client().await;
         let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-        stage.tenant.advance(54 * MINUTE).await;
+        stage.tenant.time().advance(54 * MINUTE).await;
         let second = token_of(stage.refresh(&client, &first).await).await;
         Self {
             stage,
@@ -58,9 +58,9 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
         asked,
         "Entra's token is good for 6 minutes"
     );
-    replaced.stage.tenant.advance(55 * SECOND).await;
+    replaced.stage.tenant.time().advance(55 * SECOND).await;
     for _ in 0..2 {
-        replaced.stage.tenant.advance(SECOND).await;
+        replaced.stage.tenant.time().advance(SECOND).await;
         assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
     }
     assert_eq!(
@@ -68,10 +68,10 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
         asked,
         "and now for 5 minutes and 4 seconds"
     );
-    replaced.stage.tenant.advance(3 * SECOND).await;
+    replaced.stage.tenant.time().advance(3 * SECOND).await;
     // Sent within the minute, and Entra's token is in its last 5.
     let replaced = Replaced::with(|settings| settings.rotation_grace(2 * MINUTE)).await;
-    replaced.stage.tenant.advance(61 * SECOND).await;
+    replaced.stage.tenant.time().advance(61 * SECOND).await;
     for _ in 0..2 {
         let again = replaced.again().await;
         assert_eq!(again.status, StatusCode::OK, "{}", again.text());
@@ -81,7 +81,7 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
         assert_eq!(replaced.asked(), asked + 1, "once");
     }
     // The renewal gave the token that was replaced no longer grace.
-    replaced.stage.tenant.advance(60 * SECOND).await;
+    replaced.stage.tenant.time().advance(60 * SECOND).await;
     assert_eq!(replaced.again().await.error(), invalid_grant());
 }
 
@@ -91,17 +91,17 @@ async fn a_user_who_is_disabled_is_not_let_in_by_a_repeat_however_long_its_grace
     let stage = Stage::with(|settings| settings.store(store.clone())).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(45 * MINUTE).await;
+    stage.tenant.time().advance(45 * MINUTE).await;
     // The store did not say that it was replaced: the client may repeat it for an hour.
     store.swaps_are(Swaps::DoneUnsaid);
     assert_eq!(stage.refresh(&client, &token).await.status, 503);
     store.swaps_are(Swaps::Done);
-    stage.tenant.disable_user("ada");
-    stage.tenant.advance(5 * MINUTE).await;
+    stage.tenant.people().disable("ada");
+    stage.tenant.time().advance(5 * MINUTE).await;
     let held = stage.refresh(&client, &token).await;
     assert_eq!(held.status, StatusCode::OK, "Entra's token is good");
     for _ in 0..3 {
-        stage.tenant.advance(15 * MINUTE).await;
+        stage.tenant.time().advance(15 * MINUTE).await;
         let repeated = stage.refresh(&client, &token).await;
         assert_eq!(repeated.error(), invalid_grant());
     }
@@ -117,7 +117,7 @@ async fn a_repeat_hands_no_expired_token_of_entras_through() {
             .issue_entra_tokens()
     })
     .await;
-    replaced.stage.tenant.advance(100 * SECOND).await;
+    replaced.stage.tenant.time().advance(100 * SECOND).await;
     let again = replaced.again().await;
     assert_eq!(again.status, StatusCode::OK, "{}", again.text());
     assert!(again.json()["expires_in"].as_u64().unwrap() > 3_000);
@@ -128,7 +128,7 @@ async fn a_repeat_hands_no_expired_token_of_entras_through() {
 async fn a_repeat_is_held_in_trouble_and_put_off_as_a_refresh_is() {
     let replaced = Replaced::with(|settings| settings.rotation_grace(2 * MINUTE)).await;
     replaced.stage.tenant.start_outage();
-    replaced.stage.tenant.advance(100 * SECOND).await;
+    replaced.stage.tenant.time().advance(100 * SECOND).await;
     assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
     replaced.stage.tenant.end_outage();
     replaced.store.goes_down();
@@ -153,7 +153,7 @@ async fn entra_is_asked_every_90_minutes_however_long_it_says_that_its_token_is_
     let stage = Stage::new().await;
     let client = stage.client().await;
     let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(56 * MINUTE).await;
+    stage.tenant.time().advance(56 * MINUTE).await;
     let user = stage.tenant.user("ada").scope("read").for_api(APP);
     let access_token = user.client(APP).mint();
     let body = json!({
@@ -161,14 +161,14 @@ async fn entra_is_asked_every_90_minutes_however_long_it_says_that_its_token_is_
     });
     let endpoint = stage.tenant.token_endpoint();
     endpoint
-        .answers_with(200, "application/json", &body.to_string())
+        .answer_with(200, "application/json", &body.to_string())
         .for_next(1);
     token = token_of(stage.refresh(&client, &token).await).await;
     let asked = endpoint.requests().len();
-    stage.tenant.advance(85 * MINUTE).await;
+    stage.tenant.time().advance(85 * MINUTE).await;
     token = token_of(stage.refresh(&client, &token).await).await;
     assert_eq!(endpoint.requests().len(), asked);
-    stage.tenant.advance(MINUTE).await;
+    stage.tenant.time().advance(MINUTE).await;
     token_of(stage.refresh(&client, &token).await).await;
     assert_eq!(endpoint.requests().len(), asked + 1);
 }
@@ -201,9 +201,9 @@ async fn clocks_of_two_instances_that_differ_by_the_skew_end_no_sign_in() {
         let client = one.client().await;
         let first = one.sign_in(&client, "ada").await["refresh_token"].clone();
         // So that the start of the other one, too, is long ago.
-        one.tenant.advance(2 * HOUR).await;
+        one.tenant.time().advance(2 * HOUR).await;
         let second = token_of(one.refresh(&client, &first).await).await;
-        one.tenant.advance(Duration::from_secs(wait)).await;
+        one.tenant.time().advance(Duration::from_secs(wait)).await;
         let again = refresh(&other, &client, &first).await;
         if is_over {
             assert_eq!(again.error(), invalid_grant(), "{ahead} {wait}");
@@ -218,9 +218,9 @@ async fn the_longer_grace_is_for_what_another_instance_replaced_alone() {
     let (one, other) = two(Duration::ZERO).await;
     let client = one.client().await;
     let first = one.sign_in(&client, "ada").await["refresh_token"].clone();
-    one.tenant.advance(2 * HOUR).await;
+    one.tenant.time().advance(2 * HOUR).await;
     let second = token_of(one.refresh(&client, &first).await).await;
-    one.tenant.advance(61 * SECOND).await;
+    one.tenant.time().advance(61 * SECOND).await;
     assert_eq!(
         token_of(refresh(&other, &client, &first).await).await,
         second

@@ -39,7 +39,7 @@ async fn a_refresh_token_is_ended_at_once_and_its_access_tokens_when_the_layer_a
     is_done(&revoke(&stage, &client, &tokens["refresh_token"], &hint).await);
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reply.error(), invalid_grant());
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     assert_eq!(
         stage.verify(&tokens["access_token"]).await.unwrap_err(),
         "grant_ended"
@@ -67,7 +67,7 @@ async fn an_access_token_ends_its_sign_in_too() {
     is_done(&revoke(&stage, &client, &tokens["access_token"], &[]).await);
     let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(reply.error(), invalid_grant());
-    stage.tenant.advance(Duration::from_secs(31)).await;
+    stage.tenant.time().advance(Duration::from_secs(31)).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 }
 
@@ -77,7 +77,7 @@ async fn a_token_that_was_replaced_ends_its_sign_in_as_the_current_one_does() {
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     is_done(&revoke(&stage, &client, &first, &[]).await);
     let reply = stage.refresh(&client, &second).await;
     assert_eq!(reply.error(), invalid_grant());
@@ -100,7 +100,7 @@ async fn what_is_no_token_or_is_over_is_done_already() {
     for _ in 0..2 {
         is_done(&revoke(&stage, &client, &tokens["refresh_token"], &[]).await);
     }
-    stage.tenant.advance(HOUR + HOUR).await;
+    stage.tenant.time().advance(HOUR + HOUR).await;
     is_done(&revoke(&stage, &client, &tokens["access_token"], &[]).await);
 }
 

@@ -53,7 +53,7 @@ async fn a_slow_request_that_entra_refuses_does_not_end_what_a_faster_one_got() 
     let (stage, store) = stage().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let faster = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(faster.status, StatusCode::OK, "{}", faster.text());
 
@@ -62,7 +62,7 @@ async fn a_slow_request_that_entra_refuses_does_not_end_what_a_faster_one_got() 
     let body = r#"{"error":"invalid_grant"}"#;
     let endpoint = stage.tenant.token_endpoint();
     endpoint
-        .answers_with(400, "application/json", body)
+        .answer_with(400, "application/json", body)
         .for_next(1);
     let slower = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(slower.status, StatusCode::OK, "{}", slower.text());

@@ -55,7 +55,7 @@ async fn every_secret_and_every_id_has_its_length_and_is_another_each_time() {
         );
         check("the correlation id", &correlation.replace('-', ""), 24);
 
-        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let told: Url = browser
             .come_back(&callback)
             .await

@@ -94,7 +94,7 @@ async fn a_refresh_replaces_the_token_and_asks_entra_with_the_scopes_said() {
     // Entra's own token was still good.
     assert_eq!(stage.tenant.token_endpoint().hits(), before);
 
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let refreshed = stage.refresh(&client, &refreshed["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     let asked = stage.tenant.token_endpoint().requests().pop().unwrap();
@@ -110,7 +110,11 @@ async fn a_sign_in_that_was_not_ended_in_time_leaves_its_browser_with_the_next()
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     for (seconds, left) in [(0, 1), (900, 2), (1, 2)] {
-        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(seconds))
+            .await;
         browser.goes_to_entra(&client, &[]).await;
         assert_eq!(browser.cookies.len(), left, "{:?}", browser.cookies);
     }

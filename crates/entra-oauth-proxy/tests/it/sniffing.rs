@@ -62,7 +62,7 @@ async fn no_answer_on_the_way_of_a_sign_in_is_sniffed() {
     let to_entra = browser.answer(&page, "approve").await;
     assert_eq!(to_entra.status, StatusCode::SEE_OTHER);
     is_not_sniffed(&to_entra, "the way to Entra");
-    let callback = stage.tenant.signs_in("ada", &to_entra.location());
+    let callback = stage.tenant.people().sign_in("ada", &to_entra.location());
     let to_client = browser.come_back(&callback).await;
     assert_eq!(to_client.status, StatusCode::SEE_OTHER);
     is_not_sniffed(&to_client, "the way to the client");

@@ -79,7 +79,7 @@ async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
     let tokens = stage.sign_in(&client, "ada").await;
     // With Entra asked in between, and without.
     for wait in [Duration::ZERO, HOUR] {
-        stage.tenant.advance(wait).await;
+        stage.tenant.time().advance(wait).await;
         store.goes_down();
         is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
         store.comes_back();
@@ -88,7 +88,7 @@ async fn while_it_is_down_a_refresh_token_is_not_replaced_and_not_lost() {
         store.comes_back();
     }
     // After the time in which a token that was replaced would still work.
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
 }
@@ -118,7 +118,7 @@ async fn while_it_is_down_a_reused_token_does_not_pass() {
         .refresh(&client, &tokens["refresh_token"])
         .await
         .json();
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     store.goes_down();
     is_unavailable(&stage.refresh(&client, &tokens["refresh_token"]).await);
     store.comes_back();
@@ -140,7 +140,7 @@ async fn while_it_is_down_a_sign_in_is_put_off_and_can_begin_again() {
     store.comes_back();
     // The page is still good.
     let at_entra = browser.answer(&page, "approve").await.location();
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     store.goes_down();
     is_told_unavailable(&browser.come_back(&callback).await);
     store.comes_back();
@@ -164,9 +164,9 @@ async fn while_it_is_down_the_layer_answers_503_once_its_last_yes_is_over() {
     };
     assert_eq!(status().await, StatusCode::OK);
     store.goes_down();
-    stage.tenant.advance(Duration::from_secs(29)).await;
+    stage.tenant.time().advance(Duration::from_secs(29)).await;
     assert_eq!(status().await, StatusCode::OK);
-    stage.tenant.advance(Duration::from_secs(2)).await;
+    stage.tenant.time().advance(Duration::from_secs(2)).await;
     assert_eq!(status().await, StatusCode::SERVICE_UNAVAILABLE);
     store.comes_back();
     assert_eq!(status().await, StatusCode::OK);
@@ -229,7 +229,8 @@ async fn whoever_reads_the_store_learns_nothing() {
     let at_entra: Url = browser.goes_to_entra(&client, &[]).await.parse().unwrap();
     let callback: Url = stage
         .tenant
-        .signs_in("ada", at_entra.as_str())
+        .people()
+        .sign_in("ada", at_entra.as_str())
         .parse()
         .unwrap();
     let answered: Url = browser
@@ -242,7 +243,7 @@ async fn whoever_reads_the_store_learns_nothing() {
     let mut form = client.redemption(&code);
     form.push(("client_secret", &secret));
     let tokens = stage.token(&form).await.json();
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let refresh_token = tokens["refresh_token"].as_str().unwrap();
     let form = [
         ("grant_type", "refresh_token"),

@@ -317,7 +317,7 @@ impl<'s> Browser<'s> {
         changes: &[(&str, &str)],
     ) -> Url {
         let at_entra = self.goes_to_entra(client, changes).await;
-        let callback = self.stage.tenant.signs_in(user, &at_entra);
+        let callback = self.stage.tenant.people().sign_in(user, &at_entra);
         let answered = self.come_back(&callback).await;
         assert_eq!(
             answered.status,

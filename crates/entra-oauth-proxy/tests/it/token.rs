@@ -158,7 +158,11 @@ async fn a_code_is_good_for_a_minute() {
     let client = stage.client().await;
     for (seconds, is_good) in [(59, true), (61, false)] {
         let code = code(&stage, &client).await;
-        stage.tenant.advance(Duration::from_secs(seconds)).await;
+        stage
+            .tenant
+            .time()
+            .advance(Duration::from_secs(seconds))
+            .await;
         let reply = stage.redeem(&client, &code).await;
         match is_good {
             true => assert_eq!(reply.status, StatusCode::OK),
@@ -207,7 +211,7 @@ async fn a_port_of_this_machine_belongs_to_the_code() {
     let code = {
         let mut browser = code;
         let at_entra = browser.goes_to_entra(&client, &changes).await;
-        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let location = browser.come_back(&callback).await.location();
         assert!(
             location.starts_with("http://localhost:5000/callback?"),
@@ -238,7 +242,7 @@ async fn a_code_that_is_used_twice_ends_what_it_came_to() {
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.error(), (400, "invalid_grant".to_owned()));
     // The Layer's yes may be 30 s old.
-    stage.tenant.advance(GRANT_CHECK).await;
+    stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 }
 
@@ -248,7 +252,11 @@ async fn a_code_is_remembered_as_used_for_longer_than_it_was_good() {
     let client = stage.client().await;
     let code = code(&stage, &client).await;
     let tokens = stage.redeem(&client, &code).await.json();
-    stage.tenant.advance(Duration::from_secs(10 * 60)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(10 * 60))
+        .await;
     let again = stage.redeem(&client, &code).await;
     assert_eq!(again.error(), (400, "invalid_grant".to_owned()));
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
@@ -280,7 +288,7 @@ async fn a_code_of_entras_is_no_code_here() {
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let entras = crate::support::parameter(&callback.parse().unwrap(), "code").unwrap();
     let reply = stage.redeem(&client, &entras).await;
     assert_eq!(reply.error(), (400, "invalid_grant".to_owned()));
@@ -304,7 +312,11 @@ async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() 
     assert_eq!(claims["aud"], RESOURCE);
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     // Ten minutes, and the skew that the Layer allows.
-    stage.tenant.advance(Duration::from_secs(600 + 301)).await;
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(600 + 301))
+        .await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
     // A refresh token or an id is no access token.
     assert!(stage.verify(&tokens["refresh_token"]).await.is_err());
@@ -325,7 +337,7 @@ async fn where_tokens_are_passed_through_they_are_entras_for_this_api() {
     let entras = stage.tenant.token_endpoint().requests().pop().unwrap();
     assert_eq!(entras.parameter("grant_type"), Some("authorization_code"));
 
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     let refreshed = refreshed.json();

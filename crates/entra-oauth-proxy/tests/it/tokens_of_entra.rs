@@ -29,7 +29,7 @@ fn answers(stage: &Stage, access_token: &str, id_token: Option<&str>) {
     stage
         .tenant
         .token_endpoint()
-        .answers_with(200, "application/json", &body);
+        .answer_with(200, "application/json", &body);
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +216,7 @@ async fn tokens_that_are_not_of_this_sign_in_are_refused_and_nothing_is_issued()
         })
         .await;
         is_told(&reply, error, case);
-        stage.tenant.token_endpoint().recovers();
+        stage.tenant.token_endpoint().recover();
     }
     // The same by which nothing is wrong.
     let reply = failed(&stage, |stage| {
@@ -237,7 +237,7 @@ async fn a_sign_in_right_after_a_rotation_is_to_be_tried_again_while_no_key_may_
         stage.verify(&stranger).await.unwrap_err(),
         "key_refresh_pending"
     );
-    let reply = failed(&stage, |stage| stage.tenant.rotate_keys()).await;
+    let reply = failed(&stage, |stage| stage.tenant.signing_keys().rotate()).await;
     is_told(&reply, "temporarily_unavailable", "a key of now");
 }
 
@@ -285,7 +285,7 @@ async fn an_issuer_in_the_return_must_be_that_of_the_tokens() {
         let mut browser = Browser::new(&stage);
         let callback = {
             let at_entra = browser.goes_to_entra(&client, &[]).await;
-            stage.tenant.signs_in("ada", &at_entra)
+            stage.tenant.people().sign_in("ada", &at_entra)
         };
         let issuer = match issuer {
             "ours" => {
@@ -324,7 +324,7 @@ async fn what_rules_and_handlers_read_of_a_user_is_in_our_token_and_nothing_else
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let mut user = stage.tenant.user("ada").scope("read").for_api(APP);
     for claims in [&copied, &left] {
         for (name, value) in claims.as_object().unwrap() {
@@ -376,6 +376,6 @@ async fn every_required_scope_is_granted_or_there_is_no_sign_in() {
             true => assert!(reply.location().contains("code="), "{}", reply.location()),
             false => is_told(&reply, "access_denied", &scopes.join(" ")),
         }
-        stage.tenant.token_endpoint().recovers();
+        stage.tenant.token_endpoint().recover();
     }
 }

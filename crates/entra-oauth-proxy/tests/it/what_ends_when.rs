@@ -105,7 +105,7 @@ async fn is_over_at_once(stage: &Stage, client: &Client, tokens: &Value) {
 async fn is_over_in_30_seconds(stage: &Stage, tokens: &Value) {
     let access_token = &tokens["access_token"];
     assert!(stage.verify(access_token).await.is_ok());
-    stage.tenant.advance(30 * SECOND).await;
+    stage.tenant.time().advance(30 * SECOND).await;
     let refused = stage.verify(access_token).await;
     assert_eq!(refused.err(), Some("grant_ended"));
 }
@@ -134,7 +134,7 @@ async fn used_again() {
     let tokens = stage.sign_in(&client, "ada").await;
     let first = &tokens["refresh_token"];
     token_of(stage.refresh(&client, first).await).await;
-    stage.tenant.advance(61 * SECOND).await;
+    stage.tenant.time().advance(61 * SECOND).await;
     stage.verify(&tokens["access_token"]).await.unwrap();
     assert_eq!(stage.refresh(&client, first).await.error(), invalid_grant());
     is_over_at_once(&stage, &client, &tokens).await;
@@ -220,25 +220,25 @@ async fn a_stream_of_such_a_sign_in() {
 async fn disabled_at_entra() {
     let (stage, client) = stage().await;
     let first = stage.sign_in(&client, "ada").await;
-    stage.tenant.disable_user("ada");
+    stage.tenant.people().disable("ada");
     // For what is left of Entra's token, which is an hour here, by whichever refresh token.
-    stage.tenant.advance(54 * MINUTE).await;
+    stage.tenant.time().advance(54 * MINUTE).await;
     let last = stage.refresh(&client, &first["refresh_token"]).await.json();
     stage.verify(&last["access_token"]).await.unwrap();
-    stage.tenant.advance(MINUTE + SECOND).await;
+    stage.tenant.time().advance(MINUTE + SECOND).await;
     for token in [&last["refresh_token"], &first["refresh_token"]] {
         let refused = stage.refresh(&client, token).await;
         assert_eq!(refused.error(), invalid_grant());
     }
     // Whoever asks for no other token has the last one, for as long as it lives.
     let quiet = stage.sign_in(&client, "grace").await;
-    stage.tenant.disable_user("grace");
-    stage.tenant.advance(54 * MINUTE).await;
+    stage.tenant.people().disable("grace");
+    stage.tenant.time().advance(54 * MINUTE).await;
     let last = stage.refresh(&client, &quiet["refresh_token"]).await.json();
     // With the Layer's clock skew.
-    stage.tenant.advance(65 * MINUTE).await;
+    stage.tenant.time().advance(65 * MINUTE).await;
     stage.verify(&last["access_token"]).await.unwrap();
-    stage.tenant.advance(SECOND).await;
+    stage.tenant.time().advance(SECOND).await;
     let refused = stage.verify(&last["access_token"]).await;
     assert_eq!(refused.err(), Some("expired"));
 }
@@ -293,7 +293,7 @@ async fn a_scope_is_dropped() {
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     let refreshed = refreshed.json();
     assert_eq!(claims(&refreshed["access_token"])["scope"], "read");
-    stage.tenant.advance(65 * MINUTE + SECOND).await;
+    stage.tenant.time().advance(65 * MINUTE + SECOND).await;
     let refused = stage.verify(&tokens["access_token"]).await;
     assert_eq!(refused.err(), Some("expired"));
 }
@@ -363,7 +363,7 @@ async fn too_many_sign_ins() {
     let second = stage.sign_in(&one, "ada").await;
     is_over_at_once(&stage, &one, &first).await;
     stage.verify(&second["access_token"]).await.unwrap();
-    stage.tenant.advance(SECOND).await;
+    stage.tenant.time().advance(SECOND).await;
     stage.sign_in(&two, "ada").await;
     stage.verify(&second["access_token"]).await.unwrap();
     stage.sign_in(&three, "ada").await;
@@ -374,9 +374,9 @@ async fn too_many_sign_ins() {
 async fn not_used() {
     let (stage, client) = stage().await;
     let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
-    stage.tenant.advance(30 * DAY - MINUTE).await;
+    stage.tenant.time().advance(30 * DAY - MINUTE).await;
     token = token_of(stage.refresh(&client, &token).await).await;
-    stage.tenant.advance(30 * DAY + SECOND).await;
+    stage.tenant.time().advance(30 * DAY + SECOND).await;
     let refused = stage.refresh(&client, &token).await;
     assert_eq!(refused.error(), invalid_grant());
 }
@@ -386,22 +386,22 @@ async fn any_sign_in() {
     let (stage, client) = stage().await;
     let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     for _ in 0..3 {
-        stage.tenant.advance(30 * DAY - MINUTE).await;
+        stage.tenant.time().advance(30 * DAY - MINUTE).await;
         token = token_of(stage.refresh(&client, &token).await).await;
     }
-    stage.tenant.advance(4 * MINUTE).await;
+    stage.tenant.time().advance(4 * MINUTE).await;
     let refused = stage.refresh(&client, &token).await;
     assert_eq!(refused.error(), invalid_grant());
     let mut late = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     for _ in 0..3 {
-        stage.tenant.advance(29 * DAY).await;
+        stage.tenant.time().advance(29 * DAY).await;
         late = token_of(stage.refresh(&client, &late).await).await;
     }
     // Its last token ends with it.
-    stage.tenant.advance(3 * DAY - 10 * MINUTE).await;
+    stage.tenant.time().advance(3 * DAY - 10 * MINUTE).await;
     let last = stage.refresh(&client, &late).await.json();
     assert!(last["expires_in"].as_u64().unwrap() <= 10 * 60);
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let refused = stage.refresh(&client, &last["refresh_token"]).await;
     assert_eq!(refused.error(), invalid_grant());
 }
@@ -411,7 +411,7 @@ async fn a_token_that_was_replaced() {
     let (stage, client) = stage().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
-    stage.tenant.advance(60 * SECOND).await;
+    stage.tenant.time().advance(60 * SECOND).await;
     assert_eq!(token_of(stage.refresh(&client, &first).await).await, second);
     let third = token_of(stage.refresh(&client, &second).await).await;
     // Its successor is replaced.

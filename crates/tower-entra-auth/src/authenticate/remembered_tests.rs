@@ -155,9 +155,9 @@ async fn a_clock_that_is_set_back_makes_a_remembered_token_not_yet_valid() {
     let auth = auth(&tenant);
     let token = user(&tenant).mint();
     ask(&auth, &token).await.unwrap();
-    tenant.clock_jumps_back(2 * HOUR);
+    tenant.time().jump_back(2 * HOUR);
     assert_eq!(ask(&auth, &token).await.unwrap_err(), "not_yet_valid");
-    tenant.clock_jumps_forward(2 * HOUR);
+    tenant.time().jump_forward(2 * HOUR);
     assert!(ask(&auth, &token).await.is_ok());
 }
 
@@ -167,18 +167,18 @@ async fn a_remembered_token_is_refused_once_its_key_is_published_with_its_privat
     let auth = auth(&tenant);
     let older = user(&tenant).mint();
     ask(&auth, &older).await.unwrap();
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let token = user(&tenant).mint();
     ask(&auth, &token).await.unwrap();
 
-    tenant.publishes_private_half();
+    tenant.signing_keys().publish_private_half();
     // Makes the service fetch; what it finds concerns every token of that key.
     let unknown = user(&tenant).header("kid", "unknown").mint();
     assert!(ask(&auth, &unknown).await.is_err());
     assert_eq!(ask(&auth, &token).await.unwrap_err(), "unknown_key");
     assert!(ask(&auth, &older).await.is_ok(), "its key is not concerned");
 
-    tenant.publishes_normally();
+    tenant.signing_keys().reset();
     advance(MINUTE).await;
     assert_eq!(
         ask(&auth, &token).await.unwrap_err(),
@@ -303,12 +303,12 @@ async fn each_trusted_issuer_has_its_own_keys() {
     let forged = user(&first).of_tenant(second.id()).claim("iss", issuer);
     let forged = forged.mint();
     assert_eq!(ask(&auth, &forged).await.unwrap_err(), "unknown_key");
-    assert_eq!(first.keys().hits(), 1);
-    second.rotate_keys();
+    assert_eq!(first.key_endpoint().hits(), 1);
+    second.signing_keys().rotate();
     advance(30 * SECOND).await; // the forged one has emptied the bucket
     assert!(ask(&auth, &user(&second).mint()).await.is_ok());
     assert_eq!(
-        first.keys().hits(),
+        first.key_endpoint().hits(),
         1,
         "the other's keys are not its matter"
     );

@@ -105,12 +105,14 @@ impl EntraAuthBuilder {
         let mut issuers = vec![Issuer::new(validator.clone(), keys, false)];
         let (mut grant_rules, mut on_challenge) = (vec![None], vec![None]);
         for trusted in self.trusted {
-            let Some(parts) = trusted.into_parts(&validator, interval, staleness) else {
+            // It was checked above.
+            let parts = trusted.into_parts(&validator, interval, staleness);
+            let Some((issuer, grant_rule, hears)) = parts else {
                 continue;
             };
-            issuers.push(parts.issuer);
-            grant_rules.push(parts.grant_rule);
-            on_challenge.push(parts.on_challenge);
+            issuers.push(issuer);
+            grant_rules.push(grant_rule);
+            on_challenge.push(hears);
         }
 
         let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {

@@ -41,12 +41,8 @@ pub struct TrustedIssuer {
     on_challenge: Option<Arc<OnChallenge>>,
 }
 
-/// What a trusted issuer is made of.
-pub(super) struct TrustedParts {
-    pub(super) issuer: Issuer,
-    pub(super) grant_rule: Option<Rule<Arc<str>>>,
-    pub(super) on_challenge: Option<Arc<OnChallenge>>,
-}
+/// An issuer, with the rule about its grants and the function that hears of challenges.
+type TrustedParts = (Issuer, Option<Rule<Arc<str>>>, Option<Arc<OnChallenge>>);
 
 impl TrustedIssuer {
     /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
@@ -153,11 +149,8 @@ impl TrustedIssuer {
         let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
         let source = Source::new(self.keys);
         let keys = KeyStore::new(source, refresh_interval, max_staleness);
-        Some(TrustedParts {
-            issuer: Issuer::new(validator, keys, true),
-            grant_rule: self.grant_rule,
-            on_challenge: self.on_challenge,
-        })
+        let issuer = Issuer::new(validator, keys, true);
+        Some((issuer, self.grant_rule, self.on_challenge))
     }
 }
 

@@ -246,7 +246,7 @@ mod tests {
     fn said(missing: &KeyLookupError) -> &'static str {
         match missing {
             KeyLookupError::Unknown => "unknown",
-            KeyLookupError::Unavailable(cause) => cause.code(),
+            KeyLookupError::Unavailable(cause) => cause.kind().code(),
         }
     }
 

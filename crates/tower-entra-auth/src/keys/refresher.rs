@@ -138,7 +138,7 @@ impl Attempt {
         let outcome = match &fetched {
             Ok(fetched) if fetched.is_unchanged => "not_modified",
             Ok(_) => "fetched",
-            Err(failed) => failed.cause.code(),
+            Err(failed) => failed.cause.kind().code(),
         };
         telemetry::record_key_fetch(self.store.source.name(), outcome, self.begun.elapsed());
         end(&self.store, self.number, fetched);
@@ -217,13 +217,13 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
         Err(cause) if outcome == AttemptOutcome::Interrupted => {
             tracing::debug!(
                 source,
-                code = cause.code(),
+                code = cause.kind().code(),
                 "fetching signing keys was interrupted"
             );
         }
         Err(cause) => tracing::warn!(
             source,
-            code = cause.code(),
+            code = cause.kind().code(),
             %cause,
             remedy = &*cause.remedy_with(name_of),
             failures = failures_before + 1,

@@ -147,14 +147,14 @@ impl Reason {
             #[cfg(feature = "axum")]
             Self::OtherClaims { .. } => Row::forbidden("other_claims", RequiredScopes::Unknown),
             Self::Unavailable { cause, .. } => Row {
-                public_code: Some(cause.public_code()),
+                public_code: Some(cause.kind().public_code()),
                 outcome: match cause {
                     // Strangers can bring it about, so that it says nothing of how this service is
                     // doing.
                     Outage::KeyRefreshPending => "pending",
                     _ => "unavailable",
                 },
-                ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", cause.code())
+                ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", cause.kind().code())
             },
             Self::ExpiredWhileServed => Row {
                 outcome: "ended",

@@ -73,7 +73,7 @@ async fn malformed_credentials_have_their_own_codes() {
         assert_eq!(body, format!("{code}\n"));
     }
     // Nothing of this needed a key.
-    assert_eq!(tenant.discovery().hits(), 0);
+    assert_eq!(tenant.discovery_endpoint().hits(), 0);
 }
 
 #[tokio::test]
@@ -111,7 +111,10 @@ async fn no_credentials_and_other_schemes_get_the_bare_challenge() {
 async fn hostile_json_is_refused_with_its_own_code() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    let header = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, tenant.key_id());
+    let header = format!(
+        r#"{{"alg":"RS256","kid":"{}"}}"#,
+        tenant.signing_keys().current_id()
+    );
     let issuer = format!(
         r#""tid":"{0}","iss":"https://login.microsoftonline.com/{0}/v2.0""#,
         tenant.id()
@@ -148,7 +151,7 @@ async fn hostile_json_is_refused_with_its_own_code() {
         ),
     ] {
         // The signature would be checked first if the key were known.
-        let header = header.replace(&tenant.key_id(), "unknown");
+        let header = header.replace(&tenant.signing_keys().current_id(), "unknown");
         let value = format!("Bearer {}", tenant.sign(&header, &payload)).into_bytes();
         let (status, _, body) = answer(&auth, &[&value]).await;
         assert_eq!(
@@ -167,7 +170,11 @@ async fn hostile_json_is_refused_with_its_own_code() {
         answer(&auth, &[not_utf_8.as_bytes()]).await.2,
         "invalid_json\n"
     );
-    assert_eq!(tenant.discovery().hits(), 0, "none of it was worth a key");
+    assert_eq!(
+        tenant.discovery_endpoint().hits(),
+        0,
+        "none of it was worth a key"
+    );
 }
 
 #[tokio::test]
@@ -175,7 +182,7 @@ async fn the_reason_of_a_token_without_a_known_key_is_its_own_and_fetches_nothin
     let tenant = tenant().await;
     let auth = auth(&tenant);
     auth.ready().await.unwrap();
-    let hits = tenant.keys().hits();
+    let hits = tenant.key_endpoint().hits();
     for (token, code) in [
         (user(&tenant).expired(), "expired"),
         (
@@ -188,7 +195,7 @@ async fn the_reason_of_a_token_without_a_known_key_is_its_own_and_fetches_nothin
         let value = format!("Bearer {}", token.header("kid", "unknown").mint()).into_bytes();
         assert_eq!(answer(&auth, &[&value]).await.2, format!("{code}\n"));
     }
-    assert_eq!(tenant.keys().hits(), hits);
+    assert_eq!(tenant.key_endpoint().hits(), hits);
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ async fn a_wall_clock_that_jumps_is_noticed_within_half_a_minute() {
     let server = serve_streams(&auth(&tenant)).await;
     let (token, _) = token(&tenant);
     let response = ask(&server, Method::GET, "/events", &token).await;
-    tenant.clock_jumps_forward(HOUR);
+    tenant.time().jump_forward(HOUR);
     let start = Instant::now();
     ended(response.text()).await.unwrap();
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
@@ -294,7 +294,7 @@ async fn the_grace_is_at_least_the_clock_skew() {
     let (token, then) = token(&tenant);
     let skew_is_over = then - GRACE + 5 * MINUTE;
 
-    tenant.advance(14 * MINUTE).await;
+    tenant.time().advance(14 * MINUTE).await;
     let response = ask(&server, Method::GET, "/me", &token).await;
     assert_eq!(response.text().await.unwrap(), "done");
     let response = ask(&server, Method::GET, "/events", &token).await;
@@ -305,7 +305,7 @@ async fn the_grace_is_at_least_the_clock_skew() {
         let late = ask(&server, Method::GET, "/me", &token).await;
         assert_eq!(late.status(), 401);
         assert_eq!(late.text().await.unwrap(), "expired\n");
-        tenant.advance(SECOND).await;
+        tenant.time().advance(SECOND).await;
     }
 }
 
@@ -426,7 +426,9 @@ async fn what_ends_a_body_is_its_error_and_has_the_code() {
         let request = request.body(Body::empty()).unwrap();
         let response = service.oneshot(request).await.unwrap();
         rule.says(Ok(says));
-        tenant.clock_jumps_forward(if says { 24 * HOUR } else { Duration::ZERO });
+        tenant
+            .time()
+            .jump_forward(if says { 24 * HOUR } else { Duration::ZERO });
         let whole = ended(http_body_util::BodyExt::collect(response.into_body()));
         let error = whole.await.unwrap_err();
         let inner = std::iter::successors(
@@ -435,7 +437,9 @@ async fn what_ends_a_body_is_its_error_and_has_the_code() {
         )
         .find_map(|error| error.downcast_ref::<TokenExpired>());
         assert_eq!(inner.map(TokenExpired::code), Some(code), "{error:?}");
-        tenant.clock_jumps_back(if says { 24 * HOUR } else { Duration::ZERO });
+        tenant
+            .time()
+            .jump_back(if says { 24 * HOUR } else { Duration::ZERO });
     }
 }
 

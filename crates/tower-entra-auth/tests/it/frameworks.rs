@@ -230,7 +230,7 @@ async fn two_auths_in_one_process_know_their_own_callers() {
     }
     let server = serve(app.layer(second.layer())).await;
     assert_eq!(ask(&server, &user(&tenant).v1().mint()).await.status(), 200);
-    assert_eq!(tenant.keys().hits(), 2);
+    assert_eq!(tenant.key_endpoint().hits(), 2);
 }
 
 async fn serve_tonic(auth: &EntraAuth) -> Server {

@@ -141,7 +141,7 @@ fn child_without_ca_certificates() {
 #[tokio::test]
 async fn any_tower_service_can_fetch_the_keys() {
     let tenant = tenant().await;
-    let (url, jwks) = (tenant.url().to_owned(), tenant.jwks());
+    let (url, jwks) = (tenant.url().to_owned(), tenant.signing_keys().document());
     let issuer = format!("https://login.microsoftonline.com/{}/v2.0", tenant.id());
     let client = service_fn(move |request: Request<Bytes>| {
         let body = if request.uri().path().ends_with("/openid-configuration") {
@@ -153,7 +153,7 @@ async fn any_tower_service_can_fetch_the_keys() {
     });
     let auth = settings(&tenant).http_client(client).build().unwrap();
     auth.ready().await.unwrap();
-    assert_eq!(tenant.discovery().hits(), 0);
+    assert_eq!(tenant.discovery_endpoint().hits(), 0);
 
     let failing = service_fn(async |_: Request<Bytes>| {
         Err::<Response<Full<Bytes>>, _>(std::io::Error::other("no network here"))

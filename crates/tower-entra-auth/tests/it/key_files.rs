@@ -46,7 +46,7 @@ fn publish(file: &Path, document: &str) {
 async fn a_rotation_in_the_file_is_picked_up_by_the_first_token_that_needs_it() {
     let tenant = tenant().await;
     let directory = Directory::new();
-    publish(&directory.file(), &tenant.jwks());
+    publish(&directory.file(), &tenant.signing_keys().document());
     let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
     let old = scene.token();
     let (answer, took) = scene.timed(&old).await;
@@ -56,15 +56,18 @@ async fn a_rotation_in_the_file_is_picked_up_by_the_first_token_that_needs_it() 
         directory.file().display().to_string()
     );
 
-    scene.tenant.rotate_keys();
-    scene.tenant.withdraw_old_keys();
+    scene.tenant.signing_keys().rotate();
+    scene.tenant.signing_keys().withdraw_old();
     let new = scene.token();
-    publish(&directory.file(), &scene.tenant.jwks());
+    publish(&directory.file(), &scene.tenant.signing_keys().document());
     let (answer, took) = scene.timed(&new).await;
     assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
     assert_eq!(scene.answer(&old).await, ACCEPTED, "for a day more");
     assert_eq!(
-        (scene.tenant.discovery().hits(), scene.tenant.keys().hits()),
+        (
+            scene.tenant.discovery_endpoint().hits(),
+            scene.tenant.key_endpoint().hits()
+        ),
         (0, 0)
     );
 }
@@ -73,11 +76,11 @@ async fn a_rotation_in_the_file_is_picked_up_by_the_first_token_that_needs_it() 
 async fn the_file_is_read_every_minute_without_any_request() {
     let tenant = tenant().await;
     let directory = Directory::new();
-    publish(&directory.file(), &tenant.jwks());
+    publish(&directory.file(), &tenant.signing_keys().document());
     let scene = scene_with(tenant, JwksFile::new(directory.file())).await;
     scene.auth.ready().await.unwrap();
-    scene.tenant.rotate_keys();
-    publish(&directory.file(), &scene.tenant.jwks());
+    scene.tenant.signing_keys().rotate();
+    publish(&directory.file(), &scene.tenant.signing_keys().document());
     sleep(61 * SECOND).await;
     assert_eq!(scene.issuer().keys.len(), 2);
     fs::remove_file(directory.file()).unwrap();
@@ -90,13 +93,13 @@ async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     let tenant = tenant().await;
     let directory = Directory::new();
     let file = directory.file();
-    publish(&file, &tenant.jwks());
+    publish(&file, &tenant.signing_keys().document());
     let scene = scene_with(tenant, JwksFile::new(&file)).await;
     let [remembered, unseen, later] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
 
     spoil(&file);
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let new = scene.token();
     assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{reason}");
     assert_eq!(scene.last_failure(), code, "{reason}");
@@ -115,7 +118,7 @@ async fn is_unavailable(code: &str, reason: &str, spoil: impl Fn(&Path)) {
     if file.is_dir() {
         fs::remove_dir(&file).unwrap();
     }
-    publish(&file, &scene.tenant.jwks());
+    publish(&file, &scene.tenant.signing_keys().document());
     sleep(5 * SECOND).await;
     assert_eq!(scene.issuer().keys.len(), 2, "{reason}");
     for token in [&new, &later, &remembered] {
@@ -178,7 +181,7 @@ async fn a_link_to_what_has_no_end_or_no_writer_is_neither_read_nor_waited_for()
 async fn a_file_of_exactly_512_kib_is_read() {
     let tenant = tenant().await;
     let directory = Directory::new();
-    let mut document = tenant.jwks();
+    let mut document = tenant.signing_keys().document();
     let more = 512 * 1024 - document.len();
     document.push_str(&" ".repeat(more));
     publish(&directory.file(), &document);
@@ -190,7 +193,7 @@ async fn a_file_of_exactly_512_kib_is_read() {
 async fn the_keys_of_a_file_that_is_gone_serve_for_max_staleness() {
     let tenant = tenant().await;
     let directory = Directory::new();
-    publish(&directory.file(), &tenant.jwks());
+    publish(&directory.file(), &tenant.signing_keys().document());
     let auth = of_source(&tenant, JwksFile::new(directory.file()))
         .max_staleness(2 * HOUR)
         .build()

@@ -25,10 +25,10 @@ async fn a_rotated_key_is_accepted_with_its_first_request() {
     let server = serve(app(&auth(&tenant))).await;
     let old = user(&tenant).mint();
     assert_eq!(status(&server, &old).await, 200);
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
     assert_eq!(status(&server, &old).await, 200);
-    assert_eq!(tenant.keys().hits(), 2);
+    assert_eq!(tenant.key_endpoint().hits(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +44,13 @@ async fn sixty_four_first_requests_download_the_keys_once() {
     }
     let statuses = requests.join_all().await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert_eq!((tenant.discovery().hits(), tenant.keys().hits()), (1, 1));
+    assert_eq!(
+        (
+            tenant.discovery_endpoint().hits(),
+            tenant.key_endpoint().hits()
+        ),
+        (1, 1)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,8 +68,8 @@ async fn on_several_threads_too_each_rotation_is_one_download_and_no_wrong_refus
         }
         let statuses = requests.join_all().await;
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-        assert_eq!(tenant.keys().hits(), downloads);
-        tenant.rotate_keys();
+        assert_eq!(tenant.key_endpoint().hits(), downloads);
+        tenant.signing_keys().rotate();
     }
 }
 
@@ -73,7 +79,7 @@ async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
     let stranger = DevTenant::start().await.unwrap();
     let server = serve(app(&auth(&tenant))).await;
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
-    assert_eq!(tenant.keys().hits(), 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1);
 
     let client = client();
     let answer = async |number: usize| {
@@ -93,13 +99,13 @@ async fn a_thousand_unknown_keys_fetch_no_more_than_the_bucket_allows() {
         }
     };
     flood(0..1_000, 1).await;
-    assert_eq!(tenant.keys().hits(), 1 + 2);
+    assert_eq!(tenant.key_endpoint().hits(), 1 + 2);
     advance(28 * SECOND).await;
     flood(1_000..1_010, 0).await;
-    assert_eq!(tenant.keys().hits(), 1 + 2);
+    assert_eq!(tenant.key_endpoint().hits(), 1 + 2);
     advance(2 * SECOND).await;
     flood(1_010..1_020, 1).await;
-    assert_eq!(tenant.keys().hits(), 1 + 2 + 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1 + 2 + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +119,7 @@ async fn a_bad_signature_under_a_known_key_fetches_nothing() {
             401
         );
     }
-    assert_eq!(tenant.keys().hits(), 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +134,7 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
     let good = user(&tenant).mint();
     assert_eq!(status(&server, &good).await, 200);
 
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let start = Instant::now();
     let mut forged = JoinSet::new();
     for _ in 0..100 {
@@ -137,7 +143,7 @@ async fn a_valid_token_is_answered_at_once_while_forged_ones_wait_for_a_hanging_
             .bearer_auth(user(&stranger).mint());
         forged.spawn(async move { request.send().await.unwrap() });
     }
-    while tenant.keys().hits() < 2 {
+    while tenant.key_endpoint().hits() < 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(status(&server, &good).await, 200);
@@ -200,7 +206,7 @@ async fn a_request_that_waited_for_its_key_waits_for_the_inner_service_too() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_or_waiting_request_holds_no_place_in_the_inner_service() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let service = one_at_a_time(&auth(&tenant));
     for token in ["garbage".to_owned(), user(&tenant).mint()] {
         let mut first = service.clone();
@@ -216,7 +222,7 @@ async fn a_refused_or_waiting_request_holds_no_place_in_the_inner_service() {
 #[tokio::test(start_paused = true)]
 async fn no_more_than_256_requests_wait_for_keys() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let auth = auth(&tenant);
     let token = user(&tenant).mint();
     let start = Instant::now();
@@ -250,24 +256,24 @@ async fn a_client_that_disconnects_does_not_lose_the_refresh() {
     let auth = auth(&tenant);
     auth.ready().await.unwrap();
     let server = serve(app(&auth)).await;
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let token = user(&tenant).mint();
 
     // A request on a connection of its own, closed as soon as the key server has been asked.
-    tenant.keys().takes(SECOND).for_next(1);
+    tenant.key_endpoint().delay(SECOND).for_next(1);
     let mut connection = server.connect().await;
     let request = format!("GET /me HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut connection, request.as_bytes())
         .await
         .unwrap();
-    while tenant.keys().hits() < 2 {
+    while tenant.key_endpoint().hits() < 2 {
         tokio::task::yield_now().await;
     }
     drop(connection);
 
     // The attempt that the vanished client began brings the key for everybody.
     assert_eq!(status(&server, &token).await, 200);
-    assert_eq!(tenant.keys().hits(), 2);
+    assert_eq!(tenant.key_endpoint().hits(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,13 +306,13 @@ async fn a_tenant_that_is_down_at_the_start_is_found_when_it_comes() {
 #[tokio::test(start_paused = true)]
 async fn without_requests_the_back_off_keeps_asking() {
     let tenant = tenant().await;
-    tenant.discovery().fails_with(503);
+    tenant.discovery_endpoint().fail_with(503);
     let auth = auth(&tenant);
     assert_eq!(auth.ready().await.unwrap_err().code(), "status");
     let mut waits = Vec::new();
     for hits in 2..14 {
         let start = Instant::now();
-        while tenant.discovery().hits() < hits {
+        while tenant.discovery_endpoint().hits() < hits {
             tokio::time::sleep(SECOND / 10).await;
         }
         waits.push(start.elapsed());
@@ -316,7 +322,7 @@ async fn without_requests_the_back_off_keeps_asking() {
     assert!(waits[11] >= 149 * SECOND, "{waits:?}");
 
     // Whoever waits for it need not wait for the schedule.
-    tenant.discovery().recovers();
+    tenant.discovery_endpoint().recover();
     let start = Instant::now();
     assert!(auth.ready().await.is_ok());
     assert!(start.elapsed() < SECOND);
@@ -325,7 +331,7 @@ async fn without_requests_the_back_off_keeps_asking() {
 #[tokio::test(start_paused = true)]
 async fn ready_says_why_it_failed_and_can_be_asked_again_and_again() {
     let tenant = tenant().await;
-    tenant.keys().fails_with(500);
+    tenant.key_endpoint().fail_with(500);
     let auth = auth(&tenant);
     for _ in 0..5 {
         let start = Instant::now();
@@ -339,14 +345,14 @@ async fn a_rotation_that_the_first_answer_lags_behind_is_found_while_the_bucket_
     let tenant = tenant().await;
     let server = serve(app(&auth(&tenant))).await;
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
-    let old_keys = tenant.jwks();
-    tenant.rotate_keys();
+    let old_keys = tenant.signing_keys().document();
+    tenant.signing_keys().rotate();
     tenant
-        .keys()
-        .answers_with(200, "application/json", &old_keys)
+        .key_endpoint()
+        .answer_with(200, "application/json", &old_keys)
         .for_next(1);
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
-    assert_eq!(tenant.keys().hits(), 3);
+    assert_eq!(tenant.key_endpoint().hits(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -355,15 +361,23 @@ async fn a_key_whose_private_half_is_published_is_refused_at_once() {
     let server = serve(app(&auth(&tenant))).await;
     let old = user(&tenant).mint();
     assert_eq!(status(&server, &old).await, 200);
-    let exposed = tenant.jwks().replace("\"kty\"", "\"d\":\"AQAB\",\"kty\"");
-    tenant.rotate_keys();
-    tenant.withdraw_old_keys();
+    let exposed = tenant
+        .signing_keys()
+        .document()
+        .replace("\"kty\"", "\"d\":\"AQAB\",\"kty\"");
+    tenant.signing_keys().rotate();
+    tenant.signing_keys().withdraw_old();
     let both = format!(
         "{},{}",
         exposed.trim_end_matches("]}"),
-        tenant.jwks().trim_start_matches("{\"keys\":[")
+        tenant
+            .signing_keys()
+            .document()
+            .trim_start_matches("{\"keys\":[")
     );
-    tenant.keys().answers_with(200, "application/json", &both);
+    tenant
+        .key_endpoint()
+        .answer_with(200, "application/json", &both);
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
     assert_eq!(status(&server, &old).await, 401);
 }
@@ -375,7 +389,7 @@ async fn keys_are_fetched_every_hour_without_any_request() {
     auth.ready().await.unwrap();
     for fetches in 2..6 {
         let start = Instant::now();
-        while tenant.keys().hits() < fetches {
+        while tenant.key_endpoint().hits() < fetches {
             tokio::time::sleep(SECOND).await;
         }
         let hour = 57 * 60 * SECOND..=HOUR + 2 * SECOND;
@@ -389,14 +403,14 @@ async fn an_unknown_key_is_unavailable_while_the_last_refresh_failed() {
     let server = serve(app(&auth(&tenant))).await;
     let old = user(&tenant).mint();
     assert_eq!(status(&server, &old).await, 200);
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let new = user(&tenant).mint();
-    tenant.keys().fails_with(500);
+    tenant.key_endpoint().fail_with(500);
     for _ in 0..5 {
         assert_eq!(status(&server, &new).await, 503);
         assert_eq!(status(&server, &old).await, 200);
     }
-    tenant.keys().recovers();
+    tenant.key_endpoint().recover();
     advance(31 * SECOND).await;
     assert_eq!(status(&server, &new).await, 200);
 }
@@ -430,8 +444,8 @@ async fn a_withdrawn_key_is_trusted_for_a_day_more() {
     auth.ready().await.unwrap();
     let server = serve(app(&auth)).await;
     let old = user(&tenant).expires_in(72 * 3_600).mint();
-    tenant.rotate_keys();
-    tenant.withdraw_old_keys();
+    tenant.signing_keys().rotate();
+    tenant.signing_keys().withdraw_old();
     assert_eq!(status(&server, &user(&tenant).mint()).await, 200);
 
     advance(24 * HOUR - 10 * SECOND).await;

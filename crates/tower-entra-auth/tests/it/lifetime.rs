@@ -47,30 +47,30 @@ fn it_is_built_outside_a_runtime_and_survives_the_end_of_one() {
         200
     );
     // That runtime, with the refresher on it, is gone.
-    tenant.rotate_keys();
+    tenant.signing_keys().rotate();
     let second = runtime();
     assert_eq!(second.block_on(status(&auth, &user(&tenant).mint())), 200);
     assert_eq!(second.block_on(status(&auth, &user(&tenant).mint())), 200);
-    assert_eq!(tenant.keys().hits(), 2);
+    assert_eq!(tenant.key_endpoint().hits(), 2);
 }
 
 #[test]
 fn an_attempt_that_dies_with_its_runtime_does_not_block_the_next() {
     let (_tenants, tenant, auth) = elsewhere();
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let first = runtime();
     first.block_on(async {
         let request = tokio::spawn({
             let (auth, token) = (auth.clone(), user(&tenant).mint());
             async move { status(&auth, &token).await }
         });
-        while tenant.keys().hits() < 1 {
+        while tenant.key_endpoint().hits() < 1 {
             tokio::task::yield_now().await;
         }
         request.abort();
     });
     drop(first);
-    tenant.keys().recovers();
+    tenant.key_endpoint().recover();
     assert_eq!(
         runtime().block_on(status(&auth, &user(&tenant).mint())),
         200
@@ -128,16 +128,16 @@ async fn a_runtime_that_does_not_run_blocks_the_others_for_seconds_only() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(tenant.keys().hits(), 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1);
 
     // The next request after an hour finds that nobody keeps the schedule, and sees to it.
     let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
     tokio::time::sleep(hour + minute).await;
-    assert_eq!(tenant.keys().hits(), 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1);
     let token = user(&tenant).mint();
     assert_eq!(status(&auth, &token).await, 200);
     tokio::time::sleep(hour + minute).await;
-    assert_eq!(tenant.keys().hits(), 3);
+    assert_eq!(tenant.key_endpoint().hits(), 3);
     idle.shutdown_background();
 }
 
@@ -177,32 +177,35 @@ async fn the_background_ends_with_the_last_handle() {
     let layer = auth.layer();
     drop(auth);
     tokio::time::sleep(Duration::from_secs(7_200)).await;
-    assert!(tenant.keys().hits() >= 2, "the Layer is a handle, too");
+    assert!(
+        tenant.key_endpoint().hits() >= 2,
+        "the Layer is a handle, too"
+    );
 
     drop(layer);
-    let hits = tenant.keys().hits();
+    let hits = tenant.key_endpoint().hits();
     tokio::time::sleep(Duration::from_secs(7_200)).await;
-    assert_eq!(tenant.keys().hits(), hits);
+    assert_eq!(tenant.key_endpoint().hits(), hits);
     assert_eq!(alive(), before);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_hangs_ends_with_the_last_handle() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let auth = auth(&tenant);
     let waiting = tokio::spawn({
         let auth = auth.clone();
         async move { auth.ready().await }
     });
-    while tenant.keys().hits() < 1 {
+    while tenant.key_endpoint().hits() < 1 {
         tokio::task::yield_now().await;
     }
     waiting.abort();
     drop(auth);
     drop(waiting.await);
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(tenant.keys().hits(), 1);
+    assert_eq!(tenant.key_endpoint().hits(), 1);
 }
 
 #[test]

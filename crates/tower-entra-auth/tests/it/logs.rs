@@ -325,7 +325,7 @@ async fn no_token_and_no_personal_claim_is_logged_at_any_level() {
         send(&auth, Some(&token)).await;
         tokens.push(token);
     }
-    tenant.keys().fails_with(500);
+    tenant.key_endpoint().fail_with(500);
     tokio::time::advance(std::time::Duration::from_secs(4_000)).await;
     send(&auth, Some(&user(&tenant).header("kid", "another").mint())).await;
 
@@ -364,10 +364,10 @@ async fn a_key_that_anybody_can_compute_is_warned_of_once_beside_good_ones_and_a
     let (beside, alone) = (tenant().await, tenant().await);
     let weak = json!({ "kty": "RSA", "kid": "weak", "n": ROCA_MODULUS, "e": "AQAB" });
     let document = json!({ "keys": [weak] }).to_string();
-    beside.publishes_also(weak);
+    beside.signing_keys().publish(weak);
     alone
-        .keys()
-        .answers_with(200, "application/json", &document);
+        .key_endpoint()
+        .answer_with(200, "application/json", &document);
     let brought = KeySet::from_jwks(document.as_bytes()).unwrap();
     let no_key = Some("no_usable_key");
     for (auth, expected) in [

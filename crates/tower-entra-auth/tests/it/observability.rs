@@ -64,8 +64,8 @@ const OF_NOBODY: &str = "0b3c4d5e-6f70-4811-9223-3445566778aa";
 /// Each outcome and metric at least once.
 async fn everything_happens(_: &Snapshotter) {
     let tenant = tenant().await;
-    tenant.discovery().serves_etags(true);
-    tenant.keys().serves_etags(true);
+    tenant.discovery_endpoint().serve_etags(true);
+    tenant.key_endpoint().serve_etags(true);
     let auth = settings(&tenant).build().unwrap();
     let server = serve(app(&auth)).await;
     let good = || Some(user(&tenant).mint());
@@ -108,7 +108,7 @@ async fn everything_happens(_: &Snapshotter) {
 /// passes between them.
 async fn crowd() {
     let tenant = tenant().await;
-    tenant.keys().hangs();
+    tenant.key_endpoint().hang();
     let auth = settings(&tenant).build().unwrap();
     let token = user(&tenant).mint();
     let mut waiting: Vec<_> = (0..256).map(|_| Box::pin(auth.verify(&token))).collect();

@@ -50,7 +50,7 @@ impl Scene {
     async fn start() -> Self {
         let tenant = tenant().await;
         let entra = Arc::new(Mutex::new(Entra {
-            key_document: tenant.jwks(),
+            key_document: tenant.signing_keys().document(),
             takes: Duration::ZERO,
             asked: Vec::new(),
         }));
@@ -111,9 +111,9 @@ impl Scene {
 
     /// Has another key sign, and publishes it alone.
     fn replace_keys(&self) {
-        self.tenant.rotate_keys();
-        self.tenant.withdraw_old_keys();
-        self.entra.lock().unwrap().key_document = self.tenant.jwks();
+        self.tenant.signing_keys().rotate();
+        self.tenant.signing_keys().withdraw_old();
+        self.entra.lock().unwrap().key_document = self.tenant.signing_keys().document();
     }
 
     fn keys_take(&self, takes: Duration) {
@@ -382,15 +382,17 @@ async fn the_key_is_found_by_a_fetch_on_its_way_if_that_brings_it() {
 #[tokio::test(start_paused = true)]
 async fn a_fresh_key_that_has_the_id_of_an_exposed_one_is_fetched_by_its_first_token() {
     let scene = Scene::start().await;
-    let kid = scene.tenant.key_id();
-    scene.tenant.publishes_private_half();
-    scene.entra.lock().unwrap().key_document = scene.tenant.jwks();
+    let kid = scene.tenant.signing_keys().current_id();
+    scene.tenant.signing_keys().publish_private_half();
+    scene.entra.lock().unwrap().key_document = scene.tenant.signing_keys().document();
     let scene = scene.restarted().await;
-    scene.tenant.publishes_normally();
+    scene.tenant.signing_keys().reset();
     scene.replace_keys();
     {
         let mut entra = scene.entra.lock().unwrap();
-        entra.key_document = entra.key_document.replace(&scene.tenant.key_id(), &kid);
+        entra.key_document = entra
+            .key_document
+            .replace(&scene.tenant.signing_keys().current_id(), &kid);
     }
 
     let before = scene.fetches();
@@ -404,8 +406,8 @@ async fn a_fresh_key_that_has_the_id_of_an_exposed_one_is_fetched_by_its_first_t
 #[tokio::test(start_paused = true)]
 async fn the_token_of_an_exposed_key_is_refused_at_once_while_none_may_be_fetched() {
     let scene = Scene::start().await;
-    scene.tenant.publishes_private_half();
-    scene.entra.lock().unwrap().key_document = scene.tenant.jwks();
+    scene.tenant.signing_keys().publish_private_half();
+    scene.entra.lock().unwrap().key_document = scene.tenant.signing_keys().document();
     let scene = scene.restarted().await;
     scene.empty_the_bucket().await;
     let before = scene.fetches();

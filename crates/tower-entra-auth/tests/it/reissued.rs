@@ -1,5 +1,6 @@
 //! Tokens of an authorization server in front of Entra, beside Entra's own.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -100,6 +101,60 @@ async fn both_kinds_of_token_are_accepted_and_told_apart() {
     assert_eq!(entras.grant_id(), None);
     assert!(auth.has_verified(&own) && auth.has_verified(&entras));
     assert_eq!(auth.status().issuers.len(), 2);
+}
+
+/// Each issuer is asked by its own rule, and hears of the challenges to its own callers alone.
+#[tokio::test(start_paused = true)]
+async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
+    const OTHER: &str = "https://other.example.com";
+
+    let server = Server::new().await;
+    let id = KeyId::new("own").unwrap();
+    let key = Key::es256(id, server.key.public_key().as_ref()).unwrap();
+    let keys = KeySet::from_iter([Arc::new(key)]);
+    let other = TrustedIssuer::new(OTHER, RESOURCE, keys);
+    let ends = |grants: &'static str| {
+        move |grant: Arc<str>| async move { Ok::<_, Infallible>(&*grant != grants) }
+    };
+    let (heard, heard_by_other) = (Heard::default(), Heard::default());
+    let auth = settings(&server.tenant)
+        .trust(heard.hears(server.tokens().grant_rule(SECOND, ends("grant 1"))))
+        .trust(heard_by_other.hears(other.grant_rule(SECOND, ends("grant 2"))));
+    // The settings can be used again.
+    for auth in [auth.clone(), auth] {
+        let auth = auth.build().unwrap();
+        let of = |issuer: &str, grant: &str| {
+            let mut claims = server.claims();
+            claims["iss"] = issuer.into();
+            claims["gid"] = grant.into();
+            server.mint(&claims)
+        };
+        assert_eq!(code(&auth, &of(ISSUER, "grant 1")).await, "grant_ended");
+        assert_eq!(code(&auth, &of(ISSUER, "grant 2")).await, "accepted");
+        assert_eq!(code(&auth, &of(OTHER, "grant 1")).await, "accepted");
+        assert_eq!(code(&auth, &of(OTHER, "grant 2")).await, "grant_ended");
+
+        let caller = auth.verify(&of(OTHER, "grant 1")).await.unwrap();
+        let refusal = caller.challenge(ClaimsChallenge::from_json("{}").unwrap());
+        let request = Request::new(()).into_parts().0;
+        assert_eq!(refusal.response_to(&request).status(), 401);
+        assert_eq!(heard_by_other.0.lock().unwrap().drain(..).count(), 1);
+        assert!(heard.0.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn two_issuers_of_one_name_are_a_problem() {
+    let server = Server::new().await;
+    let twice = settings(&server.tenant)
+        .trust(server.tokens())
+        .trust(server.tokens());
+    let error = twice.build().unwrap_err();
+    let problems: Vec<_> = error.problems().map(Problem::text).collect();
+    assert_eq!(
+        problems,
+        ["two are of one issuer, so that a token does not say which it is of; leave one out"]
+    );
 }
 
 /// SHA-256 of `opaque`, in base64url.
@@ -501,7 +556,8 @@ async fn the_authority_is_where_its_metadata_is() {
     );
     let custom = base().external_id("contoso.ciamlogin.com");
     assert_eq!(url(custom), format!("https://contoso.ciamlogin.com/{id}"));
-    let brought = base().key_source(KeySet::from_jwks(server.tenant.jwks().as_bytes()).unwrap());
+    let brought = base()
+        .key_source(KeySet::from_jwks(server.tenant.signing_keys().document().as_bytes()).unwrap());
     assert_eq!(
         url(brought),
         format!("https://login.microsoftonline.com/{id}")

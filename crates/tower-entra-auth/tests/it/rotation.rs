@@ -36,12 +36,12 @@ impl Allowance {
 /// with none, now without some of them.
 fn flap(scene: &Scene, round: usize, older: &[String]) {
     let tenant = &scene.tenant;
-    let everything = tenant.published_keys();
+    let everything = tenant.signing_keys().published();
     if round % 3 == 2 {
-        tenant.withdraw_old_keys();
+        tenant.signing_keys().withdraw_old();
     }
-    let fewer = tenant.published_keys();
-    tenant.flaps_between(match round % 4 {
+    let fewer = tenant.signing_keys().published();
+    tenant.signing_keys().alternate(match round % 4 {
         0 => vec![everything, fewer],
         1 => vec![fewer.clone(), fewer, everything],
         2 => vec![fewer],
@@ -49,7 +49,7 @@ fn flap(scene: &Scene, round: usize, older: &[String]) {
     });
     for (index, kid) in older.iter().enumerate() {
         if (round + index) % 3 == 0 {
-            tenant.key_vanishes_for(kid, 1 + (round * 7 + index) % 4);
+            tenant.signing_keys().omit(kid, 1 + (round * 7 + index) % 4);
         }
     }
 }
@@ -58,15 +58,15 @@ fn flap(scene: &Scene, round: usize, older: &[String]) {
 async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
     let scene = Scene::start().await;
     let start = Instant::now();
-    let mut kids = vec![scene.tenant.key_id()];
+    let mut kids = vec![scene.tenant.signing_keys().current_id()];
     // Of each key: one token that is asked with again and again, and some that were never seen.
     let mut known = vec![scene.token()];
     let mut unseen: Vec<String> = scene.tokens::<20>().into();
     let mut answers = 0;
     for round in 0..20 {
-        scene.tenant.rotate_keys();
+        scene.tenant.signing_keys().rotate();
         flap(&scene, round, &kids);
-        kids.push(scene.tenant.key_id());
+        kids.push(scene.tenant.signing_keys().current_id());
         known.push(scene.token());
         unseen.extend(scene.tokens::<20>());
 
@@ -109,7 +109,7 @@ async fn across_twenty_unannounced_rotations_no_valid_token_is_refused() {
     // Each rotation cost one fetch, unless the schedule came first; each hour less a twentieth one.
     let scheduled = start.elapsed().as_secs() / (57 * 60);
     assert!(scheduled >= 1, "{:?}", start.elapsed());
-    let hits = scene.tenant.keys().hits();
+    let hits = scene.tenant.key_endpoint().hits();
     let most = 1 + 20 + usize::try_from(scheduled).unwrap() + 1;
     assert!((1 + 20 - 2..=most).contains(&hits), "{hits} of {most}");
     assert_eq!(scene.issuer().failures_in_a_row, 0);
@@ -123,22 +123,22 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
     let mut known = vec![scene.token()];
     let mut pending = 0;
     for round in 0..20 {
-        scene.tenant.rotate_keys();
-        scene.tenant.answers_lag(1 + round % 2);
+        scene.tenant.signing_keys().rotate();
+        scene.tenant.signing_keys().lag(1 + round % 2);
         let rotated = Instant::now();
         let mut has_been_accepted = false;
         // 20 times 40 s are less than the hour of the schedule: all fetches are the bucket's.
         for _ in 0..40 {
-            let before = scene.tenant.keys().hits();
+            let before = scene.tenant.key_endpoint().hits();
             let answer = scene.answer(&scene.token()).await;
             let now = Instant::now();
-            for _ in before..scene.tenant.keys().hits() {
+            for _ in before..scene.tenant.key_endpoint().hits() {
                 allowance.spend(now);
             }
             if answer == ACCEPTED {
                 has_been_accepted = true;
             } else {
-                let has_asked = scene.tenant.keys().hits() > before;
+                let has_asked = scene.tenant.key_endpoint().hits() > before;
                 assert_eq!(answer, if has_asked { UNTRUSTED } else { PENDING });
                 assert!(!has_been_accepted, "{round}: accepted before");
                 assert!(allowance.left(now) < 1.0, "{round}: {allowance:?}");
@@ -152,9 +152,9 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
         // At most two fetches in vain, so that the bucket has one for it within a minute.
         while !has_been_accepted {
             assert!(rotated.elapsed() <= 91 * SECOND, "never accepted");
-            let before = scene.tenant.keys().hits();
+            let before = scene.tenant.key_endpoint().hits();
             has_been_accepted = scene.answer(&scene.token()).await == ACCEPTED;
-            for _ in before..scene.tenant.keys().hits() {
+            for _ in before..scene.tenant.key_endpoint().hits() {
                 allowance.spend(Instant::now());
             }
             sleep(SECOND).await;
@@ -163,7 +163,10 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
     }
     assert!(pending > 0, "the bucket was never empty");
     assert!(start.elapsed() < 57 * MINUTE);
-    assert_eq!(scene.tenant.keys().hits(), 1 + allowance.spent.len());
+    assert_eq!(
+        scene.tenant.key_endpoint().hits(),
+        1 + allowance.spent.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,8 +176,8 @@ async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_rememb
     let [remembered, unseen, other] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     sleep(30 * MINUTE).await;
-    scene.tenant.rotate_keys();
-    scene.tenant.withdraw_old_keys();
+    scene.tenant.signing_keys().rotate();
+    scene.tenant.signing_keys().withdraw_old();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
 
     let absent_since = Instant::now();
@@ -187,7 +190,7 @@ async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_rememb
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     sleep(SECOND).await;
-    let before = scene.tenant.keys().hits();
+    let before = scene.tenant.key_endpoint().hits();
     // Asked again, as for any unknown key; the others find the bucket empty.
     for (token, expected) in [
         (&remembered, UNTRUSTED),
@@ -196,7 +199,7 @@ async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_rememb
     ] {
         assert_eq!(scene.answer(token).await, expected);
     }
-    assert_eq!(scene.tenant.keys().hits(), before + 2);
+    assert_eq!(scene.tenant.key_endpoint().hits(), before + 2);
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
 }
 
@@ -205,20 +208,20 @@ async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
     let scene = Scene::start().await;
     let old = scene.token();
     let with_both = {
-        scene.tenant.rotate_keys();
-        let both = scene.tenant.published_keys();
-        scene.tenant.withdraw_old_keys();
+        scene.tenant.signing_keys().rotate();
+        let both = scene.tenant.signing_keys().published();
+        scene.tenant.signing_keys().withdraw_old();
         both
     };
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
 
     // 20 hours, then a front end that has it still: the day begins anew when it is gone again.
     sleep(20 * HOUR).await;
-    let hits = scene.tenant.keys().hits();
-    scene.tenant.flaps_between(vec![with_both]);
+    let hits = scene.tenant.key_endpoint().hits();
+    scene.tenant.signing_keys().alternate(vec![with_both]);
     sleep(61 * MINUTE).await;
-    scene.tenant.stops_flapping();
-    assert!(scene.tenant.keys().hits() > hits);
+    scene.tenant.signing_keys().stop_alternating();
+    assert!(scene.tenant.key_endpoint().hits() > hits);
     assert_eq!(scene.issuer().keys.len(), 2);
     assert!(
         scene
@@ -232,13 +235,13 @@ async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
     assert!(left.unwrap() > 22 * HOUR, "{left:?}");
 
     // Failures neither hold the day up nor begin another.
-    scene.tenant.keys().fails_with(500);
+    scene.tenant.key_endpoint().fail_with(500);
     sleep(left.unwrap() - SECOND).await;
     assert_eq!(scene.answer(&old).await, ACCEPTED);
     sleep(SECOND).await;
     // The last refresh failed, so that nobody can say whether the key is back.
     assert_eq!(scene.answer(&old).await, "503 keys_unavailable");
-    scene.tenant.keys().recovers();
+    scene.tenant.key_endpoint().recover();
     sleep(6 * MINUTE).await;
     assert_eq!(scene.answer(&old).await, UNTRUSTED);
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
@@ -247,18 +250,18 @@ async fn only_documents_start_and_stop_the_day_of_a_key_that_is_withdrawn() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_vanishes_from_some_documents_and_returns_is_never_missed() {
     let scene = Scene::start().await;
-    let old = scene.tenant.key_id();
+    let old = scene.tenant.signing_keys().current_id();
     let tokens = scene.tokens::<8>();
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     // Gone for 10 scheduled documents, back for one or more, and gone again.
     for token in &tokens {
-        scene.tenant.key_vanishes_for(&old, 10);
+        scene.tenant.signing_keys().omit(&old, 10);
         sleep(10 * HOUR).await;
         assert_eq!(scene.answer(token).await, ACCEPTED);
         sleep(2 * HOUR).await;
     }
-    let fetches = scene.tenant.keys().hits();
+    let fetches = scene.tenant.key_endpoint().hits();
     assert!(
         (97..=103).contains(&fetches),
         "hourly, and no more: {fetches}"
@@ -270,9 +273,9 @@ async fn an_emergency_replacement_is_accepted_with_its_first_request_and_ends_th
     let scene = Scene::start().await;
     let [remembered, unseen, late] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
-    scene.tenant.replaces_keys_in_an_emergency();
+    scene.tenant.signing_keys().replace_at_once();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-    assert_eq!(scene.tenant.keys().hits(), 2);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 2);
     // Merged, not replaced: the old one has its day.
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);

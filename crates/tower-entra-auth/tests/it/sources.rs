@@ -22,7 +22,7 @@ use crate::support::{
 #[tokio::test(start_paused = true)]
 async fn a_fixed_key_set_needs_no_network_and_never_goes_stale() {
     let tenant = tenant().await;
-    let keys = KeySet::from_jwks(tenant.jwks().as_bytes()).unwrap();
+    let keys = KeySet::from_jwks(tenant.signing_keys().document().as_bytes()).unwrap();
     let scene = scene_with(tenant, keys).await;
     let [remembered, unseen] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
@@ -30,13 +30,16 @@ async fn a_fixed_key_set_needs_no_network_and_never_goes_stale() {
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     // It has every key that there is: another one is no key, for however many.
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     for _ in 0..5 {
         let (answer, took) = scene.timed(&scene.token()).await;
         assert_eq!((&*answer, took), (UNTRUSTED, Duration::ZERO));
     }
     assert_eq!(
-        (scene.tenant.discovery().hits(), scene.tenant.keys().hits()),
+        (
+            scene.tenant.discovery_endpoint().hits(),
+            scene.tenant.key_endpoint().hits()
+        ),
         (0, 0)
     );
 
@@ -67,7 +70,7 @@ struct Scripted {
 impl Scripted {
     fn of(tenant: &DevTenant) -> Self {
         let source = Self::default();
-        source.publishes(&tenant.jwks());
+        source.publishes(&tenant.signing_keys().document());
         source
     }
 
@@ -123,8 +126,8 @@ async fn is_a_failed_fetch(doing: Doing, seconds: u64, code: &str) {
     let [remembered, unseen, later] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.issuer().source, "vault");
-    scene.tenant.rotate_keys();
-    source.publishes(&scene.tenant.jwks());
+    scene.tenant.signing_keys().rotate();
+    source.publishes(&scene.tenant.signing_keys().document());
     let new = scene.token();
 
     source.does(doing);
@@ -183,8 +186,8 @@ async fn a_scheduled_fetch_that_panics_does_not_end_the_schedule() {
     }
     sleep(HOUR + MINUTE).await;
     assert_eq!(source.asked(), 1 + 5 + 1);
-    scene.tenant.rotate_keys();
-    source.publishes(&scene.tenant.jwks());
+    scene.tenant.signing_keys().rotate();
+    source.publishes(&scene.tenant.signing_keys().document());
     sleep(HOUR).await;
     let asked = source.asked();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
@@ -264,11 +267,14 @@ async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limi
     let scene = Scene::of(tenant, auth).await;
     let held = scene.token();
     assert_eq!(scene.answer(&held).await, ACCEPTED);
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let new = scene.token();
     assert_eq!(scene.answer(&new).await, ACCEPTED);
     assert_eq!(sent.load(Ordering::Relaxed), 4);
-    for endpoint in [scene.tenant.discovery(), scene.tenant.keys()] {
+    for endpoint in [
+        scene.tenant.discovery_endpoint(),
+        scene.tenant.key_endpoint(),
+    ] {
         let requests = endpoint.requests();
         assert_eq!(requests.len(), 2);
         for request in requests {
@@ -278,14 +284,14 @@ async fn an_http_client_of_ones_own_fetches_from_the_tenant_within_the_same_limi
     }
 
     // Time and size are limited here, whatever the client permits.
-    scene.tenant.rotate_keys();
-    scene.tenant.keys().trickles();
+    scene.tenant.signing_keys().rotate();
+    scene.tenant.key_endpoint().trickle();
     let new = scene.token();
     let (answer, took) = scene.timed(&new).await;
     assert_eq!((&*answer, took.as_secs()), (UNAVAILABLE, 3));
     sleep(2 * SECOND + SECOND / 10).await;
     assert_eq!(scene.last_failure(), "timeout");
-    scene.tenant.keys().answers_oversized(512 * 1024 + 1);
+    scene.tenant.key_endpoint().answer_oversized(512 * 1024 + 1);
     sleep(2 * SECOND).await;
     assert_eq!(scene.last_failure(), "document_too_large");
     assert_eq!(scene.answer(&held).await, ACCEPTED);
@@ -310,14 +316,20 @@ async fn tokens_signed_with_the_applications_own_key_need_the_setting() {
             .collect()
     };
     let appid = format!("?appid={API}");
-    let (discovery, keys) = (scene.tenant.discovery(), scene.tenant.keys());
+    let (discovery, keys) = (
+        scene.tenant.discovery_endpoint(),
+        scene.tenant.key_endpoint(),
+    );
     let has_appid = |path: &String| path.ends_with(&appid);
     assert!(!of(discovery).iter().any(has_appid) && !of(keys).iter().any(has_appid));
 
     let asked = (discovery.hits(), keys.hits());
     let scene = Scene::of(scene.tenant, with).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-    let (discovery, keys) = (of(scene.tenant.discovery()), of(scene.tenant.keys()));
+    let (discovery, keys) = (
+        of(scene.tenant.discovery_endpoint()),
+        of(scene.tenant.key_endpoint()),
+    );
     assert_eq!((discovery.len(), keys.len()), (asked.0 + 1, asked.1 + 1));
     let id = scene.tenant.id();
     let path = format!("/{id}/v2.0/.well-known/openid-configuration{appid}");
@@ -344,7 +356,12 @@ async fn the_application_is_added_to_the_full_address_of_a_document() {
             .build()
             .unwrap();
         auth.ready().await.unwrap();
-        let last = tenant.discovery().requests().pop().unwrap().path_and_query;
+        let last = tenant
+            .discovery_endpoint()
+            .requests()
+            .pop()
+            .unwrap()
+            .path_and_query;
         let separator = if query.is_empty() { '?' } else { '&' };
         assert!(
             last.ends_with(&format!("{query}{separator}appid={API}")),

@@ -19,7 +19,10 @@ use crate::support::{
 };
 
 fn hits(tenant: &DevTenant) -> (usize, usize) {
-    (tenant.discovery().hits(), tenant.keys().hits())
+    (
+        tenant.discovery_endpoint().hits(),
+        tenant.key_endpoint().hits(),
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +76,7 @@ async fn once_keys_are_fetched_it_is_ready_and_ages() {
     let [key] = &issuer.keys[..] else {
         panic!("{issuer}");
     };
-    assert_eq!(key.id.as_str(), scene.tenant.key_id());
+    assert_eq!(key.id.as_str(), scene.tenant.signing_keys().current_id());
     assert_eq!(
         (key.first_seen_ago, key.last_seen_ago),
         (Duration::ZERO, Duration::ZERO)
@@ -96,8 +99,8 @@ async fn once_keys_are_fetched_it_is_ready_and_ages() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_over() {
     let scene = Scene::start().await;
-    scene.tenant.keys().fails_with(500);
-    scene.tenant.rotate_keys();
+    scene.tenant.key_endpoint().fail_with(500);
+    scene.tenant.signing_keys().rotate();
     assert_eq!(scene.answer(&scene.token()).await, UNAVAILABLE);
     let issuer = scene.issuer();
     assert!(issuer.is_ready, "held keys serve");
@@ -119,15 +122,15 @@ async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_o
     );
 
     // While an attempt runs, the time until it must have ended.
-    scene.tenant.keys().hangs();
-    let before = scene.tenant.keys().hits();
-    let asks_again = || scene.tenant.keys().hits() > before;
+    scene.tenant.key_endpoint().hang();
+    let before = scene.tenant.key_endpoint().hits();
+    let asks_again = || scene.tenant.key_endpoint().hits() > before;
     until(2 * SECOND, SECOND / 100, asks_again).await;
     sleep(2 * SECOND).await;
     let next = scene.issuer().next_attempt_in;
     assert!((3 * SECOND..=4 * SECOND).contains(&next), "{next:?}");
 
-    scene.tenant.keys().recovers();
+    scene.tenant.key_endpoint().recover();
     sleep(20 * SECOND).await;
     let issuer = scene.issuer();
     assert_eq!((issuer.failures_in_a_row, issuer.keys.len()), (0, 2));
@@ -151,10 +154,10 @@ async fn it_is_not_ready_once_the_last_success_is_too_long_ago() {
 #[tokio::test(start_paused = true)]
 async fn the_time_to_live_of_a_withdrawn_key_counts_down_to_its_end() {
     let scene = Scene::start().await;
-    let old = scene.tenant.key_id();
+    let old = scene.tenant.signing_keys().current_id();
     sleep(HOUR / 2).await;
-    scene.tenant.rotate_keys();
-    scene.tenant.withdraw_old_keys();
+    scene.tenant.signing_keys().rotate();
+    scene.tenant.signing_keys().withdraw_old();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     let of_old = || {
         let keys = scene.issuer().keys;
@@ -200,7 +203,13 @@ async fn body(response: Response, scene: &Scene) -> Value {
     let text = response.text().await.unwrap();
     let tenant = &scene.tenant;
     let port = tenant.url().rsplit(':').next().unwrap();
-    for secret in ["127.0.0.1", port, tenant.id(), &tenant.key_id(), "http"] {
+    for secret in [
+        "127.0.0.1",
+        port,
+        tenant.id(),
+        &tenant.signing_keys().current_id(),
+        "http",
+    ] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
     serde_json::from_str(&text).unwrap()
@@ -209,7 +218,7 @@ async fn body(response: Response, scene: &Scene) -> Value {
 #[tokio::test(start_paused = true)]
 async fn the_readiness_endpoint_is_503_until_keys_are_there_and_fetches_them_by_itself() {
     let tenant = tenant().await;
-    tenant.discovery().fails_with(503).for_next(1);
+    tenant.discovery_endpoint().fail_with(503).for_next(1);
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     let server = serve_readiness(&scene.auth).await;
@@ -255,7 +264,7 @@ async fn the_readiness_endpoint_says_when_the_keys_are_too_old_and_asks_no_more_
 {
     let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
     let server = serve_readiness(&scene.auth).await;
-    scene.tenant.keys().fails_with(503);
+    scene.tenant.key_endpoint().fail_with(503);
     sleep(2 * HOUR - SECOND).await;
     let response = ask_without_token(&server, "/ready").await;
     assert_eq!(response.status(), 200);
@@ -273,7 +282,7 @@ async fn the_readiness_endpoint_says_when_the_keys_are_too_old_and_asks_no_more_
         assert_eq!(found["cause"], "status");
     }
     assert!(hits(&scene.tenant).1 - before.1 <= 1, "the schedule's");
-    scene.tenant.keys().recovers();
+    scene.tenant.key_endpoint().recover();
     sleep(301 * SECOND).await;
     assert_eq!(ask_without_token(&server, "/ready").await.status(), 200);
 }
@@ -344,8 +353,8 @@ fn gauge(series: &BTreeMap<String, DebugValue>, name: &str) -> f64 {
 fn fetches_missing_keys_and_look_ups_are_counted() {
     let recorded = recorded(async |_| {
         let tenant = tenant().await;
-        tenant.discovery().serves_etags(true);
-        tenant.keys().serves_etags(true);
+        tenant.discovery_endpoint().serve_etags(true);
+        tenant.key_endpoint().serve_etags(true);
         let auth = auth(&tenant);
         let scene = Scene::of(tenant, auth).await;
         let [first, other] = [user(&scene.tenant).mint(), user(&scene.tenant).mint()];
@@ -356,7 +365,7 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         // not_modified
         sleep(HOUR + SECOND).await;
         // fetched, found
-        scene.tenant.rotate_keys();
+        scene.tenant.signing_keys().rotate();
         assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
         // fetched once more, unknown; then the bucket is empty: pending twice
         for expected in [UNTRUSTED, PENDING, PENDING] {
@@ -365,8 +374,8 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         }
         // status, unavailable
         sleep(30 * SECOND).await;
-        scene.tenant.keys().fails_with(500).for_next(1);
-        scene.tenant.rotate_keys();
+        scene.tenant.key_endpoint().fail_with(500).for_next(1);
+        scene.tenant.signing_keys().rotate();
         let late = scene.token();
         assert_eq!(scene.answer(&late).await, UNAVAILABLE);
         // fetched by the schedule
@@ -375,7 +384,7 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
         // miss, outdated
         let soon_over = user(&scene.tenant).mint();
         assert_eq!(scene.answer(&soon_over).await, ACCEPTED);
-        scene.tenant.clock_jumps_forward(3 * HOUR);
+        scene.tenant.time().jump_forward(3 * HOUR);
         assert_eq!(scene.answer(&soon_over).await, "401 expired");
         assert_eq!(scene.answer("garbage").await, "401 not_a_token");
     });
@@ -424,10 +433,10 @@ fn fetches_missing_keys_and_look_ups_are_counted() {
 fn a_fetch_is_counted_by_the_code_that_it_failed_with_and_by_its_time() {
     let recorded = recorded(async |_| {
         let tenant = tenant().await;
-        tenant.keys().hangs().for_next(1);
+        tenant.key_endpoint().hang().for_next(1);
         let auth = auth(&tenant);
         assert_eq!(auth.ready().await.unwrap_err().code(), "timeout");
-        tenant.keys().answers_html().for_next(1);
+        tenant.key_endpoint().answer_html().for_next(1);
         assert_eq!(auth.ready().await.unwrap_err().code(), "document");
         let start = Instant::now();
         auth.ready().await.unwrap();

@@ -64,8 +64,8 @@ async fn a_document_of_another_cloud_or_tenant_is_told_as_such() {
         "cloud_instance_name": "microsoftonline.us",
     });
     public
-        .discovery()
-        .answers_with(200, "application/json", &document.to_string());
+        .discovery_endpoint()
+        .answer_with(200, "application/json", &document.to_string());
     assert_eq!(failure(settings(&public)).await.code(), "wrong_cloud");
 }
 
@@ -82,15 +82,20 @@ async fn what_is_no_document_is_told_as_such() {
         (200, "", "document"),
         (200, &*huge, "document_too_large"),
     ] {
-        tenant.discovery().answers_with(status, "text/plain", body);
+        tenant
+            .discovery_endpoint()
+            .answer_with(status, "text/plain", body);
         assert_eq!(
             failure(settings(&tenant)).await.code(),
             code,
             "discovery {status}"
         );
     }
-    tenant.discovery().recovers();
-    let others_keys = tenant.jwks().replace("\"sig\"", "\"enc\"");
+    tenant.discovery_endpoint().recover();
+    let others_keys = tenant
+        .signing_keys()
+        .document()
+        .replace("\"sig\"", "\"enc\"");
     let many = format!("{{\"keys\":[{}0]}}", "0,".repeat(100));
     for (status, body, code) in [
         (500, "", "status"),
@@ -102,7 +107,9 @@ async fn what_is_no_document_is_told_as_such() {
         (200, &*others_keys, "no_usable_key"),
         (200, &*huge, "document_too_large"),
     ] {
-        tenant.keys().answers_with(status, "application/json", body);
+        tenant
+            .key_endpoint()
+            .answer_with(status, "application/json", body);
         assert_eq!(
             failure(settings(&tenant)).await.code(),
             code,
@@ -116,15 +123,15 @@ async fn what_is_no_document_is_told_as_such() {
 #[tokio::test]
 async fn a_body_that_breaks_off_or_is_compressed_is_told_as_such() {
     let tenant = tenant().await;
-    for endpoint in [tenant.discovery(), tenant.keys()] {
-        endpoint.truncates();
+    for endpoint in [tenant.discovery_endpoint(), tenant.key_endpoint()] {
+        endpoint.truncate();
         assert_eq!(failure(settings(&tenant)).await.code(), "connect");
-        endpoint.answers_gzip_bomb();
+        endpoint.answer_gzip_bomb();
         assert_eq!(failure(settings(&tenant)).await.code(), "document");
-        endpoint.answers_oversized(512 * 1024 + 1);
+        endpoint.answer_oversized(512 * 1024 + 1);
         let failure = failure(settings(&tenant)).await;
         assert_eq!(failure.code(), "document_too_large");
-        endpoint.recovers();
+        endpoint.recover();
     }
 }
 
@@ -143,15 +150,15 @@ async fn keys_are_never_fetched_from_elsewhere() {
             "jwks_uri": jwks_uri,
         });
         tenant
-            .discovery()
-            .answers_with(200, "application/json", &document.to_string());
+            .discovery_endpoint()
+            .answer_with(200, "application/json", &document.to_string());
         assert_eq!(
             failure(settings(&tenant)).await.code(),
             "key_address",
             "{jwks_uri}"
         );
     }
-    assert_eq!(elsewhere.keys().hits(), 0);
+    assert_eq!(elsewhere.key_endpoint().hits(), 0);
 }
 
 #[tokio::test]
@@ -160,17 +167,20 @@ async fn redirects_are_not_followed() {
     let elsewhere = DevTenant::start().await.unwrap();
     let path = format!("{}/v2.0/.well-known/openid-configuration", tenant.id());
     tenant
-        .discovery()
-        .redirects_to(&format!("{}/{path}", elsewhere.url()));
+        .discovery_endpoint()
+        .redirect_to(&format!("{}/{path}", elsewhere.url()));
     assert_eq!(failure(settings(&tenant)).await.code(), "status");
-    tenant.discovery().recovers();
+    tenant.discovery_endpoint().recover();
     let path = format!("{}/discovery/v2.0/keys", tenant.id());
     tenant
-        .keys()
-        .redirects_to(&format!("{}/{path}", elsewhere.url()));
+        .key_endpoint()
+        .redirect_to(&format!("{}/{path}", elsewhere.url()));
     assert_eq!(failure(settings(&tenant)).await.code(), "status");
     assert_eq!(
-        (elsewhere.discovery().hits(), elsewhere.keys().hits()),
+        (
+            elsewhere.discovery_endpoint().hits(),
+            elsewhere.key_endpoint().hits()
+        ),
         (0, 0)
     );
 }
@@ -178,7 +188,7 @@ async fn redirects_are_not_followed() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_is_given_five_seconds() {
     let tenant = tenant().await;
-    tenant.discovery().hangs();
+    tenant.discovery_endpoint().hang();
     let start = tokio::time::Instant::now();
     assert_eq!(failure(settings(&tenant)).await.code(), "timeout");
     assert_eq!(start.elapsed().as_secs(), 5);

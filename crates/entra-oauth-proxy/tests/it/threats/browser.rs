@@ -17,7 +17,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
     let honest = stage.client().await;
     let mut browser = Browser::new(&stage);
     browser.code(&honest, "ada", &[]).await;
-    stage.tenant.start_session("ada");
+    stage.tenant.people().start_session("ada");
     let at_entra = stage.tenant.authorize_endpoint().hits();
 
     let evil = stage
@@ -52,7 +52,7 @@ async fn confused_deputy_through_a_static_upstream_client() {
     ];
     let at_entra = browser.post("/consent", &form).await.location();
     let answered = browser
-        .come_back(&stage.tenant.signs_in("ada", &at_entra))
+        .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
         .await;
     assert!(answered.location().starts_with(REDIRECT));
 }
@@ -68,7 +68,7 @@ async fn consent_in_the_attackers_browser_and_callback_in_the_victims() {
         .await;
     let mut attacker = Browser::new(&stage);
     let link = attacker.goes_to_entra(&evil, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &link);
+    let callback = stage.tenant.people().sign_in("ada", &link);
 
     let mut victim = Browser::new(&stage);
     let reply = victim.come_back(&callback).await;
@@ -132,7 +132,7 @@ async fn authorization_server_in_the_middle() {
         );
         let at_entra = browser.answer(&page, "approve").await.location();
         browser
-            .come_back(&stage.tenant.signs_in("ada", &at_entra))
+            .come_back(&stage.tenant.people().sign_in("ada", &at_entra))
             .await;
     }
 }
@@ -163,7 +163,9 @@ async fn mix_up_of_authorization_servers() {
     let refused = browser.get(&client.authorize(&[("scope", "x")])).await;
     let refused = carried(&refused);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let declined = browser.come_back(&stage.tenant.declines(&at_entra)).await;
+    let declined = browser
+        .come_back(&stage.tenant.people().decline(&at_entra))
+        .await;
     for url in [
         success,
         denied,
@@ -190,7 +192,12 @@ async fn login_csrf_on_the_callback() {
     let client = stage.client().await;
     let mut attacker = Browser::new(&stage);
     let at_entra = attacker.goes_to_entra(&client, &[]).await;
-    let attackers: Url = stage.tenant.signs_in("grace", &at_entra).parse().unwrap();
+    let attackers: Url = stage
+        .tenant
+        .people()
+        .sign_in("grace", &at_entra)
+        .parse()
+        .unwrap();
 
     // The attacker's own answer of Entra's, in the victim's browser.
     let mut victim = Browser::new(&stage);
@@ -348,7 +355,7 @@ async fn a_307_that_replays_credentials() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     let approved = browser.answer(&page, "approve").await;
-    let callback = stage.tenant.signs_in("ada", &approved.location());
+    let callback = stage.tenant.people().sign_in("ada", &approved.location());
     let answered = browser.come_back(&callback).await;
     let page = browser.get(&client.authorize(&[])).await;
     let denied = browser.answer(&page, "deny").await;
@@ -365,7 +372,7 @@ async fn leaks_by_referrer_and_cache() {
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
     let approved = browser.answer(&page, "approve").await;
-    let callback = stage.tenant.signs_in("ada", &approved.location());
+    let callback = stage.tenant.people().sign_in("ada", &approved.location());
     let answered = browser.come_back(&callback).await;
     let stranger = Browser::new(&stage).come_back(&callback).await;
     for reply in [page, approved, answered, stranger] {

@@ -143,7 +143,7 @@ async fn token_passthrough_and_wrong_audience() {
         let client = stage.client().await;
         let mut browser = Browser::new(&stage);
         let at_entra = browser.goes_to_entra(&client, &[("resource", "")]).await;
-        let callback = stage.tenant.signs_in("ada", &at_entra);
+        let callback = stage.tenant.people().sign_in("ada", &at_entra);
         let answered = browser
             .get(callback.strip_prefix(other.issuer()).unwrap())
             .await;
@@ -167,14 +167,14 @@ async fn theft_of_refresh_tokens() {
         invalid_grant()
     );
     let next = stage.refresh(&client, &stolen).await.json();
-    stage.tenant.advance(Duration::from_secs(61)).await;
+    stage.tenant.time().advance(Duration::from_secs(61)).await;
     assert_eq!(
         stage.refresh(&client, &stolen).await.error(),
         invalid_grant()
     );
     let ended = stage.refresh(&client, &next["refresh_token"]).await;
     assert_eq!(ended.error(), invalid_grant());
-    stage.tenant.advance(GRANT_CHECK).await;
+    stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&next["access_token"]).await.is_err());
     // However often it is refreshed, it ends.
     let most = |settings: EntraOAuthProxyBuilder| settings.session_lifetime(2 * HOUR);
@@ -182,10 +182,14 @@ async fn theft_of_refresh_tokens() {
     let client = stage.client().await;
     let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     for _ in 0..2 {
-        stage.tenant.advance(HOUR - Duration::from_secs(60)).await;
+        stage
+            .tenant
+            .time()
+            .advance(HOUR - Duration::from_secs(60))
+            .await;
         token = stage.refresh(&client, &token).await.json()["refresh_token"].clone();
     }
-    stage.tenant.advance(Duration::from_secs(121)).await;
+    stage.tenant.time().advance(Duration::from_secs(121)).await;
     assert_eq!(
         stage.refresh(&client, &token).await.error(),
         invalid_grant()
@@ -275,19 +279,27 @@ async fn delay_of_offboarding() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.disable_user("ada");
-    stage.tenant.advance(Duration::from_secs(56 * 60)).await;
+    stage.tenant.people().disable("ada");
+    stage
+        .tenant
+        .time()
+        .advance(Duration::from_secs(56 * 60))
+        .await;
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.error(), invalid_grant());
-    stage.tenant.advance(GRANT_CHECK).await;
+    stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 
     // Without a refresh, the access token's lifetime is the bound.
     let stage = Stage::new().await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
-    stage.tenant.disable_user("ada");
-    stage.tenant.advance(HOUR + Duration::from_secs(301)).await;
+    stage.tenant.people().disable("ada");
+    stage
+        .tenant
+        .time()
+        .advance(HOUR + Duration::from_secs(301))
+        .await;
     assert!(stage.verify(&tokens["access_token"]).await.is_err());
 }
 
@@ -305,13 +317,13 @@ async fn access_across_tenants() {
     assert!(stage.verify(&json!(foreign)).await.is_err());
     let mut browser = Browser::new(&stage);
     let at_entra = browser.goes_to_entra(&client, &[]).await;
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     let body = json!({ "token_type": "Bearer", "expires_in": 3_599, "access_token": foreign });
     let endpoint = stage.tenant.token_endpoint();
-    endpoint.answers_with(200, "application/json", &body.to_string());
+    endpoint.answer_with(200, "application/json", &body.to_string());
     let answered = browser.come_back(&callback).await.location();
     assert!(answered.contains("error=access_denied"), "{answered}");
-    endpoint.recovers();
+    endpoint.recover();
     // Who somebody is, is tenant and object id, and never what can be given to another.
     let tokens = stage.sign_in(&client, "ada").await;
     let claims = claims(&tokens["access_token"]);
@@ -328,21 +340,21 @@ async fn skew_of_clocks() {
     let client = stage.client().await;
     // A code is good for a minute that passes, not for one that a clock jumps.
     let code = Browser::new(&stage).code(&client, "ada", &[]).await;
-    stage.tenant.clock_jumps_forward(Duration::from_secs(120));
+    stage.tenant.time().jump_forward(Duration::from_secs(120));
     let tokens = stage.redeem(&client, &code).await;
     assert_eq!(tokens.status, StatusCode::OK, "{}", tokens.text());
     let tokens = tokens.json();
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     // Back again: the token is of the future, by a little.
-    stage.tenant.clock_jumps_back(Duration::from_secs(120));
+    stage.tenant.time().jump_back(Duration::from_secs(120));
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
     let refreshed = stage.refresh(&client, &tokens["refresh_token"]).await;
     assert_eq!(refreshed.status, StatusCode::OK, "{}", refreshed.text());
     let mut browser = Browser::new(&stage);
     let page = browser.get(&client.authorize(&[])).await;
-    stage.tenant.clock_jumps_back(Duration::from_secs(60));
+    stage.tenant.time().jump_back(Duration::from_secs(60));
     let at_entra = browser.answer(&page, "approve").await.location();
-    let callback = stage.tenant.signs_in("ada", &at_entra);
+    let callback = stage.tenant.people().sign_in("ada", &at_entra);
     assert!(
         browser
             .come_back(&callback)

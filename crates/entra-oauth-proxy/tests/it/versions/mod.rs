@@ -157,7 +157,7 @@ async fn comes_back(stage: &Stage, sealer: &Sealer, state: &str, sign_in: &str) 
     let sealed = sealer.sealed("sign-in", "", sign_in.as_bytes());
     let value = URL_SAFE_NO_PAD.encode(sealed);
     browser.cookies.push((name, value));
-    let callback = stage.tenant.signs_in("ada", at_entra.as_str());
+    let callback = stage.tenant.people().sign_in("ada", at_entra.as_str());
     browser.come_back(&callback).await
 }
 
@@ -236,7 +236,7 @@ async fn records_of_version_1_are_read_and_nobody_is_signed_out() {
     // It was not kept when Entra issued the token: whoever compares asks for another.
     let caller = stage.verify(&refreshed["access_token"]).await.unwrap();
     assert_eq!(caller.issued_at(), None);
-    stage.tenant.advance(HOUR).await;
+    stage.tenant.time().advance(HOUR).await;
     let renewed = stage.refresh(&client, &refreshed["refresh_token"]).await;
     let caller = stage.verify(&renewed.json()["access_token"]).await.unwrap();
     assert!(caller.issued_at().is_some());
@@ -284,7 +284,7 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
         match kind {
             "grant/" => {
                 is_told_later(&stage.refresh(&client, &tokens["refresh_token"]).await);
-                stage.tenant.advance(Duration::from_secs(31)).await;
+                stage.tenant.time().advance(Duration::from_secs(31)).await;
                 let refused = stage.verify(&tokens["access_token"]).await.err();
                 assert_eq!(refused, Some("grant_rule_unavailable"));
                 let form = [
@@ -298,7 +298,7 @@ async fn records_of_a_later_version_are_left_alone_and_count_as_no_theft() {
             _ => {
                 is_told_later(&stage.redeem(&client, &code).await);
                 is_told_later(&stage.refresh(&client, &tokens["refresh_token"]).await);
-                stage.tenant.advance(Duration::from_secs(31)).await;
+                stage.tenant.time().advance(Duration::from_secs(31)).await;
                 let refused = stage.verify(&tokens["access_token"]).await.err();
                 assert_eq!(refused, Some("grant_rule_unavailable"));
                 let told = Browser::new(&stage).signed_in(&client, "ada", &[]).await;
@@ -336,7 +336,7 @@ async fn grants_of_a_later_version_neither_count_nor_go_when_their_user_signs_in
     }
     let mut token = Value::Null;
     for _ in 0..3 {
-        stage.tenant.advance(Duration::from_secs(61)).await;
+        stage.tenant.time().advance(Duration::from_secs(61)).await;
         token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     }
     token_of(stage.refresh(&client, &token).await).await;

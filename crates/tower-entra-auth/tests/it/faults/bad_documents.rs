@@ -23,7 +23,7 @@ async fn is_a_failed_fetch_of(place: Place, spoil: impl Fn(&DevTenant) -> Fault<
     let unseen: [String; 6] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(hits(&scene.tenant), (1, 1));
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let new = scene.token();
 
     spoil(&scene.tenant);
@@ -54,7 +54,7 @@ async fn is_a_failed_fetch_of(place: Place, spoil: impl Fn(&DevTenant) -> Fault<
         );
     }
 
-    place.of(&scene.tenant).recovers();
+    place.of(&scene.tenant).recover();
     sleep(65 * SECOND).await;
     assert_eq!(scene.issuer().failures_in_a_row, 0, "{place:?}");
     assert_eq!(place.of(&scene.tenant).hits(), 3 + asked + 1, "{place:?}");
@@ -73,26 +73,26 @@ async fn is_a_failed_fetch_of(place: Place, spoil: impl Fn(&DevTenant) -> Fault<
 #[tokio::test(start_paused = true)]
 async fn each_status_that_is_no_success_is_a_failed_fetch() {
     for status in [500, 503, 429, 404, 204] {
-        is_a_failed_fetch(|endpoint| endpoint.fails_with(status), "status").await;
+        is_a_failed_fetch(|endpoint| endpoint.fail_with(status), "status").await;
     }
 }
 
 // F9
 #[tokio::test(start_paused = true)]
 async fn html_is_a_failed_fetch() {
-    is_a_failed_fetch(Endpoint::answers_html, "document").await;
+    is_a_failed_fetch(Endpoint::answer_html, "document").await;
 }
 
 // F9
 #[tokio::test(start_paused = true)]
 async fn json_that_ends_in_the_middle_is_a_failed_fetch() {
-    is_a_failed_fetch(Endpoint::answers_invalid_json, "document").await;
+    is_a_failed_fetch(Endpoint::answer_invalid_json, "document").await;
 }
 
 // F9
 #[tokio::test(start_paused = true)]
 async fn an_error_in_json_with_status_200_is_a_failed_fetch() {
-    is_a_failed_fetch(Endpoint::answers_error_json, "document").await;
+    is_a_failed_fetch(Endpoint::answer_error_json, "document").await;
 }
 
 // F9
@@ -100,7 +100,7 @@ async fn an_error_in_json_with_status_200_is_a_failed_fetch() {
 async fn json_of_the_wrong_types_is_a_failed_fetch() {
     for body in [r#"{"keys":{},"issuer":1,"jwks_uri":[]}"#, "[]", "null"] {
         is_a_failed_fetch(
-            |endpoint| endpoint.answers_with(200, "application/json", body),
+            |endpoint| endpoint.answer_with(200, "application/json", body),
             "document",
         )
         .await;
@@ -110,7 +110,7 @@ async fn json_of_the_wrong_types_is_a_failed_fetch() {
 // F9
 #[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_off_is_a_failed_fetch() {
-    is_a_failed_fetch(Endpoint::truncates, "connect").await;
+    is_a_failed_fetch(Endpoint::truncate, "connect").await;
 }
 
 // F10
@@ -123,7 +123,11 @@ async fn a_document_without_any_key_that_can_be_used_is_a_failed_fetch() {
     ] {
         is_a_failed_fetch_of(
             Place::Keys,
-            |tenant| tenant.keys().answers_with(200, "application/json", body),
+            |tenant| {
+                tenant
+                    .key_endpoint()
+                    .answer_with(200, "application/json", body)
+            },
             "no_usable_key",
         )
         .await;
@@ -133,7 +137,7 @@ async fn a_document_without_any_key_that_can_be_used_is_a_failed_fetch() {
 // F11
 #[tokio::test(start_paused = true)]
 async fn a_304_that_nobody_asked_for_is_a_failed_fetch() {
-    is_a_failed_fetch(Endpoint::answers_not_modified, "status").await;
+    is_a_failed_fetch(Endpoint::answer_not_modified, "status").await;
 }
 
 // F15
@@ -146,12 +150,7 @@ async fn a_redirect_is_a_failed_fetch_even_to_the_right_documents() {
         (Place::Keys, "discovery/v2.0/keys"),
     ] {
         let url = format!("{}/{id}/{path}", elsewhere.url());
-        is_a_failed_fetch_of(
-            place,
-            |tenant| place.of(tenant).redirects_to(&url),
-            "status",
-        )
-        .await;
+        is_a_failed_fetch_of(place, |tenant| place.of(tenant).redirect_to(&url), "status").await;
     }
     assert_eq!(hits(&elsewhere), (0, 0));
 }
@@ -161,23 +160,23 @@ async fn a_redirect_is_a_failed_fetch_even_to_the_right_documents() {
 async fn a_body_of_more_than_512_kib_is_a_failed_fetch_and_one_of_as_much_is_not() {
     const LIMIT: usize = 512 * 1024;
     is_a_failed_fetch(
-        |endpoint| endpoint.answers_oversized(LIMIT + 1),
+        |endpoint| endpoint.answer_oversized(LIMIT + 1),
         "document_too_large",
     )
     .await;
 
     let scene = Scene::start().await;
     for place in Place::BOTH {
-        place.of(&scene.tenant).answers_oversized(LIMIT);
+        place.of(&scene.tenant).answer_oversized(LIMIT);
     }
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
 }
 
 // F16
 #[tokio::test(start_paused = true)]
 async fn a_gzip_bomb_is_a_failed_fetch_and_never_inflated() {
-    is_a_failed_fetch(Endpoint::answers_gzip_bomb, "document").await;
+    is_a_failed_fetch(Endpoint::answer_gzip_bomb, "document").await;
 }
 
 // F15, F30
@@ -240,8 +239,8 @@ async fn a_discovery_document_of_somebody_else_is_a_failed_fetch() {
         is_a_failed_fetch_of(
             Place::Discovery,
             |tenant| {
-                let discovery = tenant.discovery();
-                discovery.answers_with(200, "application/json", &document)
+                let discovery = tenant.discovery_endpoint();
+                discovery.answer_with(200, "application/json", &document)
             },
             code,
         )

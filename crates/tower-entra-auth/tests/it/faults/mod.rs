@@ -62,12 +62,15 @@ impl Place {
 
     fn of(self, tenant: &DevTenant) -> &Endpoint {
         match self {
-            Self::Discovery => tenant.discovery(),
-            Self::Keys => tenant.keys(),
+            Self::Discovery => tenant.discovery_endpoint(),
+            Self::Keys => tenant.key_endpoint(),
         }
     }
 }
 
 fn hits(tenant: &DevTenant) -> (usize, usize) {
-    (tenant.discovery().hits(), tenant.keys().hits())
+    (
+        tenant.discovery_endpoint().hits(),
+        tenant.key_endpoint().hits(),
+    )
 }

@@ -10,8 +10,11 @@ use crate::support::{
 
 /// A scheduled fetch takes place.
 async fn after_the_next_fetch(scene: &Scene) {
-    let (before, failures) = (scene.tenant.keys().hits(), scene.issuer().failures_in_a_row);
-    let is_fetched = || scene.tenant.keys().hits() > before;
+    let (before, failures) = (
+        scene.tenant.key_endpoint().hits(),
+        scene.issuer().failures_in_a_row,
+    );
+    let is_fetched = || scene.tenant.key_endpoint().hits() > before;
     until(2 * HOUR, MINUTE, is_fetched).await;
     assert_eq!((scene.issuer().failures_in_a_row, failures), (0, 0));
 }
@@ -20,10 +23,10 @@ async fn after_the_next_fetch(scene: &Scene) {
 #[tokio::test(start_paused = true)]
 async fn a_key_id_that_is_published_twice_leaves_the_key_that_is_held() {
     let scene = Scene::start().await;
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let [remembered, unseen, later] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
-    scene.tenant.publishes_twin_of_signing_key();
+    scene.tenant.signing_keys().publish_twin();
     let of_the_twin = || user(&scene.tenant).flaw(Flaw::WrongKey).mint();
     for _ in 0..30 {
         // More than a day: it is not absent, either.
@@ -32,7 +35,7 @@ async fn a_key_id_that_is_published_twice_leaves_the_key_that_is_held() {
     }
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
-    scene.tenant.publishes_normally();
+    scene.tenant.signing_keys().reset();
     after_the_next_fetch(&scene).await;
     assert_eq!(scene.answer(&later).await, ACCEPTED);
     assert_eq!(scene.answer(&of_the_twin()).await, UNTRUSTED);
@@ -45,16 +48,16 @@ async fn a_key_id_that_is_published_twice_from_the_beginning_is_none() {
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     let of_the_first = scene.token();
-    scene.tenant.rotate_keys();
-    scene.tenant.publishes_twin_of_signing_key();
+    scene.tenant.signing_keys().rotate();
+    scene.tenant.signing_keys().publish_twin();
     let of_the_twin = user(&scene.tenant).flaw(Flaw::WrongKey).mint();
     let new = scene.token();
     assert_eq!(scene.answer(&of_the_first).await, ACCEPTED);
     assert_eq!(scene.answer(&of_the_twin).await, UNTRUSTED);
     assert_eq!(scene.answer(&new).await, PENDING);
-    assert_eq!(scene.tenant.keys().hits(), 1 + 2);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 1 + 2);
 
-    scene.tenant.publishes_normally();
+    scene.tenant.signing_keys().reset();
     sleep(30 * SECOND).await;
     assert_eq!(scene.answer(&new).await, ACCEPTED);
     assert_eq!(scene.answer(&of_the_twin).await, UNTRUSTED);
@@ -73,29 +76,29 @@ fn changed(mut entry: Value, changes: &Value) -> Value {
 async fn entries_of_another_kind_with_the_id_of_a_good_key_do_not_make_it_ambiguous() {
     let tenant = tenant().await;
     let attackers = entry_of_an_attacker(&tenant).await;
-    let kid = tenant.key_id();
+    let kid = tenant.signing_keys().current_id();
     for twin in [
         json!({ "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": kid }),
         json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AA", "kid": kid }),
         changed(attackers.clone(), &json!({ "use": "enc", "kid": kid })),
         changed(attackers, &json!({ "alg": "PS256", "kid": kid })),
     ] {
-        tenant.publishes_also(twin);
+        tenant.signing_keys().publish(twin);
     }
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     let of_a_twin = user(&scene.tenant).flaw(Flaw::WrongKey).mint();
     assert_eq!(scene.answer(&of_a_twin).await, UNTRUSTED);
-    assert_eq!(scene.tenant.keys().hits(), 1);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 1);
 }
 
 /// An entry with the key that [`Flaw::WrongKey`] signs with, as another tenant's key document has
 /// it.
 async fn entry_of_an_attacker(tenant: &DevTenant) -> Value {
     let other = DevTenant::builder().id(tenant.id()).start().await.unwrap();
-    other.publishes_twin_of_signing_key();
-    let document: Value = serde_json::from_str(&other.jwks()).unwrap();
+    other.signing_keys().publish_twin();
+    let document: Value = serde_json::from_str(&other.signing_keys().document()).unwrap();
     document["keys"][1].clone()
 }
 
@@ -103,15 +106,15 @@ async fn entry_of_an_attacker(tenant: &DevTenant) -> Value {
 #[tokio::test(start_paused = true)]
 async fn weak_and_exotic_keys_beside_good_ones_hinder_nobody_and_are_never_used() {
     let tenant = tenant().await;
-    tenant.publishes_weak_key();
-    let document: Value = serde_json::from_str(&tenant.jwks()).unwrap();
+    tenant.signing_keys().publish_weak();
+    let document: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     let held = scene.issuer().keys;
     assert_eq!(
         (held.len(), held[0].id.as_str()),
-        (1, &*scene.tenant.key_id())
+        (1, &*scene.tenant.signing_keys().current_id())
     );
 
     // The one without an id is a key of somebody: no token of theirs finds it, with or without.
@@ -123,7 +126,7 @@ async fn weak_and_exotic_keys_beside_good_ones_hinder_nobody_and_are_never_used(
     for entry in document["keys"].as_array().unwrap() {
         if let Some(kid) = entry["kid"]
             .as_str()
-            .filter(|kid| *kid != scene.tenant.key_id())
+            .filter(|kid| *kid != scene.tenant.signing_keys().current_id())
         {
             let token = theirs().header("kid", kid).mint();
             assert_eq!(scene.answer(&token).await, UNTRUSTED, "{entry}");
@@ -133,14 +136,14 @@ async fn weak_and_exotic_keys_beside_good_ones_hinder_nobody_and_are_never_used(
         }
     }
     assert!(asked > 0);
-    assert_eq!(scene.tenant.keys().hits(), 1 + asked);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 1 + asked);
 }
 
 // F22
 #[tokio::test(start_paused = true)]
 async fn the_algorithm_comes_from_the_rules_and_neither_from_the_key_nor_from_the_token() {
     let scene = Scene::start().await;
-    let document: Value = serde_json::from_str(&scene.tenant.jwks()).unwrap();
+    let document: Value = serde_json::from_str(&scene.tenant.signing_keys().document()).unwrap();
     assert!(document["keys"][0].get("alg").is_none());
     for flaw in [
         Flaw::Ps256,
@@ -155,7 +158,7 @@ async fn the_algorithm_comes_from_the_rules_and_neither_from_the_key_nor_from_th
             "{flaw:?}"
         );
     }
-    assert_eq!(scene.tenant.keys().hits(), 1);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 1);
 }
 
 // F23
@@ -174,7 +177,7 @@ async fn keys_for_another_purpose_are_left_out_and_the_others_are_not() {
         let tenant = tenant().await;
         let attackers = entry_of_an_attacker(&tenant).await;
         let entry = changed(changed(attackers, &json!({ "kid": "theirs" })), &changes);
-        tenant.publishes_also(entry.clone());
+        tenant.signing_keys().publish(entry.clone());
         let auth = auth(&tenant);
         let scene = Scene::of(tenant, auth).await;
         assert_eq!(scene.answer(&scene.token()).await, ACCEPTED, "{entry}");
@@ -191,10 +194,10 @@ async fn keys_for_another_purpose_are_left_out_and_the_others_are_not() {
 async fn a_key_whose_private_half_was_published_stays_refused_whatever_is_published_later() {
     let scene = Scene::start().await;
     let first = scene.token();
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let [remembered, unseen] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
-    scene.tenant.publishes_private_half();
+    scene.tenant.signing_keys().publish_private_half();
     after_the_next_fetch(&scene).await;
     for _ in 0..3 {
         for token in [&remembered, &unseen, &scene.token()] {
@@ -202,10 +205,10 @@ async fn a_key_whose_private_half_was_published_stays_refused_whatever_is_publis
         }
         assert_eq!(scene.answer(&first).await, ACCEPTED);
         // A front end that lags, or an attempt to make it undone.
-        scene.tenant.publishes_normally();
+        scene.tenant.signing_keys().reset();
         after_the_next_fetch(&scene).await;
     }
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     sleep(MINUTE).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, UNTRUSTED);
@@ -217,16 +220,16 @@ async fn a_key_whose_private_half_is_published_is_refused_even_where_it_is_the_o
     let scene = Scene::start().await;
     let [remembered, unseen] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
-    scene.tenant.publishes_private_half();
-    let before = scene.tenant.keys().hits();
-    let is_fetched = || scene.tenant.keys().hits() > before;
+    scene.tenant.signing_keys().publish_private_half();
+    let before = scene.tenant.key_endpoint().hits();
+    let is_fetched = || scene.tenant.key_endpoint().hits() > before;
     until(2 * HOUR, MINUTE, is_fetched).await;
     // Everybody can sign with it: whatever the code is, nothing of it is accepted.
     for token in [&remembered, &unseen, &scene.token()] {
         assert_ne!(scene.answer(token).await, ACCEPTED);
     }
-    scene.tenant.publishes_normally();
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().reset();
+    scene.tenant.signing_keys().rotate();
     sleep(6 * MINUTE).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, UNTRUSTED);
@@ -236,7 +239,7 @@ async fn a_key_whose_private_half_is_published_is_refused_even_where_it_is_the_o
 #[tokio::test(start_paused = true)]
 async fn keys_of_another_cloud_and_of_personal_accounts_sign_for_nobody_here() {
     let tenant = tenant().await;
-    tenant.publishes_foreign_keys();
+    tenant.signing_keys().publish_foreign();
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
@@ -251,5 +254,5 @@ async fn keys_of_another_cloud_and_of_personal_accounts_sign_for_nobody_here() {
         .scope("Reports.Read")
         .for_api(API);
     assert_eq!(scene.answer(&personal.mint()).await, "401 personal_account");
-    assert_eq!(scene.tenant.keys().hits(), 1);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 1);
 }

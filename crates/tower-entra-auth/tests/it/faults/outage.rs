@@ -42,9 +42,9 @@ async fn a_tenant_that_is_down_at_the_start_is_found_by_itself_when_it_comes() {
 #[tokio::test(start_paused = true)]
 async fn a_fault_at_the_start_is_unavailable_and_over_within_the_back_off() {
     let faults: [fn(&Endpoint) -> Fault<'_>; 3] = [
-        |endpoint| endpoint.fails_with(503),
-        Endpoint::answers_html,
-        Endpoint::truncates,
+        |endpoint| endpoint.fail_with(503),
+        Endpoint::answer_html,
+        Endpoint::truncate,
     ];
     for place in Place::BOTH {
         for spoil in faults {
@@ -58,7 +58,7 @@ async fn a_fault_at_the_start_is_unavailable_and_over_within_the_back_off() {
                 assert_eq!(scene.answer(&token).await, UNAVAILABLE);
                 assert_eq!(place.of(&scene.tenant).hits(), expected, "{place:?}");
             }
-            place.of(&scene.tenant).recovers();
+            place.of(&scene.tenant).recover();
             // The back-off is 4 s at most.
             sleep(5 * SECOND).await;
             assert_eq!(place.of(&scene.tenant).hits(), 4, "{place:?}");
@@ -103,12 +103,12 @@ async fn a_tenant_that_goes_down_later_is_not_missed_and_found_by_itself_when_it
 async fn after_max_staleness_every_token_is_503_remembered_ones_too_until_a_fetch_succeeds() {
     let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
     let [remembered, unseen, other] = scene.tokens();
-    scene.tenant.keys().fails_with(503);
+    scene.tenant.key_endpoint().fail_with(503);
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     sleep(2 * HOUR - SECOND).await;
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
-    let before = scene.tenant.keys().hits();
+    let before = scene.tenant.key_endpoint().hits();
     // Nearly an hour without trouble, then one of back-off up to 5 minutes.
     assert!((1 + 9 + 11..=1 + 9 + 30).contains(&before), "{before}");
 
@@ -126,18 +126,18 @@ async fn after_max_staleness_every_token_is_503_remembered_ones_too_until_a_fetc
         "401 wrong_audience",
         "without any key"
     );
-    let asked = scene.tenant.keys().hits() - before;
+    let asked = scene.tenant.key_endpoint().hits() - before;
     assert!(
         (2..=3).contains(&asked),
         "the bucket, and perhaps the schedule: {asked}"
     );
 
-    scene.tenant.keys().recovers();
+    scene.tenant.key_endpoint().recover();
     sleep(30 * SECOND).await;
     for token in [&remembered, &unseen, &other] {
         assert_eq!(scene.answer(token).await, ACCEPTED);
     }
     let issuer = scene.issuer();
     assert!(issuer.is_ready && issuer.failures_in_a_row == 0);
-    assert!(scene.tenant.keys().hits() - before - asked <= 1);
+    assert!(scene.tenant.key_endpoint().hits() - before - asked <= 1);
 }

@@ -16,7 +16,7 @@ async fn is_given_five_seconds(spoil: impl Fn(&Endpoint) -> Fault<'_>) {
     for place in Place::BOTH {
         let scene = Scene::start().await;
         let unseen: [String; 4] = scene.tokens();
-        scene.tenant.rotate_keys();
+        scene.tenant.signing_keys().rotate();
         let new = scene.token();
         let endpoint = place.of(&scene.tenant);
         spoil(endpoint);
@@ -51,7 +51,7 @@ async fn is_given_five_seconds(spoil: impl Fn(&Endpoint) -> Fault<'_>) {
         assert_eq!(endpoint.hits(), 2, "{place:?}");
         assert_eq!(scene.answer(&unseen[0]).await, ACCEPTED);
 
-        endpoint.recovers();
+        endpoint.recover();
         sleep(2 * SECOND).await;
         let after = hits(&scene.tenant);
         assert_eq!(scene.answer(&new).await, ACCEPTED, "{place:?}");
@@ -66,38 +66,38 @@ async fn is_given_five_seconds(spoil: impl Fn(&Endpoint) -> Fault<'_>) {
 // F6
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_answer_is_given_five_seconds() {
-    is_given_five_seconds(Endpoint::hangs).await;
+    is_given_five_seconds(Endpoint::hang).await;
 }
 
 // F6
 #[tokio::test(start_paused = true)]
 async fn a_server_that_sends_one_byte_a_second_is_given_five_seconds() {
-    is_given_five_seconds(Endpoint::trickles).await;
+    is_given_five_seconds(Endpoint::trickle).await;
 }
 
 // F6
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_longer_than_the_deadline_is_given_five_seconds() {
-    is_given_five_seconds(|endpoint| endpoint.takes(6 * SECOND)).await;
+    is_given_five_seconds(|endpoint| endpoint.delay(6 * SECOND)).await;
 }
 
 // F6
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_waited_for_up_to_three_seconds_and_serves_the_next_after_that() {
     let scene = Scene::start().await;
-    scene.tenant.keys().takes(2 * SECOND);
-    scene.tenant.rotate_keys();
+    scene.tenant.key_endpoint().delay(2 * SECOND);
+    scene.tenant.signing_keys().rotate();
     let (answer, took) = scene.timed(&scene.token()).await;
     assert_eq!((&*answer, took.as_secs()), (ACCEPTED, 2));
 
-    scene.tenant.keys().takes(4 * SECOND);
-    scene.tenant.rotate_keys();
+    scene.tenant.key_endpoint().delay(4 * SECOND);
+    scene.tenant.signing_keys().rotate();
     let new = scene.token();
     let (answer, took) = scene.timed(&new).await;
     assert_eq!((&*answer, took.as_secs()), (UNAVAILABLE, 3));
     let (answer, took) = scene.timed(&new).await;
     assert_eq!((&*answer, took.as_secs()), (ACCEPTED, 1));
-    assert_eq!(scene.tenant.keys().hits(), 3);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 3);
     assert!(scene.issuer().last_failure.is_none());
 }
 
@@ -106,10 +106,10 @@ async fn a_late_answer_is_waited_for_up_to_three_seconds_and_serves_the_next_aft
 async fn nobody_waits_while_the_scheduled_fetch_hangs() {
     let scene = Scene::start().await;
     let unseen: [String; 70] = scene.tokens();
-    scene.tenant.keys().hangs();
+    scene.tenant.key_endpoint().hang();
     let mut tokens = unseen.iter();
     // Every minute of the hour, with the fetch of the 57th to 60th among them.
-    while scene.tenant.keys().hits() < 2 {
+    while scene.tenant.key_endpoint().hits() < 2 {
         sleep(MINUTE).await;
         let (answer, took) = scene.timed(tokens.next().unwrap()).await;
         assert_eq!((&*answer, took), (ACCEPTED, Duration::ZERO));
@@ -128,9 +128,9 @@ async fn sixty_four_requests_at_a_rotation_download_the_keys_once() {
     let scene = Scene::start().await;
     let held = scene.token();
     for downloads in [2, 3] {
-        scene.tenant.rotate_keys();
+        scene.tenant.signing_keys().rotate();
         // So that all of them are there before the answer is.
-        scene.tenant.keys().takes(SECOND);
+        scene.tenant.key_endpoint().delay(SECOND);
         let new: [String; 64] = scene.tokens();
         let mut herd = tokio::task::JoinSet::new();
         for token in new {
@@ -142,7 +142,7 @@ async fn sixty_four_requests_at_a_rotation_download_the_keys_once() {
         }
         let statuses = herd.join_all().await;
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-        assert_eq!(scene.tenant.keys().hits(), downloads);
+        assert_eq!(scene.tenant.key_endpoint().hits(), downloads);
         assert_eq!(scene.answer(&held).await, ACCEPTED);
     }
 }

@@ -22,7 +22,7 @@ async fn when_the_wall_clock_jumps_tokens_are_judged_by_the_new_time_and_nothing
     let due = scene.issuer().next_attempt_in;
 
     let two_days = 48 * HOUR;
-    scene.tenant.clock_jumps_forward(two_days);
+    scene.tenant.time().jump_forward(two_days);
     assert_eq!(scene.answer(&remembered).await, "401 expired");
     assert_eq!(scene.answer(&unseen).await, "401 expired");
     let later = token();
@@ -32,7 +32,7 @@ async fn when_the_wall_clock_jumps_tokens_are_judged_by_the_new_time_and_nothing
         "keys do not age by it"
     );
 
-    scene.tenant.clock_jumps_back(two_days);
+    scene.tenant.time().jump_back(two_days);
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
     assert_eq!(
@@ -43,7 +43,7 @@ async fn when_the_wall_clock_jumps_tokens_are_judged_by_the_new_time_and_nothing
 
     // To before 1970.
     let sixty_years = 60 * 366 * 24 * HOUR;
-    scene.tenant.clock_jumps_back(sixty_years);
+    scene.tenant.time().jump_back(sixty_years);
     for token in [&remembered, &unseen, &other, &later] {
         assert_eq!(scene.answer(token).await, "401 not_yet_valid");
     }
@@ -51,9 +51,9 @@ async fn when_the_wall_clock_jumps_tokens_are_judged_by_the_new_time_and_nothing
     let issuer = scene.issuer();
     assert_eq!((issuer.is_ready, issuer.next_attempt_in), (true, due));
 
-    scene.tenant.clock_jumps_forward(sixty_years);
+    scene.tenant.time().jump_forward(sixty_years);
     assert_eq!(scene.answer(&other).await, ACCEPTED);
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     assert_eq!(scene.answer(&token()).await, ACCEPTED);
     assert_eq!(hits(&scene.tenant), (2, 2));
 }
@@ -108,13 +108,13 @@ async fn replicas_that_start_together_do_not_go_on_in_step() {
         Duration::ZERO,
         "the first fetch waits for nothing"
     );
-    assert_eq!(tenant.keys().hits(), 20);
+    assert_eq!(tenant.key_endpoint().hits(), 20);
     sleep(HOUR + SECOND).await;
-    let requests = tenant.keys().requests();
+    let requests = tenant.key_endpoint().requests();
     assert_eq!(requests.len(), 40);
     let moments: HashSet<u64> = requests[20..]
         .iter()
-        .map(|request| (request.at - start).as_secs())
+        .map(|request| (request.arrived_at() - start.into_std()).as_secs())
         .collect();
     assert!(
         moments

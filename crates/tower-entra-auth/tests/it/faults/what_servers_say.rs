@@ -19,8 +19,8 @@ fn condition(request: &RecordedRequest) -> Option<&str> {
 #[tokio::test(start_paused = true)]
 async fn a_304_that_was_asked_for_renews_the_keys() {
     let tenant = tenant().await;
-    tenant.discovery().serves_etags(true);
-    tenant.keys().serves_etags(true);
+    tenant.discovery_endpoint().serve_etags(true);
+    tenant.key_endpoint().serve_etags(true);
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     let [remembered, unseen] = scene.tokens();
@@ -46,36 +46,36 @@ async fn a_304_that_was_asked_for_renews_the_keys() {
     assert_eq!(scene.answer(&unseen).await, ACCEPTED);
 
     // A new document has a new tag: a scheduled fetch brings it.
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     sleep(HOUR + SECOND).await;
-    let fetched = scene.tenant.keys().hits();
+    let fetched = scene.tenant.key_endpoint().hits();
     assert_eq!(scene.answer(&scene.token()).await, ACCEPTED);
-    assert_eq!(scene.tenant.keys().hits(), fetched);
+    assert_eq!(scene.tenant.key_endpoint().hits(), fetched);
 }
 
 // F11
 #[tokio::test(start_paused = true)]
 async fn a_missing_key_is_asked_for_without_a_condition_as_a_cache_may_say_304_for_long() {
     let tenant = tenant().await;
-    tenant.discovery().serves_etags(true);
-    tenant.keys().serves_etags(true);
+    tenant.discovery_endpoint().serve_etags(true);
+    tenant.key_endpoint().serve_etags(true);
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     let old = scene.token();
     assert_eq!(scene.answer(&old).await, ACCEPTED);
-    scene.tenant.rotate_keys();
+    scene.tenant.signing_keys().rotate();
     let new = scene.token();
 
     // A cache that has not noticed: a scheduled fetch believes it.
-    scene.tenant.keys().answers_not_modified();
+    scene.tenant.key_endpoint().answer_not_modified();
     sleep(HOUR + SECOND).await;
-    assert_eq!(scene.tenant.keys().hits(), 2);
+    assert_eq!(scene.tenant.key_endpoint().hits(), 2);
     assert!(scene.issuer().last_failure.is_none());
     assert_eq!(scene.answer(&old).await, ACCEPTED);
     // Asked without a condition it may not say so.
     assert_eq!(scene.answer(&new).await, UNAVAILABLE);
     assert_eq!(scene.last_failure(), "status");
-    scene.tenant.keys().recovers();
+    scene.tenant.key_endpoint().recover();
     assert_eq!(scene.answer(&new).await, ACCEPTED);
 
     let conditional = |endpoint: &Endpoint| -> Vec<bool> {
@@ -86,11 +86,11 @@ async fn a_missing_key_is_asked_for_without_a_condition_as_a_cache_may_say_304_f
             .collect()
     };
     assert_eq!(
-        conditional(scene.tenant.keys()),
+        conditional(scene.tenant.key_endpoint()),
         [false, true, false, false]
     );
     assert_eq!(
-        conditional(scene.tenant.discovery()),
+        conditional(scene.tenant.discovery_endpoint()),
         [false, true, false, false]
     );
 }
@@ -122,15 +122,15 @@ async fn a_server_that_asks_for_time_gets_it_and_so_do_the_callers() {
             let tenant = &scene.tenant;
             let endpoint = place.of(tenant);
             let held = scene.token();
-            tenant.rotate_keys();
+            tenant.signing_keys().rotate();
             let new = scene.token();
             let asked = match asked {
-                "a date" => tenant.http_date_in(90 * SECOND),
-                "a late date" => tenant.http_date_in(48 * HOUR),
+                "a date" => tenant.time().http_date_in(90 * SECOND),
+                "a late date" => tenant.time().http_date_in(48 * HOUR),
                 seconds => seconds.to_owned(),
             };
             let of = format!("{place:?} {status} {asked}");
-            endpoint.throttles(status, &asked).for_next(1);
+            endpoint.throttle(status, &asked).for_next(1);
 
             let start = Instant::now();
             for _ in 0..3 {
@@ -161,7 +161,7 @@ async fn a_server_that_asks_for_time_gets_it_and_so_do_the_callers() {
 #[tokio::test(start_paused = true)]
 async fn time_asked_for_at_the_start_is_given_and_then_the_schedule_asks_by_itself() {
     let tenant = tenant().await;
-    tenant.discovery().throttles(429, "60").for_next(1);
+    tenant.discovery_endpoint().throttle(429, "60").for_next(1);
     let auth = auth(&tenant);
     let scene = Scene::of(tenant, auth).await;
     let token = scene.token();
@@ -184,15 +184,15 @@ async fn time_asked_for_at_the_start_is_given_and_then_the_schedule_asks_by_itse
 async fn what_says_nothing_of_time_leaves_the_back_off_as_it_is() {
     for rubbish in ["0", "-1", "soon", "", "Thu, 01 Jan 1970 00:00:00 GMT"] {
         let scene = Scene::start().await;
-        scene.tenant.keys().throttles(503, rubbish);
-        scene.tenant.rotate_keys();
+        scene.tenant.key_endpoint().throttle(503, rubbish);
+        scene.tenant.signing_keys().rotate();
         let new = scene.token();
         for _ in 0..3 {
             assert_eq!(scene.answer(&new).await, UNAVAILABLE, "{rubbish:?}");
         }
-        assert_eq!(scene.tenant.keys().hits(), 3, "{rubbish:?}");
+        assert_eq!(scene.tenant.key_endpoint().hits(), 3, "{rubbish:?}");
         sleep(8 * SECOND).await;
-        let hits = scene.tenant.keys().hits();
+        let hits = scene.tenant.key_endpoint().hits();
         assert!((3 + 2..=3 + 3).contains(&hits), "{rubbish:?}: {hits}");
     }
 }
@@ -200,17 +200,20 @@ async fn what_says_nothing_of_time_leaves_the_back_off_as_it_is() {
 /// How long after each other keys are fetched without any request, in seconds.
 async fn intervals(cache_control: &str, refresh_interval: Duration) -> Vec<u64> {
     let tenant = tenant().await;
-    tenant.keys().cache_control(cache_control);
+    tenant.key_endpoint().set_cache_control(cache_control);
     let auth = settings(&tenant)
         .refresh_interval(refresh_interval)
         .build()
         .unwrap();
     auth.ready().await.unwrap();
-    until(6 * refresh_interval, MINUTE, || tenant.keys().hits() == 6).await;
-    let requests = tenant.keys().requests();
+    until(6 * refresh_interval, MINUTE, || {
+        tenant.key_endpoint().hits() == 6
+    })
+    .await;
+    let requests = tenant.key_endpoint().requests();
     let pairs = requests.windows(2);
     pairs
-        .map(|pair| (pair[1].at - pair[0].at).as_secs())
+        .map(|pair| (pair[1].arrived_at() - pair[0].arrived_at()).as_secs())
         .collect()
 }
 

@@ -1,4 +1,5 @@
-//! Its users: how they sign in without a browser, and what becomes of them.
+//! The handle on the tenant's users and its administrator: signing in without a browser, and what
+//! becomes of accounts, sessions and consent.
 
 use axum::http::{Method, Uri};
 
@@ -6,32 +7,53 @@ use super::DevTenant;
 use crate::endpoint::RecordedRequest;
 use crate::oauth::{ScopeChange, UserChange, pick_user};
 
-impl DevTenant {
+/// A handle on the users of a [`DevTenant`] and on its administrator; made by [`DevTenant::people`].
+///
+/// Users are called by the names that [`DevTenantBuilder::users`](crate::DevTenantBuilder::users)
+/// registered: `ada` and `grace`, unless it was called.
+///
+/// ```
+/// # fn check(tenant: &entra_dev_tenant::DevTenant, authorize_url: &str) {
+/// let people = tenant.people();
+/// let callback = people.sign_in("ada", authorize_url);
+/// assert!(callback.contains("code="));
+/// people.disable("ada"); // now Entra's AADSTS50057
+/// people.require_admin_approval("User.Read");
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct People<'t>(&'t DevTenant);
+
+impl<'t> People<'t> {
+    pub(super) fn of(tenant: &'t DevTenant) -> Self {
+        Self(tenant)
+    }
+
     /// Signs this user in, without a browser and without HTTP: picks the user on the page that the
     /// authorization request leads to, and returns the URL to which the answer redirects, with
     /// `code` and `state`, or with `error`.
     ///
-    /// It counts as a request to the [authorization endpoint](Self::authorize_endpoint); the
+    /// It counts as a request to the [authorization endpoint](DevTenant::authorize_endpoint); the
     /// endpoint's faults do not touch it.
     ///
     /// # Panics
     /// If the tenant redirects to nowhere, since the client, the redirect URI or the user is not
     /// registered: the text is Entra's.
     #[must_use]
-    pub fn signs_in(&self, user: &str, authorize_url: &str) -> String {
+    pub fn sign_in(self, user: &str, authorize_url: &str) -> String {
         self.choose(authorize_url, Some(user))
     }
 
-    /// Declines in place of [signing in](Self::signs_in), and returns the URL likewise.
+    /// Declines in place of [signing in](Self::sign_in), and returns the URL likewise.
     ///
     /// # Panics
-    /// As [`signs_in`](Self::signs_in) does.
+    /// As [`sign_in`](Self::sign_in) does.
     #[must_use]
-    pub fn declines(&self, authorize_url: &str) -> String {
+    pub fn decline(self, authorize_url: &str) -> String {
         self.choose(authorize_url, None)
     }
 
-    fn choose(&self, authorize_url: &str, user: Option<&str>) -> String {
+    fn choose(self, authorize_url: &str, user: Option<&str>) -> String {
         let uri: Uri = authorize_url
             .parse()
             .unwrap_or_else(|error| panic!("{authorize_url:?} is no URL: {error}"));
@@ -46,10 +68,10 @@ impl DevTenant {
         *request.uri_mut() = uri;
         let recorded = RecordedRequest::of(&request);
         let (parameters, _) = recorded.parameters();
-        self.served.authorize_endpoint.record(recorded);
-        let tenant = &self.served.tenant;
+        self.0.served.authorize_endpoint.record(recorded);
+        let tenant = &self.0.served.tenant;
         pick_user(tenant, &authority, &parameters, user)
-            .unwrap_or_else(|error| panic!("{}", error.description(&self.issuer().clock)))
+            .unwrap_or_else(|error| panic!("{}", error.description(&self.0.issuer().clock)))
     }
 
     /// Starts a session of this user, who is signed in for requests with `prompt=none` until another
@@ -58,8 +80,9 @@ impl DevTenant {
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn start_session(&self, user: &str) {
-        self.served
+    pub fn start_session(self, user: &str) {
+        self.0
+            .served
             .tenant
             .change_user(user, UserChange::StartSession);
     }
@@ -69,8 +92,9 @@ impl DevTenant {
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn revoke_sessions(&self, user: &str) {
-        self.served
+    pub fn revoke_sessions(self, user: &str) {
+        self.0
+            .served
             .tenant
             .change_user(user, UserChange::RevokeSessions);
     }
@@ -80,16 +104,16 @@ impl DevTenant {
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn disable_user(&self, user: &str) {
-        self.served.tenant.change_user(user, UserChange::Disable);
+    pub fn disable(self, user: &str) {
+        self.0.served.tenant.change_user(user, UserChange::Disable);
     }
 
-    /// Ends [`disable_user`](Self::disable_user).
+    /// Ends [`disable`](Self::disable).
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn enable_user(&self, user: &str) {
-        self.served.tenant.change_user(user, UserChange::Enable);
+    pub fn enable(self, user: &str) {
+        self.0.served.tenant.change_user(user, UserChange::Enable);
     }
 
     /// Makes Conditional Access want more of this user: codes, refresh tokens and `prompt=none` are
@@ -98,8 +122,9 @@ impl DevTenant {
     ///
     /// # Panics
     /// If nobody of this name can sign in.
-    pub fn requires_interaction(&self, user: &str) {
-        self.served
+    pub fn require_interaction(self, user: &str) {
+        self.0
+            .served
             .tenant
             .change_user(user, UserChange::RequireInteraction);
     }
@@ -111,20 +136,22 @@ impl DevTenant {
     ///
     /// # Panics
     /// If it is no scope of an API that there is.
-    pub fn withdraws_consent(&self, scope: &str) {
-        self.served
+    pub fn withdraw_consent(self, scope: &str) {
+        self.0
+            .served
             .tenant
             .change_scope(scope, ScopeChange::Withdraw);
     }
 
     /// Lets only an administrator consent to this scope from now on: users who sign in for it are
     /// sent back with `access_denied` (AADSTS90094), until the administrator
-    /// [approves](Self::admin_approves).
+    /// [approves](Self::approve_as_admin).
     ///
     /// # Panics
     /// If it is no scope of an API that there is.
-    pub fn requires_admin_approval(&self, scope: &str) {
-        self.served
+    pub fn require_admin_approval(self, scope: &str) {
+        self.0
+            .served
             .tenant
             .change_scope(scope, ScopeChange::RequireAdmin);
     }
@@ -134,7 +161,10 @@ impl DevTenant {
     ///
     /// # Panics
     /// If it is no scope of an API that there is.
-    pub fn admin_approves(&self, scope: &str) {
-        self.served.tenant.change_scope(scope, ScopeChange::Approve);
+    pub fn approve_as_admin(self, scope: &str) {
+        self.0
+            .served
+            .tenant
+            .change_scope(scope, ScopeChange::Approve);
     }
 }
