@@ -13,7 +13,7 @@ use benches::measure::{Measured, Table};
 use benches::{Material, Turns, bare, bearer, jwt, with_bad_signature};
 use entra_jwt_core::{KeySet, TenantId, Validator};
 use http::HeaderValue;
-use tower_entra_auth::EntraAuthBuilder;
+use tower_entra_auth::settings::TokenCache;
 
 fn main() {
     let is_quick = std::env::args().any(|argument| argument == "--quick");
@@ -51,10 +51,10 @@ fn main() {
     let header = bearer(token);
     table.section("the whole Layer");
     table.row("empty inner service", getting(layer::empty(), &header));
-    let off = material.protected(EntraAuthBuilder::without_token_cache);
+    let off = material.protected(|settings| settings.token_cache(TokenCache::off()));
     table.row("cold, no tokens remembered", getting(off, &header));
     // So small that the thousand tokens push each other out: none is ever found.
-    let cold = material.protected(|settings| settings.token_cache_bytes(64 * 1024));
+    let cold = material.protected(|settings| settings.token_cache(TokenCache::bytes(64 * 1024)));
     let turns = material.turns(1_000);
     table.row("cold, and to be remembered", taking_turns(cold, turns));
 
@@ -149,7 +149,7 @@ fn two_threads(material: &Material, is_quick: bool) {
     );
     let span = Duration::from_millis(if is_quick { 100 } else { 1_000 });
     let token = &*material.tokens[0];
-    let off = material.protected(EntraAuthBuilder::without_token_cache);
+    let off = material.protected(|settings| settings.token_cache(TokenCache::off()));
     let hot = material.remembering(1);
     let thousand = material.remembering(1_000);
     let refusing = material.protected(|settings| settings);

@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use entra_dev_tenant::{DevTenant, TokenBuilder};
 use http::HeaderValue;
 use tokio::runtime::Runtime;
+use tower_entra_auth::settings::TokenCache;
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, layer::EntraService};
 
 use crate::layer::{Inner, Protected};
@@ -99,7 +100,7 @@ impl Material {
     #[must_use]
     pub fn remembering(&self, tokens: usize) -> Protected<EntraService<Inner>> {
         let bytes = (8 * 1024 * tokens).max(32 * 1024 * 1024);
-        let mut service = self.protected(|settings| settings.token_cache_bytes(bytes));
+        let mut service = self.protected(|settings| settings.token_cache(TokenCache::bytes(bytes)));
         service.remember(self.tokens[..tokens].iter());
         service
     }
@@ -108,7 +109,7 @@ impl Material {
     #[must_use]
     pub fn remembering_long(&self) -> Protected<EntraService<Inner>> {
         let bytes = 64 * 1024 * 1024;
-        let mut service = self.protected(|settings| settings.token_cache_bytes(bytes));
+        let mut service = self.protected(|settings| settings.token_cache(TokenCache::bytes(bytes)));
         service.remember(self.long_tokens.iter());
         service
     }

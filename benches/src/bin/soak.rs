@@ -20,6 +20,7 @@ use http_body_util::Empty;
 use tokio::time::sleep;
 use tower::{Layer as _, ServiceExt as _};
 use tower_entra_auth::EntraAuth;
+use tower_entra_auth::settings::TokenCache;
 
 /// Good tokens in circulation.
 const SUBJECTS: usize = 1_000;
@@ -69,7 +70,7 @@ async fn soak(span: Duration) -> ExitCode {
         .tenant(tenant.id())
         .client_id(API)
         .metadata_endpoint(tenant.url())
-        .token_cache_bytes(8 * 1024 * 1024)
+        .token_cache(TokenCache::bytes(8 * 1024 * 1024))
         .build()
         .expect("good settings");
     let soak = Arc::new(Soak {

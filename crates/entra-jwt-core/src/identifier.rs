@@ -57,6 +57,12 @@ macro_rules! guid_type {
             }
         }
 
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidGuid;
 

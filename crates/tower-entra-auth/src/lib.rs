@@ -181,6 +181,11 @@ pub mod issuer {
     pub use crate::config::TrustedIssuer;
 }
 
+/// Settings of the [builder](EntraAuthBuilder) that are values of their own.
+pub mod settings {
+    pub use crate::config::{KeyOptions, TenantSetting, TokenCache};
+}
+
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
     pub use crate::config::DangerousBuilder;

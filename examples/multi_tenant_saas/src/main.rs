@@ -88,7 +88,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let entra = DevTenant::start().await?;
     let settings = || {
         EntraAuth::builder()
-            .tenancy(Tenancy::organizations())
+            .tenant(Tenancy::organizations())
             .client_id(API)
             .metadata_endpoint(entra.url())
             .clock(entra.clock())

@@ -40,10 +40,12 @@ pub(crate) fn report(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
 fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     let now = arguments.now;
     let mut builder = EntraAuth::builder()
-        .audiences(&arguments.audiences)
         .allow_roleless_clients(&arguments.roleless_clients)
         .setting_names(option_of)
         .clock(move || now.unwrap_or_else(SystemTime::now));
+    for audience in &arguments.audiences {
+        builder = builder.audience(audience);
+    }
     if let Some(cloud) = arguments.cloud {
         builder = builder.cloud(cloud);
     }
@@ -166,7 +168,6 @@ impl std::fmt::Display for SettingsError {
             let option = match name {
                 "allowed_clients" => "--allowed-client".to_owned(),
                 "allow_roleless_clients" => "--allow-roleless-client".to_owned(),
-                "tenancy" => "--tenant".to_owned(),
                 other => format!("--{}", other.replace('_', "-")),
             };
             let space = if rest.is_empty() { "" } else { " " };

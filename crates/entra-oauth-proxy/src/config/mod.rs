@@ -15,7 +15,7 @@ use entra_http::BoxError;
 use http::{Request, Response};
 use http_body::Body;
 use tower_entra_auth::entra_jwt_core::{integration::EscapedUrl, refusal::Setting};
-use tower_entra_auth::{Cloud, EntraAuth, EntraAuthBuilder, Tenancy};
+use tower_entra_auth::{EntraAuth, EntraAuthBuilder, settings::TenantSetting};
 use tower_service::Service;
 
 use crate::keys::ProxyKeys;
@@ -31,7 +31,7 @@ use crate::time::Clock;
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`tenant`](Self::tenant), [`tenancy`](Self::tenancy) | none: required |
+/// | [`tenant`](Self::tenant) | none: required |
 /// | [`client_id`](Self::client_id) | none: required |
 /// | [`credential`](Self::credential) | none: required |
 /// | [`public_url`](Self::public_url) | none: required |
@@ -60,7 +60,8 @@ use crate::time::Clock;
 /// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
 /// | [`limits`](Self::limits) | [`RateLimits::default`] |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
-/// | [`cloud`](Self::cloud), [`external_id`](Self::external_id), [`metadata_endpoint`](Self::metadata_endpoint) | the public cloud's own |
+/// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
+/// | [`auth`](Self::auth) | the Layer's defaults: the public cloud, every client, guests, and more |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[must_use = "nobody can sign in before build()"]
@@ -145,7 +146,7 @@ fn setting_name(setting: Setting) -> &'static str {
         Setting::ClientId => "client_id (ENTRA_CLIENT_ID)",
         Setting::Cloud => "cloud (ENTRA_CLOUD)",
         Setting::RolelessClients => "auth(|auth| auth.allow_roleless_clients(..))",
-        Setting::ExternalId => "external_id(..)",
+        Setting::ExternalId => "auth(|auth| auth.external_id(..))",
         Setting::MaxTokenLength => "auth(|auth| auth.max_token_length(..))",
         Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
         Setting::RefuseGuests => "auth(|auth| auth.refuse_guests())",
@@ -202,15 +203,11 @@ impl EntraOAuthProxyBuilder {
         }
     }
 
-    /// Sets the tenant whose users sign in: its id, from the Overview page of Microsoft Entra ID. See
+    /// Sets the tenant whose users sign in: its id, from the Overview page of Microsoft Entra ID, or, where
+    /// it is more than one tenant's users, a [`Tenancy`](tower_entra_auth::Tenancy). See
     /// [`EntraAuthBuilder::tenant`].
-    pub fn tenant(self, id: impl Into<String>) -> Self {
-        self.auth(|auth| auth.tenant(id))
-    }
-
-    /// Sets whose users sign in, where it is more than one tenant's. See [`EntraAuthBuilder::tenancy`].
-    pub fn tenancy(self, tenancy: Tenancy) -> Self {
-        self.auth(|auth| auth.tenancy(tenancy))
+    pub fn tenant(self, tenant: impl Into<TenantSetting>) -> Self {
+        self.auth(|auth| auth.tenant(tenant))
     }
 
     /// Sets the application (client) id of the app registration, which is client and API in one: it has the
@@ -493,16 +490,6 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the national cloud. See [`EntraAuthBuilder::cloud`].
-    pub fn cloud(self, cloud: Cloud) -> Self {
-        self.auth(|auth| auth.cloud(cloud))
-    }
-
-    /// Sets a tenant of External ID. See [`EntraAuthBuilder::external_id`].
-    pub fn external_id(self, host: impl Into<String>) -> Self {
-        self.auth(|auth| auth.external_id(host))
-    }
-
     /// Sets where Entra is: for a development tenant on this machine. See
     /// [`EntraAuthBuilder::metadata_endpoint`].
     ///
@@ -519,7 +506,7 @@ impl EntraOAuthProxyBuilder {
         DangerousBuilder(self)
     }
 
-    /// Changes any other setting of the Layer: the tenant rule, the clock skew, guests and more. What the proxy
+    /// Changes any other setting of the Layer: the cloud, External ID, the tenant rule, the clock skew, guests and more. What the proxy
     /// sets itself (audience, protected resource, reissued tokens) it sets after this. Where it
     /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
     /// them: Entra's tokens for users who sign in here are its own.

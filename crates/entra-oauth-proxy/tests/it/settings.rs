@@ -545,7 +545,7 @@ async fn nothing_secret_in_a_url_is_printed() {
             in_the_cloud().metadata_endpoint(url),
             moved(),
             moved().dangerous().allow_endpoints_elsewhere(),
-            in_the_cloud().external_id(url),
+            in_the_cloud().auth(|auth| auth.external_id(url)),
             in_the_cloud().required_scopes([url]),
             in_the_cloud().optional_scopes([url]),
             in_the_cloud().additional_authorize_scopes([url, "with space"]),

@@ -317,7 +317,7 @@ impl EntraAuth {
 /// nothing by itself: with every request the [`EntraAuth`] checks the time, the key and the
 /// after-verification checks again. moka bounds how many bytes there are, and drops what is old;
 /// nothing is right or wrong by its doing so.
-pub(crate) struct TokenCache {
+pub(crate) struct RememberedTokens {
     tokens: Cache<CachedToken, Caller>,
     capacity: u64,
     ttl: Duration,
@@ -329,7 +329,7 @@ struct CachedToken(Arc<str>);
 /// A token, borrowed from a request.
 struct BorrowedToken<'r>(&'r [u8]);
 
-impl TokenCache {
+impl RememberedTokens {
     /// The bytes that moka and the caller's own counts take beside a token; `tests/memory.rs`
     /// checks it against what is allocated.
     const BESIDE: usize = 448;

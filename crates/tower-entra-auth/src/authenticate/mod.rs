@@ -16,7 +16,7 @@ use http::{Extensions, Request, Response};
 use http_body_util::Full;
 use tokio::time::Instant;
 
-pub(crate) use self::decision::{Decision, TokenCache};
+pub(crate) use self::decision::{Decision, RememberedTokens};
 pub use self::token_source::{SentToken, TokenSource};
 pub(crate) use self::token_source::{TokenLocation, TokenReader};
 use crate::caller::{Anonymous, AuthContext, Caller};
@@ -62,7 +62,7 @@ struct AuthState {
     tokens: TokenReader,
     max_token_length: usize,
     /// `None` if every token is verified every time.
-    token_cache: Option<TokenCache>,
+    token_cache: Option<RememberedTokens>,
     /// The metadata that is published about this API, if any is.
     resource: Option<ResourceMetadata>,
     /// The URL of Entra's endpoints.
@@ -83,7 +83,7 @@ impl EntraAuth {
         issuers: Vec<Issuer>,
         tokens: TokenReader,
         max_token_length: usize,
-        token_cache: Option<TokenCache>,
+        token_cache: Option<RememberedTokens>,
         resource: Option<ResourceMetadata>,
         authority_url: String,
         context: AuthContext,
@@ -149,7 +149,11 @@ impl EntraAuth {
         let issuers = self.state.issuers.iter();
         AuthStatus {
             issuers: issuers.map(|issuer| issuer.keys.status()).collect(),
-            token_cache: self.state.token_cache.as_ref().map(TokenCache::status),
+            token_cache: self
+                .state
+                .token_cache
+                .as_ref()
+                .map(RememberedTokens::status),
         }
     }
 

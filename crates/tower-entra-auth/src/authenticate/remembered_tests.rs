@@ -11,9 +11,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use tokio::time::advance;
 
-use super::{Decision, EntraAuth, Issuer, TokenCache, TokenLocation, TokenReader};
+use super::{Decision, EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::{AuthContext, Caller};
 use crate::config::EntraAuthBuilder;
+use crate::config::TokenCache;
 use crate::policy::PostVerificationChecks;
 use crate::respond::ResponderConfig;
 
@@ -71,7 +72,7 @@ impl EntraAuth {
                 .collect(),
             TokenReader::new(TokenLocation::default(), false),
             self.state.max_token_length,
-            Some(TokenCache::new(1024 * 1024, HOUR)),
+            Some(RememberedTokens::new(1024 * 1024, HOUR)),
             None,
             String::new(),
             AuthContext::new(
@@ -243,14 +244,20 @@ async fn a_token_that_is_refused_is_not_remembered() {
 async fn remembering_ends_after_its_time_and_can_be_off() {
     let tenant = tenant().await;
     let token = user(&tenant).mint();
-    let short = settings(&tenant).token_cache_ttl(MINUTE).build().unwrap();
+    let short = settings(&tenant)
+        .token_cache(TokenCache::default().ttl(MINUTE))
+        .build()
+        .unwrap();
     let caller = ask(&short, &token).await.unwrap();
     advance(59 * SECOND).await;
     assert!(is_remembered(&short, &token, &caller).await);
     advance(SECOND).await;
     assert!(!is_remembered(&short, &token, &caller).await);
 
-    let off = settings(&tenant).without_token_cache().build().unwrap();
+    let off = settings(&tenant)
+        .token_cache(TokenCache::off())
+        .build()
+        .unwrap();
     let caller = ask(&off, &token).await.unwrap();
     assert!(!is_remembered(&off, &token, &caller).await);
     assert!(off.status().token_cache.is_none());
@@ -270,7 +277,10 @@ async fn another_entra_auth_remembers_for_itself() {
 async fn the_remembered_tokens_are_bounded_in_bytes() {
     let tenant = tenant().await;
     let bytes = 128 * 1024;
-    let auth = settings(&tenant).token_cache_bytes(bytes).build().unwrap();
+    let auth = settings(&tenant)
+        .token_cache(TokenCache::bytes(bytes))
+        .build()
+        .unwrap();
     for n in 0..200 {
         let token = user(&tenant).claim("uti", n.to_string()).mint();
         ask(&auth, &token).await.unwrap();

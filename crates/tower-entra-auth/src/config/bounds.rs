@@ -65,8 +65,7 @@ impl EntraAuthBuilder {
     }
 
     fn check_refresh(&self, problems: &mut Problems) {
-        let interval = self.refresh_interval;
-        let staleness = self.max_staleness;
+        let (interval, staleness) = self.keys.times();
         if !(MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL).contains(&interval) {
             problems.add(
                 "refresh_interval",
@@ -93,26 +92,25 @@ impl EntraAuthBuilder {
     }
 
     fn check_token_cache(&self, problems: &mut Problems) {
-        let Some(settings) = self.token_cache else {
+        let Some((bytes, ttl)) = self.token_cache.bounds() else {
             return;
         };
-        if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&settings.bytes) {
+        if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&bytes) {
             problems.add(
-                "token_cache_bytes",
+                "token_cache",
                 format!(
-                    "{} bytes are out of bounds, {} to {} are accepted; to remember no tokens, \
-                     call without_token_cache()",
-                    settings.bytes, MIN_CACHE_BYTES, MAX_CACHE_BYTES
+                    "{bytes} bytes are out of bounds, {MIN_CACHE_BYTES} to {MAX_CACHE_BYTES} are accepted; to remember no tokens, \
+                     give TokenCache::off()"
                 ),
             );
         }
-        if !(MIN_CACHE_TTL..=MAX_CACHE_TTL).contains(&settings.ttl) {
+        if !(MIN_CACHE_TTL..=MAX_CACHE_TTL).contains(&ttl) {
             problems.add(
-                "token_cache_ttl",
+                "token_cache",
                 format!(
-                    "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
-                     call without_token_cache()",
-                    settings.ttl.as_secs(),
+                    "a ttl of {} s is out of bounds, {} to {} s are accepted; to remember no tokens, \
+                     give TokenCache::off()",
+                    ttl.as_secs(),
                     MIN_CACHE_TTL.as_secs(),
                     MAX_CACHE_TTL.as_secs()
                 ),

@@ -10,8 +10,8 @@ use entra_jwt_core::{
     refusal::Setting,
 };
 
-use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting};
-use crate::authenticate::{EntraAuth, Issuer, TokenCache, TokenLocation, TokenReader};
+use super::{CloudSetting, EntraAuthBuilder, Sourced};
+use crate::authenticate::{EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
 use crate::policy::PostVerificationChecks;
@@ -84,7 +84,7 @@ impl EntraAuthBuilder {
         let validator = rules
             .build()
             .map_err(|error| problems.error_with("rules", error))?;
-        let application = client_id.filter(|_| self.has_custom_signing_key);
+        let application = client_id.filter(|_| self.keys.has_custom_signing_key);
         let source = key_source(origin, validator.authority(), application)
             .ok_or_else(|| problems.error_with("metadata_endpoint", METADATA_EXAMPLES))?;
 
@@ -100,7 +100,7 @@ impl EntraAuthBuilder {
         let responder = self.responder_config(&validator, resource.as_ref());
         let authority_url = authority_base.authority_url(validator.authority());
 
-        let (interval, staleness) = (self.refresh_interval, self.max_staleness);
+        let (interval, staleness) = self.keys.times();
         let keys = KeyStore::new(source, interval, staleness);
         let mut issuers = vec![Issuer::new(validator.clone(), keys, false)];
         let (mut grant_rules, mut on_challenge) = (vec![None], vec![None]);
@@ -128,12 +128,12 @@ impl EntraAuthBuilder {
             self.on_refusal,
             on_challenge,
         );
-        let token_cache = self.token_cache;
+        let token_cache = self.token_cache.bounds();
         Ok(EntraAuth::new(
             issuers,
             TokenReader::new(self.token_location, self.removes_token),
             self.max_token_length,
-            token_cache.map(|cache| TokenCache::new(cache.bytes, cache.ttl)),
+            token_cache.map(|(bytes, ttl)| RememberedTokens::new(bytes, ttl)),
             resource,
             authority_url,
             context,
@@ -142,18 +142,7 @@ impl EntraAuthBuilder {
 
     fn check_trusted(&self, problems: &mut Problems) {
         for (place, trusted) in self.trusted.iter().enumerate() {
-            trusted.check(problems);
-            if self
-                .trusted
-                .iter()
-                .take(place)
-                .any(|other| other.is_of(trusted))
-            {
-                problems.add(
-                    "trust",
-                    "two are of one issuer, so that a token does not say which it is of; leave one out",
-                );
-            }
+            trusted.check(&self.trusted[..place], problems);
         }
     }
 
@@ -245,9 +234,9 @@ impl EntraAuthBuilder {
             );
             return None;
         };
-        let text = match &setting.value {
-            TenancySetting::Known(tenancy) => return Some(tenancy.clone()),
-            TenancySetting::Text(text) => text.trim(),
+        let text = match setting.value.read() {
+            Ok(tenancy) => return Some(tenancy),
+            Err(text) => text,
         };
         let problem = match text.parse::<Tenancy>() {
             Ok(_) if text.contains(PLACEHOLDER) => {
@@ -366,7 +355,7 @@ impl EntraAuthBuilder {
         if let Some(source) = self.key_source.take() {
             for (is_set, other) in [
                 (self.http_client.is_some(), "http_client"),
-                (self.has_custom_signing_key, "custom_signing_key"),
+                (self.keys.has_custom_signing_key, "custom_signing_key"),
                 (
                     self.metadata_endpoint
                         .as_ref()
@@ -491,7 +480,7 @@ impl EntraAuthBuilder {
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
             tenant_rule = self.tenant_rule.is_some(),
             keys_from,
-            token_cache = self.token_cache.is_some(),
+            token_cache = self.token_cache.bounds().is_some(),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
                 source(self.tenancy.as_ref().map(|setting| setting.source)),
@@ -541,7 +530,7 @@ fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBa
 fn add_problem_with(rules: InvalidSettings, problems: &mut Problems) {
     let setting = match rules {
         InvalidSettings::ClockSkew => return,
-        InvalidSettings::NoTenant => "tenancy",
+        InvalidSettings::NoTenant => "tenant",
         InvalidSettings::NoClient => "allowed_clients",
         InvalidSettings::ExternalIdTenancy | InvalidSettings::ExternalIdCloud => "external_id",
         InvalidSettings::ExternalIdV1 => "accept_v1_tokens",

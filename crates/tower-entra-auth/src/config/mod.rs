@@ -3,6 +3,7 @@
 mod bounds;
 mod build;
 mod danger;
+mod options;
 mod reissued;
 mod settings;
 
@@ -11,11 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use entra_http::{BuildError, HttpClient};
-use entra_jwt_core::{
-    Cloud, Tenancy, TenantId, Validator, integration::EscapedUrl, token::Unverified,
-};
+use entra_jwt_core::{Cloud, TenantId, Validator, integration::EscapedUrl, token::Unverified};
 
 pub use self::danger::DangerousBuilder;
+pub use self::options::{KeyOptions, TenantSetting, TokenCache};
 pub use self::reissued::TrustedIssuer;
 use crate::authenticate::{EntraAuth, TokenLocation};
 use crate::caller::OnRefusal;
@@ -32,7 +32,7 @@ use crate::time::Clock;
 ///
 /// | setting | default |
 /// |---|---|
-/// | [`tenant`](Self::tenant), [`tenancy`](Self::tenancy) | none: required |
+/// | [`tenant`](Self::tenant) | none: required |
 /// | [`client_id`](Self::client_id) | none: required |
 /// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
@@ -45,12 +45,9 @@ use crate::time::Clock;
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
 /// | [`own_endpoints_only`](Self::own_endpoints_only) | off: metadata and keys come from any host that is set |
-/// | [`custom_signing_key`](Self::custom_signing_key) | off: the tenant's keys |
 /// | [`key_source`](Self::key_source) | none: the discovery document |
-/// | [`refresh_interval`](Self::refresh_interval) | 1 hour |
-/// | [`max_staleness`](Self::max_staleness) | 24 hours |
-/// | [`token_cache_bytes`](Self::token_cache_bytes) | 32 MiB |
-/// | [`token_cache_ttl`](Self::token_cache_ttl) | 1 hour |
+/// | [`keys`](Self::keys) | fetched hourly, good for 24 hours without Entra |
+/// | [`token_cache`](Self::token_cache) | 32 MiB, each token for an hour |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 /// | [`max_token_length`](Self::max_token_length) | 16 KiB |
 /// | [`refusal_detail`](Self::refusal_detail) | the code |
@@ -65,7 +62,7 @@ use crate::time::Clock;
 #[derive(Clone)]
 #[must_use = "nothing is protected before build()"]
 pub struct EntraAuthBuilder {
-    tenancy: Option<Sourced<TenancySetting>>,
+    tenancy: Option<Sourced<TenantSetting>>,
     client_id: Option<Sourced<String>>,
     cloud: Option<Sourced<CloudSetting>>,
     external_id: Option<String>,
@@ -92,28 +89,9 @@ pub struct EntraAuthBuilder {
     removes_token: bool,
     clock: Clock,
     http_client: Option<HttpClient>,
-    has_custom_signing_key: bool,
     key_source: Option<Source>,
-    refresh_interval: Duration,
-    max_staleness: Duration,
-    token_cache: Option<TokenCacheSettings>,
-}
-
-/// The bounds within which tokens are remembered.
-#[derive(Clone, Copy, Debug)]
-struct TokenCacheSettings {
-    bytes: usize,
-    ttl: Duration,
-}
-
-impl Default for TokenCacheSettings {
-    fn default() -> Self {
-        Self {
-            // About 9,000 tokens of 1.4 KB, 1,900 of 12 KB.
-            bytes: 32 * 1024 * 1024,
-            ttl: Duration::from_secs(60 * 60),
-        }
-    }
+    keys: KeyOptions,
+    token_cache: TokenCache,
 }
 
 /// A value and where it came from: `builder` or an environment variable.
@@ -152,22 +130,6 @@ impl<T> Sourced<T> {
 }
 
 const BUILDER: &str = "builder";
-
-/// A tenancy as it was set.
-#[derive(Clone)]
-enum TenancySetting {
-    Known(Tenancy),
-    Text(String),
-}
-
-impl fmt::Debug for TenancySetting {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(tenancy) => tenancy.fmt(formatter),
-            Self::Text(text) => EscapedUrl(text).fmt(formatter),
-        }
-    }
-}
 
 /// A cloud as it was set.
 #[derive(Clone)]
@@ -234,11 +196,9 @@ impl EntraAuthBuilder {
             removes_token: false,
             clock: Arc::new(SystemTime::now),
             http_client: None,
-            has_custom_signing_key: false,
             key_source: None,
-            refresh_interval: Duration::from_secs(60 * 60),
-            max_staleness: Duration::from_secs(24 * 60 * 60),
-            token_cache: Some(TokenCacheSettings::default()),
+            keys: KeyOptions::default(),
+            token_cache: TokenCache::default(),
         }
     }
 }

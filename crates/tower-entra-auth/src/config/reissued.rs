@@ -108,8 +108,8 @@ impl TrustedIssuer {
         self
     }
 
-    /// Adds everything that is wrong with it.
-    pub(super) fn check(&self, problems: &mut Problems) {
+    /// Adds everything that is wrong with it, beside those that were set before.
+    pub(super) fn check(&self, before: &[Self], problems: &mut Problems) {
         let mut problem = |text: String| problems.add("trust", text);
         if let Err(error) = secure_url(&self.issuer, false) {
             problem(format!(
@@ -132,11 +132,12 @@ impl TrustedIssuer {
         if self.keys.is_empty() {
             problem("there is no key to verify them with".to_owned());
         }
-    }
-
-    /// Returns whether both are of one issuer, so that a token would not say which it is of.
-    pub(super) fn is_of(&self, other: &Self) -> bool {
-        self.issuer == other.issuer
+        if before.iter().any(|other| other.issuer == self.issuer) {
+            problem(
+                "two are of one issuer, so that a token does not say which it is of; leave one out"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Returns what it is made of, beside the rules for Entra's own tokens; `None` if it is not good.

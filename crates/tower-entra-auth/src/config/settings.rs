@@ -10,13 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use entra_http::{BoxError, HttpClient};
-use entra_jwt_core::{Cloud, Tenancy, TenantId, refusal::Setting};
+use entra_jwt_core::{Cloud, TenantId, refusal::Setting};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{CloudSetting, EntraAuthBuilder, Sourced, TenancySetting, TrustedIssuer};
+use super::{
+    CloudSetting, EntraAuthBuilder, KeyOptions, Sourced, TenantSetting, TokenCache, TrustedIssuer,
+};
 use crate::authenticate::{TokenLocation, TokenSource};
 use crate::caller::RefusalContext;
 use crate::keys::{KeySource, Source};
@@ -26,21 +28,14 @@ use crate::respond::RefusalDetail;
 use crate::setting::SettingNames;
 
 impl EntraAuthBuilder {
-    /// Sets the tenant (directory) id whose tokens are accepted: a GUID, from the Overview page of
-    /// Microsoft Entra ID. Several, separated by commas, or one of `organizations`, `common` and
-    /// `consumers` do too: see [`tenancy`](Self::tenancy).
-    pub fn tenant(mut self, id: impl Into<String>) -> Self {
-        self.tenancy = Some(Sourced::by_code(TenancySetting::Text(id.into())));
-        self
-    }
-
-    /// Sets whose tokens are accepted, where it is more than one tenant's: those of a list, of any work
-    /// or school tenant, or of personal accounts too. It takes the place of
-    /// [`tenant`](Self::tenant).
+    /// Sets the tenant (directory) whose tokens are accepted: its id, from the Overview page of Microsoft
+    /// Entra ID, as text or a [`TenantId`](crate::TenantId). Several, separated by commas, or one of `organizations`, `common`
+    /// and `consumers` do too, and a [`Tenancy`](crate::Tenancy): where it is more than one tenant's tokens, those of a list,
+    /// of any work or school tenant, or of personal accounts too.
     ///
     /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
-    pub fn tenancy(mut self, tenancy: Tenancy) -> Self {
-        self.tenancy = Some(Sourced::by_code(TenancySetting::Known(tenancy)));
+    pub fn tenant(mut self, tenant: impl Into<TenantSetting>) -> Self {
+        self.tenancy = Some(Sourced::by_code(tenant.into()));
         self
     }
 
@@ -66,7 +61,7 @@ impl EntraAuthBuilder {
     /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
     /// let customers: Arc<HashSet<TenantId>> = Arc::default(); // or a database
     /// let auth = EntraAuth::builder()
-    ///     .tenancy(Tenancy::organizations())
+    ///     .tenant(Tenancy::organizations())
     ///     .tenant_rule(move |tenant| {
     ///         let customers = Arc::clone(&customers);
     ///         async move { Ok::<_, Infallible>(customers.contains(&tenant)) }
@@ -102,15 +97,10 @@ impl EntraAuthBuilder {
     }
 
     /// Adds a further audience: the App ID URI, if it is not `api://{client id}`. Compared byte for
-    /// byte, but for one trailing slash. v2 tokens always have the client id as audience.
+    /// byte, but for one trailing slash. v2 tokens always have the client id as audience. Several calls add
+    /// up.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
-        self
-    }
-
-    /// Adds further audiences; see [`audience`](Self::audience).
-    pub fn audiences<A: Into<String>>(mut self, audiences: impl IntoIterator<Item = A>) -> Self {
-        self.audiences.extend(audiences.into_iter().map(Into::into));
         self
     }
 
@@ -301,14 +291,6 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Says that the app registration has a signing key of its own, as claims mapping and SAML
-    /// applications do: metadata is asked for with `?appid={client id}`, and keys are those of the
-    /// application.
-    pub fn custom_signing_key(mut self) -> Self {
-        self.has_custom_signing_key = true;
-        self
-    }
-
     /// Sets where the keys come from, in place of the discovery document: a
     /// [`JwksFile`](crate::keys::JwksFile), a fixed [`KeySet`](crate::keys::KeySet), or a
     /// [`KeySource`] of your own. No HTTP client is needed then.
@@ -330,43 +312,15 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets how often keys are fetched when all is well: 5 minutes to 12 hours, less up to a twentieth,
-    /// so that replicas do not ask in step. Sooner where the key server's `Cache-Control` says so,
-    /// though not within 5 minutes; never later.
-    pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.refresh_interval = interval;
+    /// Sets how keys are fetched, and for how long they serve.
+    pub fn keys(mut self, options: KeyOptions) -> Self {
+        self.keys = options;
         self
     }
 
-    /// Sets for how long keys serve after the last fetch that succeeded, while Entra cannot be reached:
-    /// at most 24 hours, and longer than [`refresh_interval`](Self::refresh_interval). After that,
-    /// every token is 503.
-    pub fn max_staleness(mut self, duration: Duration) -> Self {
-        self.max_staleness = duration;
-        self
-    }
-
-    /// Sets how much memory verified tokens may take that are remembered: 64 KiB to 4 GiB. A MiB
-    /// holds about 290 tokens of 1.4 KB, or 60 of 12 KB with 200 groups.
-    ///
-    /// A token is remembered by its whole bytes, once it was accepted. With every request its
-    /// lifetime, its key and the [`tenant_rule`](Self::tenant_rule) are checked again; the
-    /// signature and the rest, which cannot change, are not.
-    pub fn token_cache_bytes(mut self, bytes: usize) -> Self {
-        self.token_cache.get_or_insert_default().bytes = bytes;
-        self
-    }
-
-    /// Sets for how long a verified token is remembered, if it does not expire before: 1 second to
-    /// 24 hours. Then it is verified again.
-    pub fn token_cache_ttl(mut self, ttl: Duration) -> Self {
-        self.token_cache.get_or_insert_default().ttl = ttl;
-        self
-    }
-
-    /// Verifies every token every time.
-    pub fn without_token_cache(mut self) -> Self {
-        self.token_cache = None;
+    /// Sets how much memory verified tokens may take that are remembered, and for how long, or that none is.
+    pub fn token_cache(mut self, cache: TokenCache) -> Self {
+        self.token_cache = cache;
         self
     }
 
@@ -387,7 +341,8 @@ impl EntraAuthBuilder {
         })
     }
 
-    /// Takes the same as [`env`](Self::env), from variables of your own.
+    /// Takes the same as [`env`](Self::env), from other variables: for tests.
+    #[doc(hidden)]
     pub fn variables(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         // An empty variable counts as unset, as with the Azure SDK.
         let first = |names: &[&'static str]| {
@@ -402,7 +357,7 @@ impl EntraAuthBuilder {
 
         if self.tenancy.is_none() {
             self.tenancy = first(&["ENTRA_TENANT_ID", "AZURE_TENANT_ID"])
-                .map(|setting| setting.map(TenancySetting::Text));
+                .map(|setting| setting.map(TenantSetting::from));
         }
         if self.client_id.is_none() {
             self.client_id = first(&["ENTRA_CLIENT_ID", "AZURE_CLIENT_ID"]);

@@ -16,7 +16,7 @@ use super::{FetchedKeys, KeySource, MAX_DOCUMENT_BYTES};
 /// that is not held. A key that is taken out of the file stays trusted for 24 h, as one of Entra's
 /// would; to distrust it at once, restart the service. While the file cannot be read, is no JWKS
 /// document of at most 512 KiB, or neither a regular file nor a link to one, the keys that are held
-/// serve, for [`max_staleness`](crate::EntraAuthBuilder::max_staleness) at most. Write it to another
+/// serve, for [`max_staleness`](crate::settings::KeyOptions::max_staleness) at most. Write it to another
 /// name and rename that, so that it is never seen half-written.
 #[derive(Clone, Debug)]
 pub struct JwksFile {

@@ -89,7 +89,7 @@ impl FetchedKeys {
     }
 
     /// Sets when to fetch again, if sooner than the
-    /// [refresh interval](crate::EntraAuthBuilder::refresh_interval); 10 s are the least.
+    /// [refresh interval](crate::settings::KeyOptions::refresh_interval); 10 s are the least.
     #[must_use]
     pub fn check_again_after(mut self, duration: Duration) -> Self {
         self.check_again_after = Some(duration);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tower_entra_auth::keys::JwksFile;
+use tower_entra_auth::settings::KeyOptions;
 
 use crate::support::{ACCEPTED, HOUR, SECOND, Scene, UNAVAILABLE, of_source, scene_with, tenant};
 
@@ -195,7 +196,7 @@ async fn the_keys_of_a_file_that_is_gone_serve_for_max_staleness() {
     let directory = Directory::new();
     publish(&directory.file(), &tenant.signing_keys().document());
     let auth = of_source(&tenant, JwksFile::new(directory.file()))
-        .max_staleness(2 * HOUR)
+        .keys(KeyOptions::default().max_staleness(2 * HOUR))
         .build()
         .unwrap();
     let scene = Scene::of(tenant, auth).await;

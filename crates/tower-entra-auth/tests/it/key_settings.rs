@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use tower::service_fn;
+use tower_entra_auth::settings::{KeyOptions, TokenCache};
 use tower_entra_auth::{
     EntraAuthBuilder,
     keys::{BoxError, FetchedKeys, KeySource},
@@ -29,79 +30,83 @@ fn a_setting_out_of_bounds_is_refused_with_the_bound() {
     let nano = Duration::from_nanos(1);
     for (builder, setting, bound) in [
         (
-            good().refresh_interval(5 * MINUTE - milli),
+            good().keys(KeyOptions::default().refresh_interval(5 * MINUTE - milli)),
             "refresh_interval",
             "300 to 43200 s",
         ),
         (
-            good().refresh_interval(12 * HOUR + milli),
+            good().keys(KeyOptions::default().refresh_interval(12 * HOUR + milli)),
             "refresh_interval",
             "300 to 43200 s",
         ),
         (
-            good().refresh_interval(Duration::ZERO),
+            good().keys(KeyOptions::default().refresh_interval(Duration::ZERO)),
             "refresh_interval",
             "300 to 43200 s",
         ),
         (
-            good().refresh_interval(Duration::MAX),
+            good().keys(KeyOptions::default().refresh_interval(Duration::MAX)),
             "refresh_interval",
             "300 to 43200 s",
         ),
         (
-            good().max_staleness(24 * HOUR + nano),
+            good().keys(KeyOptions::default().max_staleness(24 * HOUR + nano)),
             "max_staleness",
             "at most 86400 s",
         ),
         (
-            good().max_staleness(HOUR),
+            good().keys(KeyOptions::default().max_staleness(HOUR)),
             "max_staleness",
             "more than refresh_interval (3600 s)",
         ),
         (
-            good().max_staleness(Duration::ZERO),
+            good().keys(KeyOptions::default().max_staleness(Duration::ZERO)),
             "max_staleness",
             "(3600 s)",
         ),
         (
-            good().max_staleness(Duration::MAX),
+            good().keys(KeyOptions::default().max_staleness(Duration::MAX)),
             "max_staleness",
             "at most 86400 s",
         ),
         (
-            good().refresh_interval(12 * HOUR).max_staleness(6 * HOUR),
+            good().keys(
+                KeyOptions::default()
+                    .refresh_interval(12 * HOUR)
+                    .max_staleness(6 * HOUR),
+            ),
             "max_staleness",
             "more than refresh_interval (43200 s)",
         ),
         (
-            good().token_cache_bytes(64 * KIB - 1),
-            "token_cache_bytes",
+            good().token_cache(TokenCache::bytes(64 * KIB - 1)),
+            "token_cache",
             "65536 to 4294967296",
         ),
         (
-            good().token_cache_bytes(4 * GIB + 1),
-            "token_cache_bytes",
+            good().token_cache(TokenCache::bytes(4 * GIB + 1)),
+            "token_cache",
             "65536 to 4294967296",
         ),
         (
-            good().token_cache_bytes(0),
-            "token_cache_bytes",
-            "without_token_cache()",
+            good().token_cache(TokenCache::bytes(0)),
+            "token_cache",
+            "TokenCache::off()",
         ),
         (
-            good().token_cache_ttl(SECOND - nano),
-            "token_cache_ttl",
+            good().token_cache(TokenCache::default().ttl(SECOND - nano)),
+            "token_cache",
             "1 to 86400 s",
         ),
         (
-            good().token_cache_ttl(24 * HOUR + nano),
-            "token_cache_ttl",
+            good().token_cache(TokenCache::default().ttl(24 * HOUR + nano)),
+            "token_cache",
             "1 to 86400 s",
         ),
         (
-            good().token_cache_ttl(Duration::ZERO),
-            "token_cache_ttl",
-            "without_token_cache()",
+            good().token_cache(TokenCache::default().ttl(Duration::ZERO)),
+            "token_cache",
+            "TokenCache::off()",
         ),
     ] {
         let problems = problems(builder);
@@ -110,26 +115,29 @@ fn a_setting_out_of_bounds_is_refused_with_the_bound() {
         assert!(problems[0].1.contains(bound), "{bound} in {problems:?}");
     }
     for builder in [
-        good().refresh_interval(5 * MINUTE),
-        good().refresh_interval(12 * HOUR),
-        good().max_staleness(24 * HOUR),
-        good().max_staleness(HOUR + nano),
-        good()
-            .refresh_interval(5 * MINUTE)
-            .max_staleness(5 * MINUTE + SECOND),
-        good().token_cache_bytes(64 * KIB),
-        good().token_cache_bytes(4 * GIB),
-        good().token_cache_ttl(SECOND),
-        good().token_cache_ttl(24 * HOUR),
+        good().keys(KeyOptions::default().refresh_interval(5 * MINUTE)),
+        good().keys(KeyOptions::default().refresh_interval(12 * HOUR)),
+        good().keys(KeyOptions::default().max_staleness(24 * HOUR)),
+        good().keys(KeyOptions::default().max_staleness(HOUR + nano)),
+        good().keys(
+            KeyOptions::default()
+                .refresh_interval(5 * MINUTE)
+                .max_staleness(5 * MINUTE + SECOND),
+        ),
+        good().token_cache(TokenCache::bytes(64 * KIB)),
+        good().token_cache(TokenCache::bytes(4 * GIB)),
+        good().token_cache(TokenCache::default().ttl(SECOND)),
+        good().token_cache(TokenCache::default().ttl(24 * HOUR)),
         // The last word counts.
-        good().token_cache_bytes(1).without_token_cache(),
+        good()
+            .token_cache(TokenCache::bytes(1))
+            .token_cache(TokenCache::off()),
     ] {
         builder.build().unwrap();
     }
     let both = good()
-        .refresh_interval(MINUTE)
-        .token_cache_ttl(Duration::ZERO)
-        .token_cache_bytes(1);
+        .keys(KeyOptions::default().refresh_interval(MINUTE))
+        .token_cache(TokenCache::bytes(1).ttl(Duration::ZERO));
     assert_eq!(problems(both).len(), 3, "all at once");
 }
 
@@ -148,7 +156,10 @@ fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
     });
     for (builder, setting) in [
         (good().http_client(own), "http_client"),
-        (good().custom_signing_key(), "custom_signing_key"),
+        (
+            good().keys(KeyOptions::default().custom_signing_key()),
+            "custom_signing_key",
+        ),
         (
             good().metadata_endpoint("https://login.microsoftonline.com"),
             "metadata_endpoint",
@@ -162,7 +173,7 @@ fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
     }
     let all = good()
         .http_client(own)
-        .custom_signing_key()
+        .keys(KeyOptions::default().custom_signing_key())
         .metadata_endpoint("https://login.microsoftonline.com")
         .key_source(Nowhere);
     assert_eq!(problems(all).len(), 3);

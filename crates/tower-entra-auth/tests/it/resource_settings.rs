@@ -178,7 +178,7 @@ fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
 #[test]
 fn where_any_tenant_is_accepted_the_authorization_server_must_be_named() {
     for tenancy in [Tenancy::organizations(), Tenancy::common()] {
-        let settings = || EntraAuth::builder().tenancy(tenancy.clone());
+        let settings = || EntraAuth::builder().tenant(tenancy.clone());
         let text = problem_with(settings(), resource());
         assert!(text.contains(".authorization_server(..)"), "{text}");
         let named = ProtectedResource::at(RESOURCE).authorization_server("https://auth.example");

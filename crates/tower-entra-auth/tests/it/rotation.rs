@@ -4,6 +4,7 @@
 use tokio::time::{Instant, sleep};
 
 use crate::support::{ACCEPTED, HOUR, MINUTE, PENDING, SECOND, Scene, UNTRUSTED};
+use tower_entra_auth::settings::TokenCache;
 
 /// When the bucket may give its next token, by the times at which it gave the others: two at once,
 /// then one every 30 s, refilled continuously.
@@ -172,7 +173,8 @@ async fn where_the_first_answers_lag_only_those_who_asked_are_refused_and_the_ot
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_keys_tokens_are_refused_once_it_was_absent_for_a_day_remembered_ones_too() {
     // Remembered for as long as can be set, so that it is the key that ends it.
-    let scene = Scene::with(|settings| settings.token_cache_ttl(24 * HOUR)).await;
+    let scene =
+        Scene::with(|settings| settings.token_cache(TokenCache::default().ttl(24 * HOUR))).await;
     let [remembered, unseen, other] = scene.tokens();
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);
     sleep(30 * MINUTE).await;

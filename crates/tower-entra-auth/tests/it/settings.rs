@@ -83,8 +83,8 @@ fn each_bad_value_is_named_with_a_good_one() {
             "nor one of organizations, common, consumers",
         ),
         (
-            good().tenancy(Tenancy::tenants([])),
-            "tenancy",
+            good().tenant(Tenancy::tenants([])),
+            "tenant",
             "name at least one",
         ),
         (
@@ -217,7 +217,13 @@ fn each_bad_value_is_named_with_a_good_one() {
     }
     assert!(good().build().is_ok());
     assert!(good().cloud(Cloud::China).build().is_ok());
-    assert!(good().audiences(["api://a", "https://b"]).build().is_ok());
+    assert!(
+        good()
+            .audience("api://a")
+            .audience("https://b")
+            .build()
+            .is_ok()
+    );
     assert!(good().external_id("contoso.ciamlogin.com").build().is_ok());
     assert!(
         good()

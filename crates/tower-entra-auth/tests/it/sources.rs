@@ -13,6 +13,7 @@ use http::Request;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceExt as _, service_fn};
 use tower_entra_auth::keys::{BoxError, FetchedKeys, KeySet, KeySource};
+use tower_entra_auth::settings::KeyOptions;
 
 use crate::support::{
     ACCEPTED, API, HOUR, MINUTE, PENDING, SECOND, Scene, UNAVAILABLE, UNTRUSTED, of_source,
@@ -305,7 +306,10 @@ async fn tokens_signed_with_the_applications_own_key_need_the_setting() {
         .await
         .unwrap();
     let without = settings(&tenant).build().unwrap();
-    let with = settings(&tenant).custom_signing_key().build().unwrap();
+    let with = settings(&tenant)
+        .keys(KeyOptions::default().custom_signing_key())
+        .build()
+        .unwrap();
     let scene = Scene::of(tenant, without).await;
     assert_eq!(scene.answer(&scene.token()).await, UNTRUSTED);
     let of = |endpoint: &entra_dev_tenant::Endpoint| -> Vec<String> {
@@ -352,7 +356,7 @@ async fn the_application_is_added_to_the_full_address_of_a_document() {
         );
         let auth = settings(&tenant)
             .metadata_endpoint(address)
-            .custom_signing_key()
+            .keys(KeyOptions::default().custom_signing_key())
             .build()
             .unwrap();
         auth.ready().await.unwrap();

@@ -11,6 +11,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower_entra_auth::EntraAuth;
+use tower_entra_auth::settings::{KeyOptions, TokenCache};
 
 use crate::support::{
     ACCEPTED, HOUR, OTHER_TENANT, PENDING, SECOND, Scene, Server, UNAVAILABLE, UNTRUSTED,
@@ -141,7 +142,8 @@ async fn a_failure_is_told_with_its_code_and_remedy_and_stays_told_after_it_is_o
 
 #[tokio::test(start_paused = true)]
 async fn it_is_not_ready_once_the_last_success_is_too_long_ago() {
-    let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
+    let scene =
+        Scene::with(|settings| settings.keys(KeyOptions::default().max_staleness(2 * HOUR))).await;
     scene.tenant.start_outage();
     sleep(2 * HOUR - SECOND).await;
     assert!(scene.auth.status().is_ready());
@@ -179,12 +181,15 @@ async fn the_time_to_live_of_a_withdrawn_key_counts_down_to_its_end() {
 async fn the_remembered_tokens_are_told_unless_that_is_off() {
     let tenant = tenant().await;
     let with = settings(&tenant)
-        .token_cache_bytes(100_000)
+        .token_cache(TokenCache::bytes(100_000))
         .build()
         .unwrap();
     assert_eq!(with.status().token_cache.unwrap().capacity, 100_000);
     assert_eq!(with.status().token_cache.unwrap().tokens, 0);
-    let without = settings(&tenant).without_token_cache().build().unwrap();
+    let without = settings(&tenant)
+        .token_cache(TokenCache::off())
+        .build()
+        .unwrap();
     assert!(without.status().token_cache.is_none());
 }
 
@@ -262,7 +267,8 @@ async fn the_readiness_endpoint_is_503_until_keys_are_there_and_fetches_them_by_
 #[tokio::test(start_paused = true)]
 async fn the_readiness_endpoint_says_when_the_keys_are_too_old_and_asks_no_more_than_the_schedule()
 {
-    let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
+    let scene =
+        Scene::with(|settings| settings.keys(KeyOptions::default().max_staleness(2 * HOUR))).await;
     let server = serve_readiness(&scene.auth).await;
     scene.tenant.key_endpoint().fail_with(503);
     sleep(2 * HOUR - SECOND).await;

@@ -66,7 +66,7 @@ async fn each_tenancy_admits_its_own_with_keys_from_its_own_documents() {
         (Tenancy::consumers(), unknown, unknown, "accepted"),
     ] {
         // Each with a bucket of its own.
-        let server = || serving(settings(&tenant).tenancy(tenancy.clone()));
+        let server = || serving(settings(&tenant).tenant(tenancy.clone()));
         for (token, expected) in [
             (user(&tenant), home),
             (user(&tenant).of_tenant(OTHER_TENANT), another),
@@ -155,7 +155,7 @@ async fn who_may_call_is_restricted_by_client_and_guests() {
 async fn a_key_of_another_cloud_counts_only_by_a_setting_named_dangerous() {
     let tenant = tenant().await;
     let token = || user(&tenant).flaw(Flaw::OtherCloudKey);
-    let many = || settings(&tenant).tenancy(Tenancy::organizations());
+    let many = || settings(&tenant).tenant(Tenancy::organizations());
     assert_eq!(
         code(&serving(many()).await, token()).await,
         "401 untrusted_signature"
@@ -191,7 +191,7 @@ impl Rule {
     pub(crate) fn of(&self, tenant: &DevTenant) -> EntraAuthBuilder {
         let rule = self.clone();
         settings(tenant)
-            .tenancy(Tenancy::organizations())
+            .tenant(Tenancy::organizations())
             .tenant_rule(move |_| rule.clone().ask())
     }
 

@@ -8,6 +8,7 @@ use crate::support::{
     ACCEPTED, HOUR, MINUTE, OTHER_TENANT, SECOND, Scene, UNAVAILABLE, auth, retry_after, tenant,
     user,
 };
+use tower_entra_auth::settings::KeyOptions;
 
 // F3
 #[tokio::test(start_paused = true)]
@@ -101,7 +102,8 @@ async fn a_tenant_that_goes_down_later_is_not_missed_and_found_by_itself_when_it
 // F5
 #[tokio::test(start_paused = true)]
 async fn after_max_staleness_every_token_is_503_remembered_ones_too_until_a_fetch_succeeds() {
-    let scene = Scene::with(|settings| settings.max_staleness(2 * HOUR)).await;
+    let scene =
+        Scene::with(|settings| settings.keys(KeyOptions::default().max_staleness(2 * HOUR))).await;
     let [remembered, unseen, other] = scene.tokens();
     scene.tenant.key_endpoint().fail_with(503);
     assert_eq!(scene.answer(&remembered).await, ACCEPTED);

@@ -10,6 +10,7 @@ use super::{Place, hits};
 use crate::support::{
     ACCEPTED, HOUR, MINUTE, SECOND, Scene, UNAVAILABLE, auth, retry_after, settings, tenant, until,
 };
+use tower_entra_auth::settings::KeyOptions;
 
 fn condition(request: &RecordedRequest) -> Option<&str> {
     request.header("if-none-match")
@@ -202,7 +203,7 @@ async fn intervals(cache_control: &str, refresh_interval: Duration) -> Vec<u64> 
     let tenant = tenant().await;
     tenant.key_endpoint().set_cache_control(cache_control);
     let auth = settings(&tenant)
-        .refresh_interval(refresh_interval)
+        .keys(KeyOptions::default().refresh_interval(refresh_interval))
         .build()
         .unwrap();
     auth.ready().await.unwrap();
