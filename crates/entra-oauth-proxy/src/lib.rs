@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
-//! use entra_oauth_proxy::{EntraOAuthProxy, Secret};
+//! use entra_oauth_proxy::{EntraOAuthProxy, Resource, Secret};
 //!
 //! fn app() -> Result<Router, Box<dyn std::error::Error>> {
 //!     let proxy = EntraOAuthProxy::builder()
@@ -10,8 +10,7 @@
 //!         .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
 //!         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?)
 //!         .public_url("https://mcp.example.com")
-//!         .resource("https://mcp.example.com/mcp")
-//!         .required_scopes(["Mcp.Access"])
+//!         .resource(Resource::at("https://mcp.example.com/mcp").required_scopes(["Mcp.Access"]))
 //!         .data_directory("/var/lib/notes") // sign-ins and keys, over restarts
 //!         .build()?;
 //!
@@ -59,7 +58,7 @@
 //! 7. `POST /token` again and again: a refresh token is replaced with each use, after Entra was asked
 //!    where its own token is about to end; once, however many refreshes of it come at once.
 //! 8. `POST /revoke`: the client signs out. Its refresh token ends at once, its access tokens within
-//!    the [grant check interval](EntraOAuthProxyBuilder::grant_check_interval), 30 s.
+//!    the [grant check interval](Lifetimes::grant_check), 30 s.
 //!
 //! What was begun goes on when the client or the browser is gone: a browser that comes back from Entra
 //! again, or a refresh that is repeated, gets what it came to. A code is good once, whoever got the
@@ -134,7 +133,7 @@
 //! | situation | answer |
 //! |---|---|
 //! | an unknown client, or a redirect URI that it did not register | a page, 400: nobody is sent anywhere |
-//! | any other error in a request, before a person agreed | sent to loopback, a pre-registered client, or a URI that the operator [lists](EntraOAuthProxyBuilder::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
+//! | any other error in a request, before a person agreed | sent to loopback, a pre-registered client, or a URI that the operator [lists](Clients::allowed_redirects) with its path; else a page, 400, with a button that carries it there |
 //! | another resource than this one | `invalid_target` |
 //! | the person says no, here or at Entra | `access_denied` |
 //! | consent of an administrator is missing; a policy says no; another tenant, a guest | `access_denied` |
@@ -179,14 +178,10 @@ mod pages;
 mod proxy;
 pub mod store;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod tokens;
-
-/// The conformance suite for stores, for tests of a [`Store`](crate::store::Store): as a dev-dependency only.
-#[cfg(feature = "testing")]
-pub mod testing {
-    pub use crate::store::conformance::{check_full_store, check_store};
-}
 
 /// Settings that weaken the protection. Each needs a reason; reviewers search for `danger`.
 pub mod danger {
@@ -195,7 +190,7 @@ pub mod danger {
 
 /// The Layer of a protected resource.
 pub mod layer {
-    pub use crate::proxy::{ResourceLayer, ResourceService};
+    pub use crate::proxy::{ResourceLayer, ResourceService, UnknownResource};
 }
 
 /// The guides.
@@ -233,7 +228,7 @@ pub use entra_http::{BuildError, Problem};
 /// The Layer's own crate.
 pub use tower_entra_auth;
 
-pub use crate::config::{EntraOAuthProxyBuilder, Prompt};
+pub use crate::config::{Clients, EntraOAuthProxyBuilder, Lifetimes, Prompt, Resource};
 pub use crate::endpoints::ProxyEndpoints;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
 #[doc(inline)]

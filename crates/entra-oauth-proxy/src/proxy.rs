@@ -32,6 +32,8 @@ pub struct EntraOAuthProxy {
     users: Arc<Users>,
     auth: EntraAuth,
     required: RequireLayer,
+    /// The URL of the resource.
+    resource: Arc<str>,
 }
 
 /// A future in a box.
@@ -42,22 +44,35 @@ impl EntraOAuthProxy {
     pub(crate) fn new(
         server: Server,
         users: Arc<Users>,
-        (auth, required): (EntraAuth, RequireLayer),
+        (auth, required, resource): (EntraAuth, RequireLayer, String),
     ) -> Self {
         Self {
             server: Arc::new(server),
             users,
             auth,
             required,
+            resource: resource.into(),
         }
     }
 
     /// Returns the Layer that protects the resource: it accepts the tokens of this server and Entra's own,
-    /// and requires the [required scopes](crate::EntraOAuthProxyBuilder::required_scopes) of each.
+    /// and requires the [required scopes](crate::Resource::required_scopes) of each.
     pub fn layer(&self) -> ResourceLayer {
         ResourceLayer {
             auth: self.auth.layer(),
             required: self.required.clone(),
+        }
+    }
+
+    /// Returns the [Layer](Self::layer) that protects the resource at this URL, which is compared as clients'
+    /// are told it: byte for byte.
+    ///
+    /// # Errors
+    /// If no such resource was set.
+    pub fn layer_for(&self, url: &str) -> Result<ResourceLayer, UnknownResource> {
+        match *self.resource == *url {
+            true => Ok(self.layer()),
+            false => Err(UnknownResource(self.resource.clone())),
         }
     }
 
@@ -157,7 +172,7 @@ impl EntraOAuthProxy {
 
     /// Ends all sign-ins of a user, by every client, and those that are under way: their codes and refresh
     /// tokens at once, their access tokens when the Layer asks next
-    /// ([`grant_check_interval`](crate::EntraOAuthProxyBuilder::grant_check_interval), 30 s).
+    /// ([`Lifetimes::grant_check`](crate::Lifetimes::grant_check), 30 s).
     ///
     /// Nobody is kept from signing in again: that is Entra's to refuse. Sessions at Entra, and its tokens that
     /// were passed through, are not ended.
@@ -277,6 +292,11 @@ where
             router.route_service(path, service.clone())
         })
 }
+
+/// There is no resource with the URL that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no such resource: the one that was set is {0}")]
+pub struct UnknownResource(Arc<str>);
 
 /// Protects the resource; made by [`EntraOAuthProxy::layer`](EntraOAuthProxy::layer).
 #[derive(Clone, Debug)]

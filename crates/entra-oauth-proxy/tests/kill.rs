@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxy, Rate, RateLimits, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, Rate, RateLimits, Resource, Secret};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
@@ -118,8 +118,7 @@ async fn child_that_serves_until_it_is_killed() {
         .client_id(APP)
         .credential(Secret::new(SECRET))
         .public_url(PUBLIC)
-        .resource(RESOURCE)
-        .required_scopes(["read"])
+        .resource(Resource::at(RESOURCE).required_scopes(["read"]))
         .data_directory(variable(DIRECTORY))
         // Two users have all clients, and sign in again where an answer was lost.
         .limits(

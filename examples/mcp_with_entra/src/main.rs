@@ -31,7 +31,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::ListenerExt as _;
 use entra_dev_tenant::{AppRegistration, DevTenant};
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys, Resource, Secret};
 use http::StatusCode;
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use http::request::Parts;
@@ -151,14 +151,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let public_url = variable("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"));
 
-    let settings = EntraOAuthProxy::builder()
-        .public_url(&public_url)
-        .resource(format!("{public_url}/mcp"))
-        .resource_name("Notes")
+    let notes = Resource::at(format!("{public_url}/mcp"))
+        .name("Notes")
         .required_scopes(["Mcp.Access"])
         .optional_scopes(["Notes.Write"])
-        .scope_text("Mcp.Access", "Read your notes")
-        .scope_text("Notes.Write", "Write notes in your name");
+        .describe_scope("Mcp.Access", "Read your notes")
+        .describe_scope("Notes.Write", "Write notes in your name");
+    let settings = EntraOAuthProxy::builder()
+        .public_url(&public_url)
+        .resource(notes);
     let (settings, tenant) = match real {
         true => (of_real_tenant(settings)?, None),
         false => {

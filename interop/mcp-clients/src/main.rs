@@ -15,7 +15,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router, routing::get, routing::post};
 use entra_dev_tenant::{AppRegistration, DevTenant};
-use entra_oauth_proxy::{EntraOAuthProxy, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, Lifetimes, Resource, Secret};
 use http::request::Parts;
 use http::{StatusCode, header::AUTHORIZATION};
 use rmcp::handler::server::tool::Extension;
@@ -67,10 +67,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .client_id(APP)
         .credential(Secret::new(SECRET))
         .public_url(&public_url)
-        .resource(format!("{public_url}/mcp"))
-        .resource_name("Notes")
-        .required_scopes(["Mcp.Access"])
-        .grant_check_interval(Duration::ZERO)
+        .resource(
+            Resource::at(format!("{public_url}/mcp"))
+                .name("Notes")
+                .required_scopes(["Mcp.Access"]),
+        )
+        .lifetimes(Lifetimes::default().grant_check(Duration::ZERO))
         .metadata_endpoint(tenant.url())
         .clock(tenant.clock())
         .build()?;

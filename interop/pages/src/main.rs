@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use entra_dev_tenant::{AppRegistration, DevTenant};
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Secret};
+use entra_oauth_proxy::{
+    EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Resource, Secret,
+};
 use tokio::net::TcpListener;
 
 const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -44,14 +46,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .metadata_endpoint(tenant.url())
             .clock(tenant.clock())
             .public_url(url)
-            .resource(format!("{url}/mcp"))
-            .required_scopes(["Mcp.Access"])
     };
-    let usual_settings = settings(&usual_url)
-        .resource_name("Notes")
+    let resource = |url: &str| Resource::at(format!("{url}/mcp")).required_scopes(["Mcp.Access"]);
+    let notes = resource(&usual_url)
+        .name("Notes")
         .optional_scopes(["Notes.Write", "Notes.Share"])
-        .scope_text("Mcp.Access", "Read your notes")
-        .scope_text("Notes.Write", "Write and delete notes in your name");
+        .describe_scope("Mcp.Access", "Read your notes")
+        .describe_scope("Notes.Write", "Write and delete notes in your name");
+    let usual_settings = settings(&usual_url).resource(notes);
 
     println!("USUAL_URL={usual_url}");
     println!("LONG_URL={long_url}");
@@ -60,9 +62,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("TENANT_ID={}", tenant.id());
     println!("APP_ID={APP}");
     let usual_app = app(usual_settings)?;
-    let long_app = app(with_long_texts(settings(&long_url)))?;
+    let long_app = app(settings(&long_url).resource(with_long_texts(resource(&long_url))))?;
     let limits = RateLimits::none().sign_ins_per_address(Rate::per_minute(1).burst(1));
-    let busy_app = app(settings(&busy_url).limits(limits))?;
+    let busy_app = app(settings(&busy_url)
+        .resource(resource(&busy_url))
+        .limits(limits))?;
     let busy_app = busy_app.into_make_service_with_connect_info::<SocketAddr>();
     println!("LONG_SCOPES={}", long_scopes().join(","));
     tokio::select! {
@@ -78,13 +82,13 @@ fn app(settings: EntraOAuthProxyBuilder) -> Result<Router, Box<dyn Error>> {
     Ok(settings.build()?.routes())
 }
 
-fn with_long_texts(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
+fn with_long_texts(resource: Resource) -> Resource {
     let scopes = long_scopes();
-    let settings = settings
-        .resource_name("The notes, calendars and Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaften of everybody")
+    let resource = resource
+        .name("The notes, calendars and Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaften of everybody")
         .optional_scopes(&scopes);
-    scopes.iter().step_by(2).fold(settings, |settings, scope| {
-        settings.scope_text(scope, "In words ".repeat(22))
+    scopes.iter().step_by(2).fold(resource, |resource, scope| {
+        resource.describe_scope(scope, "In words ".repeat(22))
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use entra_http::{BuildError, Problems, is_loopback_host};
 use tokio_util::task::TaskTracker;
@@ -12,20 +11,16 @@ use tower_entra_auth::{
 };
 use url::Url;
 
-use super::{EntraOAuthProxyBuilder, Prompt};
+use super::{EntraOAuthProxyBuilder, Prompt, Resource};
 use crate::endpoints::{Server, Urls};
 use crate::entra::Entra;
 use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::RateLimiter;
-use crate::oauth::{Clients, Resource, Scopes};
+use crate::oauth::{ClientRegistry, ResourceId, Scopes};
 use crate::proxy::EntraOAuthProxy;
 use crate::store::Records;
 use crate::telemetry::describe_metrics;
 use crate::tokens::{Grants, Users, keep_challenge, room_for_claims};
-
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl EntraOAuthProxyBuilder {
     /// Checks the settings, opens the [directory](Self::data_directory) if one is set, and makes the
@@ -37,20 +32,15 @@ impl EntraOAuthProxyBuilder {
         let mut problems = Problems::new("cannot let clients sign in through Entra");
         let public_url = self.checked_public_url();
         let public_url = problems.take("public_url", public_url);
-        let resource_name = self.resource_name.take();
-        let resource_name = resource_name.filter(|name| !name.trim().is_empty());
-        let resource = self.checked_resource(resource_name.as_deref());
-        let resource = problems.take("resource", resource);
+        let settings = self.one_resource(&mut problems);
+        let resource = problems.take("resource", checked_resource(&settings));
+        let ([required, optional], texts) = settings.scopes();
         let (scopes, scope_texts) = Scopes::check(
-            [
-                &self.required_scopes,
-                &self.optional_scopes,
-                &self.additional_scopes,
-            ],
-            &self.scope_texts,
+            [required, optional, &self.additional_scopes],
+            texts,
             &mut problems,
         );
-        self.check_lifetimes(&mut problems);
+        self.lifetimes.check(&mut problems);
         let rate_limiter = RateLimiter::new(&self.limits, &self.trusted_proxies, &mut problems);
         if !self.has_credential {
             problems.add(
@@ -81,15 +71,17 @@ impl EntraOAuthProxyBuilder {
         let keys = Keyring::new(&proxy_keys, issuer)
             .ok_or_else(|| problems.error_with("keys", "no keys can be made of them"))?;
         let keys = Arc::new(keys);
-        let fixed_clients = self.fixed_clients.len();
-        let clients = Clients::new(
-            (self.fixed_clients, self.registration),
-            (self.allow_list.as_deref(), &self.private_use_schemes),
+        let (preregistered, registration, allowed) = self.clients.parts();
+        let preregistered_clients = preregistered.len();
+        let clients = ClientRegistry::new(
+            (preregistered.to_vec(), registration),
+            allowed,
             (Arc::clone(&keys), issuer),
             &mut problems,
         );
         let records = Records::new(Arc::clone(&self.store), Arc::clone(&keys));
-        let (clock, lifetimes, tasks) = (self.clock, self.lifetimes, TaskTracker::new());
+        let (clock, tasks) = (self.clock, TaskTracker::new());
+        let (spans, [rotation_grace, grant_check]) = self.lifetimes.times();
         let caps = self.limits.grant_caps();
         let users = Users::new(records.clone(), clock.clone(), issuer, caps, tasks.clone());
         let users = Arc::new(users);
@@ -97,12 +89,12 @@ impl EntraOAuthProxyBuilder {
             let mut published = ProtectedResource::at(resource.url())
                 .scopes(required)
                 .authorization_server(urls.issuer());
-            if let Some(name) = resource_name {
+            if let (_, Some(name), _) = settings.identity() {
                 published = published.name(name);
             }
             let (of_grant, of_challenge) = (Arc::clone(&users), Arc::clone(&users));
             let reissued = TrustedIssuer::new(urls.issuer(), resource.url(), keys.key_set())
-                .grant_rule(lifetimes.grant_check, move |grant| {
+                .grant_rule(grant_check, move |grant| {
                     let users = Arc::clone(&of_grant);
                     async move { users.has_active_grant(&grant).await }
                 })
@@ -163,8 +155,8 @@ impl EntraOAuthProxyBuilder {
             token_endpoint = entra.token_endpoint(),
             required_scopes = scopes[0].join(" "),
             optional_scopes = scopes[1].join(" "),
-            registration = self.registration,
-            fixed_clients,
+            registration,
+            preregistered_clients,
             issues_entra_tokens = self.issues_entra_tokens,
             sign_ins = places[0],
             keys = places[1],
@@ -206,9 +198,10 @@ impl EntraOAuthProxyBuilder {
             (Arc::clone(&entra), Arc::clone(&scopes)),
             (urls.issuer(), resource.url(), !self.issues_entra_tokens),
             (clock.clone(), skew),
-            [lifetimes.access_token, lifetimes.idle, lifetimes.session],
-            lifetimes.grace,
+            spans,
+            rotation_grace,
         );
+        let of_resource = resource.url().to_owned();
         let server = Server::new(
             (urls, resource, scopes, clients),
             (keys, records, clock),
@@ -218,7 +211,11 @@ impl EntraOAuthProxyBuilder {
             tasks,
             self.issues_entra_tokens,
         );
-        Ok(EntraOAuthProxy::new(server, users, (auth, required)))
+        Ok(EntraOAuthProxy::new(
+            server,
+            users,
+            (auth, required, of_resource),
+        ))
     }
 
     /// Sets store and keys by what is in the directory, if one is set.
@@ -266,54 +263,26 @@ impl EntraOAuthProxyBuilder {
         checked_url(self.public_url.as_deref(), EXAMPLES)
     }
 
-    fn checked_resource(&self, name: Option<&str>) -> Result<Resource, String> {
-        const EXAMPLES: &str =
-            "good are https://mcp.example.com/mcp and, for development, http://127.0.0.1:8080/mcp";
-
-        let url = checked_url(self.resource.as_deref(), EXAMPLES)?;
-        let (is_required, accepts_parents) = (self.requires_resource, self.accepts_parents);
-        Ok(Resource::new(url, name, is_required, accepts_parents))
-    }
-
-    fn check_lifetimes(&self, problems: &mut Problems) {
-        let lifetimes = &self.lifetimes;
-        for (setting, lifetime, min, max) in [
-            ("access_token_lifetime", lifetimes.access_token, MINUTE, DAY),
-            ("idle_lifetime", lifetimes.idle, HOUR, 90 * DAY),
-            ("session_lifetime", lifetimes.session, HOUR, 366 * DAY),
-            (
-                "rotation_grace",
-                lifetimes.grace,
-                Duration::ZERO,
-                2 * MINUTE,
-            ),
-            (
-                "grant_check_interval",
-                lifetimes.grant_check,
-                Duration::ZERO,
-                5 * MINUTE,
-            ),
-        ] {
-            if lifetime < min || lifetime > max {
-                let text = format_args!("{lifetime:?} is not between {min:?} and {max:?}");
-                problems.add(setting, text);
-            }
+    /// Returns the resource that was set; an empty one if none was.
+    fn one_resource(&mut self, problems: &mut Problems) -> Resource {
+        if self.resources.len() > 1 {
+            problems.add(
+                "resource",
+                "set twice, and one proxy serves one resource: leave one out, or make a proxy for each",
+            );
         }
-        for (setting, lifetime) in [
-            ("idle_lifetime", lifetimes.idle),
-            ("session_lifetime", lifetimes.session),
-        ] {
-            // A client refreshes when its token ends.
-            let least = lifetimes.access_token.saturating_add(10 * MINUTE);
-            if lifetime >= HOUR && lifetime < least {
-                problems.add(
-                    setting,
-                    "not longer than access_token_lifetime by 10 minutes: a token would outlive its \
-                     sign-in",
-                );
-            }
-        }
+        let first = (!self.resources.is_empty()).then(|| self.resources.swap_remove(0));
+        first.unwrap_or_else(|| Resource::at(""))
     }
+}
+
+fn checked_resource(settings: &Resource) -> Result<ResourceId, String> {
+    const EXAMPLES: &str =
+        "good are https://mcp.example.com/mcp and, for development, http://127.0.0.1:8080/mcp";
+
+    let (url, name, [is_required, accepts_parents]) = settings.identity();
+    let url = checked_url(Some(url), EXAMPLES)?;
+    Ok(ResourceId::new(url, name, is_required, accepts_parents))
 }
 
 /// Parses a URL as everybody would write it. What else is to be said of it, the Layer says.

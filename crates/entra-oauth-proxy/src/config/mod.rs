@@ -1,8 +1,11 @@
 //! The settings of an [`EntraOAuthProxy`], and what is wrong with them: everything at once.
 
 mod build;
+mod clients;
 #[cfg(feature = "disk-store")]
 mod data_directory;
+mod lifetimes;
+mod resource;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,9 +21,11 @@ use tower_entra_auth::entra_jwt_core::{integration::EscapedUrl, refusal::Setting
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, settings::TenantSetting};
 use tower_service::Service;
 
+pub use self::clients::Clients;
+pub use self::lifetimes::Lifetimes;
+pub use self::resource::Resource;
 use crate::keys::ProxyKeys;
 use crate::limits::RateLimits;
-use crate::oauth::PreregisteredClient;
 use crate::proxy::EntraOAuthProxy;
 use crate::store::{MemoryStore, Store};
 use crate::time::Clock;
@@ -36,46 +41,30 @@ use crate::time::Clock;
 /// | [`credential`](Self::credential) | none: required |
 /// | [`public_url`](Self::public_url) | none: required |
 /// | [`resource`](Self::resource) | none: required |
-/// | [`required_scopes`](Self::required_scopes) | none: at least one is required |
-/// | [`optional_scopes`](Self::optional_scopes) | none |
-/// | [`scope_text`](Self::scope_text) | none: people read the scope's name |
 /// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
 /// | [`app_id_uri`](Self::app_id_uri) | `api://{client id}` |
-/// | [`resource_name`](Self::resource_name) | the resource's host |
 /// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
 /// | [`store`](Self::store) | [`MemoryStore`]: likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
-/// | [`allowed_redirects`](Self::allowed_redirects) | none: every address that is safe, and errors before a person agreed are redirected to loopback alone |
-/// | [`private_use_schemes`](Self::private_use_schemes) | none beside domain names in reverse and known products |
-/// | [`without_registration`](Self::without_registration) | off: clients register themselves |
-/// | [`preregistered_client`](Self::preregistered_client) | none |
+/// | [`clients`](Self::clients) | all that register themselves, with every address that is safe |
+/// | [`lifetimes`](Self::lifetimes) | [`Lifetimes::default`] |
 /// | [`prompt`](Self::prompt) | none: Entra decides |
-/// | [`access_token_lifetime`](Self::access_token_lifetime) | 1 hour |
-/// | [`idle_lifetime`](Self::idle_lifetime) | 30 days |
-/// | [`session_lifetime`](Self::session_lifetime) | 90 days |
-/// | [`rotation_grace`](Self::rotation_grace) | 60 s |
-/// | [`grant_check_interval`](Self::grant_check_interval) | 30 s |
 /// | [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens), dangerous | off: tokens of this server's own |
-/// | [`require_resource`](Self::require_resource) | off: a client may leave `resource` out |
-/// | [`accept_parent_resource`](Self::accept_parent_resource) | off |
 /// | [`limits`](Self::limits) | [`RateLimits::default`] |
 /// | [`trusted_proxies`](Self::trusted_proxies) | none: `X-Forwarded-For` is not read |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
 /// | [`auth`](Self::auth) | the Layer's defaults: the public cloud, every client, guests, and more |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
+#[derive(Clone)]
 #[must_use = "nobody can sign in before build()"]
 pub struct EntraOAuthProxyBuilder {
     auth: EntraAuthBuilder,
     entra: ConfidentialClientBuilder,
     has_credential: bool,
     public_url: Option<String>,
-    resource: Option<String>,
-    resource_name: Option<String>,
+    resources: Vec<Resource>,
     app_id_uri: Option<String>,
-    required_scopes: Vec<String>,
-    optional_scopes: Vec<String>,
-    scope_texts: Vec<(String, String)>,
     additional_scopes: Vec<String>,
     keys: Option<ProxyKeys>,
     store: Arc<dyn Store>,
@@ -83,32 +72,13 @@ pub struct EntraOAuthProxyBuilder {
     data_directory: Option<PathBuf>,
     /// The keys are the directory's.
     has_kept_keys: bool,
-    allow_list: Option<Vec<String>>,
-    private_use_schemes: Vec<String>,
-    registration: bool,
-    fixed_clients: Vec<PreregisteredClient>,
+    clients: Clients,
     prompt: Option<Prompt>,
     lifetimes: Lifetimes,
     issues_entra_tokens: bool,
-    requires_resource: bool,
-    accepts_parents: bool,
     limits: RateLimits,
     trusted_proxies: Vec<String>,
     clock: Clock,
-}
-
-/// The times for which things are good.
-#[derive(Clone, Copy, Debug)]
-struct Lifetimes {
-    access_token: Duration,
-    /// Without a refresh.
-    idle: Duration,
-    /// However often it is refreshed.
-    session: Duration,
-    /// The time for which the refresh token before the current one still works.
-    grace: Duration,
-    /// The time for which a yes about a grant is kept.
-    grant_check: Duration,
 }
 
 /// The question that Entra is to ask of a user who is signed in already.
@@ -170,33 +140,18 @@ impl EntraOAuthProxyBuilder {
             entra: ConfidentialClient::builder(),
             has_credential: false,
             public_url: None,
-            resource: None,
-            resource_name: None,
+            resources: Vec::new(),
             app_id_uri: None,
-            required_scopes: Vec::new(),
-            optional_scopes: Vec::new(),
-            scope_texts: Vec::new(),
             additional_scopes: Vec::new(),
             keys: None,
             store: Arc::new(MemoryStore::new()),
             has_store: false,
             data_directory: None,
             has_kept_keys: false,
-            allow_list: None,
-            private_use_schemes: Vec::new(),
-            registration: true,
-            fixed_clients: Vec::new(),
+            clients: Clients::default(),
             prompt: None,
-            lifetimes: Lifetimes {
-                access_token: 60 * MINUTE,
-                idle: 30 * DAY,
-                session: 90 * DAY,
-                grace: MINUTE,
-                grant_check: MINUTE / 2,
-            },
+            lifetimes: Lifetimes::default(),
             issues_entra_tokens: false,
-            requires_resource: false,
-            accepts_parents: false,
             limits: RateLimits::default(),
             trusted_proxies: Vec::new(),
             clock: Clock::default(),
@@ -242,16 +197,10 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets the resource that tokens are for: the URL of the API as clients know it, such as
-    /// `https://mcp.example.com/mcp`.
-    pub fn resource(mut self, url: impl Into<String>) -> Self {
-        self.resource = Some(url.into());
-        self
-    }
-
-    /// Sets what people read as the name of the resource, on the consent page and in its metadata.
-    pub fn resource_name(mut self, name: impl Into<String>) -> Self {
-        self.resource_name = Some(name.into());
+    /// Adds the resource that tokens are for. There is one so far: a second is refused by
+    /// [`build`](Self::build).
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resources.push(resource);
         self
     }
 
@@ -259,31 +208,6 @@ impl EntraOAuthProxyBuilder {
     /// before its scopes at Entra.
     pub fn app_id_uri(mut self, uri: impl Into<String>) -> Self {
         self.app_id_uri = Some(uri.into());
-        self
-    }
-
-    /// Adds scopes that every token needs, by their short names (`Mcp.Access`). They are asked for
-    /// whatever a client asks for, and [the Layer](crate::EntraOAuthProxy::layer) requires them.
-    /// Scopes of OpenID Connect may stand among them, and are asked of Entra only.
-    pub fn required_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.required_scopes
-            .extend(scopes.into_iter().map(Into::into));
-        self
-    }
-
-    /// Adds scopes that a token may have, by their short names. No metadata names them: a client learns of
-    /// one by the 403 of a route that [requires](EntraAuth::require) it, and asks for it then.
-    pub fn optional_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.optional_scopes
-            .extend(scopes.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sets what a scope lets an application do, for people: on the consent page it stands before the
-    /// scope's name. Plain text, 1 to 200 characters, such as "Read your notes". Several calls add up;
-    /// each is about a [required](Self::required_scopes) or [optional](Self::optional_scopes) scope.
-    pub fn scope_text(mut self, scope: impl Into<String>, text: impl Into<String>) -> Self {
-        self.scope_texts.push((scope.into(), text.into()));
         self
     }
 
@@ -333,71 +257,9 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Limits the addresses to which answers are sent to these; several calls add up. An entry is one of:
-    ///
-    /// | entry | allows |
-    /// |---|---|
-    /// | an origin: `https://claude.ai`, or `http://localhost` for any port there | every address of it |
-    /// | a URI with a path: `https://claude.ai/api/mcp/auth_callback` | that text alone, without another query or slash; the port of loopback is any where the entry has none |
-    /// | a scheme of an application: `cursor:` | every URI of it, also at another place than where the product takes answers |
-    ///
-    /// A URI with a path also *vouches*: where a client's request is refused before a person agreed to
-    /// anything, the browser is sent there with the error, as it is to loopback and to [fixed
-    /// clients](Self::preregistered_client). An origin or a scheme does not, as there may be anything in it
-    /// (`https://claude.ai/redirect?to=…`): there, as everywhere else, a person reads what is wrong,
-    /// and carries the error to the client by a button (RFC 9700 §4.11.2).
-    ///
-    /// At its registration a client needs one address on the list; the others that it registers are
-    /// refused when they are used.
-    ///
-    /// # Errors
-    /// [`build`](Self::build) refuses entries that could not be registered, such as `javascript:` and
-    /// `http://example.com`, and hosts without a scheme. A scheme that could be a host, too, such as
-    /// `com.example.app:`, needs its colon.
-    pub fn allowed_redirects<S: Into<String>>(
-        mut self,
-        entries: impl IntoIterator<Item = S>,
-    ) -> Self {
-        let entries = entries.into_iter().map(Into::into);
-        self.allow_list.get_or_insert_default().extend(entries);
-        self
-    }
-
-    /// Adds schemes of applications that clients may register beside the known ones: `notes-desk:`, or
-    /// `notes-desk`. Several calls add up. Without, a scheme must be a domain name in reverse, as
-    /// `com.example.app` (RFC 8252 §7.1), or that of a product that is known to use it with MCP:
-    /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
-    /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
-    ///
-    /// Where there is a [`allowed_redirects`](Self::allowed_redirects), it must have the scheme, too,
-    /// and that is enough.
-    ///
-    /// ```
-    /// # use entra_oauth_proxy::EntraOAuthProxy;
-    /// let settings = EntraOAuthProxy::builder().private_use_schemes(["notes-desk"]);
-    /// ```
-    ///
-    /// # Errors
-    /// [`build`](Self::build) refuses schemes that browsers run or read (`javascript`, `data`, `file`,
-    /// …) and those of systems (`ms-settings`, `com.apple.notes`, …).
-    pub fn private_use_schemes<S: Into<String>>(
-        mut self,
-        schemes: impl IntoIterator<Item = S>,
-    ) -> Self {
-        self.private_use_schemes
-            .extend(schemes.into_iter().map(Into::into));
-        self
-    }
-
-    /// Lets no client register itself: only [fixed ones](Self::preregistered_client) are known.
-    pub fn without_registration(mut self) -> Self {
-        self.registration = false;
-        self
-    }
-
-    /// Adds a client that is known in advance. Several calls add up.
-    pub fn preregistered_client(mut self, client: PreregisteredClient) -> Self {
-        self.fixed_clients.push(client);
+    /// Sets which clients may connect, and to which addresses answers are sent.
+    pub fn clients(mut self, clients: Clients) -> Self {
+        self.clients = clients;
         self
     }
 
@@ -408,58 +270,9 @@ impl EntraOAuthProxyBuilder {
         self
     }
 
-    /// Sets how long an access token is good: 1 minute to 24 hours.
-    ///
-    /// That a user has left is noticed when Entra's own token is renewed, with the first refresh in its
-    /// last 5 minutes or after: a user may go on for what is left of that (60 to 90 minutes, whatever
-    /// Entra says of it) and then for this long.
-    pub fn access_token_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.access_token = span;
-        self
-    }
-
-    /// Sets how long a sign-in lasts without a refresh: 1 hour to 90 days, as Entra forgets it then; longer
-    /// than an access token by 10 minutes.
-    pub fn idle_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.idle = span;
-        self
-    }
-
-    /// Sets how long a sign-in lasts however often it is refreshed: 1 hour to a year.
-    pub fn session_lifetime(mut self, span: Duration) -> Self {
-        self.lifetimes.session = span;
-        self
-    }
-
-    /// Sets the time for which a refresh token works on after another took its place, for a client that
-    /// did not get the answer: at most 2 minutes, and until its successor is replaced in its turn. Used
-    /// later, it ends the sign-in. Zero is none, but for requests that came at once.
-    ///
-    /// It counts anew where a client could not be answered: for what was replaced in the hour before this
-    /// process began, and for what the store did not say that it wrote. It is longer by the
-    /// [clock skew](tower_entra_auth::EntraAuthBuilder::clock_skew) for what another instance replaced, whose
-    /// clock may differ.
-    pub fn rotation_grace(mut self, span: Duration) -> Self {
-        self.lifetimes.grace = span;
-        self
-    }
-
-    /// Sets how often it is looked up whether a sign-in was ended, for its access tokens: at most 5 minutes;
-    /// zero with every request.
-    pub fn grant_check_interval(mut self, span: Duration) -> Self {
-        self.lifetimes.grant_check = span;
-        self
-    }
-
-    /// Requires that a client names the resource (RFC 8707).
-    pub fn require_resource(mut self) -> Self {
-        self.requires_resource = true;
-        self
-    }
-
-    /// Lets a client name the resource by a parent path on the same origin, as some do by mistake.
-    pub fn accept_parent_resource(mut self) -> Self {
-        self.accepts_parents = true;
+    /// Sets how long tokens and sign-ins are good.
+    pub fn lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.lifetimes = lifetimes;
         self
     }
 
@@ -573,14 +386,11 @@ impl DangerousBuilder {
 
 impl fmt::Debug for EntraOAuthProxyBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let required_scopes = self.required_scopes.iter().map(|scope| EscapedUrl(scope));
-        let required_scopes: Vec<_> = required_scopes.collect();
         formatter
             .debug_struct("EntraOAuthProxyBuilder")
             .field("public_url", &self.public_url.as_deref().map(EscapedUrl))
-            .field("resource", &self.resource.as_deref().map(EscapedUrl))
-            .field("required_scopes", &required_scopes)
-            .field("fixed_clients", &self.fixed_clients)
+            .field("resources", &self.resources)
+            .field("clients", &self.clients)
             .finish_non_exhaustive()
     }
 }

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::{Documents, Urls};
 use crate::http::{Response, empty, set_static};
 use crate::keys::Keyring;
-use crate::oauth::{Clients, Scopes};
+use crate::oauth::{ClientRegistry, Scopes};
 
 /// Writes the documents; without keys where clients get tokens that are verified by Entra's.
 pub(super) fn documents(
     urls: &Urls,
     scopes: &Scopes,
-    clients: &Clients,
+    clients: &ClientRegistry,
     keys: Option<&Keyring>,
 ) -> Documents {
     let written = |document: &Value| Bytes::from(document.to_string());
@@ -34,7 +34,7 @@ pub(super) fn documents(
 }
 
 /// Makes the document of the authorization server: it names only what works.
-fn metadata(urls: &Urls, scopes: &Scopes, clients: &Clients, has_keys: bool) -> Value {
+fn metadata(urls: &Urls, scopes: &Scopes, clients: &ClientRegistry, has_keys: bool) -> Value {
     let methods = ["none", "client_secret_basic", "client_secret_post"];
     let mut document = json!({
         "issuer": urls.public,

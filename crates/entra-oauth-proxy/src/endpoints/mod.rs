@@ -36,7 +36,7 @@ use crate::http::{Cookies, Response};
 use crate::keys::{Keyring, Versioned};
 use crate::limits::RateLimiter;
 use crate::oauth::{
-    Clients, ErrorCode, GrantedScopes, OAuthError, RedirectTarget, Resource, Scopes,
+    ClientRegistry, ErrorCode, GrantedScopes, OAuthError, RedirectTarget, ResourceId, Scopes,
 };
 use crate::pages::ErrorPage;
 use crate::store::Records;
@@ -59,9 +59,9 @@ pub(crate) enum Mount {
 pub(crate) struct Server {
     pub(crate) urls: Urls,
     /// The one resource that tokens are for.
-    resource: Resource,
+    resource: ResourceId,
     scopes: Arc<Scopes>,
-    clients: Clients,
+    clients: ClientRegistry,
     keys: Arc<Keyring>,
     clock: Clock,
     entra: Arc<Entra>,
@@ -402,7 +402,7 @@ struct PendingGrant {
 
 impl Server {
     pub(crate) fn new(
-        (urls, resource, scopes, clients): (Urls, Resource, Arc<Scopes>, Clients),
+        (urls, resource, scopes, clients): (Urls, ResourceId, Arc<Scopes>, ClientRegistry),
         (keys, records, clock): (Arc<Keyring>, Records, Clock),
         (auth, entra, resource_metadata): (EntraAuth, Arc<Entra>, ResourceMetadata),
         grants: Grants,

@@ -11,9 +11,9 @@ mod scopes;
 pub use self::clients::PreregisteredClient;
 pub(crate) use self::{
     claims_request::{carries_claims, merge_claims},
-    clients::{Client, Clients, MAX_CLIENT_ID, RedirectTarget, RedirectUriKind},
+    clients::{Client, ClientRegistry, MAX_CLIENT_ID, RedirectTarget, RedirectUriKind},
     error::{ErrorCode, OAuthError},
     parameters::Parameters,
-    resource::Resource,
+    resource::ResourceId,
     scopes::{GrantedScopes, Scopes},
 };

@@ -6,7 +6,7 @@ use super::{ErrorCode, OAuthError, Parameters};
 
 /// The resource, and which spellings of it are taken for it (RFC 8707).
 #[derive(Clone, Debug)]
-pub(crate) struct Resource {
+pub(crate) struct ResourceId {
     url: String,
     parsed: Url,
     name: Option<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Resource {
     accepts_parents: bool,
 }
 
-impl Resource {
+impl ResourceId {
     /// Takes the URL, the name for people, whether a client has to name the resource, and whether a parent path
     /// on the same origin passes for it.
     pub(crate) fn new(
@@ -93,9 +93,9 @@ impl Resource {
 mod tests {
     use super::*;
 
-    fn resource(accepts_parents: bool) -> Resource {
+    fn resource(accepts_parents: bool) -> ResourceId {
         let url = Url::parse("https://mcp.example.com/v1/mcp").unwrap();
-        Resource::new(url, None, false, accepts_parents)
+        ResourceId::new(url, None, false, accepts_parents)
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         assert!(check(&format!("{ours}&{ours}/")).is_ok());
         let error = check(&format!("{ours}&resource=https://evil.example/")).unwrap_err();
         assert_eq!(error.code(), ErrorCode::InvalidTarget);
-        let required = Resource {
+        let required = ResourceId {
             is_required: true,
             ..resource(false)
         };

@@ -324,7 +324,7 @@ fn checked_texts(
             }
         };
         let shown = EscapedUrl(scope);
-        problems.add("scope_text", format_args!("\"{shown}\" {fault}"));
+        problems.add("describe_scope", format_args!("\"{shown}\" {fault}"));
     }
     checked
 }

@@ -101,7 +101,7 @@ impl Table {
         if !self.by_key.contains_key(key) && !self.make_room(now, most) {
             let text = format!(
                 "it keeps {most} records; give it more by MemoryStore::with_capacity(..), or end \
-                 sign-ins earlier by idle_lifetime(..)"
+                 sign-ins earlier by Lifetimes::idle(..)"
             );
             return Err(StoreError::full(text));
         }

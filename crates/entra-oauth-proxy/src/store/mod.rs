@@ -1,7 +1,5 @@
 //! The stores of sign-ins and authorization codes: in memory, on disk, and the trait for one of your own.
 
-#[cfg(feature = "testing")]
-pub(crate) mod conformance;
 #[cfg(feature = "disk-store")]
 mod disk;
 mod memory;

@@ -151,7 +151,7 @@ impl Records {
                 ("the store is full", ""),
                 %error,
                 "nobody new can sign in; those who are signed in go on. Give the store more room, or \
-                 lower idle_lifetime(..) or RateLimits::grants_per_user(..)"
+                 lower Lifetimes::idle(..) or RateLimits::grants_per_user(..)"
             );
             return error;
         }

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
-use entra_oauth_proxy::RateLimits;
+use entra_oauth_proxy::{Lifetimes, RateLimits};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
@@ -64,8 +64,12 @@ async fn refreshes_at_once_ask_entra_once_and_get_the_same_token() {
 #[tokio::test(start_paused = true)]
 async fn without_grace_those_who_waited_are_not_late() {
     let store = WatchedStore::default();
-    let stage =
-        Stage::with(|settings| settings.rotation_grace(Duration::ZERO).store(store.clone())).await;
+    let stage = Stage::with(|settings| {
+        settings
+            .lifetimes(Lifetimes::default().rotation_grace(Duration::ZERO))
+            .store(store.clone())
+    })
+    .await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     // The last of them is looked at a while after the first was answered.

@@ -1,6 +1,6 @@
 //! `GET /authorize`: which requests lead to a consent page, and how the others are answered.
 
-use entra_oauth_proxy::Prompt;
+use entra_oauth_proxy::{Prompt, Resource};
 use http::{Method, StatusCode};
 use url::Url;
 
@@ -209,11 +209,11 @@ async fn spellings_of_the_resource_are_taken_and_it_may_be_left_out() {
             .await;
         assert_eq!(page.status, StatusCode::OK, "{resource}");
     }
-    let strict = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::require_resource).await;
+    let strict = Stage::with_resource(Resource::require_indicator).await;
     let client = strict.client().await;
     let reply = strict.get(&client.authorize(&[("resource", "")])).await;
     is_told(&reply, "invalid_target", STATE, "required");
-    let lax = Stage::with(entra_oauth_proxy::EntraOAuthProxyBuilder::accept_parent_resource).await;
+    let lax = Stage::with_resource(Resource::accept_parent).await;
     let client = lax.client().await;
     let page = lax.get(&client.authorize(&[("resource", PUBLIC)])).await;
     assert_eq!(page.status, StatusCode::OK);

@@ -1,13 +1,13 @@
 //! Scopes that are required, or not offered, since a user agreed: nobody gets what nobody agreed to.
 
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, Resource};
 use http::StatusCode;
 use serde_json::json;
 use url::Url;
 
 use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{Browser, HOUR, Stage, claims, parameter, settings_without_scopes};
+use crate::support::{Browser, HOUR, RESOURCE, Stage, claims, parameter, settings_of};
 use crate::watched_store::WatchedStore;
 
 /// A server that starts again with other settings: its store and its keys stay.
@@ -31,10 +31,11 @@ impl Service {
     }
 
     fn restart(&self, stage: &mut Stage, required: &[&str], optional: &[&str]) {
-        let scopes = settings_without_scopes(&stage.tenant)
+        let resource = Resource::at(RESOURCE)
             .required_scopes(required.iter().copied())
             .optional_scopes(optional.iter().copied());
-        stage.proxy = self.kept(scopes).build().unwrap();
+        let settings = settings_of(&stage.tenant, resource);
+        stage.proxy = self.kept(settings).build().unwrap();
     }
 }
 

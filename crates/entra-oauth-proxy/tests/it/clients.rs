@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
+use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::support::{Browser, Client, REDIRECT, RESOURCE, Reply, Stage, VERIFIER, post, settings};
+use crate::support::{Browser, Client, REDIRECT, Reply, Stage, VERIFIER, post, settings};
 
 const KEY: &str = "q0vYc6kM2mVb4u0q8oLQ0mJwT7x1n5rG9sZ3aE6dHfI=";
 const LATER_KEY: &str = "Zk9dS2pX7vN1rB5tYw8uC3eA6hL0mQ4gJoRiTfKxVbU=";
@@ -87,7 +87,8 @@ async fn a_confidential_client_gets_a_secret_by_either_method_and_needs_it() {
 async fn basic_credentials_are_taken_raw_and_form_encoded() {
     let secret = "p+ss w%rd/of=the&desk:";
     let client = PreregisteredClient::confidential("ops/desk+1", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.preregistered_client(client)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().preregistered(client))).await;
     let client = Client {
         id: "ops/desk+1".to_owned(),
         secret: Some(secret.to_owned()),
@@ -146,10 +147,11 @@ async fn registration_can_be_switched_off() {
     let registered = open.client().await;
 
     let closed = |settings: EntraOAuthProxyBuilder| {
-        settings
-            .keys(keys(KEY))
-            .without_registration()
-            .preregistered_client(fixed)
+        settings.keys(keys(KEY)).clients(
+            Clients::default()
+                .without_registration()
+                .preregistered(fixed),
+        )
     };
     let stage = Stage::with(closed).await;
     let reply = stage
@@ -174,7 +176,12 @@ async fn registration_can_be_switched_off() {
 #[tokio::test(start_paused = true)]
 async fn an_allow_list_bounds_where_answers_go() {
     let list = ["https://client.example", "http://localhost", "cursor:"];
-    let stage = Stage::with(|settings| settings.keys(keys(KEY)).allowed_redirects(list)).await;
+    let stage = Stage::with(|settings| {
+        settings
+            .keys(keys(KEY))
+            .clients(Clients::default().allowed_redirects(list))
+    })
+    .await;
     for (uri, is_allowed) in [
         ("https://client.example/any/path", true),
         ("http://localhost:5555/callback", true),
@@ -207,7 +214,7 @@ async fn an_allow_list_bounds_where_answers_go() {
     };
     let proxy = settings(&stage.tenant)
         .keys(keys(KEY))
-        .allowed_redirects(list);
+        .clients(Clients::default().allowed_redirects(list));
     stage.proxy = proxy.build().unwrap();
     let mut browser = Browser::new(&stage);
     browser.cookies = cookies;
@@ -228,10 +235,9 @@ async fn an_id_of_another_issuer_or_of_other_keys_is_unknown() {
     let of_other_keys = Stage::with(|settings| settings.keys(keys(LATER_KEY))).await;
     assert!(!is_known(&of_other_keys, &client).await);
     let elsewhere = |settings: EntraOAuthProxyBuilder| {
-        let settings = settings
+        settings
             .keys(keys(KEY))
-            .public_url("https://other.example.com");
-        settings.resource(RESOURCE)
+            .public_url("https://other.example.com")
     };
     assert!(!is_known(&Stage::with(elsewhere).await, &client).await);
 }
@@ -292,7 +298,8 @@ async fn a_client_without_a_secret_sends_none_or_an_empty_one() {
 async fn the_secret_of_a_fixed_client_is_the_whole_of_it() {
     let secret = "0123456789abcdef";
     let desk = PreregisteredClient::confidential("desk", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.preregistered_client(desk)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().preregistered(desk))).await;
     let client = Client {
         id: "desk".to_owned(),
         secret: None,

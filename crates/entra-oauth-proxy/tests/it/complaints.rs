@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, Prompt, ProxyKeys};
+use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder, Prompt, ProxyKeys};
 use http::{Method, StatusCode};
 use serde_json::json;
 use tower::ServiceExt as _;
@@ -98,7 +98,8 @@ async fn complaint_03_a_scope_comes_back_in_the_form_in_which_it_was_asked_for()
 /// in `scp`, where they never are.
 #[tokio::test(start_paused = true)]
 async fn complaint_04_scopes_of_openid_go_to_entra_as_they_are_and_no_token_needs_them() {
-    let stage = Stage::with(|settings| settings.required_scopes(["openid", "email"])).await;
+    let stage =
+        Stage::with_resource(|resource| resource.required_scopes(["openid", "email"])).await;
     let client = stage.client().await;
     let mut browser = Browser::new(&stage);
     let asked = scopes(&browser.goes_to_entra(&client, &[]).await);
@@ -348,7 +349,8 @@ async fn complaint_15_the_operators_prompt_reaches_entra_and_a_clients_does_not(
 #[tokio::test(start_paused = true)]
 async fn complaint_17_the_challenge_names_the_scopes_and_addresses_are_held_to_the_list() {
     let list = ["https://client.example"];
-    let stage = Stage::with(|settings| settings.allowed_redirects(list)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().allowed_redirects(list))).await;
     let refused = challenge(&stage, None).await;
     assert!(refused.contains("scope=\"read\""), "{refused}");
     for address in [

@@ -1,11 +1,11 @@
 //! The consent page: what it says, what protects it, and whose answer counts.
 
-use entra_oauth_proxy::EntraOAuthProxyBuilder;
 use http::{Method, StatusCode};
 use url::Url;
 
 use crate::support::{
-    Browser, PUBLIC, REDIRECT, RESOURCE, Stage, application, encoded, parameter, settings,
+    Browser, PUBLIC, REDIRECT, RESOURCE, Stage, application, encoded, parameter, resource_at,
+    settings_of,
 };
 use crate::watched_store::WatchedStore;
 
@@ -67,12 +67,8 @@ async fn without_tls_on_this_machine_cookies_are_plain_and_a_sign_in_works() {
         .start()
         .await
         .unwrap();
-    let change = |settings: EntraOAuthProxyBuilder| {
-        settings
-            .public_url(local)
-            .resource("http://127.0.0.1:8080/mcp")
-    };
-    let proxy = change(settings(&tenant)).build().unwrap();
+    let settings = settings_of(&tenant, resource_at("http://127.0.0.1:8080/mcp"));
+    let proxy = settings.public_url(local).build().unwrap();
     let stage = Stage { tenant, proxy };
     let client = stage.client().await;
     let changes = [("resource", "http://127.0.0.1:8080/mcp")];

@@ -115,7 +115,7 @@ fn is_signed_by(token: &Value, key: &Value) -> bool {
 
 #[tokio::test]
 async fn the_resource_names_this_server_and_the_required_scopes() {
-    let stage = Stage::with(|settings| settings.resource_name("Orders")).await;
+    let stage = Stage::with_resource(|resource| resource.name("Orders")).await;
     for path in [
         "/.well-known/oauth-protected-resource/mcp",
         "/.well-known/oauth-protected-resource",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EndError, ProxyKeys};
+use entra_oauth_proxy::{EndError, Lifetimes, ProxyKeys};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower_entra_auth::{TenantId, token::ObjectId};
@@ -272,8 +272,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[tokio::test(start_paused = true)]
 async fn an_end_is_remembered_for_as_long_as_it_decides_about_a_sign_in() {
     let stage = Stage::with(|settings| {
-        let settings = settings.session_lifetime(LONGEST);
-        settings.idle_lifetime(90 * DAY)
+        settings.lifetimes(Lifetimes::default().session(LONGEST).idle(90 * DAY))
     })
     .await;
     let client = stage.client().await;

@@ -1,7 +1,7 @@
 //! What strangers cannot do to others, and what nobody is to suffer for.
 
 use entra_oauth_proxy::{
-    EntraOAuthProxy, FederatedAssertion, ProxyKeys, Secret, store::MemoryStore,
+    Clients, EntraOAuthProxy, FederatedAssertion, ProxyKeys, Resource, Secret, store::MemoryStore,
 };
 use http::StatusCode;
 use serde_json::json;
@@ -114,8 +114,7 @@ async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
         .http_client(tenant.http_client())
         .clock(tenant.clock())
         .public_url(PUBLIC)
-        .resource(RESOURCE)
-        .required_scopes(["read"])
+        .resource(Resource::at(RESOURCE).required_scopes(["read"]))
         .keys(keys)
         .store(store)
         .build()
@@ -143,7 +142,9 @@ async fn a_scope_that_is_gone_does_not_cost_a_sign_in() {
 #[tokio::test(start_paused = true)]
 async fn one_address_that_is_not_allowed_does_not_cost_a_registration() {
     let allowed = ["https://client.example", "http://localhost"];
-    let stage = Stage::with(|settings| settings.allowed_redirects(allowed)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().allowed_redirects(allowed)))
+            .await;
     let uris = json!([
         REDIRECT,
         "http://localhost:1/cb",

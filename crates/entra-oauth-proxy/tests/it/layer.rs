@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
+use entra_oauth_proxy::Lifetimes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
@@ -103,7 +104,9 @@ async fn a_refresh_token_or_a_code_is_no_access_token() {
 
 #[tokio::test(start_paused = true)]
 async fn an_access_token_ends_with_its_lifetime() {
-    let stage = Stage::with(|settings| settings.access_token_lifetime(10 * MINUTE)).await;
+    let stage =
+        Stage::with(|settings| settings.lifetimes(Lifetimes::default().access_token(10 * MINUTE)))
+            .await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     assert_eq!(tokens["expires_in"], 600);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_oauth_proxy::{PreregisteredClient, Rate, RateLimits};
+use entra_oauth_proxy::{Clients, PreregisteredClient, Rate, RateLimits};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -424,7 +424,12 @@ fn shared() -> Client {
 
 async fn with_a_shared_client(limits: RateLimits) -> (Stage, Client) {
     let known = PreregisteredClient::public(SHARED).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.limits(limits).preregistered_client(known)).await;
+    let stage = Stage::with(|settings| {
+        settings
+            .limits(limits)
+            .clients(Clients::default().preregistered(known))
+    })
+    .await;
     (stage, shared())
 }
 

@@ -1,7 +1,7 @@
 //! What the log never says, whoever writes it and at whatever level.
 
 use entra_oauth_proxy::{
-    EntraOAuthProxy, PreregisteredClient, ProxyKeys, Secret,
+    Clients, EntraOAuthProxy, PreregisteredClient, ProxyKeys, Secret,
     store::{MemoryStore, StoreError},
 };
 use http::{Method, StatusCode};
@@ -261,7 +261,7 @@ async fn debug_shows_no_secret() {
     let builder = EntraOAuthProxy::builder()
         .credential(Secret::new(SECRET))
         .keys(keys.clone())
-        .preregistered_client(fixed.clone());
+        .clients(Clients::default().preregistered(fixed.clone()));
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, USER).await;
     let service = stage.proxy.service();

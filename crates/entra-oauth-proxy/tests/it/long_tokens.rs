@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use entra_oauth_proxy::EntraOAuthProxyBuilder;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
@@ -11,7 +10,7 @@ use tower_entra_auth::token::Groups;
 use url::Url;
 
 use crate::logbook::Logbook;
-use crate::support::{APP, Browser, Client, HOUR, Reply, Stage, claims, parameter};
+use crate::support::{APP, Browser, Client, HOUR, Reply, Stage, claims, parameter, resource_at};
 
 /// The longest that the Layer reads.
 const MOST: usize = 16 * 1024;
@@ -25,10 +24,7 @@ fn long_scopes() -> Vec<String> {
 /// A server with long names.
 async fn stage() -> Stage {
     let resource = format!("https://mcp.example.com/{}", "a".repeat(480));
-    let change = |settings: EntraOAuthProxyBuilder| {
-        settings.resource(resource).optional_scopes(long_scopes())
-    };
-    Stage::with(change).await
+    Stage::with_resource(|_| resource_at(&resource).optional_scopes(long_scopes())).await
 }
 
 /// A client whose id is nearly as long as one may be.

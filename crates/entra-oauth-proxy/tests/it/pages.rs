@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use entra_oauth_proxy::PreregisteredClient;
+use entra_oauth_proxy::{Clients, PreregisteredClient};
 use http::{Method, Request, StatusCode};
 use serde_json::json;
 use tower::ServiceExt as _;
@@ -166,8 +166,10 @@ async fn no_button_has_the_focus_or_an_id_by_which_a_url_could_give_it() {
 
 #[tokio::test(start_paused = true)]
 async fn scopes_are_said_in_words_beside_their_names() {
-    let stage =
-        Stage::with(|settings| settings.scope_text("read", "Read <your> notes & 'more'")).await;
+    let stage = Stage::with_resource(|resource| {
+        resource.describe_scope("read", "Read <your> notes & 'more'")
+    })
+    .await;
     let client = stage.client().await;
     let page = stage.get(&client.authorize(&[("scope", "write")])).await;
     let text = page.text();
@@ -184,7 +186,8 @@ async fn a_page_says_what_is_known_of_an_application() {
     let fixed = PreregisteredClient::public("desk")
         .redirect_uri(REDIRECT)
         .name("The desk");
-    let stage = Stage::with(|settings| settings.preregistered_client(fixed)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().preregistered(fixed))).await;
     let desk = Client {
         id: "desk".to_owned(),
         secret: None,

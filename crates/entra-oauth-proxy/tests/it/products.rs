@@ -1,7 +1,7 @@
 //! Products, as their documents and sources have them: what the page on connecting clients says of each
 //! holds.
 
-use entra_oauth_proxy::EntraOAuthProxyBuilder;
+use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder};
 use http::StatusCode;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn listed(settings: EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder {
     let (list, _) = list.split_once("]);").unwrap();
     let entries: Vec<_> = list.split('"').skip(1).step_by(2).collect();
     assert_eq!(entries.len(), 10, "{entries:?}");
-    settings.allowed_redirects(entries)
+    settings.clients(Clients::default().allowed_redirects(entries))
 }
 
 /// A product, the addresses that it registers, and those that it then sends.

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, PreregisteredClient};
+use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder, PreregisteredClient};
 use http::{Method, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -349,7 +349,9 @@ fn whatever_is_sent_is_answered_and_leads_nowhere_else() {
     let (stage, all) = runtime.block_on(async {
         let desk =
             PreregisteredClient::public("desk").redirect_uri("https://second.example/callback");
-        let change = |settings: EntraOAuthProxyBuilder| settings.preregistered_client(desk);
+        let change = |settings: EntraOAuthProxyBuilder| {
+            settings.clients(Clients::default().preregistered(desk))
+        };
         let stage = Stage::with(change).await;
         let uris = vec![
             "https://client.example/callback",

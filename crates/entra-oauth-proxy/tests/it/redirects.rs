@@ -1,7 +1,7 @@
 //! Redirects before a person agreed to anything, of which there are nearly none, and the page that has
 //! the error instead (RFC 9700 §4.11.2).
 
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
+use entra_oauth_proxy::{Clients, EntraOAuthProxyBuilder, PreregisteredClient, ProxyKeys};
 use http::{Method, StatusCode};
 use serde_json::json;
 use url::Url;
@@ -93,7 +93,8 @@ async fn an_error_is_redirected_to_loopback_a_fixed_client_and_a_listed_uri_alon
         "cursor:",
         "http://localhost",
     ];
-    let listed = Stage::with(|settings| settings.allowed_redirects(list)).await;
+    let listed =
+        Stage::with(|settings| settings.clients(Clients::default().allowed_redirects(list))).await;
     for (uri, are_redirected) in [
         ("https://vscode.dev/redirect", true),
         ("com.example.notes:/cb", true),
@@ -109,7 +110,7 @@ async fn an_error_is_redirected_to_loopback_a_fixed_client_and_a_listed_uri_alon
 
     let fixed = |settings: EntraOAuthProxyBuilder| {
         let desk = PreregisteredClient::public("desk").redirect_uri(REDIRECT);
-        settings.preregistered_client(desk)
+        settings.clients(Clients::default().preregistered(desk))
     };
     let stage = Stage::with(fixed).await;
     let desk = Client {
@@ -351,7 +352,9 @@ async fn schemes_of_systems_and_of_other_applications_are_not_registered() {
 async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
     let uri = "notes-desk://callback";
     let named = |settings: EntraOAuthProxyBuilder| {
-        settings.keys(keys()).private_use_schemes(["notes-desk"])
+        settings
+            .keys(keys())
+            .clients(Clients::default().private_use_schemes(["notes-desk"]))
     };
     let mut stage = Stage::with(named).await;
     let client = client_at(&stage, uri).await;
@@ -394,15 +397,22 @@ async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scheme_that_is_named_signs_in_with_a_list_and_without() {
-    let named = |settings: EntraOAuthProxyBuilder| settings.private_use_schemes(["notes-desk:"]);
-    let listed = |settings: EntraOAuthProxyBuilder| settings.allowed_redirects(["notes-desk"]);
-    let exact =
-        |settings: EntraOAuthProxyBuilder| settings.allowed_redirects(["notes-desk:/callback"]);
+    let named = |settings: EntraOAuthProxyBuilder| {
+        settings.clients(Clients::default().private_use_schemes(["notes-desk:"]))
+    };
+    let listed = |settings: EntraOAuthProxyBuilder| {
+        settings.clients(Clients::default().allowed_redirects(["notes-desk"]))
+    };
+    let exact = |settings: EntraOAuthProxyBuilder| {
+        settings.clients(Clients::default().allowed_redirects(["notes-desk:/callback"]))
+    };
     let fixed = |settings: EntraOAuthProxyBuilder| {
         let desk = PreregisteredClient::public("desk").redirect_uri("notes-desk:/callback");
-        settings
-            .private_use_schemes(["notes-desk"])
-            .preregistered_client(desk)
+        settings.clients(
+            Clients::default()
+                .private_use_schemes(["notes-desk"])
+                .preregistered(desk),
+        )
     };
     for stage in [
         Stage::with(named).await,

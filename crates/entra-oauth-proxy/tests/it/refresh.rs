@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_oauth_proxy::EntraOAuthProxyBuilder;
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, Lifetimes};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -123,7 +123,10 @@ async fn the_grace_begins_when_the_token_is_replaced_however_long_entra_took() {
 
 #[tokio::test(start_paused = true)]
 async fn without_grace_the_token_before_ends_the_family_at_once() {
-    let stage = Stage::with(|settings| settings.rotation_grace(Duration::ZERO)).await;
+    let stage = Stage::with(|settings| {
+        settings.lifetimes(Lifetimes::default().rotation_grace(Duration::ZERO))
+    })
+    .await;
     let client = stage.client().await;
     let first = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     let second = token_of(stage.refresh(&client, &first).await).await;
@@ -289,7 +292,7 @@ async fn another_resource_is_refused_and_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
     let short = |settings: EntraOAuthProxyBuilder| {
-        settings.idle_lifetime(2 * HOUR).session_lifetime(5 * HOUR)
+        settings.lifetimes(Lifetimes::default().idle(2 * HOUR).session(5 * HOUR))
     };
     let stage = Stage::with(short).await;
     let client = stage.client().await;
@@ -339,7 +342,8 @@ async fn a_sign_in_ends_when_it_is_not_used_and_whatever_happens_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_sign_in_is_not_the_stores_affair_alone() {
-    let stage = Stage::with(|settings| settings.session_lifetime(2 * HOUR)).await;
+    let stage =
+        Stage::with(|settings| settings.lifetimes(Lifetimes::default().session(2 * HOUR))).await;
     let client = stage.client().await;
     let token = stage.sign_in(&client, "ada").await["refresh_token"].clone();
     // By the wall clock it is over, and for the store no time has passed.

@@ -171,7 +171,7 @@ async fn an_expired_secret_is_ours_to_know_and_never_an_invalid_client() {
         .start()
         .await
         .unwrap();
-    let proxy = settings(&tenant).optional_scopes(["x"; 0]).build().unwrap();
+    let proxy = settings(&tenant).build().unwrap();
     let stage = Stage { tenant, proxy };
     let log = Logbook::begin();
     let reply = failed(&stage, |_| {}).await;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Lifetimes, ProxyKeys};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -70,7 +70,10 @@ async fn a_repeat_asks_entra_where_a_refresh_would_and_replaces_nothing() {
     );
     replaced.stage.tenant.time().advance(3 * SECOND).await;
     // Sent within the minute, and Entra's token is in its last 5.
-    let replaced = Replaced::with(|settings| settings.rotation_grace(2 * MINUTE)).await;
+    let replaced = Replaced::with(|settings| {
+        settings.lifetimes(Lifetimes::default().rotation_grace(2 * MINUTE))
+    })
+    .await;
     replaced.stage.tenant.time().advance(61 * SECOND).await;
     for _ in 0..2 {
         let again = replaced.again().await;
@@ -112,7 +115,7 @@ async fn a_user_who_is_disabled_is_not_let_in_by_a_repeat_however_long_its_grace
 async fn a_repeat_hands_no_expired_token_of_entras_through() {
     let replaced = Replaced::with(|settings| {
         settings
-            .rotation_grace(2 * MINUTE)
+            .lifetimes(Lifetimes::default().rotation_grace(2 * MINUTE))
             .dangerous()
             .issue_entra_tokens()
     })
@@ -126,7 +129,10 @@ async fn a_repeat_hands_no_expired_token_of_entras_through() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeat_is_held_in_trouble_and_put_off_as_a_refresh_is() {
-    let replaced = Replaced::with(|settings| settings.rotation_grace(2 * MINUTE)).await;
+    let replaced = Replaced::with(|settings| {
+        settings.lifetimes(Lifetimes::default().rotation_grace(2 * MINUTE))
+    })
+    .await;
     replaced.stage.tenant.start_outage();
     replaced.stage.tenant.time().advance(100 * SECOND).await;
     assert_eq!(token_of(replaced.again().await).await, replaced.tokens[1]);
@@ -140,7 +146,10 @@ async fn a_repeat_is_held_in_trouble_and_put_off_as_a_refresh_is() {
 
 #[tokio::test(start_paused = true)]
 async fn without_grace_a_repeat_within_the_same_second_ends_the_sign_in() {
-    let replaced = Replaced::with(|settings| settings.rotation_grace(Duration::ZERO)).await;
+    let replaced = Replaced::with(|settings| {
+        settings.lifetimes(Lifetimes::default().rotation_grace(Duration::ZERO))
+    })
+    .await;
     assert_eq!(replaced.again().await.error(), invalid_grant());
     let next = replaced
         .stage

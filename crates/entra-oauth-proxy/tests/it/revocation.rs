@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_oauth_proxy::PreregisteredClient;
+use entra_oauth_proxy::{Clients, Lifetimes, PreregisteredClient};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -51,7 +51,10 @@ async fn a_refresh_token_is_ended_at_once_and_its_access_tokens_when_the_layer_a
 
 #[tokio::test(start_paused = true)]
 async fn without_an_interval_access_tokens_end_at_once() {
-    let stage = Stage::with(|settings| settings.grant_check_interval(Duration::ZERO)).await;
+    let stage = Stage::with(|settings| {
+        settings.lifetimes(Lifetimes::default().grant_check(Duration::ZERO))
+    })
+    .await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     assert!(stage.verify(&tokens["access_token"]).await.is_ok());
@@ -120,7 +123,8 @@ async fn nobody_ends_the_sign_in_of_another() {
 async fn a_confidential_client_proves_itself() {
     let secret = "a secret of the pre-registered client";
     let fixed = PreregisteredClient::confidential("fixed", secret).redirect_uri(REDIRECT);
-    let stage = Stage::with(|settings| settings.preregistered_client(fixed)).await;
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().preregistered(fixed))).await;
     let client = Client {
         id: "fixed".to_owned(),
         secret: Some(secret.to_owned()),

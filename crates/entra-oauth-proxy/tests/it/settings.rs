@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, PreregisteredClient, Problem, ProxyKeys, Secret,
+    Clients, EntraOAuthProxy, EntraOAuthProxyBuilder, Lifetimes, PreregisteredClient, Problem,
+    ProxyKeys, Resource, Secret,
     store::{Store, StoreFuture},
 };
 use http::StatusCode;
 
 use crate::logbook::Logbook;
-use crate::support::{APP, HOUR, Stage, settings, tenant};
+use crate::support::{APP, HOUR, RESOURCE, Stage, resource_at, settings, settings_of, tenant};
 
 /// The problems of settings that are good but for a change.
 async fn problems(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> Vec<(String, String)> {
     let tenant = tenant().start().await.unwrap();
-    match change(settings(&tenant)).build() {
+    problems_of(change(settings(&tenant)))
+}
+
+fn problems_of(settings: EntraOAuthProxyBuilder) -> Vec<(String, String)> {
+    match settings.build() {
         Ok(_) => Vec::new(),
         Err(error) => {
             let problems = error.problems();
@@ -34,6 +39,19 @@ async fn problem(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> (String, String) {
     let mut problems = problems(change).await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
+}
+
+/// The problems of a resource.
+async fn problems_with(resource: Resource) -> Vec<(String, String)> {
+    let tenant = tenant().start().await.unwrap();
+    problems_of(settings_of(&tenant, resource))
+}
+
+/// The one problem of the usual resource, but for a change.
+async fn problem_with(change: impl FnOnce(Resource) -> Resource) -> (String, String) {
+    let mut problems = problems_with(change(resource_at(RESOURCE))).await;
     assert_eq!(problems.len(), 1, "{problems:?}");
     problems.remove(0)
 }
@@ -149,7 +167,7 @@ async fn a_resource_is_a_url_as_clients_compare_it() {
         "https://mcp.example.com/m%20cp",
         "api://mcp",
     ] {
-        let problems = problems(|settings| settings.resource(url)).await;
+        let problems = problems_with(resource_at(url)).await;
         assert!(!problems.is_empty(), "{url}");
     }
 }
@@ -165,8 +183,8 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
         (format!("{APP}/files.read"), "files.read"),
     ] {
         for (setting, text) in [
-            problem(|settings| settings.required_scopes([&scope])).await,
-            problem(|settings| settings.optional_scopes([&scope])).await,
+            problem_with(|resource| resource.required_scopes([&scope])).await,
+            problem_with(|resource| resource.optional_scopes([&scope])).await,
         ] {
             assert!(setting.ends_with("_scopes"), "{setting}");
             assert!(
@@ -177,7 +195,7 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
     }
     for scope in ["", "two words", ".default", "a\"b", "scope=x"] {
         assert_eq!(
-            problem(|settings| settings.required_scopes([scope]))
+            problem_with(|resource| resource.required_scopes([scope]))
                 .await
                 .0,
             "required_scopes"
@@ -188,12 +206,10 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
 #[tokio::test]
 async fn a_scope_text_is_a_line_about_a_scope_that_there_is() {
     let longest = "é".repeat(200);
-    let good = problems(|settings| {
-        settings
-            .scope_text("read", "Read your notes")
-            .scope_text("write", &longest)
-    });
-    assert_eq!(good.await, []);
+    let good = resource_at(RESOURCE)
+        .describe_scope("read", "Read your notes")
+        .describe_scope("write", &longest);
+    assert_eq!(problems_with(good).await, []);
     let too_long = "é".repeat(201);
     for (scope, text, says) in [
         ("admin", "Do everything", "\"admin\" is none of"),
@@ -205,42 +221,63 @@ async fn a_scope_text_is_a_line_about_a_scope_that_there_is() {
         ("read", "Read\nyour notes", "in one line"),
         ("read", "Read\u{7}", "in one line"),
     ] {
-        let (setting, problem) = problem(|settings| settings.scope_text(scope, text)).await;
-        assert_eq!(setting, "scope_text");
+        let (setting, problem) =
+            problem_with(|resource| resource.describe_scope(scope, text)).await;
+        assert_eq!(setting, "describe_scope");
         assert!(problem.contains(says), "{problem}");
     }
-    let twice = problem(|settings| settings.scope_text("read", "a").scope_text("read", "b")).await;
+    let twice = problem_with(|resource| {
+        resource
+            .describe_scope("read", "a")
+            .describe_scope("read", "b")
+    })
+    .await;
     assert!(twice.1.contains("two texts"), "{}", twice.1);
 }
 
 #[tokio::test]
 async fn openid_alone_is_no_required_scope() {
-    let tenant = tenant().start().await.unwrap();
-    let builder = || {
-        EntraOAuthProxy::builder()
-            .tenant(tenant.id())
-            .client_id(APP)
-            .credential(Secret::new("sixteen characters"))
-            .metadata_endpoint(tenant.url())
-            .public_url("https://mcp.example.com")
-            .resource("https://mcp.example.com/mcp")
+    let with = |scopes: [&str; 2]| problems_with(Resource::at(RESOURCE).required_scopes(scopes));
+    let problems = with(["openid", "profile"]).await;
+    let [(_, text)] = &*problems else {
+        panic!("{problems:?}");
     };
-    let error = builder()
-        .required_scopes(["openid", "profile"])
-        .build()
-        .unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("at least one that is not of OpenID Connect"),
-        "{error}"
+        text.contains("at least one that is not of OpenID Connect"),
+        "{text}"
     );
+    assert_eq!(with(["openid", "read"]).await, []);
+}
+
+#[tokio::test]
+async fn one_proxy_serves_one_resource() {
+    let second = Resource::at("https://mcp.example.com/second").required_scopes(["read"]);
+    let (setting, text) = problem(|settings| settings.resource(second)).await;
+    assert_eq!(setting, "resource");
     assert!(
-        builder()
-            .required_scopes(["openid", "read"])
-            .build()
-            .is_ok()
+        text.contains("set twice") && text.contains("a proxy for each"),
+        "{text}"
     );
+    let none = EntraOAuthProxy::builder().build().unwrap_err();
+    let of_resource = none
+        .problems()
+        .find(|problem| problem.setting() == "resource");
+    assert!(of_resource.unwrap().text().starts_with("not set; good are"));
+
+    let tenant = tenant().start().await.unwrap();
+    let proxy = settings(&tenant).build().unwrap();
+    assert!(proxy.layer_for(RESOURCE).is_ok());
+    for other in [
+        "https://mcp.example.com/other",
+        "https://mcp.example.com/mcp/",
+        "",
+    ] {
+        let unknown = proxy.layer_for(other).unwrap_err().to_string();
+        assert_eq!(
+            unknown,
+            format!("no such resource: the one that was set is {RESOURCE}")
+        );
+    }
 }
 
 #[tokio::test]
@@ -253,7 +290,7 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
         "com.example.app:/cb",
     ];
     assert!(
-        problems(|settings| settings.allowed_redirects(good))
+        problems(|settings| settings.clients(Clients::default().allowed_redirects(good)))
             .await
             .is_empty()
     );
@@ -269,7 +306,9 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
         "*",
         "",
     ] {
-        let (setting, text) = problem(|settings| settings.allowed_redirects([entry])).await;
+        let (setting, text) =
+            problem(|settings| settings.clients(Clients::default().allowed_redirects([entry])))
+                .await;
         assert_eq!(setting, "allowed_redirects", "{text}");
         assert!(text.contains("https://claude.ai/api/"), "{text}");
     }
@@ -279,7 +318,7 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
 async fn schemes_that_are_named_are_an_applications_own() {
     let good = ["notes-desk", "notes-desk:", "com.example.app"];
     assert!(
-        problems(|settings| settings.private_use_schemes(good))
+        problems(|settings| settings.clients(Clients::default().private_use_schemes(good)))
             .await
             .is_empty()
     );
@@ -304,7 +343,9 @@ async fn schemes_that_are_named_are_an_applications_own() {
         "example.com",
         "",
     ] {
-        let (setting, text) = problem(|settings| settings.private_use_schemes([entry])).await;
+        let (setting, text) =
+            problem(|settings| settings.clients(Clients::default().private_use_schemes([entry])))
+                .await;
         assert_eq!(setting, "private_use_schemes", "{text}");
         assert!(text.contains("notes-desk"), "{text}");
     }
@@ -315,7 +356,7 @@ async fn a_fixed_client_can_be_told_and_answered() {
     let good =
         || PreregisteredClient::public("known").redirect_uri("https://client.example/callback");
     assert!(
-        problems(|settings| settings.preregistered_client(good()))
+        problems(|settings| settings.clients(Clients::default().preregistered(good())))
             .await
             .is_empty()
     );
@@ -341,17 +382,21 @@ async fn a_fixed_client_can_be_told_and_answered() {
             "less than 16",
         ),
     ] {
-        let (setting, text) = problem(|settings| settings.preregistered_client(client)).await;
-        assert_eq!(setting, "preregistered_client");
+        let (setting, text) =
+            problem(|settings| settings.clients(Clients::default().preregistered(client))).await;
+        assert_eq!(setting, "preregistered");
         assert!(text.contains(says), "{says}: {text}");
     }
     let twice = |settings: EntraOAuthProxyBuilder| {
-        settings
-            .preregistered_client(good())
-            .preregistered_client(good())
+        settings.clients(
+            Clients::default()
+                .preregistered(good())
+                .preregistered(good()),
+        )
     };
     assert!(problem(twice).await.1.contains("two with the id"));
-    let nobody = problem(EntraOAuthProxyBuilder::without_registration).await;
+    let nobody =
+        problem(|settings| settings.clients(Clients::default().without_registration())).await;
     assert!(nobody.1.contains("nobody could sign in"), "{}", nobody.1);
 }
 
@@ -359,43 +404,51 @@ async fn a_fixed_client_can_be_told_and_answered() {
 async fn lifetimes_have_bounds() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let second = Duration::from_secs(1);
-    let too_short = |settings: EntraOAuthProxyBuilder| settings.access_token_lifetime(second);
-    assert_eq!(problem(too_short).await.0, "access_token_lifetime");
-    let too_long = |settings: EntraOAuthProxyBuilder| settings.access_token_lifetime(25 * HOUR);
-    assert_eq!(problem(too_long).await.0, "access_token_lifetime");
-    assert_eq!(
-        problem(|settings| settings.idle_lifetime(91 * DAY)).await.0,
-        "idle_lifetime"
-    );
-    assert_eq!(
-        problem(|settings| settings.session_lifetime(second))
-            .await
-            .0,
-        "session_lifetime"
-    );
-    assert_eq!(
-        problem(|settings| settings.rotation_grace(HOUR)).await.0,
-        "rotation_grace"
-    );
-    let outlived = |settings: EntraOAuthProxyBuilder| {
-        settings
-            .access_token_lifetime(3 * HOUR)
-            .session_lifetime(2 * HOUR)
-    };
-    assert!(problem(outlived).await.1.contains("a token would outlive"));
-    let rare = |settings: EntraOAuthProxyBuilder| settings.grant_check_interval(HOUR);
-    assert_eq!(problem(rare).await.0, "grant_check_interval");
+    let default = Lifetimes::default();
+    for (lifetimes, says) in [
+        (
+            default.access_token(second),
+            "access_token(1s) is not between 60s and 86400s",
+        ),
+        (
+            default.access_token(25 * HOUR),
+            "access_token(90000s) is not between",
+        ),
+        (
+            default.idle(91 * DAY),
+            "idle(7862400s) is not between 3600s and 7776000s",
+        ),
+        (
+            default.session(second),
+            "session(1s) is not between 3600s and 31622400s",
+        ),
+        (
+            default.rotation_grace(HOUR),
+            "rotation_grace(3600s) is not between 0ns and 120s",
+        ),
+        (
+            default.grant_check(HOUR),
+            "grant_check(3600s) is not between 0ns and 300s",
+        ),
+        (
+            default.access_token(3 * HOUR).session(2 * HOUR),
+            "session(7200s) is not longer than access_token(10800s) by 10 minutes: a token would outlive",
+        ),
+    ] {
+        let (setting, text) = problem(|settings| settings.lifetimes(lifetimes)).await;
+        assert_eq!(setting, "lifetimes");
+        assert!(text.starts_with(says), "{text}");
+    }
 }
 
 #[tokio::test]
 async fn problems_of_the_layer_and_of_the_proxy_come_together() {
-    let problems = problems(|settings| {
-        settings
-            .tenant("contoso")
-            .public_url("nonsense")
-            .required_scopes(["a/b"])
-    })
-    .await;
+    let tenant = tenant().start().await.unwrap();
+    let resource = resource_at(RESOURCE).required_scopes(["a/b"]);
+    let settings = settings_of(&tenant, resource)
+        .tenant("contoso")
+        .public_url("nonsense");
+    let problems = problems_of(settings);
     let settings: Vec<&str> = problems.iter().map(|(setting, _)| &**setting).collect();
     assert_eq!(settings, ["public_url", "required_scopes", "tenant"]);
 }
@@ -420,7 +473,7 @@ async fn nothing_that_is_set_is_printed_that_is_secret() {
     let tenant = tenant().start().await.unwrap();
     let client = PreregisteredClient::confidential("known", "a secret of the client's")
         .redirect_uri("https://client.example/callback");
-    let builder = settings(&tenant).preregistered_client(client);
+    let builder = settings(&tenant).clients(Clients::default().preregistered(client));
     let before = format!("{builder:?}");
     let printed = format!("{before} {:?}", builder.build().unwrap());
     assert!(!printed.contains("secret of the client") && !printed.contains("own secret"));
@@ -459,13 +512,15 @@ fn moved(name: &str) -> Option<String> {
 }
 
 fn in_the_cloud() -> EntraOAuthProxyBuilder {
+    before_the_resource().resource(resource_at(RESOURCE))
+}
+
+fn before_the_resource() -> EntraOAuthProxyBuilder {
     EntraOAuthProxy::builder()
         .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
         .client_id(APP)
         .credential(Secret::new("sixteen characters"))
         .public_url("https://mcp.example.com")
-        .resource("https://mcp.example.com/mcp")
-        .required_scopes(["read"])
 }
 
 /// The client secret, codes, refresh tokens and browsers go where the metadata is.
@@ -540,21 +595,22 @@ async fn nothing_secret_in_a_url_is_printed() {
             in_the_cloud().tenant(url),
             in_the_cloud().client_id(url),
             in_the_cloud().public_url(url),
-            in_the_cloud().resource(url),
+            before_the_resource().resource(resource_at(url)),
             in_the_cloud().app_id_uri(url),
             in_the_cloud().metadata_endpoint(url),
             moved(),
             moved().dangerous().allow_endpoints_elsewhere(),
             in_the_cloud().auth(|auth| auth.external_id(url)),
-            in_the_cloud().required_scopes([url]),
-            in_the_cloud().optional_scopes([url]),
+            before_the_resource().resource(resource_at(RESOURCE).required_scopes([url])),
+            before_the_resource().resource(resource_at(RESOURCE).optional_scopes([url])),
             in_the_cloud().additional_authorize_scopes([url, "with space"]),
             in_the_cloud().additional_authorize_scopes([format!("{url} ")]),
-            in_the_cloud().scope_text(url, "Read"),
-            in_the_cloud().allowed_redirects([url]),
-            in_the_cloud().private_use_schemes([url]),
+            before_the_resource().resource(resource_at(RESOURCE).describe_scope(url, "Read")),
+            in_the_cloud().clients(Clients::default().allowed_redirects([url])),
+            in_the_cloud().clients(Clients::default().private_use_schemes([url])),
             in_the_cloud().trusted_proxies([url]),
-            in_the_cloud().preregistered_client(client.clone().redirect_uri(url)),
+            in_the_cloud()
+                .clients(Clients::default().preregistered(client.clone().redirect_uri(url))),
             in_the_cloud().auth(|auth| auth.variables(variable("ENTRA_METADATA_ENDPOINT"))),
             in_the_cloud().auth(|auth| auth.variables(variable("AZURE_AUTHORITY_HOST"))),
         ] {

@@ -124,7 +124,7 @@ async fn a_sign_in_that_was_not_ended_in_time_leaves_its_browser_with_the_next()
 async fn a_request_that_no_cookie_holds_is_refused_before_entra() {
     let scopes: Vec<String> = (0..12).map(|n| format!("{n:0>100}")).collect();
     let asked = format!("read {}", scopes.join(" "));
-    let stage = Stage::with(|settings| settings.optional_scopes(scopes)).await;
+    let stage = Stage::with_resource(|resource| resource.optional_scopes(scopes)).await;
     let client = stage.client().await;
     let state = "s".repeat(900);
     let mut browser = Browser::new(&stage);

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use entra_dev_tenant::{AppRegistration, DevTenant, DevTenantBuilder};
-use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Secret};
+use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Resource, Secret};
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -44,15 +44,20 @@ pub(crate) fn tenant() -> DevTenantBuilder {
     DevTenant::builder().register(application())
 }
 
-/// The settings of a proxy before the tenant, which it asks through memory if the clock is paused.
-pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
-    settings_without_scopes(tenant)
+/// The resource at this URL, with the scopes that there are.
+pub(crate) fn resource_at(url: &str) -> Resource {
+    Resource::at(url)
         .required_scopes(["read"])
         .optional_scopes(["write"])
 }
 
-/// The same, before it is said which scopes there are.
-pub(crate) fn settings_without_scopes(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
+/// The settings of a proxy before the tenant, which it asks through memory if the clock is paused.
+pub(crate) fn settings(tenant: &DevTenant) -> EntraOAuthProxyBuilder {
+    settings_of(tenant, resource_at(RESOURCE))
+}
+
+/// The same, of another resource.
+pub(crate) fn settings_of(tenant: &DevTenant, resource: Resource) -> EntraOAuthProxyBuilder {
     let settings = EntraOAuthProxy::builder()
         .tenant(tenant.id())
         .client_id(APP)
@@ -60,7 +65,7 @@ pub(crate) fn settings_without_scopes(tenant: &DevTenant) -> EntraOAuthProxyBuil
         .metadata_endpoint(tenant.url())
         .clock(tenant.clock())
         .public_url(PUBLIC)
-        .resource(RESOURCE);
+        .resource(resource);
     if memory_network::is_clock_paused() {
         settings.http_client(tenant.http_client())
     } else {
@@ -78,6 +83,13 @@ impl Stage {
     ) -> Self {
         let tenant = tenant().start().await.unwrap();
         let proxy = change(settings(&tenant)).build().unwrap();
+        Self { tenant, proxy }
+    }
+
+    pub(crate) async fn with_resource(change: impl FnOnce(Resource) -> Resource) -> Self {
+        let tenant = tenant().start().await.unwrap();
+        let settings = settings_of(&tenant, change(resource_at(RESOURCE)));
+        let proxy = settings.build().unwrap();
         Self { tenant, proxy }
     }
 

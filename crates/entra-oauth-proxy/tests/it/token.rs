@@ -1,5 +1,6 @@
 //! `POST /token` with a code: who gets tokens for it, once.
 
+use entra_oauth_proxy::Lifetimes;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -304,7 +305,8 @@ async fn a_code_of_entras_is_no_code_here() {
 #[tokio::test(start_paused = true)]
 async fn access_tokens_last_as_long_as_is_set_and_are_for_this_resource_alone() {
     let span = Duration::from_secs(600);
-    let stage = Stage::with(|settings| settings.access_token_lifetime(span)).await;
+    let stage =
+        Stage::with(|settings| settings.lifetimes(Lifetimes::default().access_token(span))).await;
     let client = stage.client().await;
     let tokens = stage.sign_in(&client, "ada").await;
     assert_eq!(tokens["expires_in"], 600);

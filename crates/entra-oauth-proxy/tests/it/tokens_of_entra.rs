@@ -358,7 +358,7 @@ async fn what_rules_and_handlers_read_of_a_user_is_in_our_token_and_nothing_else
 
 #[tokio::test(start_paused = true)]
 async fn every_required_scope_is_granted_or_there_is_no_sign_in() {
-    let stage = Stage::with(|settings| settings.required_scopes(["read", "write"])).await;
+    let stage = Stage::with_resource(|resource| resource.required_scopes(["read", "write"])).await;
     for (scopes, is_good) in [
         (&["read"][..], false),
         (&["write"], false),

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::routing::get;
 use bytes::Bytes;
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys, RateLimits, Resource};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http_body::Frame;
@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use crate::disk::Directory;
 use crate::refresh::{invalid_grant, token_of};
 use crate::support::{
-    Browser, Client, HOUR, MINUTE, Stage, claims, post, settings, settings_without_scopes,
+    Browser, Client, HOUR, MINUTE, RESOURCE, Stage, claims, post, settings, settings_of,
 };
 use crate::watched_store::WatchedStore;
 
@@ -265,9 +265,9 @@ impl Changed {
     }
 
     fn after(&self, stage: &mut Stage, required: &[&str]) {
-        let scopes = settings_without_scopes(&stage.tenant);
-        let scopes = scopes.required_scopes(required.iter().copied());
-        stage.proxy = self.kept(scopes).build().unwrap();
+        let resource = Resource::at(RESOURCE).required_scopes(required.iter().copied());
+        let settings = settings_of(&stage.tenant, resource);
+        stage.proxy = self.kept(settings).build().unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Clients: which there are, and the addresses to which responses for them may be sent.
+//! ClientRegistry: which there are, and the addresses to which responses for them may be sent.
 //!
 //! The [`registry`] finds and authenticates clients, the [`registration`] makes them, and both ask here for
 //! their addresses: which [`RedirectUri`] can be registered, when one is a registered one, and what the
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 pub use self::registry::PreregisteredClient;
-pub(crate) use self::registry::{Client, Clients, MAX_CLIENT_ID};
+pub(crate) use self::registry::{Client, ClientRegistry, MAX_CLIENT_ID};
 use super::OAuthError;
 use crate::http::{Response, see_other};
 use crate::keys::Versioned;

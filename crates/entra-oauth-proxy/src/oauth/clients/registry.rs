@@ -136,7 +136,7 @@ enum Secret {
 
 /// The clients that there are.
 #[derive(Debug)]
-pub(crate) struct Clients {
+pub(crate) struct ClientRegistry {
     fixed: Vec<PreregisteredClient>,
     can_register: bool,
     allow_list: AllowList,
@@ -148,7 +148,7 @@ pub(crate) struct Clients {
 /// The longest id of a client: it goes into URLs.
 pub(crate) const MAX_CLIENT_ID: usize = 2_048;
 
-impl Clients {
+impl ClientRegistry {
     /// Takes the clients that are fixed, whether others may register themselves, and the addresses and schemes
     /// that the operator allows and names. Adds what is wrong with them, and returns `None` then.
     pub(crate) fn new(
@@ -179,11 +179,11 @@ impl Clients {
         let list = problems.take("private_use_schemes", list);
         let allow_list = list.unwrap_or_default();
         for text in PreregisteredClient::problems(&fixed, &allow_list) {
-            problems.add("preregistered_client", text);
+            problems.add("preregistered", text);
         }
         if !can_register && fixed.is_empty() {
             problems.add(
-                "preregistered_client",
+                "preregistered",
                 "there is none, and clients cannot register themselves: nobody could sign in",
             );
         }
@@ -433,7 +433,8 @@ mod tests {
         let keys = Keyring::new(&ProxyKeys::generate(), "https://mcp.example.com").unwrap();
         let keys = (Arc::new(keys), "https://mcp.example.com");
         let mut problems = Problems::new("cannot know clients");
-        let clients = Clients::new((Vec::new(), true), (None, &[]), keys, &mut problems).unwrap();
+        let clients =
+            ClientRegistry::new((Vec::new(), true), (None, &[]), keys, &mut problems).unwrap();
         let registration = |length: usize| Registration {
             redirect_uris: vec![format!("https://client.example/{}", "a".repeat(length))],
             name: None,

@@ -58,7 +58,7 @@ impl Writer {
         let Disk { path, capacity, .. } = &*self.disk;
         Err(StoreError::full(format!(
             "{} keeps {capacity} records; give it more by DiskStoreOptions::capacity(..), or end \
-             sign-ins earlier by idle_lifetime(..)",
+             sign-ins earlier by Lifetimes::idle(..)",
             path.display()
         )))
     }

@@ -1,5 +1,6 @@
 //! What an attacker makes of registering clients, and of addresses that are not a server's.
 
+use entra_oauth_proxy::Clients;
 use http::StatusCode;
 use serde_json::json;
 
@@ -50,7 +51,9 @@ async fn localhost_impersonation_by_another_local_process() {
 async fn custom_scheme_hijack() {
     let uri = "cursor://anysphere.cursor-mcp/oauth/callback";
     a_code_is_caught(uri, uri).await;
-    let stage = Stage::with(|settings| settings.allowed_redirects(["https://client.example"]));
+    let stage = Stage::with(|settings| {
+        settings.clients(Clients::default().allowed_redirects(["https://client.example"]))
+    });
     let stage = stage.await;
     let reply = stage.register(&json!({ "redirect_uris": [uri] })).await;
     assert_eq!(reply.error(), (400, "invalid_redirect_uri".to_owned()));
@@ -86,8 +89,14 @@ async fn abuse_of_dynamic_registration() {
     assert!(text.contains("not verified"));
 
     let fixed = entra_oauth_proxy::PreregisteredClient::public("desk").redirect_uri(REDIRECT);
-    let off =
-        Stage::with(|settings| settings.without_registration().preregistered_client(fixed)).await;
+    let off = Stage::with(|settings| {
+        settings.clients(
+            Clients::default()
+                .without_registration()
+                .preregistered(fixed),
+        )
+    })
+    .await;
     let reply = off.register(&json!({ "redirect_uris": [REDIRECT] })).await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
 }

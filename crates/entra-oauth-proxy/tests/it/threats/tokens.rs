@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use entra_dev_tenant::DevTenant;
-use entra_oauth_proxy::{EntraOAuthProxyBuilder, ProxyKeys};
+use entra_oauth_proxy::{EntraOAuthProxyBuilder, Lifetimes, ProxyKeys};
 use http::StatusCode;
 use serde_json::json;
 
 use crate::support::{
-    APP, Browser, HOUR, PUBLIC, RESOURCE, Stage, VERIFIER, application, claims, parameter, settings,
+    APP, Browser, HOUR, PUBLIC, RESOURCE, Stage, VERIFIER, application, claims, parameter,
+    resource_at, settings, settings_of,
 };
 use crate::watched_store::WatchedStore;
 
@@ -122,9 +123,8 @@ async fn token_passthrough_and_wrong_audience() {
     let tenant = tenant.start().await.unwrap();
     let keys = ProxyKeys::generate();
     let proxy = |resource: &str, public: &str| {
-        let settings = settings(&tenant).keys(keys.clone());
-        settings
-            .resource(resource)
+        settings_of(&tenant, resource_at(resource))
+            .keys(keys.clone())
             .public_url(public)
             .build()
             .unwrap()
@@ -177,7 +177,9 @@ async fn theft_of_refresh_tokens() {
     stage.tenant.time().advance(GRANT_CHECK).await;
     assert!(stage.verify(&next["access_token"]).await.is_err());
     // However often it is refreshed, it ends.
-    let most = |settings: EntraOAuthProxyBuilder| settings.session_lifetime(2 * HOUR);
+    let most = |settings: EntraOAuthProxyBuilder| {
+        settings.lifetimes(Lifetimes::default().session(2 * HOUR))
+    };
     let stage = Stage::with(most).await;
     let client = stage.client().await;
     let mut token = stage.sign_in(&client, "ada").await["refresh_token"].clone();

@@ -1,4 +1,4 @@
-//! A suite of what every store must do: for tests of stores.
+//! The conformance suite of stores, for tests of a [`Store`] of your own: as a dev-dependency only.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Checks a store, which must be empty. `pass` lets time pass for it: paused time is advanced, a real
 /// clock is waited for.
@@ -100,7 +100,7 @@ async fn found(store: &dyn Store, key: &str) -> Option<Bytes> {
 }
 
 #[expect(clippy::panic, reason = "a suite of tests fails by panicking")]
-fn answered<T>(answer: Result<T, super::StoreError>) -> T {
+fn answered<T>(answer: Result<T, StoreError>) -> T {
     answer.unwrap_or_else(|error| panic!("{error}"))
 }
 
