@@ -63,6 +63,23 @@ macro_rules! guid_type {
             }
         }
 
+        /// Writes the text.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        /// Reads the text, in any case.
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
         impl FromStr for $name {
             type Err = InvalidGuid;
 
@@ -173,6 +190,22 @@ mod tests {
             "７2f988bf-86f1-41af-91ab-2d7cd011db",
         ] {
             assert_eq!(text.parse::<TenantId>(), Err(InvalidGuid), "{text}");
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn ids_are_text_in_documents_keys_of_maps_too() {
+        use std::collections::HashMap;
+
+        let customers = format!(r#"{{"{UPPER}":["{LOWER}"]}}"#);
+        let customers: HashMap<TenantId, Vec<ClientId>> = serde_json::from_str(&customers).unwrap();
+        let id: TenantId = LOWER.parse().unwrap();
+        assert_eq!(customers[&id], [LOWER.parse().unwrap()]);
+        let written = serde_json::to_string(&customers).unwrap();
+        assert_eq!(written, format!(r#"{{"{LOWER}":["{LOWER}"]}}"#));
+        for text in [r#""contoso.com""#, "5", "null"] {
+            assert!(serde_json::from_str::<ObjectId>(text).is_err(), "{text}");
         }
     }
 

@@ -113,6 +113,7 @@
 //! - `axum`: [`Caller`], `Option<Caller>` and claims of your own as extractors, and refusals that
 //!   handlers return. If a handler is not accepted, `#[axum::debug_handler]` (axum's feature `macros`)
 //!   names the argument.
+//! - `serde`: ids as text, in settings and documents of your own.
 //! - `simd`: tokens are decoded by the CPU's vector instructions, which saves a little of the first
 //!   sight of a token: see [the core](entra_jwt_core#features).
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in

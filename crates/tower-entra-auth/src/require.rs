@@ -8,8 +8,8 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 pub use entra_jwt_core::require::{
-    AuthenticationContext, Claim, Condition, IntoCondition, InvalidRequirement, NotInGroup,
-    Requirement, RequirementProblem, RequirementProblemKind,
+    AuthenticationContext, Claim, ClaimValue, Condition, IntoCondition, InvalidRequirement,
+    NotInGroup, Requirement, RequirementProblem, RequirementProblemKind,
 };
 use http::{Extensions, Request, Response};
 use tower_layer::Layer;

@@ -222,16 +222,23 @@ impl Key {
         }
     }
 
-    /// This key for code that decodes with `jsonwebtoken`. Decoding that way checks none of the
-    /// rules of this crate.
-    #[cfg(feature = "jsonwebtoken")]
+    /// Returns modulus and exponent, big-endian, if it is an RSA key: for code that verifies by another
+    /// library, such as `jsonwebtoken`'s `DecodingKey::from_rsa_raw_components`. Verifying that way checks
+    /// none of the rules of this crate.
     #[must_use]
-    pub fn to_decoding_key(&self) -> jsonwebtoken::DecodingKey {
+    pub fn rsa_components(&self) -> Option<(&[u8], &[u8])> {
         match &self.material {
-            Material::Rsa { modulus, exponent } => {
-                jsonwebtoken::DecodingKey::from_rsa_raw_components(modulus, exponent)
-            }
-            Material::P256(point) => jsonwebtoken::DecodingKey::from_ec_der(point),
+            Material::Rsa { modulus, exponent } => Some((modulus, exponent)),
+            Material::P256(_) => None,
+        }
+    }
+
+    /// Returns the uncompressed point (SEC 1 §2.3.3), if it is a key of the curve P-256: likewise.
+    #[must_use]
+    pub fn ec_point(&self) -> Option<&[u8]> {
+        match &self.material {
+            Material::Rsa { .. } => None,
+            Material::P256(point) => Some(point),
         }
     }
 

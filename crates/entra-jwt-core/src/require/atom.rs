@@ -1,8 +1,6 @@
 //! The atoms of which requirements are made.
 
-use serde_json::Value;
-
-use super::{Condition, IntoCondition, Node};
+use super::{ClaimValue, Condition, IntoCondition, Node};
 
 macro_rules! atoms {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
@@ -82,13 +80,13 @@ atoms! {
 )]
 pub struct Claim<N, V>(pub N, pub V);
 
-impl<N: Into<String>, V: Into<Value>> From<Claim<N, V>> for Condition {
+impl<N: Into<String>, V: Into<ClaimValue>> From<Claim<N, V>> for Condition {
     fn from(claim: Claim<N, V>) -> Self {
         Self(Node::Claim(claim.0.into(), claim.1.into()))
     }
 }
 
-combinators!(Claim<N, V>, N: Into<String>, V: Into<Value>);
+combinators!(Claim<N, V>, N: Into<String>, V: Into<ClaimValue>);
 
 impl Condition {
     /// Returns the condition that any one of these meets: `Condition::any([Scope("a"), Scope("b")])`. They

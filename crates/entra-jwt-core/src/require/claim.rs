@@ -1,12 +1,97 @@
 //! The test of a claim's value, made while reading: nothing is kept of what somebody may have sent.
 
-use serde_json::Value;
+use std::fmt;
 
 use crate::json;
 
-/// Returns whether the member `name` of the object is `expected`, a text, number or boolean, or an array
-/// with it.
-pub(super) fn has_value(object: &str, name: &str, expected: &Value) -> bool {
+/// The value of a claim that is required: a text, a whole number or a boolean.
+///
+/// Made of what it is, as the second part of a [`Claim`](super::Claim): `Claim("department", "sales")`,
+/// `Claim("level", 3)`, `Claim("active", true)`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimValue(Scalar);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Scalar {
+    Text(String),
+    Boolean(bool),
+    Unsigned(u64),
+    /// Below zero.
+    Signed(i64),
+}
+
+impl ClaimValue {
+    /// Returns whether it is a text of white space alone, or of nothing.
+    pub(super) fn is_blank(&self) -> bool {
+        matches!(&self.0, Scalar::Text(text) if text.trim().is_empty())
+    }
+}
+
+impl From<String> for ClaimValue {
+    fn from(text: String) -> Self {
+        Self(Scalar::Text(text))
+    }
+}
+
+impl From<&str> for ClaimValue {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<&String> for ClaimValue {
+    fn from(text: &String) -> Self {
+        text.clone().into()
+    }
+}
+
+impl From<bool> for ClaimValue {
+    fn from(value: bool) -> Self {
+        Self(Scalar::Boolean(value))
+    }
+}
+
+impl From<u64> for ClaimValue {
+    fn from(number: u64) -> Self {
+        Self(Scalar::Unsigned(number))
+    }
+}
+
+impl From<i64> for ClaimValue {
+    fn from(number: i64) -> Self {
+        match u64::try_from(number) {
+            Ok(number) => number.into(),
+            Err(_) => Self(Scalar::Signed(number)),
+        }
+    }
+}
+
+impl From<u32> for ClaimValue {
+    fn from(number: u32) -> Self {
+        u64::from(number).into()
+    }
+}
+
+impl From<i32> for ClaimValue {
+    fn from(number: i32) -> Self {
+        i64::from(number).into()
+    }
+}
+
+/// Writes it as JSON.
+impl fmt::Display for ClaimValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Scalar::Text(text) => serde_json::Value::from(text.as_str()).fmt(formatter),
+            Scalar::Boolean(value) => value.fmt(formatter),
+            Scalar::Unsigned(number) => number.fmt(formatter),
+            Scalar::Signed(number) => number.fmt(formatter),
+        }
+    }
+}
+
+/// Returns whether the member `name` of the object is `expected`, or an array with it.
+pub(super) fn has_value(object: &str, name: &str, expected: &ClaimValue) -> bool {
     let Some(value) = json::member(object, name) else {
         return false;
     };
@@ -17,71 +102,45 @@ pub(super) fn has_value(object: &str, name: &str, expected: &Value) -> bool {
     }
 }
 
-/// Returns whether a JSON text says a text, number or boolean. Not by serde_json's `Value`: how that holds
-/// a number depends on the features that some crate of the tree turns on.
-fn is(text: &str, expected: &Value) -> bool {
-    match expected {
-        Value::String(expected) => json::string(text).is_some_and(|text| text == **expected),
-        Value::Bool(expected) => text == if *expected { "true" } else { "false" },
-        Value::Number(_) => match ClaimNumber::of(text) {
-            Some(ClaimNumber::Unsigned(number)) => expected.as_u64() == Some(number),
-            Some(ClaimNumber::Signed(number)) => expected.as_i64() == Some(number),
-            Some(ClaimNumber::Float(number)) => {
-                expected.is_f64() && expected.as_f64() == Some(number)
-            }
-            None => false,
-        },
-        Value::Null | Value::Array(_) | Value::Object(_) => false,
-    }
-}
-
-/// A number as serde_json tells them apart.
-enum ClaimNumber {
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-}
-
-impl ClaimNumber {
-    fn of(text: &str) -> Option<Self> {
-        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-            return None;
-        }
-        let float = || serde_json::from_str(text).map(Self::Float).ok();
-        match (text.parse(), text.parse()) {
-            (Ok(number), _) => Some(Self::Unsigned(number)),
-            (_, Ok(number)) if text != "-0" => Some(Self::Signed(number)),
-            _ => float(),
-        }
+/// Returns whether a JSON text says this value. Not by serde_json's `Value`: how that holds a number depends
+/// on the features that some crate of the tree turns on.
+fn is(text: &str, expected: &ClaimValue) -> bool {
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    match &expected.0 {
+        Scalar::Text(expected) => json::string(text).is_some_and(|text| text == **expected),
+        Scalar::Boolean(expected) => text == if *expected { "true" } else { "false" },
+        Scalar::Unsigned(expected) => is_number && text.parse() == Ok(*expected),
+        Scalar::Signed(expected) => is_number && text.parse() == Ok(*expected),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn a_value_is_found_alone_or_in_an_array_and_nowhere_deeper() {
-        let object =
-            r#"{"a":"x","b":3,"c":-3,"d":1.5,"e":true,"f":["x",3,["y"]],"g":{"x":"x"},"h":null}"#;
+        let object = r#"{"a":"x","b":3,"c":-3,"d":1.5,"e":true,"f":["x",3,["y"]],"g":{"x":"x"},"h":null,"k":3.0,"l":-0,
+            "m":18446744073709551615,"n":-9223372036854775808}"#;
         for (name, expected, found) in [
-            ("a", json!("x"), true),
-            ("a", json!("y"), false),
-            ("b", json!(3), true),
-            ("b", json!("3"), false),
-            ("b", json!(3.0), false),
-            ("c", json!(-3), true),
-            ("d", json!(1.5), true),
-            ("e", json!(true), true),
-            ("e", json!(false), false),
-            ("f", json!("x"), true),
-            ("f", json!(3), true),
-            ("f", json!("y"), false),
-            ("g", json!("x"), false),
-            ("h", json!("null"), false),
-            ("i", json!("x"), false),
+            ("a", ClaimValue::from("x"), true),
+            ("a", ClaimValue::from("y"), false),
+            ("b", ClaimValue::from(3), true),
+            ("b", ClaimValue::from("3"), false),
+            ("c", ClaimValue::from(-3), true),
+            ("d", ClaimValue::from(1), false),
+            ("k", ClaimValue::from(3), false),
+            ("l", ClaimValue::from(0), false),
+            ("m", ClaimValue::from(u64::MAX), true),
+            ("n", ClaimValue::from(i64::MIN), true),
+            ("e", ClaimValue::from(true), true),
+            ("e", ClaimValue::from(false), false),
+            ("f", ClaimValue::from("x"), true),
+            ("f", ClaimValue::from(3), true),
+            ("f", ClaimValue::from("y"), false),
+            ("g", ClaimValue::from("x"), false),
+            ("h", ClaimValue::from("null"), false),
+            ("i", ClaimValue::from("x"), false),
         ] {
             assert_eq!(
                 has_value(object, name, &expected),
@@ -89,6 +148,6 @@ mod tests {
                 "{name} {expected}"
             );
         }
-        assert!(!has_value("[]", "a", &json!("x")));
+        assert!(!has_value("[]", "a", &ClaimValue::from("x")));
     }
 }

@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
-use super::Node;
+use super::{ClaimValue, Node};
 use crate::identifier::Guid;
 
 /// The condition makes no sense. Lists every problem, each with the correction.
@@ -49,7 +47,7 @@ pub enum RequirementProblemKind {
     MutableClaim,
     /// A claim that has an atom of its own, whose rules a plain comparison would miss.
     OwnAtom,
-    /// A value that is no text, number or boolean; or a blank text, which is none.
+    /// A blank text, which is no value.
     ClaimValue,
     /// An empty list of alternatives, of which none can be met.
     NoAlternative,
@@ -105,7 +103,7 @@ enum Problem {
     MutableClaim { claim: String },
     #[error("claim {claim}: use {atom} instead")]
     OwnAtom { claim: String, atom: &'static str },
-    #[error("claim {claim}: the value must be a text that is not blank, a number or a boolean")]
+    #[error("claim {claim}: the value must not be blank")]
     ClaimValue { claim: String },
     #[error("any of nothing: no token could pass; name at least one alternative")]
     NoAlternative,
@@ -305,7 +303,7 @@ fn context(id: &str) -> Option<Problem> {
     })
 }
 
-fn claim_of(name: &str, value: &Value) -> Option<Problem> {
+fn claim_of(name: &str, value: &ClaimValue) -> Option<Problem> {
     let claim = name.to_owned();
     let atom = match name {
         "" => {
@@ -333,15 +331,9 @@ fn claim_of(name: &str, value: &Value) -> Option<Problem> {
         "acrs" => Some("AuthenticationContext"),
         _ => None,
     };
-    match (atom, value) {
-        (Some(atom), _) => Some(Problem::OwnAtom { claim, atom }),
-        (None, Value::Null | Value::Array(_) | Value::Object(_)) => {
-            Some(Problem::ClaimValue { claim })
-        }
-        (None, Value::String(text)) if text.trim().is_empty() => {
-            Some(Problem::ClaimValue { claim })
-        }
-        (None, Value::String(_) | Value::Number(_) | Value::Bool(_)) => None,
+    match atom {
+        Some(atom) => Some(Problem::OwnAtom { claim, atom }),
+        None => value.is_blank().then_some(Problem::ClaimValue { claim }),
     }
 }
 

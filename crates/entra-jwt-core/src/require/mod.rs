@@ -12,11 +12,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 pub use self::atom::{
     AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Scope, UserRole,
 };
+pub use self::claim::ClaimValue;
 pub use self::invalid::{InvalidRequirement, RequirementProblem, RequirementProblemKind};
 use crate::refusal::{Lack, PermissionDenied};
 use crate::token::{AccessToken, Claims, Grant, GroupList, Groups};
@@ -35,7 +34,7 @@ enum Node {
     Group(String),
     NotInGroup(String),
     AuthenticationContext(String),
-    Claim(String, Value),
+    Claim(String, ClaimValue),
     Any(Vec<Node>),
     All(Vec<Node>),
 }
