@@ -153,7 +153,7 @@ pub mod token {
     pub use entra_jwt_core::token::{Groups, TokenVersion};
     pub use entra_jwt_core::{AccessToken, ids::ObjectId};
 
-    pub use crate::authenticate::{SentToken, TokenSource};
+    pub use crate::authenticate::{RequestHead, SentToken, TokenSource, source_fn};
 }
 
 /// The reasons for which a request is refused, and what its caller learns.

@@ -8,6 +8,7 @@ mod records;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,6 +94,48 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 }
+
+macro_rules! store_by_pointer {
+    ($($pointer:ident),*) => {$(
+        impl<S: Store + ?Sized> Store for $pointer<S> {
+            fn get<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
+                S::get(self, key)
+            }
+
+            fn get_all<'s>(&'s self, keys: &'s [&'s str]) -> StoreFuture<'s, Vec<Option<Bytes>>> {
+                S::get_all(self, keys)
+            }
+
+            fn put<'s>(&'s self, key: &'s str, value: Bytes, ttl: Duration) -> StoreFuture<'s, ()> {
+                S::put(self, key, value, ttl)
+            }
+
+            fn take<'s>(&'s self, key: &'s str) -> StoreFuture<'s, Option<Bytes>> {
+                S::take(self, key)
+            }
+
+            fn compare_and_swap<'s>(
+                &'s self,
+                key: &'s str,
+                expected: Option<Bytes>,
+                value: Bytes,
+                ttl: Duration,
+            ) -> StoreFuture<'s, bool> {
+                S::compare_and_swap(self, key, expected, value, ttl)
+            }
+
+            fn is_persistent(&self) -> bool {
+                S::is_persistent(self)
+            }
+
+            fn has_room(&self) -> bool {
+                S::has_room(self)
+            }
+        }
+    )*};
+}
+
+store_by_pointer!(Arc, Box);
 
 /// Returns the part of a capacity that is kept for sign-ins that are under way when there is room for
 /// no others: a code comes to a grant, and to a record of its user.

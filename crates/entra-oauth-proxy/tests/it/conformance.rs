@@ -1,6 +1,6 @@
 //! The suite for stores: the store that comes along passes it, and a broken one does not.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,6 +154,18 @@ impl Store for Broken {
 #[tokio::test(start_paused = true)]
 async fn the_store_in_memory_conforms() {
     testing::check_store(&MemoryStore::new(), tokio::time::advance).await;
+}
+
+/// Several proxies share one, and a program chooses one when it starts.
+#[tokio::test(start_paused = true)]
+async fn a_shared_store_and_one_in_a_box_conform() {
+    let shared = Arc::new(MemoryStore::new());
+    testing::check_store(&Arc::clone(&shared), tokio::time::advance).await;
+    assert!(!Store::is_persistent(&shared) && Store::has_room(&shared));
+    let chosen: Box<dyn Store> = Box::new(MemoryStore::new());
+    testing::check_store(&chosen, tokio::time::advance).await;
+    assert!(!Store::is_persistent(&chosen) && Store::has_room(&chosen));
+    testing::check_full_store(&Arc::new(MemoryStore::with_capacity(20))).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 pub(crate) use self::decision::{Decision, RememberedTokens};
-pub use self::token_source::{SentToken, TokenSource};
+pub use self::token_source::{RequestHead, SentToken, TokenSource, source_fn};
 pub(crate) use self::token_source::{TokenLocation, TokenReader};
 use crate::caller::{Anonymous, AuthContext, Caller};
 use crate::keys::KeyStore;

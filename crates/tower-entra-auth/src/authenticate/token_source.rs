@@ -17,15 +17,15 @@ use crate::respond::Reason;
 /// nothing else.
 ///
 /// ```
-/// use http::{HeaderMap, HeaderName, Uri};
-/// use tower_entra_auth::token::{SentToken, TokenSource};
+/// use http::HeaderName;
+/// use tower_entra_auth::token::{RequestHead, SentToken, TokenSource};
 ///
 /// /// The header in which a gateway hands on the token of its caller.
 /// struct Forwarded;
 ///
 /// impl TokenSource for Forwarded {
-///     fn find<'r>(&self, headers: &'r HeaderMap, _: &'r Uri) -> SentToken<'r> {
-///         let mut values = headers.get_all("x-forwarded-access-token").iter();
+///     fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r> {
+///         let mut values = request.headers().get_all("x-forwarded-access-token").iter();
 ///         match (values.next(), values.next()) {
 ///             (None, _) => SentToken::Nothing,
 ///             (Some(token), None) => SentToken::Token(token.as_bytes()),
@@ -38,15 +38,17 @@ use crate::respond::Reason;
 ///     }
 /// }
 /// ```
+///
+/// A function of a [`RequestHead`] is a source, too; a closure needs [`source_fn`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a source of tokens",
-    note = "implement `TokenSource` for a type of your own: `fn find<'r>(&self, headers: &'r HeaderMap, uri: &'r Uri) -> SentToken<'r>`",
+    note = "implement `TokenSource` for a type of your own: `fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r>`; or give a closure to `token::source_fn(..)`",
     note = "for a token in the query there is `.dangerous().token_in_query(..)`"
 )]
 pub trait TokenSource: Send + Sync + 'static {
     /// Returns the token that the request carries, as it stands there. A panic of it ends the
     /// connection.
-    fn find<'r>(&self, headers: &'r HeaderMap, uri: &'r Uri) -> SentToken<'r>;
+    fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r>;
 
     /// Returns the header that holds the token and nothing else, if there is one: it is marked
     /// sensitive, and removed if
@@ -56,12 +58,78 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 }
 
+/// A function has no header to name: nothing is marked sensitive or removed for it.
+impl<F> TokenSource for F
+where
+    F: for<'r> Fn(RequestHead<'r>) -> SentToken<'r> + Send + Sync + 'static,
+{
+    fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r> {
+        self(request)
+    }
+}
+
+/// Returns the closure as it is, as a [`TokenSource`]: so that the compiler knows what it is to be.
+///
+/// ```
+/// use tower_entra_auth::{EntraAuth, token::{SentToken, source_fn}};
+///
+/// let settings = EntraAuth::builder().token_source(source_fn(|request| {
+///     match request.headers().get("x-access-token") {
+///         Some(token) => SentToken::Token(token.as_bytes()),
+///         None => SentToken::Nothing,
+///     }
+/// }));
+/// ```
+pub fn source_fn<F>(function: F) -> F
+where
+    F: for<'r> Fn(RequestHead<'r>) -> SentToken<'r> + Send + Sync + 'static,
+{
+    function
+}
+
+/// The head of a request, in which a [`TokenSource`] looks for the token.
+#[derive(Clone, Copy)]
+pub struct RequestHead<'r> {
+    headers: &'r HeaderMap,
+    uri: &'r Uri,
+}
+
+impl<'r> RequestHead<'r> {
+    /// Returns the headers.
+    #[must_use]
+    pub fn headers(self) -> &'r HeaderMap {
+        self.headers
+    }
+
+    /// Returns the URI.
+    #[must_use]
+    pub fn uri(self) -> &'r Uri {
+        self.uri
+    }
+}
+
+/// For tests of a source.
+impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
+    fn from(request: &'r Request<B>) -> Self {
+        Self {
+            headers: request.headers(),
+            uri: request.uri(),
+        }
+    }
+}
+
+/// Without what it holds, which has the token.
+impl std::fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("RequestHead")
+            .finish_non_exhaustive()
+    }
+}
+
 /// The result of a [`TokenSource`].
 #[derive(Clone, Copy, Eq, PartialEq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "sources make it, and these are all the cases"
-)]
+#[non_exhaustive]
 pub enum SentToken<'r> {
     /// No token: 401 with the bare challenge.
     Nothing,
@@ -141,7 +209,9 @@ impl TokenReader {
             TokenLocation::HeaderOrQuery(parameter) => {
                 one_of(bearer_token(headers), in_query(uri, parameter)?)
             }
-            TokenLocation::Source(source) => source.find(headers, uri).into_result(),
+            TokenLocation::Source(source) => {
+                source.find(RequestHead { headers, uri }).into_result()
+            }
         }
     }
 }

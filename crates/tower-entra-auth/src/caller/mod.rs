@@ -125,6 +125,36 @@ impl Caller {
         self.verified.proof.as_ref()?.grant.as_ref()
     }
 
+    /// Returns the refusal of a caller who may not do this, for a handler to return: 403, with this code in the
+    /// answer, the log and the metrics, as the Layer's own have theirs. Say by it what the token cannot: no
+    /// subscription, another customer's record.
+    ///
+    /// ```
+    /// use tower_entra_auth::{Caller, Refusal};
+    ///
+    /// fn subscribed(caller: &Caller, has_paid: bool) -> Result<(), Refusal> {
+    ///     match has_paid {
+    ///         true => Ok(()),
+    ///         false => Err(caller.forbid("no_subscription")),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// A code is a word such as `no_subscription`: what is neither letter, digit nor `_` is shown as `?`.
+    pub fn forbid(&self, code: &'static str) -> Refusal {
+        self.refused(Reason::Forbidden { code })
+    }
+
+    /// Returns the refusal where it cannot be told now whether the caller may do this, for a handler to return:
+    /// 503 and `Retry-After` (gRPC 14), with this code in the answer, the log and the metrics.
+    pub fn unavailable(&self, code: &'static str, retry_after: Duration) -> Refusal {
+        self.refused(Reason::NotNow { code, retry_after })
+    }
+
+    fn refused(&self, reason: Reason) -> Refusal {
+        Refusal::new(self.context(), Some(self), reason, None)
+    }
+
     /// Returns the function that hears of challenges to this caller: that of the server that reissued its
     /// token.
     fn on_challenge(&self) -> Option<&OnChallenge> {
@@ -145,7 +175,7 @@ impl Caller {
             claims,
             is_understood: self.understands_challenges(),
         };
-        Refusal::new(self.context(), Some(self), refusal, None)
+        self.refused(refusal)
     }
 
     /// Returns whether a challenge gets the client another token: it declares that it understands

@@ -89,7 +89,10 @@ impl Refusal {
     /// Returns whether it says nothing about the token: what is needed to judge it cannot be had now.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self.0.reason, Reason::Unavailable { .. })
+        matches!(
+            self.0.reason,
+            Reason::Unavailable { .. } | Reason::NotNow { .. }
+        )
     }
 
     /// Returns what to change, and where: for the service's own log, not for the caller.

@@ -112,6 +112,26 @@ impl KeySource for KeySet {
     }
 }
 
+impl<S: KeySource + ?Sized> KeySource for Arc<S> {
+    fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send {
+        S::fetch(self)
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        S::name(self)
+    }
+}
+
+impl<S: KeySource + ?Sized> KeySource for Box<S> {
+    fn fetch(&self) -> impl Future<Output = Result<FetchedKeys, BoxError>> + Send {
+        S::fetch(self)
+    }
+
+    fn name(&self) -> Cow<'static, str> {
+        S::name(self)
+    }
+}
+
 impl Source {
     /// Takes a source of the service's own.
     pub(crate) fn new(source: impl KeySource) -> Self {
@@ -150,5 +170,21 @@ impl<S: KeySource> Fetch for OwnSource<S> {
                 check_again_after: published.check_again_after,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wrapper that forgot to hand something on would pass for the default.
+    #[tokio::test]
+    async fn a_shared_source_is_the_source() {
+        let keys = KeySet::default;
+        let sources: (Arc<KeySet>, Box<KeySet>) = (Arc::new(keys()), Box::new(keys()));
+        assert_eq!(KeySource::name(&sources.0), "fixed key set");
+        assert_eq!(KeySource::name(&sources.1), "fixed key set");
+        assert!(KeySource::fetch(&sources.0).await.unwrap().is_final);
+        assert!(KeySource::fetch(&sources.1).await.unwrap().is_final);
     }
 }

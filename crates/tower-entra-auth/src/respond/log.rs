@@ -104,6 +104,17 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
                 "valid token without the claims that the handler wants"
             );
         }
+        Reason::Forbidden { .. } => {
+            tracing::warn!(code, remedy, count, "a handler refuses a caller");
+        }
+        Reason::NotNow { .. } => {
+            tracing::warn!(
+                code,
+                remedy,
+                count,
+                "a handler cannot tell about a caller now"
+            );
+        }
         Reason::WrongLayer { of_another: false } => {
             tracing::error!(code, remedy, count, "no caller in the request");
         }

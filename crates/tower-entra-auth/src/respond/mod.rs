@@ -54,6 +54,14 @@ pub(crate) enum Reason {
     /// The handler wants claims as a type that the token's do not fit.
     #[cfg(feature = "axum")]
     OtherClaims { type_name: &'static str },
+    /// A handler says that the caller may not do this.
+    Forbidden { code: &'static str },
+    /// A handler cannot tell now whether the caller may do this.
+    NotNow {
+        code: &'static str,
+        /// The time after which to ask again.
+        retry_after: Duration,
+    },
     /// It cannot be told now whether the token is valid.
     Unavailable {
         cause: Outage,
@@ -146,6 +154,11 @@ impl Reason {
             Self::Challenged { .. } => Row::forbidden("claims_challenge", RequiredScopes::Unknown),
             #[cfg(feature = "axum")]
             Self::OtherClaims { .. } => Row::forbidden("other_claims", RequiredScopes::Unknown),
+            Self::Forbidden { code } => Row::forbidden(code, RequiredScopes::Unknown),
+            Self::NotNow { code, .. } => Row {
+                outcome: "unavailable",
+                ..Row::server_error(StatusCode::SERVICE_UNAVAILABLE, "14", code)
+            },
             Self::Unavailable { cause, .. } => Row {
                 public_code: Some(cause.kind().public_code()),
                 outcome: match cause {
@@ -227,6 +240,15 @@ impl Reason {
             )
             .into(),
             Self::Unavailable { cause, .. } => cause.remedy_with(setting),
+            Self::Forbidden { code } => format!(
+                "see why a handler refuses with {code}: it says so by Caller::forbid, whatever the token \
+                 permits"
+            )
+            .into(),
+            Self::NotNow { code, .. } => format!(
+                "mend what a handler asks where it refuses with {code}, by Caller::unavailable"
+            )
+            .into(),
             Self::ExpiredWhileServed => "get a new token and ask again".into(),
             Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
                 .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
@@ -245,6 +267,8 @@ impl Reason {
             Self::InvalidToken { rejection, .. } | Self::Ended(rejection) => {
                 rejection.public_remedy_with(setting)
             }
+            Self::Forbidden { .. } => "this service does not permit it to this caller".into(),
+            Self::NotNow { .. } => "ask again after Retry-After".into(),
             other => other.remedy(config),
         }
     }

@@ -91,7 +91,9 @@ impl Responder {
             let challenge = challenge.text(refusal, &self.config, description.as_deref());
             insert_text(&mut response, WWW_AUTHENTICATE, challenge);
         }
-        if let Reason::Unavailable { retry_after, .. } = refusal {
+        if let Reason::Unavailable { retry_after, .. } | Reason::NotNow { retry_after, .. } =
+            refusal
+        {
             insert(&mut response, RETRY_AFTER, retry_after_value(*retry_after));
         }
         response

@@ -1,10 +1,10 @@
 //! What handlers take: the caller, perhaps none, claims of one's own; and what they return.
 
 use std::collections::HashMap;
-
 use std::convert::Infallible;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use http::{HeaderValue, Request};
@@ -15,7 +15,8 @@ use tower_entra_auth::{
     Caller, EntraAuth, Refusal, RequireLayer, Scope, axum::CustomClaims, refusal::ClaimsChallenge,
 };
 
-use crate::support::{auth, client, header, serve, settings, tenant, user};
+use crate::logs::Log;
+use crate::support::{SECOND, auth, client, header, serve, settings, tenant, user};
 
 #[derive(Deserialize)]
 struct Office {
@@ -125,6 +126,64 @@ async fn transfer(caller: Caller) -> Result<&'static str, Refusal> {
     } else {
         Err(caller.challenge(ClaimsChallenge::authentication_context("c2").unwrap()))
     }
+}
+
+/// What a handler says of its own has the form, the log line and the code of what the Layer says.
+#[tokio::test]
+async fn a_handler_forbids_and_puts_off_in_the_layers_form() {
+    let tenant = tenant().await;
+    let (log, _guard) = Log::capture();
+    let auth = auth(&tenant);
+    let app = Router::new()
+        .route(
+            "/forbidden",
+            get(async |caller: Caller| Err::<(), _>(caller.forbid("no_subscription"))),
+        )
+        .route(
+            "/not-now",
+            get(async |caller: Caller| Err::<(), _>(caller.unavailable("no_database", 7 * SECOND))),
+        )
+        .layer(auth.layer());
+    let token = user(&tenant).mint();
+    let ask = async |path: &str, accept: &str| {
+        let request = Request::get(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", accept);
+        let response = app.clone().oneshot(request.body(Body::empty()).unwrap());
+        response.await.unwrap()
+    };
+    let response = ask("/forbidden", "*/*").await;
+    assert_eq!(response.status(), 403);
+    assert_eq!(
+        response.headers()["www-authenticate"],
+        "Bearer error=\"insufficient_scope\", error_description=\"no_subscription\""
+    );
+    let response = ask("/forbidden", "application/json").await;
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/problem+json"
+    );
+    let response = ask("/not-now", "*/*").await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert!(!response.headers().contains_key("www-authenticate"));
+    let log = log.text();
+    for said in [
+        "a handler refuses a caller code=\"no_subscription\"",
+        "a handler cannot tell about a caller now code=\"no_database\"",
+    ] {
+        assert!(log.contains(said), "{said} in {log}");
+    }
+
+    let caller = auth.verify(&token).await.unwrap();
+    let (forbidden, later) = (caller.forbid("x"), caller.unavailable("y", SECOND));
+    assert_eq!(
+        (forbidden.code(), forbidden.public_code()),
+        ("x", Some("x"))
+    );
+    assert!(!forbidden.is_unavailable() && later.is_unavailable());
+    assert_eq!(forbidden.grpc_metadata()["grpc-status"], "7");
+    assert_eq!(later.grpc_metadata()["grpc-status"], "14");
 }
 
 #[tokio::test]

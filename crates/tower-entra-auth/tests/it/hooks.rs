@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_entra_auth::{
     Caller, EntraAuth,
     refusal::{ClaimsChallenge, RefusalDetail},
     require::AuthenticationContext,
-    token::{SentToken, TokenSource},
+    token::{RequestHead, SentToken, TokenSource, source_fn},
 };
 
 use crate::support::{API, ask_without_token, client, header, serve, settings, tenant, user};
@@ -213,7 +213,8 @@ async fn what_is_not_post_is_not_grpc() {
 struct Forwarded;
 
 impl TokenSource for Forwarded {
-    fn find<'r>(&self, headers: &'r HeaderMap, _: &'r Uri) -> SentToken<'r> {
+    fn find<'r>(&self, request: RequestHead<'r>) -> SentToken<'r> {
+        let headers = request.headers();
         let mut values = headers.get_all("x-token").iter();
         match (values.next(), values.next()) {
             (None, _) => SentToken::Nothing,
@@ -224,6 +225,25 @@ impl TokenSource for Forwarded {
 
     fn header(&self) -> Option<HeaderName> {
         Some(HeaderName::from_static("x-token"))
+    }
+}
+
+#[tokio::test]
+async fn a_closure_is_a_token_source() {
+    let tenant = tenant().await;
+    let in_cookie = source_fn(|request| {
+        let cookie = request.headers().get("cookie");
+        let token = cookie.and_then(|cookie| cookie.as_bytes().strip_prefix(b"token="));
+        token.map_or(SentToken::Nothing, SentToken::Token)
+    });
+    let auth = settings(&tenant).token_source(in_cookie).build().unwrap();
+    let token = user(&tenant).mint();
+    for (headers, status) in [
+        ([("cookie", format!("token={token}"))], 200),
+        ([("cookie", token.clone())], 401),
+        ([("authorization", format!("Bearer {token}"))], 401),
+    ] {
+        assert_eq!(seen(&auth, "/", &headers).await.0, status, "{headers:?}");
     }
 }
 
@@ -342,7 +362,7 @@ async fn the_remedy_names_the_place_of_the_token() {
 struct Unnamed;
 
 impl TokenSource for Unnamed {
-    fn find<'r>(&self, _: &'r HeaderMap, _: &'r Uri) -> SentToken<'r> {
+    fn find<'r>(&self, _: RequestHead<'r>) -> SentToken<'r> {
         SentToken::Nothing
     }
 }

@@ -457,8 +457,7 @@ struct Nowhere;
 impl tower_entra_auth::token::TokenSource for Nowhere {
     fn find<'r>(
         &self,
-        _: &'r http::HeaderMap,
-        _: &'r http::Uri,
+        _: tower_entra_auth::token::RequestHead<'r>,
     ) -> tower_entra_auth::token::SentToken<'r> {
         tower_entra_auth::token::SentToken::Nothing
     }

@@ -392,7 +392,7 @@ async fn the_document_says_how_tokens_are_sent() {
     struct Elsewhere;
 
     impl TokenSource for Elsewhere {
-        fn find<'r>(&self, _: &'r http::HeaderMap, _: &'r http::Uri) -> SentToken<'r> {
+        fn find<'r>(&self, _: tower_entra_auth::token::RequestHead<'r>) -> SentToken<'r> {
             SentToken::Nothing
         }
     }
