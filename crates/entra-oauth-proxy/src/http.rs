@@ -10,11 +10,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
+use tower_entra_auth::layer::AnswerBody;
 
 /// A response, whole.
-pub(crate) type Response = http::Response<Full<Bytes>>;
+pub(crate) type Response = http::Response<AnswerBody>;
 
 /// Sets a header to a constant, without a copy.
 pub(crate) fn set_static(response: &mut Response, name: HeaderName, value: &'static str) {
@@ -26,7 +27,7 @@ pub(crate) fn set_static(response: &mut Response, name: HeaderName, value: &'sta
 /// Begins each response of this server's own: a browser takes its body for nothing but what its content
 /// type says.
 pub(crate) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(AnswerBody::default());
     *response.status_mut() = status;
     set_static(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
@@ -42,7 +43,7 @@ pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     if serde_json::to_writer(&mut body, value).is_err() {
         body.clear();
     }
-    *response.body_mut() = Full::new(body.into());
+    *response.body_mut() = AnswerBody::from(body);
     set_static(&mut response, CONTENT_TYPE, "application/json");
     response
 }

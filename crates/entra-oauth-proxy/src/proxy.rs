@@ -6,11 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use serde_json::json;
+use tower_entra_auth::layer::AnswerBody;
 use tower_entra_auth::{
     EntraAuth, EntraLayer, RequireLayer, TenantId, layer::EntraService, require::RequireService,
     token::ObjectId,
@@ -253,7 +252,7 @@ impl EntraOAuthProxy {
     /// [`EntraAuth::readiness`]: tower_entra_auth::EntraAuth::readiness
     pub fn readiness(
         &self,
-    ) -> impl Fn() -> Boxed<Response<Full<Bytes>>> + Clone + Send + Sync + 'static + use<> {
+    ) -> impl Fn() -> Boxed<Response<AnswerBody>> + Clone + Send + Sync + 'static + use<> {
         let server = Arc::clone(&self.server);
         let of_auth = self.auth.readiness();
         move || {

@@ -185,7 +185,7 @@ impl World {
         let mut response = Response::builder().status(answer.status());
         *response.headers_mut().unwrap() = answer.headers().clone();
         let body = answer.bytes().await?;
-        Ok(Reply::of(response.body(Full::new(body)).unwrap()).await)
+        Ok(Reply::of(response.body(body.into()).unwrap()).await)
     }
 
     /// Sends it until it is answered.

@@ -1,6 +1,7 @@
 //! The parts that the services of all Layers here have in common: body, future, and responses of
 //! our own.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,67 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
+
+/// The body of an answer of the Layer's own, or of a hook: short, and all there at once. Made from bytes or
+/// text.
+///
+/// ```
+/// use tower_entra_auth::layer::AnswerBody;
+///
+/// let body = AnswerBody::from("{}");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct AnswerBody(Full<Bytes>);
+
+impl AnswerBody {
+    pub(crate) fn new(body: impl Into<Bytes>) -> Self {
+        Self(Full::new(body.into()))
+    }
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl From<Vec<u8>> for AnswerBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl From<String> for AnswerBody {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&'static str> for AnswerBody {
+    fn from(text: &'static str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
 
 pin_project! {
     /// The inner service's body, unchanged, or the short text of a refusal.
@@ -28,7 +90,7 @@ pin_project! {
     #[project = EitherProjection]
     enum Either<B> {
         Inner { #[pin] body: B },
-        Refusal { #[pin] body: Full<Bytes> },
+        Refusal { #[pin] body: AnswerBody },
     }
 }
 
@@ -39,7 +101,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
+    pub(crate) fn refusal(body: AnswerBody) -> Self {
         Self {
             either: Either::Refusal { body },
         }
@@ -94,7 +156,7 @@ pin_project! {
     #[project = ResponseStateProjection]
     enum ResponseState<F> {
         Inner { #[pin] future: F },
-        Ready { response: Option<Response<Full<Bytes>>> },
+        Ready { response: Option<Response<AnswerBody>> },
     }
 }
 
@@ -105,7 +167,7 @@ impl<F> ResponseFuture<F> {
         }
     }
 
-    fn ready(response: Response<Full<Bytes>>) -> Self {
+    fn ready(response: Response<AnswerBody>) -> Self {
         Self {
             state: ResponseState::Ready {
                 response: Some(response),
@@ -116,7 +178,7 @@ impl<F> ResponseFuture<F> {
 
 /// Answers a request with the response that is there, or else calls the service for it.
 pub(crate) fn respond_or_call<S, B>(
-    response: Option<Response<Full<Bytes>>>,
+    response: Option<Response<AnswerBody>>,
     service: &mut S,
     request: Request<B>,
 ) -> ResponseFuture<S::Future>
@@ -170,8 +232,8 @@ pub(crate) fn polled_after_completion() -> ! {
 }
 
 /// Begins an answer, but for gRPC: a browser takes its body for nothing but what its content type says.
-pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::new(body));
     let no_sniff = HeaderValue::from_static("nosniff");
     response
         .headers_mut()
@@ -183,8 +245,8 @@ pub(crate) fn new_response(body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 /// Over HTTP/2 hyper sends a body where there is one, and clients take that for a fault of the protocol.
 pub(crate) fn for_method(
     method: &Method,
-    mut response: Response<Full<Bytes>>,
-) -> Response<Full<Bytes>> {
+    mut response: Response<AnswerBody>,
+) -> Response<AnswerBody> {
     if *method != Method::HEAD {
         return response;
     }
@@ -192,7 +254,7 @@ pub(crate) fn for_method(
     if let Some(length) = length.filter(|length| *length > 0) {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    response.map(|_| Full::default())
+    response.map(|_| AnswerBody::default())
 }
 
 /// Adds `Connection: close` where the request has a body. The body is never read, so that an HTTP/1.1
@@ -200,8 +262,8 @@ pub(crate) fn for_method(
 /// (RFC 9112 §9.6).
 pub(crate) fn for_body<B>(
     request: &Request<B>,
-    mut response: Response<Full<Bytes>>,
-) -> Response<Full<Bytes>> {
+    mut response: Response<AnswerBody>,
+) -> Response<AnswerBody> {
     let headers = request.headers();
     let length = headers.get(CONTENT_LENGTH);
     let has_body =

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
 use entra_http::retry_after_value;
 use entra_jwt_core::ids::KeyId;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 
-use crate::service::new_response;
+use crate::service::{AnswerBody, new_response};
 use crate::unavailable::Unavailable;
 
 /// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
@@ -93,7 +91,7 @@ impl AuthStatus {
 
     /// Makes the answer to a probe: 200 if it [is ready](Self::is_ready), else 503 with `retry_after`
     /// as `Retry-After`; what is the matter as JSON, without names, keys or addresses.
-    pub(crate) fn readiness(&self, retry_after: Duration) -> Response<Full<Bytes>> {
+    pub(crate) fn readiness(&self, retry_after: Duration) -> Response<AnswerBody> {
         let not_ready = self.issuers.iter().find(|issuer| !issuer.is_ready);
         let body = Readiness {
             ready: not_ready.is_none(),

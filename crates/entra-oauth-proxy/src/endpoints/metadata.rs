@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, StatusCode};
-use http_body_util::Full;
 use serde_json::{Value, json};
+use tower_entra_auth::layer::AnswerBody;
 
 use super::{Documents, Urls};
 use crate::http::{Response, empty, set_static};
@@ -65,7 +65,7 @@ pub(super) fn answer(method: &Method, document: &Bytes) -> Response {
     set_static(&mut response, CONTENT_TYPE, "application/json");
     set_static(&mut response, CACHE_CONTROL, "public, max-age=300");
     if method == Method::GET {
-        *response.body_mut() = Full::new(document.clone());
+        *response.body_mut() = AnswerBody::from(document.clone());
     }
     response
 }

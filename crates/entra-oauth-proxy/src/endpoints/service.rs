@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use entra_http::BoxError;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -18,7 +17,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Version};
 use http_body::Body;
-use http_body_util::Full;
+use tower_entra_auth::layer::AnswerBody;
 use tower_service::Service;
 
 use super::{
@@ -341,7 +340,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    type Response = http::Response<Full<Bytes>>;
+    type Response = http::Response<AnswerBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 

@@ -12,7 +12,7 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, StatusCode};
-use http_body_util::Full;
+use tower_entra_auth::layer::AnswerBody;
 
 use crate::crypto::random_text;
 use crate::http::{Response, empty, set_static};
@@ -41,7 +41,7 @@ pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &st
          <style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     );
     let mut response = empty(status);
-    *response.body_mut() = Full::new(text.into());
+    *response.body_mut() = AnswerBody::from(text);
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{style_hash}'; form-action {form_action}; \
          frame-ancestors 'none'; base-uri 'none'"

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use entra_oauth_proxy::ProxyKeys;
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -20,7 +20,7 @@ async fn ask(router: &Router, method: Method, path: &str) -> Reply {
     let response = router.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Reply::of(http::Response::from_parts(head, Full::new(body))).await
+    Reply::of(http::Response::from_parts(head, body.into())).await
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use entra_oauth_proxy::Lifetimes;
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 use tower_entra_auth::{Caller, Scope};
@@ -26,7 +26,7 @@ async fn ask(stage: &Stage, path: &str, token: &str) -> Reply {
     let request = request(Method::GET, path, &headers, Bytes::new()).map(axum::body::Body::new);
     let (head, body) = router.oneshot(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Reply::of(http::Response::from_parts(head, Full::new(body))).await
+    Reply::of(http::Response::from_parts(head, body.into())).await
 }
 
 fn text(value: &Value) -> &str {

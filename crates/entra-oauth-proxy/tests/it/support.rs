@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use entra_dev_tenant::{AppRegistration, DevTenant, DevTenantBuilder};
+use entra_oauth_proxy::tower_entra_auth::layer::AnswerBody;
 use entra_oauth_proxy::{EntraOAuthProxy, EntraOAuthProxyBuilder, Resource, Secret};
 use http::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{Method, Request, Response, StatusCode};
@@ -360,7 +361,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) async fn of(response: Response<Full<Bytes>>) -> Self {
+    pub(crate) async fn of(response: Response<AnswerBody>) -> Self {
         let (head, body) = response.into_parts();
         Self {
             status: head.status,

@@ -10,10 +10,8 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use entra_jwt_core::{TenantId, Validator};
 use http::{Extensions, Request, Response};
-use http_body_util::Full;
 use tokio::time::Instant;
 
 pub(crate) use self::decision::{Decision, RememberedTokens};
@@ -23,7 +21,7 @@ use crate::caller::{Anonymous, AuthContext, Caller};
 use crate::keys::KeyStore;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Reason;
-use crate::service::for_body;
+use crate::service::{AnswerBody, for_body};
 use crate::status::AuthStatus;
 use crate::unavailable::Unavailable;
 
@@ -171,7 +169,7 @@ impl EntraAuth {
     /// ```
     pub fn readiness(
         &self,
-    ) -> impl Fn() -> Ready<Response<Full<Bytes>>> + Clone + Send + Sync + 'static + use<> {
+    ) -> impl Fn() -> Ready<Response<AnswerBody>> + Clone + Send + Sync + 'static + use<> {
         let auth = self.clone();
         move || {
             let mut retry_after = Duration::ZERO;
@@ -235,11 +233,7 @@ impl EntraAuth {
     }
 
     /// Logs and counts a refusal, and makes the response to the request.
-    pub(crate) fn refuse<B>(
-        &self,
-        refusal: &Reason,
-        request: &Request<B>,
-    ) -> Response<Full<Bytes>> {
+    pub(crate) fn refuse<B>(&self, refusal: &Reason, request: &Request<B>) -> Response<AnswerBody> {
         let caller = match refusal {
             // Who is calling is known from a Layer further out, but not by this token.
             Reason::PermissionDenied { .. } | Reason::Challenged { .. } => {

@@ -5,13 +5,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
-use http_body_util::Full;
 
 use super::{AuthContext, Caller};
 use crate::respond::{ClaimsChallenge, Format, Reason, Responder};
-use crate::service::for_method;
+use crate::service::{AnswerBody, for_method};
 
 /// A request that is refused, as the hook of
 /// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
@@ -39,7 +37,7 @@ impl AuthContext {
         caller: Option<&Caller>,
         method: &Method,
         headers: &HeaderMap,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let format = Format::of(method, headers);
         for_method(method, self.refuse_in(format, refusal, caller, headers))
     }
@@ -51,7 +49,7 @@ impl AuthContext {
         refusal: &Reason,
         caller: Option<&Caller>,
         headers: &HeaderMap,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         self.responder.log(refusal);
         let mut response = self.response(refusal, caller, headers, format);
         refusal.decided().count_and_mark(&mut response);
@@ -65,7 +63,7 @@ impl AuthContext {
         caller: Option<&Caller>,
         headers: &HeaderMap,
         format: Format,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let response = self.responder.response(refusal, format);
         let Some(hook) = &self.on_refusal else {
             Self::call_challenge_hook(refusal.challenge().as_deref(), caller);
@@ -153,7 +151,7 @@ impl RefusalContext<'_> {
     /// it gets otherwise: for a request whose [`caller`](Self::caller) is known. Without a valid
     /// token a 403 is all that it makes.
     #[must_use]
-    pub fn challenge(&self, claims: ClaimsChallenge) -> Response<Full<Bytes>> {
+    pub fn challenge(&self, claims: ClaimsChallenge) -> Response<AnswerBody> {
         let refusal = Reason::Challenged {
             claims,
             is_understood: self.caller.is_some_and(Caller::understands_challenges),

@@ -10,10 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use entra_jwt_core::{AccessToken, PermissionDenied};
 use http::Response;
-use http_body_util::Full;
 use tokio::time::Instant;
 
 pub use self::context::RefusalContext;
@@ -23,6 +21,7 @@ use crate::policy::{PostVerificationChecks, Subject};
 #[cfg(feature = "axum")]
 use crate::respond::Format;
 use crate::respond::{ClaimsChallenge, Reason, Responder, ResponderConfig};
+use crate::service::AnswerBody;
 use crate::setting::SettingNames;
 use crate::time::Clock;
 
@@ -249,7 +248,7 @@ pub(crate) struct AuthContext {
     on_challenge: Box<[Option<Arc<OnChallenge>>]>,
 }
 
-pub(crate) type OnRefusal = dyn Fn(&RefusalContext<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>>
+pub(crate) type OnRefusal = dyn Fn(&RefusalContext<'_>, Response<AnswerBody>) -> Response<AnswerBody>
     + Send
     + Sync
     + 'static;

@@ -3,14 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response};
-use http_body_util::Full;
 
 use super::{AuthContext, Caller};
 use crate::respond::{Format, Reason, Responder, grpc_metadata};
-use crate::service::for_method;
+use crate::service::{AnswerBody, for_method};
 use crate::telemetry::RefusedWithin;
 
 /// The reason for which a request is not served, and its answer: of
@@ -34,7 +32,7 @@ struct RefusedRequest {
     within: Option<RefusedWithin>,
     /// The answer, if it was made when the request was at hand.
     #[cfg(feature = "axum")]
-    answer: Option<Response<Full<Bytes>>>,
+    answer: Option<Response<AnswerBody>>,
 }
 
 impl Refusal {
@@ -108,7 +106,7 @@ impl Refusal {
     /// Makes the answer to this request, whose method and headers say whether it is to be JSON or gRPC,
     /// and whether it has a body. Each call makes an answer, which is logged and counted.
     #[must_use]
-    pub fn response_to(&self, request: &Parts) -> Response<Full<Bytes>> {
+    pub fn response_to(&self, request: &Parts) -> Response<AnswerBody> {
         let format = Format::of(&request.method, &request.headers);
         for_method(&request.method, self.refuse(format, &request.headers))
     }
@@ -124,7 +122,7 @@ impl Refusal {
         grpc_metadata(&self.0.reason, self.refuse(Format::Grpc, &HeaderMap::new()))
     }
 
-    fn refuse(&self, format: Format, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn refuse(&self, format: Format, headers: &HeaderMap) -> Response<AnswerBody> {
         let reason = &self.0.reason;
         match &self.0.context {
             Some(context) => context.refuse_in(format, reason, self.0.caller.as_ref(), headers),

@@ -13,7 +13,6 @@ use entra_http::{BoxError, HttpClient};
 use entra_jwt_core::{Cloud, TenantId, refusal::Setting};
 use http::{Request, Response};
 use http_body::Body;
-use http_body_util::Full;
 use tower_service::Service;
 
 use super::{
@@ -25,6 +24,7 @@ use crate::keys::{KeySource, Source};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
+use crate::service::AnswerBody;
 use crate::setting::SettingNames;
 
 impl EntraAuthBuilder {
@@ -225,7 +225,7 @@ impl EntraAuthBuilder {
     /// ```
     pub fn on_refusal<F>(mut self, hook: F) -> Self
     where
-        F: Fn(&RefusalContext<'_>, Response<Full<Bytes>>) -> Response<Full<Bytes>>
+        F: Fn(&RefusalContext<'_>, Response<AnswerBody>) -> Response<AnswerBody>
             + Send
             + Sync
             + 'static,

@@ -11,7 +11,6 @@ use entra_http::BoxError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -19,7 +18,7 @@ use tower_service::Service;
 use super::ExpiryGuard;
 use crate::authenticate::EntraAuth;
 use crate::respond::{Format, Reason};
-use crate::service::{ResponseBody, inner_service_accessors, polled_after_completion};
+use crate::service::{AnswerBody, ResponseBody, inner_service_accessors, polled_after_completion};
 
 /// Ends what lasts longer than the token of its caller and a grace, or the yes of a rule; made by
 /// [`EntraAuth::end_at_expiry`].
@@ -161,7 +160,7 @@ pin_project! {
             guard: Option<Box<ExpiryGuard>>,
         },
         RefusalContext {
-            response: Option<Response<Full<Bytes>>>,
+            response: Option<Response<AnswerBody>>,
         },
     }
 }
@@ -271,7 +270,7 @@ impl TokenExpired {
 }
 
 impl<B> ExpiryBody<B> {
-    fn refusal(body: Full<Bytes>) -> Self {
+    fn refusal(body: AnswerBody) -> Self {
         Self {
             body: Some(ResponseBody::refusal(body)),
             guard: None,

@@ -12,16 +12,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use entra_jwt_core::InvalidToken;
 use http::{HeaderMap, Method, Response};
-use http_body_util::Full;
 use tokio::time::{Instant, Sleep, sleep};
 
 pub use self::layer::{ExpiryBody, ExpiryFuture, ExpiryLayer, ExpiryService, TokenExpired};
 use crate::caller::Caller;
 use crate::respond::{Format, Reason, grpc_metadata};
-use crate::service::for_method;
+use crate::service::{AnswerBody, for_method};
 
 /// Waits until a caller's token has expired, or a rule says no; made by
 /// [`Caller::expired`](crate::Caller::expired).
@@ -222,7 +220,7 @@ impl ExpiryGuard {
     }
 
     /// Makes the response in the place of one that has not begun.
-    fn refuse(&self, refusal: &Reason) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: &Reason) -> Response<AnswerBody> {
         for_method(&self.method, self.refuse_in(self.format, refusal))
     }
 
@@ -231,7 +229,7 @@ impl ExpiryGuard {
         grpc_metadata(refusal, self.refuse_in(Format::Grpc, refusal))
     }
 
-    fn refuse_in(&self, format: Format, refusal: &Reason) -> Response<Full<Bytes>> {
+    fn refuse_in(&self, format: Format, refusal: &Reason) -> Response<AnswerBody> {
         let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
         let context = caller.context();
         context.refuse_in(format, refusal, Some(caller), &headers)

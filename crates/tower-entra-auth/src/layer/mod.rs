@@ -8,11 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use entra_jwt_core::AccessToken;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
 use http::{Method, Request, Response};
-use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -23,7 +21,7 @@ pub use self::open_paths::InvalidPath;
 use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
 use crate::respond::Reason;
-pub use crate::service::{ResponseBody, ResponseFuture};
+pub use crate::service::{AnswerBody, ResponseBody, ResponseFuture};
 use crate::service::{inner_service_accessors, polled_after_completion};
 use crate::telemetry::{Decided, RefusedWithin};
 
@@ -196,7 +194,7 @@ pin_project! {
             future: S::Future,
         },
         RefusalContext {
-            response: Option<Response<Full<Bytes>>>,
+            response: Option<Response<AnswerBody>>,
         },
         Pending {
             request: Option<Box<PendingRequest<S, B>>>,
@@ -264,7 +262,7 @@ where
 enum Next {
     /// The caller is in the request's extensions, and the service is ready.
     Call,
-    Refuse(Response<Full<Bytes>>),
+    Refuse(Response<AnswerBody>),
 }
 
 impl<S, B> PendingRequest<S, B>

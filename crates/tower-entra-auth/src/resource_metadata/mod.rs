@@ -13,14 +13,13 @@ use http::header::{
     ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::protected_resource::ProtectedResource;
 use crate::respond::MetadataReference;
 use crate::service::{
-    ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_response,
+    AnswerBody, ResponseBody, ResponseFuture, for_method, inner_service_accessors, new_response,
     respond_or_call,
 };
 
@@ -73,7 +72,7 @@ impl ResourceMetadata {
     }
 
     /// Returns the answer, if the path is one of ours.
-    fn response_to(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+    fn response_to(&self, method: &Method, path: &str) -> Option<Response<AnswerBody>> {
         let published = &self.published;
         if !published.paths.iter().any(|ours| ours == path) {
             return None;
@@ -84,7 +83,7 @@ impl ResourceMetadata {
             Method::GET | Method::HEAD => {
                 set(&mut response, CONTENT_TYPE, "application/json");
                 set(&mut response, CACHE_CONTROL, "public, max-age=300");
-                *response.body_mut() = Full::new(published.document.clone());
+                *response.body_mut() = AnswerBody::new(published.document.clone());
                 response = for_method(method, response);
             }
             // A preflight: MCP clients in browsers send a header of their own.
@@ -106,13 +105,13 @@ impl ResourceMetadata {
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &'static str) {
+fn set(response: &mut Response<AnswerBody>, name: HeaderName, value: &'static str) {
     let value = HeaderValue::from_static(value);
     response.headers_mut().insert(name, value);
 }
 
 impl<B> Service<Request<B>> for ResourceMetadata {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 

@@ -3,16 +3,14 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use bytes::Bytes;
 use entra_http::retry_after_value;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 
 use super::log::RefusalLog;
 use super::{Format, Reason, RefusalDetail, ResponderConfig};
-use crate::service::new_response;
+use crate::service::{AnswerBody, new_response};
 use crate::setting::SettingNames;
 
 /// Answers refusals, and writes them into the log.
@@ -50,7 +48,7 @@ impl Responder {
     }
 
     /// Makes the response to a refused request.
-    pub(crate) fn response(&self, refusal: &Reason, format: Format) -> Response<Full<Bytes>> {
+    pub(crate) fn response(&self, refusal: &Reason, format: Format) -> Response<AnswerBody> {
         let row = refusal.row();
         let disclosure = Disclosure::of(refusal, &self.config);
         let description = disclosure.description();
@@ -74,7 +72,7 @@ impl Responder {
             }
             // Trailers only: the status is in the headers, and no body follows.
             Format::Grpc => {
-                let mut response = Response::new(Full::default());
+                let mut response = Response::new(AnswerBody::default());
                 insert(&mut response, CONTENT_TYPE, GRPC);
                 let status = HeaderValue::from_static(row.grpc_status);
                 insert(&mut response, GRPC_STATUS, status);
@@ -101,7 +99,7 @@ impl Responder {
 }
 
 /// Returns what gRPC says of a response to a refusal, in headers or trailers.
-pub(crate) fn grpc_metadata(refusal: &Reason, response: Response<Full<Bytes>>) -> HeaderMap {
+pub(crate) fn grpc_metadata(refusal: &Reason, response: Response<AnswerBody>) -> HeaderMap {
     let mut headers = response.into_parts().0.headers;
     headers.remove(CONTENT_TYPE);
     // Whatever the function of `on_refusal` made of it, it is a refusal.
@@ -186,11 +184,11 @@ fn grpc_message(text: &str) -> String {
     message
 }
 
-fn insert(response: &mut Response<Full<Bytes>>, name: HeaderName, value: HeaderValue) {
+fn insert(response: &mut Response<AnswerBody>, name: HeaderName, value: HeaderValue) {
     response.headers_mut().insert(name, value);
 }
 
-fn insert_text(response: &mut Response<Full<Bytes>>, name: HeaderName, value: String) {
+fn insert_text(response: &mut Response<AnswerBody>, name: HeaderName, value: String) {
     // Every value above is printable ASCII; one that were not would be left out, not panic.
     if let Ok(value) = HeaderValue::try_from(value) {
         insert(response, name, value);
@@ -212,7 +210,7 @@ mod tests {
     use crate::respond::{Challenge, RequiredScopes};
     use crate::unavailable::Outage;
 
-    fn header(response: &Response<Full<Bytes>>, name: &str) -> Option<String> {
+    fn header(response: &Response<AnswerBody>, name: &str) -> Option<String> {
         let value = response.headers().get(name)?;
         Some(value.to_str().unwrap().to_owned())
     }
@@ -221,7 +219,7 @@ mod tests {
         refusal: &Reason,
         detail: RefusalDetail,
         format: Format,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let config = ResponderConfig {
             detail,
             app_id_uri: "api://orders".to_owned(),
@@ -233,7 +231,7 @@ mod tests {
         Responder::new(config).response(refusal, format)
     }
 
-    async fn body(response: Response<Full<Bytes>>) -> Vec<u8> {
+    async fn body(response: Response<AnswerBody>) -> Vec<u8> {
         use http_body_util::BodyExt as _;
         response
             .into_body()

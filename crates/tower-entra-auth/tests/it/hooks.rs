@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower_entra_auth::layer::AnswerBody;
 use tower_entra_auth::{
     Caller, EntraAuth,
     refusal::{ClaimsChallenge, RefusalDetail},
@@ -48,7 +49,7 @@ async fn the_hook_makes_the_answer_and_knows_why() {
                 refused.caller().is_some(),
                 answer.status().as_u16()
             );
-            let mut answer = Response::new(Full::from(text));
+            let mut answer = Response::new(AnswerBody::from(text));
             *answer.status_mut() = StatusCode::IM_A_TEAPOT;
             answer
         })
