@@ -100,7 +100,7 @@ impl TokenRequest {
     /// the tenant of the authority.
     ///
     /// A text that has anything but ASCII letters, digits, `-` and `.` in it, is empty, `.` or `..`, or is
-    /// longer than 253 bytes is
+    /// longer than 253 bytes, and `common`, `organizations` and `consumers`, which are no one tenant, are
     /// [`Misconfigured`](crate::TokenErrorKind::Misconfigured), as is any where the authority ends in a user
     /// flow of Azure AD B2C; nothing is sent.
     ///

@@ -80,6 +80,9 @@ impl Authority {
         if !is_tenant(tenant) {
             return Err("the tenant is neither an id nor a domain name");
         }
+        if ["common", "organizations", "consumers"].contains(&&*tenant.to_ascii_lowercase()) {
+            return Err("the tenant of a request is one, and not whichever the user is of");
+        }
         match self.text.rsplit_once('/') {
             Some((before, own)) if is_tenant(own) => {
                 endpoint_under(&format!("{before}/{tenant}")).ok_or("the authority is too long")
@@ -225,6 +228,10 @@ mod tests {
             for tenant in [TENANT, "fabrikam.onmicrosoft.com", "FABRIKAM.com", &longest] {
                 let endpoint = authority.endpoint_of(Some(tenant)).unwrap();
                 assert_eq!(endpoint, format!("{before}/{tenant}/oauth2/v2.0/token"));
+            }
+            for all in ["common", "organizations", "Consumers"] {
+                let error = authority.endpoint_of(Some(all)).unwrap_err();
+                assert!(error.contains("is one, and not"), "{error}");
             }
             let own = authority.endpoint_of(None).unwrap();
             assert_eq!(own, authority.endpoint());
