@@ -5,7 +5,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use entra_jwt_core::{InvalidKeySet, KeySet, keys::{Key, UnusableKey}};
+use entra_jwt_core::{
+    InvalidKeySet, KeySet,
+    keys::{Key, UnusableKey},
+};
 use entra_jwt_fuzz::cases::{CASES, TENANT};
 use entra_jwt_fuzz::key_document::entries;
 use entra_jwt_fuzz::memory::Bound;

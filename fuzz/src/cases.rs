@@ -6,7 +6,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use entra_jwt_core::{ClientId, Cloud, KeySet, Tenancy, TenantId, Validator, ValidatorBuilder, ids::Audience};
+use entra_jwt_core::{
+    ClientId, Cloud, KeySet, Tenancy, TenantId, Validator, ValidatorBuilder, ids::Audience,
+};
 
 use crate::signer::SIGNER;
 

@@ -1,6 +1,11 @@
 //! One token before one validator: every way to judge it comes to the same.
 
-use entra_jwt_core::{AccessToken, InvalidToken, KeySet, explain::{CheckName, ExplainOptions, Outcome, Report, Verdict}, require::Requirement, token::Unverified};
+use entra_jwt_core::{
+    AccessToken, InvalidToken, KeySet,
+    explain::{CheckName, ExplainOptions, Outcome, Report, Verdict},
+    require::Requirement,
+    token::Unverified,
+};
 
 use crate::cases::{CASES, Case};
 use crate::memory::Bound;
@@ -70,7 +75,12 @@ fn before_keys(case: &Case, token: &str) {
 /// `explain` and `validate` with `default_permission` say the same.
 fn judged(case: &Case, token: &str, keys: &KeySet) -> Result<AccessToken, InvalidToken> {
     let validated = Bound::TOKEN.on(token.len(), || case.validator.validate(token, keys, now()));
-    let report = explained(case, token, ExplainOptions::at(now()).keys(keys), Bound::TOKEN);
+    let report = explained(
+        case,
+        token,
+        ExplainOptions::at(now()).keys(keys),
+        Bound::TOKEN,
+    );
     let permitted = validated
         .as_ref()
         .map(|token| case.validator.default_permission(token));
@@ -98,7 +108,9 @@ pub fn with_requirement(
     accepted: &AccessToken,
     requirement: &Requirement,
 ) {
-    let explain = ExplainOptions::at(now()).keys(&case.keys).requirement(requirement);
+    let explain = ExplainOptions::at(now())
+        .keys(&case.keys)
+        .requirement(requirement);
     let report = explained(case, token, explain, Bound::REQUIREMENT);
     let expected = case
         .validator

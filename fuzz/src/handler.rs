@@ -2,7 +2,14 @@
 
 use std::sync::LazyLock;
 
-use entra_jwt_core::{AccessToken, all, any, require::{AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Requirement, Scope, UserRole}, token::{CallerKind, Groups}};
+use entra_jwt_core::{
+    AccessToken, all, any,
+    require::{
+        AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Requirement, Scope,
+        UserRole,
+    },
+    token::{CallerKind, Groups},
+};
 
 use crate::cases::Case;
 use crate::examine::with_requirement;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use entra_jwt_core::{AccessToken, token::{TokenVersion, Unverified}};
+use entra_jwt_core::{
+    AccessToken,
+    token::{TokenVersion, Unverified},
+};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -1,6 +1,6 @@
 //! The rules of a valid access token of Microsoft Entra ID, without any I/O.
 //!
-//! A token comes in as text, and either an [`AccessToken`] comes out or a [`InvalidToken`] that says
+//! A token comes in as text, and either an [`AccessToken`] comes out or an [`InvalidToken`] that says
 //! which rule failed, what was found, what was expected and how to fix it. The crate fetches
 //! nothing, has no clock (`now` is an argument) and no async: to protect a service, use
 //! `tower-entra-auth`, which adds those around it.
@@ -18,7 +18,7 @@
 //! let keys = KeySet::from_jwks(jwks)?;          // …/{tenant}/discovery/v2.0/keys
 //! match validator.validate(token, &keys, SystemTime::now()) {
 //!     Ok(token) => println!("{} of tenant {}", token.id(), token.tenant_id()),
-//!     Err(rejection) => println!("{}: {}; {}", rejection.code(), rejection, rejection.remedy()),
+//!     Err(invalid) => println!("{}: {}; {}", invalid.code(), invalid, invalid.remedy()),
 //! }
 //! # Ok(())
 //! # }

@@ -8,8 +8,9 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::authenticate::EntraAuth;
+use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
+use crate::respond::Reason;
 
 /// Makes a caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
 /// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
@@ -39,25 +40,29 @@ pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
     testing::access_token(claims).map(|token| Caller::trusted(token, auth.context()))
 }
 
-/// Takes the place of `auth.layer()` in tests, and lets every request pass: as the caller given to
-/// [`new`](Self::new), or as the one that it already has in its extensions.
+/// Makes requests a caller's, in tests: around the very application that is served, or around routes that
+/// have no Layer of an `EntraAuth`.
+///
+/// A request without a token is then of the caller given to [`new`](Self::new), or of the one that it already
+/// has in its extensions. A request with a token is verified as always.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
 /// use tower_entra_auth::{EntraAuth, Scope, require::InvalidRequirement, testing};
 ///
-/// /// The routes without the Layer, so that a test can put another one around them.
-/// fn routes(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+/// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
 ///     let readers = auth.require(Scope("Reports.Read"))?;
-///     Ok(Router::new().route("/reports", get(|| async { "…" }).layer(readers)))
+///     Ok(Router::new()
+///         .route("/reports", get(|| async { "…" }).layer(readers))
+///         .layer(auth.layer()))
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 /// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
 /// let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
-/// let app = routes(&auth)?.layer(testing::CallerLayer::new(ada));
+/// let app = app(&auth)?.layer(testing::CallerLayer::new(ada));
 /// # Ok(())
 /// # } }
 /// ```
@@ -108,4 +113,15 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
         }
         self.inner.call(request)
     }
+}
+
+/// Returns whether the request is of a caller whom a test made up for this very `EntraAuth`, and has no token
+/// that could be verified.
+pub(crate) fn is_made_up<B>(auth: &EntraAuth, request: &Request<B>) -> bool {
+    let caller = request.extensions().get::<Caller>();
+    caller.is_some_and(|caller| caller.proof().is_none() && auth.has_verified(caller))
+        && matches!(
+            auth.decide(request.headers(), request.uri()),
+            Decision::Refuse(Reason::NoCredentials)
+        )
 }

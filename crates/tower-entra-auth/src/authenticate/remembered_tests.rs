@@ -82,6 +82,7 @@ impl EntraAuth {
                 PostVerificationChecks::default(),
                 None,
                 Vec::new(),
+                None,
             ),
         )
     }

@@ -263,11 +263,12 @@ impl AuthContext {
         checks: PostVerificationChecks,
         on_refusal: Option<Arc<OnRefusal>>,
         on_challenge: Vec<Option<Arc<OnChallenge>>>,
+        replaced: Option<u64>,
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
 
         Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: replaced.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed)),
             responder: Responder::new(config),
             clock,
             clock_skew,

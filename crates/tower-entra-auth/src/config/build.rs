@@ -127,6 +127,7 @@ impl EntraAuthBuilder {
             checks,
             self.on_refusal,
             on_challenge,
+            self.replaced,
         );
         let token_cache = self.token_cache.bounds();
         Ok(EntraAuth::new(

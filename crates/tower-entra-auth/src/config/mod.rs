@@ -57,6 +57,7 @@ use crate::time::Clock;
 /// | [`trust`](Self::trust) | none: Entra's own alone |
 /// | [`token_source`](Self::token_source) | the `Authorization` header |
 /// | [`remove_token_header`](Self::remove_token_header) | off: the inner service sees it, marked sensitive |
+/// | [`replacing`](Self::replacing) | none |
 /// | [`clock`](Self::clock) | the system's |
 /// | [`http_client`](Self::http_client) | reqwest with rustls (feature `reqwest`) |
 #[derive(Clone)]
@@ -92,6 +93,8 @@ pub struct EntraAuthBuilder {
     key_source: Option<Source>,
     keys: KeyOptions,
     token_cache: TokenCache,
+    /// The identity of the one whose place it takes.
+    replaced: Option<u64>,
 }
 
 /// A value and where it came from: `builder` or an environment variable.
@@ -199,6 +202,7 @@ impl EntraAuthBuilder {
             key_source: None,
             keys: KeyOptions::default(),
             token_cache: TokenCache::default(),
+            replaced: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::{
     CloudSetting, EntraAuthBuilder, KeyOptions, Sourced, TenantSetting, TokenCache, TrustedIssuer,
 };
-use crate::authenticate::{TokenLocation, TokenSource};
+use crate::authenticate::{EntraAuth, TokenLocation, TokenSource};
 use crate::caller::RefusalContext;
 use crate::keys::{KeySource, Source};
 use crate::policy::Rule;
@@ -267,6 +267,25 @@ impl EntraAuthBuilder {
     /// that removed the token finds none, and refuses.
     pub fn remove_token_header(mut self) -> Self {
         self.removes_token = true;
+        self
+    }
+
+    /// Takes the place of another `EntraAuth` of the same program, as when settings are read again: what one
+    /// of them verified, the requirements of the other take for their own, so that requests that are under way
+    /// in between are served. Without, they are 500 (`wrong_layer`).
+    ///
+    /// A caller keeps the rules by which it was verified: nothing of it is judged again. Keys and remembered
+    /// tokens are not handed on.
+    ///
+    /// ```
+    /// use tower_entra_auth::{BuildError, EntraAuth};
+    ///
+    /// fn read_again(old: &EntraAuth) -> Result<EntraAuth, BuildError> {
+    ///     EntraAuth::builder().env().replacing(old).build()
+    /// }
+    /// ```
+    pub fn replacing(mut self, old: &EntraAuth) -> Self {
+        self.replaced = Some(old.context().id());
         self
     }
 

@@ -136,7 +136,7 @@ where
         // The one that was polled ready is given back unused.
         self.inner = self.inner.clone();
         ExpiryFuture {
-            state: ExpiryState::RefusalContext {
+            state: ExpiryState::Refused {
                 response: Some(response),
             },
         }
@@ -159,7 +159,7 @@ pin_project! {
             future: F,
             guard: Option<Box<ExpiryGuard>>,
         },
-        RefusalContext {
+        Refused {
             response: Option<Response<AnswerBody>>,
         },
     }
@@ -175,7 +175,7 @@ where
         let mut state = self.project().state;
         loop {
             let response = match state.as_mut().project() {
-                ExpiryStateProjection::RefusalContext { response } => match response.take() {
+                ExpiryStateProjection::Refused { response } => match response.take() {
                     Some(response) => return Poll::Ready(Ok(response.map(ExpiryBody::refusal))),
                     None => polled_after_completion(),
                 },
@@ -192,7 +192,7 @@ where
                 }
             };
             // The inner service's work is dropped here.
-            state.set(ExpiryState::RefusalContext {
+            state.set(ExpiryState::Refused {
                 response: Some(response),
             });
         }

@@ -39,10 +39,56 @@ async fn a_trusted_caller_is_the_handlers_argument_or_stands_behind_the_trusting
     let own = Some(with("Reports.Read"));
     assert_eq!(status(trusting(with("Other")), own).await, 200);
 
-    // It is a caller of that one alone, and the real Layer asks for a token all the same.
+    // It is a caller of that one alone.
     let other = good().build().unwrap();
     let elsewhere = app(&other).layer(testing::CallerLayer::new(with("Reports.Read")));
     assert_eq!(status(elsewhere, None).await, 500);
-    let real = app(&auth).layer(auth.layer());
-    assert_eq!(status(real, Some(with("Reports.Read"))).await, 401);
+}
+
+/// The application that is served needs no other form to be tested.
+#[tokio::test]
+async fn the_real_layer_takes_a_made_up_caller_of_its_own_and_nobody_elses() {
+    let auth = good().build().unwrap();
+    let real = || app(&auth).layer(auth.layer());
+    let with = |auth, scope: &str| testing::caller(auth, json!({ "scp": scope })).unwrap();
+    let as_caller = |caller| real().layer(testing::CallerLayer::new(caller));
+    assert_eq!(
+        status(as_caller(with(&auth, "Reports.Read")), None).await,
+        200
+    );
+    assert_eq!(status(as_caller(with(&auth, "Other")), None).await, 403);
+    assert_eq!(status(real(), Some(with(&auth, "Reports.Read"))).await, 200);
+    assert_eq!(status(real(), None).await, 401);
+
+    let other = good().build().unwrap();
+    assert_eq!(
+        status(as_caller(with(&other, "Reports.Read")), None).await,
+        401
+    );
+    // A token is judged, whoever is made up beside it.
+    for credentials in ["Bearer a.b.c", "Bearer", "Basic eDp5"] {
+        let request = Request::get("/").header("authorization", credentials);
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let app = as_caller(with(&auth, "Reports.Read"));
+        assert_eq!(
+            app.oneshot(request).await.unwrap().status(),
+            401,
+            "{credentials}"
+        );
+    }
+}
+
+/// Settings are read again while requests are under way: those of before meet the requirements of now.
+#[tokio::test]
+async fn what_replaces_another_takes_its_callers_for_its_own() {
+    let old = good().build().unwrap();
+    let caller = || testing::caller(&old, json!({ "scp": "Reports.Read" })).unwrap();
+    let new = good().replacing(&old).build().unwrap();
+    assert!(new.has_verified(&caller()));
+    let newest = good().replacing(&new).build().unwrap();
+    for (auth, expected) in [(&new, 200), (&newest, 200), (&good().build().unwrap(), 500)] {
+        let app = app(auth).layer(testing::CallerLayer::new(caller()));
+        assert_eq!(status(app, None).await, expected);
+        assert_eq!(auth.has_verified(&caller()), expected == 200);
+    }
 }
