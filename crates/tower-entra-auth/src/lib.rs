@@ -118,6 +118,7 @@
 //!   sight of a token: see [the core](entra_jwt_core#features).
 //! - `testing`: callers made of JSON and a Layer that trusts them, for unit tests of handlers, in
 //!   `testing`. As a dev-dependency only.
+//! - `tonic`: a [`Refusal`] as a `tonic::Status`, by `?`.
 //! - `metrics`: [counters, gauges and a histogram](_guide::operations#metrics) through the `metrics` facade,
 //!   with [alerts and a dashboard](_guide::operations#alerts-and-a-dashboard) to begin with.
 
@@ -200,12 +201,12 @@ pub mod _guide {
     /// How do I …?
     ///
     #[cfg_attr(
-        all(feature = "axum", feature = "testing"),
+        all(feature = "axum", feature = "testing", feature = "tonic"),
         doc = include_str!("../docs/tasks.md")
     )]
     #[cfg_attr(
-        not(all(feature = "axum", feature = "testing")),
-        doc = "Documented with the features `axum` and `testing`, which the answers need."
+        not(all(feature = "axum", feature = "testing", feature = "tonic")),
+        doc = "Documented with the features `axum`, `testing` and `tonic`, which the answers need."
     )]
     pub mod tasks {}
 

@@ -116,16 +116,15 @@ impl RequireLayer {
     /// whose methods get the request itself, such as tonic.
     ///
     /// ```
+    /// # #[cfg(feature = "tonic")] {
     /// use tonic::{Request, Response, Status};
     /// use tower_entra_auth::RequireLayer;
     ///
     /// async fn list(readers: &RequireLayer, request: Request<()>) -> Result<Response<String>, Status> {
-    ///     let caller = readers.authorize(request.extensions()).map_err(|refusal| {
-    ///         let status = Status::from_header_map(&refusal.grpc_metadata());
-    ///         status.unwrap_or_else(|| Status::internal(refusal.code()))
-    ///     })?;
+    ///     let caller = readers.authorize(request.extensions())?; // feature `tonic`
     ///     Ok(Response::new(caller.id().to_string()))
     /// }
+    /// # }
     /// ```
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::server::health_reporter;
 use tower_entra_auth::{
-    AppPermission, Caller, EntraAuth, RequireLayer, Scope, require::InvalidRequirement,
+    AppPermission, EntraAuth, RequireLayer, Scope, require::InvalidRequirement,
 };
 
 use self::grpc::reports_client::ReportsClient;
@@ -67,21 +67,12 @@ impl Service {
     }
 }
 
-/// The caller, if what the method requires is met; else the status that says what is missing.
-fn authorize<T>(required: &RequireLayer, request: &Request<T>) -> Result<Caller, Status> {
-    let authorized = required.authorize(request.extensions());
-    authorized.map_err(|refusal| {
-        let status = Status::from_header_map(&refusal.grpc_metadata());
-        status.unwrap_or_else(|| Status::internal(refusal.code()))
-    })
-}
-
 #[tonic::async_trait]
 impl Reports for Service {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<Report, Status>> + Send>>;
 
     async fn list(&self, request: Request<Empty>) -> Result<Response<Report>, Status> {
-        let caller = authorize(&self.readers, &request)?;
+        let caller = self.readers.authorize(request.extensions())?;
         let text = format!(
             "the reports that a caller of kind {} may see",
             caller.kind()
@@ -90,12 +81,12 @@ impl Reports for Service {
     }
 
     async fn publish(&self, request: Request<Report>) -> Result<Response<Empty>, Status> {
-        authorize(&self.writers, &request)?;
+        self.writers.authorize(request.extensions())?;
         Ok(Response::new(Empty {}))
     }
 
     async fn watch(&self, request: Request<Empty>) -> Result<Response<Self::WatchStream>, Status> {
-        authorize(&self.readers, &request)?;
+        self.readers.authorize(request.extensions())?;
         let reports = ["first", "second"].map(|text| Ok(Report { text: text.into() }));
         Ok(Response::new(Box::pin(tokio_stream::iter(reports))))
     }

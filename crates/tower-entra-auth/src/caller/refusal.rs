@@ -112,8 +112,8 @@ impl Refusal {
     }
 
     /// Makes the answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
-    /// `grpc-message`, and the challenge as a HTTP client gets it. Of tonic's `Status`,
-    /// `from_header_map` takes it. Each call makes an answer, which is logged and counted.
+    /// `grpc-message`, and the challenge as a HTTP client gets it. With the feature `tonic` a
+    /// `tonic::Status` is made from the refusal itself. Each call makes an answer, which is logged and counted.
     #[must_use]
     pub fn grpc_metadata(&self) -> HeaderMap {
         if let Some(within) = &self.0.within {
@@ -170,5 +170,15 @@ impl axum_core::response::IntoResponse for Refusal {
         let caller = self.0.caller.as_ref();
         let format = caller.map_or(Format::Text, |caller| caller.format);
         self.refuse(format, &HeaderMap::new()).into_response()
+    }
+}
+
+/// The status of the [table](crate#answers), with the challenge in its metadata; logged and counted.
+#[cfg(feature = "tonic")]
+impl From<Refusal> for tonic::Status {
+    fn from(refusal: Refusal) -> Self {
+        let status = Self::from_header_map(&refusal.grpc_metadata());
+        // Never: a refusal has a status of gRPC, whatever a hook made of it.
+        status.unwrap_or_else(|| Self::internal("refused"))
     }
 }

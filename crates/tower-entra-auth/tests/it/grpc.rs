@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio_stream::{Stream, StreamExt as _};
@@ -46,16 +46,13 @@ pub(crate) struct Api {
 
 impl Api {
     async fn answer<T>(&self, request: &Request<T>) -> Result<HealthCheckResponse, Status> {
-        let status =
-            |headers: HeaderMap| Status::from_header_map(&headers).expect("the status of gRPC");
         if let Some(required) = &self.required {
-            let authorized = required.authorize(request.extensions());
-            authorized.map_err(|refusal| status(refusal.grpc_metadata()))?;
+            required.authorize(request.extensions())?;
         }
         if self.challenges {
             let caller = request.extensions().get::<Caller>().expect("a caller");
             let claims = ClaimsChallenge::authentication_context("c1").unwrap();
-            return Err(status(caller.challenge(claims).grpc_metadata()));
+            return Err(caller.challenge(claims).into());
         }
         if self.hangs {
             pending::<()>().await;
