@@ -292,7 +292,7 @@ impl fmt::Debug for TokenRequest {
             .debug_struct("TokenRequest")
             .field("grant_type", &self.grant.grant_type())
             .field("scopes", &self.scopes)
-            .field("tenant", &self.tenant)
+            .field("has_tenant", &self.tenant.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -301,7 +301,7 @@ impl fmt::Debug for AuthorizationCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("AuthorizationCode")
-            .field("redirect_uri", &self.redirect_uri)
+            .field("has_redirect_uri", &self.redirect_uri.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -27,7 +27,7 @@ const NOT_JUDGED: u8 = 2;
 
 fn main() -> ExitCode {
     let status = match arguments::read() {
-        Ok(Command::ExplainOptions(arguments)) => explain(&arguments),
+        Ok(Command::Explain(arguments)) => explain(&arguments),
         Ok(Command::Help) => print(USAGE).map(|()| ACCEPTED),
         Ok(Command::Version) => {
             print(&format!("entra-jwt {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ACCEPTED)

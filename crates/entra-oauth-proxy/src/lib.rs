@@ -236,7 +236,7 @@ pub use crate::layer::ResourceLayer;
 pub use crate::limits::{Rate, RateLimits};
 pub use crate::oauth::PreregisteredClient;
 pub use crate::proxy::EntraOAuthProxy;
-pub use crate::tokens::EndError;
+pub use crate::tokens::{EndError, EndErrorKind};
 
 /// The README's snippet, compiled.
 #[cfg(all(doctest, feature = "axum", feature = "disk-store"))]

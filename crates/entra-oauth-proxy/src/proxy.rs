@@ -174,7 +174,7 @@ impl EntraOAuthProxy {
     /// ([`Lifetimes::grant_check`](crate::Lifetimes::grant_check), 30 s).
     ///
     /// Nobody is kept from signing in again: that is Entra's to refuse. Sessions at Entra, and its tokens that
-    /// were passed through, are not ended.
+    /// were [issued](crate::danger::DangerousBuilder::issue_entra_tokens), are not ended.
     ///
     /// # Errors
     /// [`StoreError`] if the store did not answer: they may be ended, or not; call it again. Or if it is full,
@@ -195,7 +195,8 @@ impl EntraOAuthProxy {
     /// Its registration stays good, as it is in its id: its users can sign in again.
     ///
     /// # Errors
-    /// [`EndError::NoClientHash`] for a text that is none, and [`EndError::Store`] as with a user.
+    /// [`NoClientHash`](crate::EndErrorKind::NoClientHash) for a text that is none, and
+    /// [`Store`](crate::EndErrorKind::Store) as with a user.
     pub async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
         self.users.end_sign_ins_of_client(client).await
     }

@@ -73,6 +73,8 @@
 //! | the same, of a [reissued token](issuer::TrustedIssuer::on_challenge) whose server hears of it | 401 `insufficient_claims` | 16 | `step_up` |
 //! | the same, of any other client | 403 `insufficient_scope` | 7 | `step_up` |
 //! | a handler [asks for more claims](Caller::challenge) | likewise | 16 or 7 | `claims_challenge` |
+//! | a handler [forbids](Caller::forbid) it | 403 `insufficient_scope` | 7 | the handler's own |
+//! | a handler [cannot tell now](Caller::unavailable) | 503 and `Retry-After` | 14 | the handler's own |
 //! | `CustomClaims` that the token does not have | 403 `insufficient_scope` | 7 | `other_claims` |
 //! | an [anonymous](EntraLayer::optional) request where a caller is needed | 401, bare challenge | 16 | |
 //! | the token [expires](EntraAuth::end_at_expiry) before the response begins | 401 `invalid_token` | 16 | `expired` |

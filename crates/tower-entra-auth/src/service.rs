@@ -23,8 +23,16 @@ use tower_service::Service;
 ///
 /// let body = AnswerBody::from("{}");
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct AnswerBody(Full<Bytes>);
+
+/// The length alone: answers of an authorization server have tokens.
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.0.size_hint().exact().unwrap_or_default();
+        write!(formatter, "AnswerBody({length} bytes)")
+    }
+}
 
 impl AnswerBody {
     pub(crate) fn new(body: impl Into<Bytes>) -> Self {

@@ -30,7 +30,7 @@ pub enum UnavailableKind {
     WrongTenant,
     /// The host's name does not resolve.
     Dns,
-    /// No trusted TLS connection to the host.
+    /// The host gets no TLS connection that is trusted.
     Tls,
     /// The HTTP proxy refuses or cannot be reached.
     Proxy,
@@ -42,7 +42,7 @@ pub enum UnavailableKind {
     Status,
     /// The answer is no discovery or key document.
     Document,
-    /// The answer is longer than any such document. In bytes.
+    /// The answer is longer than any such document.
     TooLarge,
     /// The discovery document names an address for the keys that is not trusted: another host,
     /// or `http` after `https`.

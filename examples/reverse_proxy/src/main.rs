@@ -69,7 +69,7 @@
 //! - Rewriting: the path is appended to the base as it came, with `..` if it has such segments. A
 //!   base is a prefix, not a wall.
 //! - Time limits on a response's body, because a stream may be quiet for long.
-//! - RateLimits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
+//! - Limits on connections and rates, several upstreams, retries, caching, `Via`; and only Ctrl-C
 //!   (SIGINT) ends it gracefully, within 10 s.
 //!
 //! [`EntraAuthBuilder::env`]: tower_entra_auth::EntraAuthBuilder::env

@@ -27,7 +27,8 @@ the API that the token is for; the variables in brackets are the default
   --external-id HOST        a tenant of External ID, such as contoso.ciamlogin.com
   --accept-v1-tokens        v1 tokens beside v2 tokens
   --allowed-client ID       a client application that may call; others may not
-  --allow-roleless-client ID        a client application that needs neither scope nor role
+  --allow-roleless-client ID
+                            a client application that needs neither scope nor role
   --refuse-guests           no guests of the tenant
   --clock-skew SECONDS      300 unless set
   --max-token-length BYTES  16384 unless set
@@ -51,7 +52,7 @@ exit status: 0 accepted; 1 refused or not verified; 2 nothing was judged
 ";
 
 pub(crate) enum Command {
-    ExplainOptions(Box<Arguments>),
+    Explain(Box<Arguments>),
     Help,
     Version,
 }
@@ -144,7 +145,7 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
     if arguments.metadata_endpoint.is_some() && !matches!(arguments.keys, Keys::Live) {
         return Err("--metadata-endpoint is for --live: without it no keys are fetched".into());
     }
-    Ok(Command::ExplainOptions(Box::new(arguments)))
+    Ok(Command::Explain(Box::new(arguments)))
 }
 
 fn option(

@@ -29,7 +29,7 @@ pub enum TokenVersion {
 /// The issuers that a token may have: a [`Tenancy`] in a [`Cloud`], or a tenant of External ID.
 ///
 /// The issuers follow from constants of each cloud and the token's own tenant, never from a
-/// document that was fetched. TokenPart of a [`Validator`](crate::Validator).
+/// document that was fetched. Part of a [`Validator`](crate::Validator).
 #[derive(Clone, Debug)]
 pub struct Authority {
     tenancy: Tenancy,

@@ -25,7 +25,7 @@ refusal! { InvalidToken of TokenFault,
     /// The kinds of [`InvalidToken`], one for each check.
     InvalidTokenKind, named by setting:
 
-    /// The token is longer than the limit. Both in bytes.
+    /// The token is longer than the limit.
     TooLarge { length, limit } => "token_too_large" {
         found: format!("{length} bytes"),
         expected: format!("at most {limit} bytes"),
@@ -42,7 +42,7 @@ refusal! { InvalidToken of TokenFault,
         expected: "3 segments",
         remedy: AS_RETURNED,
     }
-    /// Five segments: an encrypted token (RFC 7516 §3.1).
+    /// The token has five segments: it is encrypted (RFC 7516 §3.1).
     Encrypted => "encrypted_token" {
         remedy: "remove tokenEncryptionKeyId from the manifest of this API's app registration; \
             encrypted tokens are not supported",
@@ -127,7 +127,7 @@ refusal! { InvalidToken of TokenFault,
         found: format!("no {claim}"),
         remedy: NO_ACCESS_TOKEN,
     }
-    /// `exp` has passed by more than the clock skew. All in seconds.
+    /// `exp` has passed by more than the clock skew.
     Expired { seconds_ago, skew } => "expired" {
         found: format!(
             "expired {seconds_ago} s ago, {} s beyond the clock skew",
@@ -136,7 +136,7 @@ refusal! { InvalidToken of TokenFault,
         expected: format!("within a clock skew of {skew} s"),
         remedy: "get a new token; if this one is new, the clock of this machine is wrong",
     }
-    /// `nbf` is further ahead than the clock skew. All in seconds.
+    /// `nbf` is further ahead than the clock skew.
     NotYetValid { seconds_ahead, skew } => "not_yet_valid" {
         found: format!(
             "valid in {seconds_ahead} s, {} s beyond the clock skew",
@@ -216,7 +216,7 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::Tenant),
         ),
     }
-    /// A token in Entra's format v1 where only v2 is accepted.
+    /// The token is of Entra's format v1, and only v2 is accepted.
     V1Token { found, expected } => "v1_token" {
         found: found.as_str(),
         expected: expected.as_str(),
@@ -263,7 +263,7 @@ refusal! { InvalidToken of TokenFault,
         remedy: "have the client request a plain bearer token (no token_type=pop, req_cnf or mTLS \
             binding)",
     }
-    /// An id token, which tells a client who signed in; it is no key to an API.
+    /// The token is an id token, which tells a client who signed in; it is no key to an API.
     IdToken { api } => "id_token" {
         expected: "an access token",
         remedy: format!(
@@ -293,7 +293,7 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::RefuseGuests),
         ),
     }
-    /// A reissued token of a sign-in that was ended since.
+    /// The token is a reissued one, of a sign-in that was ended since.
     GrantEnded => "grant_ended" {
         remedy: "sign in again",
     }

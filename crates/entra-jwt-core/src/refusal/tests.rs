@@ -19,7 +19,7 @@ fn named(setting: Setting) -> &'static str {
         Setting::Audience => "our audience",
         Setting::ClientId => "our client id",
         Setting::Cloud => "our cloud",
-        Setting::RolelessClients => "our exempt clients",
+        Setting::RolelessClients => "our roleless clients",
         Setting::ExternalId => "our external id",
         Setting::MaxTokenLength => "our length",
         Setting::MetadataEndpoint => "our metadata",
@@ -125,7 +125,7 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
     let ours = PermissionDenied::from(Lack::NoPermission).remedy();
     let theirs = PermissionDenied::from(Lack::NoPermission).remedy_with(named, "api://orders");
     assert!(ours.contains(Setting::RolelessClients.name()), "{ours}");
-    let theirs = theirs.replace("our exempt clients", Setting::RolelessClients.name());
+    let theirs = theirs.replace("our roleless clients", Setting::RolelessClients.name());
     assert_eq!(theirs, ours);
 }
 

@@ -286,7 +286,7 @@ fn named(setting: Setting) -> &'static str {
         Setting::Audience => "our audience",
         Setting::ClientId => "our client id",
         Setting::Cloud => "our cloud",
-        Setting::RolelessClients => "our exempt clients",
+        Setting::RolelessClients => "our roleless clients",
         Setting::ExternalId => "our external id",
         Setting::MaxTokenLength => "our length",
         Setting::MetadataEndpoint => "our metadata",
@@ -325,7 +325,7 @@ async fn a_report_has_the_names_that_it_was_asked_for_with() {
         finding
             .remedy_with(named)
             .unwrap()
-            .contains("our exempt clients")
+            .contains("our roleless clients")
     );
 
     let requirement = Requirement::new(Scope("Reports.Write")).unwrap();

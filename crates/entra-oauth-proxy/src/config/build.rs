@@ -18,7 +18,7 @@ use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::RateLimiter;
 use crate::oauth::{ClientRegistry, ResourceId, Scopes};
 use crate::proxy::EntraOAuthProxy;
-use crate::store::Records;
+use crate::store::{MemoryStore, Records};
 use crate::telemetry::describe_metrics;
 use crate::tokens::{Grants, Users, keep_challenge, room_for_claims};
 
@@ -52,8 +52,10 @@ impl EntraOAuthProxyBuilder {
         #[cfg(feature = "disk-store")]
         self.open_data_directory(&mut problems);
         let places = self.places();
+        let store = self.store.take();
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         let proxy_keys = self.keys.take().unwrap_or_else(ProxyKeys::generate);
-        if proxy_keys.is_generated() && self.store.is_persistent() {
+        if proxy_keys.is_generated() && store.is_persistent() {
             problems.add(
                 "keys",
                 "not set, and the store outlives this process or is shared: what is made under keys \
@@ -79,7 +81,7 @@ impl EntraOAuthProxyBuilder {
             (Arc::clone(&keys), issuer),
             &mut problems,
         );
-        let records = Records::new(Arc::clone(&self.store), Arc::clone(&keys));
+        let records = Records::new(store, Arc::clone(&keys));
         let (clock, tasks) = (self.clock, TaskTracker::new());
         let (spans, [rotation_grace, grant_check]) = self.lifetimes.times();
         let caps = self.limits.grant_caps();
@@ -93,14 +95,15 @@ impl EntraOAuthProxyBuilder {
                 published = published.name(name);
             }
             let (of_grant, of_challenge) = (Arc::clone(&users), Arc::clone(&users));
-            let reissued = TrustedIssuer::new(urls.issuer(), resource.url(), keys.key_set())
-                .grant_rule(grant_check, move |grant| {
-                    let users = Arc::clone(&of_grant);
-                    async move { users.has_active_grant(&grant).await }
-                })
-                .on_challenge(move |caller, challenge| {
-                    keep_challenge(&of_challenge, caller, challenge);
-                });
+            let reissued =
+                TrustedIssuer::oauth_proxy(urls.issuer(), resource.url(), keys.key_set())
+                    .grant_rule(grant_check, move |grant| {
+                        let users = Arc::clone(&of_grant);
+                        async move { users.has_active_grant(&grant).await }
+                    })
+                    .on_challenge(move |caller, challenge| {
+                        keep_challenge(&of_challenge, caller, challenge);
+                    });
             auth = auth.protected_resource(published).trust(reissued);
         }
         // Secrets go where the metadata is.
@@ -226,13 +229,13 @@ impl EntraOAuthProxyBuilder {
         let Some(directory) = &self.data_directory else {
             return;
         };
-        if self.has_store {
+        if self.store.is_some() {
             problems.add(SETTING, "there is a store(..) as well; set one of them");
             return;
         }
         let opened = super::data_directory::open(directory, &self.clock, self.keys.is_some());
         if let Some((store, keys)) = problems.take(SETTING, opened) {
-            self.store = Arc::new(store);
+            self.store = Some(Arc::new(store));
             self.has_kept_keys = keys.is_some();
             self.keys = self.keys.take().or(keys);
         }
@@ -244,7 +247,7 @@ impl EntraOAuthProxyBuilder {
             let directory = self.data_directory.as_ref();
             directory.map(|directory| directory.join(name).display().to_string())
         };
-        let sign_ins = file("sign-ins.redb").unwrap_or_else(|| match self.has_store {
+        let sign_ins = file("sign-ins.redb").unwrap_or_else(|| match self.store.is_some() {
             true => "in the store that was set".to_owned(),
             false => "in memory, until the end of this process".to_owned(),
         });

@@ -27,7 +27,7 @@ pub use self::resource::Resource;
 use crate::keys::ProxyKeys;
 use crate::limits::RateLimits;
 use crate::proxy::EntraOAuthProxy;
-use crate::store::{MemoryStore, Store};
+use crate::store::Store;
 use crate::time::Clock;
 
 /// Settings of an [`EntraOAuthProxy`]; begin with [`EntraOAuthProxy::builder`].
@@ -44,7 +44,7 @@ use crate::time::Clock;
 /// | [`additional_authorize_scopes`](Self::additional_authorize_scopes) | none |
 /// | [`app_id_uri`](Self::app_id_uri) | `api://{client id}` |
 /// | [`keys`](Self::keys) | made at the start: for one instance, until it ends |
-/// | [`store`](Self::store) | [`MemoryStore`]: likewise |
+/// | [`store`](Self::store) | [`MemoryStore`](crate::store::MemoryStore): likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
 /// | [`clients`](Self::clients) | all that register themselves, with every address that is safe |
 /// | [`lifetimes`](Self::lifetimes) | [`Lifetimes::default`] |
@@ -67,8 +67,7 @@ pub struct EntraOAuthProxyBuilder {
     app_id_uri: Option<String>,
     additional_scopes: Vec<String>,
     keys: Option<ProxyKeys>,
-    store: Arc<dyn Store>,
-    has_store: bool,
+    store: Option<Arc<dyn Store>>,
     data_directory: Option<PathBuf>,
     /// The keys are the directory's.
     has_kept_keys: bool,
@@ -144,8 +143,7 @@ impl EntraOAuthProxyBuilder {
             app_id_uri: None,
             additional_scopes: Vec::new(),
             keys: None,
-            store: Arc::new(MemoryStore::new()),
-            has_store: false,
+            store: None,
             data_directory: None,
             has_kept_keys: false,
             clients: Clients::default(),
@@ -215,7 +213,8 @@ impl EntraOAuthProxyBuilder {
     /// `https://graph.microsoft.com/User.Read`, so that the user consents to them at the same time.
     /// Nothing is validated or advertised of them, and no token has them: they spare the user a second
     /// question where the service exchanges the user's token for one of another API (on-behalf-of).
-    /// That needs Entra's own token: so far only [issued](DangerousBuilder::issue_entra_tokens).
+    /// For that the service needs Entra's own token, which clients get only with
+    /// [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens).
     pub fn additional_authorize_scopes<S: Into<String>>(
         mut self,
         scopes: impl IntoIterator<Item = S>,
@@ -235,8 +234,7 @@ impl EntraOAuthProxyBuilder {
     /// Sets the store of grants, codes and the records of users. One that is shared or outlives the
     /// process needs [keys](Self::keys).
     pub fn store(mut self, store: impl Store) -> Self {
-        self.store = Arc::new(store);
-        self.has_store = true;
+        self.store = Some(Arc::new(store));
         self
     }
 
@@ -319,8 +317,9 @@ impl EntraOAuthProxyBuilder {
         DangerousBuilder(self)
     }
 
-    /// Changes any other setting of the Layer: the cloud, External ID, the tenant rule, the clock skew, guests and more. What the proxy
-    /// sets itself (audience, protected resource, reissued tokens) it sets after this. Where it
+    /// Changes any other setting of the Layer: the cloud, External ID, the tenant rule, the clock skew, guests
+    /// and more. After this the proxy adds what it needs itself: its audience, the protected resource, and trust
+    /// in its own tokens. Where it
     /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
     /// them: Entra's tokens for users who sign in here are its own.
     ///

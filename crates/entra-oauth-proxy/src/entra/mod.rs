@@ -13,7 +13,7 @@ pub(crate) use self::client::{Entra, NoTokens};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::telemetry::{ThrottledLog, throttled};
 
-/// Entra's tokens of a user: never handed to anybody, unless passing them through is set.
+/// Entra's tokens of a user: never handed to anybody, unless `issue_entra_tokens` is set.
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct EntraTokens {
     access_token: String,

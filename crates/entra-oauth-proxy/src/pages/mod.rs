@@ -76,7 +76,7 @@ pub(crate) struct ErrorPage {
 
 /// The parts of such a page that are in the log.
 #[derive(Clone, Debug)]
-struct Escaped {
+struct Shown {
     title: &'static str,
     reference: String,
 }
@@ -114,9 +114,7 @@ impl ErrorPage {
             escaped(what_to_do)
         );
         let mut response = page(status, title, &body, "'none'");
-        response
-            .extensions_mut()
-            .insert(Escaped { title, reference });
+        response.extensions_mut().insert(Shown { title, reference });
         response
     }
 
@@ -131,7 +129,7 @@ impl ErrorPage {
 
 /// Writes into the log that a person was told, if the response is such a page.
 pub(crate) fn log_error_page(log: &ThrottledLog, response: &Response) {
-    let Some(Escaped { title, reference }) = response.extensions().get::<Escaped>() else {
+    let Some(Shown { title, reference }) = response.extensions().get::<Shown>() else {
         return;
     };
     let (what, status) = (

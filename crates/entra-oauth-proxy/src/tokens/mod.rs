@@ -17,7 +17,7 @@ use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub use self::users::EndError;
+pub use self::users::{EndError, EndErrorKind};
 pub(crate) use self::{
     grants::{Grants, room_for_claims},
     users::{Users, keep_challenge},

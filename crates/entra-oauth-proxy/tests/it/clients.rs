@@ -295,7 +295,7 @@ async fn a_client_without_a_secret_sends_none_or_an_empty_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_secret_of_a_fixed_client_is_the_whole_of_it() {
+async fn the_secret_of_a_preregistered_client_is_the_whole_of_it() {
     let secret = "0123456789abcdef";
     let desk = PreregisteredClient::confidential("desk", secret).redirect_uri(REDIRECT);
     let stage =

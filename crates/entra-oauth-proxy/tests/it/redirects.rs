@@ -71,7 +71,7 @@ async fn errors_are_redirected(stage: &Stage, client: &Client, are_redirected: b
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_redirected_to_loopback_a_fixed_client_and_a_listed_uri_alone() {
+async fn an_error_is_redirected_to_loopback_a_preregistered_client_and_a_listed_uri_alone() {
     let any = Stage::new().await;
     for (uri, are_redirected) in [
         (PHISH, false),

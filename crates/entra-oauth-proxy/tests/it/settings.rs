@@ -204,7 +204,7 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
 }
 
 #[tokio::test]
-async fn a_scope_text_is_a_line_about_a_scope_that_there_is() {
+async fn a_description_of_a_scope_is_a_line_about_a_scope_that_there_is() {
     let longest = "é".repeat(200);
     let good = resource_at(RESOURCE)
         .describe_scope("read", "Read your notes")
@@ -352,7 +352,7 @@ async fn schemes_that_are_named_are_an_applications_own() {
 }
 
 #[tokio::test]
-async fn a_fixed_client_can_be_told_and_answered() {
+async fn a_preregistered_client_can_be_told_and_answered() {
     let good =
         || PreregisteredClient::public("known").redirect_uri("https://client.example/callback");
     assert!(

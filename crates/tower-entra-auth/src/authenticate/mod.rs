@@ -200,11 +200,13 @@ impl EntraAuth {
     /// where secrets are sent there, set
     /// [`own_endpoints_only`](crate::EntraAuthBuilder::own_endpoints_only).
     #[must_use]
+    #[doc(hidden)] // for `entra-oauth-proxy` and the like
     pub fn authority_url(&self) -> &str {
         &self.state.authority_url
     }
 
     /// Returns the rules of each issuer that is trusted.
+    #[doc(hidden)] // for `entra-oauth-proxy` and the like
     pub fn validators(&self) -> impl Iterator<Item = &Validator> {
         self.state.issuers.iter().map(|issuer| &issuer.validator)
     }

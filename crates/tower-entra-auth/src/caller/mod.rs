@@ -139,7 +139,8 @@ impl Caller {
     /// }
     /// ```
     ///
-    /// A code is a word such as `no_subscription`: what is neither letter, digit nor `_` is shown as `?`.
+    /// A code is a word of letters, digits and `_`, and not one of the [Layer's own](crate#answers), from which
+    /// logs and metrics could not tell it.
     pub fn forbid(&self, code: &'static str) -> Refusal {
         self.refused(Reason::Forbidden { code })
     }

@@ -11,8 +11,8 @@ use crate::respond::{Format, Reason, Responder, grpc_metadata};
 use crate::service::{AnswerBody, for_method};
 use crate::telemetry::RefusedWithin;
 
-/// The reason for which a request is not served, and its answer: of
-/// [`Caller::challenge`](crate::Caller::challenge),
+/// The reason for which a request is not served, and its answer: of [`Caller::forbid`],
+/// [`Caller::unavailable`], [`Caller::challenge`](crate::Caller::challenge),
 /// [`RequireLayer::check`](crate::RequireLayer::check),
 /// [`RequireLayer::authorize`](crate::RequireLayer::authorize) or an extractor.
 ///
@@ -84,7 +84,8 @@ impl Refusal {
         self.0.reason.public_code()
     }
 
-    /// Returns whether it says nothing about the token: what is needed to judge it cannot be had now.
+    /// Returns whether it says nothing about the caller: what is needed to judge the token, or for a handler to
+    /// judge the caller, cannot be had now.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(

@@ -10,7 +10,7 @@ use entra_jwt_core::{
     refusal::Setting,
 };
 
-use super::{CloudSetting, EntraAuthBuilder, Sourced};
+use super::{CloudSetting, EntraAuthBuilder, Sourced, TrustedIssuer};
 use crate::authenticate::{EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
@@ -61,6 +61,13 @@ impl EntraAuthBuilder {
             }
         }
         self.check_trusted(&mut problems);
+        if let (Some((_, of)), Some(client_id)) = (&self.replaced, &client_id) {
+            if *of != client_id.to_string() {
+                let text =
+                    format!("the other is of the API {of}; only the same API's can be replaced");
+                problems.add("replacing", text);
+            }
+        }
         self.check_token_location(&mut problems);
         let authority_base = self.authority_base(cloud.unwrap_or_default());
         let origin = self.checked_key_origin(cloud.unwrap_or_default(), &mut problems);
@@ -127,7 +134,7 @@ impl EntraAuthBuilder {
             checks,
             self.on_refusal,
             on_challenge,
-            self.replaced,
+            self.replaced.map(|(id, _)| id),
         );
         let token_cache = self.token_cache.bounds();
         Ok(EntraAuth::new(
@@ -145,6 +152,12 @@ impl EntraAuthBuilder {
         for (place, trusted) in self.trusted.iter().enumerate() {
             trusted.check(&self.trusted[..place], problems);
         }
+    }
+
+    /// Returns the issuers beside Entra, for the log.
+    fn trusted_issuers(&self) -> String {
+        let names = self.trusted.iter().map(TrustedIssuer::shown);
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// Returns what remedies call a setting.
@@ -481,6 +494,7 @@ impl EntraAuthBuilder {
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
             tenant_rule = self.tenant_rule.is_some(),
             keys_from,
+            trusted = (!self.trusted.is_empty()).then(|| self.trusted_issuers()),
             token_cache = self.token_cache.bounds().is_some(),
             settings = format!(
                 "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",

@@ -4,8 +4,8 @@ mod bounds;
 mod build;
 mod danger;
 mod options;
-mod reissued;
 mod settings;
+mod trusted_issuer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use entra_jwt_core::{Cloud, TenantId, Validator, integration::EscapedUrl, token:
 
 pub use self::danger::DangerousBuilder;
 pub use self::options::{KeyOptions, TenantSetting, TokenCache};
-pub use self::reissued::TrustedIssuer;
+pub use self::trusted_issuer::TrustedIssuer;
 use crate::authenticate::{EntraAuth, TokenLocation};
 use crate::caller::OnRefusal;
 use crate::keys::Source;
@@ -93,8 +93,8 @@ pub struct EntraAuthBuilder {
     key_source: Option<Source>,
     keys: KeyOptions,
     token_cache: TokenCache,
-    /// The identity of the one whose place it takes.
-    replaced: Option<u64>,
+    /// The one whose place it takes: its identity, and its client id.
+    replaced: Option<(u64, String)>,
 }
 
 /// A value and where it came from: `builder` or an environment variable.

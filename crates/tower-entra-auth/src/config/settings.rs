@@ -28,10 +28,12 @@ use crate::service::AnswerBody;
 use crate::setting::SettingNames;
 
 impl EntraAuthBuilder {
-    /// Sets the tenant (directory) whose tokens are accepted: its id, from the Overview page of Microsoft
-    /// Entra ID, as text or a [`TenantId`](crate::TenantId). Several, separated by commas, or one of `organizations`, `common`
-    /// and `consumers` do too, and a [`Tenancy`](crate::Tenancy): where it is more than one tenant's tokens, those of a list,
-    /// of any work or school tenant, or of personal accounts too.
+    /// Sets the tenant (directory) whose tokens are accepted.
+    ///
+    /// It is the id from the Overview page of Microsoft Entra ID, as text or as a
+    /// [`TenantId`](crate::TenantId). Text may also have several ids, separated by commas, or be one of
+    /// `organizations`, `common` and `consumers`. A [`Tenancy`](crate::Tenancy) says the same in types: the
+    /// tenants of a list, every work or school tenant, personal accounts too or alone.
     ///
     /// The issuer of a token is checked all the same: it must be that of the token's own tenant.
     pub fn tenant(mut self, tenant: impl Into<TenantSetting>) -> Self {
@@ -270,12 +272,13 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Takes the place of another `EntraAuth` of the same program, as when settings are read again: what one
+    /// Takes the place of another `EntraAuth` of the same API, as when settings are read again: what one
     /// of them verified, the requirements of the other take for their own, so that requests that are under way
     /// in between are served. Without, they are 500 (`wrong_layer`).
     ///
     /// A caller keeps the rules by which it was verified: nothing of it is judged again. Keys and remembered
-    /// tokens are not handed on.
+    /// tokens are not handed on. Another [`client_id`](Self::client_id) is a problem of the settings: callers of
+    /// one API would pass for those of another.
     ///
     /// ```
     /// use tower_entra_auth::{BuildError, EntraAuth};
@@ -285,7 +288,12 @@ impl EntraAuthBuilder {
     /// }
     /// ```
     pub fn replacing(mut self, old: &EntraAuth) -> Self {
-        self.replaced = Some(old.context().id());
+        let client_id = old
+            .validators()
+            .next()
+            .and_then(|rules| rules.audiences().next());
+        let client_id = client_id.map(ToString::to_string).unwrap_or_default();
+        self.replaced = Some((old.context().id(), client_id));
         self
     }
 

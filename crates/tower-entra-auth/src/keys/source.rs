@@ -138,6 +138,12 @@ impl Source {
         let name = source.name();
         Self(Arc::new(OwnSource { source, name }))
     }
+
+    /// Takes fixed keys, by the name of whose they are.
+    pub(crate) fn fixed(keys: KeySet, name: &str) -> Self {
+        let name = name.to_owned().into();
+        Self(Arc::new(OwnSource { source: keys, name }))
+    }
 }
 
 /// A source of the service's own.

@@ -210,6 +210,8 @@ impl Reason {
             Self::OtherClaims { type_name } => type_name,
             Self::WrongLayer { of_another: true } => "of another",
             Self::Ended(_) => "ended",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotNow { .. } => "not now",
             _ => "",
         };
         (self.code(), which)

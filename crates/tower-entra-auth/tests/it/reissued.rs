@@ -46,9 +46,13 @@ impl Server {
     }
 
     pub(crate) fn tokens(&self) -> TrustedIssuer {
+        TrustedIssuer::oauth_proxy(ISSUER, RESOURCE, self.keys())
+    }
+
+    fn keys(&self) -> KeySet {
         let id = KeyId::new("own").unwrap();
         let key = Key::es256(id, self.key.public_key().as_ref()).unwrap();
-        TrustedIssuer::new(ISSUER, RESOURCE, KeySet::from_iter([Arc::new(key)]))
+        KeySet::from_iter([Arc::new(key)])
     }
 
     pub(crate) fn auth(&self, tokens: TrustedIssuer) -> EntraAuth {
@@ -109,10 +113,7 @@ async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
     const OTHER: &str = "https://other.example.com";
 
     let server = Server::new().await;
-    let id = KeyId::new("own").unwrap();
-    let key = Key::es256(id, server.key.public_key().as_ref()).unwrap();
-    let keys = KeySet::from_iter([Arc::new(key)]);
-    let other = TrustedIssuer::new(OTHER, RESOURCE, keys);
+    let other = TrustedIssuer::oauth_proxy(OTHER, RESOURCE, server.keys());
     let ends = |grants: &'static str| {
         move |grant: Arc<str>| async move { Ok::<_, Infallible>(&*grant != grants) }
     };
@@ -141,6 +142,64 @@ async fn several_issuers_are_trusted_each_with_its_own_rule_and_ear() {
         assert_eq!(heard_by_other.0.lock().unwrap().drain(..).count(), 1);
         assert!(heard.0.lock().unwrap().is_empty());
     }
+}
+
+/// A caller is asked about by its own issuer's rule, wherever that stands in the settings that took the place.
+#[tokio::test(start_paused = true)]
+async fn a_caller_of_before_a_reload_has_the_issuer_of_before() {
+    let server = Server::new().await;
+    let heard = Heard::default();
+    let old = server.auth(heard.hears(server.tokens()));
+    let caller = old.verify(&server.mint(&server.claims())).await.unwrap();
+    let elsewhere = Heard::default();
+    let other = TrustedIssuer::oauth_proxy("https://other.example.com", RESOURCE, server.keys());
+    let new = settings(&server.tenant)
+        .trust(elsewhere.hears(other))
+        .replacing(&old)
+        .build()
+        .unwrap();
+    assert!(new.has_verified(&caller));
+    let stronger = new.require(AuthenticationContext("c1")).unwrap();
+    let request = Request::new(()).into_parts().0;
+    let refusal = stronger.check(&caller).unwrap_err();
+    assert_eq!(told(&refusal.response_to(&request)), insufficient_claims());
+    assert!(elsewhere.0.lock().unwrap().is_empty());
+}
+
+/// Entra's own are the tenant's affair, and would never be reached.
+#[tokio::test]
+async fn an_issuer_of_entras_cannot_be_trusted_besides() {
+    let server = Server::new().await;
+    for host in [
+        "login.microsoftonline.com",
+        "login.microsoftonline.us",
+        "sts.windows.net",
+        "contoso.ciamlogin.com",
+    ] {
+        let entras =
+            TrustedIssuer::oauth_proxy(format!("https://{host}/x"), RESOURCE, server.keys());
+        let error = settings(&server.tenant).trust(entras).build().unwrap_err();
+        let problems: Vec<_> = error.problems().map(Problem::text).collect();
+        assert!(
+            problems.len() == 1 && problems[0].contains("one of Entra's"),
+            "{error}"
+        );
+    }
+}
+
+/// Gauges and the status tell their keys apart.
+#[tokio::test]
+async fn trusted_issuers_have_their_hosts_as_names_of_their_keys() {
+    let server = Server::new().await;
+    let (log, guard) = crate::logs::Log::capture();
+    let auth = server.auth(server.tokens());
+    drop(guard);
+    assert_eq!(auth.status().issuers[1].source, "mcp.example.com");
+    assert!(
+        log.text().contains("trusted=\"https://mcp.example.com\""),
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test]
@@ -508,7 +567,8 @@ async fn a_no_of_the_tenant_rule_holds_for_reissued_tokens_too() {
 #[tokio::test]
 async fn settings_that_cannot_be_are_told_together() {
     let server = Server::new().await;
-    let wrong = TrustedIssuer::new("http://mcp.example.com", "two words", KeySet::default());
+    let wrong =
+        TrustedIssuer::oauth_proxy("http://mcp.example.com", "two words", KeySet::default());
     let error = settings(&server.tenant).trust(wrong).build().unwrap_err();
     let problems: Vec<_> = error.problems().collect();
     assert_eq!(problems.len(), 3, "{error}");
@@ -521,7 +581,7 @@ async fn an_issuer_or_audience_that_is_too_long_is_refused() {
     let long = format!("{ISSUER}/{}", "a".repeat(1_000));
     let error = settings(&server.tenant)
         .audience(&long)
-        .trust(TrustedIssuer::new(&long, &long, KeySet::default()))
+        .trust(TrustedIssuer::oauth_proxy(&long, &long, KeySet::default()))
         .build()
         .unwrap_err();
     let too_long = error

@@ -456,8 +456,9 @@ fn nothing_secret_in_a_url_is_printed() {
             |wanted: &'static str| move |name: &str| (name == wanted).then(|| url.to_owned());
         let resource = || ProtectedResource::at("https://api.example.com").scopes(["Read"]);
         let issuer = format!("{url}{}", "a".repeat(1_000));
-        let reissued =
-            |issuer: &str, audience: &str| TrustedIssuer::new(issuer, audience, KeySet::default());
+        let reissued = |issuer: &str, audience: &str| {
+            TrustedIssuer::oauth_proxy(issuer, audience, KeySet::default())
+        };
         let resources = [
             ProtectedResource::at(url).scopes(["Read"]),
             resource().authorization_server(url),

@@ -5,9 +5,10 @@ use axum::routing::get;
 use http::Request;
 use serde_json::json;
 use tower::ServiceExt as _;
-use tower_entra_auth::{Caller, EntraAuth, Scope, testing};
+use tower_entra_auth::{Caller, EntraAuth, Problem, Scope, testing};
 
 use crate::settings::good;
+use crate::support::OTHER_TENANT;
 
 async fn me(caller: Caller) -> String {
     caller.scopes().collect::<Vec<_>>().join(" ")
@@ -27,7 +28,7 @@ async fn status(app: Router, caller: Option<Caller>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_trusted_caller_is_the_handlers_argument_or_stands_behind_the_trusting_layer() {
+async fn a_trusted_caller_is_the_handlers_argument_or_stands_behind_the_caller_layer() {
     let auth = good().build().unwrap();
     let with = |scope: &str| testing::caller(&auth, json!({ "scp": scope })).unwrap();
     assert_eq!(me(with("a b")).await, "a b");
@@ -91,4 +92,9 @@ async fn what_replaces_another_takes_its_callers_for_its_own() {
         assert_eq!(status(app, None).await, expected);
         assert_eq!(auth.has_verified(&caller()), expected == 200);
     }
+
+    let of_another_api = good().client_id(OTHER_TENANT).replacing(&old);
+    let error = of_another_api.build().unwrap_err();
+    let problems: Vec<_> = error.problems().map(Problem::setting).collect();
+    assert_eq!(problems, ["replacing"], "{error}");
 }

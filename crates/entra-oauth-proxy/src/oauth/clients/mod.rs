@@ -1,4 +1,4 @@
-//! ClientRegistry: which there are, and the addresses to which responses for them may be sent.
+//! Clients: which there are, and the addresses to which responses for them may be sent.
 //!
 //! The [`registry`] finds and authenticates clients, the [`registration`] makes them, and both ask here for
 //! their addresses: which [`RedirectUri`] can be registered, when one is a registered one, and what the

@@ -11,7 +11,7 @@ mod changes;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::changes::EndError;
+pub use self::changes::{EndError, EndErrorKind};
 pub(crate) use self::changes::{Users, demand_of, keep_challenge, keep_demand, remove_demand};
 use super::{DEMAND_LIFETIME, Grant, MAX_DEMAND};
 use crate::keys::Versioned;

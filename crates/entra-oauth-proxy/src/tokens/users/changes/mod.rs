@@ -27,14 +27,42 @@ use crate::time::Clock;
 
 /// The error of an end that was not carried out.
 #[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EndError(EndFault);
+
+/// The kinds of [`EndError`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum EndError {
+pub enum EndErrorKind {
     /// The text is no hash of a client's id.
-    #[error("no client has such a hash: the log prints it as client, 43 characters of base64url")]
     NoClientHash,
     /// The store did not answer, or has no room for the record of the end.
+    Store,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EndFault {
+    #[error("no client has such a hash: the log prints it as client, 43 characters of base64url")]
+    NoClientHash,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+}
+
+impl EndError {
+    /// Returns the kind, for a `match`.
+    #[must_use]
+    pub fn kind(&self) -> EndErrorKind {
+        match self.0 {
+            EndFault::NoClientHash => EndErrorKind::NoClientHash,
+            EndFault::Store(_) => EndErrorKind::Store,
+        }
+    }
+}
+
+impl From<StoreError> for EndError {
+    fn from(error: StoreError) -> Self {
+        Self(EndFault::Store(error))
+    }
 }
 
 /// A challenge of this process that is not met yet.
@@ -492,7 +520,7 @@ impl Users {
     pub(crate) async fn end_sign_ins_of_client(&self, client: &str) -> Result<(), EndError> {
         let is_of_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if client.len() != 43 || !client.bytes().all(is_of_base64url) {
-            return Err(EndError::NoClientHash);
+            return Err(EndError(EndFault::NoClientHash));
         }
         self.change_client_number(client, Ends::raise).await?;
         tracing::info!(client, "the sign-ins by a client were ended by an operator");

@@ -1,4 +1,4 @@
-//! Tokens of an authorization server in front of Entra, beside Entra's own.
+//! Issuers beside Entra.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entra_http::{Problems, secure_url};
-use entra_jwt_core::{KeySet, Validator, ids::Audience, integration::EscapedUrl};
+use entra_jwt_core::{Cloud, KeySet, Validator, ids::Audience, integration::EscapedUrl};
 
 use crate::authenticate::Issuer;
 use crate::caller::{Caller, OnChallenge};
@@ -14,12 +14,11 @@ use crate::keys::{KeyStore, Source};
 use crate::policy::Rule;
 use crate::respond::ClaimsChallenge;
 
-/// Tokens that an authorization server in front of Entra issues in place of Entra's (RFC 9068), such
-/// as those of `entra-oauth-proxy`: given to
-/// [`EntraAuthBuilder::trust`](crate::EntraAuthBuilder::trust), they are accepted
-/// beside Entra's own.
+/// An issuer beside Entra whose tokens are accepted: for
+/// [`EntraAuthBuilder::trust`](crate::EntraAuthBuilder::trust).
 ///
-/// They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
+/// It is an authorization server in front of Entra, such as `entra-oauth-proxy`, which issues tokens in place
+/// of Entra's (RFC 9068). They are signed with ES256, have the type `at+jwt`, one issuer and one audience, their scopes in
 /// `scope`, the id of their grant in `gid`, their client in `client_id`, and in `entra_iat` the time at
 /// which Entra issued the token that they are of. Of Entra's claims they have `tid`, `oid` and whatever
 /// else the server copies, and are judged by the same rules:
@@ -48,9 +47,14 @@ impl TrustedIssuer {
     /// The longest time for which a yes of the [`grant_rule`](Self::grant_rule) is kept.
     pub const MAX_GRANT_TTL: Duration = Duration::from_secs(5 * 60);
 
-    /// Tokens of this issuer, for this audience, signed with one of these keys. Both are compared
-    /// byte for byte, but for a slash at the end of the audience, and have 1,000 bytes at most.
-    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, keys: KeySet) -> Self {
+    /// Trusts an authorization server in front of Entra: tokens of this issuer, for this audience, signed with
+    /// one of these keys. Both are compared byte for byte, but for a slash at the end of the audience, and have
+    /// 1,000 bytes at most.
+    pub fn oauth_proxy(
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+        keys: KeySet,
+    ) -> Self {
         Self {
             issuer: issuer.into(),
             audience: audience.into(),
@@ -129,6 +133,12 @@ impl TrustedIssuer {
                 EscapedUrl(&self.audience)
             ));
         }
+        if is_entras(host_of(&self.issuer)) {
+            problem(format!(
+                "the issuer \"{}\" is one of Entra's, whose tokens the tenant decides about",
+                EscapedUrl(&self.issuer)
+            ));
+        }
         if self.keys.is_empty() {
             problem("there is no key to verify them with".to_owned());
         }
@@ -140,6 +150,11 @@ impl TrustedIssuer {
         }
     }
 
+    /// Returns its name, for the log.
+    pub(super) fn shown(&self) -> String {
+        EscapedUrl(&self.issuer).to_string()
+    }
+
     /// Returns what it is made of, beside the rules for Entra's own tokens; `None` if it is not good.
     pub(super) fn into_parts(
         self,
@@ -148,11 +163,24 @@ impl TrustedIssuer {
         max_staleness: Duration,
     ) -> Option<TrustedParts> {
         let validator = entra.reissued(&self.issuer, &self.audience).ok()?;
-        let source = Source::new(self.keys);
+        let source = Source::fixed(self.keys, host_of(&self.issuer));
         let keys = KeyStore::new(source, refresh_interval, max_staleness);
         let issuer = Issuer::new(validator, keys, true);
         Some((issuer, self.grant_rule, self.on_challenge))
     }
+}
+
+/// Returns the host of an issuer.
+fn host_of(issuer: &str) -> &str {
+    issuer.split('/').nth(2).unwrap_or_default()
+}
+
+/// Returns whether tokens of Entra have issuers of this host.
+fn is_entras(host: &str) -> bool {
+    let is_of_v1 = ["sts.windows.net", "sts.chinacloudapi.cn"].contains(&host);
+    is_of_v1
+        || host.ends_with(".ciamlogin.com")
+        || Cloud::ALL.iter().any(|cloud| cloud.is_host(host))
 }
 
 impl fmt::Debug for TrustedIssuer {
