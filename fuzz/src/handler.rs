@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use entra_jwt_core::{
-    AccessToken, all, any,
+    AccessToken,
     require::{
-        AppPermission, AuthenticationContext, Claim, Group, NotInGroup, Requirement, Scope,
-        UserRole,
+        AppPermission, AuthenticationContext, Claim, Condition, Group, NotInGroup, Requirement,
+        Scope, UserRole,
     },
     token::{CallerKind, Groups},
 };
@@ -174,10 +174,10 @@ static REQUIREMENTS: LazyLock<Vec<(Requirement, MayPass)>> = LazyLock::new(|| {
                 || claims.texts("department").contains(&"sales".to_owned())
         }),
         (
-            required(any([
+            required(Condition::any([
                 Scope("Orders.Read").and(AuthenticationContext("c1")),
                 Scope("Orders.Write").or(Scope("Orders.Delete")),
-                all([AppPermission("Orders.Read.All")]),
+                Condition::all([AppPermission("Orders.Read.All")]),
                 Group(GROUP).or(UserRole("Orders.Read.All")),
             ])),
             |_, _| true,
