@@ -1,0 +1,12 @@
+//! The name of a parameter or a header, where a source of tokens is wanted.
+
+//~ error[E0277]: `&str` is not a source of tokens
+//~ implement `TokenSource` for a type of your own
+//~ `token::source_fn(..)`
+//~ `.dangerous().token_in_query(..)`
+
+use tower_entra_auth::EntraAuth;
+
+fn main() {
+    let _ = EntraAuth::builder().token_source("access_token");
+}
