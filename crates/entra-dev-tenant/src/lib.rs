@@ -163,9 +163,9 @@
 //!
 //! # Faults on demand
 //!
-//! Of [`discovery_endpoint`](DevTenant::discovery_endpoint),
+//! [`discovery_endpoint`](DevTenant::discovery_endpoint),
 //! [`key_endpoint`](DevTenant::key_endpoint), [`authorize_endpoint`](DevTenant::authorize_endpoint) and
-//! [`token_endpoint`](DevTenant::token_endpoint) alike; each lasts until
+//! [`token_endpoint`](DevTenant::token_endpoint) have the same faults; each lasts until
 //! [`recover`](Endpoint::recover) or for [`for_next(n)`](Fault::for_next) requests, and no fault
 //! costs a code:
 //!
@@ -183,8 +183,8 @@
 //! | [`truncate`](Endpoint::truncate) | half the right answer, then the connection closes |
 //! | [`hang`](Endpoint::hang) | nothing |
 //!
-//! Of the whole tenant, [`start_outage`](DevTenant::start_outage): connections are closed without an
-//! answer. And of its [keys](SigningKeys), where each lasts for as long as it says:
+//! [`start_outage`](DevTenant::start_outage) closes every connection to the tenant without an answer.
+//! The [keys](SigningKeys) have faults, too, each for as long as its documentation says:
 //!
 //! | fault | what is served |
 //! |---|---|

@@ -72,8 +72,8 @@ impl RecordedRequest {
 
     /// Returns the time at which it arrived, by tokio's clock.
     ///
-    /// Where that is paused, what it is compared with must be of the same clock: tokio's
-    /// `Instant::now().into_std()`.
+    /// Compare it with a time of the same clock, tokio's `Instant::now().into_std()`: tests may pause
+    /// that clock.
     #[must_use]
     pub fn arrived_at(&self) -> std::time::Instant {
         self.arrived_at.into_std()

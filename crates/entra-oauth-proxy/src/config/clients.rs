@@ -73,8 +73,8 @@ impl Clients {
     /// `cursor`, `raycast`, `vscode`, `vscode-insiders`, `warp` and `windsurf`, each only where it takes
     /// answers. Any application on a device can claim any scheme, and PKCE is what protects the code.
     ///
-    /// Where there are [`allowed_redirects`](Self::allowed_redirects), the scheme must be among them, too, and
-    /// that is enough.
+    /// Once [`allowed_redirects`](Self::allowed_redirects) are given, they alone decide: a scheme must be
+    /// among them, and needs no other permission.
     ///
     /// ```
     /// # use entra_oauth_proxy::Clients;

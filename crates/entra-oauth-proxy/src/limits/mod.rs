@@ -84,7 +84,7 @@ struct Origin {
 ///     .trusted_proxies(["10.0.0.0/8"]);
 /// ```
 ///
-/// What each is for, and what a client is told: [Limits](crate::_guide::operations#limits).
+/// [Limits](crate::_guide::operations#limits) says what each is for, and what a client is told.
 ///
 /// # Defaults
 ///

@@ -54,8 +54,7 @@ impl Issuer {
 
 /// The state that all handles share.
 struct AuthState {
-    /// The trusted issuers, at least one: Entra, then an authorization server in front of it, if
-    /// there is one.
+    /// The trusted issuers, at least one: Entra, then the authorization servers trusted beside it.
     issuers: Vec<Issuer>,
     tokens: TokenReader,
     max_token_length: usize,

@@ -13,8 +13,7 @@ use tokio::time::advance;
 
 use super::{Decision, EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::{AuthContext, Caller};
-use crate::config::EntraAuthBuilder;
-use crate::config::TokenCache;
+use crate::config::{EntraAuthBuilder, TokenCache};
 use crate::policy::PostVerificationChecks;
 use crate::respond::ResponderConfig;
 

@@ -68,15 +68,17 @@ where
     }
 }
 
-/// Returns the closure as it is, as a [`TokenSource`]: so that the compiler knows what it is to be.
+/// Returns the closure unchanged, with the type that a [`TokenSource`] must have.
 ///
 /// ```
 /// use tower_entra_auth::{EntraAuth, token::{SentToken, source_fn}};
 ///
 /// let settings = EntraAuth::builder().token_source(source_fn(|request| {
-///     match request.headers().get("x-access-token") {
-///         Some(token) => SentToken::Token(token.as_bytes()),
-///         None => SentToken::Nothing,
+///     let mut values = request.headers().get_all("x-access-token").iter();
+///     match (values.next(), values.next()) {
+///         (None, _) => SentToken::Nothing,
+///         (Some(token), None) => SentToken::Token(token.as_bytes()),
+///         (Some(_), Some(_)) => SentToken::Malformed, // whose is which?
 ///     }
 /// }));
 /// ```
