@@ -29,4 +29,5 @@ mod status;
 mod support;
 mod tenants;
 mod trusted;
+mod trusted_issuers;
 mod unavailable;
