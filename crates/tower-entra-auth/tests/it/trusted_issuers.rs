@@ -124,7 +124,8 @@ async fn a_caller_of_before_a_reload_has_the_issuer_of_before() {
     let request = Request::new(()).into_parts().0;
     let refusal = stronger.check(&caller).unwrap_err();
     assert_eq!(told(&refusal.response_to(&request)), insufficient_claims());
-    assert!(elsewhere.0.lock().unwrap().is_empty());
+    assert_eq!(heard.take(), [C1]);
+    assert!(elsewhere.take().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
