@@ -153,8 +153,8 @@ impl Validator {
     }
 
     /// Checks that a valid token permits anything at all: it has a scope or a role, or is an
-    /// app-only token of an [exempt client](ValidatorBuilder::allow_roleless_clients). Without this, every
-    /// application of the tenant could call the API.
+    /// app-only token of a client that [needs none](ValidatorBuilder::allow_roleless_clients). Without
+    /// this, every application of the tenant could call the API.
     ///
     /// # Errors
     /// [`NoPermission`](crate::refusal::PermissionDeniedKind::NoPermission) if it does not.

@@ -191,7 +191,7 @@ impl EntraAuthBuilder {
     ) -> ValidatorBuilder {
         let mut rules = Validator::entra(tenancy, client_id)
             .cloud(cloud)
-            .allow_roleless_clients(clients.exempt)
+            .allow_roleless_clients(clients.roleless)
             .clock_skew(self.clock_skew);
         for audience in audiences {
             rules = rules.audience(audience);
@@ -361,7 +361,7 @@ impl EntraAuthBuilder {
                 .map(|ids| (ids.is_empty(), checked("allowed_clients", ids)))
                 .filter(|(is_empty, ids)| *is_empty || !ids.is_empty())
                 .map(|(_, ids)| ids),
-            exempt: checked("allow_roleless_clients", &self.roleless_clients),
+            roleless: checked("allow_roleless_clients", &self.roleless_clients),
         }
     }
 
@@ -527,7 +527,7 @@ fn key_source(
 /// Client applications of each list.
 struct Clients {
     allowed: Option<Vec<ClientId>>,
-    exempt: Vec<ClientId>,
+    roleless: Vec<ClientId>,
 }
 
 fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBase> {

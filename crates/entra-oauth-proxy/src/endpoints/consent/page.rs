@@ -64,7 +64,7 @@ fn scopes_in_words(server: &Server, names: &[String]) -> String {
 
 /// Says what the application calls itself, and what that is worth.
 fn application(client: &Client) -> String {
-    let (mark, note) = match (client.is_fixed, &client.name) {
+    let (mark, note) = match (client.is_preregistered, &client.name) {
         (true, _) => (
             "known here",
             "Those who run this server entered it here themselves.",

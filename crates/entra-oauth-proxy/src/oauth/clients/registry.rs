@@ -121,8 +121,8 @@ pub(crate) struct Client {
     pub(crate) name: Option<String>,
     redirect_uris: Vec<String>,
     pub(crate) may_refresh: bool,
-    /// True if an operator vouches for it.
-    pub(crate) is_fixed: bool,
+    /// True if the operator configured it, and so vouches for it.
+    pub(crate) is_preregistered: bool,
     secret: Secret,
 }
 
@@ -137,7 +137,7 @@ enum Secret {
 /// The clients that there are.
 #[derive(Debug)]
 pub(crate) struct ClientRegistry {
-    fixed: Vec<PreregisteredClient>,
+    preregistered: Vec<PreregisteredClient>,
     can_register: bool,
     allow_list: AllowList,
     keys: Arc<Keyring>,
@@ -149,10 +149,10 @@ pub(crate) struct ClientRegistry {
 pub(crate) const MAX_CLIENT_ID: usize = 2_048;
 
 impl ClientRegistry {
-    /// Takes the clients that are fixed, whether others may register themselves, and the addresses and schemes
-    /// that the operator allows and names. Adds what is wrong with them, and returns `None` then.
+    /// Takes the pre-registered clients, whether others may register themselves, and the addresses and
+    /// schemes that the operator allows and names. Adds what is wrong with them, and returns `None` then.
     pub(crate) fn new(
-        (fixed, can_register): (Vec<PreregisteredClient>, bool),
+        (preregistered, can_register): (Vec<PreregisteredClient>, bool),
         (allow_list, schemes): (Option<&[String]>, &[String]),
         (keys, issuer): (Arc<Keyring>, &str),
         problems: &mut Problems,
@@ -178,17 +178,17 @@ impl ClientRegistry {
         });
         let list = problems.take("private_use_schemes", list);
         let allow_list = list.unwrap_or_default();
-        for text in PreregisteredClient::problems(&fixed, &allow_list) {
+        for text in PreregisteredClient::problems(&preregistered, &allow_list) {
             problems.add("preregistered", text);
         }
-        if !can_register && fixed.is_empty() {
+        if !can_register && preregistered.is_empty() {
             problems.add(
                 "preregistered",
                 "there is none, and clients cannot register themselves: nobody could sign in",
             );
         }
         (problems.len() == before).then(|| Self {
-            fixed,
+            preregistered,
             can_register,
             allow_list,
             keys,
@@ -235,14 +235,14 @@ impl ClientRegistry {
 
     /// Finds a client by its id.
     pub(crate) fn find(&self, id: &str) -> Result<Client, Unreadable> {
-        if let Some(fixed) = self.fixed.iter().find(|fixed| fixed.id == id) {
+        if let Some(known) = self.preregistered.iter().find(|known| known.id == id) {
             return Ok(Client {
                 hash: hash(id),
-                name: Some(fixed.name.clone().unwrap_or_else(|| id.to_owned())),
-                redirect_uris: fixed.redirect_uris.clone(),
+                name: Some(known.name.clone().unwrap_or_else(|| id.to_owned())),
+                redirect_uris: known.redirect_uris.clone(),
                 may_refresh: true,
-                is_fixed: true,
-                secret: fixed.secret.clone().map_or(Secret::None, Secret::Fixed),
+                is_preregistered: true,
+                secret: known.secret.clone().map_or(Secret::None, Secret::Fixed),
             });
         }
         if !self.can_register || id.len() > MAX_CLIENT_ID {
@@ -255,7 +255,7 @@ impl ClientRegistry {
             name: registration.name,
             redirect_uris: registration.redirect_uris,
             may_refresh: registration.may_refresh,
-            is_fixed: false,
+            is_preregistered: false,
             secret: match registration.method {
                 AuthMethod::None => Secret::None,
                 AuthMethod::Basic | AuthMethod::Post => Secret::OfId,
@@ -290,7 +290,7 @@ impl ClientRegistry {
     /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700 §4.11.2):
     /// anybody registers any address, and has others open a request for it.
     pub(crate) fn vouches_for(&self, client: &Client, target: &RedirectTarget) -> bool {
-        client.is_fixed || self.allow_list.vouches_for(&target.uri)
+        client.is_preregistered || self.allow_list.vouches_for(&target.uri)
     }
 
     /// Authenticates the client of a request to the token endpoint, and returns its id with it.
