@@ -57,6 +57,19 @@ macro_rules! guid_type {
             }
         }
 
+        /// Compares with the text, in any case; text that is no such id equals none.
+        impl PartialEq<str> for $name {
+            fn eq(&self, text: &str) -> bool {
+                Guid::from_setting(text) == Some(self.0)
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, text: &&str) -> bool {
+                self == *text
+            }
+        }
+
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.to_string()
@@ -176,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn an_id_compares_with_text_in_any_case() {
+        let id: TenantId = LOWER.parse().unwrap();
+        assert!(id == LOWER && id == UPPER && id == *LOWER);
+        assert!(id != "72f988bf-86f1-41af-91ab-2d7cd011db48" && id != "contoso.com" && id != "");
+    }
+
+    #[test]
     fn other_spellings_of_a_guid_are_refused() {
         for text in [
             "",
@@ -201,7 +221,7 @@ mod tests {
         let customers = format!(r#"{{"{UPPER}":["{LOWER}"]}}"#);
         let customers: HashMap<TenantId, Vec<ClientId>> = serde_json::from_str(&customers).unwrap();
         let id: TenantId = LOWER.parse().unwrap();
-        assert_eq!(customers[&id], [LOWER.parse().unwrap()]);
+        assert_eq!(customers[&id], [LOWER]);
         let written = serde_json::to_string(&customers).unwrap();
         assert_eq!(written, format!(r#"{{"{LOWER}":["{LOWER}"]}}"#));
         for text in [r#""contoso.com""#, "5", "null"] {

@@ -49,7 +49,7 @@
 //! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
 //! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
 //! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client is exempt. | [`entra_jwt_core`] |
-//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](issuer::TrustedIssuer) is still good. | `policy` |
+//! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](issuer::TrustedIssuer) is still good, and the [rule about callers](EntraAuthBuilder::caller_rule). | `policy` |
 //! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
 //! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |
 //! | A response that lasts can be [ended when the token has expired](EntraAuth::end_at_expiry). | `expiry` |
@@ -83,6 +83,8 @@
 //! | the keys cannot be had now | 503 and `Retry-After` | 14 | `keys_unavailable` |
 //! | the tenant rule says no | 401 `invalid_token` | 16 | `tenant_not_allowed` |
 //! | the tenant rule fails or does not answer | 503 and `Retry-After` | 14 | `tenant_rule_unavailable` |
+//! | the caller rule says no | 403 `insufficient_scope` | 7 | `caller_not_allowed` |
+//! | the caller rule fails or does not answer | 503 and `Retry-After` | 14 | `caller_rule_unavailable` |
 //! | the grant of a [reissued token](issuer::TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
 //! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |

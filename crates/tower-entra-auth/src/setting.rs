@@ -27,6 +27,7 @@ pub(crate) fn name_of(setting: Setting) -> &'static str {
         Setting::RefuseGuests => "refuse_guests()",
         Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
         Setting::TenantRule => "tenant_rule(..)",
+        Setting::CallerRule => "caller_rule(..)",
         other => other.name(),
     }
 }

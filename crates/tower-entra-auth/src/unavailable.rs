@@ -8,7 +8,7 @@ use entra_jwt_core::{integration::Escaped, refusal::Setting};
 
 use crate::setting::name_of;
 
-/// The keys cannot be had, are too old, or lack the one that a token names, or the tenant rule does
+/// The keys cannot be had, are too old, or lack the one that a token names, or a rule does
 /// not answer, so that a token cannot be judged: 503, never 401.
 ///
 /// Callers see no more than [`public_code`](Self::public_code); [`code`](Self::code) and
@@ -66,6 +66,8 @@ pub enum UnavailableKind {
     NoRuntime,
     /// The tenant rule failed, or did not answer in time.
     TenantRule,
+    /// The caller rule failed, or did not answer in time.
+    CallerRule,
     /// The grant could not be looked up.
     GrantRule,
 }
@@ -118,6 +120,8 @@ pub(crate) enum Outage {
     NoRuntime,
     #[error("the tenant rule gave no answer: {}", Escaped(.reason))]
     TenantRule { reason: String },
+    #[error("the caller rule gave no answer: {}", Escaped(.reason))]
+    CallerRule { reason: String },
     #[error("the grant could not be looked up: {}", Escaped(.reason))]
     GrantRule { reason: String },
 }
@@ -200,17 +204,20 @@ impl UnavailableKind {
             Self::Interrupted => "interrupted",
             Self::NoRuntime => "no_runtime",
             Self::TenantRule => "tenant_rule_unavailable",
+            Self::CallerRule => "caller_rule_unavailable",
             Self::GrantRule => "grant_rule_unavailable",
         }
     }
 
     /// Returns the code that callers see: `keys_unavailable`, whatever is the matter with the keys,
     /// `key_refresh_pending` while there is nothing the matter with them but that a new one cannot
-    /// be fetched yet, `tenant_rule_unavailable`, or `grant_rule_unavailable`.
+    /// be fetched yet, `tenant_rule_unavailable`, `caller_rule_unavailable`, or `grant_rule_unavailable`.
     #[must_use]
     pub const fn public_code(self) -> &'static str {
         match self {
-            Self::KeyRefreshPending | Self::TenantRule | Self::GrantRule => self.code(),
+            Self::KeyRefreshPending | Self::TenantRule | Self::CallerRule | Self::GrantRule => {
+                self.code()
+            }
             _ => "keys_unavailable",
         }
     }
@@ -248,6 +255,7 @@ impl Outage {
             Self::Interrupted => Kind::Interrupted,
             Self::NoRuntime => Kind::NoRuntime,
             Self::TenantRule { .. } => Kind::TenantRule,
+            Self::CallerRule { .. } => Kind::CallerRule,
             Self::GrantRule { .. } => Kind::GrantRule,
         }
     }
@@ -309,6 +317,10 @@ impl Outage {
             Self::TenantRule { .. } => Cow::Owned(format!(
                 "mend what {} asks; it must answer within 5 s",
                 setting(Setting::TenantRule),
+            )),
+            Self::CallerRule { .. } => Cow::Owned(format!(
+                "mend what {} asks; it must answer within 5 s",
+                setting(Setting::CallerRule),
             )),
             Self::GrantRule { .. } => "mend where grants are kept: the store of the authorization \
                 server must answer within 5 s"

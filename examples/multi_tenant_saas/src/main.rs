@@ -38,10 +38,7 @@ impl Store {
 fn app(settings: impl Fn() -> EntraAuthBuilder, store: &Store) -> Result<Router, Box<dyn Error>> {
     // Tokens of any company are verified; only those of customers are let in.
     let customers = store.clone();
-    let is_customer = move |tenant| {
-        let customers = customers.clone();
-        async move { Ok::<_, Infallible>(customers.is_customer(tenant)) }
-    };
+    let is_customer = async move |tenant| Ok::<_, Infallible>(customers.is_customer(tenant));
     let product = settings().tenant_rule(is_customer).build()?;
     // To sign up, one cannot be a customer yet, but must speak for the company.
     let sign_up = settings().build()?;

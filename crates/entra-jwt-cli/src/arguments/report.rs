@@ -190,7 +190,8 @@ mod tests {
             let option = option_of(setting);
             let is_in_usage =
                 USAGE.contains(&format!("  {option} ")) || USAGE.contains(&format!("  {option}\n"));
-            assert!(is_in_usage || setting == Setting::TenantRule, "{option}");
+            let is_of_services = matches!(setting, Setting::TenantRule | Setting::CallerRule);
+            assert!(is_in_usage || is_of_services, "{option}");
         }
     }
 }

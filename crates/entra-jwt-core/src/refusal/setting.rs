@@ -33,6 +33,8 @@ named! {
         Tenant = "the tenancy of Validator::entra",
         /// The service's own rule about tenants.
         TenantRule = "the service's rule about tenants",
+        /// The service's own rule about callers.
+        CallerRule = "the service's rule about callers",
     }
     /// Returns what it is called in this crate.
     name,

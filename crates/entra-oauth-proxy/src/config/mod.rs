@@ -121,6 +121,7 @@ fn setting_name(setting: Setting) -> &'static str {
         Setting::RefuseGuests => "auth(|auth| auth.refuse_guests())",
         Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
         Setting::TenantRule => "auth(|auth| auth.tenant_rule(..))",
+        Setting::CallerRule => "auth(|auth| auth.caller_rule(..))",
         other => other.name(),
     }
 }

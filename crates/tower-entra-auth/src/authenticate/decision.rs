@@ -129,7 +129,12 @@ impl EntraAuth {
 
     /// Returns the next step for a request whose token is valid.
     fn accepted(&self, caller: Caller, is_cached: bool) -> Decision {
-        if !self.state.context.checks().have_every_yes(caller.subject()) {
+        if !self
+            .state
+            .context
+            .checks()
+            .have_every_yes(&caller.subject())
+        {
             return self.pending(Awaited::Checks(caller));
         }
         if !is_cached {
@@ -216,7 +221,7 @@ impl PendingDecision {
             .state
             .context
             .checks()
-            .ask(caller.subject())
+            .ask(&caller.subject())
             .await?;
         self.auth.cache_caller(&caller);
         Ok(caller)

@@ -181,10 +181,10 @@ impl EntraAuth {
         }
     }
 
-    /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, so that
-    /// its next request asks again: for the moment at which a company becomes a customer, or ceases to
+    /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, and the
+    /// [caller rule](crate::EntraAuthBuilder::caller_rule) about anybody, so that the next request asks again: for the moment at which a company becomes a customer, or ceases to
     /// be one. Without it a yes is kept for
-    /// [`tenant_rule_ttl`](crate::EntraAuthBuilder::tenant_rule_ttl), and a no for a second.
+    /// [`rule_ttl`](crate::EntraAuthBuilder::rule_ttl), and a no for a second.
     ///
     /// Other processes, and other `EntraAuth`s, keep what they have. Streams that
     /// [`end_at_expiry`](Self::end_at_expiry) watches ask at the time that they had set.

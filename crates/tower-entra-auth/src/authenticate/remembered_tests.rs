@@ -78,7 +78,7 @@ impl EntraAuth {
                 ResponderConfig::default(),
                 Arc::new(move || context.now()),
                 self.state.context.clock_skew(),
-                PostVerificationChecks::default(),
+                PostVerificationChecks::new(None, None, Vec::new()),
                 None,
                 Vec::new(),
                 None,
@@ -211,7 +211,7 @@ async fn the_tenant_rule_is_asked_about_remembered_tokens_too() {
             let answer = rule.load(Ordering::SeqCst);
             async move { Ok::<_, Infallible>(answer) }
         })
-        .tenant_rule_ttl(MINUTE)
+        .rule_ttl(MINUTE)
         .build()
         .unwrap();
     let token = user(&tenant).mint();

@@ -196,10 +196,10 @@ impl Caller {
     }
 
     /// Returns what checks after verification look at.
-    pub(crate) fn subject(&self) -> Subject<'_> {
+    pub(crate) fn subject(&self) -> Subject<'_, Self> {
         let proof = self.verified.proof.as_ref();
         let grant = proof.and_then(|proof| Some((proof.issuer, proof.grant.as_ref()?)));
-        Subject::new(self.tenant_id(), grant)
+        Subject::new(self, self.tenant_id(), self.bearer_token(), grant)
     }
 
     /// Returns the issuer, by its place among those of the `EntraAuth`, the key that signed, and the
@@ -241,7 +241,7 @@ pub(crate) struct AuthContext {
     clock: Clock,
     clock_skew: Duration,
     /// The checks that are repeated while a caller is served.
-    checks: PostVerificationChecks,
+    checks: PostVerificationChecks<Caller>,
     /// Makes the response to a refused request, from the one that it would get.
     on_refusal: Option<Arc<OnRefusal>>,
     /// Are called with each challenge to the caller of a reissued token, by the issuer's place among those of
@@ -261,7 +261,7 @@ impl AuthContext {
         config: ResponderConfig,
         clock: Clock,
         clock_skew: Duration,
-        checks: PostVerificationChecks,
+        checks: PostVerificationChecks<Caller>,
         on_refusal: Option<Arc<OnRefusal>>,
         on_challenge: Vec<Option<Arc<OnChallenge>>>,
         replaced: Option<u64>,
@@ -296,7 +296,7 @@ impl AuthContext {
         self.clock_skew
     }
 
-    pub(crate) fn checks(&self) -> &PostVerificationChecks {
+    pub(crate) fn checks(&self) -> &PostVerificationChecks<Caller> {
         &self.checks
     }
 }

@@ -17,7 +17,7 @@ const MAX_CACHE_BYTES: usize = 4 * 1024 * 1024 * 1024;
 const MIN_CACHE_TTL: Duration = Duration::from_secs(1);
 const MAX_CACHE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-const MAX_TENANT_RULE_TTL: Duration = Duration::from_secs(60 * 60);
+const MAX_RULE_TTL: Duration = Duration::from_secs(60 * 60);
 
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
@@ -35,17 +35,18 @@ impl EntraAuthBuilder {
                 ),
             );
         }
-        match self.tenant_rule_ttl {
-            Some(_) if self.tenant_rule.is_none() => problems.add(
-                "tenant_rule_ttl",
-                "there is no tenant_rule(..) whose yes could be kept",
+        let has_rule = self.tenant_rule.is_some() || self.caller_rule.is_some();
+        match self.rule_ttl {
+            Some(_) if !has_rule => problems.add(
+                "rule_ttl",
+                "there is no tenant_rule(..) or caller_rule(..) whose yes could be kept",
             ),
-            Some(ttl) if ttl > MAX_TENANT_RULE_TTL => problems.add(
-                "tenant_rule_ttl",
+            Some(ttl) if ttl > MAX_RULE_TTL => problems.add(
+                "rule_ttl",
                 format!(
                     "{} s are too long, at most {} s are accepted; 5 minutes are usual",
                     ttl.as_secs(),
-                    MAX_TENANT_RULE_TTL.as_secs()
+                    MAX_RULE_TTL.as_secs()
                 ),
             ),
             _ => {}

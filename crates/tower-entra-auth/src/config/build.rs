@@ -27,6 +27,9 @@ const METADATA_EXAMPLES: &str = "good are https://login.microsoftonline.com and,
 
 const PROTECTED_RESOURCE: &str = "protected_resource";
 
+/// The time for which a yes of a rule is kept, unless set otherwise.
+const RULE_TTL: Duration = Duration::from_secs(5 * 60);
+
 /// The time that a connection of the standard client may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -122,11 +125,10 @@ impl EntraAuthBuilder {
             on_challenge.push(hears);
         }
 
-        let tenant_rule = self.tenant_rule.map(|rule| match self.tenant_rule_ttl {
-            Some(ttl) => rule.with_ttl(ttl),
-            None => rule,
-        });
-        let checks = PostVerificationChecks::new(tenant_rule, grant_rules);
+        let ttl = self.rule_ttl.unwrap_or(RULE_TTL);
+        let tenant_rule = self.tenant_rule.map(|rule| rule.with_ttl(ttl));
+        let caller_rule = self.caller_rule.map(|rule| rule.with_ttl(ttl));
+        let checks = PostVerificationChecks::new(tenant_rule, caller_rule, grant_rules);
         let context = AuthContext::new(
             responder,
             self.clock,

@@ -18,9 +18,9 @@ pub use self::danger::DangerousBuilder;
 pub use self::options::{KeyOptions, TenantSetting, TokenCache};
 pub use self::trusted_issuer::TrustedIssuer;
 use crate::authenticate::{EntraAuth, TokenLocation};
-use crate::caller::OnRefusal;
+use crate::caller::{Caller, OnRefusal};
 use crate::keys::Source;
-use crate::policy::Rule;
+use crate::policy::{Rule, TokenTail};
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
 use crate::setting::SettingNames;
@@ -37,7 +37,8 @@ use crate::time::Clock;
 /// | [`audience`](Self::audience) | the client id and `api://{client id}`, always accepted |
 /// | [`accept_v1_tokens`](Self::accept_v1_tokens) | off: v2 tokens only |
 /// | [`tenant_rule`](Self::tenant_rule) | none: whatever the tenancy admits |
-/// | [`tenant_rule_ttl`](Self::tenant_rule_ttl) | 5 minutes |
+/// | [`caller_rule`](Self::caller_rule) | none |
+/// | [`rule_ttl`](Self::rule_ttl) | 5 minutes |
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
 /// | [`allow_roleless_clients`](Self::allow_roleless_clients) | none: every token needs a scope or a role |
 /// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
@@ -78,7 +79,8 @@ pub struct EntraAuthBuilder {
     roleless_clients: Vec<String>,
     refuses_guests: bool,
     tenant_rule: Option<Rule<TenantId>>,
-    tenant_rule_ttl: Option<Duration>,
+    caller_rule: Option<Rule<TokenTail, Caller>>,
+    rule_ttl: Option<Duration>,
     clock_skew: Duration,
     max_token_length: usize,
     refusal_detail: RefusalDetail,
@@ -187,7 +189,8 @@ impl EntraAuthBuilder {
             roleless_clients: Vec::new(),
             refuses_guests: false,
             tenant_rule: None,
-            tenant_rule_ttl: None,
+            caller_rule: None,
+            rule_ttl: None,
             clock_skew: Validator::DEFAULT_CLOCK_SKEW,
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),

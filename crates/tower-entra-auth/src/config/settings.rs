@@ -19,7 +19,7 @@ use super::{
     CloudSetting, EntraAuthBuilder, KeyOptions, Sourced, TenantSetting, TokenCache, TrustedIssuer,
 };
 use crate::authenticate::{EntraAuth, TokenLocation, TokenSource};
-use crate::caller::RefusalContext;
+use crate::caller::{Caller, RefusalContext};
 use crate::keys::{KeySource, Source};
 use crate::policy::Rule;
 use crate::resource_metadata::ProtectedResource;
@@ -41,41 +41,45 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Asks about each tenant, after a token passed every other check: whether it is a customer,
-    /// for example. `Ok(false)` refuses the token (`tenant_not_allowed`), an error or no answer
-    /// within 5 s is 503 (`tenant_rule_unavailable`).
+    /// Asks about the tenant of each token that passed every other check: whether it is a customer, for
+    /// example. `Ok(false)` refuses the token (401, `tenant_not_allowed`), an error or no answer within 5 s is
+    /// 503 (`tenant_rule_unavailable`).
     ///
-    /// A yes is kept for [`tenant_rule_ttl`](Self::tenant_rule_ttl), from when it was asked; a no for a
-    /// second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) ends both.
-    ///
-    /// Requests of the same tenant that come while the rule is being asked share its answer. 1,024 wait
-    /// at most, and those of one tenant only while they are at most three times as many as there are
-    /// places left (768 if nobody else waits), so that no tenant takes the places of all; the others are
-    /// 503. The rule is asked on a task of its own, so that a client that hangs up ends
-    /// nothing; its error goes into the log.
+    /// The rule is cloned for each question, so that an async closure can use what it captures: a pool of
+    /// connections, an [`Arc`].
     ///
     /// ```
     /// use std::collections::HashSet;
     /// use std::convert::Infallible;
+    /// use tokio::sync::RwLock;
     /// use std::sync::Arc;
     /// use tower_entra_auth::{EntraAuth, Tenancy, TenantId};
     ///
     /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
-    /// let customers: Arc<HashSet<TenantId>> = Arc::default(); // or a database
+    /// let customers = Arc::new(RwLock::new(HashSet::<TenantId>::new())); // or a database
     /// let auth = EntraAuth::builder()
     ///     .tenant(Tenancy::organizations())
-    ///     .tenant_rule(move |tenant| {
-    ///         let customers = Arc::clone(&customers);
-    ///         async move { Ok::<_, Infallible>(customers.contains(&tenant)) }
+    ///     .tenant_rule(async move |tenant| {
+    ///         Ok::<_, Infallible>(customers.read().await.contains(&tenant))
     ///     })
     ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
     ///     .build()?;
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// A yes is kept for the tenant, for [`rule_ttl`](Self::rule_ttl) from when it was asked; a no for a
+    /// second. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) ends both. A rule that goes by
+    /// more than the tenant is a [`caller_rule`](Self::caller_rule).
+    ///
+    /// Requests of the same tenant that come while the rule is being asked share its answer. 1,024 wait
+    /// at most, and those of one tenant only while they are at most three times as many as there are
+    /// places left (768 if nobody else waits), so that no tenant takes the places of all; the others are
+    /// 503. The rule is asked on a task of its own, so that a client that hangs up ends
+    /// nothing; its error goes into the log.
     pub fn tenant_rule<F, R, E>(mut self, rule: F) -> Self
     where
-        F: Fn(TenantId) -> R + Send + Sync + 'static,
+        F: FnOnce(TenantId) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
@@ -83,11 +87,53 @@ impl EntraAuthBuilder {
         self
     }
 
-    /// Sets how long a yes of the [`tenant_rule`](Self::tenant_rule) is kept: at most an hour; zero
-    /// asks with every request, and every 5 s for streams that
-    /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
-    pub fn tenant_rule_ttl(mut self, ttl: Duration) -> Self {
-        self.tenant_rule_ttl = Some(ttl);
+    /// Asks about each caller whose token passed every other check, the
+    /// [`tenant_rule`](Self::tenant_rule) among them: whether the user was blocked here, for example.
+    /// `Ok(false)` refuses the caller (403, `caller_not_allowed`), an error or no answer within 5 s is 503
+    /// (`caller_rule_unavailable`).
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    /// use std::convert::Infallible;
+    /// use std::sync::Arc;
+    /// use tower_entra_auth::{Caller, EntraAuth, TenantId, token::ObjectId};
+    /// # use tokio::sync::RwLock;
+    ///
+    /// # fn main() -> Result<(), tower_entra_auth::BuildError> {
+    /// // An object id is unique within its tenant alone.
+    /// let blocked = Arc::new(RwLock::new(HashSet::<(TenantId, ObjectId)>::new()));
+    /// let auth = EntraAuth::builder()
+    ///     .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+    ///     .caller_rule(async move |caller: Caller| {
+    ///         let Some(id) = caller.object_id() else {
+    ///             return Ok::<_, Infallible>(false);
+    ///         };
+    ///         Ok(!blocked.read().await.contains(&(caller.tenant_id(), id)))
+    ///     })
+    ///     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The rule sees all of the token, so a yes is kept for this token alone, for
+    /// [`rule_ttl`](Self::rule_ttl): a user with a new token is asked about anew. The same bounds hold as for a
+    /// tenant rule. For what depends on the request, refuse in the handler: [`Caller::forbid`].
+    pub fn caller_rule<F, R, E>(mut self, rule: F) -> Self
+    where
+        F: FnOnce(Caller) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.caller_rule = Some(Rule::about_callers(rule));
+        self
+    }
+
+    /// Sets how long a yes of the [`tenant_rule`](Self::tenant_rule) and of the
+    /// [`caller_rule`](Self::caller_rule) is kept: at most an hour; zero asks with every request, and every 5 s
+    /// for streams that [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches.
+    pub fn rule_ttl(mut self, ttl: Duration) -> Self {
+        self.rule_ttl = Some(ttl);
         self
     }
 

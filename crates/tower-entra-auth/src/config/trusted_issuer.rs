@@ -72,11 +72,12 @@ impl TrustedIssuer {
     /// 5 s. Default: every grant is good while its tokens live.
     pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
     where
-        F: Fn(Arc<str>) -> R + Send + Sync + 'static,
+        F: FnOnce(Arc<str>) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.grant_rule = Some(Rule::about_grants(ttl.min(Self::MAX_GRANT_TTL), rule));
+        let rule = Rule::about_grants(rule).with_ttl(ttl.min(Self::MAX_GRANT_TTL));
+        self.grant_rule = Some(rule);
         self
     }
 

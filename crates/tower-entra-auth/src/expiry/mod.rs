@@ -12,7 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use entra_jwt_core::InvalidToken;
 use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -37,11 +36,11 @@ pub struct Expired {
     /// `None` before the first look at the clock.
     timer: Option<Pin<Box<Sleep>>>,
     /// The no of a rule.
-    no: Option<InvalidToken>,
+    no: Option<Reason>,
 }
 
 /// The question to the rules: when to ask next, or the no.
-type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, InvalidToken>> + Send + Sync>>;
+type StreamCheck = Pin<Box<dyn Future<Output = Result<Instant, Reason>> + Send + Sync>>;
 
 impl Caller {
     /// Waits until the token has expired, and the grace after that is over: to end what lasts
@@ -91,7 +90,7 @@ impl Expired {
             // What a caller is that nobody verified, no rule can know.
             ask_at: caller.proof().and_then(|_| {
                 let checks = caller.context().checks();
-                checks.stream_asks_at(caller.subject())
+                checks.stream_asks_at(&caller.subject())
             }),
             caller,
             check: None,
@@ -109,7 +108,7 @@ impl Expired {
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Reason> {
         loop {
             if let Some(no) = &self.no {
-                return Poll::Ready(Reason::Ended(no.clone()));
+                return Poll::Ready(Reason::Ended(Box::new(no.clone())));
             }
             match self.poll_check(context) {
                 Poll::Ready(Ok(next)) => self.ask_at = Some(next),
@@ -130,7 +129,7 @@ impl Expired {
     }
 
     /// Waits for the answer of the rules, if they are being asked.
-    fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, InvalidToken>> {
+    fn poll_check(&mut self, context: &mut Context<'_>) -> Poll<Result<Instant, Reason>> {
         let Some(check) = &mut self.check else {
             return Poll::Pending;
         };
@@ -157,7 +156,7 @@ impl Expired {
             let caller = self.caller.clone();
             self.check = Some(Box::pin(async move {
                 let checks = caller.context().checks();
-                checks.ask_for_stream(caller.subject()).await
+                checks.ask_for_stream(&caller.subject()).await
             }));
             return Self::LONGEST;
         }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use entra_jwt_core::{InvalidToken, TenantId};
+use entra_jwt_core::TenantId;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -23,72 +23,111 @@ use crate::respond::Reason;
 use crate::time::{jittered, usable_runtime};
 use crate::unavailable::Outage;
 
-/// The checks of one `EntraAuth`.
-#[derive(Clone, Default)]
-pub(crate) struct PostVerificationChecks {
+/// The checks of one `EntraAuth` about callers of the type `C`.
+pub(crate) struct PostVerificationChecks<C: Send + 'static> {
     tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
+    caller_rule: Option<Arc<CachedCheck<Rule<TokenTail, C>>>>,
     /// The rules for tokens that have a grant, by the issuer's place among those of the `EntraAuth`.
     grant_rules: Box<[Option<Arc<GrantCheck>>]>,
 }
 
 type GrantCheck = CachedCheck<Rule<Arc<str>>>;
 
-/// The part of a verified token that the checks look at.
-#[derive(Clone, Copy)]
-pub(crate) struct Subject<'c> {
+/// The caller about whom the checks are asked, and the parts of the verified token that they look at.
+pub(crate) struct Subject<'c, C> {
+    caller: &'c C,
     tenant: TenantId,
+    token: &'c str,
     /// The grant, with its issuer's place.
     grant: Option<(usize, &'c Arc<str>)>,
 }
 
-impl<'c> Subject<'c> {
-    pub(crate) fn new(tenant: TenantId, grant: Option<(usize, &'c Arc<str>)>) -> Self {
-        Self { tenant, grant }
+impl<'c, C> Subject<'c, C> {
+    pub(crate) fn new(
+        caller: &'c C,
+        tenant: TenantId,
+        token: &'c str,
+        grant: Option<(usize, &'c Arc<str>)>,
+    ) -> Self {
+        Self {
+            caller,
+            tenant,
+            token,
+            grant,
+        }
     }
 }
 
-impl PostVerificationChecks {
+/// The end of a verified token: of its signature, by which it differs from every other.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub(crate) struct TokenTail([u8; Self::LENGTH]);
+
+impl TokenTail {
+    const LENGTH: usize = 64;
+
+    fn of(token: &str) -> Self {
+        let mut tail = [0; Self::LENGTH];
+        let from = token.len().saturating_sub(Self::LENGTH);
+        for (kept, byte) in tail.iter_mut().zip(&token.as_bytes()[from..]) {
+            *kept = *byte;
+        }
+        Self(tail)
+    }
+}
+
+impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
     pub(crate) fn new(
         tenant_rule: Option<Rule<TenantId>>,
+        caller_rule: Option<Rule<TokenTail, C>>,
         grant_rules: Vec<Option<Rule<Arc<str>>>>,
     ) -> Self {
         let grant_rules = grant_rules.into_iter();
         Self {
             tenant_rule: tenant_rule.map(CachedCheck::new),
+            caller_rule: caller_rule.map(CachedCheck::new),
             grant_rules: grant_rules.map(|rule| rule.map(CachedCheck::new)).collect(),
         }
     }
 
     /// Returns whether every check has a yes that is still good. Never waits.
-    pub(crate) fn have_every_yes(&self, subject: Subject<'_>) -> bool {
+    pub(crate) fn have_every_yes(&self, subject: &Subject<'_, C>) -> bool {
         let of_tenant = self.tenant_rule.as_ref();
+        let of_caller = self.caller_rule.as_ref();
         let of_grant = self.grant_check(subject);
         of_tenant.is_none_or(|check| check.has_yes(&subject.tenant))
+            && of_caller.is_none_or(|check| check.has_yes(&TokenTail::of(subject.token)))
             && of_grant.is_none_or(|(check, grant)| check.has_yes(grant))
     }
 
     /// Asks each check that has no yes, one after the other.
-    pub(crate) async fn ask(&self, subject: Subject<'_>) -> Result<(), Reason> {
-        let of_tenant = self.tenant_rule.as_ref();
-        if let Some(check) = of_tenant.filter(|check| !check.has_yes(&subject.tenant)) {
-            Arc::clone(check).ask(subject.tenant).await?;
+    pub(crate) async fn ask(&self, subject: &Subject<'_, C>) -> Result<(), Reason> {
+        if let Some(check) = &self.tenant_rule {
+            ask_unless_yes(check, subject.tenant, subject.tenant).await?;
         }
-        let of_grant = self.grant_check(subject);
-        if let Some((check, grant)) = of_grant.filter(|(check, grant)| !check.has_yes(grant)) {
-            Arc::clone(check).ask(Arc::clone(grant)).await?;
+        if let Some((check, grant)) = self.grant_check(subject) {
+            ask_unless_yes(check, Arc::clone(grant), Arc::clone(grant)).await?;
+        }
+        // Last: it may look at the caller's records.
+        if let Some(check) = &self.caller_rule {
+            let tail = TokenTail::of(subject.token);
+            ask_unless_yes(check, tail, subject.caller.clone()).await?;
         }
         Ok(())
     }
 
     /// Returns the moment at which a stream that begins now asks again; `None` if there is nothing to
     /// ask.
-    pub(crate) fn stream_asks_at(&self, subject: Subject<'_>) -> Option<Instant> {
+    pub(crate) fn stream_asks_at(&self, subject: &Subject<'_, C>) -> Option<Instant> {
         let now = Instant::now();
         let of_tenant = self.tenant_rule.as_ref();
         let of_tenant = of_tenant.map(|check| check.stream_asks_at(&subject.tenant, now));
+        let of_caller = self.caller_rule.as_ref();
+        let of_caller =
+            of_caller.map(|check| check.stream_asks_at(&TokenTail::of(subject.token), now));
         let of_grant = self.grant_check(subject);
         let of_grant = of_grant.map(|(check, grant)| check.stream_asks_at(grant, now));
-        of_tenant.into_iter().chain(of_grant).min()
+        let moments = [of_tenant, of_caller, of_grant];
+        moments.into_iter().flatten().min()
     }
 
     /// Asks again while a stream lasts, and returns the moment at which to ask next, whether there was
@@ -96,36 +135,53 @@ impl PostVerificationChecks {
     ///
     /// # Errors
     /// The no.
-    pub(crate) async fn ask_for_stream(
-        &self,
-        subject: Subject<'_>,
-    ) -> Result<Instant, InvalidToken> {
-        let mut next = None;
+    pub(crate) async fn ask_for_stream(&self, subject: &Subject<'_, C>) -> Result<Instant, Reason> {
+        let mut moments = Vec::new();
         if let Some(check) = &self.tenant_rule {
-            let of_tenant = Arc::clone(check).ask_for_stream(subject.tenant).await?;
-            next = Some(of_tenant);
+            let next = Arc::clone(check).ask_for_stream(subject.tenant, subject.tenant);
+            moments.push(next.await?);
         }
         if let Some((check, grant)) = self.grant_check(subject) {
-            let of_grant = Arc::clone(check).ask_for_stream(Arc::clone(grant)).await?;
-            next = Some(next.map_or(of_grant, |next| of_grant.min(next)));
+            let next = Arc::clone(check).ask_for_stream(Arc::clone(grant), Arc::clone(grant));
+            moments.push(next.await?);
         }
+        if let Some(check) = &self.caller_rule {
+            let tail = TokenTail::of(subject.token);
+            let next = Arc::clone(check).ask_for_stream(tail, subject.caller.clone());
+            moments.push(next.await?);
+        }
+        let next = moments.into_iter().min();
         Ok(next.unwrap_or_else(|| Instant::now() + MIN_REST))
     }
 
-    /// Forgets what the tenant rule answered about this tenant.
+    /// Forgets what the tenant rule answered about this tenant, and all that the caller rule answered.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         if let Some(check) = &self.tenant_rule {
             check.forget(&tenant);
+        }
+        if let Some(check) = &self.caller_rule {
+            check.forget_all();
         }
     }
 
     fn grant_check<'s>(
         &'s self,
-        subject: Subject<'s>,
+        subject: &Subject<'s, C>,
     ) -> Option<(&'s Arc<GrantCheck>, &'s Arc<str>)> {
         let (issuer, grant) = subject.grant?;
         let check = self.grant_rules.get(issuer)?.as_ref()?;
         Some((check, grant))
+    }
+}
+
+async fn ask_unless_yes<C: Check>(
+    check: &Arc<CachedCheck<C>>,
+    key: C::Key,
+    question: C::Question,
+) -> Result<(), Reason> {
+    match check.has_yes(&key) {
+        true => Ok(()),
+        false => Arc::clone(check).ask(key, question).await.map(drop),
     }
 }
 
@@ -134,8 +190,11 @@ trait Check: Send + Sync + 'static {
     /// The subject of the answer, under which a yes is kept.
     type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
+    /// The subject itself.
+    type Question: Send + 'static;
+
     /// Asks. Runs on a task of its own.
-    fn ask(&self, key: Self::Key) -> CheckFuture;
+    fn ask(&self, key: Self::Key, question: Self::Question) -> CheckFuture;
 
     /// Returns why there is no answer, where that is not for the check to say.
     fn no_answer(&self, reason: &str) -> Outage;
@@ -149,7 +208,7 @@ enum Verdict {
     Yes {
         keep_for: Duration,
     },
-    No(InvalidToken),
+    No(Reason),
 }
 
 /// A yes, and for how long it is good.
@@ -165,11 +224,13 @@ struct Yes {
 #[derive(Clone)]
 enum NotYes {
     No {
-        rejection: InvalidToken,
+        reason: Reason,
         until: Instant,
     },
     /// There was no answer. For streams alone: requests ask again.
-    Unanswered { until: Instant },
+    Unanswered {
+        until: Instant,
+    },
 }
 
 /// The outcome for all who wait for the same answer.
@@ -276,7 +337,11 @@ impl<C: Check> CachedCheck<C> {
 
     /// Asks on behalf of a stream, and returns when to ask next. It takes no permit of a request's: the
     /// stream is there anyway, and nobody may ever poll this again.
-    async fn ask_for_stream(self: Arc<Self>, key: C::Key) -> Result<Instant, InvalidToken> {
+    async fn ask_for_stream(
+        self: Arc<Self>,
+        key: C::Key,
+        question: C::Question,
+    ) -> Result<Instant, Reason> {
         let now = Instant::now();
         if let Some(until) = self.rests_until(&key, now) {
             return Ok(until);
@@ -287,29 +352,30 @@ impl<C: Check> CachedCheck<C> {
         let Ok(runtime) = usable_runtime() else {
             return Ok(now + Self::RETRY_AFTER);
         };
-        let Some(pending) = self.join_or_ask(&runtime, key, Self::MAX_ASKING_FOR_STREAMS) else {
+        let most = Self::MAX_ASKING_FOR_STREAMS;
+        let Some(pending) = self.join_or_ask(&runtime, key, question, most) else {
             // Not all of them at the same moment again.
             return Ok(now + jittered(Self::RETRY_AFTER, 1));
         };
         match self.wait_for(pending).await {
             Ok(yes) => Ok(yes.rests_until),
-            Err(Reason::InvalidToken { rejection, .. }) => Err(rejection),
-            Err(_) => Ok(Instant::now() + Self::RETRY_AFTER),
+            Err(Reason::Unavailable { .. }) => Ok(Instant::now() + Self::RETRY_AFTER),
+            Err(no) => Err(no),
         }
     }
 
     /// Returns the no of a moment ago.
-    fn kept_no(&self, key: &C::Key) -> Option<InvalidToken> {
+    fn kept_no(&self, key: &C::Key) -> Option<Reason> {
         match self.not_yes.get(key)? {
-            NotYes::No { rejection, until } => (Instant::now() < until).then_some(rejection),
+            NotYes::No { reason, until } => (Instant::now() < until).then_some(reason),
             NotYes::Unanswered { .. } => None,
         }
     }
 
     /// Asks, or waits for the answer if it is being asked already.
-    async fn ask(self: Arc<Self>, key: C::Key) -> CheckOutcome {
+    async fn ask(self: Arc<Self>, key: C::Key, question: C::Question) -> CheckOutcome {
         if let Some(no) = self.kept_no(&key) {
-            return Err(no.into());
+            return Err(no);
         }
         let Ok(_permit) = self.permits.try_acquire() else {
             return self.unavailable("too many requests wait for it");
@@ -317,7 +383,7 @@ impl<C: Check> CachedCheck<C> {
         let Ok(runtime) = usable_runtime() else {
             return self.unavailable("there is no tokio runtime to ask it on");
         };
-        let Some(pending) = self.join_or_ask(&runtime, key, Self::MAX_ASKING) else {
+        let Some(pending) = self.join_or_ask(&runtime, key, question, Self::MAX_ASKING) else {
             return self.unavailable("too many questions are being asked");
         };
         let of_question = Arc::clone(&pending.permits);
@@ -348,6 +414,7 @@ impl<C: Check> CachedCheck<C> {
         self: &Arc<Self>,
         runtime: &Handle,
         key: C::Key,
+        question: C::Question,
         max: usize,
     ) -> Option<PendingCheck> {
         let now = Instant::now();
@@ -376,7 +443,7 @@ impl<C: Check> CachedCheck<C> {
             number: pending.number,
             sender,
         };
-        runtime.spawn(task.run(pending.deadline));
+        runtime.spawn(task.run(question, pending.deadline));
         Some(pending)
     }
 
@@ -391,18 +458,18 @@ impl<C: Check> CachedCheck<C> {
         // Before it is off the list: a request that comes between would ask again.
         match outcome {
             Some(Ok(yes)) => self.yes.insert(key.clone(), *yes),
-            Some(Err(Reason::InvalidToken { rejection, .. })) => {
-                self.yes.invalidate(key);
-                let no = NotYes::No {
-                    rejection: rejection.clone(),
-                    until: Instant::now() + Self::KEEP_NO,
-                };
-                self.not_yes.insert(key.clone(), no);
-            }
-            Some(Err(_)) | None => {
+            Some(Err(Reason::Unavailable { .. })) | None => {
                 let until = Instant::now() + Self::RETRY_AFTER;
                 self.not_yes
                     .insert(key.clone(), NotYes::Unanswered { until });
+            }
+            Some(Err(reason)) => {
+                self.yes.invalidate(key);
+                let no = NotYes::No {
+                    reason: reason.clone(),
+                    until: Instant::now() + Self::KEEP_NO,
+                };
+                self.not_yes.insert(key.clone(), no);
             }
         }
         in_flight.by_key.remove(key);
@@ -415,6 +482,14 @@ impl<C: Check> CachedCheck<C> {
         in_flight.by_key.remove(key);
         self.yes.invalidate(key);
         self.not_yes.invalidate(key);
+    }
+
+    /// Forgets what was answered about every key, as [`forget`](Self::forget) does about one.
+    fn forget_all(&self) {
+        let mut in_flight = self.lock();
+        in_flight.by_key.clear();
+        self.yes.invalidate_all();
+        self.not_yes.invalidate_all();
     }
 
     fn unavailable(&self, reason: &str) -> CheckOutcome {
@@ -440,16 +515,16 @@ struct CheckTask<C: Check> {
 }
 
 impl<C: Check> CheckTask<C> {
-    async fn run(self, deadline: Instant) {
+    async fn run(self, question: C::Question, deadline: Instant) {
         let check = &self.of.check;
         // What the answer goes by may have been looked up at the beginning of a slow one.
         let asked_at = Instant::now();
-        let outcome = match timeout_at(deadline, check.ask(self.key.clone())).await {
+        let outcome = match timeout_at(deadline, check.ask(self.key.clone(), question)).await {
             Ok(Ok(Verdict::Yes { keep_for })) => Ok(Yes {
                 until: asked_at + keep_for,
                 rests_until: asked_at + keep_for.max(MIN_REST),
             }),
-            Ok(Ok(Verdict::No(rejection))) => Err(rejection.into()),
+            Ok(Ok(Verdict::No(reason))) => Err(reason),
             Ok(Err(cause)) => Err(Reason::Unavailable {
                 cause,
                 retry_after: CachedCheck::<C>::RETRY_AFTER,

@@ -1,4 +1,4 @@
-//! The rules of the service: about tenants, and about the grants of reissued tokens.
+//! The rules of the service: about tenants, about callers, and about the grants of reissued tokens.
 
 use std::fmt;
 use std::future::Future;
@@ -9,84 +9,103 @@ use std::time::Duration;
 
 use entra_jwt_core::{InvalidToken, TenantId};
 
-use super::{Check, CheckFuture, Verdict};
+use super::{Check, CheckFuture, TokenTail, Verdict};
+use crate::respond::Reason;
 use crate::unavailable::Outage;
 
-/// A rule of the service about what it is asked by, and how long its yes is kept.
-#[derive(Clone)]
-pub(crate) struct Rule<K> {
-    rule: Arc<dyn Fn(K) -> RuleFuture + Send + Sync>,
+/// A rule of the service about `Q`, whose answer is kept under `K`.
+pub(crate) struct Rule<K, Q = K> {
+    rule: Arc<dyn Fn(Q) -> RuleFuture + Send + Sync>,
+    /// The time for which a yes is kept.
     ttl: Duration,
-    rejection: fn(K) -> InvalidToken,
+    refusal: fn(K) -> Reason,
     unavailable: fn(String) -> Outage,
 }
 
 type RuleFuture = Pin<Box<dyn Future<Output = Result<bool, String>> + Send>>;
 
-impl Rule<TenantId> {
-    /// The time for which a yes is kept, unless set otherwise.
-    const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
-
-    /// Makes the rule that says whether a tenant is admitted.
-    pub(crate) fn about_tenants<F, R, E>(rule: F) -> Self
+impl<K, Q> Rule<K, Q> {
+    /// Takes a function that is cloned for each question, so that an async closure can own what it
+    /// captures. Its yes is not kept.
+    fn new<F, R, E>(rule: F, refusal: fn(K) -> Reason, unavailable: fn(String) -> Outage) -> Self
     where
-        F: Fn(TenantId) -> R + Send + Sync + 'static,
+        F: FnOnce(Q) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
+        let rule = move |question| -> RuleFuture {
+            let answer = rule.clone()(question);
+            Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
+        };
         Self {
-            rule: boxed(rule),
-            ttl: Self::DEFAULT_TTL,
-            rejection: InvalidToken::tenant_rule_said_no,
-            unavailable: |reason| Outage::TenantRule { reason },
+            rule: Arc::new(rule),
+            ttl: Duration::ZERO,
+            refusal,
+            unavailable,
         }
     }
 
+    /// Sets for how long a yes is kept.
     pub(crate) fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 }
 
-impl Rule<Arc<str>> {
-    /// Makes the rule that says whether a grant is still good.
-    pub(crate) fn about_grants<F, R, E>(ttl: Duration, rule: F) -> Self
+impl Rule<TenantId> {
+    /// Makes the rule that says whether a tenant is admitted.
+    pub(crate) fn about_tenants<F, R, E>(rule: F) -> Self
     where
-        F: Fn(Arc<str>) -> R + Send + Sync + 'static,
+        F: FnOnce(TenantId) -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<bool, E>> + Send + 'static,
         E: fmt::Display,
     {
-        Self {
-            rule: boxed(rule),
-            ttl,
-            rejection: |_| InvalidToken::grant_ended(),
-            unavailable: |reason| Outage::GrantRule { reason },
-        }
+        let refusal = |tenant| InvalidToken::tenant_rule_said_no(tenant).into();
+        Self::new(rule, refusal, |reason| Outage::TenantRule { reason })
     }
 }
 
-fn boxed<K, F, R, E>(rule: F) -> Arc<dyn Fn(K) -> RuleFuture + Send + Sync>
-where
-    F: Fn(K) -> R + Send + Sync + 'static,
-    R: Future<Output = Result<bool, E>> + Send + 'static,
-    E: fmt::Display,
-{
-    Arc::new(move |key| {
-        let answer = rule(key);
-        Box::pin(async move { answer.await.map_err(|error| error.to_string()) })
-    })
+impl<C> Rule<TokenTail, C> {
+    /// Makes the rule that says whether a caller is admitted.
+    pub(crate) fn about_callers<F, R, E>(rule: F) -> Self
+    where
+        F: FnOnce(C) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let refusal = |_| Reason::CallerNotAllowed;
+        Self::new(rule, refusal, |reason| Outage::CallerRule { reason })
+    }
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> Check for Rule<K> {
-    type Key = K;
+impl Rule<Arc<str>> {
+    /// Makes the rule that says whether a grant is still good.
+    pub(crate) fn about_grants<F, R, E>(rule: F) -> Self
+    where
+        F: FnOnce(Arc<str>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<bool, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        let refusal = |_| InvalidToken::grant_ended().into();
+        Self::new(rule, refusal, |reason| Outage::GrantRule { reason })
+    }
+}
 
-    fn ask(&self, key: K) -> CheckFuture {
-        let answer = (self.rule)(key.clone());
-        let (keep_for, rejection, unavailable) = (self.ttl, self.rejection, self.unavailable);
+impl<K, Q> Check for Rule<K, Q>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    Q: Send + 'static,
+{
+    type Key = K;
+    type Question = Q;
+
+    fn ask(&self, key: K, question: Q) -> CheckFuture {
+        let answer = (self.rule)(question);
+        let (keep_for, refusal, unavailable) = (self.ttl, self.refusal, self.unavailable);
         Box::pin(async move {
             match answer.await {
                 Ok(true) => Ok(Verdict::Yes { keep_for }),
-                Ok(false) => Ok(Verdict::No(rejection(key))),
+                Ok(false) => Ok(Verdict::No(refusal(key))),
                 Err(reason) => Err(unavailable(reason)),
             }
         })
@@ -94,5 +113,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Check for Rule<K> {
 
     fn no_answer(&self, reason: &str) -> Outage {
         (self.unavailable)(reason.to_owned())
+    }
+}
+
+impl<K, Q> Clone for Rule<K, Q> {
+    fn clone(&self) -> Self {
+        Self {
+            rule: Arc::clone(&self.rule),
+            ..*self
+        }
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use entra_jwt_core::InvalidToken;
 use tokio::sync::Notify;
 use tokio::time::advance;
 
@@ -37,8 +38,9 @@ impl Gate {
 
 impl Check for Gate {
     type Key = usize;
+    type Question = ();
 
-    fn ask(&self, _: usize) -> CheckFuture {
+    fn ask(&self, _: usize, (): ()) -> CheckFuture {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let open = Arc::clone(&self.open);
         let says_no = self.says_no.load(Ordering::SeqCst);
@@ -47,7 +49,7 @@ impl Check for Gate {
             open.notified().await;
             match () {
                 () if fails => Err(Outage::NoRuntime),
-                () if says_no => Ok(Verdict::No(InvalidToken::grant_ended())),
+                () if says_no => Ok(Verdict::No(InvalidToken::grant_ended().into())),
                 () => Ok(Verdict::Yes {
                     keep_for: Duration::from_secs(60),
                 }),
@@ -76,12 +78,12 @@ fn reason(outcome: CheckOutcome) -> String {
 async fn the_questions_asked_at_once_are_bounded() {
     let gate = CachedCheck::new(Gate::default());
     let waiting: Vec<_> = (0..CachedCheck::<Gate>::MAX_ASKING)
-        .map(|_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key())))
+        .map(|_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ())))
         .collect();
     while gate.lock().by_key.len() < CachedCheck::<Gate>::MAX_ASKING {
         tokio::task::yield_now().await;
     }
-    let one_more = Arc::clone(&gate).ask(gate.check.key()).await;
+    let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
     assert!(reason(one_more).contains("too many questions"));
     for task in waiting {
         assert!(reason(task.await.unwrap()).contains("longer than 5 s"));
@@ -97,7 +99,7 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
     let gate = CachedCheck::new(Gate::default());
     let most = CachedCheck::<Gate>::MAX_ASKING_FOR_STREAMS;
     let asking: Vec<_> = (0..most)
-        .map(|_| tokio::spawn(Arc::clone(&gate).ask_for_stream(gate.check.key())))
+        .map(|_| tokio::spawn(Arc::clone(&gate).ask_for_stream(gate.check.key(), ())))
         .collect();
     while gate.check.asked() < most {
         tokio::task::yield_now().await;
@@ -105,7 +107,7 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
     let now = Instant::now();
     let mut next = Vec::new();
     for _ in 0..20 {
-        let turned_away = Arc::clone(&gate).ask_for_stream(gate.check.key()).await;
+        let turned_away = Arc::clone(&gate).ask_for_stream(gate.check.key(), ()).await;
         next.push(turned_away.unwrap() - now);
     }
     assert!(next.iter().all(|wait| *wait <= Duration::from_secs(5)));
@@ -113,7 +115,7 @@ async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_time
     assert!(next.len() > 1, "{next:?}");
     assert_eq!(gate.check.asked(), most);
 
-    let request = tokio::spawn(Arc::clone(&gate).ask(gate.check.key()));
+    let request = tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
     while gate.check.asked() == most && !request.is_finished() {
         tokio::task::yield_now().await;
     }
@@ -138,7 +140,7 @@ async fn crowd(
 ) -> Vec<tokio::task::JoinHandle<CheckOutcome>> {
     let before = waiting_for(gate);
     let waiting = (0..size)
-        .map(|_| tokio::spawn(Arc::clone(gate).ask(gate.check.key())))
+        .map(|_| tokio::spawn(Arc::clone(gate).ask(gate.check.key(), ())))
         .collect();
     for _ in 0..10 * size {
         tokio::task::yield_now().await;
@@ -151,13 +153,13 @@ async fn crowd(
 async fn one_key_may_have_most_places_and_leaves_some_to_all_others() {
     let gate = Gate::of_one_key();
     let mut waiting = crowd(&gate, 768).await;
-    let one_more = Arc::clone(&gate).ask(gate.check.key()).await;
+    let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
     assert!(reason(one_more).contains("the same answer"));
     // Those that crowd in next share what is left.
     for (key, most) in [(1, 192), (2, 48), (3, 12)] {
         gate.check.key.store(key, Ordering::SeqCst);
         waiting.append(&mut crowd(&gate, most).await);
-        let one_more = Arc::clone(&gate).ask(gate.check.key()).await;
+        let one_more = Arc::clone(&gate).ask(gate.check.key(), ()).await;
         assert!(reason(one_more).contains("the same answer"), "{key}");
     }
     for key in 4..8 {
@@ -183,7 +185,7 @@ async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
     let mut requests = Vec::new();
     for number in 0..2_000 {
         gate.check.key.store(number % keys, Ordering::SeqCst);
-        requests.push(tokio::spawn(Arc::clone(&gate).ask(gate.check.key())));
+        requests.push(tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ())));
         // It runs until it waits, or is turned away.
         tokio::task::yield_now().await;
     }
@@ -201,7 +203,7 @@ async fn the_requests_that_wait_are_bounded_whatever_they_ask_about() {
 #[tokio::test(start_paused = true)]
 async fn a_yes_counts_from_when_it_was_asked() {
     let gate = Gate::of_one_key();
-    let asking = tokio::spawn(Arc::clone(&gate).ask(gate.check.key()));
+    let asking = tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
     while gate.check.asked() == 0 {
         tokio::task::yield_now().await;
     }
@@ -218,14 +220,14 @@ async fn a_yes_counts_from_when_it_was_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_no_is_kept_for_a_second_and_no_longer() {
     let gate = Gate::of_one_key();
-    let ask = || Arc::clone(&gate).ask(gate.check.key());
+    let ask = || Arc::clone(&gate).ask(gate.check.key(), ());
     gate.check.says_no.store(true, Ordering::SeqCst);
     gate.check.open.notify_one();
     for _ in 0..1_000 {
         let no = ask().await.unwrap_err();
         assert_eq!(no.code(), "grant_ended");
     }
-    let stream = Arc::clone(&gate).ask_for_stream(gate.check.key()).await;
+    let stream = Arc::clone(&gate).ask_for_stream(gate.check.key(), ()).await;
     assert_eq!(stream.unwrap_err().code(), "grant_ended");
     assert_eq!(gate.check.asked(), 1);
 
@@ -241,7 +243,7 @@ async fn a_no_is_kept_for_a_second_and_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn what_is_forgotten_is_asked_anew_and_no_earlier_question_brings_it_back() {
     let gate = Gate::of_one_key();
-    let ask = || tokio::spawn(Arc::clone(&gate).ask(gate.check.key()));
+    let ask = || tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
     // A yes, a no, and one of each that is still being asked when it is forgotten.
     for (before, is_asked_already) in [(true, true), (false, true), (true, false), (false, false)] {
         let asked = gate.check.asked();
@@ -272,12 +274,12 @@ async fn what_is_forgotten_is_asked_anew_and_no_earlier_question_brings_it_back(
 async fn what_is_no_yes_is_bounded_and_drives_out_no_yes() {
     let gate = Gate::of_one_key();
     gate.check.open.notify_one();
-    assert!(Arc::clone(&gate).ask(gate.check.key()).await.is_ok());
+    assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_ok());
     gate.check.says_no.store(true, Ordering::SeqCst);
     for key in 1..20_000 {
         gate.check.key.store(key, Ordering::SeqCst);
         gate.check.open.notify_one();
-        assert!(Arc::clone(&gate).ask(gate.check.key()).await.is_err());
+        assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_err());
     }
     gate.not_yes.run_pending_tasks();
     assert!(gate.not_yes.entry_count() <= CachedCheck::<Gate>::MAX_NOT_YES);
@@ -294,13 +296,13 @@ async fn a_failure_to_answer_is_kept_for_streams_and_not_for_requests() {
     for _ in 0..100 {
         gate.check.open.notify_one();
         let next = Arc::clone(&gate)
-            .ask_for_stream(gate.check.key())
+            .ask_for_stream(gate.check.key(), ())
             .await
             .unwrap();
         assert_eq!(next, five_seconds_later);
     }
     assert_eq!(gate.check.asked(), 1);
-    assert!(Arc::clone(&gate).ask(gate.check.key()).await.is_err());
+    assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_err());
     assert_eq!(gate.check.asked(), 2);
 }
 
@@ -313,17 +315,17 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
         .build()
         .unwrap();
     let asked = gate
-        .join_or_ask(idle.handle(), gate.check.key(), 1)
+        .join_or_ask(idle.handle(), gate.check.key(), (), 1)
         .unwrap();
-    let joined = Arc::clone(&gate).ask(gate.check.key()).await;
+    let joined = Arc::clone(&gate).ask(gate.check.key(), ()).await;
     assert!(reason(joined).contains("longer than 5 s"));
     gate.check.open.notify_one();
-    assert!(Arc::clone(&gate).ask(gate.check.key()).await.is_ok());
+    assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_ok());
     assert!(gate.lock().by_key.is_empty());
 
     // The end of that runtime takes off no question but its own.
     let later = gate
-        .join_or_ask(&Handle::current(), gate.check.key(), 1)
+        .join_or_ask(&Handle::current(), gate.check.key(), (), 1)
         .unwrap();
     assert_ne!(later.number, asked.number);
     idle.shutdown_background();

@@ -79,8 +79,11 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
         | Reason::SeveralAuthorizations => {
             tracing::warn!(code, remedy, count, "credentials refused");
         }
-        Reason::Ended(rejection) => {
-            let found = rejection.found();
+        Reason::Ended(no) => {
+            let found = match &**no {
+                Reason::InvalidToken { rejection, .. } => rejection.found(),
+                _ => None,
+            };
             let found = found.as_deref().map(Escaped).map(tracing::field::display);
             tracing::warn!(
                 code,
@@ -103,6 +106,9 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
                 count,
                 "valid token without the claims that the handler wants"
             );
+        }
+        Reason::CallerNotAllowed => {
+            tracing::warn!(code, remedy, count, "the caller rule refuses a caller");
         }
         Reason::Forbidden { .. } => {
             tracing::warn!(code, remedy, count, "a handler refuses a caller");

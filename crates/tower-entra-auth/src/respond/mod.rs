@@ -13,7 +13,10 @@ mod responder;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use entra_jwt_core::{InvalidToken, PermissionDenied, Validator, refusal::PermissionDeniedKind};
+use entra_jwt_core::{
+    InvalidToken, PermissionDenied, Validator,
+    refusal::{PermissionDeniedKind, Setting},
+};
 use http::StatusCode;
 
 pub use self::claims_challenge::{ClaimsChallenge, InvalidClaimsRequest};
@@ -70,8 +73,10 @@ pub(crate) enum Reason {
     },
     /// The token has expired while the request was served.
     ExpiredWhileServed,
-    /// A rule has said no while the request was served.
-    Ended(InvalidToken),
+    /// The service's rule about callers says no.
+    CallerNotAllowed,
+    /// A rule has said no, for this reason, while the request was served.
+    Ended(Box<Self>),
     /// A handler asks for the caller, or a requirement is to be met, where no Layer ran before,
     /// or that of another `EntraAuth`.
     WrongLayer { of_another: bool },
@@ -173,10 +178,10 @@ impl Reason {
                 outcome: "ended",
                 ..Row::unauthorized("expired", Challenge::INVALID_TOKEN)
             },
-            Self::Ended(rejection) => Row {
-                public_code: Some(rejection.public_code()),
+            Self::CallerNotAllowed => Row::forbidden("caller_not_allowed", RequiredScopes::Unknown),
+            Self::Ended(no) => Row {
                 outcome: "ended",
-                ..Row::unauthorized(rejection.code(), Challenge::INVALID_TOKEN)
+                ..no.row()
             },
             Self::WrongLayer { .. } => Row::fault("wrong_layer"),
             Self::HookPanicked => Row::fault("response_hook_panicked"),
@@ -225,7 +230,13 @@ impl Reason {
             | Self::OtherScheme
             | Self::MalformedAuthorization
             | Self::SeveralAuthorizations => config.how_to_send.into(),
-            Self::InvalidToken { rejection, .. } | Self::Ended(rejection) => rejection.remedy_with(setting),
+            Self::InvalidToken { rejection, .. } => rejection.remedy_with(setting),
+            Self::Ended(no) => no.remedy(config),
+            Self::CallerNotAllowed => format!(
+                "{} says no about this caller: change there what it goes by, or refuse nobody",
+                setting(Setting::CallerRule)
+            )
+            .into(),
             Self::PermissionDenied { denied, .. } => denied.remedy_with(setting, &config.app_id_uri),
             Self::Challenged {
                 is_understood: true,
@@ -266,10 +277,11 @@ impl Reason {
     fn public_remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         let SettingNames(setting) = config.setting_names;
         match self {
-            Self::InvalidToken { rejection, .. } | Self::Ended(rejection) => {
-                rejection.public_remedy_with(setting)
+            Self::InvalidToken { rejection, .. } => rejection.public_remedy_with(setting),
+            Self::Ended(no) => no.public_remedy(config),
+            Self::CallerNotAllowed | Self::Forbidden { .. } => {
+                "this service does not permit it to this caller".into()
             }
-            Self::Forbidden { .. } => "this service does not permit it to this caller".into(),
             Self::NotNow { .. } => "ask again after Retry-After".into(),
             other => other.remedy(config),
         }

@@ -563,7 +563,7 @@ async fn a_thousand_streams_of_one_tenant_ask_once_while_a_yes_lasts_or_an_answe
 #[tokio::test(start_paused = true)]
 async fn streams_ask_every_five_seconds_where_no_yes_is_kept() {
     let (tenant, rule, token) = customer().await;
-    let settings = rule.of(&tenant).tenant_rule_ttl(Duration::ZERO);
+    let settings = rule.of(&tenant).rule_ttl(Duration::ZERO);
     let auth = settings.build().unwrap();
     let caller = auth.verify(&token).await.unwrap();
     auth.verify(&token).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod anonymous;
 mod answers;
+mod caller_rule;
 mod client;
 mod expiry;
 mod extractors;

@@ -105,13 +105,13 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good()
                 .tenant_rule(async |_| Ok::<_, String>(true))
-                .tenant_rule_ttl(Duration::from_secs(3_601)),
-            "tenant_rule_ttl",
+                .rule_ttl(Duration::from_secs(3_601)),
+            "rule_ttl",
             "at most 3600 s",
         ),
         (
-            good().tenant_rule_ttl(Duration::from_secs(60)),
-            "tenant_rule_ttl",
+            good().rule_ttl(Duration::from_secs(60)),
+            "rule_ttl",
             "no tenant_rule(..)",
         ),
         (

@@ -239,14 +239,14 @@ async fn the_tenant_rule_is_asked_once_in_five_minutes_for_each_tenant() {
 async fn how_long_a_yes_is_kept_can_be_set_down_to_not_at_all() {
     let tenant = tenant().await;
     let rule = Rule::saying(Ok(true));
-    let server = serving(rule.of(&tenant).tenant_rule_ttl(MINUTE)).await;
+    let server = serving(rule.of(&tenant).rule_ttl(MINUTE)).await;
     assert_eq!(code(&server, user(&tenant)).await, "accepted");
     advance(MINUTE + SECOND).await;
     assert_eq!(code(&server, user(&tenant)).await, "accepted");
     assert_eq!(rule.asked(), 2);
 
     let rule = Rule::saying(Ok(true));
-    let server = serving(rule.of(&tenant).tenant_rule_ttl(Duration::ZERO)).await;
+    let server = serving(rule.of(&tenant).rule_ttl(Duration::ZERO)).await;
     for _ in 0..3 {
         assert_eq!(code(&server, user(&tenant)).await, "accepted");
     }

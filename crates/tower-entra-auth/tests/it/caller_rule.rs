@@ -1,0 +1,160 @@
+//! The service's own rule about callers.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use tokio::time::advance;
+use tower_entra_auth::{Caller, EntraAuth, Tenancy, testing};
+
+use crate::support::{
+    MINUTE, OTHER_TENANT, SECOND, app, ask, header, serve, settings, status, tenant, user,
+};
+use crate::tenants::Rule;
+
+const ADA: &str = "11111111-2222-4333-8444-555555555555";
+const BOB: &str = "99999999-2222-4333-8444-555555555555";
+
+/// Blocks users by their object ids, and counts the questions about each.
+#[derive(Clone, Default)]
+struct Blocklist {
+    blocked: Arc<Mutex<HashSet<String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Blocklist {
+    async fn admits(&self, caller: &Caller) -> Result<bool, &'static str> {
+        let id = caller.object_id().ok_or("no object id")?.to_string();
+        self.asked.lock().unwrap().push(id.clone());
+        Ok(!self.blocked.lock().unwrap().contains(&id))
+    }
+
+    fn block(&self, id: &str) {
+        self.blocked.lock().unwrap().insert(id.to_owned());
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+/// An async closure that captures, as a service has it.
+fn protected(
+    tenant: &entra_dev_tenant::DevTenant,
+    list: &Blocklist,
+) -> tower_entra_auth::EntraAuthBuilder {
+    let list = list.clone();
+    settings(tenant)
+        .tenant(Tenancy::organizations())
+        .caller_rule(async move |caller| list.admits(&caller).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rule_sees_the_caller_and_a_yes_is_kept_for_this_token_alone() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let server = serve(app(&protected(&tenant, &list).build().unwrap())).await;
+    let ada = user(&tenant).claim("oid", ADA).mint();
+    for _ in 0..3 {
+        assert_eq!(status(&server, &ada).await, 200);
+    }
+    assert_eq!(list.asked(), 1);
+
+    // Another user of the same tenant, and the same one with another token.
+    list.block(BOB);
+    let bob = user(&tenant).claim("oid", BOB).mint();
+    assert_eq!(status(&server, &bob).await, 403);
+    let again = user(&tenant).claim("oid", ADA).expires_in(600).mint();
+    assert_ne!(again, ada);
+    assert_eq!(status(&server, &again).await, 200);
+    assert_eq!(*list.asked.lock().unwrap(), [ADA, BOB, ADA]);
+
+    // Also a token that is remembered is asked about again.
+    list.block(ADA);
+    advance(5 * MINUTE - SECOND).await;
+    assert_eq!(status(&server, &ada).await, 200);
+    advance(2 * SECOND).await;
+    assert_eq!(status(&server, &ada).await, 403);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_is_403_for_a_second_and_no_answer_503() {
+    let tenant = tenant().await;
+    let rule = Rule::saying(Ok(false));
+    let asked = rule.clone();
+    let builder = settings(&tenant).caller_rule(move |_| rule.ask());
+    let rule = asked;
+    let server = serve(app(&builder.build().unwrap())).await;
+    let token = user(&tenant).mint();
+    let response = ask(&server, &token).await;
+    assert_eq!(response.status(), 403);
+    assert_eq!(
+        header(&response, "www-authenticate").unwrap(),
+        "Bearer error=\"insufficient_scope\", error_description=\"caller_not_allowed\""
+    );
+    assert_eq!(response.text().await.unwrap(), "caller_not_allowed\n");
+    rule.says(Err("database down: secret connection string"));
+    assert_eq!(status(&server, &token).await, 403);
+    assert_eq!(rule.asked(), 1);
+    advance(SECOND).await;
+    let response = ask(&server, &token).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(header(&response, "retry-after"), Some("5"));
+    assert_eq!(response.text().await.unwrap(), "caller_rule_unavailable\n");
+    rule.says(Ok(true));
+    assert_eq!(status(&server, &token).await, 200);
+    assert_eq!(rule.asked(), 3);
+}
+
+#[tokio::test]
+async fn only_callers_that_every_other_rule_admits_are_asked_about() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let of_tenants = Rule::saying(Ok(false));
+    let asked = of_tenants.clone();
+    let builder = protected(&tenant, &list).tenant_rule(move |_| asked.ask());
+    let server = serve(app(&builder.build().unwrap())).await;
+    assert_eq!(status(&server, &user(&tenant).mint()).await, 401);
+    assert_eq!(status(&server, &user(&tenant).expired().mint()).await, 401);
+    assert_eq!(of_tenants.asked(), 1);
+    assert_eq!(list.asked(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_can_be_forgotten_and_ends_streams() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let auth = protected(&tenant, &list).build().unwrap();
+    let ada = user(&tenant).claim("oid", ADA).mint();
+    let caller = auth.verify(&ada).await.unwrap();
+    let stream = tokio::spawn(caller.expired(MINUTE));
+    list.block(ADA);
+    assert!(auth.verify(&ada).await.is_ok());
+    auth.forget_tenant(OTHER_TENANT.parse().unwrap());
+    let refusal = auth.verify(&ada).await.unwrap_err();
+    assert_eq!(refusal.code(), "caller_not_allowed");
+    assert!(
+        refusal.remedy().contains("caller_rule(..)"),
+        "{}",
+        refusal.remedy()
+    );
+
+    // The stream asks when the yes that it had would have run out.
+    let begun = tokio::time::Instant::now();
+    stream.await.unwrap();
+    assert!(begun.elapsed() <= 5 * MINUTE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= 4 * MINUTE, "{:?}", begun.elapsed());
+}
+
+/// Nobody can know what a rule says of a caller who was made up.
+#[tokio::test]
+async fn a_caller_that_is_made_up_is_not_asked_about() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let auth: EntraAuth = protected(&tenant, &list).build().unwrap();
+    let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" })).unwrap();
+    let service = app(&auth).layer(testing::CallerLayer::new(ada));
+    let request = http::Request::get("/me").body(axum::body::Body::empty());
+    let response = tower::ServiceExt::oneshot(service, request.unwrap()).await;
+    assert_eq!(response.unwrap().status(), 200);
+    assert_eq!(list.asked(), 0);
+}
