@@ -2,9 +2,9 @@
 //!
 //! ```no_run
 //! use axum::{Router, routing::post};
-//! use entra_oauth_proxy::{EntraOAuthProxy, Resource, Secret};
+//! use entra_oauth_proxy::{EntraOAuthProxy, Resource, Secret, layer::Protected};
 //!
-//! fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//! fn app() -> Result<Protected, Box<dyn std::error::Error>> {
 //!     let proxy = EntraOAuthProxy::builder()
 //!         .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 //!         .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
@@ -14,10 +14,8 @@
 //!         .data_directory("/var/lib/notes") // sign-ins and keys, over restarts
 //!         .build()?;
 //!
-//!     Ok(Router::new()
-//!         .route("/mcp", post(|| async { "…" }))
-//!         .layer(proxy.layer())
-//!         .merge(proxy.routes())) // after the Layer, so outside: open
+//!     let mcp = Router::new().route("/mcp", post(|| async { "…" })); // an MCP server
+//!     Ok(proxy.protect(mcp)) // with the proxy's own endpoints beside it
 //! }
 //! ```
 //!
@@ -190,7 +188,17 @@ pub mod danger {
 
 /// The Layer of a protected resource.
 pub mod layer {
-    pub use crate::proxy::{ResourceLayer, ResourceService, UnknownResource};
+    #[cfg(feature = "axum")]
+    pub use tower_entra_auth::axum::Protected;
+
+    pub use crate::proxy::{
+        ResourceBody, ResourceFuture, ResourceLayer, ResourceService, UnknownResource,
+    };
+}
+
+/// The endpoint for readiness probes.
+pub mod readiness {
+    pub use crate::proxy::Readiness;
 }
 
 /// The guides.

@@ -4,20 +4,21 @@
 //! ```
 //! # #[cfg(feature = "axum")] {
 //! use axum::{Router, routing::get};
-//! use tower_entra_auth::{AppPermission, Caller, EntraAuth, Scope};
+//! use tower_entra_auth::{AppPermission, Caller, EntraAuth, Scope, axum::Protected};
 //!
-//! fn app() -> Result<Router, Box<dyn std::error::Error>> {
+//! fn app() -> Result<Protected, Box<dyn std::error::Error>> {
 //!     let auth = EntraAuth::builder()
 //!         .tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 //!         .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3")
 //!         .build()?;                                      // or EntraAuth::from_env()?
 //!
 //!     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
-//!     Ok(Router::new()
+//!     let routes = Router::new()
 //!         .route("/me", get(me))
-//!         .route("/reports", get(|| async { "…" }).layer(readers))
-//!         .layer(auth.layer())                            // around everything above
-//!         .route("/healthz", get(|| async { "ok" })))     // added after it, so outside: open
+//!         .merge(readers.route("/reports", get(|| async { "…" })));
+//!     Ok(auth
+//!         .protect(routes)                                // nothing can be added behind it
+//!         .open(Router::new().route("/healthz", get(|| async { "ok" }))))
 //! }
 //!
 //! async fn me(caller: Caller) -> String {
@@ -57,7 +58,7 @@
 //!
 //! Before all that, clients may ask where to get a token: [protected resource
 //! metadata](EntraAuth::resource_metadata) (`resource_metadata`). The settings are in `config`, extractors
-//! in `axum`, what operators see in `status`, and why keys cannot be had in `unavailable`; `service`,
+//! and forms for routers in `axum`, what operators see in `status` and `readiness`, and why keys cannot be had in `unavailable`; `service`,
 //! `setting` (the settings' names) and `time` are what all share. Rooms use each other in one direction.
 //! What leaves the process does so by way of [`entra_http`].
 //!
@@ -87,6 +88,7 @@
 //! | the caller rule fails or does not answer | 503 and `Retry-After` | 14 | `caller_rule_unavailable` |
 //! | the grant of a [reissued token](issuer::TrustedIssuer) was ended | 401 `invalid_token` | 16 | `grant_ended` |
 //! | that cannot be found out | 503 and `Retry-After` | 14 | `grant_rule_unavailable` |
+//! | a [handler's requirement](axum::CallerWith) that no token could meet | 500 | 13 | `invalid_requirement` |
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
@@ -114,8 +116,8 @@
 //!
 //! - `reqwest` (default): fetches keys with reqwest and rustls; honours `HTTPS_PROXY`. Without
 //!   it, bring an HTTP client: [`EntraAuthBuilder::http_client`].
-//! - `axum`: [`Caller`], `Option<Caller>` and claims of your own as extractors, and refusals that
-//!   handlers return. If a handler is not accepted, `#[axum::debug_handler]` (axum's feature `macros`)
+//! - `axum`: [`Caller`], `Option<Caller>`, requirements and claims of your own as extractors, refusals that
+//!   handlers return, and [protected routers](EntraAuth::protect). If a handler is not accepted, `#[axum::debug_handler]` (axum's feature `macros`)
 //!   names the argument.
 //! - `serde`: ids as text, in settings and documents of your own.
 //! - `simd`: tokens are decoded by the CPU's vector instructions, which saves a little of the first
@@ -141,6 +143,7 @@ pub mod expiry;
 pub mod keys;
 pub mod layer;
 mod policy;
+pub mod readiness;
 pub mod require;
 pub mod resource_metadata;
 mod respond;

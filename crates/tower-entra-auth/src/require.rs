@@ -65,7 +65,7 @@ impl EntraAuth {
     }
 
     /// Returns the caller of a request, if it meets the requirement.
-    fn check<'r>(
+    pub(crate) fn check<'r>(
         &self,
         requirement: &Requirement,
         request: &'r Extensions,
@@ -139,6 +139,32 @@ impl RequireLayer {
             let within = request.get::<RefusedWithin>();
             Refusal::new(self.auth.context(), caller, refusal, within)
         })
+    }
+
+    /// Returns a router with this route, all methods of which are behind the requirement, to merge into another.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_entra_auth::RequireLayer;
+    /// # async fn list() {}
+    /// # async fn create() {}
+    ///
+    /// fn routes(clerks: &RequireLayer) -> Router {
+    ///     Router::new().merge(clerks.route("/orders", get(list).post(create)))
+    /// }
+    /// ```
+    ///
+    /// It is the same as `.route("/orders", get(list).post(create).layer(clerks.clone()))`. A method that follows
+    /// a Layer is not behind it: any caller may `POST` to `get(list).layer(clerks).post(create)`.
+    ///
+    /// # Panics
+    /// As axum's `Router::route` does: where the path is none.
+    #[cfg(feature = "axum")]
+    pub fn route<S>(&self, path: &str, methods: axum::routing::MethodRouter<S>) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        axum::Router::new().route(path, methods.layer(self.clone()))
     }
 
     /// Returns what is required.

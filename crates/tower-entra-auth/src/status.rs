@@ -3,13 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use entra_http::retry_after_value;
 use entra_jwt_core::ids::KeyId;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
-use serde::Serialize;
 
-use crate::service::{AnswerBody, new_response};
 use crate::unavailable::Unavailable;
 
 /// A snapshot of an [`EntraAuth`](crate::EntraAuth), from [`EntraAuth::status`](crate::EntraAuth::status).
@@ -88,49 +83,6 @@ impl AuthStatus {
     pub fn is_ready(&self) -> bool {
         self.issuers.iter().all(|issuer| issuer.is_ready)
     }
-
-    /// Makes the answer to a probe: 200 if it [is ready](Self::is_ready), else 503 with `retry_after`
-    /// as `Retry-After`; what is the matter as JSON, without names, keys or addresses.
-    pub(crate) fn readiness(&self, retry_after: Duration) -> Response<AnswerBody> {
-        let not_ready = self.issuers.iter().find(|issuer| !issuer.is_ready);
-        let body = Readiness {
-            ready: not_ready.is_none(),
-            keys: self.issuers.iter().map(|issuer| issuer.keys.len()).sum(),
-            last_success_seconds_ago: self
-                .issuers
-                .iter()
-                .map(|issuer| issuer.last_success_ago.map(|ago| ago.as_secs()))
-                .max_by_key(|ago| ago.unwrap_or(u64::MAX))
-                .flatten(),
-            code: not_ready.map(|_| "keys_unavailable"),
-            cause: not_ready.map(|issuer| {
-                let failure = issuer.last_failure.as_ref();
-                failure.map_or("not_fetched_yet", |failure| failure.cause.code())
-            }),
-        };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = new_response(json);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if !body.ready {
-            headers.insert(RETRY_AFTER, retry_after_value(retry_after));
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        response
-    }
-}
-
-#[derive(Serialize)]
-struct Readiness {
-    ready: bool,
-    keys: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_success_seconds_ago: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
 }
 
 impl fmt::Display for AuthStatus {

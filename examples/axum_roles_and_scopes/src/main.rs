@@ -6,11 +6,14 @@
 use std::error::Error;
 
 use axum::serve::ListenerExt as _;
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use entra_dev_tenant::DevTenant;
 use reqwest::Method;
 use tower_entra_auth::{
-    AppPermission, Caller, EntraAuth, Scope, UserRole, require::InvalidRequirement,
+    AppPermission, Caller, EntraAuth, Scope, UserRole, axum::Protected, require::InvalidRequirement,
 };
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
@@ -18,21 +21,20 @@ const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 
 /// Reading is for users and applications, writing for users who are editors, and all of `/admin`
 /// for administrators.
-fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
     let editors = auth.require(Scope("Reports.Write").and(UserRole("Editor")))?;
     let admins = auth.require(UserRole("Admin"))?;
 
-    let reports = get(read).layer(readers);
-    let reports = reports.merge(axum::routing::post(write).layer(editors));
     let admin = Router::new()
         .route("/settings", get(settings))
         .layer(admins);
-    Ok(Router::new()
+    let routes = Router::new()
         .route("/me", get(me))
-        .route("/reports", reports)
-        .nest("/admin", admin)
-        .layer(auth.layer())) // last, so around everything above
+        .merge(readers.route("/reports", get(read)))
+        .merge(editors.route("/reports", post(write)))
+        .nest("/admin", admin);
+    Ok(auth.protect(routes)) // nothing can be added behind it
 }
 
 async fn me(caller: Caller) -> String {
@@ -66,7 +68,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth)?;
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
     let all_as_expected = try_everybody(&tenant, &url).await?;
     if std::env::args().any(|argument| argument == "--once") {

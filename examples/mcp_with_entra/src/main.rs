@@ -49,7 +49,7 @@ use rmcp::transport::{
 };
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use tokio::net::TcpListener;
-use tower_entra_auth::{Caller, RequireLayer, Scope};
+use tower_entra_auth::{Caller, RequireLayer, Scope, axum::Protected};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -83,7 +83,7 @@ impl Tools {
 #[tool_handler]
 impl ServerHandler for Tools {}
 
-fn app(proxy: &EntraOAuthProxy, public_url: &str) -> Result<Router, Box<dyn Error>> {
+fn app(proxy: &EntraOAuthProxy, public_url: &str) -> Result<Protected, Box<dyn Error>> {
     let host = reqwest::Url::parse(public_url)?;
     let host = host.host_str().ok_or("PUBLIC_URL has no host")?;
     let mcp = StreamableHttpService::new(
@@ -92,12 +92,11 @@ fn app(proxy: &EntraOAuthProxy, public_url: &str) -> Result<Router, Box<dyn Erro
         StreamableHttpServerConfig::default().with_allowed_hosts([host]),
     );
     let writers = proxy.auth().require(Scope("Notes.Write"))?;
-    Ok(Router::new()
+    let routes = Router::new()
         .nest_service("/mcp", mcp)
         .layer(from_fn_with_state(writers, scope_of_tool))
-        .layer(proxy.auth().end_at_expiry(Duration::from_secs(300))) // its streams of events
-        .layer(proxy.layer())
-        .merge(proxy.routes())) // after the Layer, so open
+        .layer(proxy.auth().end_at_expiry(Duration::from_secs(300))); // its streams of events
+    Ok(proxy.protect(routes)) // with the proxy's own endpoints beside it
 }
 
 /// Returns the scope that one tool needs beyond that of the whole server. All tools have one path,

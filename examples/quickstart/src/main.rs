@@ -28,16 +28,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .refusal_detail(RefusalDetail::Full)
         .build()?;
 
-    let app = Router::new()
-        .route("/me", get(me))
-        .layer(auth.layer())
-        .route("/healthz", get(|| async { "ok" })); // after the Layer, so outside it: open
+    let app = auth
+        .protect(Router::new().route("/me", get(me)))
+        .open(Router::new().route("/healthz", get(|| async { "ok" })));
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
     let all_as_expected = try_each_kind(&tenant, &format!("{url}/me")).await?;
     if std::env::args().any(|argument| argument == "--once") {

@@ -247,7 +247,7 @@ async fn readiness_is_that_of_keys_and_store_until_the_end() {
 async fn without_entras_keys_it_is_not_ready() {
     let stage = Stage::new().await;
     stage.tenant.start_outage();
-    let answer = stage.proxy.readiness()().await;
+    let answer = stage.proxy.readiness().response().await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 

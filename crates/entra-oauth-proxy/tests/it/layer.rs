@@ -29,6 +29,45 @@ async fn ask(stage: &Stage, path: &str, token: &str) -> Reply {
     Reply::of(http::Response::from_parts(head, body.into())).await
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_protected_router_has_the_endpoints_beside_it_and_nothing_else_is_open() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    let routes = Router::new().route("/mcp", get(|| async { "served" }));
+    let app = stage.proxy.protect(routes);
+    let app = app.open(Router::new().route("/ready", get(stage.proxy.readiness())));
+    let status = async |method: Method, path: &str, token: &str| {
+        let authorization = format!("Bearer {token}");
+        let headers = [("authorization", &*authorization)];
+        let headers = if token.is_empty() {
+            &[][..]
+        } else {
+            &headers[..]
+        };
+        let request = request(method, path, headers, Bytes::new()).map(axum::body::Body::new);
+        app.clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    stage.proxy.auth().ready().await.unwrap();
+    let metadata = "/.well-known/oauth-authorization-server";
+    assert_eq!(status(Method::GET, metadata, "").await, 200);
+    assert_eq!(status(Method::POST, "/register", "").await, 400);
+    assert_eq!(status(Method::GET, "/ready", "").await, 200);
+    for path in ["/mcp", "/nothing"] {
+        assert_eq!(status(Method::GET, path, "").await, 401, "{path}");
+    }
+    let token = text(&tokens["access_token"]);
+    assert_eq!(status(Method::GET, "/mcp", token).await, 200);
+    // The scopes that every token needs are required.
+    let other = stage.tenant.user("ada").scope("other").for_api(APP).mint();
+    assert_eq!(status(Method::GET, "/mcp", &other).await, 403);
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }

@@ -203,7 +203,10 @@ async fn a_store_that_is_down_or_damaged_is_a_few_lines_whoever_asks() {
     for n in 0..EACH {
         let reply = stage.redeem(&client, &n.to_string()).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(ready().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            ready.response().await.status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
     }
     let (lines, bytes) = written(&log);
     // The refusal, the store, the probe, and the keys, which are fetched meanwhile.

@@ -95,7 +95,7 @@ async fn no_answer_of_a_server_that_cannot_serve_is_sniffed() {
         if store_is_down {
             store.goes_down();
         }
-        let answer = stage.proxy.readiness()().await;
+        let answer = stage.proxy.readiness().response().await;
         is_not_sniffed(&Reply::of(answer).await, "readiness");
     }
     for (method, path) in [(Method::GET, "/signed-out"), (Method::POST, "/token")] {

@@ -194,41 +194,7 @@ impl EntraAuth {
         let context = &self.state.context;
         Ok(Caller::new(token, context, issuer, key, now, grant))
     }
-}
 
-/// Returns the grant that a reissued token is of.
-fn grant_of(token: &AccessToken) -> Result<Arc<str>, InvalidToken> {
-    match token.claim("gid") {
-        Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
-        _ => Err(InvalidToken::missing_claim("gid")),
-    }
-}
-
-impl PendingDecision {
-    /// Waits within the bounds, then decides.
-    pub(crate) async fn decide(self) -> Result<Caller, Reason> {
-        let caller = match self.awaited {
-            Awaited::Key { token, issuer, key } => {
-                let found = key.wait().await;
-                // Parsed again rather than kept: what was parsed borrows from the request.
-                let token = self.auth.parse(&token)?;
-                self.auth
-                    .finish_with(issuer, token, found, Instant::now())?
-            }
-            Awaited::Checks(caller) => caller,
-        };
-        self.auth
-            .state
-            .context
-            .checks()
-            .ask(&caller.subject())
-            .await?;
-        self.auth.cache_caller(&caller);
-        Ok(caller)
-    }
-}
-
-impl EntraAuth {
     /// Judges a token whose key was missing by what became of it.
     fn finish_with(
         &self,
@@ -313,6 +279,38 @@ impl EntraAuth {
         extensions.insert(anonymous);
         self.hide_tokens(request.headers_mut());
         self.remove_token(request);
+    }
+}
+
+/// Returns the grant that a reissued token is of.
+fn grant_of(token: &AccessToken) -> Result<Arc<str>, InvalidToken> {
+    match token.claim("gid") {
+        Some(Value::String(grant)) if !grant.is_empty() => Ok(grant.into()),
+        _ => Err(InvalidToken::missing_claim("gid")),
+    }
+}
+
+impl PendingDecision {
+    /// Waits within the bounds, then decides.
+    pub(crate) async fn decide(self) -> Result<Caller, Reason> {
+        let caller = match self.awaited {
+            Awaited::Key { token, issuer, key } => {
+                let found = key.wait().await;
+                // Parsed again rather than kept: what was parsed borrows from the request.
+                let token = self.auth.parse(&token)?;
+                self.auth
+                    .finish_with(issuer, token, found, Instant::now())?
+            }
+            Awaited::Checks(caller) => caller,
+        };
+        self.auth
+            .state
+            .context
+            .checks()
+            .ask(&caller.subject())
+            .await?;
+        self.auth.cache_caller(&caller);
+        Ok(caller)
     }
 }
 

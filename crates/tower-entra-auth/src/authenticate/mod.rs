@@ -6,7 +6,6 @@ mod remembered_tests;
 mod token_source;
 
 use std::fmt;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,31 +153,15 @@ impl EntraAuth {
         }
     }
 
-    /// Returns an endpoint for a readiness probe: 200 while tokens can be judged, else 503 with
-    /// `Retry-After`, and a little JSON. Being asked starts the fetching of keys, so that a
-    /// service which gets no requests before it is ready becomes so. It keeps this handle alive.
-    ///
-    /// ```
-    /// # #[cfg(feature = "axum")]
-    /// # fn app(auth: &tower_entra_auth::EntraAuth) -> axum::Router {
-    /// use axum::{Router, routing::get};
-    ///
-    /// Router::new().route("/ready", get(auth.readiness())) // outside the Layer
-    /// # }
-    /// ```
-    pub fn readiness(
-        &self,
-    ) -> impl Fn() -> Ready<Response<AnswerBody>> + Clone + Send + Sync + 'static + use<> {
-        let auth = self.clone();
-        move || {
-            let mut retry_after = Duration::ZERO;
-            for issuer in &auth.state.issuers {
-                // Without a runtime it is not ready, and says so.
-                let _ = issuer.keys.ensure_refresher(Instant::now());
-                retry_after = retry_after.max(issuer.keys.retry_after());
-            }
-            ready(auth.status().readiness(retry_after))
+    /// Begins to fetch keys where nobody has yet, and returns after what time it is worth asking again.
+    pub(crate) fn ensure_refreshers(&self) -> Duration {
+        let mut retry_after = Duration::ZERO;
+        for issuer in &self.state.issuers {
+            // Without a runtime there are no keys, and the status says so.
+            let _ = issuer.keys.ensure_refresher(Instant::now());
+            retry_after = retry_after.max(issuer.keys.retry_after());
         }
+        retry_after
     }
 
     /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, and the

@@ -163,8 +163,8 @@ impl std::error::Error for Refusal {}
 /// The answer in the form that the request asked for when the caller was extracted; in text if the
 /// caller was taken from the extensions.
 #[cfg(feature = "axum")]
-impl axum_core::response::IntoResponse for Refusal {
-    fn into_response(mut self) -> axum_core::response::Response {
+impl ::axum::response::IntoResponse for Refusal {
+    fn into_response(mut self) -> ::axum::response::Response {
         if let Some(answer) = self.0.answer.take() {
             return answer.into_response();
         }

@@ -19,6 +19,8 @@ use tracing::field::{Empty, display};
 
 pub use self::open_paths::InvalidPath;
 use crate::authenticate::{Decision, EntraAuth};
+#[cfg(feature = "axum")]
+use crate::axum::Protected;
 use crate::caller::Caller;
 use crate::respond::Reason;
 pub use crate::service::{AnswerBody, ResponseBody, ResponseFuture};
@@ -44,6 +46,38 @@ impl EntraAuth {
             open: OpenPaths::default(),
             is_optional: false,
         }
+    }
+
+    /// Protects a router, all of it, fallbacks too: no route can be added behind it, and those that are open are
+    /// named. Other settings of the Layer: [`EntraLayer::protect`].
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use tower_entra_auth::{EntraAuth, axum::Protected};
+    /// # async fn me() {}
+    /// # async fn orders() {}
+    ///
+    /// fn app(auth: &EntraAuth) -> Protected {
+    ///     let routes = Router::new().route("/me", get(me)).route("/orders", get(orders));
+    ///     auth.protect(routes)
+    ///         .open(Router::new().route("/ready", get(auth.readiness())))
+    /// }
+    /// # async fn serve(auth: &EntraAuth, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    ///
+    /// axum::serve(listener, app(auth).into_make_service()).await
+    /// # }
+    /// ```
+    #[cfg(feature = "axum")]
+    pub fn protect(&self, routes: axum::Router) -> Protected {
+        self.layer().protect(routes)
+    }
+}
+
+#[cfg(feature = "axum")]
+impl EntraLayer {
+    /// Protects a router with the settings of this Layer, as [`EntraAuth::protect`] does with none.
+    pub fn protect(self, routes: axum::Router) -> Protected {
+        Protected::new(routes.layer(self))
     }
 }
 

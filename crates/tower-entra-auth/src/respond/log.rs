@@ -121,6 +121,21 @@ fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
                 "a handler cannot tell about a caller now"
             );
         }
+        #[cfg(feature = "axum")]
+        Reason::InvalidRequirement {
+            type_name,
+            problems,
+        } => {
+            let problems = tracing::field::display(Escaped(problems));
+            tracing::error!(
+                code,
+                wanted = type_name,
+                problems,
+                remedy,
+                count,
+                "the requirement of a handler is not one"
+            );
+        }
         Reason::WrongLayer { of_another: false } => {
             tracing::error!(code, remedy, count, "no caller in the request");
         }

@@ -57,6 +57,12 @@ pub(crate) enum Reason {
     /// The handler wants claims as a type that the token's do not fit.
     #[cfg(feature = "axum")]
     OtherClaims { type_name: &'static str },
+    /// The requirement of a handler is none that a token could meet, or that one could fail to.
+    #[cfg(feature = "axum")]
+    InvalidRequirement {
+        type_name: &'static str,
+        problems: String,
+    },
     /// A handler says that the caller may not do this.
     Forbidden { code: &'static str },
     /// A handler cannot tell now whether the caller may do this.
@@ -183,6 +189,8 @@ impl Reason {
                 outcome: "ended",
                 ..no.row()
             },
+            #[cfg(feature = "axum")]
+            Self::InvalidRequirement { .. } => Row::fault("invalid_requirement"),
             Self::WrongLayer { .. } => Row::fault("wrong_layer"),
             Self::HookPanicked => Row::fault("response_hook_panicked"),
         }
@@ -212,7 +220,9 @@ impl Reason {
     fn log_key(&self) -> (&'static str, &'static str) {
         let which = match self {
             #[cfg(feature = "axum")]
-            Self::OtherClaims { type_name } => type_name,
+            Self::OtherClaims { type_name } | Self::InvalidRequirement { type_name, .. } => {
+                type_name
+            }
             Self::WrongLayer { of_another: true } => "of another",
             Self::Ended(_) => "ended",
             Self::Forbidden { .. } => "forbidden",
@@ -263,8 +273,14 @@ impl Reason {
             )
             .into(),
             Self::ExpiredWhileServed => "get a new token and ask again".into(),
+            #[cfg(feature = "axum")]
+            Self::InvalidRequirement { type_name, .. } => format!(
+                "correct the condition of {type_name}; auth.require(..)? says so at the start"
+            )
+            .into(),
             Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
-                .layer(auth.layer()) comes after .route(..) and after .layer(auth.require(..)?)"
+                auth.protect(routes), or .layer(auth.layer()) after .route(..) and after \
+                .layer(auth.require(..)?)"
                 .into(),
             Self::WrongLayer { of_another: true } => "the Layer nearest to this route is of another \
                 EntraAuth than the requirement: make both from the same one, or clones of it"

@@ -3,6 +3,7 @@
 
 mod anonymous;
 mod answers;
+mod axum_forms;
 mod caller_rule;
 mod client;
 mod expiry;

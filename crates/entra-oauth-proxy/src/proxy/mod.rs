@@ -1,24 +1,18 @@
 //! The proxy: a handle for everything, and the Layer that protects the resource.
 
+mod readiness;
+mod resource_layer;
+
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use http::header::RETRY_AFTER;
-use http::{Request, Response, StatusCode};
-use serde_json::json;
-use tower_entra_auth::layer::AnswerBody;
-use tower_entra_auth::{
-    EntraAuth, EntraLayer, RequireLayer, TenantId, layer::EntraService, require::RequireService,
-    token::ObjectId,
-};
-use tower_layer::Layer;
-use tower_service::Service;
+#[cfg(feature = "axum")]
+use tower_entra_auth::axum::Protected;
+use tower_entra_auth::{EntraAuth, RequireLayer, TenantId, token::ObjectId};
 
+pub use self::readiness::Readiness;
+pub use self::resource_layer::{ResourceBody, ResourceFuture, ResourceLayer, ResourceService};
 use crate::endpoints::{Mount, ProxyEndpoints, Server};
-use crate::http::{json, set_static};
 use crate::store::StoreError;
 use crate::tokens::{EndError, Users};
 
@@ -34,9 +28,6 @@ pub struct EntraOAuthProxy {
     /// The URL of the resource.
     resource: Arc<str>,
 }
-
-/// A future in a box.
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl EntraOAuthProxy {
     /// Takes the requirement of the scopes that every token needs.
@@ -57,10 +48,30 @@ impl EntraOAuthProxy {
     /// Returns the Layer that protects the resource: it accepts the tokens of this server and Entra's own,
     /// and requires the [required scopes](crate::Resource::required_scopes) of each.
     pub fn layer(&self) -> ResourceLayer {
-        ResourceLayer {
-            auth: self.auth.layer(),
-            required: self.required.clone(),
-        }
+        ResourceLayer::new(self.auth.layer(), self.required.clone())
+    }
+
+    /// Protects a router by the [Layer](Self::layer), with the endpoints beside it: no route can be added behind
+    /// it, and those that are [open](Protected::open) are named.
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::{get, post}};
+    /// use entra_oauth_proxy::{EntraOAuthProxy, layer::Protected};
+    ///
+    /// fn app(proxy: &EntraOAuthProxy) -> Protected {
+    ///     proxy
+    ///         .protect(Router::new().route("/mcp", post(|| async { "…" })))
+    ///         .open(Router::new().route("/ready", get(proxy.readiness())))
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// Where a route is one of the endpoints.
+    #[cfg(feature = "axum")]
+    pub fn protect(&self, routes: axum::Router) -> Protected {
+        let auth = self.auth.layer();
+        auth.protect(routes.layer(self.required.clone()))
+            .open(self.routes())
     }
 
     /// Returns the [Layer](Self::layer) that protects the resource at this URL, which is compared as clients'
@@ -210,6 +221,21 @@ impl EntraOAuthProxy {
         self.users.end_sign_in(grant).await
     }
 
+    /// Returns an endpoint for a readiness probe.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "axum")]
+    /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
+    /// use axum::{Router, routing::get};
+    ///
+    /// Router::new().route("/ready", get(proxy.readiness())) // outside the Layer
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness::new(Arc::clone(&self.server), self.auth.readiness())
+    }
+
     /// Waits until nothing is under way here any more: sign-ins that came back from Entra, codes,
     /// refreshes, revocations, whether or not anybody still waits for their answer. From then on
     /// [readiness](Self::readiness) is 503. To be called when the server has stopped taking requests:
@@ -235,39 +261,6 @@ impl EntraOAuthProxy {
     /// has the same keys.
     pub async fn shutdown(&self) {
         self.server.shutdown().await;
-    }
-
-    /// Returns an endpoint for a readiness probe: 200 while Entra's keys are held and the store can be read,
-    /// else 503 with `Retry-After`. The store is asked each time; of the rest see [`EntraAuth::readiness`],
-    /// whose JSON it is. `code` is `store_unavailable` or `shutting_down` beside that.
-    ///
-    /// ```no_run
-    /// # #[cfg(feature = "axum")]
-    /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
-    /// use axum::{Router, routing::get};
-    ///
-    /// Router::new().route("/ready", get(proxy.readiness())) // outside the Layer
-    /// # }
-    /// ```
-    ///
-    /// [`EntraAuth::readiness`]: tower_entra_auth::EntraAuth::readiness
-    pub fn readiness(
-        &self,
-    ) -> impl Fn() -> Boxed<Response<AnswerBody>> + Clone + Send + Sync + 'static + use<> {
-        let server = Arc::clone(&self.server);
-        let of_auth = self.auth.readiness();
-        move || {
-            let (server, of_auth) = (Arc::clone(&server), of_auth());
-            Box::pin(async move {
-                let Some(code) = server.not_ready().await else {
-                    return of_auth.await;
-                };
-                let body = json!({ "ready": false, "code": code });
-                let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &body);
-                set_static(&mut response, RETRY_AFTER, "5");
-                response
-            })
-        }
     }
 }
 
@@ -297,40 +290,3 @@ where
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no such resource: the one that was set is {0}")]
 pub struct UnknownResource(Arc<str>);
-
-/// Protects the resource; made by [`EntraOAuthProxy::layer`](EntraOAuthProxy::layer).
-#[derive(Clone, Debug)]
-#[must_use = "nothing is protected before it is a Layer around a service"]
-pub struct ResourceLayer {
-    auth: EntraLayer,
-    required: RequireLayer,
-}
-
-impl<S> Layer<S> for ResourceLayer {
-    type Service = ResourceService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        ResourceService(self.auth.layer(self.required.layer(inner)))
-    }
-}
-
-/// A protected resource: the service of a [`ResourceLayer`].
-#[derive(Clone, Debug)]
-pub struct ResourceService<S>(EntraService<RequireService<S>>);
-
-impl<S, B> Service<Request<B>> for ResourceService<S>
-where
-    EntraService<RequireService<S>>: Service<Request<B>>,
-{
-    type Response = <EntraService<RequireService<S>> as Service<Request<B>>>::Response;
-    type Error = <EntraService<RequireService<S>> as Service<Request<B>>>::Error;
-    type Future = <EntraService<RequireService<S>> as Service<Request<B>>>::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.0.call(request)
-    }
-}

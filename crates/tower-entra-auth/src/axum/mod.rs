@@ -1,11 +1,18 @@
-//! Extractors of axum: `Caller`, `Option<Caller>`, and [claims](CustomClaims) as a type of your own.
+//! Extractors of axum: `Caller`, `Option<Caller>`, [a caller who meets a requirement](CallerWith) and
+//! [claims](CustomClaims) as a type of your own; and [routers](Protected) to which nothing can be added outside
+//! the Layer.
+
+mod caller_with;
+mod protected;
 
 use std::any::type_name;
 
-use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use ::axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
+pub use self::caller_with::{CallerRequirement, CallerWith};
+pub use self::protected::Protected;
 use crate::caller::{Anonymous, Caller, Refusal};
 use crate::respond::{Format, Reason};
 
@@ -71,17 +78,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for CustomClaims<T> {
 /// Returns the caller, or nobody: by what the nearest Layer put into the request.
 fn optional(parts: &Parts) -> Result<Option<Caller>, Refusal> {
     match parts.extensions.get::<Caller>() {
-        Some(caller) => Ok(Some(
-            caller
-                .clone()
-                .with_format(Format::of(&parts.method, &parts.headers)),
-        )),
+        Some(caller) => Ok(Some(in_format_of(caller, parts))),
         None if parts.extensions.get::<Anonymous>().is_some() => Ok(None),
         None => {
             let refusal = Reason::WrongLayer { of_another: false };
             Err(refused(parts, refusal))
         }
     }
+}
+
+/// Returns the caller, whose refusals will be in the format that the request asks for.
+fn in_format_of(caller: &Caller, parts: &Parts) -> Caller {
+    let format = Format::of(&parts.method, &parts.headers);
+    caller.clone().with_format(format)
 }
 
 /// Answers as the nearest Layer answers.

@@ -1,0 +1,129 @@
+//! The Layer that protects the resource.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tower_entra_auth::{
+    EntraLayer, RequireLayer,
+    layer::{EntraFuture, EntraService, ResponseBody},
+    require::RequireService,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Protects the resource; made by [`EntraOAuthProxy::layer`](crate::EntraOAuthProxy::layer).
+#[derive(Clone, Debug)]
+#[must_use = "nothing is protected before it is a Layer around a service"]
+pub struct ResourceLayer {
+    auth: EntraLayer,
+    required: RequireLayer,
+}
+
+impl ResourceLayer {
+    pub(super) fn new(auth: EntraLayer, required: RequireLayer) -> Self {
+        Self { auth, required }
+    }
+}
+
+impl<S> Layer<S> for ResourceLayer {
+    type Service = ResourceService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ResourceService(self.auth.layer(self.required.layer(inner)))
+    }
+}
+
+/// A protected resource: the service of a [`ResourceLayer`].
+#[derive(Clone, Debug)]
+pub struct ResourceService<S>(EntraService<RequireService<S>>);
+
+impl<S, B, R> Service<Request<B>> for ResourceService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Response = Response<ResourceBody<R>>;
+    type Error = S::Error;
+    type Future = ResourceFuture<S, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ResourceFuture {
+            inner: self.0.call(request),
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a [`ResourceService`].
+    ///
+    /// # Panics
+    /// If it is polled after it was ready, as futures of std do.
+    pub struct ResourceFuture<S, B>
+    where
+        RequireService<S>: Service<Request<B>>,
+    {
+        #[pin]
+        inner: EntraFuture<RequireService<S>, B>,
+    }
+}
+
+impl<S, B, R> Future for ResourceFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+{
+    type Output = Result<Response<ResourceBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = self.project().inner.poll(context);
+        response.map_ok(|response| response.map(|inner| ResourceBody { inner }))
+    }
+}
+
+impl<S, B> fmt::Debug for ResourceFuture<S, B>
+where
+    RequireService<S>: Service<Request<B>>,
+{
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ResourceFuture")
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The inner service's body, unchanged, or the short text of a refusal.
+    #[derive(Debug)]
+    pub struct ResourceBody<R> {
+        #[pin]
+        inner: ResponseBody<ResponseBody<R>>,
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for ResourceBody<R> {
+    type Data = Bytes;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
+        self.project().inner.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
