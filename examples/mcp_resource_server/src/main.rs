@@ -24,7 +24,9 @@ use rmcp::transport::{
 };
 use rmcp::{ErrorData, ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
 use tokio::net::TcpListener;
-use tower_entra_auth::{Caller, EntraAuth, Scope, resource_metadata::ProtectedResource};
+use tower_entra_auth::{
+    Caller, EntraAuth, Scope, axum::Protected, resource_metadata::ProtectedResource,
+};
 
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
@@ -51,18 +53,17 @@ impl Tools {
 #[tool_handler]
 impl ServerHandler for Tools {}
 
-fn app(auth: &EntraAuth) -> Result<Router, Box<dyn Error>> {
+fn app(auth: &EntraAuth) -> Result<Protected, Box<dyn Error>> {
     let mcp = StreamableHttpService::new(
         || Ok(Tools),
         Arc::new(LocalSessionManager::default()),
         StreamableHttpServerConfig::default(), // lets loopback hosts in: name your own
     );
-    Ok(Router::new()
+    let routes = Router::new()
         .nest_service("/mcp", mcp)
         .layer(auth.end_at_expiry(Duration::from_secs(300))) // its streams of events
-        .layer(auth.require(Scope("Mcp.Access"))?)
-        .layer(auth.layer())
-        .layer(auth.resource_metadata()?)) // outermost, so open
+        .layer(auth.require(Scope("Mcp.Access"))?);
+    Ok(auth.protect(routes).open(auth.resource_metadata()?))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -80,7 +81,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let app = app(&auth)?;
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
     play(&tenant, &url).await?;
     if std::env::args().any(|argument| argument == "--once") {

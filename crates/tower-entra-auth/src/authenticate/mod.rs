@@ -99,17 +99,16 @@ impl EntraAuth {
 
     /// Serves the metadata of the
     /// [protected resource](crate::EntraAuthBuilder::protected_resource) that was set, as a Layer around
-    /// everything or as a service in a router:
+    /// everything, a service, or routes of axum:
     ///
     /// ```
     /// # #[cfg(feature = "axum")]
-    /// # fn app(auth: &tower_entra_auth::EntraAuth) -> Result<axum::Router, Box<dyn std::error::Error>> {
+    /// # fn app(auth: &tower_entra_auth::EntraAuth)
+    /// # -> Result<tower_entra_auth::axum::Protected, Box<dyn std::error::Error>> {
     /// use axum::{Router, routing::post};
     ///
-    /// Ok(Router::new()
-    ///     .route("/mcp", post(|| async { "…" }))
-    ///     .layer(auth.layer())
-    ///     .layer(auth.resource_metadata()?)) // after it, so outside: open
+    /// let mcp = Router::new().route("/mcp", post(|| async { "…" }));
+    /// Ok(auth.protect(mcp).open(auth.resource_metadata()?))
     /// # }
     /// ```
     ///

@@ -25,14 +25,15 @@ impl Protected {
         Self(router)
     }
 
-    /// Adds routes that need no token, such as a health check. Several calls add up. A fallback of theirs
+    /// Adds routes that need no token, such as a health check or the
+    /// [metadata](crate::EntraAuth::resource_metadata) of the resource. Several calls add up. A fallback of theirs
     /// serves the paths that nobody else does.
     ///
     /// # Panics
     /// As [`Router::merge`] does: where two routes are for the same path and method, or both have a fallback.
-    pub fn open(self, routes: Router) -> Self {
+    pub fn open(self, routes: impl Into<Router>) -> Self {
         // Of two fallbacks that nobody set the other's is kept: that behind the Layer.
-        Self(routes.merge(self.0))
+        Self(routes.into().merge(self.0))
     }
 
     /// Returns the router. Routes that are added to it are open.

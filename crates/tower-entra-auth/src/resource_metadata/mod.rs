@@ -140,6 +140,23 @@ impl<S> Layer<S> for ResourceMetadata {
     }
 }
 
+/// The two paths as routes, for `merge` and [`open`](crate::axum::Protected::open). Of two resources in one
+/// router both would have the path of the root: there each is a Layer.
+#[cfg(feature = "axum")]
+impl<S> From<ResourceMetadata> for axum::Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    fn from(metadata: ResourceMetadata) -> Self {
+        let [own, root] = &metadata.published.paths;
+        let router = Self::new().route_service(own, metadata.clone());
+        match own == root {
+            true => router,
+            false => router.route_service(root, metadata.clone()),
+        }
+    }
+}
+
 /// The service that [`ResourceMetadata`] makes as a Layer.
 #[derive(Clone, Debug)]
 pub struct ResourceMetadataService<S> {

@@ -12,7 +12,10 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tower::{Service, ServiceExt as _};
 use tower_entra_auth::axum::{CallerRequirement, CallerWith, Protected};
-use tower_entra_auth::{AppPermission, Caller, EntraAuth, Scope, require::IntoCondition};
+use tower_entra_auth::{
+    AppPermission, Caller, EntraAuth, Scope, require::IntoCondition,
+    resource_metadata::ProtectedResource,
+};
 
 use crate::logs::Log;
 use crate::support::{API, CLIENT, auth, client, settings, tenant, user};
@@ -81,6 +84,29 @@ async fn a_protected_router_needs_a_token_on_every_path_but_the_open_ones() {
     assert_eq!(get_of(&whole, "/api/me", &token).await, 200);
     assert_eq!(get_of(&whole, "/api/about", "").await, 200);
     assert_eq!(get_of(&app.into_router(), "/me", "").await, 401);
+}
+
+#[tokio::test]
+async fn the_metadata_of_the_resource_is_open_by_name() {
+    let tenant = tenant().await;
+    for (url, paths) in [
+        ("https://example.com/mcp", &["/mcp", ""][..]),
+        ("https://example.com", &[""][..]),
+    ] {
+        let resource = ProtectedResource::at(url).scopes(["Reports.Read"]);
+        let auth = settings(&tenant).protected_resource(resource);
+        let auth = auth.build().unwrap();
+        let routes = Router::new().route("/mcp", any(|| async { "mcp" }));
+        let app = auth.protect(routes);
+        let app = app.open(auth.resource_metadata().unwrap());
+        for path in paths {
+            let path = format!("/.well-known/oauth-protected-resource{path}");
+            let (status, document) = ask(&app, Method::GET, &path, "").await;
+            assert_eq!(status, 200, "{path}");
+            assert!(document.contains(url), "{document}");
+        }
+        assert_eq!(get_of(&app, "/mcp", "").await, 401);
+    }
 }
 
 #[tokio::test]
