@@ -89,8 +89,8 @@ impl BuildError {
 }
 
 impl Problem {
-    /// Returns the setting as the builder names it, with the environment variable in brackets if it came
-    /// from there.
+    /// Returns the setting: the method of the builder, such as `tenant`, and after a dot that of the value which it
+    /// takes, such as `lifetimes.idle`; with the environment variable in brackets if it came from there.
     #[must_use]
     pub fn setting(&self) -> &str {
         &self.setting

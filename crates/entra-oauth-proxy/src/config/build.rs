@@ -147,7 +147,8 @@ impl EntraOAuthProxyBuilder {
         };
         let required = scopes[0].iter().map(Scope);
         let required = auth.require(Condition::all(required));
-        let required = required.map_err(|error| problems.error_with("required_scopes", error))?;
+        let required =
+            required.map_err(|error| problems.error_with("resource.required_scopes", error))?;
         let resource_metadata = auth
             .resource_metadata()
             .map_err(|error| problems.error_with("resource", error))?;

@@ -117,8 +117,8 @@ impl Lifetimes {
             ("grant_check", self.grant_check, Duration::ZERO, 5 * MINUTE),
         ] {
             if span < min || span > max {
-                let text = format_args!("{name}({span:?}) is not between {min:?} and {max:?}");
-                problems.add("lifetimes", text);
+                let text = format_args!("{span:?} is not between {min:?} and {max:?}");
+                problems.add(format!("lifetimes.{name}"), text);
             }
         }
         for (name, span) in [("idle", self.idle), ("session", self.session)] {
@@ -126,9 +126,9 @@ impl Lifetimes {
             let least = self.access_token.saturating_add(10 * MINUTE);
             if span >= HOUR && span < least {
                 problems.add(
-                    "lifetimes",
+                    format!("lifetimes.{name}"),
                     format_args!(
-                        "{name}({span:?}) is not longer than access_token({:?}) by 10 minutes: a token \
+                        "{span:?} is not longer than access_token({:?}) by 10 minutes: a token \
                          would outlive its sign-in",
                         self.access_token
                     ),

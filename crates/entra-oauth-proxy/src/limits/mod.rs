@@ -233,7 +233,7 @@ impl RateLimits {
     }
 
     /// Returns everything that is wrong with them.
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<(&'static str, String)> {
         let good = Self::default();
         let rates = [
             (
@@ -255,14 +255,14 @@ impl RateLimits {
             let is_good = |number: u32| (1..=1_000_000).contains(&number);
             !is_good(rate.burst) || !is_good(rate.per_minute)
         };
-        let mut problems: Vec<String> = rates
+        let mut problems: Vec<_> = rates
             .into_iter()
             .filter_map(|(setting, rate, good)| {
                 let (rate, good) = (rate.filter(is_wrong)?, good?);
-                Some(format!(
-                    "{setting}({rate}) is not of two numbers from 1 to 1000000; good is \
-                     {setting}({good})"
-                ))
+                let text = format!(
+                    "{rate} is not of two numbers from 1 to 1000000; good is {setting}({good})"
+                );
+                Some((setting, text))
             })
             .collect();
         for (setting, most, good) in [
@@ -274,18 +274,20 @@ impl RateLimits {
             ),
         ] {
             if !(1..=Self::MAX_GRANTS).contains(&most) {
-                problems.push(format!(
-                    "{setting}({most}) is not from 1 to {}; good is {setting}({good})",
+                let text = format!(
+                    "{most} is not from 1 to {}; good is {setting}({good})",
                     Self::MAX_GRANTS
-                ));
+                );
+                problems.push((setting, text));
             }
         }
         if !(1..=10_000).contains(&self.entra_calls) {
-            problems.push(format!(
-                "entra_calls({}) is not from 1 to 10000; good is entra_calls({})",
+            let text = format!(
+                "{} is not from 1 to 10000; good is entra_calls({})",
                 self.entra_calls,
                 Self::ENTRA_CALLS
-            ));
+            );
+            problems.push(("entra_calls", text));
         }
         problems
     }

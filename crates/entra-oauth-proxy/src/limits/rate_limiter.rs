@@ -57,8 +57,8 @@ impl RateLimiter {
         problems: &mut Problems,
     ) -> Option<Self> {
         let before = problems.len();
-        for text in limits.problems() {
-            problems.add("limits", text);
+        for (limit, text) in limits.problems() {
+            problems.add(format!("limits.{limit}"), text);
         }
         let (proxies, wrong) = TrustedProxies::parse(trusted_proxies);
         for text in wrong {

@@ -79,12 +79,12 @@ impl Scopes {
             }
             names
         };
-        let required = checked("required_scopes", required);
-        let mut optional = checked("optional_scopes", optional);
+        let required = checked("resource.required_scopes", required);
+        let mut optional = checked("resource.optional_scopes", optional);
         optional.retain(|name| !required.contains(name));
         if required.is_empty() && problems.len() == before {
             problems.add(
-                "required_scopes",
+                "resource.required_scopes",
                 "at least one that is not of OpenID Connect: the short name of a scope that the app \
                  registration exposes (Expose an API), such as Mcp.Access",
             );
@@ -324,7 +324,10 @@ fn checked_texts(
             }
         };
         let shown = EscapedUrl(scope);
-        problems.add("describe_scope", format_args!("\"{shown}\" {fault}"));
+        problems.add(
+            "resource.describe_scope",
+            format_args!("\"{shown}\" {fault}"),
+        );
     }
     checked
 }

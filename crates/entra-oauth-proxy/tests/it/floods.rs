@@ -199,7 +199,7 @@ async fn that_many_calls_to_entra_cannot_be_set() {
         let limits = RateLimits::default().entra_calls(calls);
         let error = settings(&tenant).limits(limits).build().unwrap_err();
         let problem = error.problems().next().unwrap();
-        assert_eq!(problem.setting(), "limits");
+        assert_eq!(problem.setting(), "limits.entra_calls");
         assert!(
             problem.text().ends_with("good is entra_calls(64)"),
             "{problem}"

@@ -104,7 +104,7 @@ async fn everything_that_is_missing_is_told_at_once_each_with_an_example() {
     for setting in [
         "public_url",
         "resource",
-        "required_scopes",
+        "resource.required_scopes",
         "credential",
         "tenant",
         "client_id",
@@ -198,7 +198,7 @@ async fn a_scope_with_its_api_is_corrected_by_name() {
             problem_with(|resource| resource.required_scopes([scope]))
                 .await
                 .0,
-            "required_scopes"
+            "resource.required_scopes"
         );
     }
 }
@@ -223,7 +223,7 @@ async fn a_description_of_a_scope_is_a_line_about_a_scope_that_there_is() {
     ] {
         let (setting, problem) =
             problem_with(|resource| resource.describe_scope(scope, text)).await;
-        assert_eq!(setting, "describe_scope");
+        assert_eq!(setting, "resource.describe_scope");
         assert!(problem.contains(says), "{problem}");
     }
     let twice = problem_with(|resource| {
@@ -309,7 +309,7 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
         let (setting, text) =
             problem(|settings| settings.clients(Clients::default().allowed_redirects([entry])))
                 .await;
-        assert_eq!(setting, "allowed_redirects", "{text}");
+        assert_eq!(setting, "clients.allowed_redirects", "{text}");
         assert!(text.contains("https://claude.ai/api/"), "{text}");
     }
 }
@@ -346,7 +346,7 @@ async fn schemes_that_are_named_are_an_applications_own() {
         let (setting, text) =
             problem(|settings| settings.clients(Clients::default().private_use_schemes([entry])))
                 .await;
-        assert_eq!(setting, "private_use_schemes", "{text}");
+        assert_eq!(setting, "clients.private_use_schemes", "{text}");
         assert!(text.contains("notes-desk"), "{text}");
     }
 }
@@ -384,7 +384,7 @@ async fn a_preregistered_client_can_be_told_and_answered() {
     ] {
         let (setting, text) =
             problem(|settings| settings.clients(Clients::default().preregistered(client))).await;
-        assert_eq!(setting, "preregistered");
+        assert_eq!(setting, "clients.preregistered");
         assert!(text.contains(says), "{says}: {text}");
     }
     let twice = |settings: EntraOAuthProxyBuilder| {
@@ -408,36 +408,36 @@ async fn lifetimes_have_bounds() {
     for (lifetimes, says) in [
         (
             default.access_token(second),
-            "access_token(1s) is not between 60s and 86400s",
+            "lifetimes.access_token: 1s is not between 60s and 86400s",
         ),
         (
             default.access_token(25 * HOUR),
-            "access_token(90000s) is not between",
+            "lifetimes.access_token: 90000s is not between",
         ),
         (
             default.idle(91 * DAY),
-            "idle(7862400s) is not between 3600s and 7776000s",
+            "lifetimes.idle: 7862400s is not between 3600s and 7776000s",
         ),
         (
             default.session(second),
-            "session(1s) is not between 3600s and 31622400s",
+            "lifetimes.session: 1s is not between 3600s and 31622400s",
         ),
         (
             default.rotation_grace(HOUR),
-            "rotation_grace(3600s) is not between 0ns and 120s",
+            "lifetimes.rotation_grace: 3600s is not between 0ns and 120s",
         ),
         (
             default.grant_check(HOUR),
-            "grant_check(3600s) is not between 0ns and 300s",
+            "lifetimes.grant_check: 3600s is not between 0ns and 300s",
         ),
         (
             default.access_token(3 * HOUR).session(2 * HOUR),
-            "session(7200s) is not longer than access_token(10800s) by 10 minutes: a token would outlive",
+            "lifetimes.session: 7200s is not longer than access_token(10800s) by 10 minutes: a token would outlive",
         ),
     ] {
         let (setting, text) = problem(|settings| settings.lifetimes(lifetimes)).await;
-        assert_eq!(setting, "lifetimes");
-        assert!(text.starts_with(says), "{text}");
+        let problem = format!("{setting}: {text}");
+        assert!(problem.starts_with(says), "{problem}");
     }
 }
 
@@ -450,7 +450,10 @@ async fn problems_of_the_layer_and_of_the_proxy_come_together() {
         .public_url("nonsense");
     let problems = problems_of(settings);
     let settings: Vec<&str> = problems.iter().map(|(setting, _)| &**setting).collect();
-    assert_eq!(settings, ["public_url", "required_scopes", "tenant"]);
+    assert_eq!(
+        settings,
+        ["public_url", "resource.required_scopes", "tenant"]
+    );
 }
 
 /// Whichever builder finds it.

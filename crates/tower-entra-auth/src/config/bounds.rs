@@ -69,7 +69,7 @@ impl EntraAuthBuilder {
         let (interval, staleness) = self.keys.times();
         if !(MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL).contains(&interval) {
             problems.add(
-                "refresh_interval",
+                "keys.refresh_interval",
                 format!(
                     "{} s are out of bounds, {} to {} s are accepted; 1 hour is usual",
                     interval.as_secs(),
@@ -80,7 +80,7 @@ impl EntraAuthBuilder {
         }
         if staleness > MAX_STALENESS || staleness <= interval.min(MAX_REFRESH_INTERVAL) {
             problems.add(
-                "max_staleness",
+                "keys.max_staleness",
                 format!(
                     "{} s are out of bounds, more than refresh_interval ({} s) and at most {} s \
                      are accepted; 24 hours are usual",
@@ -98,7 +98,7 @@ impl EntraAuthBuilder {
         };
         if !(MIN_CACHE_BYTES..=MAX_CACHE_BYTES).contains(&bytes) {
             problems.add(
-                "token_cache",
+                "token_cache.bytes",
                 format!(
                     "{bytes} bytes are out of bounds, {MIN_CACHE_BYTES} to {MAX_CACHE_BYTES} are accepted; to remember no tokens, \
                      give TokenCache::off()"
@@ -107,9 +107,9 @@ impl EntraAuthBuilder {
         }
         if !(MIN_CACHE_TTL..=MAX_CACHE_TTL).contains(&ttl) {
             problems.add(
-                "token_cache",
+                "token_cache.ttl",
                 format!(
-                    "a ttl of {} s is out of bounds, {} to {} s are accepted; to remember no tokens, \
+                    "{} s are out of bounds, {} to {} s are accepted; to remember no tokens, \
                      give TokenCache::off()",
                     ttl.as_secs(),
                     MIN_CACHE_TTL.as_secs(),

@@ -371,7 +371,7 @@ impl EntraAuthBuilder {
         if let Some(source) = self.key_source.take() {
             for (is_set, other) in [
                 (self.http_client.is_some(), "http_client"),
-                (self.keys.has_custom_signing_key, "custom_signing_key"),
+                (self.keys.has_custom_signing_key, "keys.custom_signing_key"),
                 (
                     self.metadata_endpoint
                         .as_ref()

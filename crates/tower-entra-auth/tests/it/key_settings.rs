@@ -31,42 +31,42 @@ fn a_setting_out_of_bounds_is_refused_with_the_bound() {
     for (builder, setting, bound) in [
         (
             good().keys(KeyOptions::default().refresh_interval(5 * MINUTE - milli)),
-            "refresh_interval",
+            "keys.refresh_interval",
             "300 to 43200 s",
         ),
         (
             good().keys(KeyOptions::default().refresh_interval(12 * HOUR + milli)),
-            "refresh_interval",
+            "keys.refresh_interval",
             "300 to 43200 s",
         ),
         (
             good().keys(KeyOptions::default().refresh_interval(Duration::ZERO)),
-            "refresh_interval",
+            "keys.refresh_interval",
             "300 to 43200 s",
         ),
         (
             good().keys(KeyOptions::default().refresh_interval(Duration::MAX)),
-            "refresh_interval",
+            "keys.refresh_interval",
             "300 to 43200 s",
         ),
         (
             good().keys(KeyOptions::default().max_staleness(24 * HOUR + nano)),
-            "max_staleness",
+            "keys.max_staleness",
             "at most 86400 s",
         ),
         (
             good().keys(KeyOptions::default().max_staleness(HOUR)),
-            "max_staleness",
+            "keys.max_staleness",
             "more than refresh_interval (3600 s)",
         ),
         (
             good().keys(KeyOptions::default().max_staleness(Duration::ZERO)),
-            "max_staleness",
+            "keys.max_staleness",
             "(3600 s)",
         ),
         (
             good().keys(KeyOptions::default().max_staleness(Duration::MAX)),
-            "max_staleness",
+            "keys.max_staleness",
             "at most 86400 s",
         ),
         (
@@ -75,37 +75,37 @@ fn a_setting_out_of_bounds_is_refused_with_the_bound() {
                     .refresh_interval(12 * HOUR)
                     .max_staleness(6 * HOUR),
             ),
-            "max_staleness",
+            "keys.max_staleness",
             "more than refresh_interval (43200 s)",
         ),
         (
             good().token_cache(TokenCache::bytes(64 * KIB - 1)),
-            "token_cache",
+            "token_cache.bytes",
             "65536 to 4294967296",
         ),
         (
             good().token_cache(TokenCache::bytes(4 * GIB + 1)),
-            "token_cache",
+            "token_cache.bytes",
             "65536 to 4294967296",
         ),
         (
             good().token_cache(TokenCache::bytes(0)),
-            "token_cache",
+            "token_cache.bytes",
             "TokenCache::off()",
         ),
         (
             good().token_cache(TokenCache::default().ttl(SECOND - nano)),
-            "token_cache",
+            "token_cache.ttl",
             "1 to 86400 s",
         ),
         (
             good().token_cache(TokenCache::default().ttl(24 * HOUR + nano)),
-            "token_cache",
+            "token_cache.ttl",
             "1 to 86400 s",
         ),
         (
             good().token_cache(TokenCache::default().ttl(Duration::ZERO)),
-            "token_cache",
+            "token_cache.ttl",
             "TokenCache::off()",
         ),
     ] {
@@ -158,7 +158,7 @@ fn what_is_of_no_use_beside_a_key_source_is_a_problem() {
         (good().http_client(own), "http_client"),
         (
             good().keys(KeyOptions::default().custom_signing_key()),
-            "custom_signing_key",
+            "keys.custom_signing_key",
         ),
         (
             good().metadata_endpoint("https://login.microsoftonline.com"),

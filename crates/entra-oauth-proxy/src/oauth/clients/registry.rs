@@ -167,7 +167,7 @@ impl ClientRegistry {
                  the scheme of an application, such as cursor:"
             )
         });
-        let list = problems.take("allowed_redirects", list);
+        let list = problems.take("clients.allowed_redirects", list);
         let list = list.unwrap_or_default().with_schemes(schemes);
         let list = list.map_err(|entry| {
             let shown = EscapedUrl(entry);
@@ -176,14 +176,14 @@ impl ClientRegistry {
                  com.example.app:"
             )
         });
-        let list = problems.take("private_use_schemes", list);
+        let list = problems.take("clients.private_use_schemes", list);
         let allow_list = list.unwrap_or_default();
         for text in PreregisteredClient::problems(&preregistered, &allow_list) {
-            problems.add("preregistered", text);
+            problems.add("clients.preregistered", text);
         }
         if !can_register && preregistered.is_empty() {
             problems.add(
-                "preregistered",
+                "clients.preregistered",
                 "there is none, and clients cannot register themselves: nobody could sign in",
             );
         }
