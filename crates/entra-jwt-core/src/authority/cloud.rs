@@ -34,10 +34,9 @@ impl Cloud {
         }
     }
 
-    /// The authority host and the other hosts that serve the same documents. The public cloud's
-    /// regional hosts are not listed: see [`is_host`](Self::is_host).
-    #[must_use]
-    pub const fn host_aliases(self) -> &'static [&'static str] {
+    /// Returns the authority host and the other hosts that serve the same documents, without the public cloud's
+    /// regional ones.
+    const fn host_aliases(self) -> &'static [&'static str] {
         match self {
             Self::Public => &[
                 "login.microsoftonline.com",
@@ -50,8 +49,9 @@ impl Cloud {
         }
     }
 
-    /// Returns whether this cloud serves its documents at the host: one of
-    /// [`host_aliases`](Self::host_aliases), or `{region}.login.microsoft.com` of the public cloud.
+    /// Returns whether this cloud serves its documents at the host: the
+    /// [authority host](Self::authority_host), one of its aliases, or `{region}.login.microsoft.com` of the
+    /// public cloud.
     #[must_use]
     pub fn is_host(self, host: &str) -> bool {
         let is_region = |region: &str| {

@@ -195,6 +195,7 @@ impl Key {
 
     /// Returns whether both are the same number under the same name, with the same issuer and
     /// cloud, and discovered in the same cloud.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.id == other.id
@@ -205,6 +206,7 @@ impl Key {
     }
 
     /// Returns whether both are the same number, whatever is published beside it.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn has_same_material(&self, other: &Self) -> bool {
         self.material == other.material
@@ -212,6 +214,7 @@ impl Key {
 
     /// Returns whether both have the same modulus, or are the same point: whoever knows the private
     /// half of the one can sign with the other, whatever its exponent.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn has_same_modulus(&self, other: &Self) -> bool {
         match (&self.material, &other.material) {

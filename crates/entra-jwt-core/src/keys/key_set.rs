@@ -99,6 +99,7 @@ impl KeySet {
 
     /// Returns whether this document publishes the private half of the key, by its `kid` or its
     /// material. Whoever holds such a key from an earlier document must drop it at once.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn is_leaked(&self, key: &Key) -> bool {
         self.exposed
@@ -110,6 +111,7 @@ impl KeySet {
     }
 
     /// The public halves of the keys that this document publishes with their private ones.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     pub fn leaked(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.exposed.iter()
     }

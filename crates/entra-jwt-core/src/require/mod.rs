@@ -154,6 +154,7 @@ impl Requirement {
     /// The scopes that the client should request after a refusal, by their short names: those of
     /// the closest alternative, if they would be enough, or if a scope or a user is what the refusal
     /// says is missing. Empty if requesting scopes does not help.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn scopes_after<'r>(
         &'r self,

@@ -297,6 +297,7 @@ impl AccessToken {
     }
 
     /// The token as the client sent it, in compact form: a secret.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn compact(&self) -> &Arc<str> {
         &self.compact
@@ -304,6 +305,7 @@ impl AccessToken {
 
     /// About how many bytes of memory the token takes, [`details`](Self::details) included: for
     /// caches that are bounded in bytes.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn memory_size(&self) -> usize {
         // Details are read later: room for their struct, and for a name or two.
@@ -329,12 +331,6 @@ impl AccessToken {
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<Value> {
         member(&self.payload(), name)
-    }
-
-    /// Any header member by its name.
-    #[must_use]
-    pub fn header_member(&self, name: &str) -> Option<Value> {
-        member(&self.segment(0), name)
     }
 
     /// The claims as a struct of your own, read from the kept token.
