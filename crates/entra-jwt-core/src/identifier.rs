@@ -57,7 +57,8 @@ macro_rules! guid_type {
             }
         }
 
-        /// Compares with the text, in any case; text that is no such id equals none.
+        /// Compares with the text, in any case. For text in the program: text that is no such id, such as a mistyped
+        /// one of a configuration, equals none; parse that.
         impl PartialEq<str> for $name {
             fn eq(&self, text: &str) -> bool {
                 Guid::from_setting(text) == Some(self.0)

@@ -156,6 +156,7 @@
 //! - `reqwest` (default): asks Entra with reqwest and rustls. Without it, bring an HTTP client:
 //!   [`EntraOAuthProxyBuilder::http_client`].
 //! - `metrics`: counters and histograms through the `metrics` facade: [operations](_guide::operations#metrics).
+//! - `serde`, `tonic`: [the Layer's features](tower_entra_auth#features) of these names.
 //! - `testing`: the conformance suite for stores. As a dev-dependency only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -17,7 +17,7 @@
 //!         .route("/me", get(me))
 //!         .merge(readers.route("/reports", get(|| async { "…" })));
 //!     Ok(auth
-//!         .protect(routes)                                // nothing can be added behind it
+//!         .protect(routes)                                // nothing is open but by name
 //!         .open(Router::new().route("/healthz", get(|| async { "ok" }))))
 //! }
 //!
@@ -49,7 +49,7 @@
 //! | If exactly this token was accepted before, and its time and its key still hold, that is remembered, and the checks after verification come next. | `authenticate` |
 //! | It is parsed strictly, and its header must be that of an Entra token. What fails here is refused without a look at any key. | [`entra_jwt_core`] |
 //! | Its key is looked up by `kid` in an immutable snapshot. Known: the request neither awaits nor allocates for it. Unknown: if the token could be valid at all, one shared and throttled refresh runs, and the request waits for it for at most 3 s. Whether tenant, client and guest are admitted is not asked here: no refusal of a made-up token says so. | `keys` |
-//! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client is exempt. | [`entra_jwt_core`] |
+//! | The signature and every rule are checked, then that the token permits anything: a scope or a role, unless its client [needs none](EntraAuthBuilder::allow_roleless_clients). | [`entra_jwt_core`] |
 //! | The service's own [rule about tenants](EntraAuthBuilder::tenant_rule) is asked, if there is one and its yes is not remembered; likewise whether the grant of a [reissued token](issuer::TrustedIssuer) is still good, and the [rule about callers](EntraAuthBuilder::caller_rule). | `policy` |
 //! | The [`Caller`] goes into the request's extensions, and the inner service is called, | `caller` |
 //! | where a [requirement](EntraAuth::require) of the route may refuse it yet. | `require` |

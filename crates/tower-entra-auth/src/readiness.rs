@@ -1,7 +1,8 @@
 //! The endpoint for readiness probes.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::status::AuthStatus;
 /// It answers 200 while tokens can be judged, else 503 with `Retry-After`, and a little JSON. It keeps the
 /// [`EntraAuth`] alive.
 #[derive(Clone, Debug)]
+#[must_use = "it answers nothing before it is the handler or service of a route"]
 pub struct Readiness {
     auth: EntraAuth,
 }
@@ -37,16 +39,14 @@ impl EntraAuth {
     /// Router::new().route("/ready", get(auth.readiness())) // outside the Layer
     /// # }
     /// ```
-    #[must_use]
     pub fn readiness(&self) -> Readiness {
         Readiness { auth: self.clone() }
     }
 }
 
 impl Readiness {
-    /// Returns the answer to a probe at this moment.
-    #[must_use]
-    pub fn response(&self) -> Response<AnswerBody> {
+    /// Returns the answer to a probe at this moment. It comes at once.
+    pub async fn response(&self) -> Response<AnswerBody> {
         let retry_after = self.auth.ensure_refreshers();
         response_of(&self.auth.status(), retry_after)
     }
@@ -97,22 +97,23 @@ struct Answer {
 impl<B> Service<Request<B>> for Readiness {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        ready(Ok(self.response()))
+        let this = self.clone();
+        Box::pin(async move { Ok(this.response().await) })
     }
 }
 
 #[cfg(feature = "axum")]
 impl<S> ::axum::handler::Handler<(), S> for Readiness {
-    type Future = Ready<::axum::response::Response>;
+    type Future = Pin<Box<dyn Future<Output = ::axum::response::Response> + Send>>;
 
     fn call(self, _: ::axum::extract::Request, _: S) -> Self::Future {
-        ready(self.response().map(::axum::body::Body::new))
+        Box::pin(async move { self.response().await.map(::axum::body::Body::new) })
     }
 }

@@ -42,11 +42,9 @@ impl EntraAuth {
     /// use axum::{Router, routing::get};
     /// use tower_entra_auth::{AppPermission, EntraAuth, Scope, require::InvalidRequirement};
     ///
-    /// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+    /// fn routes(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
     ///     let readers = auth.require(Scope("Reports.Read").or(AppPermission("Reports.Read.All")))?;
-    ///     Ok(Router::new()
-    ///         .route("/reports", get(|| async { "…" }).layer(readers))
-    ///         .layer(auth.layer()))
+    ///     Ok(Router::new().merge(readers.route("/reports", get(|| async { "…" }))))
     /// }
     /// # }
     /// ```
@@ -158,7 +156,7 @@ impl RequireLayer {
     /// a Layer is not behind it: any caller may `POST` to `get(list).layer(clerks).post(create)`.
     ///
     /// # Panics
-    /// As axum's `Router::route` does: where the path is none.
+    /// As axum's `Router::route` does: if the path is not valid.
     #[cfg(feature = "axum")]
     pub fn route<S>(&self, path: &str, methods: axum::routing::MethodRouter<S>) -> axum::Router<S>
     where

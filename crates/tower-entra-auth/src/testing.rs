@@ -48,21 +48,20 @@ pub fn caller(auth: &EntraAuth, claims: Value) -> Result<Caller, InvalidToken> {
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
-/// use axum::{Router, routing::get};
-/// use tower_entra_auth::{EntraAuth, Scope, require::InvalidRequirement, testing};
+/// use axum::routing::get;
+/// use tower::Layer;
+/// use tower_entra_auth::{EntraAuth, Scope, axum::Protected, require::InvalidRequirement, testing};
 ///
-/// fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+/// fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
 ///     let readers = auth.require(Scope("Reports.Read"))?;
-///     Ok(Router::new()
-///         .route("/reports", get(|| async { "…" }).layer(readers))
-///         .layer(auth.layer()))
+///     Ok(auth.protect(readers.route("/reports", get(|| async { "…" }))))
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
 /// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
 /// let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" }))?;
-/// let app = app(&auth)?.layer(testing::CallerLayer::new(ada));
+/// let app = testing::CallerLayer::new(ada).layer(app(&auth)?);
 /// # Ok(())
 /// # } }
 /// ```

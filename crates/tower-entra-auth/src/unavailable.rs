@@ -180,6 +180,32 @@ impl fmt::Debug for Unavailable {
 impl std::error::Error for Unavailable {}
 
 impl UnavailableKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::TenantNotFound,
+        Self::WrongCloud,
+        Self::WrongTenant,
+        Self::Dns,
+        Self::Tls,
+        Self::Proxy,
+        Self::Connect,
+        Self::Timeout,
+        Self::Status,
+        Self::Document,
+        Self::TooLarge,
+        Self::KeyAddress,
+        Self::KeySource,
+        Self::NoUsableKey,
+        Self::KeyRefreshPending,
+        Self::TimedOut,
+        Self::TooManyWaiting,
+        Self::Interrupted,
+        Self::NoRuntime,
+        Self::TenantRule,
+        Self::CallerRule,
+        Self::GrantRule,
+    ];
+
     /// Returns the exact machine code, stable across releases.
     #[must_use]
     pub const fn code(self) -> &'static str {

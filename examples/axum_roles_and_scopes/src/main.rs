@@ -34,7 +34,7 @@ fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
         .merge(readers.route("/reports", get(read)))
         .merge(editors.route("/reports", post(write)))
         .nest("/admin", admin);
-    Ok(auth.protect(routes)) // nothing can be added behind it
+    Ok(auth.protect(routes)) // all of it
 }
 
 async fn me(caller: Caller) -> String {

@@ -16,6 +16,7 @@ use entra_dev_tenant::DevTenant;
 use serde_json::Value;
 use tower_entra_auth::{
     EntraAuth,
+    axum::Protected,
     require::{AuthenticationContext, InvalidRequirement},
 };
 
@@ -23,12 +24,12 @@ const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 
 /// Looking needs any sign-in, moving money one that satisfies the authentication context c1, which
 /// Conditional Access ties to a second factor, say.
-fn app(auth: &EntraAuth) -> Result<Router, InvalidRequirement> {
+fn app(auth: &EntraAuth) -> Result<Protected, InvalidRequirement> {
     let strong = auth.require(AuthenticationContext("c1"))?;
-    Ok(Router::new()
+    let routes = Router::new()
         .route("/balance", get(|| async { "1000" }))
-        .route("/transfer", post(|| async { "moved" }).layer(strong))
-        .layer(auth.layer()))
+        .merge(strong.route("/transfer", post(|| async { "moved" })));
+    Ok(auth.protect(routes))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = format!("http://{}", listener.local_addr()?);
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
 
     play(&tenant, &url).await?;
     if std::env::args().any(|argument| argument == "--once") {

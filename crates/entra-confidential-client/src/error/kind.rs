@@ -41,11 +41,27 @@ pub enum TokenErrorKind {
 }
 
 impl TokenErrorKind {
-    /// Returns the exact machine code, for metrics and logs, which does not change: `invalid_grant`,
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidGrant,
+        Self::InteractionRequired,
+        Self::ConsentRequired,
+        Self::AccessDenied,
+        Self::InvalidClient,
+        Self::Misconfigured,
+        Self::CredentialUnavailable,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::NoResponse,
+        Self::InvalidResponse,
+    ];
+
+    /// Returns the exact machine code, for metrics and logs, which does not change. There is no public one: what
+    /// Entra says to this application is nothing for its callers. It is `invalid_grant`,
     /// `interaction_required`, `consent_required`, `access_denied`, `invalid_client`, `misconfigured`,
     /// `credential_unavailable`, `throttled`, `unavailable`, `no_response`, `invalid_response`.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::InvalidGrant => "invalid_grant",
             Self::InteractionRequired => "interaction_required",

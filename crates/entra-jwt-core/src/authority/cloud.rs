@@ -52,6 +52,7 @@ impl Cloud {
     /// Returns whether this cloud serves its documents at the host: the
     /// [authority host](Self::authority_host), one of its aliases, or `{region}.login.microsoft.com` of the
     /// public cloud.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn is_host(self, host: &str) -> bool {
         let is_region = |region: &str| {

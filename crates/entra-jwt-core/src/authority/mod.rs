@@ -151,7 +151,9 @@ impl Authority {
 
     /// `cloud_instance_name` that the keys must have, if they have one. `None` for External ID,
     /// where the one counts that was discovered with the keys.
-    pub(crate) fn cloud_instance_name(&self) -> Option<&'static str> {
+    #[doc(hidden)] // for `tower-entra-auth` and the like
+    #[must_use]
+    pub fn cloud_instance_name(&self) -> Option<&'static str> {
         (!self.is_external_id).then(|| self.cloud.instance_name())
     }
 

@@ -115,6 +115,7 @@ impl Tenancy {
     }
 
     /// The first segment of the path of Entra's documents: the tenant's id, or the word for many.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn path_segment(&self) -> String {
         match &self.0 {

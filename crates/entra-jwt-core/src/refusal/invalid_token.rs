@@ -308,12 +308,14 @@ impl InvalidToken {
 
     /// Returns what to change, for the caller who sent the token; as vague as
     /// [`public_code`](Self::public_code).
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn public_remedy(&self) -> Cow<'static, str> {
         self.public_remedy_with(Setting::name)
     }
 
     /// Returns the same, with other names for the settings.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn public_remedy_with(&self, setting: fn(Setting) -> &'static str) -> Cow<'static, str> {
         if self.public_code() == UNTRUSTED_SIGNATURE {

@@ -228,7 +228,7 @@ impl PermissionDenied {
 
     /// Sets whether the client understands claims challenges, where more is known of it than its token
     /// says.
-    #[doc(hidden)]
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn with_understanding(mut self, understands: bool) -> Self {
         if let Lack::StepUp {

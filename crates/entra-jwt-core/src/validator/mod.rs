@@ -79,6 +79,7 @@ impl Validator {
 
     /// Returns whether the token says that an issuer of this validator's cloud issued it, v1 or v2,
     /// whether its tenant is allowed or not. It may be lying.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn matches_issuer(&self, token: &Unverified<'_>) -> bool {
         let context = CheckContext::new(&self.rules, token, None, SystemTime::UNIX_EPOCH);
@@ -135,6 +136,7 @@ impl Validator {
     /// The refusal of a token that passes the [`precheck`](Self::precheck), and whose key turned
     /// out not to be there: what [`verify`](Self::verify) without a key comes to, without running
     /// the checks again.
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     #[must_use]
     pub fn unknown_key(&self, token: Unverified<'_>) -> InvalidToken {
         self.rules.unknown_key(token.into_key_id()).into()
@@ -145,6 +147,7 @@ impl Validator {
     /// # Errors
     /// [`Expired`](crate::refusal::InvalidTokenKind::Expired) or
     /// [`NotYetValid`](crate::refusal::InvalidTokenKind::NotYetValid).
+    #[doc(hidden)] // for `tower-entra-auth` and the like
     pub fn check_lifetime(&self, token: &AccessToken, now: SystemTime) -> Result<(), InvalidToken> {
         let (expires_at, not_before) = token.claims().lifetime();
         let now = NumericDate::from_clock(now);

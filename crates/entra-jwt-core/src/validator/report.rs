@@ -457,7 +457,7 @@ fn permissions_of(claims: &Claims) -> Option<String> {
     let roles = list("roles", claims.roles().collect());
     let both: Vec<String> = scopes.into_iter().chain(roles).collect();
     Some(if both.is_empty() {
-        "an exempt client".to_owned()
+        "none, of a client that needs none".to_owned()
     } else {
         both.join(", ")
     })

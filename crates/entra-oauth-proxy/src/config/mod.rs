@@ -318,8 +318,8 @@ impl EntraOAuthProxyBuilder {
         DangerousBuilder(self)
     }
 
-    /// Changes any other setting of the Layer: the cloud, External ID, the tenant rule, the clock skew, guests
-    /// and more. After this the proxy adds what it needs itself: its audience, the protected resource, and trust
+    /// Changes any other setting of the Layer: the cloud, External ID, the rules about tenants and callers, the
+    /// clock skew, guests and more. After this the proxy adds what it needs itself: its audience, the protected resource, and trust
     /// in its own tokens. Where it
     /// restricts clients ([`EntraAuthBuilder::allowed_clients`]), this very application must be among
     /// them: Entra's tokens for users who sign in here are its own.

@@ -373,7 +373,7 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
         return OAuthError::unavailable(None);
     }
     match code {
-        "tenant_not_allowed" | "personal_account" | "guest_not_allowed" => {
+        "tenant_not_allowed" | "personal_account" | "guest_not_allowed" | "caller_not_allowed" => {
             throttled!(
                 warn,
                 log,

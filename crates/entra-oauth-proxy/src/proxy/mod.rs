@@ -51,8 +51,8 @@ impl EntraOAuthProxy {
         ResourceLayer::new(self.auth.layer(), self.required.clone())
     }
 
-    /// Protects a router by the [Layer](Self::layer), with the endpoints beside it: no route can be added behind
-    /// it, and those that are [open](Protected::open) are named.
+    /// Protects a router by the [Layer](Self::layer), with the endpoints beside it: no route can be added
+    /// outside the Layer but by [`open`](Protected::open).
     ///
     /// ```no_run
     /// use axum::{Router, routing::{get, post}};
@@ -131,14 +131,16 @@ impl EntraOAuthProxy {
         ProxyEndpoints::new(Arc::clone(&self.server), Mount::Nested)
     }
 
-    /// Returns all endpoints, to merge into the router at the root of the host.
+    /// Returns all endpoints, to merge into the router at the root of the host, as [`protect`](Self::protect) does
+    /// by itself.
     ///
     /// ```no_run
     /// # fn app(proxy: &entra_oauth_proxy::EntraOAuthProxy) -> axum::Router {
     /// use axum::{Router, routing::post};
     ///
     /// Router::new()
-    ///     .route("/mcp", post(|| async { "…" }).layer(proxy.layer()))
+    ///     .route("/mcp", post(|| async { "…" }))
+    ///     .layer(proxy.layer()) // around everything above
     ///     .merge(proxy.routes())
     /// # }
     /// ```
@@ -231,7 +233,6 @@ impl EntraOAuthProxy {
     /// Router::new().route("/ready", get(proxy.readiness())) // outside the Layer
     /// # }
     /// ```
-    #[must_use]
     pub fn readiness(&self) -> Readiness {
         Readiness::new(Arc::clone(&self.server), self.auth.readiness())
     }

@@ -24,6 +24,7 @@ use crate::http::{json, set_static};
 /// store is asked each time; of the rest see [the Layer's](readiness::Readiness), whose JSON it is. `code` is
 /// `store_unavailable` or `shutting_down` beside that.
 #[derive(Clone)]
+#[must_use = "it answers nothing before it is the handler or service of a route"]
 pub struct Readiness {
     server: Arc<Server>,
     of_auth: readiness::Readiness,
@@ -37,7 +38,7 @@ impl Readiness {
     /// Returns the answer to a probe at this moment.
     pub async fn response(&self) -> Response<AnswerBody> {
         // Being asked starts the fetching of keys.
-        let of_auth = self.of_auth.response();
+        let of_auth = self.of_auth.response().await;
         let Some(code) = self.server.not_ready().await else {
             return of_auth;
         };

@@ -49,7 +49,7 @@ where
 {
     type Response = Response<ResourceBody<R>>;
     type Error = S::Error;
-    type Future = ResourceFuture<S, B>;
+    type Future = ResourceFuture<S, B, R>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.0.poll_ready(context)
@@ -67,16 +67,17 @@ pin_project! {
     ///
     /// # Panics
     /// If it is polled after it was ready, as futures of std do.
-    pub struct ResourceFuture<S, B>
+    pub struct ResourceFuture<S, B, R>
     where
-        RequireService<S>: Service<Request<B>>,
+        S: Service<Request<B>, Response = Response<R>>,
+        S: Clone,
     {
         #[pin]
         inner: EntraFuture<RequireService<S>, B>,
     }
 }
 
-impl<S, B, R> Future for ResourceFuture<S, B>
+impl<S, B, R> Future for ResourceFuture<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
 {
@@ -88,9 +89,9 @@ where
     }
 }
 
-impl<S, B> fmt::Debug for ResourceFuture<S, B>
+impl<S, B, R> fmt::Debug for ResourceFuture<S, B, R>
 where
-    RequireService<S>: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<R>> + Clone,
 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -1,12 +1,15 @@
 //! What is asked of Entra when a sign-in is refreshed, and what its answer comes to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 
+use crate::logbook::Logbook;
 use crate::refresh::{invalid_grant, token_of};
-use crate::support::{APP, HOUR, Stage};
+use crate::support::{APP, Browser, HOUR, Stage};
 
 #[tokio::test(start_paused = true)]
 async fn while_entra_does_not_answer_a_refresh_is_503_and_the_token_stays_good() {
@@ -89,6 +92,50 @@ async fn while_entras_own_token_is_good_entra_is_not_needed() {
     );
     stage.tenant.end_outage();
     token_of(stage.refresh(&client, &token).await).await;
+}
+
+/// The caller rule of the Layer says no from some moment on.
+#[tokio::test(start_paused = true)]
+async fn a_user_whom_this_service_blocks_is_signed_out_and_in_no_more() {
+    let is_blocked = Arc::new(AtomicBool::new(false));
+    let blocks = Arc::clone(&is_blocked);
+    let stage = Stage::with(|settings| {
+        let rule = async move |_| Ok::<_, String>(!blocks.load(Ordering::SeqCst));
+        settings.auth(|auth| auth.caller_rule(rule))
+    })
+    .await;
+    let client = stage.client().await;
+    let tokens = stage.sign_in(&client, "ada").await;
+    is_blocked.store(true, Ordering::SeqCst);
+    // The Layer asks when its yes has run out, a refresh when Entra sends another token.
+    let hour = Duration::from_secs(56 * 60);
+    stage.tenant.time().advance(hour).await;
+    let access_token = &tokens["access_token"];
+    let refused = stage.verify(access_token).await.unwrap_err();
+    assert_eq!(refused, "caller_not_allowed");
+    let log = Logbook::begin();
+    let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(reply.error(), invalid_grant());
+    let lines = log.lines("WARN");
+    let names_the_rule = |line: &String| line.contains("auth(|auth| auth.caller_rule(..))");
+    assert!(lines.iter().any(names_the_rule), "{lines:#?}");
+    assert!(log.lines("ERROR").is_empty());
+
+    let mut browser = Browser::new(&stage);
+    let callback = {
+        let at_entra = browser.goes_to_entra(&client, &[]).await;
+        stage.tenant.people().sign_in("ada", &at_entra)
+    };
+    let reply = browser.come_back(&callback).await;
+    assert!(reply.location().contains("error=access_denied"));
+
+    // Whoever is let in again has to sign in.
+    is_blocked.store(false, Ordering::SeqCst);
+    stage.tenant.time().advance(Duration::from_secs(2)).await;
+    let reply = stage.refresh(&client, &tokens["refresh_token"]).await;
+    assert_eq!(reply.error(), invalid_grant());
+    let tokens = stage.sign_in(&client, "ada").await;
+    assert!(stage.verify(&tokens["access_token"]).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

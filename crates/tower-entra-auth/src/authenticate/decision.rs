@@ -223,7 +223,7 @@ impl EntraAuth {
     }
 
     /// Verifies a token that did not come in a request's header, as the Layer verifies those that do:
-    /// by every rule, [the tenant rule](crate::EntraAuthBuilder::tenant_rule) included, waiting for keys
+    /// by every rule, the rules about [tenants](crate::EntraAuthBuilder::tenant_rule) and callers included, waiting for keys
     /// within the same bounds. Nothing is logged or counted unless the refusal is answered.
     ///
     /// # Errors
@@ -239,8 +239,8 @@ impl EntraAuth {
 
     /// Runs every check of a token to its end, with the keys that are held now, and reports on
     /// each, and on the requirement of a route if one is given: for people who look for the
-    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The tenant
-    /// rule is not asked.
+    /// reason. Without keys (see [`ready`](Self::ready)) the signature is not checked. The rules of
+    /// the service are not asked.
     #[must_use]
     pub fn explain(&self, token: &str, requirement: Option<&Requirement>) -> Report {
         let issuers = &self.state.issuers;

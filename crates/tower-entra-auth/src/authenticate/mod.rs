@@ -164,8 +164,8 @@ impl EntraAuth {
     }
 
     /// Forgets what the [tenant rule](crate::EntraAuthBuilder::tenant_rule) answered about a tenant, and the
-    /// [caller rule](crate::EntraAuthBuilder::caller_rule) about anybody, so that the next request asks again: for the moment at which a company becomes a customer, or ceases to
-    /// be one. Without it a yes is kept for
+    /// [caller rule](crate::EntraAuthBuilder::caller_rule) about its callers, so that their next requests ask
+    /// again: when a company becomes a customer or ceases to be one, or a user is blocked. Without it a yes is kept for
     /// [`rule_ttl`](crate::EntraAuthBuilder::rule_ttl), and a no for a second.
     ///
     /// Other processes, and other `EntraAuth`s, keep what they have. Streams that

@@ -18,7 +18,8 @@ use crate::respond::Reason;
 
 /// A requirement as a type, for the signature of a handler: [`CallerWith`] has an example.
 pub trait CallerRequirement: 'static {
-    /// Returns the condition, always the same one: it is asked for once in each thread.
+    /// Returns the condition, always the same one. It is called by the first request of each thread, and must not
+    /// panic.
     fn condition() -> impl IntoCondition;
 }
 

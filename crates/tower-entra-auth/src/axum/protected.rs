@@ -27,10 +27,11 @@ impl Protected {
 
     /// Adds routes that need no token, such as a health check or the
     /// [metadata](crate::EntraAuth::resource_metadata) of the resource. Several calls add up. A fallback of theirs
-    /// serves the paths that nobody else does.
+    /// serves the paths that nobody else does, and another method of a protected path is open if it is added here.
     ///
     /// # Panics
-    /// As [`Router::merge`] does: where two routes are for the same path and method, or both have a fallback.
+    /// As [`Router::merge`] does: where two routes are for the same path and method or have overlapping captures,
+    /// or both routers have a fallback.
     pub fn open(self, routes: impl Into<Router>) -> Self {
         // Of two fallbacks that nobody set the other's is kept: that behind the Layer.
         Self(routes.into().merge(self.0))

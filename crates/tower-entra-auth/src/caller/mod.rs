@@ -198,8 +198,9 @@ impl Caller {
     /// Returns what checks after verification look at.
     pub(crate) fn subject(&self) -> Subject<'_, Self> {
         let proof = self.verified.proof.as_ref();
-        let grant = proof.and_then(|proof| Some((proof.issuer, proof.grant.as_ref()?)));
-        Subject::new(self, self.tenant_id(), self.bearer_token(), grant)
+        let issuer = proof.map_or(0, |proof| proof.issuer);
+        let token = self.bearer_token();
+        Subject::new(self, self.tenant_id(), issuer, token, self.grant())
     }
 
     /// Returns the issuer, by its place among those of the `EntraAuth`, the key that signed, and the

@@ -59,8 +59,8 @@ impl EntraAuthBuilder {
         let clients = self.checked_clients(&mut problems);
         self.check_bounds(&mut problems);
         if let Some(resource) = &self.protected_resource {
-            for text in resource.problems(tenancy.as_ref()) {
-                problems.add(PROTECTED_RESOURCE, text);
+            for (setting, text) in resource.problems(tenancy.as_ref()) {
+                problems.add(setting, text);
             }
         }
         self.check_trusted(&mut problems);
@@ -495,6 +495,7 @@ impl EntraAuthBuilder {
             cloud = %validator.authority().cloud(),
             versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
             tenant_rule = self.tenant_rule.is_some(),
+            caller_rule = self.caller_rule.is_some(),
             keys_from,
             trusted = (!self.trusted.is_empty()).then(|| self.trusted_issuers()),
             token_cache = self.token_cache.bounds().is_some(),

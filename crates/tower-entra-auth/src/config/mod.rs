@@ -20,7 +20,7 @@ pub use self::trusted_issuer::TrustedIssuer;
 use crate::authenticate::{EntraAuth, TokenLocation};
 use crate::caller::{Caller, OnRefusal};
 use crate::keys::Source;
-use crate::policy::{Rule, TokenTail};
+use crate::policy::{CallerKey, Rule};
 use crate::resource_metadata::ProtectedResource;
 use crate::respond::RefusalDetail;
 use crate::setting::SettingNames;
@@ -79,7 +79,7 @@ pub struct EntraAuthBuilder {
     roleless_clients: Vec<String>,
     refuses_guests: bool,
     tenant_rule: Option<Rule<TenantId>>,
-    caller_rule: Option<Rule<TokenTail, Caller>>,
+    caller_rule: Option<Rule<CallerKey, Caller>>,
     rule_ttl: Option<Duration>,
     clock_skew: Duration,
     max_token_length: usize,

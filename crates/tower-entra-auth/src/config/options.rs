@@ -144,8 +144,9 @@ impl KeyOptions {
 /// ```
 ///
 /// A token is remembered by its whole bytes, once it was accepted. With every request its lifetime, its key
-/// and the [`tenant_rule`](crate::EntraAuthBuilder::tenant_rule) are checked again; the signature and the
-/// rest, which cannot change, are not.
+/// and the rules about [tenants](crate::EntraAuthBuilder::tenant_rule) and
+/// [callers](crate::EntraAuthBuilder::caller_rule) are checked again; the signature and the rest, which cannot
+/// change, are not.
 ///
 /// The default is 32 MiB, and an hour.
 #[derive(Clone, Copy, Debug)]

@@ -69,7 +69,7 @@ impl TrustedIssuer {
     /// 5 s is 503 (`grant_rule_unavailable`). A yes is kept for `ttl`, at most
     /// [5 minutes](Self::MAX_GRANT_TTL), from when it was asked; a no for a second. Streams that
     /// [`end_at_expiry`](crate::EntraAuth::end_at_expiry) watches ask again after that, at most every
-    /// 5 s. Default: every grant is good while its tokens live.
+    /// 5 s. The rule is cloned for each question. Default: every grant is good while its tokens live.
     pub fn grant_rule<F, R, E>(mut self, ttl: Duration, rule: F) -> Self
     where
         F: FnOnce(Arc<str>) -> R + Clone + Send + Sync + 'static,

@@ -43,16 +43,17 @@ use crate::service::{AnswerBody, ResponseBody, inner_service_accessors, polled_a
 ///
 /// | at expiry plus grace, or at a no | what the client sees |
 /// |---|---|
-/// | the response has not begun | 401 with the code, or gRPC status 16; the inner service's work is dropped |
-/// | gRPC streams | the trailers `grpc-status: 16` and `grpc-message` with the code |
-/// | `text/event-stream` is sent | its end: the browser asks again, and gets 401 |
+/// | the response has not begun | 401 with the code, or gRPC status 16; of `caller_not_allowed` 403, or 7. The inner service's work is dropped |
+/// | gRPC streams | the trailers `grpc-status` and `grpc-message`, as above |
+/// | `text/event-stream` is sent | its end: the browser asks again, and is refused |
 /// | any other body is sent | an error of the connection (HTTP/1.1) or the stream (HTTP/2), since an end would look like all of it |
 ///
 /// The code is `expired`, or that of a no: `tenant_not_allowed` of the
-/// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `grant_ended` of the
+/// [tenant rule](crate::EntraAuthBuilder::tenant_rule), `caller_not_allowed` of the
+/// [caller rule](crate::EntraAuthBuilder::caller_rule), `grant_ended` of the
 /// [grant rule](crate::issuer::TrustedIssuer::grant_rule). Where such a rule is set, it is asked again when
 /// its remembered yes has run out, and at most every 5 s, also where a yes is not kept at all. All
-/// streams of one tenant, or of one grant, share the question and its answer with each other and
+/// streams of one tenant, one token or one grant share the question and its answer with each other and
 /// with requests. A no ends them without a grace. No answer ends nothing: the rule is asked again
 /// after 5 s, and the stream goes on meanwhile.
 ///
@@ -261,8 +262,8 @@ pub struct TokenExpired {
 }
 
 impl TokenExpired {
-    /// Returns the machine code: `expired`, or that of the rule's no, `tenant_not_allowed` or
-    /// `grant_ended`.
+    /// Returns the machine code: `expired`, or that of the rule's no, `tenant_not_allowed`,
+    /// `caller_not_allowed` or `grant_ended`.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code

@@ -50,7 +50,8 @@ impl Caller {
     /// default: until then the same token would be let in again.
     ///
     /// It ends before that, without a grace, with a no of the
-    /// [tenant rule](crate::EntraAuthBuilder::tenant_rule) or the
+    /// [tenant rule](crate::EntraAuthBuilder::tenant_rule), the
+    /// [caller rule](crate::EntraAuthBuilder::caller_rule) or the
     /// [grant rule](crate::issuer::TrustedIssuer::grant_rule), which are asked again as
     /// [`ExpiryLayer`] says: a client that comes again is refused.
     ///

@@ -48,8 +48,8 @@ impl EntraAuth {
         }
     }
 
-    /// Protects a router, all of it, fallbacks too: no route can be added behind it, and those that are open are
-    /// named. Other settings of the Layer: [`EntraLayer::protect`].
+    /// Protects a router, all of it, fallbacks too: no route can be added outside the Layer but by
+    /// [`open`](Protected::open). Other settings of the Layer: [`EntraLayer::protect`].
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -243,7 +243,7 @@ pin_project! {
 
 /// A request that waits: first for its decision, then for the inner service to be ready again.
 struct PendingRequest<S, B> {
-    decision: Pin<Box<dyn Future<Output = Result<Caller, Reason>> + Send>>,
+    decision: Pin<Box<dyn Future<Output = Result<Caller, Reason>> + Send + Sync>>,
     is_accepted: bool,
     service: S,
     request: Request<B>,

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entra_jwt_core::TenantId;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -26,7 +27,7 @@ use crate::unavailable::Outage;
 /// The checks of one `EntraAuth` about callers of the type `C`.
 pub(crate) struct PostVerificationChecks<C: Send + 'static> {
     tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
-    caller_rule: Option<Arc<CachedCheck<Rule<TokenTail, C>>>>,
+    caller_rule: Option<Arc<CachedCheck<Rule<CallerKey, C>>>>,
     /// The rules for tokens that have a grant, by the issuer's place among those of the `EntraAuth`.
     grant_rules: Box<[Option<Arc<GrantCheck>>]>,
 }
@@ -37,30 +38,53 @@ type GrantCheck = CachedCheck<Rule<Arc<str>>>;
 pub(crate) struct Subject<'c, C> {
     caller: &'c C,
     tenant: TenantId,
+    /// The issuer, by its place among those of the `EntraAuth`.
+    issuer: usize,
     token: &'c str,
-    /// The grant, with its issuer's place.
-    grant: Option<(usize, &'c Arc<str>)>,
+    grant: Option<&'c Arc<str>>,
 }
 
 impl<'c, C> Subject<'c, C> {
     pub(crate) fn new(
         caller: &'c C,
         tenant: TenantId,
+        issuer: usize,
         token: &'c str,
-        grant: Option<(usize, &'c Arc<str>)>,
+        grant: Option<&'c Arc<str>>,
     ) -> Self {
         Self {
             caller,
             tenant,
+            issuer,
             token,
             grant,
         }
     }
 }
 
-/// The end of a verified token: of its signature, by which it differs from every other.
+impl<C> Subject<'_, C> {
+    fn caller_key(&self) -> CallerKey {
+        CallerKey {
+            tenant: self.tenant,
+            issuer: self.issuer,
+            tail: TokenTail::of(self.token),
+        }
+    }
+}
+
+/// The key of an answer about a caller: of this token alone.
 #[derive(Clone, Eq, Hash, PartialEq)]
-pub(crate) struct TokenTail([u8; Self::LENGTH]);
+pub(crate) struct CallerKey {
+    tenant: TenantId,
+    /// The issuer, by its place among those of the `EntraAuth`: another could choose a key with which it makes
+    /// the same signature.
+    issuer: usize,
+    tail: TokenTail,
+}
+
+/// The end of a verified token: of its signature, by which it differs from every other of its issuer.
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct TokenTail([u8; Self::LENGTH]);
 
 impl TokenTail {
     const LENGTH: usize = 64;
@@ -78,14 +102,16 @@ impl TokenTail {
 impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
     pub(crate) fn new(
         tenant_rule: Option<Rule<TenantId>>,
-        caller_rule: Option<Rule<TokenTail, C>>,
+        caller_rule: Option<Rule<CallerKey, C>>,
         grant_rules: Vec<Option<Rule<Arc<str>>>>,
     ) -> Self {
         let grant_rules = grant_rules.into_iter();
         Self {
-            tenant_rule: tenant_rule.map(CachedCheck::new),
-            caller_rule: caller_rule.map(CachedCheck::new),
-            grant_rules: grant_rules.map(|rule| rule.map(CachedCheck::new)).collect(),
+            tenant_rule: tenant_rule.map(|rule| CachedCheck::new(rule, MAX_TENANTS)),
+            caller_rule: caller_rule.map(|rule| CachedCheck::new(rule, MAX_TOKENS)),
+            grant_rules: grant_rules
+                .map(|rule| rule.map(|rule| CachedCheck::new(rule, MAX_TENANTS)))
+                .collect(),
         }
     }
 
@@ -95,7 +121,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         let of_caller = self.caller_rule.as_ref();
         let of_grant = self.grant_check(subject);
         of_tenant.is_none_or(|check| check.has_yes(&subject.tenant))
-            && of_caller.is_none_or(|check| check.has_yes(&TokenTail::of(subject.token)))
+            && of_caller.is_none_or(|check| check.has_yes(&subject.caller_key()))
             && of_grant.is_none_or(|(check, grant)| check.has_yes(grant))
     }
 
@@ -109,7 +135,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         }
         // Last: it may look at the caller's records.
         if let Some(check) = &self.caller_rule {
-            let tail = TokenTail::of(subject.token);
+            let tail = subject.caller_key();
             ask_unless_yes(check, tail, subject.caller.clone()).await?;
         }
         Ok(())
@@ -122,8 +148,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         let of_tenant = self.tenant_rule.as_ref();
         let of_tenant = of_tenant.map(|check| check.stream_asks_at(&subject.tenant, now));
         let of_caller = self.caller_rule.as_ref();
-        let of_caller =
-            of_caller.map(|check| check.stream_asks_at(&TokenTail::of(subject.token), now));
+        let of_caller = of_caller.map(|check| check.stream_asks_at(&subject.caller_key(), now));
         let of_grant = self.grant_check(subject);
         let of_grant = of_grant.map(|(check, grant)| check.stream_asks_at(grant, now));
         let moments = [of_tenant, of_caller, of_grant];
@@ -146,7 +171,7 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
             moments.push(next.await?);
         }
         if let Some(check) = &self.caller_rule {
-            let tail = TokenTail::of(subject.token);
+            let tail = subject.caller_key();
             let next = Arc::clone(check).ask_for_stream(tail, subject.caller.clone());
             moments.push(next.await?);
         }
@@ -154,13 +179,13 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         Ok(next.unwrap_or_else(|| Instant::now() + MIN_REST))
     }
 
-    /// Forgets what the tenant rule answered about this tenant, and all that the caller rule answered.
+    /// Forgets what the rules answered about this tenant and its callers.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         if let Some(check) = &self.tenant_rule {
             check.forget(&tenant);
         }
         if let Some(check) = &self.caller_rule {
-            check.forget_all();
+            check.forget_where(|caller| caller.tenant == tenant);
         }
     }
 
@@ -168,9 +193,8 @@ impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
         &'s self,
         subject: &Subject<'s, C>,
     ) -> Option<(&'s Arc<GrantCheck>, &'s Arc<str>)> {
-        let (issuer, grant) = subject.grant?;
-        let check = self.grant_rules.get(issuer)?.as_ref()?;
-        Some((check, grant))
+        let check = self.grant_rules.get(subject.issuer)?.as_ref()?;
+        Some((check, subject.grant?))
     }
 }
 
@@ -236,6 +260,12 @@ enum NotYes {
 /// The outcome for all who wait for the same answer.
 type CheckOutcome = Result<Yes, Reason>;
 
+/// The greatest number of yes answers about tenants, and of those about grants, that are kept.
+const MAX_TENANTS: u64 = 10_000;
+
+/// The greatest number of yes answers about tokens that are kept.
+const MAX_TOKENS: u64 = 50_000;
+
 /// The least time between two questions of a stream: also where a yes is kept for less.
 const MIN_REST: Duration = Duration::from_secs(5);
 
@@ -254,6 +284,8 @@ struct CachedCheck<C: Check> {
 /// The questions that are being asked.
 struct PendingChecks<K> {
     by_key: HashMap<K, PendingCheck>,
+    /// Those whose key was forgotten, by their numbers, each until its deadline: they are asked all the same.
+    forgotten: HashMap<u64, Instant>,
     next: u64,
 }
 
@@ -273,9 +305,6 @@ impl<C: Check> CachedCheck<C> {
 
     /// The time after which a request that got no answer should ask again.
     const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-    /// The greatest number of yes answers that are kept.
-    const MAX_KEPT: u64 = 10_000;
 
     /// The time for which a no is kept: so that a tenant that is no customer does not have a slow rule
     /// asked with every request.
@@ -299,13 +328,17 @@ impl<C: Check> CachedCheck<C> {
     /// key alone may be 768, three quarters, and however many crowd in, some places are left.
     const SHARE: usize = 3;
 
-    fn new(check: C) -> Arc<Self> {
+    fn new(check: C, max_kept: u64) -> Arc<Self> {
+        // The longest unused goes first: what was asked for often and never will be again, such as an expired
+        // token, makes room.
+        let yes = Cache::builder().max_capacity(max_kept);
         Arc::new(Self {
             check,
-            yes: Cache::new(Self::MAX_KEPT),
+            yes: yes.eviction_policy(EvictionPolicy::lru()).build(),
             not_yes: Cache::new(Self::MAX_NOT_YES),
             in_flight: Mutex::new(PendingChecks {
                 by_key: HashMap::new(),
+                forgotten: HashMap::new(),
                 next: 0,
             }),
             permits: Semaphore::new(Self::MAX_WAITING),
@@ -419,10 +452,12 @@ impl<C: Check> CachedCheck<C> {
     ) -> Option<PendingCheck> {
         let now = Instant::now();
         let mut in_flight = self.lock();
+        in_flight.forgotten.retain(|_, deadline| now < *deadline);
+        let asked = in_flight.by_key.len() + in_flight.forgotten.len();
         match in_flight.by_key.get(&key) {
             Some(pending) if now < pending.deadline => return Some(pending.clone()),
             Some(_) => {}
-            None if in_flight.by_key.len() < max => {}
+            None if asked < max => {}
             None => return None,
         }
         in_flight.next += 1;
@@ -479,17 +514,26 @@ impl<C: Check> CachedCheck<C> {
     /// whatever it is that changed: those that wait for it get its answer, which nobody keeps.
     fn forget(&self, key: &C::Key) {
         let mut in_flight = self.lock();
-        in_flight.by_key.remove(key);
+        if let Some(pending) = in_flight.by_key.remove(key) {
+            let PendingCheck {
+                number, deadline, ..
+            } = pending;
+            in_flight.forgotten.insert(number, deadline);
+        }
         self.yes.invalidate(key);
         self.not_yes.invalidate(key);
     }
 
-    /// Forgets what was answered about every key, as [`forget`](Self::forget) does about one.
-    fn forget_all(&self) {
-        let mut in_flight = self.lock();
-        in_flight.by_key.clear();
-        self.yes.invalidate_all();
-        self.not_yes.invalidate_all();
+    /// Forgets what was answered about each of these keys, as [`forget`](Self::forget) does about one.
+    fn forget_where(&self, is_meant: impl Fn(&C::Key) -> bool) {
+        let asked: Vec<C::Key> = self.lock().by_key.keys().cloned().collect();
+        let yes = self.yes.iter().map(|(key, _)| C::Key::clone(&key));
+        let not_yes = self.not_yes.iter().map(|(key, _)| C::Key::clone(&key));
+        for key in asked.into_iter().chain(yes).chain(not_yes) {
+            if is_meant(&key) {
+                self.forget(&key);
+            }
+        }
     }
 
     fn unavailable(&self, reason: &str) -> CheckOutcome {
@@ -541,5 +585,6 @@ impl<C: Check> Drop for CheckTask<C> {
     fn drop(&mut self) {
         // After a panic of the question, or the end of its runtime: the answer never comes.
         self.of.settle(&self.key, self.number, None);
+        self.of.lock().forgotten.remove(&self.number);
     }
 }

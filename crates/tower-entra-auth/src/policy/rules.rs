@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use entra_jwt_core::{InvalidToken, TenantId};
 
-use super::{Check, CheckFuture, TokenTail, Verdict};
+use super::{CallerKey, Check, CheckFuture, Verdict};
 use crate::respond::Reason;
 use crate::unavailable::Outage;
 
@@ -65,7 +65,7 @@ impl Rule<TenantId> {
     }
 }
 
-impl<C> Rule<TokenTail, C> {
+impl<C> Rule<CallerKey, C> {
     /// Makes the rule that says whether a caller is admitted.
     pub(crate) fn about_callers<F, R, E>(rule: F) -> Self
     where

@@ -20,10 +20,11 @@ struct Gate {
 
 impl Gate {
     fn of_one_key() -> Arc<CachedCheck<Self>> {
-        CachedCheck::new(Self {
+        let gate = Self {
             is_one_key: true,
             ..Self::default()
-        })
+        };
+        CachedCheck::new(gate, MAX_TENANTS)
     }
 
     fn asked(&self) -> usize {
@@ -76,7 +77,7 @@ fn reason(outcome: CheckOutcome) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_questions_asked_at_once_are_bounded() {
-    let gate = CachedCheck::new(Gate::default());
+    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
     let waiting: Vec<_> = (0..CachedCheck::<Gate>::MAX_ASKING)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ())))
         .collect();
@@ -96,7 +97,7 @@ async fn the_questions_asked_at_once_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_times_of_their_own() {
-    let gate = CachedCheck::new(Gate::default());
+    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
     let most = CachedCheck::<Gate>::MAX_ASKING_FOR_STREAMS;
     let asking: Vec<_> = (0..most)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask_for_stream(gate.check.key(), ())))
@@ -330,4 +331,55 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
     assert_ne!(later.number, asked.number);
     idle.shutdown_background();
     assert_eq!(gate.lock().by_key.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_were_forgotten_count_until_they_are_answered() {
+    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
+    let most = CachedCheck::<Gate>::MAX_ASKING;
+    let ask = |count: usize| -> Vec<_> {
+        let one = |_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
+        (0..count).map(one).collect()
+    };
+    let mut asking = ask(most);
+    while gate.check.asked() < most {
+        tokio::task::yield_now().await;
+    }
+    gate.forget_where(|key| *key < most / 2);
+    gate.forget(&(most / 2));
+    assert!(gate.lock().by_key.len() < most);
+    for refused in ask(20) {
+        assert!(reason(refused.await.unwrap()).contains("too many questions"));
+    }
+    gate.check.open.notify_waiters();
+    for task in asking.drain(..) {
+        assert!(task.await.unwrap().is_ok());
+    }
+    // The answers about what was forgotten are kept for nobody.
+    let kept = (0..most).filter(|key| gate.has_yes(key)).count();
+    assert_eq!(kept, most - most / 2 - 1);
+    asking.append(&mut ask(most));
+    while gate.check.asked() < 2 * most {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Tokens expire: what was asked for often once must not keep out what is asked for now.
+#[tokio::test(start_paused = true)]
+async fn the_yes_that_was_used_last_stays_however_often_others_were() {
+    let gate = CachedCheck::new(Gate::default(), 10);
+    for old in 0..10 {
+        gate.check.open.notify_one();
+        assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_ok());
+        for _ in 0..20 {
+            assert!(gate.has_yes(&old));
+        }
+        gate.yes.run_pending_tasks();
+    }
+    for new in 10..20 {
+        gate.check.open.notify_one();
+        assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_ok());
+        gate.yes.run_pending_tasks();
+        assert!(gate.has_yes(&new), "{new}");
+    }
 }

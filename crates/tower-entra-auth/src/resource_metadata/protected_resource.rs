@@ -121,47 +121,48 @@ impl ProtectedResource {
         self
     }
 
-    /// Returns everything that is wrong with it.
-    pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<String> {
+    /// Returns each problem with the setting that it is of.
+    pub(crate) fn problems(&self, tenancy: Option<&Tenancy>) -> Vec<(&'static str, String)> {
+        const SCOPES: &str = "protected_resource.scopes";
+        const AUTHORIZATION_SERVER: &str = "protected_resource.authorization_server";
+
         let mut texts = Vec::new();
         if let Err(problem) = resource_url(&self.url) {
-            texts.push(format!(
+            let text = format!(
                 "the URL \"{}\" {problem}; good are https://mcp.example.com/mcp and, for development, \
                  http://127.0.0.1:8080/mcp",
                 EscapedUrl(&self.url)
-            ));
+            );
+            texts.push(("protected_resource", text));
         }
-        texts.extend(self.scopes.iter().filter_map(|scope| scope_problem(scope)));
+        let of_scopes = self.scopes.iter().filter_map(|scope| scope_problem(scope));
+        texts.extend(of_scopes.map(|text| (SCOPES, text)));
         match &self.authorization_server {
             Some(issuer) => {
                 if let Err(problem) = server_url(issuer).and_then(|uri| of_one_tenant(&uri)) {
-                    texts.push(format!(
-                        "the authorization server \"{}\" {problem}",
-                        EscapedUrl(issuer)
-                    ));
+                    let issuer = EscapedUrl(issuer);
+                    let text = format!("the authorization server \"{issuer}\" {problem}");
+                    texts.push((AUTHORIZATION_SERVER, text));
                 }
             }
             None if tenancy.is_some_and(|tenancy| tenancy.tenant_ids().next().is_none()) => {
-                texts.push(
-                    "no client accepts the issuer that Entra publishes for all tenants; name the \
-                     authorization server by .authorization_server(..), or one tenant by tenant(..)"
-                        .to_owned(),
-                );
+                let text = "no client accepts the issuer that Entra publishes for all tenants; name the \
+                     authorization server by .authorization_server(..), or one tenant by tenant(..)";
+                texts.push((AUTHORIZATION_SERVER, text.to_owned()));
             }
             None => {}
         }
         let is_entra = self.authorization_server.as_deref().is_none_or(is_of_entra);
         if self.scopes.is_empty() && is_entra {
-            texts.push(
-                "no scope is named, and without one Entra issues tokens for Graph; name what everybody \
-                 needs by .scopes([\"Mcp.Access\"])"
-                    .to_owned(),
-            );
+            let text = "no scope is named, and without one Entra issues tokens for Graph; name what everybody \
+                 needs by .scopes([\"Mcp.Access\"])";
+            texts.push((SCOPES, text.to_owned()));
         }
         if let Some(url) = &self.documentation {
             if let Err(problem) = secure_url(url, false) {
                 let url = EscapedUrl(url);
-                texts.push(format!("the documentation's URL \"{url}\" {problem}"));
+                let text = format!("the documentation's URL \"{url}\" {problem}");
+                texts.push(("protected_resource.documentation", text));
             }
         }
         texts

@@ -353,5 +353,5 @@ async fn readiness_is_a_handler_and_a_service() {
     auth.ready().await.unwrap();
     let routes = Router::new().route("/ready", get(auth.readiness()));
     assert_eq!(get_of(&routes, "/ready", "").await, 200);
-    assert_eq!(auth.readiness().response().status(), StatusCode::OK);
+    assert_eq!(auth.readiness().response().await.status(), StatusCode::OK);
 }

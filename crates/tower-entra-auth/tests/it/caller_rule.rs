@@ -1,11 +1,17 @@
 //! The service's own rule about callers.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use tokio::time::advance;
-use tower_entra_auth::{Caller, EntraAuth, Tenancy, testing};
+use tower::{Layer as _, ServiceExt as _};
+use tower_entra_auth::{Caller, EntraAuth, Tenancy, expiry::TokenExpired, testing};
 
+use crate::grpc;
 use crate::support::{
     MINUTE, OTHER_TENANT, SECOND, app, ask, header, serve, settings, status, tenant, user,
 };
@@ -129,9 +135,17 @@ async fn what_was_answered_can_be_forgotten_and_ends_streams() {
     let stream = tokio::spawn(caller.expired(MINUTE));
     list.block(ADA);
     assert!(auth.verify(&ada).await.is_ok());
+    // Not with another tenant, whose customers are no concern of its.
     auth.forget_tenant(OTHER_TENANT.parse().unwrap());
+    assert!(auth.verify(&ada).await.is_ok());
+    assert_eq!(list.asked(), 1);
+    auth.forget_tenant(caller.tenant_id());
     let refusal = auth.verify(&ada).await.unwrap_err();
     assert_eq!(refusal.code(), "caller_not_allowed");
+    assert_eq!(
+        refusal.to_string(),
+        "the caller is refused: caller_not_allowed"
+    );
     assert!(
         refusal.remedy().contains("caller_rule(..)"),
         "{}",
@@ -145,6 +159,109 @@ async fn what_was_answered_can_be_forgotten_and_ends_streams() {
     assert!(begun.elapsed() >= 4 * MINUTE, "{:?}", begun.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_response_ends_with_the_code_of_the_no() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let auth = protected(&tenant, &list).build().unwrap();
+    let ada = user(&tenant).claim("oid", ADA).mint();
+    let endless = |_| async {
+        let chunks = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+        Ok::<_, Infallible>(http::Response::new(Body::from_stream(chunks)))
+    };
+    let never = |_| std::future::pending::<Result<http::Response<Body>, Infallible>>();
+    let request = || {
+        let request = http::Request::get("/").header("authorization", format!("Bearer {ada}"));
+        request.body(Body::empty()).unwrap()
+    };
+    let ends = auth.end_at_expiry(MINUTE);
+
+    // The body of a response that has begun.
+    let service = auth.layer().layer(ends.layer(tower::service_fn(endless)));
+    let response = service.oneshot(request()).await.unwrap();
+    list.block(ADA);
+    let error = response.into_body().collect().await.unwrap_err();
+    let end = std::iter::successors(
+        Some(&*error as &(dyn std::error::Error + 'static)),
+        |error| error.source(),
+    );
+    let end = end.filter_map(|error| error.downcast_ref::<TokenExpired>());
+    let codes: Vec<_> = end.map(TokenExpired::code).collect();
+    assert_eq!(codes, ["caller_not_allowed"]);
+
+    // A response that has not.
+    list.blocked.lock().unwrap().clear();
+    auth.forget_tenant(tenant.id().parse().unwrap());
+    let service = auth.layer().layer(ends.layer(tower::service_fn(never)));
+    let waiting = tokio::spawn(service.oneshot(request()));
+    let asked = list.asked();
+    while list.asked() == asked {
+        tokio::task::yield_now().await;
+    }
+    list.block(ADA);
+    let response = waiting.await.unwrap().unwrap();
+    assert_eq!(response.status(), 403);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "caller_not_allowed\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn grpc_callers_get_the_status_permission_denied_at_once_or_in_the_trailers() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let auth = protected(&tenant, &list).build().unwrap();
+    let server = grpc::serve_until_expiry(&auth, grpc::Api::default(), MINUTE).await;
+    let (ada, bob) = (
+        user(&tenant).claim("oid", ADA).mint(),
+        user(&tenant).claim("oid", BOB).mint(),
+    );
+    let denied = |seen: grpc::Seen| {
+        let end = seen.end.unwrap_err();
+        assert_eq!(
+            (end.code(), end.message()),
+            (tonic::Code::PermissionDenied, "caller_not_allowed")
+        );
+        seen.messages
+    };
+    list.block(BOB);
+    let messages = denied(grpc::call_with(&server, grpc::Method::Streaming, &bob).await);
+    assert_eq!(messages, 0);
+
+    let call = grpc::call_with(&server, grpc::Method::Streaming, &ada);
+    let ending = async {
+        tokio::time::sleep(MINUTE).await;
+        list.block(ADA);
+    };
+    let (seen, ()) = tokio::join!(call, ending);
+    assert!(denied(seen) > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_time_to_keep_a_yes_the_rule_is_asked_with_every_request() {
+    let tenant = tenant().await;
+    let list = Blocklist::default();
+    let builder = protected(&tenant, &list).rule_ttl(std::time::Duration::ZERO);
+    let server = serve(app(&builder.build().unwrap())).await;
+    let ada = user(&tenant).claim("oid", ADA).mint();
+    for asked in 1..4 {
+        assert_eq!(status(&server, &ada).await, 200);
+        assert_eq!(list.asked(), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_panics_refuses_for_now() {
+    let tenant = tenant().await;
+    let builder = settings(&tenant).caller_rule(async |caller: Caller| {
+        assert!(caller.object_id().is_none(), "a fault of the service");
+        Ok::<_, Infallible>(true)
+    });
+    let server = serve(app(&builder.build().unwrap())).await;
+    let response = ask(&server, &user(&tenant).mint()).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.text().await.unwrap(), "caller_rule_unavailable\n");
+}
+
 /// Nobody can know what a rule says of a caller who was made up.
 #[tokio::test]
 async fn a_caller_that_is_made_up_is_not_asked_about() {
@@ -153,8 +270,7 @@ async fn a_caller_that_is_made_up_is_not_asked_about() {
     let auth: EntraAuth = protected(&tenant, &list).build().unwrap();
     let ada = testing::caller(&auth, serde_json::json!({ "scp": "Reports.Read" })).unwrap();
     let service = app(&auth).layer(testing::CallerLayer::new(ada));
-    let request = http::Request::get("/me").body(axum::body::Body::empty());
-    let response = tower::ServiceExt::oneshot(service, request.unwrap()).await;
-    assert_eq!(response.unwrap().status(), 200);
+    let request = http::Request::get("/me").body(Body::empty()).unwrap();
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 200);
     assert_eq!(list.asked(), 0);
 }

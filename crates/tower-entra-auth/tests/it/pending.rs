@@ -439,7 +439,7 @@ async fn pending_says_when_to_ask_again_and_is_no_failure() {
     }
     assert_eq!(scene.fetches(), 1 + 2);
 
-    assert_eq!(scene.auth.readiness().response().status(), 200);
+    assert_eq!(scene.auth.readiness().response().await.status(), 200);
     let issuer = scene.auth.status().issuers.remove(0);
     assert!(issuer.is_ready && issuer.last_failure.is_none());
     assert_eq!(issuer.failures_in_a_row, 0);

@@ -60,7 +60,7 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
         ),
     ] {
         let text = problem(at(url));
-        assert!(text.contains("- protected_resource: "), "{text}");
+        assert!(text.contains("- protected_resource.scopes: "), "{text}");
         assert!(text.contains(expected), "{url}: {text}");
         assert!(!text.contains("secret"), "{text}");
     }
@@ -147,7 +147,10 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
     let text = problem(at(RESOURCE).documentation("javascript:alert(1)"));
     assert!(text.contains("the documentation's URL"), "{text}");
     let all = problem(at("x").scopes(["a b", "openid"]).authorization_server("y"));
-    assert_eq!(all.matches("- protected_resource: ").count(), 4, "{all}");
+    for (setting, count) in [("", 1), (".scopes", 2), (".authorization_server", 1)] {
+        let named = format!("- protected_resource{setting}: ");
+        assert_eq!(all.matches(&named).count(), count, "{setting} in {all}");
+    }
     let text = problem(at(RESOURCE));
     assert!(text.contains("no scope is named"), "{text}");
 }

@@ -61,7 +61,7 @@ fn the_status_needs_no_runtime() {
         .build()
         .unwrap();
     assert!(!auth.status().is_ready());
-    let response = auth.readiness().response();
+    let response = futures_util::FutureExt::now_or_never(auth.readiness().response()).unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
 }

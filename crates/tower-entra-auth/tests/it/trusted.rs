@@ -1,6 +1,7 @@
 //! Callers made of JSON, for unit tests of whoever uses this crate.
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use http::Request;
 use serde_json::json;
@@ -8,7 +9,7 @@ use tower::ServiceExt as _;
 use tower_entra_auth::{Caller, EntraAuth, Problem, Scope, testing};
 
 use crate::settings::good;
-use crate::support::OTHER_TENANT;
+use crate::support::{OTHER_TENANT, settings, tenant, user};
 
 async fn me(caller: Caller) -> String {
     caller.scopes().collect::<Vec<_>>().join(" ")
@@ -20,7 +21,7 @@ fn app(auth: &EntraAuth) -> Router {
 }
 
 async fn status(app: Router, caller: Option<Caller>) -> u16 {
-    let mut request = Request::new(axum::body::Body::empty());
+    let mut request = Request::new(Body::empty());
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
@@ -69,13 +70,32 @@ async fn the_real_layer_takes_a_made_up_caller_of_its_own_and_nobody_elses() {
     // A token is judged, whoever is made up beside it.
     for credentials in ["Bearer a.b.c", "Bearer", "Basic eDp5"] {
         let request = Request::get("/").header("authorization", credentials);
-        let request = request.body(axum::body::Body::empty()).unwrap();
+        let request = request.body(Body::empty()).unwrap();
         let app = as_caller(with(&auth, "Reports.Read"));
         assert_eq!(
             app.oneshot(request).await.unwrap().status(),
             401,
             "{credentials}"
         );
+    }
+}
+
+/// A request that the Layer of before verified meets a requirement of now.
+#[tokio::test]
+async fn a_request_that_is_under_way_outlives_a_reload() {
+    let tenant = tenant().await;
+    let old = settings(&tenant).build().unwrap();
+    let token = user(&tenant).mint();
+    for (new, expected) in [
+        (settings(&tenant).replacing(&old), 200),
+        (settings(&tenant), 500),
+    ] {
+        let readers = new.build().unwrap().require(Scope("Reports.Read")).unwrap();
+        let routes = readers.route("/reports", get(|| async { "reports" }));
+        let request = Request::get("/reports").header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        let response = old.protect(routes).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected);
     }
 }
 
