@@ -4,8 +4,8 @@
 
 use entra_jwt_core::integration::DiscoveryDocument;
 use entra_jwt_fuzz::cases::{CASES, CONSUMERS, Case, TENANT};
+use entra_jwt_fuzz::key_document::Members;
 use entra_jwt_fuzz::memory::Bound;
-use entra_jwt_fuzz::second_reader::Claims;
 use entra_jwt_fuzz::text::{check_debug, check_short};
 use libfuzzer_sys::fuzz_target;
 
@@ -36,7 +36,7 @@ fn is_of_some_authority(text: &[u8]) -> bool {
 /// By a second reader.
 fn check_members(text: &[u8], document: &DiscoveryDocument) {
     // Texts that nobody needs may be anything, even no UTF-8.
-    let members = Claims::read(&String::from_utf8_lossy(text));
+    let members = Members::read(&String::from_utf8_lossy(text));
     assert_eq!(members.text("issuer").as_deref(), Some(&*document.issuer));
     assert_eq!(
         members.text("jwks_uri").as_deref(),

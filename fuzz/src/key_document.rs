@@ -71,11 +71,26 @@ fn exotic() -> Value {
     json!({ "exotic": true })
 }
 
-/// The members of an object. A name is read when it is asked for, as it may have half a surrogate
-/// pair in it.
-struct Members(Vec<(Box<RawValue>, Box<RawValue>)>);
+/// The members of an object in a document. A name is read when it is asked for, as it may have half a surrogate
+/// pair in it: what nobody needs may be anything.
+#[derive(Debug)]
+pub struct Members(Vec<(Box<RawValue>, Box<RawValue>)>);
 
 impl Members {
+    /// # Panics
+    /// If the text is no JSON object.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        serde_json::from_str(text).expect("an accepted JSON object")
+    }
+
+    /// Returns the last member of this name, if it is a text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        let member = self.named(name).last()?;
+        serde_json::from_str(member.get()).ok()
+    }
+
     fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a RawValue> {
         let members = self.0.iter();
         members

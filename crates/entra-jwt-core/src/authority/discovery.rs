@@ -66,8 +66,9 @@ mod tests {
     #[test]
     fn what_is_needed_is_read_and_the_rest_may_be_anything() {
         let read = |text: &str| DiscoveryDocument::from_json(text.as_bytes());
-        let document =
-            read(r#"{"issuer":"i","x":[{"y":1e400}],"jwks_uri":"k","cloud_instance_name":null}"#);
+        let document = read(
+            r#"{"issuer":"i","x":[{"y":1e400}],"\udddd":"","jwks_uri":"k","cloud_instance_name":null}"#,
+        );
         let document = document.unwrap();
         assert_eq!((&*document.issuer, &*document.jwks_uri), ("i", "k"));
         assert_eq!(document.cloud_instance_name, None);
