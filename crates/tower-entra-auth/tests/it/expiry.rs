@@ -629,4 +629,8 @@ fn what_watches_a_caller_can_be_shared_between_threads() {
 
     is_shared::<Expired>();
     is_shared::<ExpiryBody<String>>();
+    // As far as the inner service's are.
+    type Answer = std::future::Ready<Result<Response<String>, std::convert::Infallible>>;
+    type Inner = tower::util::ServiceFn<fn(Request<String>) -> Answer>;
+    is_shared::<tower_entra_auth::layer::EntraFuture<Inner, String>>();
 }
