@@ -197,11 +197,6 @@ pub mod layer {
     };
 }
 
-/// The endpoint for readiness probes.
-pub mod readiness {
-    pub use crate::proxy::Readiness;
-}
-
 /// The guides.
 pub mod _guide {
     // What it shows as code has routers of axum and a directory.

@@ -1,11 +1,14 @@
 //! The endpoint for readiness probes.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use entra_http::retry_after_value;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
@@ -21,11 +24,18 @@ use crate::status::AuthStatus;
 ///
 /// It answers 200 while tokens can be judged, else 503 with `Retry-After`, and a little JSON. It keeps the
 /// [`EntraAuth`] alive.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "it answers nothing before it is the handler or service of a route"]
 pub struct Readiness {
     auth: EntraAuth,
+    /// The checks of the service's own.
+    checks: Vec<Arc<OwnCheck>>,
 }
+
+type OwnCheck = dyn Fn() -> Boxed<Result<(), &'static str>> + Send + Sync;
+
+/// A future in a box.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl EntraAuth {
     /// Returns an endpoint for a readiness probe. Being asked starts the fetching of keys, so that a
@@ -40,22 +50,59 @@ impl EntraAuth {
     /// # }
     /// ```
     pub fn readiness(&self) -> Readiness {
-        Readiness { auth: self.clone() }
+        Readiness {
+            auth: self.clone(),
+            checks: Vec::new(),
+        }
     }
 }
 
 impl Readiness {
-    /// Returns the answer to a probe at this moment. It comes at once.
+    /// Adds a check of the service's own, such as whether its database answers. It is asked with each probe, and
+    /// must see to it that it ends in time. Several calls add up. An error is the code of the answer 503, with
+    /// `Retry-After: 5`.
+    ///
+    /// ```
+    /// # #[derive(Clone)] struct Database;
+    /// # impl Database { async fn is_there(&self) -> bool { true } }
+    /// # fn probe(auth: &tower_entra_auth::EntraAuth, database: Database) {
+    /// let readiness = auth.readiness().and(async move || match database.is_there().await {
+    ///     true => Ok(()),
+    ///     false => Err("database_unavailable"),
+    /// });
+    /// # }
+    /// ```
+    pub fn and<F, R>(mut self, check: F) -> Self
+    where
+        F: FnOnce() -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<(), &'static str>> + Send + 'static,
+    {
+        let check = move || -> Boxed<_> { Box::pin(check.clone()()) };
+        self.checks.push(Arc::new(check));
+        self
+    }
+
+    /// Returns the answer to a probe at this moment.
     pub async fn response(&self) -> Response<AnswerBody> {
         let retry_after = self.auth.ensure_refreshers();
-        response_of(&self.auth.status(), retry_after)
+        for check in &self.checks {
+            if let Err(code) = check().await {
+                let body = serde_json::json!({ "ready": false, "code": code });
+                return json(body.to_string(), Some(RETRY_AFTER_A_CHECK));
+            }
+        }
+        let status = self.auth.status();
+        let retry_after = (!status.is_ready()).then_some(retry_after);
+        json(state_of(&status), retry_after)
     }
 }
 
-/// Makes the answer: what is the matter as JSON, without names, keys or addresses.
-fn response_of(status: &AuthStatus, retry_after: Duration) -> Response<AnswerBody> {
+const RETRY_AFTER_A_CHECK: Duration = Duration::from_secs(5);
+
+/// Returns what is the matter, without names, keys or addresses.
+fn state_of(status: &AuthStatus) -> Vec<u8> {
     let not_ready = status.issuers.iter().find(|issuer| !issuer.is_ready);
-    let body = Answer {
+    let state = State {
         ready: not_ready.is_none(),
         keys: status.issuers.iter().map(|issuer| issuer.keys.len()).sum(),
         last_success_seconds_ago: status
@@ -70,12 +117,16 @@ fn response_of(status: &AuthStatus, retry_after: Duration) -> Response<AnswerBod
             failure.map_or("not_fetched_yet", |failure| failure.cause.code())
         }),
     };
-    let json = serde_json::to_vec(&body).unwrap_or_default();
-    let mut response = new_response(json);
+    serde_json::to_vec(&state).unwrap_or_default()
+}
+
+/// Makes the answer: 200, or 503 if it is to be asked for again.
+fn json(body: impl Into<Bytes>, retry_after: Option<Duration>) -> Response<AnswerBody> {
+    let mut response = new_response(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if !body.ready {
+    if let Some(retry_after) = retry_after {
         headers.insert(RETRY_AFTER, retry_after_value(retry_after));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
@@ -83,7 +134,7 @@ fn response_of(status: &AuthStatus, retry_after: Duration) -> Response<AnswerBod
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct State {
     ready: bool,
     keys: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +148,7 @@ struct Answer {
 impl<B> Service<Request<B>> for Readiness {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Boxed<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -111,9 +162,19 @@ impl<B> Service<Request<B>> for Readiness {
 
 #[cfg(feature = "axum")]
 impl<S> ::axum::handler::Handler<(), S> for Readiness {
-    type Future = Pin<Box<dyn Future<Output = ::axum::response::Response> + Send>>;
+    type Future = Boxed<::axum::response::Response>;
 
     fn call(self, _: ::axum::extract::Request, _: S) -> Self::Future {
         Box::pin(async move { self.response().await.map(::axum::body::Body::new) })
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Readiness")
+            .field("auth", &self.auth)
+            .field("checks", &self.checks.len())
+            .finish()
     }
 }

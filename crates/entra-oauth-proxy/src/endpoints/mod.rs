@@ -435,14 +435,15 @@ impl Server {
         }
     }
 
-    /// Returns why nobody can sign in at this moment, whatever Entra does.
-    pub(crate) async fn not_ready(&self) -> Option<&'static str> {
+    /// Checks that people can sign in at this moment, as far as it is not for Entra to say.
+    pub(crate) async fn check_ready(&self) -> Result<(), &'static str> {
         if self.work.is_ending.load(Ordering::Relaxed) {
-            return Some("shutting_down");
+            return Err("shutting_down");
         }
-        let error = self.records.probe().await.err()?;
-        throttled!(warn, self.log, ("not ready", ""), %error, "not ready");
-        Some("store_unavailable")
+        self.records.probe().await.map_err(|error| {
+            throttled!(warn, self.log, ("not ready", ""), %error, "not ready");
+            "store_unavailable"
+        })
     }
 
     /// Waits until nothing is under way here any more.

@@ -1,6 +1,5 @@
 //! The proxy: a handle for everything, and the Layer that protects the resource.
 
-mod readiness;
 mod resource_layer;
 
 use std::fmt;
@@ -8,9 +7,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "axum")]
 use tower_entra_auth::axum::Protected;
-use tower_entra_auth::{EntraAuth, RequireLayer, TenantId, token::ObjectId};
+use tower_entra_auth::{EntraAuth, RequireLayer, TenantId, readiness::Readiness, token::ObjectId};
 
-pub use self::readiness::Readiness;
 pub use self::resource_layer::{ResourceBody, ResourceFuture, ResourceLayer, ResourceService};
 use crate::endpoints::{Mount, ProxyEndpoints, Server};
 use crate::store::StoreError;
@@ -223,7 +221,8 @@ impl EntraOAuthProxy {
         self.users.end_sign_in(grant).await
     }
 
-    /// Returns an endpoint for a readiness probe.
+    /// Returns an endpoint for a readiness probe: that of [the Layer](EntraAuth::readiness), which also asks the
+    /// store. Its `code` is `store_unavailable` or `shutting_down` where it is that.
     ///
     /// ```no_run
     /// # #[cfg(feature = "axum")]
@@ -234,7 +233,9 @@ impl EntraOAuthProxy {
     /// # }
     /// ```
     pub fn readiness(&self) -> Readiness {
-        Readiness::new(Arc::clone(&self.server), self.auth.readiness())
+        let server = Arc::clone(&self.server);
+        let readiness = self.auth.readiness();
+        readiness.and(async move || server.check_ready().await)
     }
 
     /// Waits until nothing is under way here any more: sign-ins that came back from Entra, codes,

@@ -1,7 +1,8 @@
 //! The forms for axum that cannot be got wrong: a protected router, a requirement in a handler's signature, a
 //! route all of whose methods are behind a requirement; and the readiness endpoint.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -354,4 +355,37 @@ async fn readiness_is_a_handler_and_a_service() {
     let routes = Router::new().route("/ready", get(auth.readiness()));
     assert_eq!(get_of(&routes, "/ready", "").await, 200);
     assert_eq!(auth.readiness().response().await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn readiness_asks_what_the_service_adds_each_time() {
+    let tenant = tenant().await;
+    let auth = auth(&tenant);
+    auth.ready().await.unwrap();
+    let is_there = Arc::new(AtomicBool::new(false));
+    let database = Arc::clone(&is_there);
+    let readiness = auth.readiness().and(async || Ok(())).and(async move || {
+        match database.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err("database_unavailable"),
+        }
+    });
+    let routes = Router::new().route("/ready", get(readiness.clone()));
+    assert_eq!(
+        ask(&routes, Method::GET, "/ready", "").await,
+        (
+            503,
+            r#"{"code":"database_unavailable","ready":false}"#.to_owned()
+        )
+    );
+    let answer = readiness.response().await;
+    assert_eq!(answer.headers()["retry-after"], "5");
+    is_there.store(true, Ordering::SeqCst);
+    let (status, body) = ask(&routes, Method::GET, "/ready", "").await;
+    assert_eq!(status, 200);
+    assert!(body.starts_with(r#"{"ready":true,"keys":"#), "{body}");
+    // The keys count all the same.
+    let without_keys = settings(&tenant).build().unwrap();
+    let readiness = without_keys.readiness().and(async || Ok(()));
+    assert_eq!(readiness.response().await.status(), 503);
 }
