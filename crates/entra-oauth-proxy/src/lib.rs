@@ -26,18 +26,14 @@
 //! the one resource alone; the [Layer](EntraOAuthProxy::layer) accepts them, and Entra's own beside
 //! them.
 //!
-//! From an empty tenant to connected products, and what each error means: [connecting
-//! clients](_guide::connecting_clients)
-//!
-//! The app registration that it needs, page by page: [setting up Entra](_guide::setup_entra)
-//!
-//! When it is not needed: [direct mode](_guide::direct_mode)
-//!
-//! What is kept out, what is not, and where it is tested: [the threat model](_guide::threat_model)
-//!
-//! Before going live, keys, the store, limits, the log and metrics: [operations](_guide::operations)
-//!
-//! Why it builds on no other engine: [the decision](_guide::engine_of_our_own)
+//! | guide | for |
+//! |---|---|
+//! | [connecting clients](_guide::connecting_clients) | the way from an empty tenant to connected products, and the meaning of each error |
+//! | [setting up Entra](_guide::setup_entra) | the app registration, page by page |
+//! | [direct mode](_guide::direct_mode) | services whose clients sign in at Entra themselves, and need no proxy |
+//! | [operations](_guide::operations) | going live, keys, the store, limits, the log and metrics |
+//! | [threat model](_guide::threat_model) | the attacks, the defence against each, and its tests |
+//! | [the decision](_guide::engine_of_our_own) | the reasons to build on no other engine |
 //!
 //! # The way of a sign-in
 //!

@@ -27,16 +27,14 @@
 //! # app().unwrap(); }
 //! ```
 //!
-//! What a route requires, who is calling, step-up, tests: [how do I …?](_guide::tasks)
-//!
-//! More than one tenant, External ID, v1 tokens, clients, guests: [which setting do I
-//! need?](_guide::which_setting)
-//!
-//! App registrations, scopes, roles, consent, a first token: [setting up Entra](_guide::setup_entra)
-//!
-//! A tenant inside the test, rotation, Entra down, handlers alone: [testing](_guide::testing_services)
-//!
-//! What is kept out, what is not, and where it is tested: [the threat model](_guide::threat_model)
+//! | guide | for |
+//! |---|---|
+//! | [how do I …?](_guide::tasks) | common tasks: requirements of routes, the caller, step-up, tests |
+//! | [which setting do I need?](_guide::which_setting) | several tenants, External ID, v1 tokens, clients, guests |
+//! | [setting up Entra](_guide::setup_entra) | app registrations, scopes, roles, consent, a first token |
+//! | [testing](_guide::testing_services) | a tenant inside the test, rotation, Entra down, handlers alone |
+//! | [in production](_guide::operations) | key servers' faults, remembered tokens, metrics, alerts, spans |
+//! | [threat model](_guide::threat_model) | the attacks, the defence against each, and its tests |
 //!
 //! # The way of a request
 //!
@@ -205,7 +203,7 @@ pub mod _guide {
     #[doc = include_str!("../docs/which-setting.md")]
     pub mod which_setting {}
 
-    /// How do I …?
+    /// Common tasks, each in a few lines.
     ///
     #[cfg_attr(
         all(feature = "axum", feature = "testing", feature = "tonic"),

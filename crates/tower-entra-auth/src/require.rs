@@ -156,7 +156,7 @@ impl RequireLayer {
     /// a Layer is not behind it: any caller may `POST` to `get(list).layer(clerks).post(create)`.
     ///
     /// # Panics
-    /// As axum's `Router::route` does: if the path is not valid.
+    /// Like axum's `Router::route`: if the path is not valid.
     #[cfg(feature = "axum")]
     pub fn route<S>(&self, path: &str, methods: axum::routing::MethodRouter<S>) -> axum::Router<S>
     where

@@ -64,7 +64,7 @@ impl EntraOAuthProxy {
     /// ```
     ///
     /// # Panics
-    /// Where a route is one of the endpoints.
+    /// If a route has the path of an endpoint.
     #[cfg(feature = "axum")]
     pub fn protect(&self, routes: axum::Router) -> Protected {
         let auth = self.auth.layer();

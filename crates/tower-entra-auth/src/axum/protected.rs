@@ -30,7 +30,7 @@ impl Protected {
     /// serves the paths that nobody else does, and another method of a protected path is open if it is added here.
     ///
     /// # Panics
-    /// As [`Router::merge`] does: where two routes are for the same path and method or have overlapping captures,
+    /// Like [`Router::merge`]: if two routes are for the same path and method or have overlapping captures,
     /// or both routers have a fallback.
     pub fn open(self, routes: impl Into<Router>) -> Self {
         // Of two fallbacks that nobody set the other's is kept: that behind the Layer.
