@@ -1,6 +1,9 @@
 //! Checks that are asked outside, about a verified token, after every other check: each is asked once
 //! at a time about the same, and each yes is remembered.
+//!
+//! [`PostVerificationChecks`] asks the [rules](Rule) that there are; here is what asks one of them.
 
+mod checks;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -12,202 +15,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use entra_jwt_core::TenantId;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::checks::{CallerKey, PostVerificationChecks, Subject};
 pub(crate) use self::rules::Rule;
 use crate::respond::Reason;
 use crate::time::{jittered, usable_runtime};
 use crate::unavailable::Outage;
-
-/// The checks of one `EntraAuth` about callers of the type `C`.
-pub(crate) struct PostVerificationChecks<C: Send + 'static> {
-    tenant_rule: Option<Arc<CachedCheck<Rule<TenantId>>>>,
-    caller_rule: Option<Arc<CachedCheck<Rule<CallerKey, C>>>>,
-    /// The rules for tokens that have a grant, by the issuer's place among those of the `EntraAuth`.
-    grant_rules: Box<[Option<Arc<GrantCheck>>]>,
-}
-
-type GrantCheck = CachedCheck<Rule<Arc<str>>>;
-
-/// The caller about whom the checks are asked, and the parts of the verified token that they look at.
-pub(crate) struct Subject<'c, C> {
-    caller: &'c C,
-    tenant: TenantId,
-    /// The issuer, by its place among those of the `EntraAuth`.
-    issuer: usize,
-    token: &'c str,
-    grant: Option<&'c Arc<str>>,
-}
-
-impl<'c, C> Subject<'c, C> {
-    pub(crate) fn new(
-        caller: &'c C,
-        tenant: TenantId,
-        issuer: usize,
-        token: &'c str,
-        grant: Option<&'c Arc<str>>,
-    ) -> Self {
-        Self {
-            caller,
-            tenant,
-            issuer,
-            token,
-            grant,
-        }
-    }
-}
-
-impl<C> Subject<'_, C> {
-    fn caller_key(&self) -> CallerKey {
-        CallerKey {
-            tenant: self.tenant,
-            issuer: self.issuer,
-            tail: TokenTail::of(self.token),
-        }
-    }
-}
-
-/// The key of an answer about a caller: of this token alone.
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub(crate) struct CallerKey {
-    tenant: TenantId,
-    /// The issuer, by its place among those of the `EntraAuth`: another could choose a key with which it makes
-    /// the same signature.
-    issuer: usize,
-    tail: TokenTail,
-}
-
-/// The end of a verified token: of its signature, by which it differs from every other of its issuer.
-#[derive(Clone, Eq, Hash, PartialEq)]
-struct TokenTail([u8; Self::LENGTH]);
-
-impl TokenTail {
-    const LENGTH: usize = 64;
-
-    fn of(token: &str) -> Self {
-        let mut tail = [0; Self::LENGTH];
-        let from = token.len().saturating_sub(Self::LENGTH);
-        for (kept, byte) in tail.iter_mut().zip(&token.as_bytes()[from..]) {
-            *kept = *byte;
-        }
-        Self(tail)
-    }
-}
-
-impl<C: Clone + Send + 'static> PostVerificationChecks<C> {
-    pub(crate) fn new(
-        tenant_rule: Option<Rule<TenantId>>,
-        caller_rule: Option<Rule<CallerKey, C>>,
-        grant_rules: Vec<Option<Rule<Arc<str>>>>,
-    ) -> Self {
-        let grant_rules = grant_rules.into_iter();
-        Self {
-            tenant_rule: tenant_rule.map(|rule| CachedCheck::new(rule, MAX_TENANTS)),
-            caller_rule: caller_rule.map(|rule| CachedCheck::new(rule, MAX_TOKENS)),
-            grant_rules: grant_rules
-                .map(|rule| rule.map(|rule| CachedCheck::new(rule, MAX_TENANTS)))
-                .collect(),
-        }
-    }
-
-    /// Returns whether every check has a yes that is still good. Never waits.
-    pub(crate) fn have_every_yes(&self, subject: &Subject<'_, C>) -> bool {
-        let of_tenant = self.tenant_rule.as_ref();
-        let of_caller = self.caller_rule.as_ref();
-        let of_grant = self.grant_check(subject);
-        of_tenant.is_none_or(|check| check.has_yes(&subject.tenant))
-            && of_caller.is_none_or(|check| check.has_yes(&subject.caller_key()))
-            && of_grant.is_none_or(|(check, grant)| check.has_yes(grant))
-    }
-
-    /// Asks each check that has no yes, one after the other.
-    pub(crate) async fn ask(&self, subject: &Subject<'_, C>) -> Result<(), Reason> {
-        if let Some(check) = &self.tenant_rule {
-            ask_unless_yes(check, subject.tenant, subject.tenant).await?;
-        }
-        if let Some((check, grant)) = self.grant_check(subject) {
-            ask_unless_yes(check, Arc::clone(grant), Arc::clone(grant)).await?;
-        }
-        // Last: it may look at the caller's records.
-        if let Some(check) = &self.caller_rule {
-            let tail = subject.caller_key();
-            ask_unless_yes(check, tail, subject.caller.clone()).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns the moment at which a stream that begins now asks again; `None` if there is nothing to
-    /// ask.
-    pub(crate) fn stream_asks_at(&self, subject: &Subject<'_, C>) -> Option<Instant> {
-        let now = Instant::now();
-        let of_tenant = self.tenant_rule.as_ref();
-        let of_tenant = of_tenant.map(|check| check.stream_asks_at(&subject.tenant, now));
-        let of_caller = self.caller_rule.as_ref();
-        let of_caller = of_caller.map(|check| check.stream_asks_at(&subject.caller_key(), now));
-        let of_grant = self.grant_check(subject);
-        let of_grant = of_grant.map(|(check, grant)| check.stream_asks_at(grant, now));
-        let moments = [of_tenant, of_caller, of_grant];
-        moments.into_iter().flatten().min()
-    }
-
-    /// Asks again while a stream lasts, and returns the moment at which to ask next, whether there was
-    /// an answer or not.
-    ///
-    /// # Errors
-    /// The no.
-    pub(crate) async fn ask_for_stream(&self, subject: &Subject<'_, C>) -> Result<Instant, Reason> {
-        let mut moments = Vec::new();
-        if let Some(check) = &self.tenant_rule {
-            let next = Arc::clone(check).ask_for_stream(subject.tenant, subject.tenant);
-            moments.push(next.await?);
-        }
-        if let Some((check, grant)) = self.grant_check(subject) {
-            let next = Arc::clone(check).ask_for_stream(Arc::clone(grant), Arc::clone(grant));
-            moments.push(next.await?);
-        }
-        if let Some(check) = &self.caller_rule {
-            let tail = subject.caller_key();
-            let next = Arc::clone(check).ask_for_stream(tail, subject.caller.clone());
-            moments.push(next.await?);
-        }
-        let next = moments.into_iter().min();
-        Ok(next.unwrap_or_else(|| Instant::now() + MIN_REST))
-    }
-
-    /// Forgets what the rules answered about this tenant and its callers.
-    pub(crate) fn forget_tenant(&self, tenant: TenantId) {
-        if let Some(check) = &self.tenant_rule {
-            check.forget(&tenant);
-        }
-        if let Some(check) = &self.caller_rule {
-            check.forget_where(|caller| caller.tenant == tenant);
-        }
-    }
-
-    fn grant_check<'s>(
-        &'s self,
-        subject: &Subject<'s, C>,
-    ) -> Option<(&'s Arc<GrantCheck>, &'s Arc<str>)> {
-        let check = self.grant_rules.get(subject.issuer)?.as_ref()?;
-        Some((check, subject.grant?))
-    }
-}
-
-async fn ask_unless_yes<C: Check>(
-    check: &Arc<CachedCheck<C>>,
-    key: C::Key,
-    question: C::Question,
-) -> Result<(), Reason> {
-    match check.has_yes(&key) {
-        true => Ok(()),
-        false => Arc::clone(check).ask(key, question).await.map(drop),
-    }
-}
 
 /// A check of something about a verified token.
 trait Check: Send + Sync + 'static {
@@ -259,12 +77,6 @@ enum NotYes {
 
 /// The outcome for all who wait for the same answer.
 type CheckOutcome = Result<Yes, Reason>;
-
-/// The greatest number of yes answers about tenants, and of those about grants, that are kept.
-const MAX_TENANTS: u64 = 10_000;
-
-/// The greatest number of yes answers about tokens that are kept.
-const MAX_TOKENS: u64 = 50_000;
 
 /// The least time between two questions of a stream: also where a yes is kept for less.
 const MIN_REST: Duration = Duration::from_secs(5);

@@ -6,6 +6,8 @@ use tokio::time::advance;
 
 use super::*;
 
+const MAX_KEPT: u64 = 10_000;
+
 /// Says yes to whoever asks, once it is let, unless it is told otherwise.
 #[derive(Default)]
 struct Gate {
@@ -24,7 +26,7 @@ impl Gate {
             is_one_key: true,
             ..Self::default()
         };
-        CachedCheck::new(gate, MAX_TENANTS)
+        CachedCheck::new(gate, MAX_KEPT)
     }
 
     fn asked(&self) -> usize {
@@ -77,7 +79,7 @@ fn reason(outcome: CheckOutcome) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn the_questions_asked_at_once_are_bounded() {
-    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
+    let gate = CachedCheck::new(Gate::default(), MAX_KEPT);
     let waiting: Vec<_> = (0..CachedCheck::<Gate>::MAX_ASKING)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ())))
         .collect();
@@ -97,7 +99,7 @@ async fn the_questions_asked_at_once_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_leave_room_for_the_questions_of_requests_and_come_again_at_times_of_their_own() {
-    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
+    let gate = CachedCheck::new(Gate::default(), MAX_KEPT);
     let most = CachedCheck::<Gate>::MAX_ASKING_FOR_STREAMS;
     let asking: Vec<_> = (0..most)
         .map(|_| tokio::spawn(Arc::clone(&gate).ask_for_stream(gate.check.key(), ())))
@@ -335,7 +337,7 @@ async fn a_question_on_a_runtime_that_does_not_run_holds_nobody_up_for_long() {
 
 #[tokio::test(start_paused = true)]
 async fn questions_that_were_forgotten_count_until_they_are_answered() {
-    let gate = CachedCheck::new(Gate::default(), MAX_TENANTS);
+    let gate = CachedCheck::new(Gate::default(), MAX_KEPT);
     let most = CachedCheck::<Gate>::MAX_ASKING;
     let ask = |count: usize| -> Vec<_> {
         let one = |_| tokio::spawn(Arc::clone(&gate).ask(gate.check.key(), ()));
