@@ -57,8 +57,8 @@ macro_rules! guid_type {
             }
         }
 
-        /// Compares with the text, in any case. For text in the program: text that is no such id, such as a mistyped
-        /// one of a configuration, equals none; parse that.
+        /// Compares with an id that is written in the program, in any case. Text that is no id equals none: parse
+        /// ids of a configuration, where that would hide a slip.
         impl PartialEq<str> for $name {
             fn eq(&self, text: &str) -> bool {
                 Guid::from_setting(text) == Some(self.0)

@@ -58,8 +58,8 @@ impl EntraAuth {
 }
 
 impl Readiness {
-    /// Adds a check of the service's own, such as whether its database answers. It is asked with each request for
-    /// the endpoint, whoever sends that: it must cost little, and end in time. Several calls add up. An error is the code of the answer 503, with
+    /// Adds a check of the service's own, such as whether its database answers. Every request to
+    /// the endpoint runs it, whoever sends that, so it must be cheap and end in time. Several calls add up. An error is the code of the answer 503, with
     /// `Retry-After: 5`.
     ///
     /// ```

@@ -13,6 +13,7 @@ use entra_jwt_core::{
 };
 use http::{HeaderMap, Request, Uri};
 use moka::Equivalent;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -346,6 +347,8 @@ impl RememberedTokens {
                     let size = caller.memory_size() + Self::BESIDE;
                     u32::try_from(size).unwrap_or(u32::MAX)
                 })
+                // An expired token is of no use, however often it came.
+                .eviction_policy(EvictionPolicy::lru())
                 // So that tokens do not stay in memory for longer than they are of use.
                 .time_to_live(ttl)
                 .build(),

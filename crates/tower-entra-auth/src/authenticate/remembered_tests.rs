@@ -324,3 +324,26 @@ async fn each_trusted_issuer_has_its_own_keys() {
     );
     assert_eq!(auth.status().issuers.len(), 2);
 }
+
+/// What was asked for often and has expired must not keep out what is asked for now.
+#[tokio::test(start_paused = true)]
+async fn the_token_that_came_last_is_remembered_however_often_others_came() {
+    let tenant = tenant().await;
+    let small = TokenCache::bytes(64 * 1024).ttl(24 * HOUR);
+    let auth = settings(&tenant).token_cache(small).build().unwrap();
+    for of_before in [true, false] {
+        for number in 0..60 {
+            let token = user(&tenant).claim("uti", format!("{of_before}{number}"));
+            let token = token.mint();
+            let caller = ask(&auth, &token).await.unwrap();
+            // moka applies what came so far.
+            drop(auth.status());
+            assert!(is_remembered(&auth, &token, &caller).await, "{number}");
+            for _ in 0..20 {
+                ask(&auth, &token).await.unwrap();
+            }
+            drop(auth.status());
+        }
+        tenant.time().advance(2 * HOUR).await;
+    }
+}

@@ -23,7 +23,7 @@ pub trait CallerRequirement: 'static {
     fn condition() -> impl IntoCondition;
 }
 
-/// The [`Caller`] of a handler that no other may call than one who meets the requirement `R`.
+/// A [`Caller`] who meets the requirement `R`, as an extractor: the handler is called for no other.
 ///
 /// ```
 /// use axum::{Router, routing::get};

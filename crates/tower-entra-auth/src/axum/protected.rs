@@ -26,8 +26,8 @@ impl Protected {
     }
 
     /// Adds routes that need no token, such as a health check or the
-    /// [metadata](crate::EntraAuth::resource_metadata) of the resource. Several calls add up. A fallback of theirs
-    /// serves the paths that nobody else does, and another method of a protected path is open if it is added here.
+    /// [metadata](crate::EntraAuth::resource_metadata) of the resource. Several calls add up. A fallback
+    /// among them serves every path without a route. A method that is added here to a protected path is open.
     ///
     /// # Panics
     /// Like [`Router::merge`]: if two routes are for the same path and method or have overlapping captures,

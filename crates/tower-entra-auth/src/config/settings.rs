@@ -119,8 +119,8 @@ impl EntraAuthBuilder {
     /// The rule sees all of the token, so a yes is kept for this token alone, for
     /// [`rule_ttl`](Self::rule_ttl): a user with a new token is asked about again. Of 50,000 tokens a yes is kept,
     /// of more that of the most recently used. [`EntraAuth::forget_tenant`](crate::EntraAuth::forget_tenant) forgets
-    /// those of one tenant, so that a block counts at once. At the same time 256 questions are asked, and the
-    /// requests of further tokens are 503; a slow rule about many callers meets that bound.
+    /// those of one tenant, so that a block counts at once. At most 256 questions are asked at a time,
+    /// and requests of further tokens get 503: a slow rule about many callers meets that bound.
     ///
     /// For what depends on the request, refuse in the handler: [`Caller::forbid`].
     pub fn caller_rule<F, R, E>(mut self, rule: F) -> Self

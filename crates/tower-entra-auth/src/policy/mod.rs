@@ -143,11 +143,13 @@ impl<C: Check> CachedCheck<C> {
     fn new(check: C, max_kept: u64) -> Arc<Self> {
         // The longest unused goes first: what was asked for often and never will be again, such as an expired
         // token, makes room.
+        let lru = EvictionPolicy::lru();
         let yes = Cache::builder().max_capacity(max_kept);
+        let not_yes = Cache::builder().max_capacity(Self::MAX_NOT_YES);
         Arc::new(Self {
             check,
-            yes: yes.eviction_policy(EvictionPolicy::lru()).build(),
-            not_yes: Cache::new(Self::MAX_NOT_YES),
+            yes: yes.eviction_policy(lru.clone()).build(),
+            not_yes: not_yes.eviction_policy(lru).build(),
             in_flight: Mutex::new(PendingChecks {
                 by_key: HashMap::new(),
                 forgotten: HashMap::new(),

@@ -385,3 +385,21 @@ async fn the_yes_that_was_used_last_stays_however_often_others_were() {
         assert!(gate.has_yes(&new), "{new}");
     }
 }
+
+/// Whoever is refused asks again at once, also where many others were refused before.
+#[tokio::test(start_paused = true)]
+async fn the_no_that_came_last_is_kept_however_many_came_before() {
+    let gate = CachedCheck::new(Gate::default(), MAX_KEPT);
+    gate.check.says_no.store(true, Ordering::SeqCst);
+    let most = usize::try_from(CachedCheck::<Gate>::MAX_NOT_YES).unwrap();
+    for key in 0..most + 50 {
+        gate.check.open.notify_one();
+        assert!(Arc::clone(&gate).ask(gate.check.key(), ()).await.is_err());
+        gate.not_yes.run_pending_tasks();
+        let refused_again = if key < most { 20 } else { 1 };
+        for _ in 0..refused_again {
+            assert!(gate.kept_no(&key).is_some(), "{key}");
+        }
+        gate.not_yes.run_pending_tasks();
+    }
+}
