@@ -7,6 +7,7 @@ mod axum_forms;
 mod caller_rule;
 mod client;
 mod expiry;
+mod expiry_rules;
 mod extractors;
 mod faults;
 mod frameworks;
