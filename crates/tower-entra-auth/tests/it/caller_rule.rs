@@ -11,7 +11,7 @@ use tokio::time::advance;
 use tower::{Layer as _, ServiceExt as _};
 use tower_entra_auth::{Caller, EntraAuth, Tenancy, expiry::TokenExpired, testing};
 
-use crate::grpc;
+use crate::grpc_api;
 use crate::support::{
     MINUTE, OTHER_TENANT, SECOND, app, ask, header, serve, settings, status, tenant, user,
 };
@@ -210,12 +210,12 @@ async fn grpc_callers_get_the_status_permission_denied_at_once_or_in_the_trailer
     let tenant = tenant().await;
     let list = Blocklist::default();
     let auth = protected(&tenant, &list).build().unwrap();
-    let server = grpc::serve_until_expiry(&auth, grpc::Api::default(), MINUTE).await;
+    let server = grpc_api::serve_until_expiry(&auth, grpc_api::Api::default(), MINUTE).await;
     let (ada, bob) = (
         user(&tenant).claim("oid", ADA).mint(),
         user(&tenant).claim("oid", BOB).mint(),
     );
-    let denied = |seen: grpc::Seen| {
+    let denied = |seen: grpc_api::Seen| {
         let end = seen.end.unwrap_err();
         assert_eq!(
             (end.code(), end.message()),
@@ -224,10 +224,10 @@ async fn grpc_callers_get_the_status_permission_denied_at_once_or_in_the_trailer
         seen.messages
     };
     list.block(BOB);
-    let messages = denied(grpc::call_with(&server, grpc::Method::Streaming, &bob).await);
+    let messages = denied(grpc_api::call_with(&server, grpc_api::Method::Streaming, &bob).await);
     assert_eq!(messages, 0);
 
-    let call = grpc::call_with(&server, grpc::Method::Streaming, &ada);
+    let call = grpc_api::call_with(&server, grpc_api::Method::Streaming, &ada);
     let ending = async {
         tokio::time::sleep(MINUTE).await;
         list.block(ADA);

@@ -22,7 +22,7 @@ use tower_entra_auth::{
     refusal::RefusalDetail,
 };
 
-use crate::grpc::{self, Api, Method as Rpc};
+use crate::grpc_api::{self, Api, Method as Rpc};
 use crate::support::{
     HOUR, MINUTE, SECOND, Server, auth, client, header, serve, settings, tenant, user,
 };
@@ -124,9 +124,9 @@ async fn another_body_ends_with_an_error_because_it_is_not_whole() {
 #[tokio::test(start_paused = true)]
 async fn a_grpc_stream_ends_with_the_status_unauthenticated() {
     let tenant = tenant().await;
-    let server = grpc::serve_until_expiry(&auth(&tenant), Api::default(), GRACE).await;
+    let server = grpc_api::serve_until_expiry(&auth(&tenant), Api::default(), GRACE).await;
     let (token, then) = token(&tenant);
-    let seen = ended(grpc::call_with(&server, Rpc::Streaming, &token)).await;
+    let seen = ended(grpc_api::call_with(&server, Rpc::Streaming, &token)).await;
     is_then(&tenant, then);
     let end = seen.end.unwrap_err();
     assert_eq!(
@@ -165,10 +165,10 @@ async fn an_answer_that_has_not_begun_is_the_refusal() {
         hangs: true,
         ..Api::default()
     };
-    let server = grpc::serve_until_expiry(&auth, hanging, GRACE).await;
+    let server = grpc_api::serve_until_expiry(&auth, hanging, GRACE).await;
     for method in [Rpc::Unary, Rpc::Streaming] {
         let (token, then) = token(&tenant);
-        let seen = ended(grpc::call_with(&server, method, &token)).await;
+        let seen = ended(grpc_api::call_with(&server, method, &token)).await;
         let end = seen.end.unwrap_err();
         is_then(&tenant, then);
         assert_eq!(
@@ -333,9 +333,9 @@ async fn the_detail_decides_what_the_end_of_a_stream_says() {
     let tenant = tenant().await;
     let settings = settings(&tenant).refusal_detail(RefusalDetail::None);
     let auth = settings.build().unwrap();
-    let server = grpc::serve_until_expiry(&auth, Api::default(), GRACE).await;
+    let server = grpc_api::serve_until_expiry(&auth, Api::default(), GRACE).await;
     let (token, _) = token(&tenant);
-    let seen = ended(grpc::call_with(&server, Rpc::Streaming, &token)).await;
+    let seen = ended(grpc_api::call_with(&server, Rpc::Streaming, &token)).await;
     let end = seen.end.unwrap_err();
     assert_eq!((end.code(), end.message()), (Code::Unauthenticated, ""));
 }

@@ -17,7 +17,7 @@ use tower_entra_auth::{
 };
 
 use crate::expiry::{GRACE, ask, ended, endless, serve_streams};
-use crate::grpc::{self, Api, Method as Rpc};
+use crate::grpc_api::{self, Api, Method as Rpc};
 use crate::reissued;
 use crate::support::{HOUR, MINUTE, SECOND, at_once_until, header, tenant, user};
 use crate::tenants::Rule;
@@ -75,9 +75,9 @@ async fn a_stream_ends_when_the_yes_about_its_tenant_has_run_out_and_the_next_an
 async fn the_trailers_of_a_grpc_stream_have_the_code_of_the_no() {
     let (tenant, rule, token) = customer().await;
     let auth = rule.of(&tenant).build().unwrap();
-    let server = grpc::serve_until_expiry(&auth, Api::default(), GRACE).await;
+    let server = grpc_api::serve_until_expiry(&auth, Api::default(), GRACE).await;
     let start = Instant::now();
-    let call = grpc::call_with(&server, Rpc::Streaming, &token);
+    let call = grpc_api::call_with(&server, Rpc::Streaming, &token);
     let ending = async {
         sleep(MINUTE).await;
         rule.says(Ok(false));

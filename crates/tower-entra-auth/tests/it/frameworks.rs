@@ -16,7 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, service_fn};
 use tower_entra_auth::{Caller, EntraAuth};
 
-use crate::grpc;
+use crate::grpc_api;
 use crate::support::{
     API, CLIENT, Server, app, ask, ask_without_token, auth, client, each_kind, header, serve,
     settings, tenant, user,
@@ -238,11 +238,11 @@ async fn serve_tonic(auth: &EntraAuth) -> Server {
     reporter
         .set_service_status("reports", tonic_health::ServingStatus::Serving)
         .await;
-    grpc::serve_routes(auth.layer(), Routes::new(health).into_axum_router()).await
+    grpc_api::serve_routes(auth.layer(), Routes::new(health).into_axum_router()).await
 }
 
 async fn check_health(server: &Server, token: Option<&str>) -> Result<(), tonic::Status> {
-    let channel = grpc::channel(server).await;
+    let channel = grpc_api::channel(server).await;
     let mut request = tonic::Request::new(HealthCheckRequest {
         service: "reports".to_owned(),
     });

@@ -12,6 +12,7 @@ mod extractors;
 mod faults;
 mod frameworks;
 mod grpc;
+mod grpc_api;
 mod hooks;
 mod http_clients;
 mod key_files;

@@ -21,7 +21,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::grpc;
+use crate::grpc_api;
 use crate::logs::for_all_threads;
 use crate::status::{METRICS, counter, recorded};
 use crate::support::{
@@ -515,13 +515,13 @@ async fn the_span_of_a_request_says_who_and_how_it_ended_and_nothing_else() {
     }
 
     // What a method of gRPC refuses by itself is known, too.
-    let api = grpc::Api {
+    let api = grpc_api::Api {
         required: Some(auth.require(Scope("Reports.Write")).unwrap()),
-        ..grpc::Api::default()
+        ..grpc_api::Api::default()
     };
-    let rpc = grpc::serve_until_expiry(&auth, api, HOUR).await;
-    for method in [grpc::Method::Unary, grpc::Method::Streaming] {
-        let seen = grpc::call_with(&rpc, method, &ada().mint()).await;
+    let rpc = grpc_api::serve_until_expiry(&auth, api, HOUR).await;
+    for method in [grpc_api::Method::Unary, grpc_api::Method::Streaming] {
+        let seen = grpc_api::call_with(&rpc, method, &ada().mint()).await;
         assert!(seen.end.is_err());
         assert_eq!(spans.take(), [of_ada("denied", Some("missing_scope"))]);
     }
