@@ -38,6 +38,7 @@ mod revocation;
 mod rotation;
 mod secrets;
 mod settings;
+mod settings_secrets;
 mod sign_in;
 mod sniffing;
 mod stores;
