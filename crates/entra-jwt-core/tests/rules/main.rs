@@ -10,6 +10,7 @@ mod reissued;
 mod remedies;
 mod requirements;
 mod table;
+mod tenants_and_clouds;
 
 use std::time::SystemTime;
 
