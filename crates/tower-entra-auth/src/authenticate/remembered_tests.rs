@@ -325,7 +325,7 @@ async fn each_trusted_issuer_has_its_own_keys() {
     assert_eq!(auth.status().issuers.len(), 2);
 }
 
-/// What was asked for often and has expired must not keep out what is asked for now.
+/// A token that came often, and may have expired, must not keep out a new one.
 #[tokio::test(start_paused = true)]
 async fn the_token_that_came_last_is_remembered_however_often_others_came() {
     let tenant = tenant().await;
