@@ -25,6 +25,7 @@
 //! | room | |
 //! |---|---|
 //! | `problems` | [`Problems`] collects what is wrong with settings, each a [`Problem`], and makes one [`BuildError`] of it. |
+//! | `slip` | [`slip_in`] names the slips of copying a value into a setting: quotes, braces, placeholders. |
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
 //! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
 //! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
@@ -38,11 +39,13 @@
 mod client;
 mod headers;
 mod problems;
+mod slip;
 mod throttled_log;
 mod url;
 
 pub use crate::client::{BoxError, Failure, FailureCause, HttpClient, StandardClient};
 pub use crate::headers::{fresh_for, retry_after, retry_after_value};
 pub use crate::problems::{BuildError, Problem, Problems};
+pub use crate::slip::slip_in;
 pub use crate::throttled_log::ThrottledLog;
 pub use crate::url::{is_loopback_host, plain_host, secure_url};
