@@ -90,6 +90,14 @@ impl Audience {
         )
     }
 
+    /// Returns the name of the API of Microsoft that the audience belongs to, Graph among them.
+    pub(crate) fn name_of_microsoft_api(audience: &str) -> Option<&'static str> {
+        match Self::is_graph(audience) {
+            true => Some("Microsoft Graph"),
+            false => Self::microsoft_api_of(audience),
+        }
+    }
+
     fn accepts(&self, audience: &str) -> bool {
         without_slash(&self.0) == without_slash(audience)
     }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{Setting, TokenFault};
+use super::{AS_RETURNED, Setting, TokenFault};
 use crate::identifier::{ClientId, Guid, TenantId};
 use crate::shown::Escaped;
 
@@ -38,9 +38,9 @@ refusal! { InvalidToken of TokenFault,
     }
     /// The token does not have three segments (RFC 7515 §3.1).
     NotAToken { found } => "not_a_token" {
-        found: format!("{found} segments"),
-        expected: "3 segments",
-        remedy: AS_RETURNED,
+        found: found.found(),
+        expected: "a token of 3 segments",
+        remedy: found.remedy(),
     }
     /// The token has five segments: it is encrypted (RFC 7516 §3.1).
     Encrypted => "encrypted_token" {
@@ -78,10 +78,20 @@ refusal! { InvalidToken of TokenFault,
         remedy: NO_ACCESS_TOKEN,
     }
     /// The header's `alg` is not the one that this issuer signs with.
-    WrongAlgorithm { found, expected } => "wrong_algorithm" {
-        found: found.as_deref().unwrap_or("no alg"),
+    WrongAlgorithm { found, expected, other_server } => "wrong_algorithm" {
+        found: match other_server {
+            Some(server) => format!("{} of {server}", found.as_deref().unwrap_or("no alg")),
+            None => found.as_deref().unwrap_or("no alg").to_owned(),
+        },
         expected: *expected,
-        remedy: NO_ACCESS_TOKEN,
+        remedy: match other_server {
+            Some(server) => format!(
+                "the token is of another authorization server ({}): connect the client to this \
+                 service itself, so that it signs in for it",
+                Escaped(server),
+            ),
+            None => NO_ACCESS_TOKEN.to_owned(),
+        },
     }
     /// The header's `typ` is neither absent nor `JWT`; or not `at+jwt`, in a reissued token.
     WrongTokenType { found, expected } => "wrong_token_type" {
@@ -163,15 +173,15 @@ refusal! { InvalidToken of TokenFault,
     WrongIssuer { found, expected } => "wrong_issuer" {
         found: found.as_str(),
         expected: expected.as_str(),
-        remedy: if host_of(found).ends_with(".ciamlogin.com") {
+        remedy: if is_of_b2c(found) {
+            "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
+             ID or External ID tenant"
+                .to_owned()
+        } else if host_of(found).ends_with(".ciamlogin.com") {
             format!(
                 "the token is of an External ID tenant: configure it with {} (NAME.ciamlogin.com)",
                 setting(Setting::ExternalId),
             )
-        } else if host_of(found).contains(".b2clogin.") {
-            "tokens of Azure AD B2C are not supported; request one from an Entra ID or External ID \
-             tenant"
-                .to_owned()
         } else {
             NOT_ENTRA.to_owned()
         },
@@ -188,10 +198,12 @@ refusal! { InvalidToken of TokenFault,
         ),
     }
     /// The token is of another tenant.
-    TenantNotAllowed { found, allowed, by_tenant_rule } => "tenant_not_allowed" {
+    TenantNotAllowed { found, allowed, by_tenant_rule, is_the_client_id } => "tenant_not_allowed" {
         found: found.to_string(),
         expected: allowed.as_str(),
-        remedy: if *by_tenant_rule {
+        remedy: if *is_the_client_id {
+            swapped(setting)
+        } else if *by_tenant_rule {
             format!(
                 "if {found} is a customer, have {} admit it; otherwise the user signs in to a \
                  tenant that is",
@@ -206,14 +218,22 @@ refusal! { InvalidToken of TokenFault,
         },
     }
     /// The token is of a personal Microsoft account, which is not accepted.
-    PersonalAccount { allowed } => "personal_account" {
+    PersonalAccount { allowed, are_all_others_admitted } => "personal_account" {
         found: TenantId::CONSUMERS.to_string(),
         expected: allowed.as_str(),
         remedy: format!(
-            "sign in with a work or school account; to accept personal ones set signInAudience to \
-             AzureADandPersonalMicrosoftAccount in the manifest of this API's app registration, and \
-             {} to common",
-            setting(Setting::Tenant),
+            "sign in with a work or school account; to accept personal accounts, which anybody can \
+             make, too, set signInAudience to AzureADandPersonalMicrosoftAccount in the manifest of \
+             this API's app registration, and {}",
+            if *are_all_others_admitted {
+                format!("{} to common", setting(Setting::Tenant))
+            } else {
+                format!(
+                    "add {} to {} (not common, which admits every organization)",
+                    TenantId::CONSUMERS,
+                    setting(Setting::Tenant),
+                )
+            },
         ),
     }
     /// The token is of Entra's format v1, and only v2 is accepted.
@@ -222,7 +242,8 @@ refusal! { InvalidToken of TokenFault,
         expected: expected.as_str(),
         remedy: format!(
             "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app \
-             registration, or accept v1 tokens with {}",
+             registration (accessTokenAcceptedVersion in the older manifest), or accept v1 tokens \
+             with {}",
             setting(Setting::AcceptV1Tokens),
         ),
     }
@@ -252,16 +273,22 @@ refusal! { InvalidToken of TokenFault,
         ),
     }
     /// The token is for another API.
-    WrongAudience { found, accepted } => "wrong_audience" {
+    WrongAudience { found, accepted, is_the_tenant } => "wrong_audience" {
         found: found.as_str(),
         expected: accepted.join(", "),
-        remedy: wrong_audience(found, accepted, setting),
+        remedy: match is_the_tenant {
+            true => swapped(setting),
+            false => wrong_audience(found, accepted, setting),
+        },
     }
     /// The token is bound to a key of its holder (`cnf`) and must not pass as a bearer token.
     ProofOfPossession => "proof_of_possession" {
+        found: "cnf",
         expected: "no cnf",
         remedy: "have the client request a plain bearer token (no token_type=pop, req_cnf or mTLS \
-            binding)",
+            binding); VS Code on Windows: set \"microsoft-authentication.implementation\" to \
+            \"msal-no-broker\", as its broker binds tokens to the device and sends them as plain \
+            Bearer",
     }
     /// The token is an id token, which tells a client who signed in; it is no key to an API.
     IdToken { api } => "id_token" {
@@ -338,6 +365,7 @@ impl InvalidToken {
             found: tenant,
             allowed: "those that the tenant rule admits".to_owned(),
             by_tenant_rule: true,
+            is_the_client_id: false,
         }
         .into()
     }
@@ -355,13 +383,29 @@ impl InvalidToken {
     }
 }
 
-const AS_RETURNED: &str = "send the access token exactly as Entra's token endpoint returned it";
-
 const NO_ACCESS_TOKEN: &str =
     "this is no access token of Microsoft Entra ID; request one from its token endpoint";
 
 const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public, US Government, \
     China) that this API is configured for";
+
+/// Returns the remedy where the tenant's id is set as the client's, and the other way round.
+fn swapped(setting: fn(Setting) -> &'static str) -> String {
+    format!(
+        "{} and {} are swapped: each is set to the other's value",
+        setting(Setting::Tenant),
+        setting(Setting::ClientId),
+    )
+}
+
+/// Returns whether the issuer is of Azure AD B2C: at `{name}.b2clogin.com`, or under `/tfp/` or `/te/` at
+/// the host of Entra. A custom domain is not recognised.
+///
+/// Source: "Overview of tokens in Azure Active Directory B2C", issuer claim.
+pub(crate) fn is_of_b2c(issuer: &str) -> bool {
+    let first = issuer.split('/').nth(3).unwrap_or_default();
+    host_of(issuer).contains(".b2clogin.") || matches!(first, "tfp" | "te")
+}
 
 fn scope_of(api: ClientId) -> String {
     format!("api://{api}/<name> (Expose an API)")

@@ -39,7 +39,10 @@ pub(crate) enum Lack {
     #[error("an application as itself is required, and the token is not of one")]
     AppRequired,
     #[error("membership of the group {} is required", any_of_text(.any_of))]
-    MissingGroup { any_of: Vec<String> },
+    MissingGroup {
+        any_of: Vec<String>,
+        listed: ListedGroups,
+    },
     #[error("members of the group {group} are kept out")]
     ForbiddenGroup { group: String },
     #[error("the user is in too many groups for the token to list them")]
@@ -55,6 +58,17 @@ pub(crate) enum Lack {
     },
     #[error("the claim {claim} must be {expected}")]
     ClaimRequired { claim: String, expected: String },
+}
+
+/// The groups of a token, beside the form in which a requirement names one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ListedGroups {
+    /// Some at least are in the same form.
+    InThatForm,
+    /// All are ids, and a name is required.
+    AsIds,
+    /// All are names, and an id is required.
+    AsNames,
 }
 
 refusal! { PermissionDenied of Lack,
@@ -123,12 +137,27 @@ refusal! { PermissionDenied of Lack,
         ),
     }
     /// The user is in none of the groups that would do.
-    MissingGroup { any_of } => "missing_group" {
+    MissingGroup { any_of, listed } => "missing_group" {
+        found: match listed {
+            ListedGroups::InThatForm => "other groups, or none",
+            ListedGroups::AsIds => "groups by their ids",
+            ListedGroups::AsNames => "groups by their names",
+        },
         expected: format!("a member of {}", any_of_text(any_of)),
-        remedy: format!(
-            "add the user to the group {}: Entra admin center, Groups, the group, Members",
-            any_of_text(any_of),
-        ),
+        remedy: match listed {
+            ListedGroups::InThatForm => format!(
+                "add the user to the group {}: Entra admin center, Groups, the group, Members",
+                any_of_text(any_of),
+            ),
+            ListedGroups::AsIds => format!(
+                "require the group by its Object ID (Entra admin center, Groups, the group, \
+                 Overview), not by the name {}: the token lists groups by their ids",
+                any_of_text(any_of),
+            ),
+            ListedGroups::AsNames => "emit group ids, as the group is required by its id: App \
+                registrations, this API, Token configuration, groups claim, Group ID"
+                .to_owned(),
+        },
     }
     /// The user is in a group that is kept out.
     ForbiddenGroup { group } => "forbidden_group" {
@@ -160,8 +189,9 @@ refusal! { PermissionDenied of Lack,
         found: "no groups claim",
         expected: "a list of groups",
         remedy: "add the groups claim: App registrations, this API, Token configuration, Add groups \
-            claim (in the manifest \"groupMembershipClaims\": \"SecurityGroup\"); a user in no \
-            group at all has none either",
+            claim, Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
+            \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users and \
+            groups); a user in no such group has no claim either",
     }
     /// The sign-in did not satisfy the authentication context.
     StepUp { context, understands_challenges } => "step_up" {

@@ -38,10 +38,12 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
         found: id(OTHER_TENANT),
         allowed: text("another"),
         by_tenant_rule,
+        is_the_client_id: false,
     };
     let wrong_audience = |found: &str| TokenFault::WrongAudience {
         found: text(found),
         accepted: vec![],
+        is_the_tenant: false,
     };
     let examples = [
         (
@@ -106,6 +108,7 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
             Setting::Tenant,
             TokenFault::PersonalAccount {
                 allowed: text("others"),
+                are_all_others_admitted: false,
             },
         ),
         (Setting::TenantRule, of_tenant(true)),

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::authority::Cloud;
 use crate::identifier::{ClientId, KeyId, TenantId};
+use crate::refusal::SentInstead;
 use crate::shown::Escaped;
 
 /// The fault of a token: one variant for each check.
@@ -14,8 +15,8 @@ use crate::shown::Escaped;
 pub(crate) enum TokenFault {
     #[error("the token has {length} bytes, the limit is {limit}")]
     TooLarge { length: usize, limit: usize },
-    #[error("not a signed token: three segments expected, {found} found")]
-    NotAToken { found: usize },
+    #[error("not a signed token of three segments: {}", .found.found())]
+    NotAToken { found: SentInstead },
     #[error("the token is encrypted (five segments)")]
     Encrypted,
     #[error("the {part} is not unpadded base64url")]
@@ -38,6 +39,8 @@ pub(crate) enum TokenFault {
     WrongAlgorithm {
         found: Option<String>,
         expected: &'static str,
+        /// The issuer, if the token is one of another authorization server (`at+jwt`).
+        other_server: Option<String>,
     },
     #[error("of the type {}, {expected} expected", Escaped(.found))]
     WrongTokenType {
@@ -84,9 +87,15 @@ pub(crate) enum TokenFault {
         found: TenantId,
         allowed: String,
         by_tenant_rule: bool,
+        /// The client id is set to the token's tenant.
+        is_the_client_id: bool,
     },
     #[error("of a personal Microsoft account; allowed: {allowed}")]
-    PersonalAccount { allowed: String },
+    PersonalAccount {
+        allowed: String,
+        /// Every organization is admitted already, and only personal accounts are not.
+        are_all_others_admitted: bool,
+    },
     #[error("a v1 token (issuer {}), v2 expected ({expected})", Escaped(.found))]
     V1Token { found: String, expected: String },
     #[error("the key may sign for {}, the token says {}", Escaped(.key_issuer), Escaped(.found))]
@@ -103,6 +112,8 @@ pub(crate) enum TokenFault {
     WrongAudience {
         found: String,
         accepted: Vec<String>,
+        /// The tenant is set to what the token is for.
+        is_the_tenant: bool,
     },
     #[error("a proof-of-possession token (claim cnf) was sent as a bearer token")]
     ProofOfPossession,

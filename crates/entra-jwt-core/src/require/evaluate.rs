@@ -2,7 +2,9 @@
 
 use super::claim::has_value;
 use super::{Node, Permissions};
-use crate::refusal::Lack;
+use crate::identifier::Guid;
+use crate::refusal::{Lack, ListedGroups};
+use crate::token::GroupList;
 
 pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), Lack> {
     match node {
@@ -30,11 +32,13 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), La
                 found: owned(permissions.claims.roles()),
             })
         }
-        Node::Group(group) => met(permissions.groups()?.contains(group), || {
-            Lack::MissingGroup {
+        Node::Group(group) => {
+            let groups = permissions.groups()?;
+            met(groups.contains(group), || Lack::MissingGroup {
                 any_of: vec![group.clone()],
-            }
-        }),
+                listed: form_of(groups, group),
+            })
+        }
         Node::NotInGroup(group) => {
             let groups = permissions.groups()?;
             // Entra leaves out groups that lack the attribute whose names it lists.
@@ -70,6 +74,17 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), La
 
 fn met(is_met: bool, denied: impl FnOnce() -> Lack) -> Result<(), Lack> {
     if is_met { Ok(()) } else { Err(denied()) }
+}
+
+/// Compares the form of a token's groups with that of the required one: no id ever equals a name.
+fn form_of(groups: &GroupList, required: &str) -> ListedGroups {
+    let requires_id = Guid::from_setting(required).is_some();
+    let (ids, names) = (groups.ids().count(), groups.names().count());
+    match (requires_id, ids, names) {
+        (false, 1.., 0) => ListedGroups::AsIds,
+        (true, 0, 1..) => ListedGroups::AsNames,
+        _ => ListedGroups::InThatForm,
+    }
 }
 
 /// Returns what the token has, for the refusal; not all of what somebody may have sent.
@@ -136,7 +151,7 @@ fn merged(mut before: Lack, other: Lack) -> Lack {
             Lack::MissingAppPermission { any_of, .. },
             Lack::MissingAppPermission { any_of: more, .. },
         )
-        | (Lack::MissingGroup { any_of }, Lack::MissingGroup { any_of: more }) => {
+        | (Lack::MissingGroup { any_of, .. }, Lack::MissingGroup { any_of: more, .. }) => {
             any_of.extend(more);
         }
         _ => {}

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{ClaimValue, Node};
+use crate::authority::Audience;
 use crate::identifier::Guid;
 
 /// The condition makes no sense. Lists every problem, each with the correction.
@@ -26,6 +27,8 @@ pub struct RequirementProblem(Problem);
 pub enum RequirementProblemKind {
     /// A scope or role under the full name by which it is requested.
     FullName,
+    /// A scope or role of an API of Microsoft, such as Graph, which no token for this API has.
+    MicrosoftApi,
     /// An App ID URI without the name of a scope or role behind it.
     AppIdUri,
     /// `.default`, which asks for everything that is granted and is no scope itself.
@@ -66,6 +69,15 @@ enum Problem {
         atom: &'static str,
         found: String,
         short: String,
+    },
+    #[error(
+        "{atom} \"{found}\": a permission of {api_name}, which no token for this API has; require a \
+         scope of this API (Expose an API), and call {api_name} with a token of its own (on-behalf-of)"
+    )]
+    MicrosoftApi {
+        atom: &'static str,
+        found: String,
+        api_name: &'static str,
     },
     #[error(
         "{atom} \"{found}\": an Application ID URI; name a scope or role of it, as tokens have it"
@@ -126,6 +138,7 @@ impl RequirementProblem {
 
         match &self.0 {
             Problem::FullName { .. } => Kind::FullName,
+            Problem::MicrosoftApi { .. } => Kind::MicrosoftApi,
             Problem::AppIdUri { .. } => Kind::AppIdUri,
             Problem::DefaultScope { .. } => Kind::DefaultScope,
             Problem::OpenIdScope { .. } => Kind::OpenIdScope,
@@ -230,7 +243,10 @@ fn scope(name: &str) -> Option<Problem> {
     if OPEN_ID.iter().any(|scope| name.eq_ignore_ascii_case(scope)) {
         return Some(Problem::OpenIdScope { found: found() });
     }
-    if name == ".default" || name.ends_with("/.default") {
+    let resource = name.strip_suffix("/.default");
+    if name == ".default"
+        || resource.is_some_and(|it| Audience::name_of_microsoft_api(it).is_none())
+    {
         return Some(Problem::DefaultScope { found: found() });
     }
     name_of("scope", name)
@@ -248,6 +264,15 @@ fn name_of(atom: &'static str, name: &str) -> Option<Problem> {
     let (resource, short) = name.rsplit_once('/').unwrap_or((name, ""));
     if Guid::from_setting(resource).is_none() && !name.contains("://") {
         return None;
+    }
+    let api_name =
+        Audience::name_of_microsoft_api(resource).or_else(|| Audience::name_of_microsoft_api(name));
+    if let Some(api_name) = api_name {
+        return Some(Problem::MicrosoftApi {
+            atom,
+            found,
+            api_name,
+        });
     }
     let has_name = !short.is_empty() && !resource.ends_with('/') && resource != name;
     Some(if has_name {

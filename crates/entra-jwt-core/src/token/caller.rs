@@ -17,6 +17,18 @@ named! {
         /// An agent identity of Entra Agent ID: as itself, on behalf of a user, or with a user account
         /// of its own. [`AccessToken::is_app_only`](crate::AccessToken::is_app_only) and
         /// [`is_delegated`](crate::AccessToken::is_delegated) tell the first from the others.
+        ///
+        /// Entra leaves the claims that mark an agent out of tokens for an API of your own, unless its app
+        /// registration asks for them in the manifest; without that an agent is an
+        /// [`App`](Self::App) or a [`User`](Self::User) here, so that a rule that refuses agents needs
+        /// it:
+        ///
+        /// ```json
+        /// "optionalClaims": { "accessToken": [
+        ///   { "name": "xms_par_app_azp" }, { "name": "xms_act_fct" },
+        ///   { "name": "xms_sub_fct" }, { "name": "idtyp" }
+        /// ] }
+        /// ```
         Agent = "agent",
         /// The token does not say: treat it as neither a user nor an application.
         Unknown = "unknown",
@@ -26,9 +38,11 @@ named! {
 }
 
 impl CallerKind {
-    /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account).
+    /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account;
+    /// `xms_par_app_azp` is "present in agent identity tokens and absent in standard app-only tokens").
     pub(crate) fn of(claims: &Claims) -> Self {
-        if has(claims.actor_facets.as_deref(), &["11"])
+        if claims.agent_blueprint.is_some()
+            || has(claims.actor_facets.as_deref(), &["11"])
             || has(claims.subject_facets.as_deref(), &["11", "13"])
         {
             return Self::Agent;

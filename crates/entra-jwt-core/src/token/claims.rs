@@ -40,6 +40,7 @@ members! {
         "xms_idrel" => identity_relations: Text,
         "xms_act_fct" => actor_facets: Text,
         "xms_sub_fct" => subject_facets: Text,
+        "xms_par_app_azp" => agent_blueprint: Present,
 
         // What it permits.
         "scp" => scopes: Text,

@@ -96,8 +96,19 @@ fn algorithm(context: &CheckContext<'_>) -> Result<(), TokenFault> {
         found => Err(TokenFault::WrongAlgorithm {
             found: found.map(|found| Escaped::cut(&found.short())),
             expected,
+            other_server: other_server(context),
         }),
     }
+}
+
+/// Returns the issuer of a token that another authorization server issued by RFC 9068, as
+/// `entra-oauth-proxy` does: Entra writes no `at+jwt`.
+fn other_server(context: &CheckContext<'_>) -> Option<String> {
+    let token_type = context.token.token_type()?.short();
+    let issuer = context.token.issuer()?;
+    token_type
+        .eq_ignore_ascii_case("at+jwt")
+        .then(|| Escaped::cut(issuer))
 }
 
 /// Checks that `typ` is `JWT` in any case, or absent: Entra never writes `at+jwt`. That, and never
@@ -252,9 +263,11 @@ fn audience(context: &CheckContext<'_>) -> Result<(), TokenFault> {
             api,
         }
     } else {
+        let mut tenants = context.rules.authority.tenancy().tenant_ids();
         TokenFault::WrongAudience {
             found: Escaped::cut(found),
             accepted: audiences.iter().map(ToString::to_string).collect(),
+            is_the_tenant: tenants.any(|tenant| found.parse() == Ok(tenant)),
         }
     })
 }
@@ -297,12 +310,16 @@ fn tenant(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     }
     let allowed = tenancy.to_string();
     Err(if found == TenantId::CONSUMERS {
-        TokenFault::PersonalAccount { allowed }
+        TokenFault::PersonalAccount {
+            allowed,
+            are_all_others_admitted: tenancy.tenant_ids().next().is_none(),
+        }
     } else {
         TokenFault::TenantNotAllowed {
             found,
             allowed,
             by_tenant_rule: false,
+            is_the_client_id: found.0 == context.rules.audiences.client_id().0,
         }
     })
 }

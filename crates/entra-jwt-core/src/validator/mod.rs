@@ -15,7 +15,7 @@ pub use self::report::{ExplainOptions, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
 use crate::identifier::{ClientId, Guid, KeyId, TenantId};
 use crate::keys::{ES256, Key, KeySet, RS256};
-use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault};
+use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault, is_of_b2c};
 use crate::shown::Escaped;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
@@ -381,9 +381,9 @@ fn issued_by(
     if token.tenant_is_ambiguous() {
         return Err(TokenFault::AmbiguousTenant);
     }
-    let tid = token
-        .tenant()
-        .ok_or(TokenFault::MissingClaim { claim: "tid" })?;
+    let Some(tid) = token.tenant() else {
+        return Err(without_tenant(rules, token));
+    };
     let tid = &*tid;
     let tenant = Guid::from_token(tid)
         .map(TenantId)
@@ -419,6 +419,18 @@ fn issued_by(
                 None => TokenFault::WrongIssuer { found, expected },
             })
         }
+    }
+}
+
+/// Returns the fault of a token without `tid`: the default tokens of Azure AD B2C are known by their
+/// issuer.
+fn without_tenant(rules: &Rules, token: &Unverified<'_>) -> TokenFault {
+    match token.issuer().filter(|issuer| is_of_b2c(issuer)) {
+        Some(issuer) => TokenFault::WrongIssuer {
+            found: Escaped::cut(issuer),
+            expected: rules.authority.v2_issuer_template(),
+        },
+        None => TokenFault::MissingClaim { claim: "tid" },
     }
 }
 

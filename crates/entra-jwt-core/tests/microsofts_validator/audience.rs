@@ -167,7 +167,7 @@ fn defaults() -> Vec<Row> {
         Row::differs(
             "B2C token for {client id}",
             Accepts,
-            "missing_claim",
+            "wrong_issuer",
             "Azure AD B2C is not supported",
             || {
                 let policy = entra_dev_tenant::B2cPolicy::Default;

@@ -240,7 +240,7 @@ fn tests_of_tenants() -> Vec<Row> {
 
 fn tests_of_b2c() -> Vec<Row> {
     vec![
-        Row::differs("B2C without tid", Accepts, "missing_claim", NO_B2C, || {
+        Row::differs("B2C without tid", Accepts, "wrong_issuer", NO_B2C, || {
             by(
                 rules(),
                 tenant().b2c_token("ada", B2cPolicy::Default).for_api(API),

@@ -5,6 +5,7 @@ mod claims;
 mod header_and_key;
 mod issuer_and_audience;
 mod lifetime;
+mod mistakes;
 mod order;
 mod reissued;
 mod remedies;

@@ -152,7 +152,7 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
     says(
         &refused(b2c),
         "wrong_issuer",
-        &["Azure AD B2C are not supported"],
+        &["of Azure AD B2C, whose tokens are not supported"],
     );
     let issuer = format!("https://{0}.ciamlogin.com/{0}/v2.0", setup.tenant.id());
     says(

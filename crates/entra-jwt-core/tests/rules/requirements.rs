@@ -559,7 +559,7 @@ async fn each_denial_says_what_to_change_and_where() {
         (
             denied(Group(SALES).into(), setup.user()),
             "Token configuration",
-            "\"groupMembershipClaims\": \"SecurityGroup\"",
+            "Groups assigned to the application",
         ),
         (
             denied(Group(SALES).into(), setup.user().group(AUDIT)),

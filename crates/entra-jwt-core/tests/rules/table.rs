@@ -485,7 +485,7 @@ async fn each_preset_gives_its_code_under_each_rule_about_callers() {
         (
             "B2C",
             tenant.b2c_token("ada", B2cPolicy::Default).for_api(API),
-            ["missing_claim"; 5],
+            ["wrong_issuer"; 5],
         ),
         (
             "B2C with tid",
