@@ -10,7 +10,7 @@ pub fn slip_in(text: &str) -> Option<&'static str> {
     ];
 
     let is_enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
-    if text.contains(QUOTES) {
+    if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
         // `docker run --env-file` keeps them; a shell does not.
         Some("has quotes in it, which an environment file keeps; leave them out")
     } else if text.contains("${")
@@ -86,6 +86,7 @@ mod tests {
             "organizations",
             "api://6e74172b-be56-4843-9ff4-e66a39bb12e3",
             "https://login.microsoftonline.com/x?a=b",
+            "api://a\"b",
             "contoso.ciamlogin.com",
         ] {
             assert_eq!(slip_in(text), None, "{text}");

@@ -90,7 +90,7 @@
 //! | a [`Caller`] or a requirement where no Layer ran, a requirement inside that of another `EntraAuth` | 500 | 13 | `wrong_layer` |
 //! | [the function that makes answers](EntraAuthBuilder::on_refusal) panics | 500 | 13 | `response_hook_panicked` |
 //!
-//! Every code: [`InvalidToken::code`](refusal::InvalidToken::code), [`PermissionDenied::code`](refusal::PermissionDenied::code). The body is the code in plain text, or problem
+//! Every code: [`InvalidToken::code`](refusal::InvalidToken::code), [`PermissionDenied::code`](refusal::PermissionDenied::code). The body is the code in plain text, or how to send a token where none was sent, or problem
 //! details (RFC 9457) with the member `code` if `Accept` names JSON and prefers no text. A request is
 //! gRPC if its method is POST and its content type `application/grpc` or one that begins with
 //! `application/grpc+`; its answer is 200 with the status in `grpc-status`, as gRPC demands.

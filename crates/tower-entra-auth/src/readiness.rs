@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entra_http::retry_after_value;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use serde::Serialize;
 use tower_service::Service;
@@ -99,7 +100,7 @@ impl Readiness {
 
 const RETRY_AFTER_A_CHECK: Duration = Duration::from_secs(5);
 
-/// Returns what is the matter, without names, keys or addresses.
+/// Returns what is the matter, with the host that was asked: no tenant, no key and no path.
 fn state_of(status: &AuthStatus) -> Vec<u8> {
     let not_ready = status.issuers.iter().find(|issuer| !issuer.is_ready);
     let state = State {
@@ -116,6 +117,9 @@ fn state_of(status: &AuthStatus) -> Vec<u8> {
             let failure = issuer.last_failure.as_ref();
             failure.map_or("not_fetched_yet", |failure| failure.cause.code())
         }),
+        source: not_ready
+            .map(|issuer| &*issuer.source)
+            .filter(|source| source.parse::<Authority>().is_ok()),
     };
     serde_json::to_vec(&state).unwrap_or_default()
 }
@@ -134,7 +138,7 @@ fn json(body: impl Into<Bytes>, retry_after: Option<Duration>) -> Response<Answe
 }
 
 #[derive(Serialize)]
-struct State {
+struct State<'s> {
     ready: bool,
     keys: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +147,8 @@ struct State {
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'s str>,
 }
 
 impl<B> Service<Request<B>> for Readiness {

@@ -1,9 +1,12 @@
-//! Callers made of JSON, for unit tests of handlers: as a dev-dependency only.
+//! Callers made of JSON, for unit tests of handlers, and a check that no route is open: as a dev-dependency
+//! only.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use entra_jwt_core::{InvalidToken, testing};
-use http::Request;
+use http::{Method, Request, Response};
 use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -11,6 +14,7 @@ use tower_service::Service;
 use crate::authenticate::{Decision, EntraAuth};
 use crate::caller::Caller;
 use crate::respond::Reason;
+use crate::telemetry::Decided;
 
 /// Makes a caller with these claims, whom nobody verified, but whom `auth` takes for its own: for a
 /// handler's argument, or for a request's extensions. What every token has and `claims` lacks is
@@ -113,6 +117,93 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
         self.inner.call(request)
     }
 }
+
+/// Sends a request without a token to each of these routes, and checks that the Layer refuses it: a route that
+/// was added after the Layer is served to everybody, and nothing else says so.
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use http::Method;
+/// use tower_entra_auth::{EntraAuth, testing};
+///
+/// fn app(auth: &EntraAuth) -> Router {
+///     Router::new()
+///         .route("/me", get(|| async { "…" }))
+///         .layer(auth.layer())
+///         .route("/secret", get(|| async { "…" }))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let auth = EntraAuth::builder().tenant("72f988bf-86f1-41af-91ab-2d7cd011db47")
+/// #     .client_id("6e74172b-be56-4843-9ff4-e66a39bb12e3").build()?;
+/// let routes = [(Method::GET, "/me"), (Method::GET, "/secret")];
+/// let open = testing::check_protected(app(&auth), routes).await.unwrap_err();
+/// assert_eq!(open.to_string(), "not refused without a token: GET /secret (200)");
+/// # Ok(())
+/// # } }
+/// ```
+///
+/// What is checked is that the answer is a refusal of an `EntraAuth` that asks for a token: a 401 of a handler's own
+/// is none, nor is a 404.
+///
+/// # Errors
+/// Every route that is not refused, each with the status of its answer.
+pub async fn check_protected<S, R>(
+    mut service: S,
+    routes: impl IntoIterator<Item = (Method, &str)>,
+) -> Result<(), Unprotected>
+where
+    S: Service<Request<String>, Response = Response<R>>,
+    S::Error: fmt::Display,
+{
+    let mut open = Vec::new();
+    for (method, path) in routes {
+        let answer = match Request::builder()
+            .method(&method)
+            .uri(path)
+            .body(String::new())
+        {
+            Ok(request) => match poll_fn(|context| service.poll_ready(context)).await {
+                Ok(()) => service
+                    .call(request)
+                    .await
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        let is_refused = |response: &Response<R>| {
+            let decided = response.extensions().get::<Decided>();
+            decided.is_some_and(|decided| decided.outcome == "refused")
+        };
+        match answer {
+            Ok(response) if is_refused(&response) => {}
+            Ok(response) => open.push(format!("{method} {path} ({})", response.status().as_u16())),
+            Err(error) => open.push(format!("{method} {path} ({error})")),
+        }
+    }
+    match open.is_empty() {
+        true => Ok(()),
+        false => Err(Unprotected { open }),
+    }
+}
+
+/// Routes that [`check_protected`] found to be served without a token, or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unprotected {
+    open: Vec<String>,
+}
+
+impl fmt::Display for Unprotected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.open.join(", ");
+        write!(formatter, "not refused without a token: {open}")
+    }
+}
+
+impl std::error::Error for Unprotected {}
 
 /// Returns whether the request is of a caller whom a test made up for this very `EntraAuth`, and has no token
 /// that could be verified.

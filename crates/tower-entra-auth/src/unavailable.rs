@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use entra_http::is_loopback_host;
 use entra_jwt_core::{integration::Escaped, refusal::Setting};
 
 use crate::setting::name_of;
@@ -256,6 +257,12 @@ impl fmt::Display for UnavailableKind {
     }
 }
 
+/// Returns whether a host, with or without its port, is this machine.
+fn is_local(host: &str) -> bool {
+    let uri = host.parse::<http::uri::Authority>();
+    uri.is_ok_and(|authority| is_loopback_host(authority.host()))
+}
+
 impl Outage {
     pub(crate) fn kind(&self) -> UnavailableKind {
         use UnavailableKind as Kind;
@@ -293,8 +300,8 @@ impl Outage {
         let metadata = setting(Setting::MetadataEndpoint);
         match self {
             Self::TenantNotFound { .. } => Cow::Owned(format!(
-                "check {tenant}: the id stands on the Overview page of Microsoft Entra ID; check \
-                 {cloud} if the tenant is in US Government or China",
+                "check {tenant}: it is the Tenant ID of the Overview page of Microsoft Entra ID, not the \
+                 id of an application; check {cloud} if the tenant is in US Government or China",
             )),
             Self::WrongCloud { .. } => Cow::Owned(format!(
                 "set {cloud} to the cloud of the tenant: public, usgovernment or china; or correct \
@@ -313,6 +320,11 @@ impl Outage {
             Self::Proxy { .. } => {
                 "check HTTPS_PROXY and NO_PROXY, and that the proxy lets this host through".into()
             }
+            Self::Connect { host } | Self::Timeout { host, .. } if is_local(host) => format!(
+                "start the development tenant at {host}: entra-dev-tenant --listen {host}; or correct \
+                 {metadata}",
+            )
+            .into(),
             Self::Connect { .. } | Self::Timeout { .. } => "let this machine reach the host on \
                 port 443 (firewall, network policy), or set HTTPS_PROXY"
                 .into(),

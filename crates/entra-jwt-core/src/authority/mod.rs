@@ -77,6 +77,16 @@ impl ForeignDocument {
 }
 
 impl Authority {
+    /// Returns whether an issuer is of Azure AD B2C: at `{name}.b2clogin.com`, or under `/tfp/` or `/te/`
+    /// at the host of Entra. A custom domain is not recognised.
+    ///
+    /// Source: "Overview of tokens in Azure Active Directory B2C", issuer claim.
+    pub(crate) fn is_b2c(issuer: &str) -> bool {
+        let mut segments = issuer.split('/').skip(2);
+        let (host, first) = (segments.next(), segments.next());
+        host.is_some_and(|host| host.contains(".b2clogin.")) || matches!(first, Some("tfp" | "te"))
+    }
+
     pub(crate) fn new(tenancy: Tenancy) -> Self {
         Self {
             tenancy,

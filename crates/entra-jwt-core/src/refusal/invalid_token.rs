@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::{AS_RETURNED, Setting, TokenFault};
+use super::sent_instead::AS_RETURNED;
+use super::{Setting, TokenFault};
+use crate::authority::Authority;
 use crate::identifier::{ClientId, Guid, TenantId};
 use crate::shown::Escaped;
 
@@ -173,7 +175,7 @@ refusal! { InvalidToken of TokenFault,
     WrongIssuer { found, expected } => "wrong_issuer" {
         found: found.as_str(),
         expected: expected.as_str(),
-        remedy: if is_of_b2c(found) {
+        remedy: if Authority::is_b2c(found) {
             "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
              ID or External ID tenant"
                 .to_owned()
@@ -396,15 +398,6 @@ fn swapped(setting: fn(Setting) -> &'static str) -> String {
         setting(Setting::Tenant),
         setting(Setting::ClientId),
     )
-}
-
-/// Returns whether the issuer is of Azure AD B2C: at `{name}.b2clogin.com`, or under `/tfp/` or `/te/` at
-/// the host of Entra. A custom domain is not recognised.
-///
-/// Source: "Overview of tokens in Azure Active Directory B2C", issuer claim.
-pub(crate) fn is_of_b2c(issuer: &str) -> bool {
-    let first = issuer.split('/').nth(3).unwrap_or_default();
-    host_of(issuer).contains(".b2clogin.") || matches!(first, "tfp" | "te")
 }
 
 fn scope_of(api: ClientId) -> String {

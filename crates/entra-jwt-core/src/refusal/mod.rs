@@ -150,11 +150,9 @@ mod setting;
 mod tests;
 mod token_fault;
 
-pub(crate) use self::invalid_token::is_of_b2c;
 pub use self::invalid_token::{InvalidToken, InvalidTokenKind};
 pub(crate) use self::permission_denied::{Lack, ListedGroups};
 pub use self::permission_denied::{PermissionDenied, PermissionDeniedKind};
-pub(crate) use self::sent_instead::AS_RETURNED;
 pub use self::sent_instead::SentInstead;
 pub use self::setting::Setting;
 pub(crate) use self::token_fault::{GraphMark, TokenFault, TokenPart};

@@ -127,6 +127,24 @@ pub(crate) enum TokenFault {
     GrantEnded,
 }
 
+impl TokenFault {
+    /// Makes the fault of a text that has not the segments of a token, and names it if it is known.
+    pub(crate) fn not_a_token(sent: &[u8], segments: usize) -> Self {
+        Self::NotAToken {
+            found: SentInstead::of(sent, segments),
+        }
+    }
+
+    /// Returns the fault that names what was sent, if that is known and no token, else this one.
+    pub(crate) fn or_sent_instead(self, sent: &[u8]) -> Self {
+        match (SentInstead::recognise(sent), &self) {
+            // White space in a token is a fault of its encoding.
+            (Some(SentInstead::Several), Self::InvalidBase64 { .. }) | (None, _) => self,
+            (Some(found), _) => Self::NotAToken { found },
+        }
+    }
+}
+
 /// Escaped and cut, as when displayed.
 impl fmt::Debug for TokenFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,7 +10,7 @@ use super::{Claims, HeaderKeyId, NumericDate, Present, Text};
 use crate::base64url;
 use crate::identifier::{ClientId, KeyId, TenantId};
 use crate::json::JsonStr;
-use crate::refusal::{InvalidToken, SentInstead, TokenFault, TokenPart};
+use crate::refusal::{InvalidToken, TokenFault, TokenPart};
 
 members! {
     /// The header members that decide something. Embedded keys and their addresses (`jwk`, `jku`,
@@ -110,7 +110,7 @@ impl<'a> Unverified<'a> {
         }
         let ([header, claims, signature], signing_input) = segments(token)?;
 
-        let named = |fault| named(fault, token);
+        let named = |fault: TokenFault| fault.or_sent_instead(token);
         let header_text = decode(header, TokenPart::Header).map_err(named)?;
         let payload_text = decode(claims, TokenPart::Payload).map_err(named)?;
         let signature = base64url::decode(signature).ok_or(TokenFault::InvalidBase64 {
@@ -330,39 +330,21 @@ fn segments(token: &[u8]) -> Result<([&[u8]; 3], &[u8]), TokenFault> {
                 let (header, payload) = split_at_dot(signing_input, first);
                 return Ok(([header, payload, signature], signing_input));
             }
-            2 => {
-                return Err(match SentInstead::recognise(token) {
-                    Some(found) => TokenFault::NotAToken { found },
-                    None => TokenFault::Encrypted,
-                });
-            }
+            2 => return Err(TokenFault::Encrypted.or_sent_instead(token)),
             more => {
                 let count = more.saturating_add(3).min(6);
-                return Err(TokenFault::NotAToken {
-                    found: SentInstead::of(token, count),
-                });
+                return Err(TokenFault::not_a_token(token, count));
             }
         }
     }
     let count = if first.is_some() { 2 } else { 1 };
-    Err(TokenFault::NotAToken {
-        found: SentInstead::of(token, count),
-    })
+    Err(TokenFault::not_a_token(token, count))
 }
 
 /// Returns the text before the dot at this place, and the text behind it.
 fn split_at_dot(text: &[u8], dot: usize) -> (&[u8], &[u8]) {
     let (before, behind) = text.split_at(dot);
     (before, behind.strip_prefix(b".").unwrap_or(behind))
-}
-
-/// Names what was sent, if it is known, where a segment cannot be read.
-fn named(fault: TokenFault, token: &[u8]) -> TokenFault {
-    match SentInstead::recognise(token) {
-        // White space in a token is a fault of its encoding.
-        Some(SentInstead::Several) | None => fault,
-        Some(found) => TokenFault::NotAToken { found },
-    }
 }
 
 /// A segment as the text that it encodes.

@@ -15,7 +15,7 @@ pub use self::report::{ExplainOptions, Finding, Outcome, Report, Verdict};
 use crate::authority::{Audience, Audiences, Authority, Cloud, InvalidAudience, TokenVersion};
 use crate::identifier::{ClientId, Guid, KeyId, TenantId};
 use crate::keys::{ES256, Key, KeySet, RS256};
-use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault, is_of_b2c};
+use crate::refusal::{InvalidToken, Lack, PermissionDenied, TokenFault};
 use crate::shown::Escaped;
 use crate::token::{AccessToken, Claims, Grant, NumericDate, Unverified};
 
@@ -425,7 +425,7 @@ fn issued_by(
 /// Returns the fault of a token without `tid`: the default tokens of Azure AD B2C are known by their
 /// issuer.
 fn without_tenant(rules: &Rules, token: &Unverified<'_>) -> TokenFault {
-    match token.issuer().filter(|issuer| is_of_b2c(issuer)) {
+    match token.issuer().filter(|issuer| Authority::is_b2c(issuer)) {
         Some(issuer) => TokenFault::WrongIssuer {
             found: Escaped::cut(issuer),
             expected: rules.authority.v2_issuer_template(),

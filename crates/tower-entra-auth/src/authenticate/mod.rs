@@ -1,6 +1,7 @@
 //! The handle: the issuers that are trusted, and all that requests share.
 
 mod decision;
+mod malformed;
 #[cfg(test)]
 mod remembered_tests;
 mod token_source;
@@ -20,7 +21,7 @@ use crate::caller::{Anonymous, AuthContext, Caller};
 use crate::keys::KeyStore;
 use crate::resource_metadata::{NoProtectedResource, ResourceMetadata};
 use crate::respond::Reason;
-use crate::service::{AnswerBody, for_body};
+use crate::service::{AnswerBody, Asked, for_body};
 use crate::status::AuthStatus;
 use crate::unavailable::Unavailable;
 
@@ -226,7 +227,7 @@ impl EntraAuth {
             _ => None,
         };
         let context = &self.state.context;
-        let response = context.refuse(refusal, caller, request.method(), request.headers());
+        let response = context.refuse(refusal, caller, Asked::from(request));
         for_body(request, response)
     }
 

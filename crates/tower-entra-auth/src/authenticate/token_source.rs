@@ -6,6 +6,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderName, Request, Uri};
 
 use super::EntraAuth;
+use super::malformed::Malformed;
 use crate::respond::Reason;
 
 /// Finds the token in a request, where it is not in the `Authorization` header: in a header that
@@ -156,7 +157,7 @@ impl<'r> SentToken<'r> {
         match self {
             Self::Nothing => Err(Reason::NoCredentials),
             Self::Token(token) => Ok(token),
-            Self::Malformed => Err(Reason::MalformedAuthorization),
+            Self::Malformed => Err(Malformed::BySource.into()),
         }
     }
 }
@@ -294,7 +295,8 @@ fn in_query<'r>(uri: &'r Uri, parameter: &str) -> Result<Option<&'r [u8]>, Reaso
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(token), None) if !token.is_empty() => Ok(Some(token.as_bytes())),
-        _ => Err(Reason::MalformedAuthorization),
+        (Some(_), None) => Err(Malformed::NoToken.into()),
+        (Some(_), Some(_)) => Err(Malformed::Twice.into()),
     }
 }
 
@@ -306,7 +308,7 @@ fn one_of<'r>(
     match (in_header, in_query) {
         (in_header, None) => in_header,
         (Err(Reason::NoCredentials), Some(token)) => Ok(token),
-        (_, Some(_)) => Err(Reason::MalformedAuthorization),
+        (_, Some(_)) => Err(Malformed::Twice.into()),
     }
 }
 
@@ -333,12 +335,16 @@ fn bearer_token(headers: &HeaderMap) -> Result<&[u8], Reason> {
     }
     let token = match rest {
         [b' ', rest @ ..] => rest.trim_ascii_start(),
-        _ => return Err(Reason::MalformedAuthorization),
+        [] => return Err(Malformed::NoToken.into()),
+        _ => return Err(Malformed::NoSpace.into()),
     };
     // A tab among the spaces is none of the grammar's.
     let separator = &rest[..rest.len() - token.len()];
-    if separator.contains(&b'\t') || token.is_empty() {
-        return Err(Reason::MalformedAuthorization);
+    if token.is_empty() {
+        return Err(Malformed::NoToken.into());
+    }
+    if separator.contains(&b'\t') {
+        return Err(Malformed::NoSpace.into());
     }
     Ok(token)
 }
@@ -348,7 +354,7 @@ pub(super) fn check_characters(token: &[u8]) -> Result<(), Reason> {
     if is_token68(token) {
         Ok(())
     } else {
-        Err(Reason::MalformedAuthorization)
+        Err(Malformed::of_characters(token).into())
     }
 }
 

@@ -5,11 +5,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Response};
 
 use super::{AuthContext, Caller};
 use crate::respond::{ClaimsChallenge, Format, Reason, Responder};
-use crate::service::{AnswerBody, for_method};
+use crate::service::{AnswerBody, Asked, for_method};
 
 /// A request that is refused, as the hook of
 /// [`on_refusal`](crate::EntraAuthBuilder::on_refusal) sees it.
@@ -26,7 +26,7 @@ pub struct RefusalContext<'r> {
 impl AuthContext {
     /// Writes a refusal into the log and counts it, where there is nobody left to answer.
     pub(crate) fn record(&self, refusal: &Reason) {
-        self.responder.log(refusal);
+        self.responder.log(refusal, None);
         refusal.decided().count();
     }
 
@@ -35,11 +35,13 @@ impl AuthContext {
         &self,
         refusal: &Reason,
         caller: Option<&Caller>,
-        method: &Method,
-        headers: &HeaderMap,
+        asked: Asked<'_>,
     ) -> Response<AnswerBody> {
-        let format = Format::of(method, headers);
-        for_method(method, self.refuse_in(format, refusal, caller, headers))
+        let format = Format::of(asked.method, asked.headers);
+        for_method(
+            asked.method,
+            self.refuse_in(format, refusal, caller, Some(asked)),
+        )
     }
 
     /// Does the same where the format is known already, and the framework sees to HEAD.
@@ -48,9 +50,11 @@ impl AuthContext {
         format: Format,
         refusal: &Reason,
         caller: Option<&Caller>,
-        headers: &HeaderMap,
+        asked: Option<Asked<'_>>,
     ) -> Response<AnswerBody> {
-        self.responder.log(refusal);
+        self.responder.log(refusal, asked);
+        let none = HeaderMap::new();
+        let headers = asked.map_or(&none, |asked| asked.headers);
         let mut response = self.response(refusal, caller, headers, format);
         refusal.decided().count_and_mark(&mut response);
         response

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response};
 
 use super::{AuthContext, Caller};
 use crate::respond::{Format, Reason, Responder, grpc_metadata};
-use crate::service::{AnswerBody, for_method};
+use crate::service::{AnswerBody, Asked, for_method};
 use crate::telemetry::RefusedWithin;
 
 /// The reason for which a request is not served, and its answer: of [`Caller::forbid`],
@@ -109,7 +109,7 @@ impl Refusal {
     #[must_use]
     pub fn response_to(&self, request: &Parts) -> Response<AnswerBody> {
         let format = Format::of(&request.method, &request.headers);
-        for_method(&request.method, self.refuse(format, &request.headers))
+        for_method(&request.method, self.refuse(format, Some(request.into())))
     }
 
     /// Makes the answer in gRPC, as the headers or trailers that it is made of: `grpc-status`,
@@ -120,15 +120,15 @@ impl Refusal {
         if let Some(within) = &self.0.within {
             within.record(self.0.reason.decided());
         }
-        grpc_metadata(&self.0.reason, self.refuse(Format::Grpc, &HeaderMap::new()))
+        grpc_metadata(&self.0.reason, self.refuse(Format::Grpc, None))
     }
 
-    fn refuse(&self, format: Format, headers: &HeaderMap) -> Response<AnswerBody> {
+    fn refuse(&self, format: Format, asked: Option<Asked<'_>>) -> Response<AnswerBody> {
         let reason = &self.0.reason;
         match &self.0.context {
-            Some(context) => context.refuse_in(format, reason, self.0.caller.as_ref(), headers),
+            Some(context) => context.refuse_in(format, reason, self.0.caller.as_ref(), asked),
             None => {
-                WITHOUT_LAYER.log(reason);
+                WITHOUT_LAYER.log(reason, asked);
                 let mut response = WITHOUT_LAYER.response(reason, format);
                 reason.decided().count_and_mark(&mut response);
                 response
@@ -170,7 +170,7 @@ impl ::axum::response::IntoResponse for Refusal {
         }
         let caller = self.0.caller.as_ref();
         let format = caller.map_or(Format::Text, |caller| caller.format);
-        self.refuse(format, &HeaderMap::new()).into_response()
+        self.refuse(format, None).into_response()
     }
 }
 

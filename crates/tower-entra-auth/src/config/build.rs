@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_http::{BuildError, HttpClient, Problems, StandardClient};
+use entra_http::{BuildError, HttpClient, Problems, StandardClient, slip_in};
 use entra_jwt_core::{
     ClientId, Cloud, InvalidSettings, Tenancy, Validator, ValidatorBuilder,
     ids::Audience,
@@ -10,7 +10,9 @@ use entra_jwt_core::{
     refusal::Setting,
 };
 
-use super::{CloudSetting, EntraAuthBuilder, Sourced, TrustedIssuer};
+use super::announce::announce;
+use super::slips::{check_distinct, slip_in_tenant};
+use super::{CloudSetting, EntraAuthBuilder, Sourced};
 use crate::authenticate::{EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::AuthContext;
 use crate::keys::{KeyStore, MetadataBase, Source};
@@ -64,6 +66,7 @@ impl EntraAuthBuilder {
             }
         }
         self.check_trusted(&mut problems);
+        check_distinct(tenancy.as_ref(), client_id, &mut problems);
         if let (Some((_, of)), Some(client_id)) = (&self.replaced, &client_id) {
             if *of != client_id.to_string() {
                 let text =
@@ -91,6 +94,7 @@ impl EntraAuthBuilder {
         let (Some(rules), Some(origin), true) = (rules, origin, problems.is_empty()) else {
             return Err(problems.into_error());
         };
+        let has_own_source = matches!(origin, KeyOrigin::Own(_));
         let validator = rules
             .build()
             .map_err(|error| problems.error_with("rules", error))?;
@@ -99,7 +103,8 @@ impl EntraAuthBuilder {
             .ok_or_else(|| problems.error_with("metadata_endpoint", METADATA_EXAMPLES))?;
 
         telemetry::describe_metrics();
-        self.announce(&validator, source.name());
+        let keys_from = source.name().to_owned();
+        let is_local = !has_own_source && authority_base.is_loopback();
         let resource = self.protected_resource.take();
         let resource = resource.map(|resource| {
             let methods = bearer_methods(&self.token_location);
@@ -107,8 +112,9 @@ impl EntraAuthBuilder {
             published.map_err(|text| problems.error_with(PROTECTED_RESOURCE, text))
         });
         let resource = resource.transpose()?;
-        let responder = self.responder_config(&validator, resource.as_ref());
+        let responder = self.responder_config(&validator, resource.as_ref(), is_local);
         let authority_url = authority_base.authority_url(validator.authority());
+        announce(&self, &validator, &keys_from);
 
         let (interval, staleness) = self.keys.times();
         let keys = KeyStore::new(source, interval, staleness);
@@ -156,14 +162,8 @@ impl EntraAuthBuilder {
         }
     }
 
-    /// Returns the issuers beside Entra, for the log.
-    fn trusted_issuers(&self) -> String {
-        let names = self.trusted.iter().map(TrustedIssuer::shown);
-        names.collect::<Vec<_>>().join(", ")
-    }
-
     /// Returns what remedies call a setting.
-    fn name_of(&self, setting: Setting) -> &'static str {
+    pub(super) fn name_of(&self, setting: Setting) -> &'static str {
         (self.setting_names.0)(setting)
     }
 
@@ -172,6 +172,7 @@ impl EntraAuthBuilder {
         &self,
         validator: &Validator,
         resource: Option<&ResourceMetadata>,
+        is_local: bool,
     ) -> ResponderConfig {
         ResponderConfig::new(
             self.refusal_detail,
@@ -179,6 +180,7 @@ impl EntraAuthBuilder {
             resource.map(|resource| resource.reference().clone()),
             how_to_send(&self.token_location),
             self.setting_names,
+            (self.own_endpoints.clone(), is_local),
         )
     }
 
@@ -224,8 +226,9 @@ impl EntraAuthBuilder {
             CloudSetting::Known(cloud) => Ok(*cloud),
             CloudSetting::Name(name) => name.parse().map_err(|_| {
                 format!(
-                    "\"{}\" is no known cloud; those are public, usgovernment and china",
-                    EscapedUrl(name)
+                    "\"{}\" {}; those are public, usgovernment and china",
+                    EscapedUrl(name),
+                    slip_in(name).unwrap_or("is no known cloud")
                 )
             }),
             CloudSetting::AuthorityHost(host) => cloud_by_host(host).ok_or_else(|| {
@@ -260,6 +263,11 @@ impl EntraAuthBuilder {
             }
             Ok(tenancy) => return Some(tenancy),
             Err(_) if text.is_empty() => format!("empty; {WHERE}"),
+            Err(_) if slip_in_tenant(text).is_some() => format!(
+                "\"{}\" {}",
+                EscapedUrl(text),
+                slip_in_tenant(text).unwrap_or_default()
+            ),
             Err(_) => {
                 let is_domain = text.contains('.')
                     && text
@@ -294,6 +302,12 @@ impl EntraAuthBuilder {
             Ok(client_id) if text != PLACEHOLDER => return Some(client_id),
             _ if text.is_empty() => format!("empty; {WHERE}"),
             _ if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
+            _ if slip_in(text).is_some() => format!(
+                "\"{}\" {}; {WHERE}",
+                EscapedUrl(text),
+                slip_in(text).unwrap_or_default()
+            ),
+            _ if text.starts_with("http") => format!("\"{}\" is a URL; {WHERE}", EscapedUrl(text)),
             _ if text.contains("://") => format!(
                 "\"{}\" is an App ID URI, which belongs into {}; {WHERE}",
                 EscapedUrl(text),
@@ -333,8 +347,11 @@ impl EntraAuthBuilder {
 
     fn checked_audiences(&self, problems: &mut Problems) -> Vec<Audience> {
         let checked = |text: &String| {
-            let audience = Audience::new(text);
-            let audience = audience.map_err(|error| format!("\"{}\": {error}", EscapedUrl(text)));
+            let audience = match slip_in(text) {
+                Some(slip) => Err(format!("\"{}\" {slip}", EscapedUrl(text))),
+                None => Audience::new(text)
+                    .map_err(|error| format!("\"{}\": {error}", EscapedUrl(text))),
+            };
             problems.take("audience", audience)
         };
         self.audiences.iter().filter_map(checked).collect()
@@ -346,9 +363,12 @@ impl EntraAuthBuilder {
                 .filter_map(|id| {
                     let client = id.trim().parse().map_err(|_| {
                         format!(
-                            "\"{}\" is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b; copy \
-                             \"Application (client) ID\" from the client's Overview page",
-                            EscapedUrl(id)
+                            "\"{}\" {}; copy \"Application (client) ID\" from the client's Overview \
+                             page",
+                            EscapedUrl(id),
+                            slip_in(id.trim()).unwrap_or(
+                                "is no GUID such as 2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b"
+                            )
                         )
                     });
                     problems.take(setting, client)
@@ -414,6 +434,7 @@ impl EntraAuthBuilder {
         let base = MetadataBase::configured(&setting.value, self.allow_plain_http);
         let base = base.map_err(|problem| {
             let url = EscapedUrl(&setting.value);
+            let problem = slip_in(&setting.value).unwrap_or(problem);
             format!("the URL \"{url}\" {problem}; {METADATA_EXAMPLES}")
         });
         problems.take(setting.named("metadata_endpoint"), base)
@@ -479,36 +500,6 @@ impl EntraAuthBuilder {
         };
         problems.take("http_client", client)
     }
-
-    /// Writes one line at the start that says what is trusted, and where each setting came from.
-    fn announce(&self, validator: &Validator, keys_from: &str) {
-        let source = |setting: Option<&'static str>| setting.unwrap_or("default");
-        let audiences = validator.audiences().map(ToString::to_string);
-        let audiences: Vec<String> = audiences
-            .map(|audience| EscapedUrl(&audience).to_string())
-            .collect();
-        let issuers: Vec<String> = validator.issuers().collect();
-        tracing::info!(
-            issuers = issuers.join(", "),
-            tenants = %validator.authority().tenancy(),
-            audiences = audiences.join(", "),
-            cloud = %validator.authority().cloud(),
-            versions = if validator.accepts_v1_tokens() { "v1, v2" } else { "v2" },
-            tenant_rule = self.tenant_rule.is_some(),
-            caller_rule = self.caller_rule.is_some(),
-            keys_from,
-            trusted = (!self.trusted.is_empty()).then(|| self.trusted_issuers()),
-            token_cache = self.token_cache.bounds().is_some(),
-            settings = format!(
-                "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
-                source(self.tenancy.as_ref().map(|setting| setting.source)),
-                source(self.client_id.as_ref().map(|setting| setting.source)),
-                source(self.cloud.as_ref().map(|setting| setting.source)),
-                source(self.metadata_endpoint.as_ref().map(|setting| setting.source)),
-            ),
-            "tokens of Microsoft Entra ID are required"
-        );
-    }
 }
 
 /// Returns the source of the keys, with everything that it needs; `None` if the metadata endpoint makes no
@@ -535,6 +526,7 @@ struct Clients {
 
 fn checked_external_id(host: &str, problems: &mut Problems) -> Option<MetadataBase> {
     let base = MetadataBase::of_external_id(host).map_err(|problem| {
+        let problem = slip_in(host.trim()).unwrap_or(problem);
         format!(
             "the host \"{}\" {problem}; good are contoso.ciamlogin.com and a custom URL domain such as \
              login.contoso.com",

@@ -1,10 +1,12 @@
 //! The settings of an [`EntraAuth`], and what is wrong with them: everything at once.
 
+mod announce;
 mod bounds;
 mod build;
 mod danger;
 mod options;
 mod settings;
+mod slips;
 mod trusted_issuer;
 
 use std::fmt;
@@ -85,6 +87,7 @@ pub struct EntraAuthBuilder {
     max_token_length: usize,
     refusal_detail: RefusalDetail,
     setting_names: SettingNames,
+    own_endpoints: Vec<String>,
     on_refusal: Option<Arc<OnRefusal>>,
     protected_resource: Option<ProtectedResource>,
     trusted: Vec<TrustedIssuer>,
@@ -195,6 +198,7 @@ impl EntraAuthBuilder {
             max_token_length: Unverified::DEFAULT_MAX_LENGTH,
             refusal_detail: RefusalDetail::default(),
             setting_names: SettingNames::default(),
+            own_endpoints: Vec::new(),
             on_refusal: None,
             protected_resource: None,
             trusted: Vec::new(),

@@ -295,6 +295,14 @@ impl EntraAuthBuilder {
         self
     }
 
+    /// Adds paths of endpoints that must be outside of this Layer: a request for one that arrives here is
+    /// an error in the log.
+    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    pub fn own_endpoints(mut self, paths: impl IntoIterator<Item = String>) -> Self {
+        self.own_endpoints.extend(paths);
+        self
+    }
+
     /// Accepts the tokens of an issuer beside Entra, too, such as an authorization server in front of it.
     /// Several calls add up. Default: none but Entra's.
     pub fn trust(mut self, issuer: TrustedIssuer) -> Self {

@@ -230,8 +230,9 @@ impl ExpiryGuard {
     }
 
     fn refuse_in(&self, format: Format, refusal: &Reason) -> Response<AnswerBody> {
-        let (caller, headers) = (&self.expiry.caller, HeaderMap::new());
-        let context = caller.context();
-        context.refuse_in(format, refusal, Some(caller), &headers)
+        let caller = &self.expiry.caller;
+        caller
+            .context()
+            .refuse_in(format, refusal, Some(caller), None)
     }
 }

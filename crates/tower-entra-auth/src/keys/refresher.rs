@@ -224,7 +224,7 @@ pub(super) fn end(store: &KeyStore, number: AttemptNumber, fetched: Result<Fetch
         Err(cause) => tracing::warn!(
             source,
             code = cause.kind().code(),
-            %cause,
+            cause = cause.to_string(),
             remedy = &*cause.remedy_with(name_of),
             failures = failures_before + 1,
             next_attempt_in,
@@ -248,20 +248,23 @@ fn weak_keys(document: &KeySet) -> Vec<Option<KeyId>> {
 /// use, and no trouble.
 fn report_unusable(document: &KeySet, weak_before: &[Option<KeyId>], source: &str) {
     for (id, reason) in document.unusable() {
-        let key_id = id.map(KeyId::as_str).map(Escaped);
+        let key_id = id.map(|id| Escaped(id.as_str()).to_string());
         let is_known = || weak_before.iter().any(|known| known.as_ref() == id);
         match reason {
             UnusableKey::Private => tracing::error!(
                 source,
-                ?key_id,
+                key_id,
                 "a signing key was published with its private half; it is no longer trusted"
             ),
             UnusableKey::Roca if !is_known() => tracing::warn!(
                 source,
-                ?key_id,
+                key_id,
                 "a key was published whose private half can be computed (ROCA); it is not used"
             ),
-            _ => tracing::debug!(source, ?key_id, %reason, "a published key is not used"),
+            _ => {
+                let reason = reason.to_string();
+                tracing::debug!(source, key_id, reason, "a published key is not used");
+            }
         }
     }
 }

@@ -1,24 +1,48 @@
 //! One place that writes refusals into the log: the first of a kind, then one a minute.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::time::Duration;
 
 use entra_http::ThrottledLog;
-use entra_jwt_core::integration::Escaped;
+use entra_jwt_core::{integration::Escaped, refusal::InvalidTokenKind};
 
+use super::without_token::{Look, method_shown, path_shown};
 use super::{Reason, ResponderConfig};
+use crate::service::Asked;
 
 /// See [`Reason::log_key`].
 type LogKey = (&'static str, &'static str);
 
 /// The lines about refusals.
-#[derive(Debug, Default)]
-pub(super) struct RefusalLog(ThrottledLog<LogKey>);
+#[derive(Debug)]
+pub(super) struct RefusalLog {
+    refusals: ThrottledLog<LogKey>,
+    without_token: ThrottledLog<Look>,
+}
+
+/// The least time between two lines about requests without a token that look alike: some come every few
+/// seconds for as long as a service runs.
+const WITHOUT_TOKEN_EVERY: Duration = Duration::from_secs(60 * 60);
+
+impl Default for RefusalLog {
+    fn default() -> Self {
+        Self {
+            refusals: ThrottledLog::default(),
+            without_token: ThrottledLog::every(WITHOUT_TOKEN_EVERY),
+        }
+    }
+}
 
 impl RefusalLog {
-    pub(super) fn write(&self, refusal: &Reason, config: &ResponderConfig) {
+    pub(super) fn write(
+        &self,
+        refusal: &Reason,
+        asked: Option<Asked<'_>>,
+        config: &ResponderConfig,
+    ) {
         let code = refusal.code();
         if matches!(refusal, Reason::NoCredentials | Reason::OtherScheme) {
-            tracing::debug!(code, "request without a bearer token");
+            self.write_without_token(code, asked, config);
             return;
         }
         // The ordinary end of a stream.
@@ -26,124 +50,113 @@ impl RefusalLog {
             tracing::debug!(code, "the token expired while its request was served");
             return;
         }
-        if let Some(count) = self.0.due(refusal.log_key()) {
-            let remedy = refusal.remedy(config);
-            write_line(refusal, code, &remedy, count);
+        let facts = Facts::of(refusal);
+        if let Some(count) = self.refusals.due_for(refusal.log_key(), facts.detail()) {
+            facts.write(refusal, code, &refusal.remedy(config), count);
+        }
+    }
+
+    /// Says once what such a request looks like, if it is recognised. Nothing of it is written but its method
+    /// and its path.
+    fn write_without_token(
+        &self,
+        code: &'static str,
+        asked: Option<Asked<'_>>,
+        config: &ResponderConfig,
+    ) {
+        let Some(asked) = asked else {
+            tracing::debug!(code, "request without a bearer token");
+            return;
+        };
+        let (method, path) = (method_shown(asked.method), path_shown(asked.uri));
+        let look = Look::of(asked, &config.own_endpoints);
+        let due = look.and_then(|look| Some((look, self.without_token.due(look)?)));
+        let Some((look, count)) = due else {
+            tracing::debug!(code, method, path, "request without a bearer token");
+            return;
+        };
+        let (looks_like, remedy) = (look.name(), look.remedy(config.how_to_send));
+        match look {
+            Look::OwnEndpoint => tracing::error!(
+                code,
+                method,
+                path,
+                looks_like,
+                remedy,
+                count,
+                "request without a bearer token"
+            ),
+            _ => tracing::warn!(
+                code,
+                method,
+                path,
+                looks_like,
+                remedy,
+                count,
+                "request without a bearer token"
+            ),
         }
     }
 }
 
-fn write_line(refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
-    match refusal {
-        Reason::InvalidToken {
-            rejection,
-            unsigned,
-        } => {
-            let found = rejection.found();
-            let expected = rejection.expected();
-            let found = found.as_deref().map(Escaped).map(tracing::field::display);
-            let expected = expected
-                .as_deref()
-                .map(Escaped)
-                .map(tracing::field::display);
-            let signature = unsigned.then_some("not checked");
-            tracing::warn!(
-                code,
-                found,
-                expected,
-                signature,
-                remedy,
-                count,
-                "token refused"
-            );
+/// The values of a line, as text: a formatter puts quotes around it, so that what reads `key=value` finds
+/// its end.
+struct Facts {
+    found: Option<String>,
+    expected: Option<String>,
+    /// `true` if `found` differs from one token to the next without being another mistake.
+    counts: bool,
+}
+
+impl Facts {
+    fn of(refusal: &Reason) -> Self {
+        use InvalidTokenKind::{Expired, NotYetValid, TooLarge};
+
+        let shown =
+            |text: Option<Cow<'_, str>>| text.as_deref().map(|text| Escaped(text).to_string());
+        let (found, expected) = match refusal.innermost() {
+            Reason::InvalidToken { rejection, .. } => (rejection.found(), rejection.expected()),
+            Reason::PermissionDenied { denied, .. } => (denied.found(), denied.expected()),
+            Reason::MalformedAuthorization { found, .. } => (Some(Cow::Borrowed(&**found)), None),
+            Reason::Unavailable { cause, .. } => (Some(cause.to_string().into()), None),
+            #[cfg(feature = "axum")]
+            Reason::OtherClaims { type_name } => (None, Some((*type_name).into())),
+            #[cfg(feature = "axum")]
+            Reason::InvalidRequirement { problems, .. } => (Some(problems.into()), None),
+            _ => (None, None),
+        };
+        Self {
+            found: shown(found),
+            expected: shown(expected),
+            counts: matches!(
+                refusal.innermost(),
+                Reason::InvalidToken { rejection, .. }
+                    if matches!(rejection.kind(), Expired | NotYetValid | TooLarge)
+            ),
         }
-        Reason::Unavailable { cause, .. } => {
-            let cause: &dyn fmt::Display = cause;
-            tracing::warn!(code, %cause, remedy, count, "cannot tell whether a token is valid");
-        }
-        Reason::PermissionDenied { denied, .. } => {
-            let reason = denied.to_string();
-            let reason = tracing::field::display(Escaped(&reason));
-            tracing::warn!(
-                code,
-                reason,
-                remedy,
-                count,
-                "valid token without permission"
-            );
-        }
-        Reason::NoCredentials
-        | Reason::OtherScheme
-        | Reason::ExpiredWhileServed
-        | Reason::MalformedAuthorization
-        | Reason::SeveralAuthorizations => {
-            tracing::warn!(code, remedy, count, "credentials refused");
-        }
-        Reason::Ended(no) => {
-            let found = match &**no {
-                Reason::InvalidToken { rejection, .. } => rejection.found(),
-                _ => None,
-            };
-            let found = found.as_deref().map(Escaped).map(tracing::field::display);
-            tracing::warn!(
-                code,
-                found,
-                remedy,
-                count,
-                "what was being served was ended: a rule says no now"
-            );
-        }
-        // What a claims request asks for may be about a person.
-        Reason::Challenged { .. } => {
-            tracing::warn!(code, remedy, count, "more claims are needed");
-        }
-        #[cfg(feature = "axum")]
-        Reason::OtherClaims { type_name } => {
-            tracing::warn!(
-                code,
-                wanted = type_name,
-                remedy,
-                count,
-                "valid token without the claims that the handler wants"
-            );
-        }
-        Reason::CallerNotAllowed => {
-            tracing::warn!(code, remedy, count, "the caller rule refuses a caller");
-        }
-        Reason::Forbidden { .. } => {
-            tracing::warn!(code, remedy, count, "a handler refuses a caller");
-        }
-        Reason::NotNow { .. } => {
-            tracing::warn!(
-                code,
-                remedy,
-                count,
-                "a handler cannot tell about a caller now"
-            );
-        }
-        #[cfg(feature = "axum")]
-        Reason::InvalidRequirement {
-            type_name,
-            problems,
-        } => {
-            let problems = tracing::field::display(Escaped(problems));
-            tracing::error!(
-                code,
-                wanted = type_name,
-                problems,
-                remedy,
-                count,
-                "the requirement of a handler is not one"
-            );
-        }
-        Reason::WrongLayer { of_another: false } => {
-            tracing::error!(code, remedy, count, "no caller in the request");
-        }
-        Reason::WrongLayer { of_another: true } => {
-            tracing::error!(code, remedy, count, "the caller is of another EntraAuth");
-        }
-        Reason::HookPanicked => {
-            tracing::error!(code, remedy, count, "no answer from the response hook");
+    }
+
+    /// Returns what tells one mistake from another of the same code.
+    fn detail(&self) -> Option<(&Option<String>, &Option<String>)> {
+        (!self.counts).then_some((&self.found, &self.expected))
+    }
+
+    fn write(&self, refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
+        let (found, expected) = (self.found.as_deref(), self.expected.as_deref());
+        let signature = match refusal {
+            Reason::InvalidToken { unsigned: true, .. } => Some("not checked"),
+            _ => None,
+        };
+        let message = refusal.message();
+        match refusal {
+            Reason::WrongLayer { .. } | Reason::HookPanicked => {
+                tracing::error!(code, found, expected, signature, remedy, count, "{message}");
+            }
+            #[cfg(feature = "axum")]
+            Reason::InvalidRequirement { .. } => {
+                tracing::error!(code, found, expected, signature, remedy, count, "{message}");
+            }
+            _ => tracing::warn!(code, found, expected, signature, remedy, count, "{message}"),
         }
     }
 }

@@ -9,13 +9,14 @@ mod claims_challenge;
 mod format;
 mod log;
 mod responder;
+mod without_token;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use entra_jwt_core::{
     InvalidToken, PermissionDenied, Validator,
-    refusal::{PermissionDeniedKind, Setting},
+    refusal::{InvalidTokenKind, PermissionDeniedKind, Setting},
 };
 use http::StatusCode;
 
@@ -33,7 +34,11 @@ pub(crate) enum Reason {
     /// An `Authorization` header of another scheme than `Bearer`.
     OtherScheme,
     /// The `Authorization` header begins with `Bearer` and is no credentials.
-    MalformedAuthorization,
+    MalformedAuthorization {
+        found: Cow<'static, str>,
+        /// The change to make, if that is more than how to send a token.
+        remedy: Option<&'static str>,
+    },
     /// There is more than one `Authorization` header.
     SeveralAuthorizations,
     /// The token is not valid.
@@ -90,6 +95,10 @@ pub(crate) enum Reason {
     HookPanicked,
 }
 
+const NEW_KEYS_AT_EACH_START: &str = "get a new token: the development tenant on this machine makes \
+    new keys at each start, and was started again since this token was made; or the token is of \
+    another tenant";
+
 impl From<InvalidToken> for Reason {
     fn from(rejection: InvalidToken) -> Self {
         Self::InvalidToken {
@@ -134,7 +143,7 @@ impl Reason {
                 public_code: None,
                 ..Row::unauthorized("other_scheme", Challenge::Bare)
             },
-            Self::MalformedAuthorization => {
+            Self::MalformedAuthorization { .. } => {
                 Row::unauthorized("malformed_authorization", Challenge::INVALID_TOKEN)
             }
             Self::SeveralAuthorizations => {
@@ -232,14 +241,56 @@ impl Reason {
         (self.code(), which)
     }
 
+    /// Returns what the line about it says.
+    fn message(&self) -> &'static str {
+        match self {
+            Self::InvalidToken { .. } => "token refused",
+            Self::Unavailable { .. } => "cannot tell whether a token is valid",
+            Self::PermissionDenied { .. } => "valid token without permission",
+            Self::NoCredentials
+            | Self::OtherScheme
+            | Self::ExpiredWhileServed
+            | Self::MalformedAuthorization { .. }
+            | Self::SeveralAuthorizations => "credentials refused",
+            Self::Ended(_) => "what was being served was ended: a rule says no now",
+            // What a claims request asks for may be about a person.
+            Self::Challenged { .. } => "more claims are needed",
+            #[cfg(feature = "axum")]
+            Self::OtherClaims { .. } => "valid token without the claims that the handler wants",
+            Self::CallerNotAllowed => "the caller rule refuses a caller",
+            Self::Forbidden { .. } => "a handler refuses a caller",
+            Self::NotNow { .. } => "a handler cannot tell about a caller now",
+            #[cfg(feature = "axum")]
+            Self::InvalidRequirement { .. } => "the requirement of a handler is not one",
+            Self::WrongLayer { of_another: false } => "no caller in the request",
+            Self::WrongLayer { of_another: true } => "the caller is of another EntraAuth",
+            Self::HookPanicked => "no answer from the response hook",
+        }
+    }
+
+    /// Returns the reason for which something was ended, or the reason itself.
+    fn innermost(&self) -> &Self {
+        match self {
+            Self::Ended(reason) => reason,
+            other => other,
+        }
+    }
+
     /// Returns what to change, for the log.
     fn remedy(&self, config: &ResponderConfig) -> Cow<'static, str> {
         let SettingNames(setting) = config.setting_names;
         match self {
-            Self::NoCredentials
-            | Self::OtherScheme
-            | Self::MalformedAuthorization
-            | Self::SeveralAuthorizations => config.how_to_send.into(),
+            Self::NoCredentials => format!("no token; {}", config.how_to_send).into(),
+            Self::OtherScheme => format!("no bearer token; {}", config.how_to_send).into(),
+            Self::MalformedAuthorization { remedy, .. } => {
+                remedy.unwrap_or(config.how_to_send).into()
+            }
+            Self::SeveralAuthorizations => config.how_to_send.into(),
+            Self::InvalidToken { rejection, .. }
+                if config.is_local && rejection.kind() == InvalidTokenKind::UnknownKey =>
+            {
+                NEW_KEYS_AT_EACH_START.into()
+            }
             Self::InvalidToken { rejection, .. } => rejection.remedy_with(setting),
             Self::Ended(no) => no.remedy(config),
             Self::CallerNotAllowed => format!(
@@ -380,7 +431,7 @@ pub(crate) enum Format {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum RefusalDetail {
-    /// The machine code, such as `expired` or `wrong_audience`.
+    /// The machine code, such as `expired` or `wrong_audience`; where no token was sent, how to send one.
     #[default]
     Code,
     /// The code and what to do about it: for development.
@@ -403,6 +454,10 @@ pub(crate) struct ResponderConfig {
     /// The advice how a token is to be sent.
     how_to_send: &'static str,
     setting_names: SettingNames,
+    /// The paths of endpoints that must be outside of this Layer.
+    own_endpoints: Vec<String>,
+    /// The keys come from this machine, where a development tenant is.
+    is_local: bool,
 }
 
 impl ResponderConfig {
@@ -412,6 +467,7 @@ impl ResponderConfig {
         metadata: Option<MetadataReference>,
         how_to_send: &'static str,
         setting_names: SettingNames,
+        (own_endpoints, is_local): (Vec<String>, bool),
     ) -> Self {
         Self {
             detail,
@@ -420,6 +476,8 @@ impl ResponderConfig {
             authorization_uri: validator.authority().authorization_uri(),
             how_to_send,
             setting_names,
+            own_endpoints,
+            is_local,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::log::RefusalLog;
 use super::{Format, Reason, RefusalDetail, ResponderConfig};
-use crate::service::{AnswerBody, new_response};
+use crate::service::{AnswerBody, Asked, new_response};
 use crate::setting::SettingNames;
 
 /// Answers refusals, and writes them into the log.
@@ -28,9 +28,9 @@ impl Responder {
         }
     }
 
-    /// Writes a refusal into the log, if a line of its kind is due.
-    pub(crate) fn log(&self, refusal: &Reason) {
-        self.log.write(refusal, &self.config);
+    /// Writes the refusal of a request, if one is at hand, into the log, if a line of its kind is due.
+    pub(crate) fn log(&self, refusal: &Reason, asked: Option<Asked<'_>>) {
+        self.log.write(refusal, asked, &self.config);
     }
 
     pub(crate) fn setting_names(&self) -> SettingNames {
@@ -124,14 +124,17 @@ struct Disclosure {
 
 impl Disclosure {
     fn of(refusal: &Reason, config: &ResponderConfig) -> Self {
-        Self {
-            code: match config.detail {
-                RefusalDetail::None => None,
-                RefusalDetail::Code | RefusalDetail::Full => refusal.public_code(),
+        let code = refusal.public_code();
+        match config.detail {
+            RefusalDetail::None => Self {
+                code: None,
+                remedy: None,
             },
-            remedy: match config.detail {
-                RefusalDetail::None | RefusalDetail::Code => None,
-                RefusalDetail::Full => Some(refusal.public_remedy(config)),
+            // Where there is no code, a few words in its place.
+            RefusalDetail::Code if code.is_some() => Self { code, remedy: None },
+            RefusalDetail::Code | RefusalDetail::Full => Self {
+                code,
+                remedy: Some(refusal.public_remedy(config)),
             },
         }
     }
@@ -226,7 +229,7 @@ mod tests {
             metadata: None,
             authorization_uri: "https://login.example/common/oauth2/authorize".to_owned(),
             how_to_send: "send one",
-            setting_names: SettingNames::default(),
+            ..ResponderConfig::default()
         };
         Responder::new(config).response(refusal, format)
     }
@@ -344,7 +347,7 @@ mod tests {
             (
                 Reason::NoCredentials,
                 RefusalDetail::Full,
-                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"send one"}"#,
+                r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"no token; send one"}"#,
             ),
             (
                 Reason::HookPanicked,
@@ -407,7 +410,7 @@ mod tests {
             retry_after: Duration::from_millis(1_200),
         };
         for (refusal, status, message) in [
-            (Reason::NoCredentials, "16", None),
+            (Reason::NoCredentials, "16", Some("no token; send one")),
             (expired(), "16", Some("expired")),
             (no_permission(), "7", Some("no_permission")),
             (unavailable, "14", Some("keys_unavailable")),

@@ -6,7 +6,7 @@ use http::Method;
 use tower_entra_auth::{Caller, EntraAuth, Scope};
 
 use crate::support::{
-    Server, ask_without_token, auth, client, each_kind, header, serve, tenant, user,
+    NO_TOKEN, Server, ask_without_token, auth, client, each_kind, header, serve, tenant, user,
 };
 
 async fn who(caller: Option<Caller>) -> String {
@@ -110,7 +110,7 @@ async fn an_open_path_is_open_in_its_one_spelling() {
     ] {
         assert_eq!(
             raw(&server, "GET", target, "").await,
-            (401, String::new()),
+            (401, NO_TOKEN.to_owned()),
             "{target}"
         );
     }
@@ -170,7 +170,10 @@ async fn a_requirement_on_an_open_path_is_still_one() {
         .route("/open", get(who).layer(readers))
         .layer(auth.layer().open_path("/open").unwrap());
     let server = serve(app).await;
-    assert_eq!(raw(&server, "GET", "/open", "").await, (401, String::new()));
+    assert_eq!(
+        raw(&server, "GET", "/open", "").await,
+        (401, NO_TOKEN.to_owned())
+    );
 }
 
 const PREFLIGHT: &str = "origin: https://app.example\r\n\

@@ -96,14 +96,18 @@ async fn two_authorization_headers_are_refused_and_one_in_any_case_is_not() {
 async fn no_credentials_and_other_schemes_get_the_bare_challenge() {
     let tenant = tenant().await;
     let auth = auth(&tenant);
-    for headers in [
-        &[][..],
-        &[&b"Basic dXNlcjpwYXNz"[..]],
-        &[b"DPoP a.b.c"],
-        &[b""],
+    for (headers, words) in [
+        (&[][..], "no token"),
+        (&[&b"Basic dXNlcjpwYXNz"[..]], "no bearer token"),
+        (&[b"DPoP a.b.c"], "no bearer token"),
+        (&[b""], "no bearer token"),
     ] {
         let (status, challenge, body) = answer(&auth, headers).await;
-        assert_eq!((status.as_u16(), &*challenge, &*body), (401, "Bearer", ""));
+        assert_eq!((status.as_u16(), &*challenge), (401, "Bearer"));
+        assert_eq!(
+            body,
+            format!("{words}; send one header Authorization: Bearer <access token>\n")
+        );
     }
 }
 

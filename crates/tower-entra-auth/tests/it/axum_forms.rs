@@ -19,7 +19,7 @@ use tower_entra_auth::{
 };
 
 use crate::logs::Log;
-use crate::support::{API, CLIENT, auth, client, settings, tenant, user};
+use crate::support::{API, CLIENT, NO_TOKEN, auth, client, settings, tenant, user};
 
 /// Returns status and body of the answer.
 async fn ask<S>(service: &S, method: Method, path: &str, token: &str) -> (u16, String)
@@ -227,7 +227,7 @@ async fn a_caller_of_another_entra_auth_does_not_meet_it() {
     let ours = auth(&tenant);
     let others = auth(&tenant);
     let token = user(&tenant).mint();
-    let anonymous = (401, String::new());
+    let anonymous = (401, NO_TOKEN.to_owned());
     let wrong_layer = (500, "wrong_layer\n".to_owned());
     for (app, of_nobody, of_reader) in [
         (
@@ -242,13 +242,13 @@ async fn a_caller_of_another_entra_auth_does_not_meet_it() {
         ),
         (
             ours.layer().optional().protect(app(&ours)),
-            anonymous,
+            anonymous.clone(),
             (200, "user".to_owned()),
         ),
         // Of two Layers the innermost says who is calling.
         (
             ours.protect(others.protect(app(&ours)).into_router()),
-            (401, String::new()),
+            anonymous,
             wrong_layer,
         ),
     ] {

@@ -18,8 +18,8 @@ use tower_entra_auth::{Caller, EntraAuth};
 
 use crate::grpc_api;
 use crate::support::{
-    API, CLIENT, Server, app, ask, ask_without_token, auth, client, each_kind, header, serve,
-    settings, tenant, user,
+    API, CLIENT, NO_TOKEN, Server, app, ask, ask_without_token, auth, client, each_kind, header,
+    serve, settings, tenant, user,
 };
 
 /// What the API answers to each kind of token, over HTTP.
@@ -162,7 +162,10 @@ async fn tonic_answers_each_kind_of_request() {
         }
     }
     let error = check_health(&server, None).await.unwrap_err();
-    assert_eq!((error.code(), error.message()), (Code::Unauthenticated, ""));
+    assert_eq!(
+        (error.code(), error.message()),
+        (Code::Unauthenticated, NO_TOKEN.trim_end())
+    );
     assert_eq!(error.metadata().get("www-authenticate").unwrap(), "Bearer");
 }
 

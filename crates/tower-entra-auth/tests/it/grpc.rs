@@ -14,7 +14,7 @@ use crate::grpc_api::{
     Api, BOTH, Method, Seen, With, bearer, call, call_with, serve, serve_routes, service,
 };
 use crate::support::{
-    API, CLIENT, MINUTE, OTHER_TENANT, Scene, Server, auth, settings, tenant, user,
+    API, CLIENT, MINUTE, NO_TOKEN, OTHER_TENANT, Scene, Server, auth, settings, tenant, user,
 };
 
 fn error(message: &str, error: &str) -> String {
@@ -81,8 +81,14 @@ async fn no_credentials_and_bad_ones_are_unauthenticated() {
     let tenant = &scene.tenant;
     let bare = Some("Bearer");
     let unauthenticated = |message| (Code::Unauthenticated, message);
-    expect(&server, &[], unauthenticated(""), bare).await;
-    expect(&server, &["Basic YTpi"], unauthenticated(""), bare).await;
+    expect(&server, &[], unauthenticated(NO_TOKEN.trim_end()), bare).await;
+    expect(
+        &server,
+        &["Basic YTpi"],
+        unauthenticated("no bearer token; send one header Authorization: Bearer <access token>"),
+        bare,
+    )
+    .await;
     let good = bearer(&user(tenant).mint());
     let expired = bearer(&user(tenant).expired().mint());
     let of_another = bearer(&user(tenant).of_tenant(OTHER_TENANT).mint());
@@ -214,7 +220,13 @@ async fn an_anonymous_call_is_unauthenticated_where_something_is_required() {
     let auth = auth(&tenant);
     let required = auth.require(Scope("Reports.Read")).unwrap();
     for server in requiring(auth.layer().optional(), required).await {
-        expect(&server, &[], (Code::Unauthenticated, ""), Some("Bearer")).await;
+        expect(
+            &server,
+            &[],
+            (Code::Unauthenticated, NO_TOKEN.trim_end()),
+            Some("Bearer"),
+        )
+        .await;
         let token = user(&tenant).mint();
         assert!(call_with(&server, Method::Unary, &token).await.end.is_ok());
     }
@@ -297,7 +309,13 @@ async fn a_service_that_is_open_by_name_needs_no_token_and_no_other_path_is() {
     let layer = auth.layer().open_grpc_service("grpc.health.v1.Health");
     let closed = auth.layer().open_grpc_service("health.v1.Health").unwrap();
     let protected = serve(closed, Api::default()).await;
-    expect(&protected, &[], (Code::Unauthenticated, ""), Some("Bearer")).await;
+    expect(
+        &protected,
+        &[],
+        (Code::Unauthenticated, NO_TOKEN.trim_end()),
+        Some("Bearer"),
+    )
+    .await;
 
     let anything = Router::new().fallback(async || "reached");
     let server = crate::support::serve(anything.layer(layer.unwrap())).await;

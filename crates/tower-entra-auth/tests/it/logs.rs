@@ -15,7 +15,7 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{HOUR, MINUTE, app, each_kind, of_source, settings, tenant, user};
+use crate::support::{API, HOUR, MINUTE, app, each_kind, of_source, settings, tenant, user};
 use crate::tenants::Rule;
 
 /// The modulus of a key whose private half can be computed from it (ROCA). Source: Wycheproof,
@@ -158,9 +158,9 @@ async fn a_refusal_says_what_was_found_and_expected_and_the_remedy() {
     assert_eq!(lines.len(), 1, "{}", log.text());
     let line = &lines[0];
     assert!(line.contains("WARN"), "{line}");
-    let issuer = format!("found=https://sts.windows.net/{}/", tenant.id());
+    let issuer = format!("found=\"https://sts.windows.net/{}/\"", tenant.id());
     let expected = format!(
-        "expected=https://login.microsoftonline.com/{}/v2.0",
+        "expected=\"https://login.microsoftonline.com/{}/v2.0\"",
         tenant.id()
     );
     for part in [
@@ -204,7 +204,7 @@ async fn a_missing_token_is_for_debugging_only() {
 }
 
 #[tokio::test]
-async fn one_line_at_the_start_says_what_is_trusted_and_where_it_was_set() {
+async fn a_short_line_at_the_start_says_what_is_trusted_and_another_for_debugging_the_rest() {
     let (log, _guard) = Log::capture();
     let tenant = tenant().await;
     let variables = |name: &str| (name == "ENTRA_CLOUD").then(|| "public".to_owned());
@@ -214,13 +214,23 @@ async fn one_line_at_the_start_says_what_is_trusted_and_where_it_was_set() {
         .build()
         .unwrap();
     let lines = log.lines_with("tokens of Microsoft Entra ID are required");
+    assert_eq!(
+        lines,
+        [format!(
+            " INFO tower_entra_auth::config::announce: tokens of Microsoft Entra ID are required \
+             tenants=\"{}\" client_id=\"{API}\" keys_from=\"{}\"",
+            tenant.id(),
+            tenant.url().trim_start_matches("http://"),
+        )]
+    );
+    let lines = log.lines_with("the settings of the tokens that are required");
     assert_eq!(lines.len(), 1);
     for part in [
-        "INFO",
+        "DEBUG",
         "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0",
         "https://sts.windows.net/72f988bf-86f1-41af-91ab-2d7cd011db47/",
         "api://6e74172b-be56-4843-9ff4-e66a39bb12e3",
-        "cloud=public",
+        "cloud=\"public\"",
         "versions=\"v1, v2\"",
         "tenant: builder",
         "cloud: ENTRA_CLOUD",
@@ -308,7 +318,7 @@ async fn found_values_cannot_forge_log_lines() {
     let lines = log.lines_with("wrong_issuer");
     assert_eq!(lines.len(), 1);
     assert!(
-        lines[0].contains("x\\nWARN forged line\\u{1b}[31m"),
+        lines[0].contains("x\\\\nWARN forged line\\\\u{1b}[31m"),
         "{}",
         lines[0]
     );
@@ -342,6 +352,64 @@ async fn no_token_and_no_personal_claim_is_logged_at_any_level() {
     for personal in ["lovelace", "contoso.onmicrosoft.com", "preferred_username"] {
         assert!(!text.contains(personal), "{personal} in {text}");
     }
+}
+
+/// The fields of a line, as a parser of `key=value` reads them; none if it would stumble.
+fn fields_of(line: &str) -> Option<Vec<&str>> {
+    let first = line.match_indices('=').next()?.0;
+    let mut rest = &line[line[..first].rfind(' ')? + 1..];
+    let mut names = Vec::new();
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once('=')?;
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return None;
+        }
+        names.push(name);
+        let end = match value.strip_prefix('"') {
+            Some(quoted) => {
+                let mut escaped = false;
+                let end = quoted.find(|character| {
+                    let is_end = character == '"' && !escaped;
+                    escaped = character == '\\' && !escaped;
+                    is_end
+                });
+                end? + 2
+            }
+            None => value.find(' ').unwrap_or(value.len()),
+        };
+        rest = value[end..].strip_prefix(' ').unwrap_or(&value[end..]);
+    }
+    Some(names)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_line_is_read_by_what_parses_key_and_value() {
+    let (log, _guard) = Log::capture();
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    for (_, _, token) in each_kind(&tenant) {
+        send(&auth, Some(&token)).await;
+    }
+    for token in ["undefined", "\"x\"", "a b"] {
+        send(&auth, Some(token)).await;
+    }
+    let strange = user(&tenant).claim("iss", "a \"b\" c=d \\");
+    send(&auth, Some(&strange.mint())).await;
+    tenant.key_endpoint().fail_with(500);
+    tokio::time::advance(std::time::Duration::from_secs(4_000)).await;
+    send(&auth, Some(&user(&tenant).header("kid", "another").mint())).await;
+
+    let text = log.text();
+    let lines = text
+        .lines()
+        .filter(|line| line.contains(" tower_entra_auth::"));
+    let lines: Vec<&str> = lines.filter(|line| line.contains('=')).collect();
+    assert!(lines.len() > 20, "{text}");
+    for line in lines {
+        assert!(fields_of(line).is_some(), "{line}");
+    }
+    assert_eq!(fields_of(" INFO a: b c=d e f=g"), None);
 }
 
 #[tokio::test]

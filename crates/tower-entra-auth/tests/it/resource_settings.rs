@@ -159,7 +159,7 @@ fn each_setting_that_cannot_be_published_is_a_problem_of_its_own() {
 #[test]
 fn an_app_id_uri_that_would_break_a_challenge_is_a_problem() {
     for uri in [
-        "api://x,resource_metadata=\"https://evil.example\"",
+        "api://x,resource_metadata=\"https://evil.example\",y",
         "api://b\u{fc}cher",
         "api://a\"b",
         "api://a\\b",

@@ -80,7 +80,7 @@ fn each_bad_value_is_named_with_a_good_one() {
         (
             good().tenant("Organizations"),
             "tenant",
-            "nor one of organizations, common, consumers",
+            "\"Organizations\" has capitals in it; write organizations",
         ),
         (
             good().tenant(Tenancy::tenants([])),

@@ -19,6 +19,10 @@ use tower_entra_auth::{
 
 pub(crate) use crate::client::{Client, client};
 
+/// The body of the answer to a request without a token.
+pub(crate) const NO_TOKEN: &str =
+    "no token; send one header Authorization: Bearer <access token>\n";
+
 pub(crate) const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 pub(crate) const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
 pub(crate) const OTHER_TENANT: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";

@@ -39,6 +39,15 @@ struct Tagged<T> {
     document: Arc<T>,
 }
 
+/// Returns the host of a URI, with its port if that is not the scheme's own.
+fn host_of(uri: &Uri) -> String {
+    let host = uri.host().unwrap_or_default();
+    match uri.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 /// Entra's answer to a request that it refuses.
 #[derive(Default, Deserialize)]
 struct EntraError {
@@ -74,7 +83,7 @@ impl Source {
     ) -> Option<Self> {
         let endpoint = metadata.of_authority(authority, application)?;
         Some(Self(Arc::new(Discovery {
-            host: endpoint.host().into(),
+            host: host_of(endpoint.uri()).into(),
             endpoint,
             authority: authority.clone(),
             http,
@@ -136,7 +145,7 @@ impl Discovery {
         uri: &Uri,
         reason: FetchReason,
     ) -> Result<FetchedDocument<KeySet>, FetchError> {
-        let host = || uri.host().unwrap_or_default().to_owned();
+        let host = || host_of(uri);
         self.document(uri, &self.last_keys, reason, |answer| {
             if answer.status != StatusCode::OK {
                 return Err(FetchError::from(Outage::Status {
@@ -251,7 +260,7 @@ impl Discovery {
     }
 
     async fn get(&self, uri: &Uri, etag: Option<HeaderValue>) -> Result<FetchedResponse, Outage> {
-        let host = || uri.host().unwrap_or_default().to_owned();
+        let host = || host_of(uri);
         let no_answer = |error| match Failure::of(&error).map(|failure| failure.cause) {
             Some(FailureCause::Dns) => Outage::Dns { host: host() },
             Some(FailureCause::Tls) => Outage::Tls { host: host() },

@@ -88,6 +88,13 @@ impl MetadataBase {
         })
     }
 
+    /// Returns whether it is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let uri = self.text.parse::<Uri>().ok();
+        uri.and_then(|uri| uri.host().map(is_loopback_host))
+            .unwrap_or_default()
+    }
+
     /// Returns whether it is on a host of the cloud, on one of the External ID tenant, by the host that
     /// was set or the tenant's own, or on loopback.
     pub(crate) fn is_own(

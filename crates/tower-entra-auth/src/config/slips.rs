@@ -1,0 +1,48 @@
+//! Slips of people who copy ids and URLs into settings.
+
+use entra_http::{Problems, slip_in};
+use entra_jwt_core::{ClientId, Tenancy, TenantId};
+
+/// Refuses the id of the tenant in place of the client's, or the other way round.
+pub(super) fn check_distinct(
+    tenancy: Option<&Tenancy>,
+    client_id: Option<ClientId>,
+    problems: &mut Problems,
+) {
+    let (Some(tenancy), Some(client_id)) = (tenancy, client_id) else {
+        return;
+    };
+    let id = client_id.to_string();
+    if tenancy.tenant_ids().any(|tenant| tenant == *id) {
+        problems.add(
+            "client_id",
+            format!(
+                "{id} is set as the tenant, too; one is the Directory (tenant) ID, the other the \
+                 Application (client) ID of the app registration's Overview page"
+            ),
+        );
+    }
+}
+
+/// Returns what is wrong with the form of a tenant, where that is seen at once.
+pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
+    if let Some(slip) = slip_in(text) {
+        return Some(slip.to_owned());
+    }
+    let lower = text.to_ascii_lowercase();
+    if lower != text && lower.parse::<Tenancy>().is_ok() {
+        return Some(format!("has capitals in it; write {lower}"));
+    }
+    if !text.contains("://") {
+        return None;
+    }
+    // Such as that of the authority, which has the id in its path.
+    let mut segments = text.split(['/', '?', '#']);
+    let id = segments.find(|part| part.parse::<TenantId>().is_ok());
+    Some(match id {
+        Some(id) => format!("is a URL; of it only the id {id} belongs here"),
+        None => {
+            "is a URL; copy \"Tenant ID\" from the Overview page of Microsoft Entra ID".to_owned()
+        }
+    })
+}

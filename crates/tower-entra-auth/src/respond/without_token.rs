@@ -1,0 +1,366 @@
+//! Requests without a bearer token, by what they look like: most are mistakes of how the Layer was put
+//! around a service, and nobody would hear of them.
+
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, HeaderName, ORIGIN, USER_AGENT,
+};
+use http::{HeaderValue, Method, Uri};
+
+use crate::service::Asked;
+
+/// The kinds of requests without a bearer token that are recognised.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Look {
+    /// An endpoint of the OAuth proxy, which must be outside of its own Layer.
+    OwnEndpoint,
+    Preflight,
+    Probe,
+    GrpcProbe,
+    Scrape,
+    Document,
+    TokenWithoutScheme,
+    /// A scheme by its name.
+    Scheme(&'static str),
+    OtherScheme,
+    TokenInQuery,
+    /// A header by its name.
+    TokenInHeader(&'static str),
+    Page,
+}
+
+/// The last segments of the paths that probes ask by convention: of Kubernetes, its charts, Spring
+/// (`/actuator/health`), Envoy and Consul.
+const PROBE_PATHS: [&str; 14] = [
+    "health",
+    "healthz",
+    "healthcheck",
+    "health-check",
+    "healthy",
+    "livez",
+    "live",
+    "liveness",
+    "alive",
+    "readyz",
+    "ready",
+    "readiness",
+    "startupz",
+    "ping",
+];
+
+/// The beginnings of the user agents of probes. Sources: Kubernetes (`pkg/probe/http`), "Health probes" of
+/// Azure Front Door, "Monitor App Service instances using Health check" and the setting Always On of App
+/// Service, and the documents of the load balancers of AWS and Google, and of Envoy.
+const PROBES: [&str; 8] = [
+    "kube-probe/",
+    "Edge Health Probe",
+    "HealthCheck/",
+    "ReadyForRequest/",
+    "AlwaysOn",
+    "ELB-HealthChecker/",
+    "GoogleHC/",
+    "Envoy/HC",
+];
+
+/// The names of schemes that clients send in place of `Bearer`.
+const SCHEMES: [&str; 8] = [
+    "Basic",
+    "Digest",
+    "DPoP",
+    "PoP",
+    "Negotiate",
+    "NTLM",
+    "Token",
+    "JWT",
+];
+
+/// The headers in which gateways and other frameworks pass a token: App Service's Easy Auth, oauth2-proxy,
+/// AWS's load balancer, and two conventions.
+const TOKEN_HEADERS: [&str; 5] = [
+    "x-ms-token-aad-access-token",
+    "x-forwarded-access-token",
+    "x-amzn-oidc-accesstoken",
+    "x-access-token",
+    "x-auth-token",
+];
+
+impl Look {
+    /// Recognises a request that has no bearer token.
+    pub(super) fn of(asked: Asked<'_>, own_endpoints: &[String]) -> Option<Self> {
+        let Asked {
+            method,
+            uri,
+            headers,
+        } = asked;
+        let path = uri.path();
+        if own_endpoints.iter().any(|endpoint| endpoint == path) {
+            return Some(Self::OwnEndpoint);
+        }
+        if let Some(credentials) = headers.get(AUTHORIZATION) {
+            return Some(Self::of_credentials(credentials));
+        }
+        let has = |name| headers.contains_key(name);
+        if method == Method::OPTIONS && has(ORIGIN) && has(ACCESS_CONTROL_REQUEST_METHOD) {
+            return Some(Self::Preflight);
+        }
+        if path.starts_with("/grpc.health.v1.Health/") {
+            return Some(Self::GrpcProbe);
+        }
+        if path.starts_with("/.well-known/") {
+            return Some(Self::Document);
+        }
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let user_agent = text(USER_AGENT).unwrap_or_default();
+        let is_read = method == Method::GET || method == Method::HEAD;
+        let last = path.trim_end_matches('/').rsplit('/').next();
+        let last = last.filter(|_| is_read).unwrap_or_default();
+        if user_agent.starts_with("Prometheus/") || last == "metrics" {
+            return Some(Self::Scrape);
+        }
+        if is_read && PROBES.iter().any(|probe| user_agent.starts_with(probe))
+            || PROBE_PATHS.contains(&last)
+        {
+            return Some(Self::Probe);
+        }
+        let query = uri.query().unwrap_or_default();
+        if query
+            .split('&')
+            .any(|pair| pair.starts_with("access_token="))
+        {
+            return Some(Self::TokenInQuery);
+        }
+        let mut names = TOKEN_HEADERS.into_iter();
+        if let Some(name) = names.find(|name| has(HeaderName::from_static(name))) {
+            return Some(Self::TokenInHeader(name));
+        }
+        let accepts = text(ACCEPT).unwrap_or_default();
+        (is_read && accepts.contains("text/html")).then_some(Self::Page)
+    }
+
+    /// Recognises credentials of another scheme than `Bearer`.
+    fn of_credentials(credentials: &HeaderValue) -> Self {
+        let credentials = credentials.as_bytes();
+        let is_token = credentials.starts_with(b"eyJ");
+        let scheme = credentials.split(|byte| *byte == b' ').next();
+        let known = SCHEMES
+            .into_iter()
+            .find(|known| scheme.is_some_and(|it| it.eq_ignore_ascii_case(known.as_bytes())));
+        match known {
+            _ if is_token => Self::TokenWithoutScheme,
+            Some(known) => Self::Scheme(known),
+            None => Self::OtherScheme,
+        }
+    }
+
+    /// Returns what the request looks like, for the log.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::OwnEndpoint => "an endpoint of the OAuth proxy itself",
+            Self::Preflight => "a CORS preflight, which browsers send without a token",
+            Self::Probe | Self::GrpcProbe => "a health probe",
+            Self::Scrape => "a scrape of metrics",
+            Self::Document => {
+                "a request for a metadata document, which clients read without a token"
+            }
+            Self::TokenWithoutScheme => "a token without the word Bearer",
+            Self::Scheme(name) => return format!("credentials of the scheme {name}"),
+            Self::OtherScheme => "credentials of another scheme than Bearer",
+            Self::TokenInQuery => "a token in the query",
+            Self::TokenInHeader(name) => return format!("a token in the header {name}"),
+            Self::Page => "a page that a browser opened, which sends no token by itself",
+        }
+        .to_owned()
+    }
+
+    /// Returns what to change; `how_to_send` is where this service takes tokens.
+    pub(super) fn remedy(self, how_to_send: &str) -> String {
+        match self {
+            Self::OwnEndpoint => {
+                "keep the proxy's routes outside of its own Layer: proxy.protect(routes) does, or \
+                 .merge(proxy.routes()) after .layer(proxy.layer())"
+            }
+            Self::Preflight => {
+                "put the CORS layer outside: .layer(cors) after .layer(auth.layer()), or around \
+                 auth.protect(..).into_router(); or let preflights pass by \
+                 auth.layer().open_preflights()"
+            }
+            Self::Probe | Self::Scrape => {
+                "put its route outside of the Layer: auth.protect(routes).open(Router::new().route(..)); \
+                 or let it pass by auth.layer().open_path(..)?"
+            }
+            Self::GrpcProbe => {
+                "let it pass by auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?"
+            }
+            Self::Document => {
+                "put it outside of the Layer: auth.protect(routes).open(auth.resource_metadata()?)"
+            }
+            Self::Page => {
+                "put pages outside of the Layer, and have their scripts send the token: fetch(url, { \
+                 headers: { Authorization: `Bearer ${token}` } })"
+            }
+            Self::TokenInQuery => {
+                return format!(
+                    "{how_to_send}; for clients that can do nothing else there is \
+                     dangerous().token_in_query(\"access_token\")"
+                );
+            }
+            Self::TokenInHeader(_) => {
+                return format!("{how_to_send}; or have token_source(..) find it there");
+            }
+            Self::TokenWithoutScheme => {
+                "write the word Bearer and a space before the token: Authorization: Bearer <access token>"
+            }
+            Self::Scheme(_) | Self::OtherScheme => how_to_send,
+        }
+        .to_owned()
+    }
+}
+
+/// Returns the method as it may be written; nobody's own, which could be anything.
+pub(super) fn method_shown(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS" | "CONNECT"
+        | "TRACE") => known,
+        _ => "other",
+    }
+}
+
+/// Returns the path without the query as it may be written: escaped and cut.
+pub(super) fn path_shown(uri: &Uri) -> String {
+    const LONGEST: usize = 100;
+
+    uri.path().escape_debug().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn look(method: &str, uri: &str, headers: &[(&str, &str)]) -> Option<Look> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).unwrap();
+        Look::of(Asked::from(&request), &["/register".to_owned()])
+    }
+
+    #[test]
+    fn each_kind_is_known_by_what_it_looks_like() {
+        let preflight = [
+            ("origin", "https://a"),
+            ("access-control-request-method", "GET"),
+        ];
+        for (method, uri, headers, expected) in [
+            ("POST", "/register", &[][..], Look::OwnEndpoint),
+            (
+                "POST",
+                "/register",
+                &[("authorization", "Basic eA==")],
+                Look::OwnEndpoint,
+            ),
+            ("OPTIONS", "/me", &preflight[..], Look::Preflight),
+            ("GET", "/healthz", &[], Look::Probe),
+            ("HEAD", "/api/health/", &[], Look::Probe),
+            ("GET", "/actuator/health/liveness", &[], Look::Probe),
+            (
+                "GET",
+                "/me",
+                &[("user-agent", "kube-probe/1.33")],
+                Look::Probe,
+            ),
+            (
+                "HEAD",
+                "/",
+                &[("user-agent", "Edge Health Probe")],
+                Look::Probe,
+            ),
+            ("POST", "/grpc.health.v1.Health/Check", &[], Look::GrpcProbe),
+            ("GET", "/metrics", &[], Look::Scrape),
+            (
+                "GET",
+                "/m",
+                &[("user-agent", "Prometheus/3.1")],
+                Look::Scrape,
+            ),
+            (
+                "GET",
+                "/.well-known/oauth-protected-resource/mcp",
+                &[],
+                Look::Document,
+            ),
+            (
+                "GET",
+                "/me",
+                &[("authorization", "eyJh.b.c")],
+                Look::TokenWithoutScheme,
+            ),
+            (
+                "GET",
+                "/me",
+                &[("authorization", "basic eA==")],
+                Look::Scheme("Basic"),
+            ),
+            (
+                "GET",
+                "/me",
+                &[("authorization", "Token eyJh.b.c")],
+                Look::Scheme("Token"),
+            ),
+            (
+                "GET",
+                "/me",
+                &[("authorization", "s3cr3t")],
+                Look::OtherScheme,
+            ),
+            ("GET", "/me?x=1&access_token=a.b.c", &[], Look::TokenInQuery),
+            (
+                "GET",
+                "/me",
+                &[("x-access-token", "a.b.c")],
+                Look::TokenInHeader("x-access-token"),
+            ),
+            (
+                "GET",
+                "/me",
+                &[("accept", "text/html,*/*;q=0.8")],
+                Look::Page,
+            ),
+        ] {
+            assert_eq!(
+                look(method, uri, headers),
+                Some(expected),
+                "{method} {uri} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_like_any_other_is_none() {
+        for (method, uri, headers) in [
+            ("GET", "/me", &[][..]),
+            (
+                "POST",
+                "/mcp",
+                &[("accept", "application/json, text/event-stream")],
+            ),
+            ("POST", "/healthz", &[]),
+            ("POST", "/orders/health", &[]),
+            ("GET", "/registered", &[]),
+            ("OPTIONS", "/me", &[("origin", "https://a")]),
+            ("GET", "/healthz/report", &[]),
+        ] {
+            assert_eq!(look(method, uri, headers), None, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn method_and_path_are_fit_for_the_log() {
+        let uri = format!("/{}?token=s3cr3t", "a".repeat(300));
+        let request = Request::builder().method("BREW").uri(uri).body(()).unwrap();
+        assert_eq!(method_shown(request.method()), "other");
+        let path = path_shown(request.uri());
+        assert_eq!(path, format!("/{}", "a".repeat(99)));
+    }
+}

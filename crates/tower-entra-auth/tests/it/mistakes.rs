@@ -1,0 +1,458 @@
+//! Common mistakes in front of a service, each with the exact words that mend it: what the log says at the
+//! default level, and what the client gets.
+
+use axum::body::Body;
+use axum::{Router, routing::get};
+use entra_dev_tenant::{B2cPolicy, Flaw};
+use http::Request;
+use serde_json::json;
+use tower::ServiceExt as _;
+use tower_entra_auth::{
+    AppPermission, EntraAuth, EntraAuthBuilder, Group, Scope, UserRole, require::IntoCondition,
+};
+
+use crate::logs::Log;
+use crate::support::{API, CLIENT, OTHER_TENANT, settings, tenant, user};
+
+/// Sends requests to a service, and returns the lines at WARN and above, without the place in the program.
+pub(crate) async fn lines(
+    app: &Router,
+    requests: impl IntoIterator<Item = Request<Body>>,
+) -> Vec<String> {
+    let (log, _guard) = Log::capture();
+    for request in requests {
+        app.clone().oneshot(request).await.unwrap();
+    }
+    let text = log.text();
+    let lines = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let level = line
+            .split(' ')
+            .next()
+            .filter(|level| matches!(*level, "WARN" | "ERROR"))?;
+        let (_, words) = line.split_once(": ")?;
+        Some(format!("{level} {words}"))
+    });
+    lines.collect()
+}
+
+/// A service with the Layer around one route.
+pub(crate) fn app(auth: &EntraAuth) -> Router {
+    Router::new()
+        .route("/me", get(async || "served"))
+        .layer(auth.layer())
+}
+
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+fn bearer(token: &str) -> Request<Body> {
+    request(
+        "GET",
+        "/me",
+        &[("authorization", &format!("Bearer {token}"))],
+    )
+}
+
+/// The code, what was found, what was expected and the remedy in a line.
+fn fields(line: &str) -> [String; 4] {
+    ["code", "found", "expected", "remedy"].map(|name| field(line, name).unwrap_or_default())
+}
+
+/// Reads a field as what parses `key=value` does: a quoted text ends with its quotes.
+pub(crate) fn field(line: &str, name: &str) -> Option<String> {
+    let (_, rest) = line.split_once(&format!(" {name}="))?;
+    let Some(quoted) = rest.strip_prefix('"') else {
+        return rest.split(' ').next().map(str::to_owned);
+    };
+    let mut value = String::new();
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => return Some(value),
+            '\\' => value.extend(characters.next()),
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+/// What the log says of a request with this token.
+async fn said_of(auth: EntraAuthBuilder, token: &str) -> [String; 4] {
+    let app = app(&auth.build().unwrap());
+    let lines = lines(&app, [bearer(token)]).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    fields(&lines[0])
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_token_is_said_in_one_line() {
+    let tenant = tenant().await;
+    let good = || settings(&tenant);
+    let of_user = || user(&tenant);
+    let (id, ours) = (tenant.id(), format!("{API}, api://{API}"));
+    let issuer = format!("https://login.microsoftonline.com/{id}/v2.0");
+    let b2c = tenant.b2c_token("ada", B2cPolicy::Default).for_api(API);
+    let sibling = of_user()
+        .claim("iss", "https://other.example.com")
+        .header("alg", json!("ES256"))
+        .header("typ", json!("at+jwt"));
+    for (mistake, auth, token, expected) in [
+        (
+            "wrong tenant id",
+            good(),
+            of_user().of_tenant(OTHER_TENANT),
+            [
+                "tenant_not_allowed",
+                OTHER_TENANT,
+                id,
+                &format!(
+                    "have the client sign in to an allowed tenant (its authority ends with the tenant's \
+                     id), or add {OTHER_TENANT} to tenant (ENTRA_TENANT_ID)"
+                ),
+            ],
+        ),
+        (
+            "client id of the client",
+            good().client_id(CLIENT),
+            of_user(),
+            [
+                "wrong_audience",
+                API,
+                &format!("{CLIENT}, api://{CLIENT}"),
+                &format!(
+                    "request the scope api://{CLIENT}/<name> (Expose an API); if {API} is this API \
+                     itself, set client_id (ENTRA_CLIENT_ID) to it"
+                ),
+            ],
+        ),
+        (
+            "aud api://custom",
+            good(),
+            of_user().audience("api://orders"),
+            [
+                "wrong_audience",
+                "api://orders",
+                &ours,
+                &format!(
+                    "if api://orders is this API's Application ID URI (Expose an API), configure it with \
+                     audience(..); otherwise request the scope api://{API}/<name>"
+                ),
+            ],
+        ),
+        (
+            "v1 token",
+            good(),
+            of_user().v1(),
+            [
+                "v1_token",
+                &format!("https://sts.windows.net/{id}/"),
+                &issuer,
+                "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app registration \
+                 (accessTokenAcceptedVersion in the older manifest), or accept v1 tokens with \
+                 accept_v1_tokens()",
+            ],
+        ),
+        (
+            "Graph token",
+            good(),
+            tenant.graph_token("ada"),
+            [
+                "graph_token",
+                "a nonce in the header",
+                &ours,
+                &format!(
+                    "request the scope api://{API}/<name> (Expose an API), not a Graph scope such as \
+                     User.Read; only Graph can verify its tokens"
+                ),
+            ],
+        ),
+        (
+            "id token",
+            good(),
+            tenant.id_token("ada").for_api(API),
+            [
+                "id_token",
+                "",
+                "an access token",
+                &format!(
+                    "send access_token, not id_token, of Entra's answer; the client must request the \
+                     scope api://{API}/<name> (Expose an API)"
+                ),
+            ],
+        ),
+        (
+            "clock",
+            good(),
+            of_user().flaw(Flaw::NotYetValid),
+            [
+                "not_yet_valid",
+                "valid in 310 s, 10 s beyond the clock skew",
+                "within a clock skew of 300 s",
+                "synchronise the clock of this machine (NTP)",
+            ],
+        ),
+        (
+            "wrong cloud",
+            good(),
+            of_user().flaw(Flaw::IssuerOfAnotherCloud),
+            [
+                "wrong_cloud",
+                &format!("https://login.microsoftonline.us/{id}/v2.0 (usgovernment)"),
+                &issuer,
+                "have the client sign in at https://login.microsoftonline.com, or set cloud (ENTRA_CLOUD) \
+                 to usgovernment if this API's tenant is there",
+            ],
+        ),
+        (
+            "B2C",
+            good(),
+            b2c,
+            [
+                "wrong_issuer",
+                &format!("https://contoso.b2clogin.com/{id}/v2.0/"),
+                &issuer,
+                "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
+                 ID or External ID tenant",
+            ],
+        ),
+        (
+            "token of another instance of the proxy",
+            good(),
+            sibling,
+            [
+                "wrong_algorithm",
+                "ES256 of https://other.example.com",
+                "RS256",
+                "the token is of another authorization server (https://other.example.com): connect the \
+                 client to this service itself, so that it signs in for it",
+            ],
+        ),
+        (
+            "tenant and client id swapped",
+            good().tenant(API).client_id(id),
+            of_user(),
+            [
+                "wrong_audience",
+                API,
+                &format!("{id}, api://{id}"),
+                "tenant (ENTRA_TENANT_ID) and client_id (ENTRA_CLIENT_ID) are swapped: each is set to \
+                 the other's value",
+            ],
+        ),
+        (
+            "no scope and no role",
+            good(),
+            tenant.user("ada").for_api(API),
+            [
+                "no_permission",
+                "neither scope nor role",
+                "a scope or a role",
+                "grant the client a scope (for users) or an app role (for applications) of this API: App \
+                 registrations, the client, API permissions, then Grant admin consent; or name an \
+                 application in allow_roleless_clients(..)",
+            ],
+        ),
+        (
+            "dev tenant restarted, old token",
+            good(),
+            of_user().header("kid", json!("of-before")),
+            [
+                "unknown_key",
+                "of-before",
+                "",
+                "get a new token: the development tenant on this machine makes new keys at each start, \
+                 and was started again since this token was made; or the token is of another tenant",
+            ],
+        ),
+    ] {
+        assert_eq!(said_of(auth, &token.mint()).await, expected, "{mistake}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_in_place_of_a_token_is_named() {
+    let tenant = tenant().await;
+    let token = user(&tenant).mint();
+    let malformed = "malformed_authorization";
+    for (sent, code, found, remedy) in [
+        (
+            format!("Bearer {token}"),
+            malformed,
+            "Bearer twice",
+            "send the word Bearer once; the client, or a library in it, adds it already",
+        ),
+        (
+            format!("\"{token}\""),
+            malformed,
+            "a text in quotes",
+            "send the access token without quotes",
+        ),
+        (
+            "undefined".to_owned(),
+            "not_a_token",
+            "the word undefined",
+            "the client has no token: the variable that it sends was never set; see why it got none",
+        ),
+        (
+            format!("{{\"token_type\":\"Bearer\",\"access_token\":\"{token}\"}}"),
+            malformed,
+            "a JSON object",
+            "send the value of access_token alone, not the whole answer of the token endpoint",
+        ),
+        (
+            format!("EwB{}", "A".repeat(900)),
+            "not_a_token",
+            "an opaque token (1 segment)",
+            "request a token for this API, by a scope api://<client id>/<name>; a token without dots is \
+             for an API of Microsoft (EwB…: Graph, for a personal account) or of another server, and \
+             nobody else can read it",
+        ),
+        (
+            "$TOKEN".to_owned(),
+            malformed,
+            "a placeholder",
+            "put an access token in its place; a shell replaces $NAME in double quotes, not in single ones",
+        ),
+        (
+            format!("{token}, Bearer {token}"),
+            malformed,
+            "several values",
+            "send one access token, and nothing after it",
+        ),
+        (
+            String::new(),
+            malformed,
+            "Bearer without a token",
+            "the client has no token: the variable that it sends is empty; see why it got none",
+        ),
+    ] {
+        let said = said_of(settings(&tenant), &sent).await;
+        assert_eq!([&*said[0], &said[1], &said[3]], [code, found, remedy]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_valid_token_lacks_is_said_in_one_line() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let group = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e";
+    let job = tenant.app(CLIENT).role("Other.Read.All").for_api(API);
+    let groups = json!([group]);
+    for (condition, token, code, found, expected, remedy) in [
+        (
+            Scope("Orders.Read").into_condition(),
+            user(&tenant),
+            "missing_scope",
+            "Reports.Read",
+            "Orders.Read",
+            "have the client request the scope api://6e74172b-be56-4843-9ff4-e66a39bb12e3/Orders.Read; it \
+             is defined on this API's page Expose an API, and granted on the client's page API \
+             permissions (Delegated permissions)",
+        ),
+        (
+            UserRole("Admin").into_condition(),
+            user(&tenant),
+            "missing_role",
+            "none",
+            "Admin",
+            "assign the user the app role Admin: Enterprise applications, this API, Users and groups; the \
+             role is defined on this API's page App roles (allowed member types: Users/Groups)",
+        ),
+        (
+            AppPermission("Orders.Read.All").into_condition(),
+            job,
+            "missing_app_permission",
+            "Other.Read.All",
+            "Orders.Read.All",
+            "grant the client the application permission Orders.Read.All: App registrations, the client, \
+             API permissions, Application permissions, then Grant admin consent; the role is defined on \
+             this API's page App roles (allowed member types: Applications)",
+        ),
+        (
+            AppPermission("Orders.Read.All").into_condition(),
+            user(&tenant),
+            "app_required",
+            "",
+            "an application as itself",
+            "grant the client an app role of this API (its API permissions, Application permissions, then \
+             Grant admin consent) and have it request api://6e74172b-be56-4843-9ff4-e66a39bb12e3/.default \
+             by client credentials; or require a Scope as an alternative",
+        ),
+        (
+            Group(group).into_condition(),
+            user(&tenant).groups_overage(),
+            "groups_overage",
+            "too many groups to list",
+            "a list of groups",
+            "emit only the groups assigned to the application (App registrations, this API, Token \
+             configuration, groups claim; in the manifest \"groupMembershipClaims\": \"ApplicationGroup\") \
+             and assign this group (Enterprise applications, this API, Users and groups; nested groups do \
+             not count), or use app roles instead of groups",
+        ),
+        (
+            Group("Sales").into_condition(),
+            user(&tenant).claim("groups", groups),
+            "missing_group",
+            "groups by their ids",
+            "a member of Sales",
+            "require the group by its Object ID (Entra admin center, Groups, the group, Overview), not by \
+             the name Sales: the token lists groups by their ids",
+        ),
+        (
+            Group(group).into_condition(),
+            user(&tenant),
+            "groups_not_emitted",
+            "no groups claim",
+            "a list of groups",
+            "add the groups claim: App registrations, this API, Token configuration, Add groups claim, \
+             Groups assigned to the application (in the manifest \"groupMembershipClaims\": \
+             \"ApplicationGroup\"), and assign the group (Enterprise applications, this API, Users and \
+             groups); a user in no such group has no claim either",
+        ),
+    ] {
+        let app = Router::new()
+            .route("/me", get(async || "served"))
+            .layer(auth.require(condition).unwrap())
+            .layer(auth.layer());
+        let lines = lines(&app, [bearer(&token.mint())]).await;
+        assert_eq!(fields(&lines[0]), [code, found, expected, remedy]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_mistake_within_a_second_has_a_line_of_its_own() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).build().unwrap();
+    let protected = |scope: &str| {
+        let layer = auth.require(Scope(scope)).unwrap();
+        get(async || "served").layer(layer)
+    };
+    let app = Router::new()
+        .route("/a", protected("Orders.Read"))
+        .route("/b", protected("Orders.Write"))
+        .route("/c", protected("Orders.Delete"))
+        .layer(auth.layer());
+    let token = format!("Bearer {}", user(&tenant).mint());
+    let paths = ["/a", "/b", "/c", "/a"];
+    let requests = paths.map(|path| request("GET", path, &[("authorization", &token)]));
+    let lines = lines(&app, requests).await;
+    let expected: Vec<_> = lines
+        .iter()
+        .map(|line| field(line, "expected").unwrap())
+        .collect();
+    assert_eq!(expected, ["Orders.Read", "Orders.Write", "Orders.Delete"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_one_mistake_whenever_it_expired() {
+    let tenant = tenant().await;
+    let app = app(&settings(&tenant).build().unwrap());
+    let expired = |ago: i64| bearer(&user(&tenant).expires_in(-400 - ago).mint());
+    assert_eq!(lines(&app, (0..5).map(expired)).await.len(), 1);
+}
