@@ -7,11 +7,13 @@ use std::path::Path;
 
 use entra_jwt_core::{KeySet, integration::Escaped};
 
+use crate::pasted::token_in;
+
 /// The longest input that is read, in bytes: far more than any token, or any key document.
 const LIMIT: u64 = 1024 * 1024;
 
-/// The token, without white space around it and without the scheme of an `Authorization` header.
-pub(crate) fn token(path: Option<&Path>) -> Result<String, Box<dyn Error>> {
+/// Reads the token, with notes on how it was found.
+pub(crate) fn token(path: Option<&Path>) -> Result<(String, Vec<&'static str>), Box<dyn Error>> {
     let bytes = match path {
         Some(path) => file(path)?,
         None => {
@@ -22,18 +24,7 @@ pub(crate) fn token(path: Option<&Path>) -> Result<String, Box<dyn Error>> {
             limited(stdin.lock(), "standard input")?
         }
     };
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim();
-    let text = match text.split_once(char::is_whitespace) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => text,
-    };
-    if text.is_empty() {
-        return Err(
-            "no token: it is read from standard input, or from the file that is named".into(),
-        );
-    }
-    Ok(text.to_owned())
+    Ok(token_in(&String::from_utf8_lossy(&bytes))?)
 }
 
 /// The keys of a JWKS document.

@@ -1,9 +1,12 @@
 //! The report for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use entra_jwt_core::explain::{Finding, Outcome, Report, Verdict};
 use serde::Serialize;
+
+use crate::claims::Fact;
 
 /// The members, and the words in `verdict`, `code`, `check` and `outcome`, are stable.
 #[derive(Serialize)]
@@ -12,6 +15,12 @@ struct Explanation<'a> {
     code: Option<&'static str>,
     /// The HTTP status that a service answers with.
     status: Option<u16>,
+    /// The remedy of the failure that the verdict is; that of another may be of no use.
+    remedy: Option<&'a str>,
+    /// Notes on the way from the text that was read to the token.
+    notes: &'a [&'static str],
+    /// The facts that the token states of itself.
+    token: BTreeMap<&'static str, &'a str>,
     checks: Vec<Check<'a>>,
 }
 
@@ -23,12 +32,15 @@ struct Check<'a> {
     reason: Option<String>,
     found: Option<&'a str>,
     expected: Option<&'a str>,
-    remedy: Option<&'a str>,
 }
 
 /// One JSON object, in lines, in ASCII: what a token says may hold characters that would steer a
 /// terminal.
-pub(crate) fn of(report: &Report) -> Result<String, serde_json::Error> {
+pub(crate) fn of(
+    report: &Report,
+    facts: &[Fact],
+    notes: &[&'static str],
+) -> Result<String, serde_json::Error> {
     let (verdict, code, status) = match report.verdict() {
         Verdict::Accepted => ("accepted", None, Some(200)),
         Verdict::InvalidToken(rejection) => ("rejected", Some(rejection.code()), Some(401)),
@@ -39,6 +51,9 @@ pub(crate) fn of(report: &Report) -> Result<String, serde_json::Error> {
         verdict,
         code,
         status,
+        remedy: report.cause().and_then(Finding::remedy),
+        notes,
+        token: facts.iter().map(|fact| (fact.name, &*fact.value)).collect(),
         checks: report.findings().iter().map(check).collect(),
     };
     Ok(in_ascii(&serde_json::to_string_pretty(&explanation)?) + "\n")
@@ -75,6 +90,5 @@ fn check(finding: &Finding) -> Check<'_> {
         reason,
         found: finding.found.as_deref(),
         expected: finding.expected.as_deref(),
-        remedy: finding.remedy(),
     }
 }

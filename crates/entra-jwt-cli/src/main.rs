@@ -3,12 +3,15 @@
 //! | room | |
 //! |---|---|
 //! | `arguments` | The command line becomes settings of the Layer, and those a report about the token. |
-//! | `input` | The token and the keys are read. |
+//! | `input`, `pasted` | The keys are read, and the token, which is found in what people paste. |
+//! | `claims` | What the token says of itself is read, for people. |
 //! | `text`, `json` | The report goes out, for people or for programs. |
 
 mod arguments;
+mod claims;
 mod input;
 mod json;
+mod pasted;
 mod text;
 
 use std::error::Error;
@@ -28,6 +31,10 @@ const NOT_JUDGED: u8 = 2;
 fn main() -> ExitCode {
     let status = match arguments::read() {
         Ok(Command::Explain(arguments)) => explain(&arguments),
+        Ok(Command::None) => {
+            eprint!("{USAGE}");
+            Ok(NOT_JUDGED)
+        }
         Ok(Command::Help) => print(USAGE).map(|()| ACCEPTED),
         Ok(Command::Version) => {
             print(&format!("entra-jwt {}\n", env!("CARGO_PKG_VERSION"))).map(|()| ACCEPTED)
@@ -41,11 +48,12 @@ fn main() -> ExitCode {
 }
 
 fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
-    let report = report(arguments)?;
+    let (token, notes, report) = report(arguments)?;
+    let facts = claims::facts(&report, &token, arguments.shows_names);
     if arguments.json {
-        print(&json::of(&report)?)?;
+        print(&json::of(&report, &facts, &notes)?)?;
     } else {
-        let text = text::of(&report);
+        let text = text::of(&report, &facts, &notes);
         AutoStream::new(std::io::stdout(), arguments.color).write_all(text.as_bytes())?;
     }
     Ok(status_of(&report))

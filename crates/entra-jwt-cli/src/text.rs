@@ -1,4 +1,4 @@
-//! The report for people: aligned, with what fails standing out.
+//! The report for people: the verdict and its fix, what the token says of itself, and the checks.
 
 use std::fmt::Write as _;
 
@@ -7,68 +7,67 @@ use entra_jwt_core::{
     explain::{Finding, Outcome, Report, Verdict},
     integration::Escaped,
 };
-use textwrap::{Options, WordSplitter};
+use textwrap::{Options, WordSeparator, WordSplitter, core::Word};
+
+use crate::claims::Fact;
 
 const FAILED: Style = AnsiColor::Red.on_default().bold();
 const PASSED: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-/// Columns of text behind the labels, so that a line has a hundred.
-const WIDTH: usize = 72;
+/// Columns of a line.
+const WIDTH: usize = 80;
 
-pub(crate) fn of(report: &Report) -> String {
+/// A longer word, such as a URL, does not fit behind the labels.
+const LONGEST_WORD: usize = 50;
+
+/// Columns of the labels in front of values: of the verdict and the facts, and of the checks.
+const LABEL: usize = 11;
+const CHECK: usize = 28;
+
+pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
     let mut text = String::new();
-    for finding in report.findings() {
-        write_finding(&mut text, finding);
+    for note in notes {
+        text.push_str(&wrapped(note));
     }
-    write_verdict(&mut text, report.verdict());
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    write_verdict(&mut text, report);
+    if !facts.is_empty() {
+        let _ = writeln!(text, "\n{BOLD}the token says{BOLD:#}");
+        for fact in facts {
+            let value = Escaped(&fact.value).to_string();
+            let value = match fact.remark {
+                Some(remark) => format!("{value} ({remark})"),
+                None => value,
+            };
+            write_labelled(&mut text, 2, LABEL, &fact.name.replace('_', " "), &value);
+        }
+    }
+    let _ = writeln!(text, "\n{BOLD}the checks{BOLD:#}");
+    let cause = report.cause().map(|cause| cause.check);
+    for finding in report.findings() {
+        write_finding(&mut text, finding, cause == Some(finding.check));
+    }
     text
 }
 
-fn write_finding(text: &mut String, finding: &Finding) {
-    let (mark, style, status) = match finding.outcome {
-        Outcome::Passed => (' ', PASSED, "pass"),
-        Outcome::InvalidToken(_) | Outcome::PermissionDenied(_) => ('✗', FAILED, "fail"),
-        Outcome::NotReached => (' ', DIM, "not reached"),
-        _ => (' ', DIM, "not checked"),
-    };
-    let name = finding.check.name().replace('_', " ");
-    let _ = write!(
-        text,
-        "{style}{mark}{style:#} {name:<12} {style}{status}{style:#}"
-    );
-    let Some(remedy) = finding.remedy() else {
-        if let Some(found) = &finding.found {
-            let gap = 13_usize.saturating_sub(status.len());
-            let _ = write!(text, "{:gap$}{}", "", Escaped(found));
-        }
-        text.push('\n');
-        return;
-    };
-    let code = finding.code().unwrap_or_default();
-    let _ = writeln!(text, "{:9}{BOLD}{code}{BOLD:#}", "");
-    for (label, value) in [("found", &finding.found), ("expected", &finding.expected)] {
-        if let Some(value) = value {
-            write_labelled(text, label, &Escaped(value).to_string());
+/// Returns the lines of the text, none longer than a line may be; what was wrapped is indented.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let indent = " ".repeat(2 + line.len() - line.trim_start().len());
+        for line in textwrap::wrap(line, options(WIDTH).subsequent_indent(&indent)) {
+            let _ = writeln!(lines, "{line}");
         }
     }
-    write_labelled(text, "fix", remedy);
+    lines
 }
 
-fn write_labelled(text: &mut String, label: &str, words: &str) {
-    let options = Options::new(WIDTH)
-        .break_words(false)
-        .word_splitter(WordSplitter::NoHyphenation);
-    let mut label = label;
-    for line in textwrap::wrap(words, options) {
-        let _ = writeln!(text, "{:15}{DIM}{label:<11}{DIM:#}  {line}", "");
-        label = "";
-    }
-}
-
-fn write_verdict(text: &mut String, verdict: Verdict<'_>) {
-    let (style, words) = match verdict {
+fn write_verdict(text: &mut String, report: &Report) {
+    let (style, words) = match report.verdict() {
         Verdict::Accepted => (PASSED.bold(), "accepted".to_owned()),
         Verdict::InvalidToken(rejection) => {
             (FAILED, format!("refused: {} (401)", rejection.code()))
@@ -79,8 +78,68 @@ fn write_verdict(text: &mut String, verdict: Verdict<'_>) {
             "not verified: the signature was not checked; add --live or --keys FILE".to_owned(),
         ),
     };
-    let _ = writeln!(
-        text,
-        "\n  {BOLD}verdict{BOLD:#}      {style}{words}{style:#}"
-    );
+    let _ = writeln!(text, "{style}{words}{style:#}");
+    let Some(cause) = report.cause() else { return };
+    write_labelled(text, 2, LABEL, "fix", cause.remedy().unwrap_or_default());
+    write_found_and_expected(text, 2, LABEL, cause);
+}
+
+fn write_finding(text: &mut String, finding: &Finding, is_cause: bool) {
+    let (mark, style, status) = match finding.outcome {
+        Outcome::Passed => (' ', PASSED, "pass"),
+        Outcome::InvalidToken(_) | Outcome::PermissionDenied(_) => ('✗', FAILED, "fail"),
+        Outcome::NotReached => (' ', DIM, "not reached"),
+        _ => (' ', DIM, "not checked"),
+    };
+    let name = finding.check.name().replace('_', " ");
+    let head = format!("{style}{mark}{style:#} {name:<12} {style}{status}{style:#}");
+    let code = finding.code();
+    let Some(words) = code.or(finding.found.as_deref()) else {
+        let _ = writeln!(text, "{head}");
+        return;
+    };
+    let gap = 13_usize.saturating_sub(status.len());
+    let _ = write!(text, "{head}{:gap$}", "");
+    write_hanging(text, CHECK, &Escaped(words).to_string());
+    if code.is_some() && !is_cause {
+        write_found_and_expected(text, 15, CHECK - 15, finding);
+    }
+}
+
+fn write_found_and_expected(text: &mut String, indent: usize, label: usize, finding: &Finding) {
+    for (name, value) in [("found", &finding.found), ("expected", &finding.expected)] {
+        if let Some(value) = value {
+            write_labelled(text, indent, label, name, &Escaped(value).to_string());
+        }
+    }
+}
+
+fn write_labelled(text: &mut String, indent: usize, width: usize, label: &str, words: &str) {
+    let _ = write!(text, "{:indent$}{DIM}{label:<width$}{DIM:#}", "");
+    write_hanging(text, indent + width, words);
+}
+
+/// Writes words behind what fills so many columns already, and the next lines under them.
+fn write_hanging(text: &mut String, column: usize, words: &str) {
+    let mut indent = 0;
+    for line in textwrap::wrap(words, options(WIDTH - column)) {
+        let _ = writeln!(text, "{:indent$}{line}", "");
+        indent = column;
+    }
+}
+
+/// Words end at spaces, and those that are longer than a line behind slashes, too.
+fn options<'a>(width: usize) -> Options<'a> {
+    Options::new(width)
+        .word_separator(WordSeparator::Custom(|line| {
+            Box::new(line.split_inclusive(' ').flat_map(|word| {
+                let ends: &[char] = if word.len() > LONGEST_WORD {
+                    &['/', '?']
+                } else {
+                    &[]
+                };
+                word.split_inclusive(ends).map(Word::from)
+            }))
+        }))
+        .word_splitter(WordSplitter::NoHyphenation)
 }

@@ -16,19 +16,20 @@ Explains a Microsoft Entra ID token: which checks it passes, and what to change.
 
 usage: entra-jwt explain [options] [FILE]
 
-The token is read from FILE or from standard input, so that it stays out of the shell history.
+The token is read from FILE or from standard input, so that it stays out of the
+shell history.
 
 the API that the token is for; the variables in brackets are the default
-  --tenant ID               tenant id, several separated by commas, or one of organizations,
-                            common, consumers [ENTRA_TENANT_ID]
+  --tenant ID               tenant id, several separated by commas, or one of
+                            organizations, common, consumers [ENTRA_TENANT_ID]
   --client-id ID            application (client) id of the API [ENTRA_CLIENT_ID]
   --audience URI            a further audience, such as the Application ID URI
   --cloud NAME              public, usgovernment or china [ENTRA_CLOUD]
-  --external-id HOST        a tenant of External ID, such as contoso.ciamlogin.com
+  --external-id HOST        a tenant of External ID: contoso.ciamlogin.com
   --accept-v1-tokens        v1 tokens beside v2 tokens
   --allowed-client ID       a client application that may call; others may not
   --allow-roleless-client ID
-                            a client application that needs neither scope nor role
+                            a client that needs neither scope nor role
   --refuse-guests           no guests of the tenant
   --clock-skew SECONDS      300 unless set
   --max-token-length BYTES  16384 unless set
@@ -41,18 +42,20 @@ what the route requires; of several, one will do
 the keys; without them the signature is not checked
   --keys FILE               a JWKS document
   --live                    fetched from Entra now
-  --metadata-endpoint URL   fetched from there instead [ENTRA_METADATA_ENDPOINT]
+  --metadata-endpoint URL   fetched from there [ENTRA_METADATA_ENDPOINT]
 
 output
   --json                    for programs
+  --show-names              also the names that the token has of user and client
   --color WHEN              auto, always or never; NO_COLOR is honoured
-  --at SECONDS              as of that time (seconds since 1970) instead of now
+  --at SECONDS              as of that time (seconds since 1970), not of now
 
 exit status: 0 accepted; 1 refused or not verified; 2 nothing was judged
 ";
 
 pub(crate) enum Command {
     Explain(Box<Arguments>),
+    None,
     Help,
     Version,
 }
@@ -74,6 +77,7 @@ pub(crate) struct Arguments {
     keys: Keys,
     metadata_endpoint: Option<String>,
     pub(crate) json: bool,
+    pub(crate) shows_names: bool,
     pub(crate) color: ColorChoice,
     now: Option<SystemTime>,
     /// `None`: standard input.
@@ -115,7 +119,8 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
         Some(Value(command)) if command == "explain" => {}
-        None | Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        None => return Ok(Command::None),
+        Some(Short('h') | Long("help")) => return Ok(Command::Help),
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(Value(command)) => {
             let command = command.to_string_lossy();
@@ -199,6 +204,7 @@ fn option(
         "live" => arguments.keys = Keys::Live,
         "metadata-endpoint" => arguments.metadata_endpoint = Some(text()?),
         "json" => arguments.json = true,
+        "show-names" => arguments.shows_names = true,
         "color" | "colour" => arguments.color = color(&text()?)?,
         "at" => arguments.now = Some(time(&text()?)?),
         other => return Err(with_hint(&Long(other).unexpected())),

@@ -18,23 +18,28 @@ use tower_entra_auth::{BuildError, EntraAuth};
 use super::{Arguments, Keys, Required};
 use crate::input;
 
-/// Reads keys and token, and returns the report about the token.
-pub(crate) fn report(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+/// The token, notes on how it was found, and the report about it.
+type Explained = (String, Vec<&'static str>, Report);
+
+/// Reads keys and token, and returns the report about the token with it.
+pub(crate) fn report(arguments: &Arguments) -> Result<Explained, Box<dyn Error>> {
     let auth = auth(arguments)?;
     let requirement = requirement(arguments)?;
-    let read_token = || input::token(arguments.token_file.as_deref());
-    Ok(match &arguments.keys {
-        Keys::File(path) => {
-            let keys = input::keys(path)?;
-            let token = read_token()?;
-            explain_with(arguments, &auth, &keys, &token, requirement.as_ref())?
-        }
+    let keys = match &arguments.keys {
+        Keys::File(path) => Some(input::keys(path)?),
         Keys::Live => {
             fetch_keys(&auth)?;
-            auth.explain(&read_token()?, requirement.as_ref())
+            None
         }
-        Keys::None => auth.explain(&read_token()?, requirement.as_ref()),
-    })
+        Keys::None => None,
+    };
+    let (token, notes) = input::token(arguments.token_file.as_deref())?;
+    let requirement = requirement.as_ref();
+    let report = match keys {
+        Some(keys) => explain_with(arguments, &auth, &keys, &token, requirement)?,
+        None => auth.explain(&token, requirement),
+    };
+    Ok((token, notes, report))
 }
 
 fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {

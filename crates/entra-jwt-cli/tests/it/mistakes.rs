@@ -1,4 +1,5 @@
 //! The commonest mistakes, and what is printed for each: one glance must tell what to change.
+//! The verdict and the one fix come first.
 //!
 //! After a change of words: `INSTA_UPDATE=always cargo test -p entra-jwt-cli`, and read the diff.
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 use entra_dev_tenant::{DevTenant, Flaw};
 use insta::assert_snapshot;
 
-use crate::support::{API, CLIENT, Desk, Ran};
+use crate::support::{API, CLIENT, Desk, Ran, assert_fits};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -21,6 +22,12 @@ fn assert_explained(name: &str, desk: &Desk, ran: &Ran) {
             "{name}: {name_elsewhere}"
         );
     }
+    // The verdict, then the fix of that failure, and no other's.
+    let mut lines = ran.out.lines();
+    assert!(lines.next().unwrap().starts_with("refused: "), "{name}");
+    assert!(lines.next().unwrap().starts_with("  fix  "), "{name}");
+    assert!(!lines.any(|line| line.contains(" fix  ")), "{name}");
+    assert_fits(&ran.out);
     assert_snapshot!(name, desk.stable(&ran.out));
 }
 
@@ -170,10 +177,89 @@ async fn a_good_token_and_one_that_cannot_be_verified() {
     let desk = Desk::new().await;
     let ran = desk.explain(desk.user(), &["--scope", "Reports.Read"]);
     assert_eq!(ran.status, 0);
+    assert_fits(&ran.out);
     assert_snapshot!("accepted", desk.stable(&ran.out));
     let ran = desk.run(&desk.user().mint(), &[]);
     assert_eq!(ran.status, 1);
+    assert_fits(&ran.out);
     assert_snapshot!("not_verified", desk.stable(&ran.out));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_of_an_agent_names_what_marks_it() {
+    let desk = Desk::new().await;
+    let ran = desk.explain(desk.user().agent(), &[]);
+    assert_eq!(ran.status, 0);
+    assert_fits(&ran.out);
+    assert_snapshot!("agent", desk.stable(&ran.out));
+    let ran = desk.explain(desk.user(), &[]);
+    assert!(!ran.out.contains("marked by"), "{}", ran.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_printed_only_when_they_are_asked_for() {
+    let desk = Desk::new().await;
+    let token = desk.user().claim("app_displayname", "Orders").mint();
+    for format in [&[][..], &["--json"]] {
+        let ran = desk.explain_text(&token, format);
+        for name in ["ada", "contoso", "Orders"] {
+            assert!(!ran.out.contains(name), "{name} in {}", ran.out);
+        }
+    }
+    let ran = desk.explain_text(&token, &["--show-names"]);
+    let names = "  name       ada\n  username   ada@contoso.onmicrosoft.com\n  app name   Orders\n";
+    assert!(ran.out.contains(names), "{}", ran.out);
+    let ran = desk.explain_text(&token, &["--show-names", "--json"]);
+    assert!(
+        ran.out
+            .contains("\"username\": \"ada@contoso.onmicrosoft.com\""),
+        "{}",
+        ran.out
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_values_are_broken_at_eighty_columns_under_where_they_begin() {
+    let desk = Desk::new().await;
+    let audience = format!("https://{}.example/{}", "a".repeat(90), "b/".repeat(20));
+    let ran = desk.explain(desk.user().audience(&audience), &[]);
+    assert_fits(&ran.out);
+    let broken = format!(
+        "  found      https://\n             {}\n             {}.example/{}\n             {}\n",
+        "a".repeat(67),
+        "a".repeat(23),
+        "b/".repeat(17),
+        "b/".repeat(3),
+    );
+    assert!(ran.out.contains(&broken), "{}", ran.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_are_in_one_unit_with_its_plural() {
+    let desk = Desk::new().await;
+    let day = 86_400;
+    let token = |seconds| {
+        let token = desk.user().issued_ago(Duration::from_secs(10 * day));
+        token.expires_in(seconds)
+    };
+    for (seconds, printed) in [
+        (7_200, "lifetime   expires in 2 hours\n"),
+        (3_600, "lifetime   expires in 1 hour\n"),
+        (
+            -1,
+            "expired 1 second ago, within the clock skew of 300 seconds\n",
+        ),
+        (-400, "found      expired 400 seconds ago\n"),
+        (
+            -400,
+            "expected   at most 300 seconds ago (the clock skew)\n",
+        ),
+        (-3 * 86_400, "found      expired 3 days ago\n"),
+        (-3 * 86_400, "expected   a token that has not expired\n"),
+    ] {
+        let ran = desk.explain(token(seconds), &[]);
+        assert!(ran.out.contains(printed), "{printed} in {}", ran.out);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Exit status, input, colours, and wrong usage.
 
-use crate::support::{API, Desk, TextFile, run, run_with};
+use crate::support::{API, Desk, TextFile, assert_fits, run, run_with};
 
 #[tokio::test(start_paused = true)]
 async fn the_exit_status_is_zero_for_an_accepted_token_only() {
@@ -124,6 +124,11 @@ async fn colours_are_for_terminals_or_when_asked_for() {
     let plain = desk.explain_text(&token, &[]).out;
     assert!(!plain.contains('\u{1b}'));
     assert_eq!(desk.explain_text(&token, &["--color", "never"]).out, plain);
+    let plain_by_variable = |variable| {
+        let arguments = ["explain", "--tenant", desk.tenant.id(), "--client-id", API];
+        run_with(&arguments, &token, &[variable]).out
+    };
+    assert!(!plain_by_variable(("NO_COLOR", "1")).contains('\u{1b}'));
     let coloured = desk.explain_text(&token, &["--color", "always"]).out;
     assert!(coloured.contains('\u{1b}'));
     let json = desk
@@ -278,11 +283,15 @@ async fn the_settings_of_a_service_are_options_too() {
 
 #[test]
 fn help_and_version_are_printed() {
-    for arguments in [&["--help"][..], &["-h"], &[], &["explain", "--help"]] {
+    for arguments in [&["--help"][..], &["-h"], &["explain", "--help"]] {
         let ran = run(arguments, "");
-        assert_eq!(ran.status, 0);
+        assert_eq!((ran.status, &*ran.err), (0, ""));
         assert!(ran.out.contains("usage: entra-jwt explain"));
     }
+    let usage = run(&["--help"], "").out;
+    assert_fits(&usage);
+    let ran = run(&[], "");
+    assert_eq!((ran.status, &*ran.out, &*ran.err), (2, "", &*usage));
     let ran = run(&["--version"], "");
     assert_eq!(
         ran.out,

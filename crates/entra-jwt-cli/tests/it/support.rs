@@ -18,6 +18,13 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
+/// Each line has at most 80 characters.
+pub(crate) fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
 pub(crate) fn run(arguments: &[&str], input: &str) -> Ran {
     run_with(arguments, input, &[])
 }

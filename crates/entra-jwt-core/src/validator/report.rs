@@ -1,13 +1,13 @@
 //! Every check run to its end: for people who look for the reason.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::{Check, CheckContext, CheckName, Rules, checks};
 use crate::authority::TokenVersion;
 use crate::json::JsonStr;
 use crate::keys::{Key, KeySet};
-use crate::refusal::{InvalidToken, Lack, PermissionDenied, Setting};
+use crate::refusal::{InvalidToken, Lack, PermissionDenied, Setting, TokenFault};
 use crate::require::Requirement;
 use crate::token::{CallerKind, Claims, Grant, Unverified};
 
@@ -178,28 +178,24 @@ impl Report {
     /// [`Validator::verify`](crate::Validator::verify).
     #[must_use]
     pub fn verdict(&self) -> Verdict<'_> {
-        let mut failures = self
-            .findings
-            .iter()
-            .filter_map(|finding| match &finding.outcome {
-                Outcome::InvalidToken(rejection) => {
-                    Some((finding, Verdict::InvalidToken(rejection)))
-                }
-                Outcome::PermissionDenied(denied) => {
-                    Some((finding, Verdict::PermissionDenied(denied)))
-                }
-                Outcome::Passed | Outcome::NotReached | Outcome::NotChecked => None,
-            });
         let is_passed = |finding: &Finding| finding.outcome == Outcome::Passed;
-        match failures.next() {
-            Some((Finding { check, .. }, unknown)) if *check == CheckName::Key => {
-                let of_claims = failures.find(|(finding, _)| finding.is_among(&checks::CLAIMS));
-                of_claims.map_or(unknown, |(_, verdict)| verdict)
-            }
-            Some((_, failure)) => failure,
-            None if self.findings.iter().all(is_passed) => Verdict::Accepted,
-            None => Verdict::NotVerified,
+        match self.cause().map(|cause| &cause.outcome) {
+            Some(Outcome::InvalidToken(rejection)) => Verdict::InvalidToken(rejection),
+            Some(Outcome::PermissionDenied(denied)) => Verdict::PermissionDenied(denied),
+            _ if self.findings.iter().all(is_passed) => Verdict::Accepted,
+            _ => Verdict::NotVerified,
         }
+    }
+
+    /// Returns the failure that the [verdict](Self::verdict) is, if a check failed. The other failures
+    /// may be its consequences: their remedies may be of no use.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Finding> {
+        let mut failures = self.findings.iter().filter(|finding| finding.is_failure());
+        let first = failures.next()?;
+        let of_claims = (first.check == CheckName::Key)
+            .then(|| failures.find(|finding| finding.is_among(&checks::CLAIMS)));
+        Some(of_claims.flatten().unwrap_or(first))
     }
 }
 
@@ -234,6 +230,13 @@ impl Finding {
         }
     }
 
+    fn is_failure(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::InvalidToken(_) | Outcome::PermissionDenied(_)
+        )
+    }
+
     fn is_among(&self, checks: &[Check]) -> bool {
         checks.iter().any(|check| check.name == self.check)
     }
@@ -262,6 +265,20 @@ impl Finding {
             found: owned(rejection.found()),
             expected: owned(rejection.expected()),
             ..Self::new(check, Outcome::InvalidToken(rejection))
+        }
+    }
+
+    /// Returns the failure, with times as people say them.
+    fn of_fault(check: CheckName, fault: TokenFault) -> Self {
+        let times = times_of(&fault);
+        let finding = Self::rejected(check, fault.into());
+        match times {
+            Some((found, expected)) => Self {
+                found: Some(found),
+                expected: Some(expected),
+                ..finding
+            },
+            None => finding,
         }
     }
 
@@ -324,7 +341,7 @@ impl Examination<'_> {
         }
         match (check.run)(&self.context) {
             Ok(()) => Finding::passed(check.name, found(check.name, &self.context, &self.claims)),
-            Err(rejection) => Finding::rejected(check.name, rejection.into()),
+            Err(fault) => Finding::of_fault(check.name, fault),
         }
     }
 
@@ -405,11 +422,8 @@ fn found(check: CheckName, context: &CheckContext<'_>, claims: &Claims) -> Optio
             Some(if left >= 0 {
                 format!("expires in {}", in_largest_unit(left))
             } else {
-                format!(
-                    "expired {} ago, within the clock skew of {}",
-                    in_largest_unit(left.saturating_neg()),
-                    in_largest_unit(skew)
-                )
+                let (ago, skew) = (in_seconds(left.saturating_neg()), in_seconds(skew));
+                format!("expired {ago} ago, within the clock skew of {skew}")
             })
         }
         CheckName::Issuer => owned(token.issuer()),
@@ -467,13 +481,120 @@ fn known_or_any(key: Option<&Key>, of: fn(&Key) -> Option<&str>) -> Option<Strin
     key.map(|key| of(key).unwrap_or("any").to_owned())
 }
 
-/// A time as people say it: its largest unit.
+/// Returns what was found and expected of the times, where they are what is wrong: both in seconds
+/// where they can be compared, else the time that was found alone, in its largest unit.
+fn times_of(fault: &TokenFault) -> Option<(String, String)> {
+    /// Longer ones have nothing to do with a clock skew.
+    const COMPARABLE: i64 = 20 * 60;
+
+    Some(match *fault {
+        TokenFault::Expired { seconds_ago, skew } if seconds_ago < COMPARABLE => (
+            format!("expired {} ago", in_seconds(seconds_ago)),
+            format!("at most {} ago (the clock skew)", in_seconds(skew)),
+        ),
+        TokenFault::Expired { seconds_ago, .. } => (
+            format!("expired {} ago", in_largest_unit(seconds_ago)),
+            "a token that has not expired".to_owned(),
+        ),
+        TokenFault::NotYetValid {
+            seconds_ahead,
+            skew,
+        } if seconds_ahead < COMPARABLE => (
+            format!("valid in {}", in_seconds(seconds_ahead)),
+            format!("in at most {} (the clock skew)", in_seconds(skew)),
+        ),
+        TokenFault::NotYetValid { seconds_ahead, .. } => (
+            format!("valid in {}", in_largest_unit(seconds_ahead)),
+            "a token that is valid already".to_owned(),
+        ),
+        _ => return None,
+    })
+}
+
+/// Returns a time as people say it: in the largest unit of which there are two, or exactly one.
 fn in_largest_unit(seconds: i64) -> String {
-    let whole = Duration::from_secs(seconds.unsigned_abs()).as_secs();
-    match whole {
-        0..120 => format!("{whole} s"),
-        120..7_200 => format!("{} min", whole / 60),
-        7_200..172_800 => format!("{} h", whole / 3_600),
-        _ => format!("{} days", whole / 86_400),
+    let seconds = seconds.unsigned_abs();
+    let (count, name) = match seconds {
+        86_400 | 172_800.. => (seconds / 86_400, "day"),
+        3_600 | 7_200.. => (seconds / 3_600, "hour"),
+        60 | 120.. => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    counted(count, name)
+}
+
+fn in_seconds(seconds: i64) -> String {
+    counted(seconds.unsigned_abs(), "second")
+}
+
+fn counted(count: u64, unit: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_largest_unit_of_which_there_are_two_or_exactly_one() {
+        for (seconds, words) in [
+            (1, "1 second"),
+            (60, "1 minute"),
+            (61, "61 seconds"),
+            (120, "2 minutes"),
+            (3_599, "59 minutes"),
+            (3_600, "1 hour"),
+            (7_200, "2 hours"),
+            (86_400, "1 day"),
+            (172_799, "47 hours"),
+            (259_200, "3 days"),
+        ] {
+            assert_eq!(in_largest_unit(seconds), words, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_time_and_the_clock_skew_are_in_one_unit() {
+        let times = |fault| times_of(&fault).unwrap();
+        let expired = |seconds_ago| {
+            times(TokenFault::Expired {
+                seconds_ago,
+                skew: 1,
+            })
+        };
+        let early = |seconds_ahead| {
+            let skew = 300;
+            times(TokenFault::NotYetValid {
+                seconds_ahead,
+                skew,
+            })
+        };
+        for ((found, expected), words) in [
+            (
+                expired(400),
+                [
+                    "expired 400 seconds ago",
+                    "at most 1 second ago (the clock skew)",
+                ],
+            ),
+            (
+                expired(3_600),
+                ["expired 1 hour ago", "a token that has not expired"],
+            ),
+            (
+                early(301),
+                [
+                    "valid in 301 seconds",
+                    "in at most 300 seconds (the clock skew)",
+                ],
+            ),
+            (
+                early(1_200),
+                ["valid in 20 minutes", "a token that is valid already"],
+            ),
+        ] {
+            assert_eq!([&*found, &*expected], words);
+        }
     }
 }

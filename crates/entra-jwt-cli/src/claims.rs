@@ -1,0 +1,107 @@
+//! The facts that a token states of itself, for people: nothing is decided by them, and they may be lies.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entra_jwt_core::explain::{CheckName, Finding, Outcome, Report};
+use serde_json::Value;
+
+/// A fact that a token states of itself.
+pub(crate) struct Fact {
+    pub(crate) name: &'static str,
+    pub(crate) value: String,
+    /// The report's remark on it, for people.
+    pub(crate) remark: Option<&'static str>,
+}
+
+/// Returns for whom the token is, of whom, and until when; none if it cannot be read.
+pub(crate) fn facts(report: &Report, token: &str, shows_names: bool) -> Vec<Fact> {
+    let form = report.finding(CheckName::Form);
+    let is_readable = form.is_some_and(|form| form.outcome == Outcome::Passed);
+    let Some(claims) = payload_of(token).filter(|_| is_readable) else {
+        return Vec::new();
+    };
+    let text = |names: &[&str]| {
+        let value = names.iter().find_map(|name| claims[*name].as_str());
+        value.map(str::to_owned)
+    };
+    let found = |check| {
+        report
+            .finding(check)
+            .and_then(|finding| finding.found.clone())
+    };
+    let kind = report.finding(CheckName::Kind);
+    let caller = kind.and_then(caller_of);
+    let is_agent = |caller: &String| caller.contains("agent");
+    let facts = [
+        ("audience", text(&["aud"]), remark_on_audience(report)),
+        ("caller", caller.clone(), None),
+        (
+            "marked_by",
+            caller.filter(is_agent).map(|_| marks_in(&claims)),
+            None,
+        ),
+        ("client_id", text(&["azp", "appid"]), None),
+        ("object_id", text(&["oid"]), None),
+        ("tenant_id", text(&["tid"]), None),
+        ("lifetime", found(CheckName::Lifetime), None),
+    ];
+    let names = [
+        ("name", text(&["name"]), None),
+        (
+            "username",
+            text(&["preferred_username", "upn", "unique_name", "email"]),
+            None,
+        ),
+        ("app_name", text(&["app_displayname"]), None),
+    ];
+    let shown = facts
+        .into_iter()
+        .chain(names.into_iter().filter(|_| shows_names));
+    let fact = |(name, value, remark)| {
+        Some(Fact {
+            name,
+            value: value?,
+            remark,
+        })
+    };
+    shown.filter_map(fact).collect()
+}
+
+/// Returns the claims of a token in the compact form.
+fn payload_of(token: &str) -> Option<Value> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
+/// Returns the kind of caller, or what the token is in place of an access token.
+fn caller_of(kind: &Finding) -> Option<String> {
+    match (&kind.outcome, &kind.found) {
+        (Outcome::Passed, Some(found)) => {
+            let caller = found.strip_prefix("access token of ");
+            Some(caller.unwrap_or(found).to_owned())
+        }
+        (Outcome::InvalidToken(_), _) => Some("none: no access token".to_owned()),
+        _ => None,
+    }
+}
+
+fn remark_on_audience(report: &Report) -> Option<&'static str> {
+    let audience = report.finding(CheckName::Audience)?;
+    match (&audience.outcome, audience.code()) {
+        (Outcome::Passed, _) => Some("this API"),
+        (_, Some("graph_token")) => Some("Microsoft Graph"),
+        (_, Some("microsoft_api_token")) => Some("an API of Microsoft"),
+        (_, Some("wrong_audience")) => Some("another API"),
+        _ => None,
+    }
+}
+
+/// Returns the claims by which Entra marks the tokens of agents, as far as they are there.
+fn marks_in(claims: &Value) -> String {
+    let marks = ["xms_par_app_azp", "xms_act_fct", "xms_sub_fct"];
+    let marks = marks.iter().filter_map(|name| {
+        let value = claims[*name].as_str()?;
+        Some(format!("{name} \"{value}\""))
+    });
+    marks.collect::<Vec<_>>().join(", ")
+}
