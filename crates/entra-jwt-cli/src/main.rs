@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     ExitCode::from(status.unwrap_or_else(|error| {
-        eprintln!("entra-jwt: {error}");
+        eprint!("{}", text::wrapped(&format!("entra-jwt: {error}")));
         NOT_JUDGED
     }))
 }

@@ -1,18 +1,150 @@
-//! The token in what people paste.
+//! The token in what people paste, or a name for what that is instead.
+
+use entra_jwt_core::integration::Escaped;
+use serde_json::Value;
+
+/// The texts that programs write where a variable has no value.
+const NO_VALUE: [&str; 6] = [
+    "undefined",
+    "null",
+    "none",
+    "nan",
+    "[object object]",
+    "[object promise]",
+];
+
+const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
 /// Finds the token in what was pasted, with notes for people on what stood around it.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none: what it is instead, and what to do.
 pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String> {
-    let text = text.trim();
-    let token = match text.split_once(char::is_whitespace) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => text,
-    };
-    if token.is_empty() {
-        let problem = "no token: it is read from standard input, or from the file that is named";
-        return Err(problem.to_owned());
+    let mut notes = Vec::new();
+    let mut token = text.trim();
+    let mut schemes = 0;
+    let answer;
+    loop {
+        if let Some(value) = without_header_name(token) {
+            token = value;
+        } else if let Some(value) = without_quotes(token) {
+            notes.push("the token is in quotes: send it without them");
+            token = value;
+        } else if let Some(value) = without_scheme(token) {
+            schemes += 1;
+            if schemes == 2 {
+                notes.push("\"Bearer\" stands twice before the token: send it once");
+            }
+            token = value;
+        } else {
+            break;
+        }
     }
-    Ok((token.to_owned(), Vec::new()))
+    if token.starts_with('{') {
+        let note;
+        (answer, note) = token_of_answer(token)?;
+        notes.push(note);
+        token = &answer;
+    }
+    match problem(token) {
+        Some(problem) => Err(problem),
+        None => Ok((token.to_owned(), notes)),
+    }
+}
+
+/// Takes off the name of the header that a token is sent in.
+fn without_header_name(text: &str) -> Option<&str> {
+    let (name, value) = text.split_once(':')?;
+    name.trim_end()
+        .eq_ignore_ascii_case("authorization")
+        .then(|| value.trim_start())
+}
+
+/// Takes off the quotes around the whole.
+fn without_quotes(text: &str) -> Option<&str> {
+    let of = |(open, close)| text.strip_prefix(open)?.strip_suffix(close);
+    QUOTES.into_iter().find_map(of).map(str::trim)
+}
+
+/// Takes off the scheme of an `Authorization` header.
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once(char::is_whitespace)?;
+    let is_scheme = scheme.eq_ignore_ascii_case("bearer");
+    is_scheme.then(|| token.trim_start())
+}
+
+/// Takes the token out of the answer of a token endpoint, or of a program that asked one.
+fn token_of_answer(json: &str) -> Result<(String, &'static str), String> {
+    let answer: Value = serde_json::from_str(json).map_err(|_| {
+        "this is no token, but JSON that cannot be read: give the whole answer of the token \
+         endpoint, or the token alone"
+    })?;
+    let token = |names: &[&str]| {
+        let token = names.iter().find_map(|name| answer[*name].as_str());
+        token.map(|token| token.trim().to_owned())
+    };
+    // As Entra, MSAL and `az account get-access-token`, and `azd auth token` name it.
+    if let Some(token) = token(&["access_token", "accessToken", "token"]) {
+        return Ok((token, "read access_token of a JSON answer"));
+    }
+    if answer.get("error").is_some() {
+        return Err(entras_error(&answer));
+    }
+    match token(&["id_token", "idToken"]) {
+        Some(token) => Ok((token, "read id_token of a JSON answer without access_token")),
+        None => Err(
+            "this is no token, but JSON without access_token: give the whole answer of the token \
+             endpoint, or the token alone"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Tells an answer of a token endpoint that is an error.
+fn entras_error(answer: &Value) -> String {
+    let code = answer["error"].as_str().unwrap_or_default();
+    let mut words = format!(
+        "this is no token, but an error that Entra answered with: {}",
+        Escaped(code)
+    );
+    let description = answer["error_description"].as_str().unwrap_or_default();
+    let description = description.split("Trace ID:").next().unwrap_or_default();
+    if !description.trim().is_empty() {
+        words.push_str(&format!("\n{}", Escaped(description.trim())));
+    }
+    if let Some(number) = answer["error_codes"][0].as_u64().or(number_in(description)) {
+        words.push_str(&format!(
+            "\nwhat it means: https://login.microsoftonline.com/error?code={number}"
+        ));
+    }
+    words
+}
+
+/// Returns the number of `AADSTS50173: …`.
+fn number_in(description: &str) -> Option<u64> {
+    let number = description.strip_prefix("AADSTS")?;
+    number.split(':').next()?.parse().ok()
+}
+
+/// Names what is no token, but is often sent as one.
+fn problem(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    if text.is_empty() || lower == "bearer" {
+        let words = "no token: it is read from standard input, or from the file that is named";
+        return Some(words.to_owned());
+    }
+    if NO_VALUE.contains(&&*lower) {
+        return Some(format!(
+            "\"{}\" is no token, but what a program writes for a variable without a value: have \
+             the client wait for the answer of the token endpoint, and send its access_token",
+            Escaped(text),
+        ));
+    }
+    let is_opaque = text.starts_with("EwA") || text.starts_with("EwB");
+    (is_opaque && !text.contains('.')).then(|| {
+        "an opaque token of a personal Microsoft account for Microsoft Graph (it begins with EwA \
+         or EwB), which only Microsoft can read: have the client request the scope api://<client \
+         id>/<name> of this API (Expose an API) in place of one of Graph"
+            .to_owned()
+    })
 }

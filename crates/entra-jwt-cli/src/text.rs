@@ -55,7 +55,7 @@ pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
 }
 
 /// Returns the lines of the text, none longer than a line may be; what was wrapped is indented.
-fn wrapped(text: &str) -> String {
+pub(crate) fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     for line in text.lines() {
         let indent = " ".repeat(2 + line.len() - line.trim_start().len());

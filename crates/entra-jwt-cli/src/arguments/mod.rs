@@ -17,7 +17,7 @@ Explains a Microsoft Entra ID token: which checks it passes, and what to change.
 usage: entra-jwt explain [options] [FILE]
 
 The token is read from FILE or from standard input, so that it stays out of the
-shell history.
+shell history; the JSON answer of a token endpoint will do as well.
 
 the API that the token is for; the variables in brackets are the default
   --tenant ID               tenant id, several separated by commas, or one of

@@ -18,6 +18,14 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
+impl Ran {
+    /// What it printed to standard error, as if that were one line.
+    pub(crate) fn words(&self) -> String {
+        let words: Vec<&str> = self.err.split_whitespace().collect();
+        words.join(" ")
+    }
+}
+
 /// Each line has at most 80 characters.
 pub(crate) fn assert_fits(text: &str) {
     for line in text.lines() {

@@ -1,0 +1,160 @@
+//! What people paste in place of a bare token: it is taken apart, or named as what it is.
+
+use crate::support::{Desk, assert_fits};
+
+/// The first lines of what is printed about an accepted token.
+fn accepted_after(note: &str) -> String {
+    format!("{note}\n\naccepted\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_access_token_is_taken_out_of_a_json_answer() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    let expected = accepted_after("read access_token of a JSON answer");
+    for answer in [
+        format!(r#"{{"token_type":"Bearer","expires_in":3599,"access_token":"{good}"}}"#),
+        format!("{{\n  \"access_token\": \"{good}\",\n  \"id_token\": \"e30.e30.\"\n}}\n"),
+        // MSAL and the Azure CLI; azd.
+        format!(r#"{{"accessToken":"{good}","expiresOn":"2026-01-01 00:00:00.000000"}}"#),
+        format!(r#"{{"token":"{good}"}}"#),
+    ] {
+        let ran = desk.explain_text(&answer, &[]);
+        assert_eq!((ran.status, &*ran.err), (0, ""), "{}", ran.out);
+        assert!(ran.out.starts_with(&expected), "{}", ran.out);
+        let json = desk.explain_text(&answer, &["--json"]).out;
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["notes"][0], "read access_token of a JSON answer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_an_id_token_alone_says_so() {
+    let desk = Desk::new().await;
+    let id_token = desk.tenant.id_token("ada").for_api(crate::support::API);
+    let answer = format!(r#"{{"id_token":"{}"}}"#, id_token.mint());
+    let ran = desk.explain_text(&answer, &[]);
+    assert_eq!((ran.status, &*ran.err), (1, ""));
+    let expected = "read id_token of a JSON answer without access_token\n\n\
+        refused: id_token (401)\n  fix        send access_token, not id_token, of Entra's answer;";
+    assert!(ran.out.starts_with(expected), "{}", ran.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_answer_is_told_as_entras_error() {
+    let desk = Desk::new().await;
+    for (answer, said) in [
+        (
+            r#"{"error":"invalid_grant","error_description":"AADSTS70008: The provided authorization code or refresh token has expired due to inactivity. Trace ID: 0f3c Correlation ID: 1d2e","error_codes":[70008]}"#,
+            "entra-jwt: this is no token, but an error that Entra answered with:\n  invalid_grant\n\
+             AADSTS70008: The provided authorization code or refresh token has expired due to\n  \
+             inactivity.\n\
+             what it means: https://login.microsoftonline.com/error?code=70008\n",
+        ),
+        (
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid secret."}"#,
+            "entra-jwt: this is no token, but an error that Entra answered with:\n  invalid_client\n\
+             AADSTS7000215: Invalid secret.\n\
+             what it means: https://login.microsoftonline.com/error?code=7000215\n",
+        ),
+        (
+            r#"{"error":"authorization_pending\u001b[31m"}"#,
+            "entra-jwt: this is no token, but an error that Entra answered with:\n  \
+             authorization_pending\\u{1b}[31m\n",
+        ),
+    ] {
+        let ran = desk.explain_text(answer, &[]);
+        assert_eq!((ran.status, &*ran.out, &*ran.err), (2, "", said));
+        assert_fits(&ran.err);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_without_a_token_is_named() {
+    let desk = Desk::new().await;
+    for (text, said) in [
+        (
+            r#"{"keys":[]}"#,
+            "entra-jwt: this is no token, but JSON without access_token: give the whole answer of \
+             the token endpoint, or the token alone",
+        ),
+        (
+            r#"{"access_token":"#,
+            "entra-jwt: this is no token, but JSON that cannot be read: give the whole answer of \
+             the token endpoint, or the token alone",
+        ),
+    ] {
+        let ran = desk.explain_text(text, &[]);
+        assert_eq!((ran.status, &*ran.out, &*ran.words()), (2, "", said));
+        assert_fits(&ran.err);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_around_a_token_is_named_and_left_out() {
+    let desk = Desk::new().await;
+    let good = desk.user().mint();
+    let quotes = "the token is in quotes: send it without them";
+    let twice = "\"Bearer\" stands twice before the token: send it once";
+    for (text, note) in [
+        (format!("Bearer Bearer {good}"), twice),
+        (format!("Authorization: Bearer bearer {good}"), twice),
+        (format!("\"{good}\""), quotes),
+        (format!("'{good}'\n"), quotes),
+        (format!("`{good}`"), quotes),
+        (format!("“{good}”"), quotes),
+        (format!("Bearer \"{good}\""), quotes),
+    ] {
+        let ran = desk.explain_text(&text, &[]);
+        assert_eq!(ran.status, 0, "{note}");
+        assert!(ran.out.starts_with(&accepted_after(note)), "{}", ran.out);
+    }
+    // The header as a whole is how it is sent.
+    for text in [
+        format!("Authorization: Bearer {good}"),
+        format!("authorization:bearer {good}\r\n"),
+    ] {
+        let ran = desk.explain_text(&text, &[]);
+        assert!(ran.out.starts_with("accepted\n"), "{}", ran.out);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_token_is_named_with_what_to_do() {
+    let desk = Desk::new().await;
+    for text in ["undefined", "Bearer null", "[object Object]", "\"NaN\""] {
+        let ran = desk.explain_text(text, &[]);
+        let value = text.trim_start_matches("Bearer ").trim_matches('"');
+        let said = format!(
+            "entra-jwt: \"{value}\" is no token, but what a program writes for a variable without \
+             a value: have the client wait for the answer of the token endpoint, and send its \
+             access_token"
+        );
+        assert_eq!((ran.status, &*ran.out, ran.words()), (2, "", said));
+        assert_fits(&ran.err);
+    }
+    let opaque = format!("EwB{}", "Ab1+/".repeat(200));
+    for text in [
+        opaque.clone(),
+        format!("Bearer {opaque}"),
+        format!(r#"{{"access_token":"{opaque}"}}"#),
+        opaque.replace("EwB", "EwA"),
+    ] {
+        let ran = desk.explain_text(&text, &[]);
+        let said = "entra-jwt: an opaque token of a personal Microsoft account for Microsoft Graph \
+            (it begins with EwA or EwB), which only Microsoft can read: have the client request \
+            the scope api://<client id>/<name> of this API (Expose an API) in place of one of Graph";
+        assert_eq!((ran.status, &*ran.out, &*ran.words()), (2, "", said));
+        assert_fits(&ran.err);
+    }
+    for text in ["", "Bearer", "Bearer ", "\"\"", r#"{"access_token":""}"#] {
+        let ran = desk.explain_text(text, &[]);
+        let said = "entra-jwt: no token: it is read from standard input, or from the file that is \
+            named";
+        assert_eq!(
+            (ran.status, &*ran.out, &*ran.words()),
+            (2, "", said),
+            "{text}"
+        );
+    }
+}
