@@ -1,24 +1,97 @@
 //! A local Entra tenant, an axum API behind the Layer, and what each kind of request gets.
 //!
-//! `cargo run -p quickstart` prints a table, then `curl` commands, and serves until Ctrl-C;
-//! with `--once` it exits after the table, and fails if an answer is not the expected one.
+//! `cargo run -p quickstart` prints a table, then `curl` commands, and serves until Ctrl-C, with the
+//! service's log on standard error; with `--once` it exits after the table, and fails if an answer is
+//! not the expected one.
 
 use std::error::Error;
 
 use axum::serve::ListenerExt as _;
 use axum::{Router, routing::get};
 use entra_dev_tenant::DevTenant;
+use textwrap::{Options, WordSplitter};
 use tower_entra_auth::{Caller, EntraAuth, refusal::RefusalDetail};
 
 /// The application (client) id of the API; with a real tenant, that of its app registration.
 const API: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 /// A client application that may call the API as itself.
 const CLIENT: &str = "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b";
+const SECRET: &str = "dev-secret";
+
+const USAGE: &str = "\
+A local Entra tenant, an API behind the Layer, and what each kind of request gets.
+
+usage: quickstart [--once] [--log]
+
+  --once     exits after the table, and fails if an answer is not the expected one
+  --log      prints what the service logs of the table, too
+  --version  prints the version
+";
+
+type Server = tokio::task::JoinHandle<std::io::Result<()>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let tenant = DevTenant::start().await?;
+    let (mut once, mut logs_all) = (false, false);
+    for argument in std::env::args().skip(1) {
+        match &*argument {
+            "--once" => once = true,
+            "--log" => logs_all = true,
+            "--version" => {
+                println!("quickstart {}", env!("CARGO_PKG_VERSION"));
+                return Ok(());
+            }
+            "--help" => {
+                print!("{USAGE}");
+                return Ok(());
+            }
+            _ => return Err("there is no such option; --help shows those there are".into()),
+        }
+    }
+    if logs_all {
+        log_to_standard_error();
+    }
 
+    let tenant = DevTenant::builder()
+        .client(CLIENT, SECRET, ["Reports.Read.All"])
+        .start()
+        .await?;
+
+    let (url, _server) = serve(&tenant).await?;
+    let all_as_expected = try_each_kind(&tenant, &format!("{url}/me")).await?;
+    if once {
+        return if all_as_expected {
+            Ok(())
+        } else {
+            Err("an answer is not the expected one".into())
+        };
+    }
+
+    // Another one: the first has logged these refusals, and repeats each once a minute at most.
+    let (url, server) = serve(&tenant).await?;
+    println!("\nTry it yourself; the token is good for an hour:\n");
+    let endpoint = format!("{}/{}/oauth2/v2.0/token", tenant.url(), tenant.id());
+    println!("TOKEN=$(curl -s {endpoint} \\");
+    println!("  -d grant_type=client_credentials -d client_id={CLIENT} \\");
+    println!("  -d client_secret={SECRET} -d scope=api://{API}/.default |");
+    println!("  sed 's/.*\"access_token\":\"\\([^\"]*\\).*/\\1/')");
+    println!("curl -i {url}/me -H \"Authorization: Bearer $TOKEN\"");
+    println!("curl -i {url}/me -H \"Authorization: Bearer ${{TOKEN}}AA\"  # changed on its way");
+    println!("curl -i {url}/me");
+    println!("curl -i {url}/healthz");
+    println!("\nServing {url}, Ctrl-C ends it; its log follows.");
+    if !logs_all {
+        log_to_standard_error();
+    }
+    tokio::select! {
+        served = server => served??,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+/// Serves the API behind the Layer, and returns its URL.
+async fn serve(tenant: &DevTenant) -> Result<(String, Server), Box<dyn Error>> {
     // With a real tenant the last three settings go.
     let auth = EntraAuth::builder()
         .tenant(tenant.id())
@@ -37,28 +110,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Small writes must not wait for each other.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     let server = tokio::spawn(async move { axum::serve(listener, app.into_make_service()).await });
+    Ok((url, server))
+}
 
-    let all_as_expected = try_each_kind(&tenant, &format!("{url}/me")).await?;
-    if std::env::args().any(|argument| argument == "--once") {
-        return if all_as_expected {
-            Ok(())
-        } else {
-            Err("an answer is not the expected one".into())
-        };
-    }
-
-    let token = tenant.user("ada").scope("Reports.Read").for_api(API).mint();
-    println!("\nTry it yourself; the token is good for an hour:\n");
-    println!("TOKEN={token}\n");
-    println!("curl -i {url}/me -H \"Authorization: Bearer $TOKEN\"");
-    println!("curl -i {url}/me");
-    println!("curl -i {url}/healthz");
-    println!("\nServing {url}, Ctrl-C ends it.");
-    tokio::select! {
-        served = server => served??,
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-    }
-    Ok(())
+/// Prints the log from now on.
+fn log_to_standard_error() {
+    tracing_subscriber::fmt()
+        .compact()
+        .without_time()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 async fn me(caller: Caller) -> String {
@@ -99,7 +161,7 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
         }),
     ];
 
-    println!("{:<20}  {:<6}  {:<20}  remedy", "sent", "status", "code");
+    print_row("sent", "status", "code", "remedy");
     // Straight to loopback, whatever proxies and certificates this machine has.
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -121,8 +183,21 @@ async fn try_each_kind(tenant: &DevTenant, url: &str) -> Result<bool, reqwest::E
             (_, Some((code, remedy))) if !code.contains(' ') => (code, remedy),
             _ => ("-", body.trim()),
         };
-        println!("{sent:<20}  {status:<6}  {code:<20}  {remedy}");
+        print_row(sent, &status.to_string(), code, remedy);
         all_as_expected &= (status, code) == (expected_status, expected_code);
     }
     Ok(all_as_expected)
+}
+
+/// Prints a row in 100 columns: ids are cut, and the remedy is wrapped in its column.
+fn print_row(sent: &str, status: &str, code: &str, remedy: &str) {
+    let remedy = remedy.replace(API, "6e74…").replace(CLIENT, "2b1f…");
+    let head = format!("{sent:<19}  {status:<6}  {code:<19}  ");
+    let below = " ".repeat(head.len());
+    let options = Options::new(100)
+        .initial_indent(&head)
+        .subsequent_indent(&below)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    println!("{}", textwrap::fill(&remedy, options));
 }
