@@ -82,7 +82,8 @@ struct FederatedCredential {
 const TOKEN_EXCHANGE: &str = "api://AzureADTokenExchange";
 
 impl AppRegistration {
-    /// Begins an application with this application (client) id, a GUID.
+    /// Begins an application with this application (client) id, a GUID: with any other text the tenant
+    /// does not [start](crate::DevTenantBuilder::start).
     pub fn new(client_id: &str) -> Self {
         Self {
             id: client_id.to_ascii_lowercase(),

@@ -116,6 +116,10 @@ impl DevTenant {
     }
 
     /// Begins an access token of an application as itself.
+    ///
+    /// An application (client) id of Entra is a GUID. Any other text is a name, from which the id follows,
+    /// as the object id of a [`user`](Self::user) does: the same in each tenant and at each start. To
+    /// [register](crate::AppRegistration) an application takes its id.
     pub fn app(&self, client_id: &str) -> TokenBuilder<'_> {
         let client_id = client_id.to_owned();
         self.token(TokenKind::App { client_id })

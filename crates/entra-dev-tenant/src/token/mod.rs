@@ -20,7 +20,7 @@ pub use self::flaw::Flaw;
 use crate::authority::{CONSUMERS, Realm, Version};
 use crate::clock::Clock;
 use crate::keys::{KeyRing, SigningKey};
-use crate::text::{base64url, guid_for, random_bytes};
+use crate::text::{base64url, guid_for, is_guid, random_bytes};
 
 /// All that the tokens of a tenant are made of.
 pub(crate) struct Issuer {
@@ -114,7 +114,7 @@ struct TokenKeys {
 impl<'a> TokenBuilder<'a> {
     pub(crate) fn new(issuer: &'a Issuer, kind: TokenKind) -> Self {
         let client_id = match &kind {
-            TokenKind::App { client_id } => client_id.clone(),
+            TokenKind::App { client_id } => application_id(client_id),
             _ => guid_for(&["a client application"]),
         };
         let tenant_id = match kind {
@@ -148,7 +148,7 @@ impl<'a> TokenBuilder<'a> {
     }
 
     /// Makes the token one for the API with this application (client) id: `aud` is the id in v2 tokens and
-    /// `api://{id}` in v1 tokens.
+    /// `api://{id}` in v1 tokens. Any text is taken, as an audience may be any URI.
     pub fn for_api(mut self, client_id: &str) -> Self {
         self.api = Some(client_id.to_owned());
         self
@@ -160,9 +160,10 @@ impl<'a> TokenBuilder<'a> {
         self
     }
 
-    /// Sets the client application that asks for the token.
+    /// Sets the client application that asks for the token: by its application (client) id, or by any
+    /// name, as with [`DevTenant::app`](crate::DevTenant::app).
     pub fn client(mut self, client_id: &str) -> Self {
-        client_id.clone_into(&mut self.client_id);
+        self.client_id = application_id(client_id);
         self
     }
 
@@ -351,6 +352,14 @@ impl<'a> TokenBuilder<'a> {
             (None, Some(api), ..) => api.clone(),
             (None, None, ..) => self.client_id.clone(),
         }
+    }
+}
+
+/// Returns the application (client) id, a GUID, of an application that is called by it or by a name.
+fn application_id(name: &str) -> String {
+    match is_guid(name) {
+        true => name.to_owned(),
+        false => guid_for(&["application", name]),
     }
 }
 

@@ -27,6 +27,29 @@ async fn an_app_token_has_the_claims_of_a_live_one() {
 }
 
 #[tokio::test]
+async fn an_application_that_is_called_by_a_name_has_ids_that_follow_from_it() {
+    let tenant = DevTenant::start().await.unwrap();
+    let app = |name| decoded(&tenant.app(name).for_api(API).mint(), 1);
+    let is_guid = |id: &Value| {
+        let id = id.as_str().unwrap();
+        id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+    };
+    let orders = app("orders-client");
+    assert!(
+        is_guid(&orders["azp"]) && is_guid(&orders["oid"]),
+        "{orders}"
+    );
+    let another = DevTenant::start().await.unwrap();
+    let later = decoded(&another.app("orders-client").v1().for_api(API).mint(), 1);
+    assert_eq!(orders["azp"], later["appid"]);
+    assert_ne!(orders["azp"], app("reports-client")["azp"]);
+    let user = tenant.user("ada").client("orders-client").for_api(API);
+    assert_eq!(decoded(&user.mint(), 1)["azp"], orders["azp"]);
+    // An id stays what it is.
+    assert_eq!(app(CLIENT)["azp"], CLIENT);
+}
+
+#[tokio::test]
 async fn a_graph_token_verifies_for_nobody_but_graph() {
     let tenant = DevTenant::start().await.unwrap();
     let jwks: Value = serde_json::from_str(&tenant.signing_keys().document()).unwrap();
