@@ -96,7 +96,7 @@ def running(name, command, served, environment=None, **more):
 def tenant():
     """Runs a development tenant; yields the proxy's settings for it, and a token of each kind."""
     command = [PROGRAMS / "entra-dev-tenant", "--listen", "127.0.0.1:0", "--api", API]
-    command += ["--client", CLIENT, "--secret", SECRET, "--scope", "Reports.Read"]
+    command += ["--client", CLIENT, "--secret", SECRET, "--scope", "Reports.Read", "--print-tokens"]
     with running("entra-dev-tenant", command, r".*Ctrl-C ends it\.") as said:
         settings = dict(re.findall(r"export (\w+)=(\S+)", said[0]))
         user = re.search(r"# user ada.*\n(\S+)", said[0])[1]

@@ -240,7 +240,7 @@
 //!
 //! # As a program
 //!
-//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and tokens to try.
+//! `entra-dev-tenant` (`cargo install entra-dev-tenant`) prints its addresses and how to get tokens of it.
 //!
 //! It shares no code and no constant with what it is meant to test. Use it for development and
 //! tests only: everybody who reaches it can have a token.

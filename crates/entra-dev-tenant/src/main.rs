@@ -1,31 +1,38 @@
-//! `entra-dev-tenant`: serves a local tenant and prints tokens to try.
+//! `entra-dev-tenant`: serves a local tenant and prints how to get tokens of it.
 
 use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use entra_dev_tenant::{AppRegistration, DevTenant};
+use entra_dev_tenant::{AppRegistration, DevTenant, TokenBuilder};
 use lexopt::prelude::{Long, Short, ValueExt as _};
 
 const USAGE: &str = "\
 A local Microsoft Entra ID tenant for tests and first steps.
 
 usage: entra-dev-tenant [--listen ADDRESS] [--url URL] [--tenant ID] [--user NAME]...
-                        [--api ID] [--scope NAME]...
+                        [--api ID] [--scope NAME]... [--role NAME]...
                         [--client ID] [--secret SECRET] [--redirect-uri URI]...
+                        [--print-tokens]
 
   --listen ADDRESS    where to serve; default 127.0.0.1:7580
-  --url URL           by which others reach it, such as http://tenant:7580 between containers;
-                      default http://ADDRESS
+  --url URL           by which others reach it, such as http://tenant:7580 between
+                      containers; default http://ADDRESS
   --tenant ID         the tenant's id
   --user NAME         who can sign in; default ada and grace
-  --api ID            the client id of the API that the printed tokens are for
+  --api ID            the client id of the API that the tokens are for
   --scope NAME        a scope that the API exposes; default: any that is asked for
-  --client ID         the client id of the application that asks for tokens; it may be the API's
+  --role NAME         an app role of the API that the users and the application have;
+                      default: the application has Reports.Read.All, and users none
+  --client ID         the client id of the application that asks for tokens; it may be
+                      the API's
   --secret SECRET     its secret; default dev-secret
-  --redirect-uri URI  where its users come back to; default /callback and /auth/callback on any
-                      port of http://localhost and http://127.0.0.1
+  --redirect-uri URI  where its users come back to; default /callback and /auth/callback
+                      on any port of http://localhost and http://127.0.0.1
+  --print-tokens      prints two tokens of the first user, one of which has expired, for
+                      scripts: each is a line of more than 1,000 characters
+  --version           prints the version
 ";
 
 const REDIRECT_URIS: [&str; 4] = [
@@ -42,9 +49,18 @@ struct Arguments {
     users: Vec<String>,
     api: String,
     scopes: Vec<String>,
+    roles: Vec<String>,
     client: String,
     secret: String,
     redirect_uris: Vec<String>,
+    prints_tokens: bool,
+}
+
+/// The command that the arguments give.
+enum Command {
+    Serve(Box<Arguments>),
+    Help,
+    Version,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -59,10 +75,21 @@ async fn main() -> ExitCode {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let Some(arguments) = arguments()? else {
-        print!("{USAGE}");
-        return Ok(());
+    let arguments = match arguments()? {
+        Command::Serve(arguments) => arguments,
+        Command::Help => {
+            print!("{USAGE}");
+            return Ok(());
+        }
+        Command::Version => {
+            println!("entra-dev-tenant {}", env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
     };
+    let api = AppRegistration::new(&arguments.api);
+    let client = AppRegistration::new(&arguments.client);
+    let default = arguments.roles.is_empty().then_some("Reports.Read.All");
+    let roles = texts(&arguments.roles).chain(default);
     let builder = DevTenant::builder()
         .listen(arguments.listen)
         .api(&arguments.api, texts(&arguments.scopes))
@@ -71,7 +98,13 @@ async fn serve() -> Result<(), Box<dyn Error>> {
             &arguments.secret,
             texts(&arguments.redirect_uris),
         )
-        .register(AppRegistration::new(&arguments.client).role("Reports.Read.All"));
+        .register(
+            arguments
+                .roles
+                .iter()
+                .fold(api, |api, role| api.user_role(role)),
+        )
+        .register(roles.fold(client, AppRegistration::role));
     let builder = match &arguments.users[..] {
         [] => builder,
         users => builder.users(texts(users)),
@@ -89,8 +122,11 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         _ => format!("cannot listen on {}: {error}", arguments.listen),
     })?;
     print_addresses(&tenant, &arguments);
+    print_token_of_application(&tenant, &arguments);
     print_sign_in(&tenant, &arguments);
-    print_tokens(&tenant, &arguments);
+    if arguments.prints_tokens {
+        print_tokens(&tenant, &arguments);
+    }
     println!("Ctrl-C ends it.");
 
     tokio::signal::ctrl_c().await?;
@@ -103,42 +139,55 @@ fn texts(owned: &[String]) -> impl Iterator<Item = &str> {
 
 fn print_addresses(tenant: &DevTenant, arguments: &Arguments) {
     let (id, url, api) = (tenant.id(), tenant.url(), &arguments.api);
-    let (client, secret) = (&arguments.client, &arguments.secret);
+    println!("A local Entra tenant. Everybody who reaches it can have a token: development only.");
     println!(
-        "A local Entra tenant. Everybody who reaches it can have a token: development only.\n"
+        "Its keys are made when it starts: get new tokens then, as old ones are refused (unknown_key).\n"
     );
-    println!("tenant     {id}");
-    println!("discovery  {url}/{id}/v2.0/.well-known/openid-configuration");
-    println!("keys       {url}/{id}/discovery/v2.0/keys");
-    println!("API        {api}\n");
+    println!("tenant  {id}\nAPI     {api}\n");
+    println!("Its discovery document and its keys:\n");
+    println!("  {url}/{id}/v2.0/.well-known/openid-configuration");
+    println!("  {url}/{id}/discovery/v2.0/keys\n");
     println!("For a service that uses tower-entra-auth:\n");
     println!("  export ENTRA_TENANT_ID={id}");
     println!("  export ENTRA_CLIENT_ID={api}");
     println!("  export ENTRA_METADATA_ENDPOINT={url}\n");
-    println!("A token of the application {client}, as often as you like:\n");
-    println!("  curl -s {url}/{id}/oauth2/v2.0/token -d grant_type=client_credentials \\");
-    println!("    -d client_id={client} -d client_secret={secret} \\");
-    println!("    -d scope=api://{api}/.default\n");
+}
+
+/// Takes the access token out of an answer of the token endpoint, without `jq`.
+const TAKE_TOKEN: &str = r#"sed 's/.*"access_token":"\([^"]*\).*/\1/'"#;
+
+fn print_token_of_application(tenant: &DevTenant, arguments: &Arguments) {
+    let (client, secret, api) = (&arguments.client, &arguments.secret, &arguments.api);
+    println!("A token of the application, for an hour:\n");
+    println!("  TOKEN=$(curl -s {}/token \\", endpoints(tenant));
+    println!("    -d grant_type=client_credentials -d client_id={client} \\");
+    println!("    -d client_secret={secret} -d scope=api://{api}/.default |");
+    println!("    {TAKE_TOKEN})\n");
 }
 
 fn print_sign_in(tenant: &DevTenant, arguments: &Arguments) {
-    let endpoints = format!("{}/{}/oauth2/v2.0", tenant.url(), tenant.id());
     let (client, secret) = (&arguments.client, &arguments.secret);
-    let api = format!("api://{}/{}", arguments.api, scope(arguments));
-    let redirect_uri = &arguments.redirect_uris[0];
-    let encoded: String = form_urlencoded::byte_serialize(redirect_uri.as_bytes()).collect();
-    println!("A user signs in on this page; without a browser, curl picks ada there and prints");
-    println!("where she is sent, with the code:\n");
+    let user = user(arguments);
+    let picked = encoded(user);
     println!(
-        "  curl -s -o /dev/null -w '%{{redirect_url}}\\n' -d user=ada '{endpoints}/authorize\
-         ?client_id={client}&response_type=code&redirect_uri={encoded}\
-         &scope=openid%20offline_access%20{api}'\n"
+        "A token of the user {user}; users sign in at $ENTRA/authorize, where curl picks {user}:\n"
     );
-    println!("Tokens for that code:\n");
-    println!("  curl -s {endpoints}/token -d grant_type=authorization_code -d code=CODE \\");
+    println!("  ENTRA={}", endpoints(tenant));
+    println!("  BACK={}", encoded(&arguments.redirect_uris[0]));
+    println!(
+        "  SCOPE=openid%20offline_access%20api://{}/{}",
+        arguments.api,
+        scope(arguments)
+    );
+    println!("  ASK=\"client_id={client}&response_type=code\"");
+    println!("  CODE=$(curl -s -o /dev/null -w '%{{redirect_url}}' -d user={picked} \\");
+    println!("    \"$ENTRA/authorize?$ASK&redirect_uri=$BACK&scope=$SCOPE\" |");
+    println!("    sed 's/.*code=\\([^&]*\\).*/\\1/')");
+    println!("  TOKEN=$(curl -s $ENTRA/token -d grant_type=authorization_code -d code=$CODE \\");
     println!("    -d client_id={client} -d client_secret={secret} \\");
-    println!("    -d redirect_uri={encoded} \\");
-    println!("    -d 'scope=openid offline_access {api}'\n");
+    println!("    -d redirect_uri=$BACK -d scope=$SCOPE |");
+    println!("    {TAKE_TOKEN})\n");
+    println!("Send it: curl -H \"Authorization: Bearer $TOKEN\" http://…\n");
     println!("Redirect URIs that are registered (of localhost and 127.0.0.1 with any port):\n");
     for uri in &arguments.redirect_uris {
         println!("  {uri}");
@@ -147,15 +196,27 @@ fn print_sign_in(tenant: &DevTenant, arguments: &Arguments) {
 }
 
 fn print_tokens(tenant: &DevTenant, arguments: &Arguments) {
-    println!("Tokens for an hour:\n");
-    let scope = scope(arguments);
-    let user = || tenant.user("ada").scope(scope).for_api(&arguments.api);
-    for (label, token) in [
-        (format!("user ada, scope {scope}"), user().mint()),
-        ("the same, expired".to_owned(), user().expired().mint()),
-    ] {
-        println!("# {label}\n{token}\n");
-    }
+    let (user, scope) = (user(arguments), scope(arguments));
+    let token = || {
+        let token = tenant.user(user).scope(scope).for_api(&arguments.api);
+        texts(&arguments.roles).fold(token, TokenBuilder::role)
+    };
+    println!("# user {user}, scope {scope}\n{}\n", token().mint());
+    println!("# the same, expired\n{}\n", token().expired().mint());
+}
+
+/// Returns the URL in front of `/authorize` and `/token`.
+fn endpoints(tenant: &DevTenant) -> String {
+    format!("{}/{}/oauth2/v2.0", tenant.url(), tenant.id())
+}
+
+fn encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Returns the user to try.
+fn user(arguments: &Arguments) -> &str {
+    arguments.users.first().map_or("ada", |user| user)
 }
 
 /// Returns the scope to try.
@@ -166,8 +227,8 @@ fn scope(arguments: &Arguments) -> &str {
         .map_or("Reports.Read", |scope| scope)
 }
 
-/// Reads the arguments; `None` where only the usage is asked for.
-fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
+/// Reads the arguments.
+fn arguments() -> Result<Command, Box<dyn Error>> {
     let mut arguments = Arguments {
         listen: ([127, 0, 0, 1], 7580).into(),
         url: None,
@@ -175,9 +236,11 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
         users: Vec::new(),
         api: "6e74172b-be56-4843-9ff4-e66a39bb12e3".to_owned(),
         scopes: Vec::new(),
+        roles: Vec::new(),
         client: "2b1f4a8c-3d5e-4f60-9a7b-8c9d0e1f2a3b".to_owned(),
         secret: "dev-secret".to_owned(),
         redirect_uris: Vec::new(),
+        prints_tokens: false,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -192,10 +255,13 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
             Long("user") => arguments.users.push(parser.value()?.parse()?),
             Long("api") => arguments.api = parser.value()?.parse()?,
             Long("scope") => arguments.scopes.push(parser.value()?.parse()?),
+            Long("role") => arguments.roles.push(parser.value()?.parse()?),
             Long("client") => arguments.client = parser.value()?.parse()?,
             Long("secret") => arguments.secret = parser.value()?.parse()?,
             Long("redirect-uri") => arguments.redirect_uris.push(parser.value()?.parse()?),
-            Short('h') | Long("help") => return Ok(None),
+            Long("print-tokens") => arguments.prints_tokens = true,
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
             other => {
                 return Err(format!("{}; --help shows those there are", other.unexpected()).into());
             }
@@ -204,5 +270,5 @@ fn arguments() -> Result<Option<Arguments>, Box<dyn Error>> {
     if arguments.redirect_uris.is_empty() {
         arguments.redirect_uris = REDIRECT_URIS.map(str::to_owned).to_vec();
     }
-    Ok(Some(arguments))
+    Ok(Command::Serve(Box::new(arguments)))
 }

@@ -33,7 +33,7 @@ use crate::text::is_guid;
 /// ```
 ///
 /// # Defaults
-/// No credential, so that it is a public client; no redirect URI; no application permission; the
+/// No credential, so that it is a public client; no redirect URI; no application permission and no role of users; the
 /// App ID URI `api://` and its id; any scope counts as exposed, until [`scope`](Self::scope) names
 /// one; tokens for it are v2.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ pub struct AppRegistration {
     federated: Vec<FederatedCredential>,
     redirect_uris: Vec<String>,
     pub(crate) roles: Vec<String>,
+    pub(crate) user_roles: Vec<String>,
     pub(crate) app_id_uri: Option<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) has_v1_tokens: bool,
@@ -93,6 +94,7 @@ impl AppRegistration {
             federated: Vec::new(),
             redirect_uris: Vec::new(),
             roles: Vec::new(),
+            user_roles: Vec::new(),
             app_id_uri: None,
             scopes: Vec::new(),
             has_v1_tokens: false,
@@ -166,6 +168,13 @@ impl AppRegistration {
         self
     }
 
+    /// Adds an app role that it has as an API and that every user is assigned: a role of the access tokens
+    /// for it of users who sign in.
+    pub fn user_role(mut self, name: &str) -> Self {
+        self.user_roles.push(name.to_owned());
+        self
+    }
+
     /// Adds a scope that it exposes as an API; a request for one that is not exposed is refused
     /// with AADSTS650053.
     pub fn scope(mut self, name: &str) -> Self {
@@ -208,6 +217,7 @@ impl AppRegistration {
         self.federated.extend(more.federated);
         self.redirect_uris.extend(more.redirect_uris);
         self.roles.extend(more.roles);
+        self.user_roles.extend(more.user_roles);
         self.app_id_uri = more.app_id_uri.or(self.app_id_uri.take());
         self.scopes.extend(more.scopes);
         self.has_v1_tokens |= more.has_v1_tokens;

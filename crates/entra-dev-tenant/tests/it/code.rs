@@ -1,5 +1,6 @@
 //! A code for tokens.
 
+use entra_dev_tenant::AppRegistration;
 use serde_json::{Value, json};
 
 use crate::browser::{
@@ -54,6 +55,24 @@ async fn a_user_signs_in_and_the_client_gets_all_three_tokens() {
         assert_eq!((&claims["oid"], &claims["tid"]), (&ada["oid"], &ada["tid"]));
     }
     assert_eq!(access["sub"], ada["sub"]);
+}
+
+#[tokio::test]
+async fn users_have_the_app_roles_of_the_api_that_the_token_is_for() {
+    let api = AppRegistration::new(API)
+        .user_role("Admin")
+        .user_role("Audit");
+    let tenant = builder().register(api).start().await.unwrap();
+    let code = code(&tenant, &[]).await;
+    let (_, tokens) = redeem(&tenant, &code, &[]).await;
+    let access = decoded(tokens["access_token"].as_str().unwrap(), 1);
+    assert_eq!(access["roles"], json!(["Admin", "Audit"]));
+    let id = decoded(tokens["id_token"].as_str().unwrap(), 1);
+    assert_eq!(
+        id["roles"],
+        Value::Null,
+        "they are the API's, not the client's"
+    );
 }
 
 #[tokio::test]

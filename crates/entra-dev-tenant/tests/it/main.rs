@@ -16,6 +16,7 @@ mod http_client;
 mod key_scripts;
 mod modifiers;
 mod presets;
+mod program;
 mod raw;
 mod recorded;
 mod refresh;

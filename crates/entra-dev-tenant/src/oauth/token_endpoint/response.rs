@@ -83,6 +83,9 @@ fn access_token(grant: &UserGrant<'_>, granted: &[String]) -> String {
         }
         Resource::Api(id) => {
             let token = TokenBuilder::new(issuer, TokenKind::User { name });
+            let api = grant.tenant.application(id);
+            let roles = api.into_iter().flat_map(|api| &api.user_roles);
+            let token = roles.fold(token, |token, role| token.role(role));
             for_api(grant.tenant, token, id, client)
         }
     };
