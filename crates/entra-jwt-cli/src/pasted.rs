@@ -1,24 +1,14 @@
-//! The token in what people paste, or a name for what that is instead.
+//! The token in what people paste.
 
 use entra_jwt_core::integration::Escaped;
 use serde_json::Value;
-
-/// The texts that programs write where a variable has no value.
-const NO_VALUE: [&str; 6] = [
-    "undefined",
-    "null",
-    "none",
-    "nan",
-    "[object object]",
-    "[object promise]",
-];
 
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”')];
 
 /// Finds the token in what was pasted, with notes for people on what stood around it.
 ///
 /// # Errors
-/// If there is none: what it is instead, and what to do.
+/// If there is none, and nothing to judge: an answer of the token endpoint that is an error, or nothing at all.
 pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String> {
     let mut notes = Vec::new();
     let mut token = text.trim();
@@ -46,10 +36,12 @@ pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String
         notes.push(note);
         token = &answer;
     }
-    match problem(token) {
-        Some(problem) => Err(problem),
-        None => Ok((token.to_owned(), notes)),
+    if token.is_empty() || token.eq_ignore_ascii_case("bearer") {
+        return Err(
+            "no token: it is read from standard input, or from the file that is named".to_owned(),
+        );
     }
+    Ok((token.to_owned(), notes))
 }
 
 /// Takes off the name of the header that a token is sent in.
@@ -124,27 +116,4 @@ fn entras_error(answer: &Value) -> String {
 fn number_in(description: &str) -> Option<u64> {
     let number = description.strip_prefix("AADSTS")?;
     number.split(':').next()?.parse().ok()
-}
-
-/// Names what is no token, but is often sent as one.
-fn problem(text: &str) -> Option<String> {
-    let lower = text.to_ascii_lowercase();
-    if text.is_empty() || lower == "bearer" {
-        let words = "no token: it is read from standard input, or from the file that is named";
-        return Some(words.to_owned());
-    }
-    if NO_VALUE.contains(&&*lower) {
-        return Some(format!(
-            "\"{}\" is no token, but what a program writes for a variable without a value: have \
-             the client wait for the answer of the token endpoint, and send its access_token",
-            Escaped(text),
-        ));
-    }
-    let is_opaque = text.starts_with("EwA") || text.starts_with("EwB");
-    (is_opaque && !text.contains('.')).then(|| {
-        "an opaque token of a personal Microsoft account for Microsoft Graph (it begins with EwA \
-         or EwB), which only Microsoft can read: have the client request the scope api://<client \
-         id>/<name> of this API (Expose an API) in place of one of Graph"
-            .to_owned()
-    })
 }

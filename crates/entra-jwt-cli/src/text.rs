@@ -48,10 +48,21 @@ pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
     }
     let _ = writeln!(text, "\n{BOLD}the checks{BOLD:#}");
     let cause = report.cause().map(|cause| cause.check);
+    let mut unreached = Vec::new();
     for finding in report.findings() {
-        write_finding(&mut text, finding, cause == Some(finding.check));
+        match finding.outcome {
+            Outcome::NotReached => unreached.push(name_of(finding)),
+            _ => write_finding(&mut text, finding, cause == Some(finding.check)),
+        }
+    }
+    if !unreached.is_empty() {
+        write_labelled(&mut text, 2, 13, "not reached", &unreached.join(", "));
     }
     text
+}
+
+fn name_of(finding: &Finding) -> String {
+    finding.check.name().replace('_', " ")
 }
 
 /// Returns the lines of the text, none longer than a line may be; what was wrapped is indented.
@@ -88,10 +99,9 @@ fn write_finding(text: &mut String, finding: &Finding, is_cause: bool) {
     let (mark, style, status) = match finding.outcome {
         Outcome::Passed => (' ', PASSED, "pass"),
         Outcome::InvalidToken(_) | Outcome::PermissionDenied(_) => ('✗', FAILED, "fail"),
-        Outcome::NotReached => (' ', DIM, "not reached"),
         _ => (' ', DIM, "not checked"),
     };
-    let name = finding.check.name().replace('_', " ");
+    let name = name_of(finding);
     let head = format!("{style}{mark}{style:#} {name:<12} {style}{status}{style:#}");
     let code = finding.code();
     let Some(words) = code.or(finding.found.as_deref()) else {
