@@ -165,7 +165,11 @@ fn external_id() -> Case {
 fn without_guests() -> Case {
     Case {
         name: "without guests",
-        validator: built(Validator::entra(tenant(TENANT), client(API)).refuse_guests()),
+        validator: built(
+            Validator::entra(tenant(TENANT), client(API))
+                .refuse_guests()
+                .refuse_agents(),
+        ),
         // As v1 documents publish them.
         keys: SIGNER.keys(None, None),
         foreign_keys: SIGNER.keys(Some("https://sts.windows.net/{tenantid}/"), None),

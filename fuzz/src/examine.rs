@@ -38,11 +38,12 @@ fn examine_by(case: &Case, token: &str) -> Option<AccessToken> {
 }
 
 /// The codes of who is not admitted.
-const ADMISSION: [&str; 4] = [
+const ADMISSION: [&str; 5] = [
     "tenant_not_allowed",
     "personal_account",
     "client_not_allowed",
     "guest_not_allowed",
+    "agent_not_allowed",
 ];
 
 /// What is refused without a key is refused with each.

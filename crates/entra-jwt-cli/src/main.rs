@@ -53,7 +53,10 @@ fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
     if arguments.json {
         print(&json::of(&report, &facts, &notes)?)?;
     } else {
-        let text = text::of(&report, &facts, &notes);
+        let mut text = text::of(&report, &facts, &notes);
+        if arguments.refuses_agents && !claims::mark_an_agent(&facts) {
+            text.push_str(text::AGENTS);
+        }
         AutoStream::new(std::io::stdout(), arguments.color).write_all(text.as_bytes())?;
     }
     Ok(status_of(&report))

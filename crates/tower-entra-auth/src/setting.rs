@@ -24,6 +24,7 @@ pub(crate) fn name_of(setting: Setting) -> &'static str {
         Setting::ExternalId => "external_id(..)",
         Setting::MaxTokenLength => "max_token_length(..)",
         Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        Setting::RefuseAgents => "refuse_agents()",
         Setting::RefuseGuests => "refuse_guests()",
         Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
         Setting::TenantRule => "tenant_rule(..)",

@@ -31,6 +31,7 @@ the API that the token is for; the variables in brackets are the default
   --allow-roleless-client ID
                             a client that needs neither scope nor role
   --refuse-guests           no guests of the tenant
+  --refuse-agents           no agents, as far as tokens tell
   --clock-skew SECONDS      300 unless set
   --max-token-length BYTES  16384 unless set
 
@@ -71,6 +72,7 @@ pub(crate) struct Arguments {
     allowed_clients: Vec<String>,
     roleless_clients: Vec<String>,
     refuses_guests: bool,
+    pub(crate) refuses_agents: bool,
     clock_skew: Option<Duration>,
     max_token_length: Option<usize>,
     required: Vec<Required>,
@@ -172,6 +174,7 @@ fn option(
         "allowed-client" => arguments.allowed_clients.push(text()?),
         "allow-roleless-client" => arguments.roleless_clients.push(text()?),
         "refuse-guests" => arguments.refuses_guests = true,
+        "refuse-agents" => arguments.refuses_agents = true,
         "clock-skew" => {
             let seconds = number("--clock-skew", &text()?)?;
             arguments.clock_skew = Some(Duration::from_secs(seconds));

@@ -78,6 +78,9 @@ fn auth(arguments: &Arguments) -> Result<EntraAuth, SettingsError> {
     if arguments.refuses_guests {
         builder = builder.refuse_guests();
     }
+    if arguments.refuses_agents {
+        builder = builder.refuse_agents();
+    }
     match (&arguments.keys, &arguments.metadata_endpoint) {
         (Keys::Live, None) => {}
         (Keys::Live, Some(url)) => builder = builder.metadata_endpoint(url),
@@ -132,6 +135,7 @@ fn option_of(setting: Setting) -> &'static str {
         Setting::ExternalId => "--external-id",
         Setting::MaxTokenLength => "--max-token-length",
         Setting::MetadataEndpoint => "--metadata-endpoint",
+        Setting::RefuseAgents => "--refuse-agents",
         Setting::RefuseGuests => "--refuse-guests",
         Setting::Tenant => "--tenant",
         // The rule about tenants is the service's own, and not asked here.

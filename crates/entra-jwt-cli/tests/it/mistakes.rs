@@ -197,6 +197,33 @@ async fn the_token_of_an_agent_names_what_marks_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_agents_are_refused_it_shows_what_makes_entra_tell_of_them() {
+    let desk = Desk::new().await;
+    let json = "agents are known by claims that Entra leaves out unless the API's manifest has\n  \
+        \"optionalClaims\": { \"accessToken\": [\n    { \"name\": \"xms_par_app_azp\" }, { \"name\": \
+        \"xms_act_fct\" },\n    { \"name\": \"xms_sub_fct\" }, { \"name\": \"idtyp\" }\n  ] }\n";
+    let of_user = desk.explain(desk.user(), &["--refuse-agents"]);
+    assert_eq!(of_user.status, 0, "absent is not no");
+    assert!(
+        of_user.out.ends_with(&format!("\n{json}")),
+        "{}",
+        of_user.out
+    );
+    assert_fits(&of_user.out);
+    let of_agent = desk.explain(desk.user().agent(), &["--refuse-agents"]);
+    assert_eq!(of_agent.status, 1);
+    assert!(
+        of_agent.out.starts_with(
+            "refused: agent_not_allowed (401)\n  fix        call as a user or as an application of one's own, without an agent\n             \
+             identity; or drop --refuse-agents\n"
+        ),
+        "{}",
+        of_agent.out
+    );
+    assert!(!of_agent.out.contains("optionalClaims"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn names_are_printed_only_when_they_are_asked_for() {
     let desk = Desk::new().await;
     let token = desk.user().claim("app_displayname", "Orders").mint();

@@ -322,6 +322,15 @@ refusal! { InvalidToken of TokenFault,
             setting(Setting::RefuseGuests),
         ),
     }
+    /// The caller is an agent of Entra Agent ID, and agents are refused.
+    AgentNotAllowed => "agent_not_allowed" {
+        found: "an agent",
+        expected: "a user or an application",
+        remedy: format!(
+            "call as a user or as an application of one's own, without an agent identity; or drop {}",
+            setting(Setting::RefuseAgents),
+        ),
+    }
     /// The token is a reissued one, of a sign-in that was ended since.
     GrantEnded => "grant_ended" {
         remedy: "sign in again",

@@ -27,6 +27,8 @@ named! {
         MaxTokenLength = "the limit of Unverified::parse_up_to",
         /// The address of the discovery document, which leads to the keys.
         MetadataEndpoint = "the address of the discovery document",
+        /// Agents of Entra Agent ID are refused.
+        RefuseAgents = "ValidatorBuilder::refuse_agents",
         /// Guests of the tenant are refused.
         RefuseGuests = "ValidatorBuilder::refuse_guests",
         /// The tenants whose tokens are accepted.

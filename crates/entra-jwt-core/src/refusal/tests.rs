@@ -23,6 +23,7 @@ fn named(setting: Setting) -> &'static str {
         Setting::ExternalId => "our external id",
         Setting::MaxTokenLength => "our length",
         Setting::MetadataEndpoint => "our metadata",
+        Setting::RefuseAgents => "our agents",
         Setting::RefuseGuests => "our guests",
         Setting::Tenant => "our tenant",
         Setting::TenantRule => "our rule",
@@ -97,6 +98,7 @@ fn each_setting_has_the_name_that_the_program_gives_it() {
                 api: API.parse().ok(),
             },
         ),
+        (Setting::RefuseAgents, TokenFault::AgentNotAllowed),
         (
             Setting::RefuseGuests,
             TokenFault::GuestNotAllowed {

@@ -123,6 +123,8 @@ pub(crate) enum TokenFault {
     ClientNotAllowed { found: ClientId },
     #[error("of a guest of the tenant {tenant}, and guests are refused")]
     GuestNotAllowed { tenant: TenantId },
+    #[error("of an agent, and agents are refused")]
+    AgentNotAllowed,
     #[error("of a sign-in that was ended")]
     GrantEnded,
 }

@@ -38,13 +38,8 @@ named! {
 }
 
 impl CallerKind {
-    /// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account;
-    /// `xms_par_app_azp` is "present in agent identity tokens and absent in standard app-only tokens").
     pub(crate) fn of(claims: &Claims) -> Self {
-        if claims.agent_blueprint.is_some()
-            || has(claims.actor_facets.as_deref(), &["11"])
-            || has(claims.subject_facets.as_deref(), &["11", "13"])
-        {
+        if claims.is_of_agent() {
             return Self::Agent;
         }
         match Grant::of(claims) {
@@ -100,6 +95,14 @@ fn has_mark_of_user(claims: &Claims) -> bool {
         || claims.account_status.is_some()
         || claims.authentication_contexts().next().is_some()
         || !matches!(claims.groups(), Groups::NotEmitted)
+}
+
+/// Returns whether these claims mark an agent: its blueprint, or a facet of the actor or the subject.
+///
+/// Sources: "Agent ID token claims" (facet 11: agent identity, 13: agent's user account; `xms_par_app_azp` is
+/// "present in agent identity tokens and absent in standard app-only tokens").
+pub(super) fn is_agent(has_blueprint: bool, actor: Option<&str>, subject: Option<&str>) -> bool {
+    has_blueprint || has(actor, &["11"]) || has(subject, &["11", "13"])
 }
 
 /// Returns whether these claims mark a guest of the token's tenant.

@@ -3,7 +3,7 @@
 //! Each has its type, or the token is refused: nothing that decides is read leniently. What is for
 //! display only stands in [`details`](crate::details).
 
-use super::caller::is_guest;
+use super::caller::{is_agent, is_guest};
 use super::groups::{ClaimNames, GroupsMember};
 use super::object::members;
 use super::{
@@ -126,6 +126,15 @@ impl Claims {
             self.account_status,
             self.identity_provider.as_deref(),
             tenant,
+        )
+    }
+
+    /// Returns whether the claims mark an agent.
+    pub(super) fn is_of_agent(&self) -> bool {
+        is_agent(
+            self.agent_blueprint.is_some(),
+            self.actor_facets.as_deref(),
+            self.subject_facets.as_deref(),
         )
     }
 

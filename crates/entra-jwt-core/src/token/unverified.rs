@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::caller::is_guest;
+use super::caller::{is_agent, is_guest};
 use super::claims::ClaimMembers;
 use super::object::{self, UnknownNames, members};
 use super::{Claims, HeaderKeyId, NumericDate, Present, Text};
@@ -282,6 +282,16 @@ impl<'a> Unverified<'a> {
             self.claims.account_status,
             self.claims.identity_provider.map(value).as_deref(),
             tenant,
+        )
+    }
+
+    /// Returns whether the claims mark an agent.
+    pub(crate) fn is_of_agent(&self) -> bool {
+        let value = |claim| self.text(claim).to_cow();
+        is_agent(
+            self.claims.agent_blueprint.is_some(),
+            self.claims.actor_facets.map(value).as_deref(),
+            self.claims.subject_facets.map(value).as_deref(),
         )
     }
 

@@ -20,6 +20,7 @@ use crate::identifier::ClientId;
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
 /// | [`allow_roleless_clients`](Self::allow_roleless_clients) | none: every token needs a scope or a role |
 /// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
+/// | [`refuse_agents`](Self::refuse_agents) | off: agents are accepted |
 /// | [`clock_skew`](Self::clock_skew) | 5 minutes |
 #[derive(Clone, Debug)]
 #[must_use = "nothing is validated before build()"]
@@ -69,6 +70,7 @@ impl Validator {
                 accepts_v1: false,
                 allowed_clients: None,
                 refuses_guests: false,
+                refuses_agents: false,
                 accepts_keys_of_other_clouds: false,
                 roleless_clients: HashSet::new(),
                 clock_skew: Self::DEFAULT_CLOCK_SKEW,
@@ -137,6 +139,14 @@ impl ValidatorBuilder {
     /// guests are accepted.
     pub fn refuse_guests(mut self) -> Self {
         self.rules.refuses_guests = true;
+        self
+    }
+
+    /// Refuses agents of Entra Agent ID, as far as tokens say that they are of one. Entra leaves the claims
+    /// that say it out of tokens for an API of your own, unless its manifest asks for them
+    /// ([`CallerKind::Agent`](crate::token::CallerKind::Agent) has the JSON). Default: agents are accepted.
+    pub fn refuse_agents(mut self) -> Self {
+        self.rules.refuses_agents = true;
         self
     }
 

@@ -38,12 +38,14 @@ named! {
         Binding = "binding",
         /// An access token, not an id token.
         Kind = "kind",
-        /// `tid` is allowed. Looked at, as client and guest are, only when the signature holds.
+        /// `tid` is allowed. Looked at, as client, guest and agent are, only when the signature holds.
         Tenant = "tenant",
         /// The client application is allowed.
         Client = "client",
         /// The user is no guest, where guests are refused.
         Guest = "guest",
+        /// The caller is no agent, as far as the token says, where agents are refused.
+        Agent = "agent",
         /// The token permits anything at all: a scope or a role.
         Permission = "permission",
         /// The requirement of a route.

@@ -57,7 +57,7 @@ pub(super) static CLAIMS: [Check; 9] = [
 
 /// The checks of who is admitted: they run on verified claims only, as they compare with other
 /// tenants and clients.
-pub(super) static ADMISSION: [Check; 3] = [
+pub(super) static ADMISSION: [Check; 4] = [
     check(CheckName::Tenant, tenant, &[CheckName::Issuer]),
     check(
         CheckName::Client,
@@ -69,6 +69,7 @@ pub(super) static ADMISSION: [Check; 3] = [
         guest,
         &[CheckName::Claims, CheckName::Issuer],
     ),
+    check(CheckName::Agent, agent, &[CheckName::Claims]),
 ];
 
 /// All checks, in the order in which a token with a known key meets them.
@@ -345,6 +346,15 @@ fn guest(context: &CheckContext<'_>) -> Result<(), TokenFault> {
     let (tenant, _) = context.issued_by()?;
     if context.token.is_of_guest(tenant) {
         Err(TokenFault::GuestNotAllowed { tenant })
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks that the caller is no agent, where agents are refused.
+fn agent(context: &CheckContext<'_>) -> Result<(), TokenFault> {
+    if context.rules.refuses_agents && context.token.is_of_agent() {
+        Err(TokenFault::AgentNotAllowed)
     } else {
         Ok(())
     }

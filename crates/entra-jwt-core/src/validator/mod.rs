@@ -89,7 +89,7 @@ impl Validator {
     /// Runs the checks of the header and the claims on the unverified token. If one fails, no key in
     /// the world makes the token valid, and none need be fetched for it.
     ///
-    /// Its tenant, its client and whether its user is a guest are looked at only by
+    /// Its tenant, its client and whether it is a guest's or an agent's are looked at only by
     /// [`verify`](Self::verify), once the signature holds: otherwise anybody could find out by made-up
     /// tokens who is admitted.
     ///
@@ -105,7 +105,7 @@ impl Validator {
     /// Verifies a parsed token with the key that it names, `None` if there is no such key.
     ///
     /// In this order: the header; the key and its signature; that no member stands twice; the claims;
-    /// whether tenant, client and user are admitted.
+    /// whether tenant, client, user and agent are admitted.
     ///
     /// # Errors
     /// The first check that fails. Without the key, a fault of the claims comes first: then no key
@@ -235,6 +235,7 @@ struct Rules {
     /// `None`: every client.
     allowed_clients: Option<HashSet<ClientId>>,
     refuses_guests: bool,
+    refuses_agents: bool,
     accepts_keys_of_other_clouds: bool,
     roleless_clients: HashSet<ClientId>,
     clock_skew: Duration,

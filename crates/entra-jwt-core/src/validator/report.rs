@@ -458,6 +458,10 @@ fn found(check: CheckName, context: &CheckContext<'_>, claims: &Claims) -> Optio
             };
             Some(words.to_owned())
         }
+        CheckName::Agent => Some(match CallerKind::of(claims) {
+            CallerKind::Agent => "an agent".to_owned(),
+            _ => "no claim of an agent".to_owned(),
+        }),
         CheckName::Form | CheckName::Permission | CheckName::Requirement => None,
     }
 }

@@ -319,3 +319,32 @@ async fn an_agent_is_one_by_its_marker_alone() {
     assert_eq!(kind(setup.app().claim("xms_par_app_azp", CLIENT)), "agent");
     assert_eq!(kind(setup.user().claim("xms_par_app_azp", CLIENT)), "agent");
 }
+
+#[tokio::test]
+async fn agents_are_refused_as_far_as_tokens_say() {
+    let setup = Setup::new().await;
+    let refused = |token| setup.validate_by(setup.rules().refuse_agents(), token);
+    for token in [
+        setup.user().agent(),
+        setup.user().agent_user(),
+        setup.app().claim("xms_par_app_azp", CLIENT),
+        setup.app().claim("xms_act_fct", "3 11"),
+        setup.user().claim("xms_sub_fct", "13"),
+    ] {
+        says(
+            &refused(token).unwrap_err(),
+            "agent_not_allowed",
+            "an agent",
+            "call as a user or as an application of one's own, without an agent identity; or drop \
+             ValidatorBuilder::refuse_agents",
+        );
+    }
+    for token in [
+        setup.user(),
+        setup.app(),
+        setup.user().claim("xms_act_fct", "3 1"),
+    ] {
+        assert!(refused(token).is_ok());
+    }
+    assert!(setup.validate(setup.user().agent()).is_ok());
+}

@@ -109,7 +109,7 @@ async fn the_precheck_finds_what_the_whole_check_would_find() {
 async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
     let setup = Setup::new().await;
     let rules = || setup.rules().allowed_clients([CLIENT.parse().unwrap()]);
-    let validator = rules().refuse_guests().build().unwrap();
+    let validator = rules().refuse_guests().refuse_agents().build().unwrap();
     let user = || setup.user().client(CLIENT);
     let keys =
         KeySet::from_jwks(setup.tenant.signing_keys().document_of("common").as_bytes()).unwrap();
@@ -129,6 +129,8 @@ async fn who_is_admitted_is_no_reason_before_the_signature_holds() {
         (user().claim("acct", 1), "guest_not_allowed"),
         (user().claim("xms_idrel", "1 5"), "guest_not_allowed"),
         (user().claim("idp", "live.com"), "guest_not_allowed"),
+        (user().claim("xms_par_app_azp", CLIENT), "agent_not_allowed"),
+        (user().claim("xms_act_fct", "11"), "agent_not_allowed"),
     ] {
         let token = token.mint();
         let outcome = validator.validate(&token, &keys, setup.now());

@@ -218,13 +218,14 @@ pub(crate) fn judge(
     code
 }
 
-const AFTER_THE_SIGNATURE: [&str; 6] = [
+const AFTER_THE_SIGNATURE: [&str; 7] = [
     "untrusted_signature",
     "duplicate_member",
     "tenant_not_allowed",
     "personal_account",
     "client_not_allowed",
     "guest_not_allowed",
+    "agent_not_allowed",
 ];
 
 /// Checks that the whole refuses what the precheck refuses, by the same reason if no key is known,

@@ -118,6 +118,7 @@ fn setting_name(setting: Setting) -> &'static str {
         Setting::ExternalId => "auth(|auth| auth.external_id(..))",
         Setting::MaxTokenLength => "auth(|auth| auth.max_token_length(..))",
         Setting::MetadataEndpoint => "metadata_endpoint (ENTRA_METADATA_ENDPOINT)",
+        Setting::RefuseAgents => "auth(|auth| auth.refuse_agents())",
         Setting::RefuseGuests => "auth(|auth| auth.refuse_guests())",
         Setting::Tenant => "tenant (ENTRA_TENANT_ID)",
         Setting::TenantRule => "auth(|auth| auth.tenant_rule(..))",

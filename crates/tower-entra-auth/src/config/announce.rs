@@ -47,6 +47,13 @@ pub(super) fn announce(settings: &EntraAuthBuilder, validator: &Validator, keys_
         ),
         "the settings of the tokens that are required"
     );
+    if settings.refuses_agents {
+        tracing::info!(
+            remedy = "have the API's manifest ask for the claims of agents: optionalClaims, accessToken, \
+                xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp",
+            "agents are refused as far as tokens say that they are of one"
+        );
+    }
     let is_decided = settings.tenant_rule.is_some() || settings.caller_rule.is_some();
     if tenancy.tenant_ids().next().is_none() && !is_decided {
         tracing::warn!(

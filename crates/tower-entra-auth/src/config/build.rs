@@ -212,6 +212,9 @@ impl EntraAuthBuilder {
         if self.refuses_guests {
             rules = rules.refuse_guests();
         }
+        if self.refuses_agents {
+            rules = rules.refuse_agents();
+        }
         if self.accepts_keys_of_other_clouds {
             rules = rules.dangerous().accept_keys_of_other_clouds();
         }

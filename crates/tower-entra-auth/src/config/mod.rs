@@ -44,6 +44,7 @@ use crate::time::Clock;
 /// | [`allowed_clients`](Self::allowed_clients) | every client application |
 /// | [`allow_roleless_clients`](Self::allow_roleless_clients) | none: every token needs a scope or a role |
 /// | [`refuse_guests`](Self::refuse_guests) | off: guests of the tenant are accepted |
+/// | [`refuse_agents`](Self::refuse_agents) | off: agents are accepted |
 /// | [`cloud`](Self::cloud) | public |
 /// | [`external_id`](Self::external_id) | off: a workforce tenant |
 /// | [`metadata_endpoint`](Self::metadata_endpoint) | the cloud's own |
@@ -80,6 +81,7 @@ pub struct EntraAuthBuilder {
     allowed_clients: Option<Vec<String>>,
     roleless_clients: Vec<String>,
     refuses_guests: bool,
+    refuses_agents: bool,
     tenant_rule: Option<Rule<TenantId>>,
     caller_rule: Option<Rule<CallerKey, Caller>>,
     rule_ttl: Option<Duration>,
@@ -191,6 +193,7 @@ impl EntraAuthBuilder {
             allowed_clients: None,
             roleless_clients: Vec::new(),
             refuses_guests: false,
+            refuses_agents: false,
             tenant_rule: None,
             caller_rule: None,
             rule_ttl: None,

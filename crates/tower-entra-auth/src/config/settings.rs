@@ -193,6 +193,15 @@ impl EntraAuthBuilder {
         self
     }
 
+    /// Refuses agents of Entra Agent ID (401, `agent_not_allowed`), as far as tokens say that they are of one.
+    ///
+    /// Entra leaves the claims that say it out of tokens for an API of your own, unless [its manifest asks for
+    /// them](crate::_guide::setup_entra#agents): without that, agents pass as applications and users.
+    pub fn refuse_agents(mut self) -> Self {
+        self.refuses_agents = true;
+        self
+    }
+
     /// Sets the national cloud of the tenant.
     pub fn cloud(mut self, cloud: Cloud) -> Self {
         self.cloud = Some(Sourced::by_code(CloudSetting::Known(cloud)));

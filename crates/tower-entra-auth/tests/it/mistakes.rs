@@ -259,6 +259,18 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
             ],
         ),
         (
+            "an agent where agents are refused",
+            good().refuse_agents(),
+            of_user().agent(),
+            [
+                "agent_not_allowed",
+                "an agent",
+                "a user or an application",
+                "call as a user or as an application of one's own, without an agent identity; or drop \
+                 refuse_agents()",
+            ],
+        ),
+        (
             "dev tenant restarted, old token",
             good(),
             of_user().header("kid", json!("of-before")),

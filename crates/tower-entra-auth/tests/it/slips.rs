@@ -175,6 +175,23 @@ fn users_of_every_organization_are_warned_of_once_unless_a_rule_decides() {
     assert!(warned(of(OTHER_TENANT.parse::<Tenancy>().unwrap())).is_empty());
 }
 
+#[test]
+fn where_agents_are_refused_the_start_says_what_that_needs() {
+    let (log, _guard) = Log::capture();
+    good().refuse_agents().build().unwrap();
+    let text = log.text();
+    let words = "agents are refused as far as tokens say that they are of one";
+    let line = text.lines().find(|line| line.contains(words)).unwrap();
+    assert!(line.contains("INFO"), "{line}");
+    assert_eq!(
+        field(line, "remedy").as_deref(),
+        Some(
+            "have the API's manifest ask for the claims of agents: optionalClaims, accessToken, \
+             xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp"
+        )
+    );
+}
+
 #[tokio::test]
 async fn nothing_is_said_of_what_was_not_built() {
     let tenant = tenant().await;
