@@ -294,6 +294,7 @@ refusal! { InvalidToken of TokenFault,
     }
     /// The token is an id token, which tells a client who signed in; it is no key to an API.
     IdToken { api } => "id_token" {
+        found: "an id token",
         expected: "an access token",
         remedy: format!(
             "send access_token, not id_token, of Entra's answer; the client must request the scope \

@@ -178,7 +178,7 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
             tenant.id_token("ada").for_api(API),
             [
                 "id_token",
-                "",
+                "an id token",
                 "an access token",
                 &format!(
                     "send access_token, not id_token, of Entra's answer; the client must request the \
