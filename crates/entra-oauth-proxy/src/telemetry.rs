@@ -6,7 +6,12 @@
 //! their id, sign-ins and grants by random ids. Metrics go through the `metrics` facade, and are nothing at
 //! all without the feature; every label's values are a closed set.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -71,13 +76,123 @@ pub(crate) fn record(field: &'static str, value: &str) {
     Span::current().record(field, value);
 }
 
-/// Decides which lines of the log that strangers can cause are written, by their text and a reason: the first
-/// of a kind, then one a minute with their number.
+/// Decides which lines of the log that strangers can cause are written: the first of a kind, then one a
+/// minute with their number, and beside it in each minute a few that differ in what was found.
 ///
-/// Whoever has not signed in can send as many requests as the limits let through, and each may come to a
-/// line. Exact numbers are in the metrics. Text and reason are this server's own words, so that there are
-/// only so many.
-pub(crate) type ThrottledLog = entra_http::ThrottledLog<(&'static str, &'static str)>;
+/// Somebody who has not signed in can send as many requests as the limits let through, and each may come to
+/// a line. Exact numbers are in the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct ThrottledLog(Mutex<HashMap<Line, Minute>>);
+
+/// The text and the reason of a line. Both are this server's own words, so that there are only so many.
+type Line = (&'static str, Cow<'static, str>);
+
+/// The kind of a line, with a hash of what was found and expected.
+pub(crate) struct Kind(Line, u64);
+
+impl From<(&'static str, &'static str)> for Kind {
+    fn from((what, reason): (&'static str, &'static str)) -> Self {
+        Self((what, Cow::Borrowed(reason)), 0)
+    }
+}
+
+impl From<(&'static str, &Finding)> for Kind {
+    fn from((what, finding): (&'static str, &Finding)) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&finding.found, &finding.expected).hash(&mut hasher);
+        Self((what, finding.reason.clone()), hasher.finish())
+    }
+}
+
+/// The lines of one text and reason in a minute that was begun by one of them.
+#[derive(Debug)]
+struct Minute {
+    began: Instant,
+    /// The hashes of what was found in those that were written.
+    written: Vec<u64>,
+    left_out: u64,
+}
+
+impl ThrottledLog {
+    /// The most lines of one text and reason in a minute.
+    const MOST: usize = 8;
+
+    /// Returns the number of events that a line stands for, if one of this kind is due.
+    pub(crate) fn due(&self, kind: impl Into<Kind>) -> Option<u64> {
+        let Kind(line, found) = kind.into();
+        let now = Instant::now();
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = lines.entry(line).or_insert_with(|| Minute {
+            began: now,
+            written: Vec::new(),
+            left_out: 0,
+        });
+        let mut count = 1;
+        if now.duration_since(minute.began) >= Duration::from_secs(60) {
+            count += minute.left_out;
+            *minute = Minute {
+                began: now,
+                written: Vec::new(),
+                left_out: 0,
+            };
+        }
+        if minute.written.contains(&found) || minute.written.len() >= Self::MOST {
+            minute.left_out += 1;
+            return None;
+        }
+        minute.written.push(found);
+        Some(count)
+    }
+}
+
+/// The reason for which a request is refused, and what was found and expected where that says more: for the
+/// log alone. None of it is a secret, and what comes from the request is escaped and cut.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Finding {
+    reason: Cow<'static, str>,
+    found: Option<String>,
+    expected: Option<String>,
+}
+
+impl Finding {
+    /// Adds what was found; the caller escapes and cuts it.
+    pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    /// Adds what was expected.
+    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+}
+
+/// The reason.
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)
+    }
+}
+
+/// The reason is one of few: there is no text from outside in it.
+impl From<&'static str> for Finding {
+    fn from(reason: &'static str) -> Self {
+        Self {
+            reason: reason.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<String> for Finding {
+    fn from(reason: String) -> Self {
+        Self {
+            reason: reason.into(),
+            ..Self::default()
+        }
+    }
+}
 
 /// Writes a line that strangers can cause: at its level with `count` if one of its kind is due, else
 /// at DEBUG.
@@ -91,6 +206,37 @@ macro_rules! throttled {
 }
 
 pub(crate) use throttled;
+
+/// Writes into the log that a request was refused: with the code of an error that a client is told, the
+/// status and the title of a page that a person is shown, and the reference of either.
+pub(crate) fn log_refusal(
+    log: &ThrottledLog,
+    (what, finding): (&'static str, &Finding),
+    error: Option<&str>,
+    page: Option<(u16, &'static str)>,
+    reference: Option<&str>,
+) {
+    let (status, title) = page.unzip();
+    let Finding {
+        reason,
+        found,
+        expected,
+    } = finding;
+    let reason = Some(&**reason).filter(|reason| !reason.is_empty());
+    throttled!(
+        info,
+        log,
+        (title.unwrap_or(what), finding),
+        error,
+        status,
+        title,
+        reason,
+        found,
+        expected,
+        reference,
+        "{what}"
+    );
+}
 
 /// An event that operators count.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use crate::http::Response;
 use crate::keys::Unreadable;
 use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
 use crate::pages::{ErrorPage, escaped};
-use crate::telemetry::{record, set_outcome, throttled};
+use crate::telemetry::{Finding, record};
 
 /// The longest `state` of a client, in bytes: it comes along in a cookie.
 const MAX_STATE: usize = 1_024;
@@ -31,8 +31,9 @@ const CLAIM_MEMBERS: [&str; 3] = ["essential", "value", "values"];
 
 /// The reason for which a request is not valid.
 enum Refused {
-    /// The client, or where to answer it, cannot be trusted: a person is told, nobody else.
-    Page(ErrorPage),
+    /// The client, or where to answer it, cannot be trusted: a person is told, nobody else. With HTML
+    /// that follows what to do.
+    Page(Box<(ErrorPage, Finding, String)>),
     /// The client is told, by its own address.
     Told(Box<(Client, RedirectTarget, OAuthError)>),
 }
@@ -56,6 +57,13 @@ const UNKNOWN_ADDRESS: ErrorPage = ErrorPage::new(
     "The answer would go to an address that is not the application's",
     "For your safety nothing was sent to anybody. If a link brought you here, close this page. If you were \
      connecting an application, remove this server from it, add it there anew, and connect again.",
+);
+
+const NO_ADDRESS: ErrorPage = ErrorPage::new(
+    StatusCode::BAD_REQUEST,
+    "The application does not say where the answer goes",
+    "Nothing was sent to anybody: its request has no redirect_uri. Go back to the application and connect \
+     it again. If this happens again, the fault is the application's: tell its makers.",
 );
 
 const REFUSED: ErrorPage = ErrorPage::new(
@@ -87,14 +95,17 @@ pub(super) fn answer(server: &Server, head: &Parts) -> Response {
             record("sign_in", &request.id);
             consent::show(server, &client, &target, request, &head.headers)
         }
-        Err(Refused::Page(page)) => page.response(),
+        Err(Refused::Page(page)) => {
+            let (page, finding, more) = *page;
+            page.response_about(finding, None, &more)
+        }
         Err(Refused::Told(told)) => {
             let (client, target, error) = *told;
-            let what = "an authorization request was refused";
-            let code = error.code().as_str();
-            throttled!(info, server.log, (what, code), error = code, "{what}");
             match server.clients.vouches_for(&client, &target) {
-                true => target.error_redirect(&error),
+                true => {
+                    error.log(&server.log, "an authorization request was refused");
+                    target.error_redirect(&error)
+                }
                 false => told_by_hand(&target, &error),
             }
         }
@@ -105,22 +116,30 @@ fn parse(
     server: &Server,
     query: &str,
 ) -> Result<(Client, RedirectTarget, AuthorizationRequest), Refused> {
-    let unreadable = |_| Refused::Page(UNREADABLE);
+    let page = |page, finding: Finding| Refused::Page(Box::new((page, finding, String::new())));
+    let unreadable = |error: OAuthError| page(UNREADABLE, error.finding().clone());
     let parameters = query.parse::<Parameters>().map_err(unreadable)?;
     let id = parameters.one("client_id").map_err(unreadable)?;
-    let client = id.map_or(Err(Unreadable::Malformed), |id| server.clients.find(id));
-    let client = client.map_err(|unreadable| {
-        Refused::Page(match unreadable {
-            Unreadable::Malformed => UNKNOWN_CLIENT,
-            Unreadable::Later => LATER_VERSION,
-        })
+    let id = id.ok_or_else(|| page(UNKNOWN_CLIENT, "client_id is missing".into()))?;
+    let client = server.clients.find(id).map_err(|unreadable| match unreadable {
+        Unreadable::Malformed => page(
+            UNKNOWN_CLIENT,
+            "client_id is known to nobody here: it is another server's, was made under other keys, or \
+             is none of the pre-registered ones"
+                .into(),
+        ),
+        Unreadable::Later => page(LATER_VERSION, "client_id is of a later version".into()),
     })?;
     record("client", &client.hash);
     let uri = parameters.one("redirect_uri").map_err(unreadable)?;
+    let uri = uri.ok_or_else(|| page(NO_ADDRESS, "redirect_uri is missing".into()))?;
     let state = parameters.one("state");
     let known = state.as_ref().ok().copied().flatten();
-    let target = uri.and_then(|uri| server.clients.target(&client, uri, known));
-    let target = target.ok_or(Refused::Page(UNKNOWN_ADDRESS))?;
+    let target = server.clients.target(&client, uri, known);
+    let target = target.map_err(|finding| {
+        let more = addresses(uri, &finding, &client);
+        Refused::Page(Box::new((UNKNOWN_ADDRESS, finding, more)))
+    })?;
     // From here on the client is told.
     let request = state.and_then(|state| request(server, &client, &target, state, &parameters));
     match request {
@@ -226,6 +245,43 @@ fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
     Ok((!passed.is_empty()).then(|| json!({ "access_token": passed }).to_string()))
 }
 
+/// Shows the address that was sent, what is wrong with it, and those that are registered: as text, so that
+/// nobody goes there by mistake.
+fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
+    let row = |name: &str, shown: String| format!("<div>\n<dt>{name}</dt>\n{shown}</div>\n");
+    let code = |uri: &str| format!("<dd><code>{}</code></dd>\n", escaped(uri));
+    let fault = escaped(&finding.to_string());
+    let mut rows = row("The address that was sent", code(&for_people(sent)));
+    rows.push_str(&row("What is wrong", format!("<dd>{fault}</dd>\n")));
+    // Who registered itself wrote these addresses; those of the others are the operator's to see.
+    if !client.is_preregistered {
+        let registered = client.redirect_uris.iter().map(|uri| code(uri));
+        rows.push_str(&row(
+            "What the application registered",
+            registered.collect(),
+        ));
+    }
+    format!("<dl>\n{rows}</dl>\n")
+}
+
+/// Returns an address so that nobody takes it for words of this server's: cut, and without anything that is
+/// not visible ASCII.
+fn for_people(uri: &str) -> String {
+    const MOST: usize = 200;
+
+    let mut shown = String::new();
+    for byte in uri.bytes().take(MOST) {
+        match byte {
+            b'!'..=b'~' => shown.push(byte.into()),
+            _ => shown.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if uri.len() > MOST {
+        shown.push('…');
+    }
+    shown
+}
+
 /// Tells a person, who may carry the error to the client: so it is not lost, and nobody is sent anywhere
 /// unasked.
 fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
@@ -249,14 +305,23 @@ fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
         host = escaped(target.shown_host()),
         href = escaped(&target.error_url(error)),
     );
-    let mut response = REFUSED.response_with(&more);
-    set_outcome(&mut response, code);
-    response
+    REFUSED.response_about(error.finding().clone(), Some(code), &more)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_for_people_is_short_and_no_sentence() {
+        assert_eq!(
+            for_people("Call 0800\u{202e}"),
+            "Call%200800%E2%80%AE".to_owned()
+        );
+        assert_eq!(for_people(&"x".repeat(200)), "x".repeat(200));
+        let cut = for_people(&"é".repeat(5_000));
+        assert_eq!(cut, format!("{}…", "%C3%A9".repeat(100)));
+    }
 
     #[test]
     fn no_two_sign_ins_have_one_id() {

@@ -465,14 +465,7 @@ impl Server {
 
     /// Tells a client that its request is refused, and writes it into the log.
     fn refuse(&self, what: &'static str, error: &OAuthError) -> Response {
-        throttled!(
-            info,
-            self.log,
-            (what, error.reason()),
-            error = error.code().as_str(),
-            description = error.to_string(),
-            "{what}"
-        );
+        error.log(&self.log, what);
         error.response()
     }
 }

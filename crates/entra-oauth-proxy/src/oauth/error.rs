@@ -1,6 +1,5 @@
 //! The errors of OAuth.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,14 +11,17 @@ use serde_json::json;
 use crate::crypto::random_text;
 use crate::http::{Response, json, set_static};
 use crate::store::StoreError;
-use crate::telemetry::set_outcome;
+use crate::telemetry::{Finding, ThrottledLog, log_refusal, set_outcome};
 
 /// An error that a client is told. The description never holds a value that came from outside, nor a word
 /// of Entra's.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct OAuthError {
     code: ErrorCode,
-    description: Cow<'static, str>,
+    /// The description, and what the log has beside it.
+    finding: Box<Finding>,
+    /// The reference that ends the description, if it has one.
+    reference: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -84,10 +86,11 @@ impl ErrorCode {
 }
 
 impl OAuthError {
-    pub(crate) fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(code: ErrorCode, finding: impl Into<Finding>) -> Self {
         Self {
             code,
-            description: description.into(),
+            finding: Box::new(finding.into()),
+            reference: None,
             retry_after: None,
         }
     }
@@ -98,9 +101,10 @@ impl OAuthError {
     }
 
     /// Makes an error with a reference that is in the log, too, for whoever asks the operator about it.
-    pub(crate) fn with_reference(code: ErrorCode, text: &str) -> (Self, String) {
+    pub(crate) fn with_reference(code: ErrorCode, text: &'static str) -> (Self, String) {
         let reference = random_text::<6>();
-        let error = Self::new(code, format!("{text}; reference {reference}"));
+        let mut error = Self::new(code, text);
+        error.reference = Some(reference.clone());
         (error, reference)
     }
 
@@ -146,13 +150,15 @@ impl OAuthError {
         self.code
     }
 
-    /// Returns the reason for the log, one of few: in place of a description that is not always the same, as
-    /// there is a reference or a name in it, the code.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self.description {
-            Cow::Borrowed(description) => description,
-            Cow::Owned(_) => self.code.as_str(),
-        }
+    /// Returns what the log has of it.
+    pub(crate) fn finding(&self) -> &Finding {
+        &self.finding
+    }
+
+    /// Writes it into the log, as the error of what a client asked for.
+    pub(crate) fn log(&self, log: &ThrottledLog, what: &'static str) {
+        let (code, reference) = (self.code.as_str(), self.reference.as_deref());
+        log_refusal(log, (what, &self.finding), Some(code), None, reference);
     }
 
     /// Returns what a request came to that is answered with it.
@@ -167,7 +173,7 @@ impl OAuthError {
     pub(crate) fn response(&self) -> Response {
         let body = json!({
             "error": self.code.as_str(),
-            "error_description": self.description,
+            "error_description": self.to_string(),
         });
         let mut response = json(self.code.status(), &body);
         if self.code == ErrorCode::InvalidClient {
@@ -186,7 +192,11 @@ impl OAuthError {
 /// The description.
 impl fmt::Display for OAuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.description)
+        fmt::Display::fmt(&self.finding, f)?;
+        match &self.reference {
+            Some(reference) => write!(f, "; reference {reference}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tower_entra_auth::layer::AnswerBody;
 
 use crate::crypto::random_text;
 use crate::http::{Response, empty, set_static};
-use crate::telemetry::{ThrottledLog, throttled};
+use crate::telemetry::{Finding, ThrottledLog, log_refusal, set_outcome};
 
 /// The style of every page, and its hash for their policy. Line ends are as browsers have them,
 /// however the file came here.
@@ -78,6 +78,8 @@ pub(crate) struct ErrorPage {
 #[derive(Clone, Debug)]
 struct Shown {
     title: &'static str,
+    error: Option<&'static str>,
+    finding: Finding,
     reference: String,
 }
 
@@ -96,11 +98,17 @@ impl ErrorPage {
 
     /// Makes the response, with a reference that is in the log.
     pub(crate) fn response(&self) -> Response {
-        self.response_with("")
+        self.response_about(Finding::default(), None, "")
     }
 
-    /// Makes the response with HTML after what to do.
-    pub(crate) fn response_with(&self, more: &str) -> Response {
+    /// Makes the response with HTML after what to do. The log has what was found, and the error of OAuth's
+    /// that it is.
+    pub(crate) fn response_about(
+        &self,
+        finding: Finding,
+        error: Option<&'static str>,
+        more: &str,
+    ) -> Response {
         let Self {
             status,
             title,
@@ -114,7 +122,15 @@ impl ErrorPage {
             escaped(what_to_do)
         );
         let mut response = page(status, title, &body, "'none'");
-        response.extensions_mut().insert(Shown { title, reference });
+        response.extensions_mut().insert(Shown {
+            title,
+            error,
+            finding,
+            reference,
+        });
+        if let Some(error) = error {
+            set_outcome(&mut response, error);
+        }
         response
     }
 
@@ -129,14 +145,16 @@ impl ErrorPage {
 
 /// Writes into the log that a person was told, if the response is such a page.
 pub(crate) fn log_error_page(log: &ThrottledLog, response: &Response) {
-    let Some(Shown { title, reference }) = response.extensions().get::<Shown>() else {
+    let Some(shown) = response.extensions().get::<Shown>() else {
         return;
     };
     let (what, status) = (
         "a page told a person of an error",
         response.status().as_u16(),
     );
-    throttled!(info, log, (what, title), status, reference, title, "{what}");
+    let page = Some((status, shown.title));
+    let reference = Some(&*shown.reference);
+    log_refusal(log, (what, &shown.finding), shown.error, page, reference);
 }
 
 /// Escapes text as it may stand in HTML, in an attribute too.

@@ -1,5 +1,6 @@
 //! The proxy as clients, browsers and Entra have it, against a tenant.
 
+mod addresses;
 mod at_once;
 mod authorize;
 mod callback;

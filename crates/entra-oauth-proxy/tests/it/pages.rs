@@ -259,7 +259,6 @@ async fn an_error_has_a_reference_that_is_in_the_log() {
 #[tokio::test(start_paused = true)]
 async fn an_error_repeats_nothing_that_came_with_the_request() {
     let stage = Stage::new().await;
-    let client = stage.client().await;
     let query = encoded(&[
         ("error", "server_error"),
         ("error_description", "call-0800-12345"),
@@ -270,9 +269,6 @@ async fn an_error_repeats_nothing_that_came_with_the_request() {
     for page in [
         stage.get(&format!("/callback?{query}")).await,
         stage.get(&format!("/authorize?{query}")).await,
-        stage
-            .get(&client.authorize(&[("redirect_uri", "https://call-0800-12345.example/")]))
-            .await,
         browser
             .post("/consent", &[("consent", "call-0800-12345")])
             .await,

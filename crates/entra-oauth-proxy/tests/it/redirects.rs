@@ -376,7 +376,8 @@ async fn an_address_that_falls_out_of_the_rules_gets_a_page_without_a_button() {
         assert_eq!(reply.status, StatusCode::BAD_REQUEST);
         assert_eq!(reply.location(), "");
         assert!(links(&reply).is_empty(), "{}", reply.text());
-        assert!(!reply.text().contains("notes-desk"), "{}", reply.text());
+        let as_text = "<dd><code>notes-desk://callback</code></dd>";
+        assert!(reply.text().contains(as_text), "{}", reply.text());
     }
     for decision in ["approve", "deny"] {
         let mut browser = Browser::new(&stage);

@@ -4,6 +4,7 @@
 //! their addresses: which [`RedirectUri`] can be registered, when one is a registered one, and what the
 //! operator's [`AllowList`] says of it.
 
+mod difference;
 mod registration;
 mod registry;
 mod scheme;

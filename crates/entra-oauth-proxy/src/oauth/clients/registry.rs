@@ -14,11 +14,13 @@ use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 use url::form_urlencoded;
 
 use super::super::{ErrorCode, OAuthError, Parameters, Scopes};
+use super::difference::difference;
 use super::{
     AllowList, AuthMethod, RedirectTarget, RedirectUri, Registration, UnfitUri, registration,
 };
 use crate::crypto::{base64url, from_base64url, hash, is_same};
 use crate::keys::{Keyring, Purpose, Unreadable};
+use crate::telemetry::Finding;
 
 /// A client that is known in advance: for products that want an id, and perhaps a secret, typed in.
 #[derive(Clone)]
@@ -119,7 +121,7 @@ pub(crate) struct Client {
     /// The hash that stands for the id in the store and in the log.
     pub(crate) hash: String,
     pub(crate) name: Option<String>,
-    redirect_uris: Vec<String>,
+    pub(crate) redirect_uris: Vec<String>,
     pub(crate) may_refresh: bool,
     /// True if the operator configured it, and so vouches for it.
     pub(crate) is_preregistered: bool,
@@ -270,21 +272,31 @@ impl ClientRegistry {
         client: &Client,
         uri: &str,
         state: Option<&str>,
-    ) -> Option<RedirectTarget> {
-        let target = self.target_again(uri, state)?;
-        let mut registered = client.redirect_uris.iter();
-        registered
-            .any(|registered| target.uri.is(registered))
-            .then_some(target)
+    ) -> Result<RedirectTarget, Finding> {
+        let registered = &client.redirect_uris;
+        let uri = match RedirectUri::parse(uri, &self.allow_list) {
+            Ok(parsed) if registered.iter().any(|other| parsed.is(other)) => parsed,
+            Err(fault) if registered.iter().any(|other| other == uri) => {
+                let reason = format!("redirect_uri is registered, but {fault}");
+                return Err(Finding::from(reason).found(EscapedUrl(uri).to_string()));
+            }
+            _ => return Err(difference(uri, registered)),
+        };
+        Ok(self.target_at(uri, state))
     }
 
     /// Returns the target of a request that had one before, if its redirect URI is still allowed.
     pub(crate) fn target_again(&self, uri: &str, state: Option<&str>) -> Option<RedirectTarget> {
-        Some(RedirectTarget {
-            uri: RedirectUri::parse(uri, &self.allow_list).ok()?,
+        let uri = RedirectUri::parse(uri, &self.allow_list).ok()?;
+        Some(self.target_at(uri, state))
+    }
+
+    fn target_at(&self, uri: RedirectUri, state: Option<&str>) -> RedirectTarget {
+        RedirectTarget {
+            uri,
             state: state.map(str::to_owned),
             issuer: self.issuer.clone(),
-        })
+        }
     }
 
     /// Returns whether a browser may be sent there before a person agreed to anything (RFC 9700 §4.11.2):

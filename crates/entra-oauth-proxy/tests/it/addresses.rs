@@ -1,0 +1,226 @@
+//! Redirect URIs that are not registered: what a person reads, and what the log has.
+
+use entra_oauth_proxy::{Clients, PreregisteredClient, ProxyKeys};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::logbook::Logbook;
+use crate::support::{Client, MINUTE, Reply, Stage, settings};
+use crate::told::links;
+
+const LOCALHOST: &str = "http://localhost/callback";
+
+/// Returns the reference on a page, after which the log is searched.
+fn reference(page: &Reply) -> &str {
+    let (_, rest) = page.text().split_once("reference: <code>").unwrap();
+    rest.split_once("</code>").unwrap().0
+}
+
+/// Returns the one line at INFO with the page's reference.
+#[track_caller]
+fn line_of(log: &Logbook, page: &Reply) -> String {
+    let lines = log.lines("INFO");
+    let mut found = lines.iter().filter(|line| line.contains(reference(page)));
+    let line = found.next().unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(found.next().is_none(), "{lines:#?}");
+    line.clone()
+}
+
+#[track_caller]
+fn says(text: &str, words: &[&str]) {
+    for words in words {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn localhost_and_127_0_0_1_are_said_to_be_two_addresses_on_the_page_and_in_the_log() {
+    let stage = Stage::new().await;
+    let metadata = json!({ "redirect_uris": [LOCALHOST, "https://client.example/<cb>"] });
+    assert_eq!(
+        stage.register(&metadata).await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let metadata = json!({ "redirect_uris": [LOCALHOST, "https://client.example/cb?a&b"] });
+    let client = stage.client_with(metadata).await;
+    let log = Logbook::begin();
+    let sent = "http://127.0.0.1:33418/callback";
+    let page = stage
+        .get(&client.authorize(&[("redirect_uri", sent)]))
+        .await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    says(
+        page.text(),
+        &[
+            "<dt>The address that was sent</dt>\n\
+             <dd><code>http://127.0.0.1:33418/callback</code></dd>",
+            "<dt>What is wrong</dt>\n\
+             <dd>redirect_uri differs from the nearest registered one in the host (127.0.0.1 and \
+             localhost are two different addresses)</dd>",
+            "<dt>What the application registered</dt>\n\
+             <dd><code>http://localhost/callback</code></dd>\n\
+             <dd><code>https://client.example/cb?a&amp;b</code></dd>",
+        ],
+    );
+    assert_eq!(links(&page), [""; 0]);
+    says(
+        &line_of(&log, &page),
+        &[
+            "a page told a person of an error",
+            "status=400",
+            "title=\"The answer would go to an address that is not the application's\"",
+            "reason=\"redirect_uri differs from the nearest registered one in the host (127.0.0.1 \
+             and localhost are two different addresses)\"",
+            "found=\"http://127.0.0.1:33418/callback\"",
+            "expected=\"http://localhost/callback https://client.example/cb\"",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_addresses_of_a_preregistered_client_are_in_the_log_alone() {
+    let fixed = PreregisteredClient::public("desk").redirect_uri("https://desk.example/callback");
+    let stage =
+        Stage::with(|settings| settings.clients(Clients::default().preregistered(fixed))).await;
+    let desk = Client {
+        id: "desk".to_owned(),
+        secret: None,
+        redirect_uri: "https://desk.example/Callback".to_owned(),
+    };
+    let log = Logbook::begin();
+    let page = stage.get(&desk.authorize(&[])).await;
+    says(
+        page.text(),
+        &[
+            "<dd><code>https://desk.example/Callback</code></dd>",
+            "<dd>redirect_uri differs from the nearest registered one in letter case</dd>",
+        ],
+    );
+    assert!(
+        !page.text().contains("desk.example/callback"),
+        "{}",
+        page.text()
+    );
+    says(
+        &line_of(&log, &page),
+        &[
+            "found=\"https://desk.example/Callback\"",
+            "expected=\"https://desk.example/callback\"",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_is_shown_cut_and_as_no_sentence_and_logged_without_its_query() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    let long = format!("https://client.example/{}?code=hunter2", "a".repeat(300));
+    for (sent, shown, logged) in [
+        (
+            "<b>Call 0800</b>\n",
+            "&lt;b&gt;Call%200800&lt;/b&gt;%0A",
+            "<b>Call 0800</b>\\\\n",
+        ),
+        (
+            &long,
+            &format!("https://client.example/{}…", "a".repeat(177)),
+            &"a".repeat(177),
+        ),
+        (
+            "https://user:hunter2@client.example/callback",
+            "https://user:hunter2@client.example/callback",
+            "(not shown: it has a user name or password)",
+        ),
+    ] {
+        let page = stage
+            .get(&client.authorize(&[("redirect_uri", sent)]))
+            .await;
+        says(page.text(), &[&format!("<dd><code>{shown}</code></dd>")]);
+        says(&line_of(&log, &page), &[logged]);
+    }
+    assert!(!log.text().contains("hunter2"), "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_a_redirect_uri_or_a_client_id_is_said_to_lack_it() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    let page = stage.get(&client.authorize(&[("redirect_uri", "")])).await;
+    says(
+        page.text(),
+        &[
+            "<h1>The application does not say where the answer goes</h1>",
+            "its request has no redirect_uri",
+        ],
+    );
+    says(
+        &line_of(&log, &page),
+        &["reason=\"redirect_uri is missing\""],
+    );
+    for (id, reason) in [
+        ("", "client_id is missing"),
+        (
+            "x",
+            "client_id is known to nobody here: it is another server's, was made under other keys, or \
+             is none of the pre-registered ones",
+        ),
+    ] {
+        let page = stage.get(&client.authorize(&[("client_id", id)])).await;
+        says(&line_of(&log, &page), &[&format!("reason=\"{reason}\"")]);
+    }
+    let twice = format!("{}&client_id=x", client.authorize(&[]));
+    let page = stage.get(&twice).await;
+    let reason = "reason=\"the parameter client_id stands there more than once\"";
+    says(&line_of(&log, &page), &[reason]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_the_list_does_not_allow_any_more_is_said_to_be_registered() {
+    let keys = ProxyKeys::generate();
+    let mut stage = Stage::with(|settings| settings.keys(keys.clone())).await;
+    let client = stage.client().await;
+    let listed = Clients::default().allowed_redirects(["https://claude.ai"]);
+    let changed = settings(&stage.tenant).keys(keys).clients(listed);
+    stage.proxy = changed.build().unwrap();
+    let log = Logbook::begin();
+    let page = stage.get(&client.authorize(&[])).await;
+    let reason = "redirect_uri is registered, but is not among those that this server allows";
+    says(page.text(), &[&format!("<dd>{reason}</dd>")]);
+    says(&line_of(&log, &page), &[&format!("reason=\"{reason}\"")]);
+}
+
+/// Each mistake has its line, although all are of one page.
+#[tokio::test(start_paused = true)]
+async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    let open = async |n: usize| {
+        let sent = format!("https://client.example/{n}");
+        stage
+            .get(&client.authorize(&[("redirect_uri", &sent)]))
+            .await
+    };
+    for n in [1, 2, 3, 1, 2, 3] {
+        open(n).await;
+    }
+    let lines = || -> Vec<String> {
+        let lines = log.lines("INFO").into_iter();
+        lines.filter(|line| line.contains("a page told")).collect()
+    };
+    assert_eq!(lines().len(), 3, "{:#?}", lines());
+    for n in 0..1_000 {
+        open(n).await;
+    }
+    assert_eq!(lines().len(), 8, "{:#?}", lines());
+    stage.tenant.time().advance(MINUTE).await;
+    open(0).await;
+    let lines = lines();
+    assert_eq!(lines.len(), 9, "{lines:#?}");
+    says(
+        &lines[8],
+        &["count=999 ", "found=\"https://client.example/0\""],
+    );
+}
