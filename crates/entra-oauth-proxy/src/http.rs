@@ -12,7 +12,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::Value;
+use tower_entra_auth::entra_jwt_core::integration::Escaped;
 use tower_entra_auth::layer::AnswerBody;
+
+use crate::telemetry::Finding;
 
 /// A response, whole.
 pub(crate) type Response = http::Response<AnswerBody>;
@@ -188,20 +191,32 @@ where
     }
 
     /// Reads a form. The error says what is wrong with it.
-    pub(crate) async fn form(self, headers: &HeaderMap) -> Result<String, &'static str> {
-        if !MediaType::of(headers).is("application/x-www-form-urlencoded") {
-            return Err("the body must be application/x-www-form-urlencoded");
+    pub(crate) async fn form(self, headers: &HeaderMap) -> Result<String, Finding> {
+        const FORM: &str = "application/x-www-form-urlencoded";
+
+        let media_type = MediaType::of(headers);
+        if !media_type.is(FORM) {
+            let finding = Finding::from("the body must be application/x-www-form-urlencoded");
+            return Err(finding.found(media_type.in_words()).expected(FORM));
         }
         let body = self.read(MAX_FORM).await;
         let text = body.and_then(|body| String::from_utf8(body.into()).ok());
-        text.ok_or("the form is longer than 64 KiB, no text, or was not sent to its end")
+        text.ok_or_else(|| {
+            "the form is longer than 64 KiB, no text, or was not sent to its end".into()
+        })
     }
 }
 
-/// Returns whether the headers say of a body that it is JSON (RFC 8259 §11) or something in the form of it
+/// Checks that the headers say of a body that it is JSON (RFC 8259 §11) or something in the form of it
 /// (`+json`, RFC 6839 §3.1), or say nothing of it.
-pub(crate) fn may_be_json(headers: &HeaderMap) -> bool {
-    MediaType::of(headers).may_be_json()
+pub(crate) fn check_json(headers: &HeaderMap) -> Result<(), Finding> {
+    let media_type = MediaType::of(headers);
+    let finding = || {
+        Finding::from("the body must be application/json")
+            .found(media_type.in_words())
+            .expected("application/json")
+    };
+    media_type.may_be_json().then_some(()).ok_or_else(finding)
 }
 
 /// The media type of a body (RFC 9110 §8.3.1), in lower case and without its parameters.
@@ -223,6 +238,15 @@ impl MediaType {
                 Self::Of(essence.trim().to_ascii_lowercase())
             }),
             (Some(_), Some(_)) => Self::Unreadable,
+        }
+    }
+
+    /// Returns what was said, for the log.
+    fn in_words(&self) -> String {
+        match self {
+            Self::None => "no content-type".to_owned(),
+            Self::Of(essence) => Escaped(essence).to_string(),
+            Self::Unreadable => "two of content-type, or one that is no text".to_owned(),
         }
     }
 

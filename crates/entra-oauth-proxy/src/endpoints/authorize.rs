@@ -7,6 +7,8 @@ use http::StatusCode;
 use http::request::Parts;
 use serde_json::{Map, Value, json};
 
+use tower_entra_auth::entra_jwt_core::integration::Escaped;
+
 use super::{AuthorizationRequest, LATER_VERSION, Server, consent, invalid_request};
 use crate::crypto::{from_base64url, random};
 use crate::http::Response;
@@ -155,8 +157,10 @@ fn request(
     state: Option<&str>,
     parameters: &Parameters,
 ) -> Result<AuthorizationRequest, OAuthError> {
-    if state.is_some_and(|state| state.len() > MAX_STATE) {
-        return Err(invalid_request("state is longer than 1024 bytes"));
+    if let Some(state) = state.filter(|state| state.len() > MAX_STATE) {
+        let finding = Finding::from("state is longer than 1024 bytes");
+        let bytes = format!("{} bytes", state.len());
+        return Err(invalid_request(finding.found(bytes)));
     }
     if parameters.one("request")?.is_some() {
         return Err(OAuthError::new(
@@ -170,23 +174,31 @@ fn request(
             "request_uri is not supported",
         ));
     }
-    if parameters.required("response_type")? != "code" {
-        return Err(OAuthError::new(
-            ErrorCode::UnsupportedResponseType,
-            "response_type must be code",
-        ));
+    let kind = parameters.required("response_type")?;
+    if kind != "code" {
+        let finding = another("response_type must be code", kind, "code");
+        return Err(OAuthError::new(ErrorCode::UnsupportedResponseType, finding));
     }
-    let mode = parameters.one("response_mode")?;
-    if mode.is_some_and(|mode| mode != "query") {
-        return Err(invalid_request("response_mode must be query"));
+    if let Some(mode) = parameters
+        .one("response_mode")?
+        .filter(|mode| *mode != "query")
+    {
+        let finding = another("response_mode must be query", mode, "query");
+        return Err(invalid_request(finding));
     }
     let challenge = parameters.required("code_challenge")?;
     // Left out, it is plain (RFC 7636 §4.3).
-    if parameters.one("code_challenge_method")? != Some("S256") {
-        return Err(invalid_request("code_challenge_method must be S256"));
+    let method = parameters.one("code_challenge_method")?;
+    if method != Some("S256") {
+        let method = method.unwrap_or("none, which is plain");
+        let finding = another("code_challenge_method must be S256", method, "S256");
+        return Err(invalid_request(finding));
     }
     if !is_code_challenge(challenge) {
-        return Err(invalid_request("code_challenge is no SHA-256 in base64url"));
+        let finding = Finding::from("code_challenge is no SHA-256 in base64url");
+        let found = format!("{} bytes", challenge.len());
+        let expected = "43 bytes, without padding";
+        return Err(invalid_request(finding.found(found).expected(expected)));
     }
     server.resource.check(parameters)?;
     let granted = server.scopes.grant(parameters.one("scope")?)?;
@@ -205,6 +217,12 @@ fn request(
     })
 }
 
+/// Makes the finding of a parameter that is no secret, and has another value than the one that it must have.
+fn another(reason: &'static str, found: &str, expected: &str) -> Finding {
+    let found = Escaped(found).to_string();
+    Finding::from(reason).found(found).expected(expected)
+}
+
 /// Returns the id of a sign-in: a random GUID, as Entra's log has them.
 fn random_id() -> String {
     uuid::Builder::from_random_bytes(random())
@@ -220,11 +238,14 @@ fn is_code_challenge(text: &str) -> bool {
 /// Returns the part of a claims request (OpenID Connect Core §5.5), which a claims challenge said, that goes
 /// to Entra, if there is any.
 fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
+    let length = request.len();
     let short = Some(request).filter(|request| request.len() <= MAX_CLAIMS);
     let request =
         short.and_then(|request| serde_json::from_str::<Map<String, Value>>(request).ok());
-    let request =
-        request.ok_or_else(|| invalid_request("claims is no JSON object of at most 512 bytes"))?;
+    let request = request.ok_or_else(|| {
+        let finding = Finding::from("claims is no JSON object of at most 512 bytes");
+        invalid_request(finding.found(format!("{length} bytes")))
+    })?;
     let Some(Value::Object(claims)) = request.get("access_token") else {
         return Ok(None);
     };

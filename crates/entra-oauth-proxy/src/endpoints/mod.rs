@@ -40,7 +40,7 @@ use crate::oauth::{
 };
 use crate::pages::ErrorPage;
 use crate::store::Records;
-use crate::telemetry::{ThrottledLog, throttled};
+use crate::telemetry::{Finding, ThrottledLog, throttled};
 use crate::time::Clock;
 use crate::tokens::{Grants, SignedIn};
 
@@ -470,8 +470,8 @@ impl Server {
     }
 }
 
-fn invalid_request(text: &'static str) -> OAuthError {
-    OAuthError::new(ErrorCode::InvalidRequest, text)
+fn invalid_request(finding: impl Into<Finding>) -> OAuthError {
+    OAuthError::new(ErrorCode::InvalidRequest, finding)
 }
 
 /// Says whose accounts are accepted, for people.

@@ -7,7 +7,7 @@ use http_body::Body;
 use serde_json::Value;
 
 use super::Server;
-use crate::http::{Response, UnreadBody, empty, json, may_be_json};
+use crate::http::{Response, UnreadBody, check_json, empty, json};
 use crate::oauth::{ErrorCode, OAuthError};
 use crate::telemetry::throttled;
 
@@ -42,12 +42,8 @@ where
     B::Error: Into<BoxError>,
 {
     // RFC 7591 §3.1. A text of another site's could pass for JSON, and browsers send it unasked.
-    if !may_be_json(&head.headers) {
-        return Err(OAuthError::new(
-            ErrorCode::UnsupportedMediaType,
-            "the body must be application/json",
-        ));
-    }
+    check_json(&head.headers)
+        .map_err(|finding| OAuthError::new(ErrorCode::UnsupportedMediaType, finding))?;
     let body = body.read(MAX_BYTES).await.ok_or_else(|| {
         OAuthError::new(
             ErrorCode::InvalidClientMetadata,

@@ -22,6 +22,8 @@ enum Token {
     Other(String),
 }
 
+const REFUSED: &str = "a revocation was refused";
+
 pub(super) async fn answer<B>(
     server: &Arc<Server>,
     head: &Parts,
@@ -33,7 +35,7 @@ where
 {
     let form = match body.form(&head.headers).await {
         Ok(form) => form,
-        Err(text) => return invalid_request(text).response(),
+        Err(finding) => return server.refuse(REFUSED, &invalid_request(finding)),
     };
     match revoke(server, &head.headers, &form).await {
         // There is nothing more to say (RFC 7009 §2.2).
@@ -43,7 +45,7 @@ where
             set_static(&mut response, PRAGMA, "no-cache");
             response
         }
-        Err(error) => server.refuse("a revocation was refused", &error),
+        Err(error) => server.refuse(REFUSED, &error),
     }
 }
 

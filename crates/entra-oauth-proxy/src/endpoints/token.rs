@@ -8,13 +8,14 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use serde_json::Value;
+use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 
 use super::{AuthorizationRequest, CodeRecord, SIGN_IN_LIFETIME, Server, invalid_request};
 use crate::crypto::{hash, is_same};
 use crate::http::{Response, UnreadBody, json};
 use crate::keys::Unreadable;
 use crate::oauth::{Client, ErrorCode, OAuthError, Parameters};
-use crate::telemetry::{Event, count, record};
+use crate::telemetry::{Event, Finding, count, record};
 use crate::tokens::RefreshToken;
 
 /// A request of a client that is who it says.
@@ -41,6 +42,8 @@ enum GrantType {
     },
 }
 
+const REFUSED: &str = "a token request was refused";
+
 pub(super) async fn answer<B>(
     server: &Arc<Server>,
     head: &Parts,
@@ -52,7 +55,7 @@ where
 {
     let form = match body.form(&head.headers).await {
         Ok(form) => form,
-        Err(text) => return invalid_request(text).response(),
+        Err(finding) => return server.refuse(REFUSED, &invalid_request(finding)),
     };
     let tokens = match parse(server, &head.headers, &form) {
         Ok(request) => tokens(server, request).await,
@@ -60,7 +63,7 @@ where
     };
     match tokens {
         Ok(tokens) => json(StatusCode::OK, &tokens),
-        Err(error) => server.refuse("a token request was refused", &error),
+        Err(error) => server.refuse(REFUSED, &error),
     }
 }
 
@@ -90,11 +93,11 @@ fn parse(
                 scope: parameters.one("scope")?.map(str::to_owned),
             }
         }
-        _ => {
-            return Err(OAuthError::new(
-                ErrorCode::UnsupportedGrantType,
-                "grant_type is authorization_code or refresh_token",
-            ));
+        other => {
+            let finding = Finding::from("grant_type is authorization_code or refresh_token")
+                .found(Escaped(other).to_string())
+                .expected("authorization_code or refresh_token");
+            return Err(OAuthError::new(ErrorCode::UnsupportedGrantType, finding));
         }
     };
     // After the grant, so that a token that is good for nothing says so first.
@@ -187,9 +190,10 @@ fn check(
         return Err(OAuthError::invalid_grant("the code is another client's"));
     }
     if asked.redirect_uri != proof.redirect_uri {
-        return Err(OAuthError::invalid_grant(
-            "redirect_uri is not the one that the code was sent to",
-        ));
+        let finding = Finding::from("redirect_uri is not the one that the code was sent to")
+            .found(EscapedUrl(&proof.redirect_uri).to_string())
+            .expected(EscapedUrl(&asked.redirect_uri).to_string());
+        return Err(OAuthError::new(ErrorCode::InvalidGrant, finding));
     }
     match is_code_verifier(&proof.verifier, &asked.challenge) {
         true => Ok(()),

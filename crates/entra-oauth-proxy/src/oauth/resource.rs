@@ -1,8 +1,10 @@
 //! The resource that tokens are for.
 
+use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 use url::Url;
 
 use super::{ErrorCode, OAuthError, Parameters};
+use crate::telemetry::Finding;
 
 /// The resource, and which spellings of it are taken for it (RFC 8707).
 #[derive(Clone, Debug)]
@@ -50,10 +52,7 @@ impl ResourceId {
     /// a server that names this one as its own would get tokens for ours.
     pub(crate) fn check(&self, parameters: &Parameters) -> Result<(), OAuthError> {
         if self.is_required && parameters.all("resource").next().is_none() {
-            return Err(OAuthError::new(
-                ErrorCode::InvalidTarget,
-                "the parameter resource is missing",
-            ));
+            return Err(self.refused("the parameter resource is missing"));
         }
         self.check_named(parameters)
     }
@@ -61,13 +60,18 @@ impl ResourceId {
     /// Checks the same where it may be left out in any case.
     pub(crate) fn check_named(&self, parameters: &Parameters) -> Result<(), OAuthError> {
         let mut named = parameters.all("resource");
-        match named.all(|text| self.is(text)) {
-            true => Ok(()),
-            false => Err(OAuthError::new(
-                ErrorCode::InvalidTarget,
-                "this server issues tokens for another resource",
-            )),
+        match named.find(|text| !self.is(text)) {
+            None => Ok(()),
+            Some(other) => {
+                let reason = Finding::from("this server issues tokens for another resource");
+                Err(self.refused(reason.found(EscapedUrl(other).to_string())))
+            }
         }
+    }
+
+    fn refused(&self, reason: impl Into<Finding>) -> OAuthError {
+        let finding = reason.into().expected(&self.url);
+        OAuthError::new(ErrorCode::InvalidTarget, finding)
     }
 
     /// Compares up to a slash at the end, the case of scheme and host, and a query.

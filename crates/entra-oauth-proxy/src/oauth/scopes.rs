@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use entra_http::Problems;
 use serde::{Deserialize, Serialize};
-use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
+use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 
 use super::{ErrorCode, OAuthError};
+use crate::telemetry::Finding;
 
 /// The scopes of OpenID Connect: Entra knows them by these names whatever the resource.
 const OF_OPENID: [&str; 6] = [
@@ -139,7 +140,7 @@ impl Scopes {
     pub(crate) fn grant(&self, requested: Option<&str>) -> Result<GrantedScopes, OAuthError> {
         let mut names: Vec<&str> = Vec::new();
         let mut shown: Vec<&str> = Vec::new();
-        let mut has_unknown = false;
+        let mut unknown: Vec<&str> = Vec::new();
         for written in requested.unwrap_or_default().split(' ') {
             let name = self.short(written);
             if self.has(name) {
@@ -151,15 +152,19 @@ impl Scopes {
                 if !shown.contains(&written) {
                     shown.push(written);
                 }
-            } else {
-                has_unknown |= !written.is_empty() && !is_of_openid(written);
+            } else if !written.is_empty() && !is_of_openid(written) {
+                unknown.push(written);
             }
         }
-        if has_unknown && names.is_empty() {
-            return Err(OAuthError::new(
-                ErrorCode::InvalidScope,
+        if !unknown.is_empty() && names.is_empty() {
+            let finding = Finding::from(
                 "none of these scopes is known here; leave scope out to get those that are required",
-            ));
+            );
+            let offered = [&*self.required, &*self.optional].concat();
+            let finding = finding
+                .found(Escaped(&unknown.join(" ")).to_string())
+                .expected(offered.join(" "));
+            return Err(OAuthError::new(ErrorCode::InvalidScope, finding));
         }
         let missing = self.required.iter().map(String::as_str);
         let missing: Vec<&str> = missing.filter(|name| !names.contains(name)).collect();
@@ -229,10 +234,12 @@ impl Scopes {
         };
         let granted = self.grant(Some(requested))?;
         if !granted.names.iter().all(|name| agreed.contains(name)) {
-            return Err(OAuthError::new(
-                ErrorCode::InvalidScope,
-                "the user was not asked for a scope of these; sign in again for it",
-            ));
+            let finding =
+                Finding::from("the user was not asked for a scope of these; sign in again for it");
+            let finding = finding
+                .found(granted.names.join(" "))
+                .expected(agreed.join(" "));
+            return Err(OAuthError::new(ErrorCode::InvalidScope, finding));
         }
         names.retain(|name| granted.names.contains(name));
         let mut shown = granted.shown;

@@ -31,6 +31,7 @@ mod products;
 mod properties;
 mod redirects;
 mod refresh;
+mod refusals;
 mod refusals_of_entra;
 mod registration;
 mod renewal;

@@ -128,7 +128,10 @@ where
     let headers = &head.headers;
     let form = match body.form(headers).await {
         Ok(form) => form,
-        Err(text) => return super::invalid_request(text).response(),
+        Err(finding) => {
+            let error = super::invalid_request(finding);
+            return server.refuse("an answer to the consent page was refused", &error);
+        }
     };
     let cookies = server.cookies(headers);
     if !is_own_page(server, headers) {

@@ -24,11 +24,11 @@ pub(super) fn difference(sent: &str, registered: &[String]) -> Finding {
         .expected(listed(&registered))
 }
 
-/// The most registered addresses in a line of the log.
+/// The most addresses of a list in a line of the log.
 const MOST_LISTED: usize = 3;
 
-/// Returns the first of the addresses for the log.
-fn listed(uris: &[&str]) -> String {
+/// Returns the first of some addresses, for the log.
+pub(super) fn listed(uris: &[&str]) -> String {
     let shown = uris.iter().take(MOST_LISTED);
     let shown: Vec<String> = shown.map(|uri| EscapedUrl(uri).to_string()).collect();
     let more = match uris.len().saturating_sub(MOST_LISTED) {

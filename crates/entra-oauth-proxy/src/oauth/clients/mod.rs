@@ -394,6 +394,18 @@ impl AllowList {
     }
 }
 
+/// The entries for the log, of which there may be many.
+impl fmt::Display for AllowList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.iter().flatten();
+        let entries = entries.map(|entry| match entry {
+            Entry::Origin(text) | Entry::Scheme(text) | Entry::Exact(text) => &**text,
+        });
+        let entries: Vec<&str> = entries.collect();
+        formatter.write_str(&difference::listed(&entries))
+    }
+}
+
 impl Entry {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();

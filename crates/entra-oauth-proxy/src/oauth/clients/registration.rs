@@ -2,10 +2,14 @@
 //! told.
 
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::{Map, Value, json};
+
+use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 
 use super::super::{ErrorCode, GrantedScopes, OAuthError};
 use super::{AllowList, ApplicationType, AuthMethod, RedirectUri, Registration, UnfitUri};
+use crate::telemetry::Finding;
 
 /// The most redirect URIs of one client.
 const MAX_URIS: usize = 10;
@@ -39,11 +43,23 @@ pub(super) fn parse(
     allow_list: &AllowList,
     now: u64,
 ) -> Result<(Registration, Option<String>), OAuthError> {
-    let invalid = |text| OAuthError::new(ErrorCode::InvalidClientMetadata, text);
+    let invalid = |finding| OAuthError::new(ErrorCode::InvalidClientMetadata, finding);
     // An object, as a list of the members' values would pass for one.
     let metadata: Metadata = serde_json::from_slice::<Map<String, Value>>(metadata)
         .and_then(|metadata| serde_json::from_value(Value::Object(metadata)))
-        .map_err(|_| invalid("the body is not the JSON of a client's metadata"))?;
+        .map_err(|error| {
+            let finding = Finding::from("the body is not the JSON of a client's metadata");
+            let found = match error.classify() {
+                Category::Data => "another type than it has".to_owned(),
+                _ => format!(
+                    "no JSON from line {}, column {} on",
+                    error.line(),
+                    error.column()
+                ),
+            };
+            let expected = "an object with redirect_uris, a list of texts";
+            invalid(finding.found(found).expected(expected))
+        })?;
 
     let redirect_uris = metadata.redirect_uris.unwrap_or_default();
     check_uris(&redirect_uris, allow_list)?;
@@ -51,12 +67,21 @@ pub(super) fn parse(
         list.as_ref()
             .is_some_and(|list| !list.iter().any(|item| item == needed))
     };
-    if lacks(&metadata.grant_types, CODE_GRANT) {
-        return Err(invalid("grant_types needs authorization_code"));
-    }
-    if lacks(&metadata.response_types, "code") {
-        return Err(invalid("response_types needs code"));
-    }
+    let check = |list: &Option<Vec<String>>, needed: &str, reason: &'static str| {
+        if !lacks(list, needed) {
+            return Ok(());
+        }
+        let found = list.as_deref().unwrap_or_default().join(" ");
+        let finding = Finding::from(reason).found(Escaped(&found).to_string());
+        Err(invalid(finding.expected(needed)))
+    };
+    let needs_grant = "grant_types needs authorization_code";
+    check(&metadata.grant_types, CODE_GRANT, needs_grant)?;
+    check(
+        &metadata.response_types,
+        "code",
+        "response_types needs code",
+    )?;
     let name = metadata.client_name.map(|name| plain_text(&name));
     let registration = Registration {
         name: name.filter(|name| !name.is_empty()),
@@ -123,18 +148,28 @@ pub(super) fn document(
 }
 
 fn check_uris(uris: &[String], allow_list: &AllowList) -> Result<(), OAuthError> {
-    let invalid = |text: String| OAuthError::new(ErrorCode::InvalidRedirectUri, text);
+    let invalid = |finding: Finding| OAuthError::new(ErrorCode::InvalidRedirectUri, finding);
     if uris.is_empty() || uris.len() > MAX_URIS {
-        return Err(invalid(format!(
-            "redirect_uris needs 1 to {MAX_URIS} of them"
-        )));
+        let finding = Finding::from(format!("redirect_uris needs 1 to {MAX_URIS} of them"));
+        return Err(invalid(finding.found(uris.len().to_string())));
     }
     // An unsafe one is refused, whatever stands beside it. Of the others one must be on the list, if
     // there is one; with each sign-in it is looked at again.
     let mut is_one_allowed = false;
     let mut not_allowed = None;
     for (index, uri) in uris.iter().enumerate() {
-        let refused = |problem| invalid(format!("the redirect URI {} {problem}", index + 1));
+        let refused = |problem: UnfitUri| {
+            let finding = Finding::from(format!("the redirect URI {} {problem}", index + 1))
+                .found(EscapedUrl(uri).to_string());
+            invalid(match problem {
+                UnfitUri::Unsafe(_) => finding,
+                UnfitUri::UnknownScheme => finding
+                    .expected("com.example.app:/callback, or a scheme of private_use_schemes(..)"),
+                UnfitUri::NotListed => {
+                    finding.expected(format!("allowed_redirects(..): {allow_list}"))
+                }
+            })
+        };
         match RedirectUri::parse(uri, allow_list) {
             Ok(_) => is_one_allowed = true,
             Err(problem @ UnfitUri::NotListed) => {

@@ -311,11 +311,9 @@ impl ClientRegistry {
         headers: &HeaderMap,
         parameters: &Parameters,
     ) -> Result<(String, Client), OAuthError> {
-        let refused = || {
-            OAuthError::new(
-                ErrorCode::InvalidClient,
-                "the client is unknown, or its secret is wrong",
-            )
+        let refused = |found: &str| {
+            let finding = Finding::from("the client is unknown, or its secret is wrong");
+            OAuthError::new(ErrorCode::InvalidClient, finding.found(found))
         };
         let basic = basic_credentials(headers)?;
         let in_form = parameters.one("client_id")?;
@@ -342,7 +340,7 @@ impl ClientRegistry {
                 vec![id.to_owned()],
                 secret_in_form.into_iter().map(str::to_owned).collect(),
             ),
-            (None, None) => return Err(refused()),
+            (None, None) => return Err(refused("no client_id")),
         };
         let mut found = Err(Unreadable::Malformed);
         for id in ids {
@@ -356,7 +354,7 @@ impl ClientRegistry {
             }
         }
         let (id, client) = found.map_err(|unreadable| match unreadable {
-            Unreadable::Malformed => refused(),
+            Unreadable::Malformed => refused("a client_id that is known to nobody here"),
             // Told that it is unknown, it would forget its registration.
             Unreadable::Later => OAuthError::later(),
         })?;
@@ -374,7 +372,11 @@ impl ClientRegistry {
         };
         match is_right {
             true => Ok((id, client)),
-            false => Err(refused()),
+            false => Err(refused(match client.secret {
+                Secret::None => "a client_secret of a client that has none",
+                _ if secrets.iter().all(String::is_empty) => "no client_secret",
+                _ => "another client_secret",
+            })),
         }
     }
 }
