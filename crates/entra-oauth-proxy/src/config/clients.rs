@@ -54,7 +54,7 @@ impl Clients {
     ///
     /// # Errors
     /// [`build`](crate::EntraOAuthProxyBuilder::build) refuses entries that could not be registered, such as `javascript:` and
-    /// `http://example.com`, and hosts without a scheme. A scheme that could be a host, too, such as
+    /// `http://example.com`, wildcards, and hosts without a scheme, such as `claude.ai`. A scheme that could be a host, too, such as
     /// `com.example.app:`, needs its colon.
     pub fn allowed_redirects<S: Into<String>>(
         mut self,

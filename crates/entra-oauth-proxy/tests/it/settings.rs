@@ -295,22 +295,70 @@ async fn an_allow_list_has_origins_uris_and_schemes() {
             .is_empty()
     );
     for entry in [
-        "http://example.com",
         "https://claude.ai/a/../b",
         "https://claude.ai/cb#x",
-        "claude.ai",
-        "localhost:8080",
         "javascript:",
         "javascript:alert(1)",
         "ms-settings:",
-        "*",
+        "myserver:8080",
         "",
     ] {
-        let (setting, text) =
-            problem(|settings| settings.clients(Clients::default().allowed_redirects([entry])))
-                .await;
-        assert_eq!(setting, "clients.allowed_redirects", "{text}");
-        assert!(text.contains("https://claude.ai/api/"), "{text}");
+        let text = not_allowed(entry).await;
+        let expected = format!(
+            "\"{}\" is neither an origin, such as https://claude.ai or http://localhost, nor a URI that \
+             could be registered, such as https://claude.ai/api/mcp/auth_callback, nor the scheme of an \
+             application, such as cursor:",
+            entry.split('#').next().unwrap()
+        );
+        assert_eq!(text, expected);
+    }
+}
+
+/// The problem with an entry of the list.
+async fn not_allowed(entry: &str) -> String {
+    let clients = Clients::default().allowed_redirects([entry]);
+    let (setting, text) = problem(|settings| settings.clients(clients)).await;
+    assert_eq!(setting, "clients.allowed_redirects", "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_host_in_an_allow_list_is_told_the_address_to_write() {
+    for (entry, address) in [
+        ("claude.ai", "https://claude.ai"),
+        (" claude.ai ", "https://claude.ai"),
+        ("claude.ai:", "https://claude.ai"),
+        ("claude.ai:443", "https://claude.ai:443"),
+        ("claude.ai/api/x", "https://claude.ai/api/x"),
+        ("claude.ai:443/api/x", "https://claude.ai:443/api/x"),
+        ("mcp.internal", "https://mcp.internal"),
+        ("http://example.com", "https://example.com"),
+        ("http://example.com/cb", "https://example.com/cb"),
+        ("localhost", "http://localhost"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("localhost:8080/callback", "http://localhost:8080/callback"),
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+    ] {
+        let expected = format!("\"{entry}\" is no address with its scheme; write \"{address}\"");
+        assert_eq!(not_allowed(entry).await, expected);
+    }
+    assert_eq!(
+        not_allowed("com.example.app").await,
+        "\"com.example.app\" is no address with its scheme; write \"https://com.example.app\", or \
+         \"com.example.app:\" for the scheme of an application"
+    );
+    for entry in [
+        "*",
+        "*.example.com",
+        "https://*.example.com",
+        "http://localhost:*",
+    ] {
+        let expected = format!(
+            "\"{entry}\" has a wildcard, which is none here; name each host by itself, such as \
+             https://claude.ai"
+        );
+        assert_eq!(not_allowed(entry).await, expected);
     }
 }
 

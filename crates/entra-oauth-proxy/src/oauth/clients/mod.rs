@@ -15,6 +15,7 @@ use std::fmt;
 
 use entra_http::is_loopback_host;
 use serde::{Deserialize, Serialize};
+use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 use url::Url;
 
 pub use self::registry::PreregisteredClient;
@@ -425,8 +426,49 @@ impl Entry {
         }
         let uri = RedirectUri::safe(text).ok()?;
         // `localhost:8080` would be of the scheme `localhost`.
-        let is_address = uri.kind != RedirectUriKind::Custom || text.contains(":/");
+        let (scheme, rest) = text.split_once(':')?;
+        let is_address = uri.kind != RedirectUriKind::Custom
+            || rest.starts_with('/') && !scheme::is_taken_for_host(scheme, true);
         is_address.then_some(Self::Exact(uri.text))
+    }
+
+    /// Returns what is wrong with a text that is no entry, and what to write in its place.
+    fn problem(text: &str) -> String {
+        let shown = EscapedUrl(text);
+        if text.contains('*') {
+            return format!(
+                "\"{shown}\" has a wildcard, which is none here; name each host by itself, such as \
+                 https://claude.ai"
+            );
+        }
+        if let Some(host) = Self::with_scheme(text.trim()) {
+            let scheme = match scheme::is_private_use(text, "") {
+                true => format!(", or \"{shown}:\" for the scheme of an application"),
+                false => String::new(),
+            };
+            let host = EscapedUrl(&host);
+            return format!("\"{shown}\" is no address with its scheme; write \"{host}\"{scheme}");
+        }
+        format!(
+            "\"{shown}\" is neither an origin, such as https://claude.ai or http://localhost, nor a URI \
+             that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor the \
+             scheme of an application, such as cursor:"
+        )
+    }
+
+    /// Returns the address that a host, with or without port and path, has most likely: over TLS, but for
+    /// this machine.
+    fn with_scheme(text: &str) -> Option<String> {
+        let rest = text.strip_prefix("http://").unwrap_or(text);
+        let rest = rest.trim_end_matches(':');
+        let host = host_of(before_path(rest).0);
+        let scheme = match is_loopback_host(host) {
+            true => "http",
+            false if host.contains('.') => "https",
+            false => return None,
+        };
+        let address = format!("{scheme}://{rest}");
+        Self::parse(&address).map(|_| address)
     }
 
     fn allows(&self, uri: &RedirectUri) -> bool {

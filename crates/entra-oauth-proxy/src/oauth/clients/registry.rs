@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use super::super::{ErrorCode, OAuthError, Parameters, Scopes};
 use super::difference::difference;
 use super::{
-    AllowList, AuthMethod, RedirectTarget, RedirectUri, Registration, UnfitUri, registration,
+    AllowList, AuthMethod, Entry, RedirectTarget, RedirectUri, Registration, UnfitUri, registration,
 };
 use crate::crypto::{base64url, from_base64url, hash, is_same};
 use crate::keys::{Keyring, Purpose, Unreadable};
@@ -161,14 +161,7 @@ impl ClientRegistry {
     ) -> Option<Self> {
         let before = problems.len();
         let list = allow_list.map_or_else(|| Ok(AllowList::default()), AllowList::new);
-        let list = list.map_err(|entry| {
-            let shown = EscapedUrl(entry);
-            format!(
-                "\"{shown}\" is neither an origin, such as https://claude.ai or http://localhost, nor a \
-                 URI that could be registered, such as https://claude.ai/api/mcp/auth_callback, nor \
-                 the scheme of an application, such as cursor:"
-            )
-        });
+        let list = list.map_err(Entry::problem);
         let list = problems.take("clients.allowed_redirects", list);
         let list = list.unwrap_or_default().with_schemes(schemes);
         let list = list.map_err(|entry| {
