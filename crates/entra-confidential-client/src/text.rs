@@ -1,5 +1,9 @@
 //! Text that goes out: what others say, as it may be printed, and ids of our own.
 
+/// The advice where the id of a client secret was configured in place of the secret.
+pub(crate) const VALUE_NOT_ID: &str = "configure the Value of the client secret, not its Secret ID, of the app \
+    registration with this client id";
+
 /// Returns the text with control and invisible characters escaped, cut at 200 characters, so that it
 /// cannot write lines of its own into a log.
 pub(crate) fn printable(text: &str) -> String {

@@ -127,7 +127,9 @@ impl ConfidentialClientBuilder {
         let authority = problems.take("authority", authority);
         let client_id = problems.take("client_id", self.checked_client_id());
         let credential = match self.credential {
-            None => Err("not set; Secret::from_env(..), a Certificate or a FederatedAssertion"),
+            None => Err(
+                "not set; Secret::from_env(..), a Certificate or a FederatedAssertion".to_owned(),
+            ),
             Some(credential) => credential.problem().map_or(Ok(credential), Err),
         };
         let credential = problems.take("credential", credential);

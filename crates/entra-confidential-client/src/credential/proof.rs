@@ -6,6 +6,7 @@ use super::assertion;
 use super::certificate::Certificate;
 use super::federated::FederatedAssertion;
 use super::secret::Secret;
+use crate::text::VALUE_NOT_ID;
 
 /// The application's proof to Entra of who it is: a [`Secret`], a [`Certificate`] or a
 /// [`FederatedAssertion`], each of which converts into it.
@@ -32,14 +33,21 @@ pub(crate) enum Proof {
 
 impl Credential {
     /// Returns what is wrong with it, as far as can be told without Entra.
-    pub(crate) fn problem(&self) -> Option<&'static str> {
-        match &self.0 {
-            CredentialKind::Secret(secret) if secret.expose_secret().is_empty() => Some(
+    pub(crate) fn problem(&self) -> Option<String> {
+        let CredentialKind::Secret(secret) = &self.0 else {
+            return None;
+        };
+        let secret = secret.expose_secret();
+        if secret.is_empty() {
+            return Some(
                 "the secret is empty; it is the Value of a client secret from the app \
-                 registration's Certificates & secrets page",
-            ),
-            _ => None,
+                 registration's Certificates & secrets page"
+                    .to_owned(),
+            );
         }
+        // Entra's secrets have 40 characters; their ids are GUIDs, and stand beside them.
+        let is_guid = secret.len() == 36 && uuid::Uuid::try_parse(secret).is_ok();
+        is_guid.then(|| format!("the secret is a GUID; {VALUE_NOT_ID}"))
     }
 
     /// Writes a warning into the log, if Entra will refuse it as expired.

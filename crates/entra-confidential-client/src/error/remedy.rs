@@ -3,6 +3,7 @@
 //! The kind decides; AADSTS numbers only choose the words, and lose nothing if they change.
 
 use super::kind::TokenErrorKind;
+use crate::text::VALUE_NOT_ID;
 
 /// Returns the remedy for an error of this kind with these AADSTS numbers, in one sentence.
 pub(super) fn remedy(kind: TokenErrorKind, codes: &[u64]) -> &'static str {
@@ -56,10 +57,7 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
             "the client secret has expired: add a new one under Certificates & secrets of the app \
              registration, and configure its Value"
         }
-        (TokenErrorKind::InvalidClient, 7_000_215) => {
-            "configure the Value of the client secret, not its Secret ID, of the app registration \
-             with this client id"
-        }
+        (TokenErrorKind::InvalidClient, 7_000_215) => VALUE_NOT_ID,
         (TokenErrorKind::InvalidClient, 7_000_218) => {
             "the app registration wants a credential: a secret, a certificate or a federated one"
         }

@@ -90,6 +90,24 @@ fn each_wrong_setting_is_named() {
 }
 
 #[test]
+fn a_secret_that_is_a_guid_is_the_id_of_one() {
+    let script = Script::default();
+    let secret_id = "0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b";
+    for secret in [secret_id.to_owned(), secret_id.to_uppercase()] {
+        let (setting, text) = problem_with(script.settings(Secret::new(&secret)));
+        assert_eq!(setting, "credential");
+        assert_eq!(
+            text,
+            "the secret is a GUID; configure the Value of the client secret, not its Secret ID, of the \
+             app registration with this client id"
+        );
+    }
+    for secret in [secret_id.replace('-', ""), format!("{secret_id}~")] {
+        assert!(script.settings(Secret::new(secret)).build().is_ok());
+    }
+}
+
+#[test]
 fn settings_are_cloned_for_several_clients() {
     const OTHER: &str = "0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b";
     let settings = Script::default().settings(Secret::new("secret"));

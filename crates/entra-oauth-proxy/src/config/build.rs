@@ -269,11 +269,20 @@ impl EntraOAuthProxyBuilder {
 
     /// Returns the resource that was set; an empty one if none was.
     fn one_resource(&mut self, problems: &mut Problems) -> Resource {
-        if self.resources.len() > 1 {
-            problems.add(
-                "resource",
-                "set twice, and one proxy serves one resource: leave one out, or make a proxy for each",
-            );
+        if let [first, second, ..] = &*self.resources {
+            let urls = [first, second].map(|resource| resource.identity().0.trim());
+            let [first, second] = urls.map(EscapedUrl);
+            let problem = match urls[0] == urls[1] {
+                true => format!(
+                    "\"{first}\" is set twice: merge both into one Resource::at(..), with the scopes of \
+                     both"
+                ),
+                false => format!(
+                    "\"{first}\" and \"{second}\" are set, and one proxy serves one resource: make a \
+                     proxy for each, with a public_url(..) of its own"
+                ),
+            };
+            problems.add("resource", problem);
         }
         let first = (!self.resources.is_empty()).then(|| self.resources.swap_remove(0));
         first.unwrap_or_else(|| Resource::at(""))

@@ -198,7 +198,7 @@ impl EntraOAuthProxyBuilder {
     }
 
     /// Adds the resource that tokens are for. There is one so far: a second is refused by
-    /// [`build`](Self::build).
+    /// [`build`](Self::build), and a service of two has a proxy for each.
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self

@@ -254,9 +254,17 @@ async fn one_proxy_serves_one_resource() {
     let second = Resource::at("https://mcp.example.com/second").required_scopes(["read"]);
     let (setting, text) = problem(|settings| settings.resource(second)).await;
     assert_eq!(setting, "resource");
-    assert!(
-        text.contains("set twice") && text.contains("a proxy for each"),
-        "{text}"
+    assert_eq!(
+        text,
+        "\"https://mcp.example.com/mcp\" and \"https://mcp.example.com/second\" are set, and one proxy \
+         serves one resource: make a proxy for each, with a public_url(..) of its own"
+    );
+    let same = Resource::at(RESOURCE).required_scopes(["write"]);
+    let (_, text) = problem(|settings| settings.resource(same)).await;
+    assert_eq!(
+        text,
+        "\"https://mcp.example.com/mcp\" is set twice: merge both into one Resource::at(..), with the \
+         scopes of both"
     );
     let none = EntraOAuthProxy::builder().build().unwrap_err();
     let of_resource = none
@@ -501,6 +509,18 @@ async fn problems_of_the_layer_and_of_the_proxy_come_together() {
     assert_eq!(
         settings,
         ["public_url", "resource.required_scopes", "tenant"]
+    );
+}
+
+#[tokio::test]
+async fn the_id_of_a_secret_is_no_secret() {
+    let secret_id = Secret::new("0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b");
+    let (setting, text) = problem(|settings| settings.credential(secret_id)).await;
+    assert_eq!(setting, "credential");
+    assert_eq!(
+        text,
+        "the secret is a GUID; configure the Value of the client secret, not its Secret ID, of the app \
+         registration with this client id"
     );
 }
 
