@@ -148,6 +148,11 @@ impl TokenRequest {
         }
     }
 
+    /// Returns the grant, by its name in OAuth.
+    pub(crate) fn grant_type(&self) -> &'static str {
+        self.grant.grant_type()
+    }
+
     /// Returns whether Entra answers the same if it gets the request twice. A code is gone once it was
     /// seen, and a second use of it is taken for theft (RFC 6749 §4.1.2).
     pub(crate) fn is_repeatable(&self) -> bool {
@@ -184,7 +189,7 @@ impl TokenRequest {
             secrets.0.push(value.clone());
         };
         form.append_pair("client_id", client_id);
-        form.append_pair("grant_type", self.grant.grant_type());
+        form.append_pair("grant_type", self.grant_type());
         form.append_pair("scope", &self.scopes.join(" "));
         match &self.grant {
             Grant::AuthorizationCode(sent) => {
@@ -290,7 +295,7 @@ impl fmt::Debug for TokenRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("TokenRequest")
-            .field("grant_type", &self.grant.grant_type())
+            .field("grant_type", &self.grant_type())
             .field("scopes", &self.scopes)
             .field("has_tenant", &self.tenant.is_some())
             .finish_non_exhaustive()

@@ -56,6 +56,7 @@ pub(crate) async fn observed<B>(
         client = Empty,
         sign_in = Empty,
         grant = Empty,
+        scopes = Empty,
         outcome = Empty,
     );
     let began = Instant::now();
@@ -71,7 +72,7 @@ pub(crate) async fn observed<B>(
 }
 
 /// Records in the span of the request of which `client` it is, by the hash of its id, of which `sign_in`,
-/// which Entra's log has as its correlation id, or of which `grant`.
+/// which Entra's log has as its correlation id, or of which `grant`, or which `scopes` are asked for.
 pub(crate) fn record(field: &'static str, value: &str) {
     Span::current().record(field, value);
 }

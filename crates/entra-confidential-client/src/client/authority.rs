@@ -1,6 +1,6 @@
 //! The authority, and the token endpoints of its tenants.
 
-use entra_http::secure_url;
+use entra_http::{is_loopback_host, secure_url};
 use http::Uri;
 
 use crate::text::printable_url;
@@ -69,6 +69,18 @@ impl Authority {
     /// Returns the token endpoint of the tenant in it.
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Returns host and port, for people, and whether they are of this machine.
+    pub(super) fn place(&self) -> (String, bool) {
+        let uri = self.text.parse::<Uri>().unwrap_or_default();
+        let host = uri.host().unwrap_or_default();
+        let default = match uri.scheme_str() {
+            Some("http") => 80,
+            _ => 443,
+        };
+        let port = uri.port_u16().unwrap_or(default);
+        (format!("{host}:{port}"), is_loopback_host(host))
     }
 
     /// Returns the token endpoint of a tenant, in the place of the one in it, or else of that one. Whatever

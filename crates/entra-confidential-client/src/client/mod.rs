@@ -36,7 +36,8 @@ struct ClientState {
     clock: Clock,
     timeout: Duration,
     /// A code that is redeemed comes from whoever opens a URL, so strangers cause errors, too.
-    log: ThrottledLog<TokenErrorKind>,
+    /// They are told apart by what an operator can do about them.
+    log: ThrottledLog<(TokenErrorKind, &'static str)>,
 }
 
 impl ConfidentialClient {
@@ -75,23 +76,26 @@ impl ConfidentialClient {
     ///
     /// # Errors
     /// If there are no tokens, by [`kind`](TokenError::kind) of what can be done about it. The log
-    /// has a line at WARN for the first of a kind and then for at most one a minute, with how many
-    /// there were, on top of whatever the caller does; the others are at DEBUG.
+    /// has a line at WARN for the first of a kind and remedy and then for at most one a minute, with how
+    /// many there were, on top of whatever the caller does; the others are at DEBUG.
     pub async fn send(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
         let request_id = request.own_correlation_id().map(str::to_owned);
         let request_id = request_id.or_else(new_guid);
         // On the heap, so that the future of a caller stays small.
         let attempts = Box::pin(self.attempts(&request, request_id.as_deref()));
         let result = timeout(self.0.timeout, attempts).await.unwrap_or_else(|_| {
-            let text = format!("no answer from Entra within {:?}", self.0.timeout);
+            let (place, _) = self.0.authority.place();
+            let text = format!("no answer from {place} within {:?}", self.0.timeout);
             Err(TokenError::no_response(text, false))
         });
         result.map_err(|error| {
-            let error = error.correlated(request_id);
+            let (_, is_local) = self.0.authority.place();
+            let error = error.of_request((request.grant_type(), is_local), request_id);
             let tenant = request.own_tenant();
             // What is no tenant may be anything.
             let tenant = tenant.filter(|_| self.0.authority.endpoint_of(tenant).is_ok());
-            error.log(self.0.log.due(error.kind()), tenant);
+            let count = self.0.log.due((error.kind(), error.remedy()));
+            error.log(count, tenant);
             error
         })
     }
@@ -133,6 +137,7 @@ impl ConfidentialClient {
             credential,
             http,
             clock,
+            authority,
             ..
         } = &*self.0;
         let proof = credential
@@ -151,7 +156,7 @@ impl ConfidentialClient {
                 headers.insert("client-request-id", request_id);
             }
         }
-        let no_response = |error: BoxError| no_response(&error, &secrets);
+        let no_response = |error: BoxError| no_response(&error, &authority.place().0, &secrets);
         let request = request
             .body(body)
             .map_err(|error| no_response(error.into()))?;
@@ -173,8 +178,9 @@ fn wait_before_repeating(request: &TokenRequest, error: &TokenError) -> Option<D
     (is_busy && request.is_repeatable() && wait <= ConfidentialClient::MAX_WAIT).then_some(wait)
 }
 
-/// Makes the error of a request to which the HTTP client got no response, with nothing of what was sent.
-fn no_response(error: &BoxError, sent: &SentSecrets) -> TokenError {
+/// Makes the error of a request to this host and port to which the HTTP client got no response, with nothing
+/// of what was sent.
+fn no_response(error: &BoxError, place: &str, sent: &SentSecrets) -> TokenError {
     let failure = Failure::of(error);
     let was_not_sent = failure.is_some_and(|failure| failure.was_not_sent);
     let what = match failure {
@@ -193,9 +199,9 @@ fn no_response(error: &BoxError, sent: &SentSecrets) -> TokenError {
     }
     let cause = cause.to_string();
     let text = if sent.are_in(&cause) {
-        format!("no answer from Entra: {what}")
+        format!("no answer from {place}: {what}")
     } else {
-        format!("no answer from Entra: {what}: {}", printable(&cause))
+        format!("no answer from {place}: {what}: {}", printable(&cause))
     };
     TokenError::no_response(text, was_not_sent)
 }

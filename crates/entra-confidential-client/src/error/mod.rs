@@ -37,6 +37,10 @@ struct ErrorParts {
     retry_after: Option<Duration>,
     /// The standard client knows that no connection came about.
     was_not_sent: bool,
+    /// The grant that was asked for, by its name in OAuth.
+    grant_type: &'static str,
+    /// The request was to this machine.
+    is_local: bool,
 }
 
 impl TokenError {
@@ -164,11 +168,23 @@ impl TokenError {
         if self.kind() == TokenErrorKind::Misconfigured && self.0.status.is_none() {
             return "mend what this program asks for; nothing was sent";
         }
-        remedy(self.kind(), &self.0.error_codes)
+        if self.kind() == TokenErrorKind::NoResponse && self.0.is_local {
+            return "start what is to answer at this address of this machine, such as entra-dev-tenant, or \
+                    correct the authority";
+        }
+        let request = (self.0.grant_type, self.error().unwrap_or_default());
+        remedy(self.kind(), request, &self.0.error_codes)
     }
 
-    /// Adds the id of the request, if it may have reached Entra, which said none itself.
-    pub(crate) fn correlated(mut self, request_id: Option<String>) -> Self {
+    /// Adds the grant that was asked for, and whether on this machine, for the remedy; and the id of the
+    /// request, if it may have reached Entra, which said none itself.
+    pub(crate) fn of_request(
+        mut self,
+        (grant_type, is_local): (&'static str, bool),
+        request_id: Option<String>,
+    ) -> Self {
+        self.0.grant_type = grant_type;
+        self.0.is_local = is_local;
         if self.0.status.is_some() || self.0.kind == TokenErrorKind::NoResponse {
             self.0.correlation_id = self.0.correlation_id.or(request_id);
         }
@@ -231,6 +247,8 @@ impl ErrorParts {
             timestamp: None,
             retry_after: None,
             was_not_sent: false,
+            grant_type: "",
+            is_local: false,
         }
     }
 }

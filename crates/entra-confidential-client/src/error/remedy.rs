@@ -5,18 +5,37 @@
 use super::kind::TokenErrorKind;
 use crate::text::VALUE_NOT_ID;
 
-/// Returns the remedy for an error of this kind with these AADSTS numbers, in one sentence.
-pub(super) fn remedy(kind: TokenErrorKind, codes: &[u64]) -> &'static str {
+/// Returns the remedy for an error of this kind to a request for this grant, with this `error` and these
+/// AADSTS numbers, in one sentence.
+pub(super) fn remedy(
+    kind: TokenErrorKind,
+    (grant_type, error): (&str, &str),
+    codes: &[u64],
+) -> &'static str {
     let specific = codes.iter().find_map(|code| by_code(kind, *code));
-    specific.unwrap_or_else(|| by_kind(kind))
+    specific.unwrap_or_else(|| by_kind(kind, grant_type, error))
 }
 
-fn by_kind(kind: TokenErrorKind) -> &'static str {
+const SCOPES: &str = "compare the scopes with Expose an API of the app registration that has them, where each \
+    has to be, and with API permissions of this one: in full, such as api://<client id>/<name>, and of one API";
+
+const API: &str = "the API of the scopes is not known in this tenant: check its App ID URI, and that an \
+    administrator of the tenant has consented";
+
+fn by_kind(kind: TokenErrorKind, grant_type: &str, error: &str) -> &'static str {
+    let is_on_behalf_of = grant_type.ends_with(":jwt-bearer");
     match kind {
-        TokenErrorKind::InvalidGrant => {
-            "let the user sign in again; if every sign-in ends so, redirect_uri or code_verifier \
-             differ from what was sent to the authorization endpoint"
-        }
+        TokenErrorKind::InvalidGrant => match grant_type {
+            _ if is_on_behalf_of => {
+                "exchange an access token whose audience is this application, before it expires; else let \
+                 the user sign in again"
+            }
+            "refresh_token" => "let the user sign in again",
+            _ => {
+                "let the user sign in again; if every sign-in ends so, redirect_uri or code_verifier \
+                 differ from what was sent to the authorization endpoint"
+            }
+        },
         TokenErrorKind::InteractionRequired => {
             "let the user sign in again, with the claims of this answer if it has any"
         }
@@ -31,10 +50,22 @@ fn by_kind(kind: TokenErrorKind) -> &'static str {
         TokenErrorKind::InvalidClient => {
             "compare client id, tenant and credential with the app registration"
         }
-        TokenErrorKind::Misconfigured => {
-            "compare the scopes with API permissions of the app registration: in full, such as \
-             api://<client id>/<name>, and of one API"
-        }
+        TokenErrorKind::Misconfigured => match error {
+            "unsupported_grant_type" if is_on_behalf_of => {
+                "this server has no grant on behalf of a user, as entra-dev-tenant has none: try the \
+                 exchange against a tenant of Entra, or with tokens that a test makes up"
+            }
+            "unsupported_grant_type" => {
+                "this server does not have the grant that was asked for; Entra does: check that the \
+                 authority is the one that is meant"
+            }
+            "invalid_request" => {
+                "look the AADSTS number up, or the correlation id in Entra's sign-in log: a parameter of \
+                 the request is missing, or not as Entra takes it"
+            }
+            "invalid_resource" | "invalid_target" => API,
+            _ => SCOPES,
+        },
         TokenErrorKind::CredentialUnavailable => {
             "make the file or the identity provider of the credential available"
         }
@@ -84,10 +115,8 @@ fn by_code(kind: TokenErrorKind, code: u64) -> Option<&'static str> {
              are exactly those of the assertion"
         }
         (TokenErrorKind::Misconfigured, 28_000 | 700_022) => "request scopes of one API at a time",
-        (TokenErrorKind::Misconfigured, 500_011) => {
-            "the API of the scopes is not known in this tenant: check its App ID URI, and that an \
-             administrator of the tenant has consented"
-        }
+        (TokenErrorKind::Misconfigured, 500_011) => API,
+        (TokenErrorKind::Misconfigured | TokenErrorKind::InvalidClient, 650_053) => SCOPES,
         (TokenErrorKind::Misconfigured, 90_002) => {
             "the authority or the request names a tenant that does not exist in this cloud"
         }
@@ -116,11 +145,15 @@ mod tests {
 
     #[test]
     fn a_number_changes_the_words_only_within_its_kind() {
-        let expired = remedy(TokenErrorKind::InvalidClient, &[7_000_222]);
+        let of_code = ("authorization_code", "");
+        let expired = remedy(TokenErrorKind::InvalidClient, of_code, &[7_000_222]);
         assert!(expired.contains("expired"), "{expired}");
-        let other = remedy(TokenErrorKind::InvalidGrant, &[7_000_222]);
-        assert_eq!(other, by_kind(TokenErrorKind::InvalidGrant));
-        let unknown = remedy(TokenErrorKind::InvalidClient, &[1, 7_000_222]);
+        let other = remedy(TokenErrorKind::InvalidGrant, of_code, &[7_000_222]);
+        assert_eq!(
+            other,
+            by_kind(TokenErrorKind::InvalidGrant, "authorization_code", "")
+        );
+        let unknown = remedy(TokenErrorKind::InvalidClient, of_code, &[1, 7_000_222]);
         assert_eq!(unknown, expired);
     }
 }

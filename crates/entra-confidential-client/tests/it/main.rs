@@ -7,6 +7,7 @@ mod credentials;
 mod errors;
 mod grants;
 mod redaction;
+mod remedies;
 mod settings;
 #[cfg(feature = "reqwest")]
 mod standard_client;

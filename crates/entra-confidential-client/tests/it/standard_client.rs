@@ -113,7 +113,11 @@ async fn a_closed_port_is_no_response() {
         text.contains("no connection") && text.contains("refused"),
         "{text}"
     );
-    assert!(error.remedy().contains("proxy"));
+    assert_eq!(
+        error.remedy(),
+        "start what is to answer at this address of this machine, such as entra-dev-tenant, or correct \
+         the authority"
+    );
 }
 
 /// Makes a client to whose authority the standard client cannot connect so many times, and the number of

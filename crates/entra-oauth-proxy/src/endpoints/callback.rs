@@ -85,6 +85,7 @@ fn parse(server: &Server, query: &str, cookies: &Cookies) -> Result<Arrival, Err
     }
     record("client", &sign_in.asked.client);
     record("sign_in", &sign_in.asked.id);
+    record("scopes", &sign_in.asked.scopes.names.join(" "));
     Ok(Arrival {
         target: server.target_of(&sign_in.asked).ok_or(STRANGER)?,
         brought: parameters,
@@ -110,16 +111,8 @@ async fn finish(server: &Server, arrival: Arrival, cookies: &Cookies) -> Respons
     let mut response = match outcome.await.clone() {
         Ok(code) => target.code_redirect(&code),
         Err(NoCode::Told(error)) => {
-            let (what, code) = ("a sign-in came to nothing", error.code().as_str());
-            throttled!(
-                warn,
-                server.log,
-                (what, code),
-                client = asked.client,
-                scopes = asked.scopes.names.join(" "),
-                error = code,
-                "{what}"
-            );
+            // Who found the cause has told operators.
+            tracing::debug!(error = error.code().as_str(), "a sign-in came to nothing");
             target.error_redirect(&error)
         }
         Err(NoCode::Demanded(claims)) => {

@@ -11,7 +11,7 @@ use tower_entra_auth::{Caller, Refusal};
 
 pub(crate) use self::client::{Entra, NoTokens};
 use crate::oauth::{ErrorCode, OAuthError};
-use crate::telemetry::{ThrottledLog, throttled};
+use crate::telemetry::{Finding, ThrottledLog, throttled};
 
 /// Entra's tokens of a user: never handed to anybody, unless `issue_entra_tokens` is set.
 #[derive(Clone, Deserialize, Serialize)]
@@ -206,10 +206,12 @@ fn refused_authorization(
     subcode: Option<&str>,
     description: Option<&str>,
 ) -> OAuthError {
-    let shown = Escaped(error);
     let known = ERRORS_OF_ENTRA.into_iter().find(|known| *known == error);
     // Nothing but the number: the rest names users.
     let number = description.and_then(aadsts).unwrap_or_default();
+    let finding = Finding::from(known.unwrap_or_default()).found(&*number);
+    let remedy = remedy(error, &number);
+    let shown = Escaped(error).to_string();
     let (told, reference) = match (error, subcode) {
         ("access_denied", _) | (_, Some("cancel")) => OAuthError::with_reference(
             ErrorCode::AccessDenied,
@@ -226,29 +228,67 @@ fn refused_authorization(
         }
         _ => {
             let (told, reference) = misconfigured();
+            let what = "Entra does not take the request of this server";
             throttled!(
                 error,
                 log,
-                ("Entra does not take the request", known.unwrap_or_default()),
-                error = %shown,
+                (what, &finding),
+                error = shown,
                 number,
                 reference,
-                "Entra does not take the request of this server; compare scopes, client id and \
-                 redirect URI with the app registration"
+                remedy,
+                "{what}"
             );
-            (told, reference)
+            return told;
         }
     };
+    let what = "Entra refused a sign-in";
     throttled!(
         warn,
         log,
-        ("Entra refused a sign-in", known.unwrap_or_default()),
-        error = %shown,
+        (what, &finding),
+        error = shown,
         number,
         reference,
-        "Entra refused a sign-in; its sign-in log says more"
+        remedy,
+        "{what}"
     );
     told
+}
+
+/// Returns what an operator can do about an error of Entra's authorization endpoint with this number
+/// (<https://learn.microsoft.com/entra/identity-platform/reference-error-codes>).
+fn remedy(error: &str, number: &str) -> &'static str {
+    match (error, number) {
+        ("invalid_scope", _) | (_, "AADSTS650053" | "AADSTS70011") => {
+            "add the scope under Expose an API of the app registration, by the short name in \
+             required_scopes(..) or optional_scopes(..); its Application ID URI is that of app_id_uri(..)"
+        }
+        ("invalid_resource", _) | (_, "AADSTS500011") => {
+            "set app_id_uri(..) to the Application ID URI of Expose an API, and add a service principal of \
+             the app registration to this tenant"
+        }
+        (_, "AADSTS700016") => {
+            "client id and tenant do not belong together: copy both from the app registration's Overview \
+             page"
+        }
+        (_, "AADSTS65004") => "nothing: the user declined",
+        ("consent_required", _) | (_, "AADSTS65001" | "AADSTS90094" | "AADSTS90095") => {
+            "have an administrator grant consent under API permissions of the app registration"
+        }
+        (_, "AADSTS50105") => {
+            "assign the user, or a group of the user, to the enterprise application"
+        }
+        (
+            "access_denied"
+            | "interaction_required"
+            | "login_required"
+            | "server_error"
+            | "temporarily_unavailable",
+            _,
+        ) => "search Entra's sign-in log for the correlation id, which is sign_in",
+        _ => "compare scopes, client id and redirect URI with the app registration",
+    }
 }
 
 /// Returns the number of Entra's error, at the beginning of its description.
@@ -262,6 +302,7 @@ fn aadsts(description: &str) -> Option<String> {
 /// logged with the request, but for what this is about.
 fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     let denied = |text| OAuthError::with_reference(ErrorCode::AccessDenied, text);
+    let finding = Finding::from(error.code()).found(error.error_codes().unwrap_or_default());
     let (told, reference) = match error.kind() {
         TokenErrorKind::AccessDenied => denied("the user or a policy said no"),
         TokenErrorKind::InteractionRequired | TokenErrorKind::ConsentRequired => {
@@ -280,7 +321,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
             throttled!(
                 error,
                 log,
-                ("Entra does not accept this server", kind.code()),
+                ("Entra does not accept this server", &finding),
                 class = kind.code(),
                 error_codes = error.error_codes(),
                 correlation_id = error.correlation_id(),
@@ -298,7 +339,7 @@ fn refused_tokens(log: &ThrottledLog, error: &TokenError) -> OAuthError {
     throttled!(
         info,
         log,
-        ("Entra refused tokens", error.code()),
+        ("Entra refused tokens", &finding),
         class = error.code(),
         error_codes = error.error_codes(),
         correlation_id = error.correlation_id(),
@@ -361,6 +402,8 @@ fn not_accepted() -> OAuthError {
 /// Returns what a client is told of a user whose token the Layer refuses.
 fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
     let (code, remedy) = (refusal.code(), refusal.remedy());
+    // The remedy has what was found.
+    let finding = Finding::from(code).found(&*remedy);
     if refusal.is_unavailable() {
         throttled!(
             error,
@@ -377,7 +420,7 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
             throttled!(
                 warn,
                 log,
-                ("an account is not allowed", code),
+                ("an account is not allowed", &finding),
                 code,
                 remedy,
                 "an account is not allowed to sign in"
@@ -388,7 +431,7 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
             throttled!(
                 error,
                 log,
-                ("an access token is refused", code),
+                ("an access token is refused", &finding),
                 code,
                 remedy,
                 "the access token that Entra sent is refused"
@@ -403,8 +446,8 @@ fn missing_scope(log: &ThrottledLog, scope: &str) -> OAuthError {
     throttled!(
         warn,
         log,
-        ("a scope was not granted", ""),
-        %scope,
+        ("a scope was not granted", &Finding::default().found(scope)),
+        scope,
         "Entra did not grant a required scope; have the API expose it, and an administrator or the user \
          consent to it (App registrations, API permissions)"
     );

@@ -33,39 +33,73 @@ async fn each_error_of_entra_is_in_the_log_once_a_minute() {
     let stage = Stage::new().await;
     let client = stage.client().await;
     let log = Logbook::begin();
-    for error in ["invalid_scope", "invalid_client", "invalid_scope"] {
+    for (error, number) in [
+        ("invalid_scope", "1"),
+        ("invalid_client", "1"),
+        ("invalid_scope", "1"),
+        ("invalid_scope", "2"),
+    ] {
         let mut browser = Browser::new(&stage);
-        let url = refused(&mut browser, &client, (error, ""), "1").await;
+        let url = refused(&mut browser, &client, (error, ""), number).await;
         browser.come_back(url.as_str()).await;
     }
     let said = log.lines("ERROR");
-    assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("error=invalid_scope"), "{said:#?}");
-    assert!(said[1].contains("error=invalid_client"), "{said:#?}");
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[2].contains("number=\"AADSTS2\""), "{said:#?}");
+    assert!(said[0].contains("error=\"invalid_scope\""), "{said:#?}");
+    assert!(said[1].contains("error=\"invalid_client\""), "{said:#?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
     let stage = Stage::new().await;
     let client = stage.client().await;
-    for (error, subcode, number, told) in [
-        ("access_denied", "cancel", "65004", "access_denied"),
-        ("access_denied", "", "90094", "access_denied"),
-        ("consent_required", "", "65001", "access_denied"),
-        ("interaction_required", "", "50076", "access_denied"),
-        ("invalid_scope", "", "70011", "server_error"),
-        ("invalid_resource", "", "500011", "server_error"),
-        ("invalid_target", "", "9010010", "server_error"),
-        ("invalid_client", "", "650053", "server_error"),
-        ("unauthorized_client", "", "700016", "server_error"),
-        ("server_error", "", "90033", "temporarily_unavailable"),
+    let denied = "access_denied";
+    let unavailable = "temporarily_unavailable";
+    let consent =
+        "have an administrator grant consent under API permissions of the app registration";
+    let expose = "add the scope under Expose an API of the app registration, by the short name in \
+                  required_scopes(..) or optional_scopes(..); its Application ID URI is that of app_id_uri(..)";
+    let search = "search Entra's sign-in log for the correlation id, which is sign_in";
+    let compare = "compare scopes, client id and redirect URI with the app registration";
+    for (error, subcode, number, told, remedy) in [
         (
-            "temporarily_unavailable",
-            "",
-            "90033",
-            "temporarily_unavailable",
+            denied,
+            "cancel",
+            "65004",
+            denied,
+            "nothing: the user declined",
         ),
-        ("what_nobody_knows", "", "1", "server_error"),
+        (denied, "", "90094", denied, consent),
+        (
+            denied,
+            "",
+            "50105",
+            denied,
+            "assign the user, or a group of the user, to the enterprise",
+        ),
+        ("consent_required", "", "65001", denied, consent),
+        ("interaction_required", "", "50076", denied, search),
+        ("invalid_scope", "", "70011", "server_error", expose),
+        ("invalid_client", "", "650053", "server_error", expose),
+        (
+            "invalid_resource",
+            "",
+            "500011",
+            "server_error",
+            "set app_id_uri(..) to the Application ID URI",
+        ),
+        ("invalid_target", "", "9010010", "server_error", compare),
+        (
+            "unauthorized_client",
+            "",
+            "700016",
+            "server_error",
+            "client id and tenant do not belong together",
+        ),
+        ("server_error", "", "90033", unavailable, search),
+        (unavailable, "", "90033", unavailable, search),
+        ("what_nobody_knows", "", "1", "server_error", compare),
     ] {
         let mut browser = Browser::new(&stage);
         let url = refused(&mut browser, &client, (error, subcode), number).await;
@@ -73,15 +107,24 @@ async fn what_entra_says_at_its_page_is_told_in_words_of_oauth() {
         let reply = browser.come_back(url.as_str()).await;
         is_told(&reply, told, error);
         assert!(browser.cookies.is_empty());
-        let said = log.lines("WARN").join("\n");
-        assert!(said.contains(&format!("AADSTS{number}")), "{said}");
+        // One line, whatever the level.
+        let said = [log.lines("WARN"), log.lines("ERROR")].concat();
+        let [said] = &*said else {
+            panic!("{said:#?}");
+        };
+        let level = if told == "server_error" {
+            "ERROR"
+        } else {
+            "WARN"
+        };
+        assert!(said.contains(level), "{said}");
+        assert!(
+            said.contains(&format!("number=\"AADSTS{number}\"")),
+            "{said}"
+        );
+        assert!(said.contains(&format!("remedy=\"{remedy}")), "{said}");
         // Which permission it was about.
         assert!(said.contains("scopes=\"read\""), "{said}");
-        assert_eq!(
-            log.lines("ERROR").is_empty(),
-            told != "server_error",
-            "{error}"
-        );
         assert!(!log.text().contains("ada@x"), "{}", log.text());
         // The log has one of a kind in a minute.
         stage.tenant.time().advance(MINUTE).await;
