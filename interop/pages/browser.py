@@ -64,8 +64,8 @@ class Browser:
         self.wait(beginning, lambda: is_there() and self.run("return document.readyState") == "complete")
         return self.driver.current_url
 
-    def looks(self, width, scheme="light", forced_colors="none"):
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    def looks(self, width, height=800, scheme="light", forced_colors="none"):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = {"prefers-color-scheme": scheme, "forced-colors": forced_colors}
         features = [{"name": name, "value": value} for name, value in features.items()]
@@ -115,7 +115,9 @@ class Browser:
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 url = urllib.parse.urlsplit(message["params"]["request"]["url"])
-                hosts.add(f"{url.scheme}://{url.netloc}")
+                # An image in the page itself is asked of nobody.
+                if url.scheme != "data":
+                    hosts.add(f"{url.scheme}://{url.netloc}")
         return hosts
 
     def complaints(self):

@@ -24,6 +24,8 @@ BUSY = f"{os.environ['BUSY_URL']}/authorize"
 AUTHORITY = f"{TENANT}/{os.environ['TENANT_ID']}/oauth2/v2.0"
 
 WIDTHS = [320, 1280]
+# A common telephone.
+TELEPHONE = (390, 844)
 SCHEMES = ["light", "dark"]
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -57,7 +59,8 @@ def pages(client):
     scopes = "Notes.Write Notes.Share"
     use_up()
     # The longest name that is shown whole, and the longest URI that can be registered.
-    long = authorize(LONG, "W" * 60, "https://client.example/" + "a" * 489, every_long_scope())
+    long_uri = "https://client.example/" + "a" * 489
+    long = authorize(LONG, "W" * 60, long_uri, every_long_scope())
     return [
         ("consent-https", authorize(USUAL, "Claude", "https://claude.example/api/mcp/auth_callback", scopes)),
         ("consent-loopback", authorize(USUAL, "Inspector", client.redirect_uri, scopes)),
@@ -66,6 +69,8 @@ def pages(client):
         ("error-refused", refused(USUAL, "https://claude.example/api/mcp/auth_callback")),
         ("error-refused-application", refused(USUAL, "cursor://anysphere.cursor-mcp/oauth/callback")),
         ("error-refused-long", refused(LONG, f"https://{'.'.join(['a' * 63] * 3)}.example/callback")),
+        ("error-other-address", with_address(USUAL, "http://localhost/callback", "http://127.0.0.1:1/callback")),
+        ("error-other-address-long", with_address(LONG, long_uri, long_uri.upper())),
         ("error-too-many", BUSY),
         ("error-unknown-client", f"{USUAL}/authorize?client_id=x"),
         ("error-of-return", f"{USUAL}/callback?state=x&code=y"),
@@ -82,6 +87,11 @@ def pages(client):
 def refused(url, redirect_uri):
     """Returns the URL of a request that is refused before anybody is asked."""
     return authorize(url, "Somebody", redirect_uri, "No.Such.Scope")
+
+
+def with_address(url, registered, sent):
+    """Returns the URL of a request with another redirect URI than the registered one."""
+    return authorize(url, "Somebody", registered, "").replace(encoded({"": registered}), encoded({"": sent}))
 
 
 def use_up():
@@ -104,11 +114,15 @@ def looks_good(browser, name, axe):
     for scheme in SCHEMES:
         for width in WIDTHS:
             look = f"{name}-{scheme}-{width}"
-            browser.looks(width, scheme)
+            browser.looks(width, scheme=scheme)
             browser.screenshot(f"{SCREENSHOTS}/{look}.png")
             violates_nothing(browser, look)
             is_whole(browser, look)
             has_large_targets(browser, look)
+    browser.looks(*TELEPHONE)
+    browser.screenshot(f"{SCREENSHOTS}/{name}-light-{TELEPHONE[0]}.png")
+    is_whole(browser, f"{name}, telephone")
+    has_buttons_in_one_row(browser, name)
     # Text twice as large, as people set it in their browsers.
     browser.looks(320)
     browser.run("document.documentElement.style.fontSize = '200%'")
@@ -124,12 +138,15 @@ def looks_good(browser, name, axe):
 
 
 def is_the_page_itself(browser, name):
-    """Not a page of the browser's about an error."""
+    """Not a page of the browser's about an error. A logo is in the page itself."""
     found = browser.run(
         "return [document.title, document.querySelectorAll('main h1').length, document.scripts.length,"
-        " document.querySelectorAll('link, img, iframe, [style]').length]"
+        " document.querySelectorAll('link, iframe, [style]').length,"
+        " [...document.images].filter(image => !image.naturalWidth || !image.src.startsWith('data:')).length]"
     )
-    assert found[0] and found[1:] == [1, 0, 0], f"{name}: {found}"
+    assert found[0] and found[1:] == [1, 0, 0, 0], f"{name}: {found}"
+    logos = browser.run("return document.images.length")
+    assert logos == browser.driver.current_url.startswith(LONG), f"{name}: {logos} logos"
 
 
 def violates_nothing(browser, look):
@@ -173,6 +190,21 @@ def has_large_targets(browser, look):
         """
     )
     assert small == 0, f"{look}: {small} buttons of less than 44 px"
+
+
+def has_buttons_in_one_row(browser, name):
+    """Cancel is beside the main button, of about its width, so that neither is overlooked."""
+    boxes = browser.run(
+        """
+        return [...document.querySelectorAll("form > button")].map(button => button.getBoundingClientRect())
+          .map(box => [box.top, box.left, box.right]);
+        """
+    )
+    # The tenant's own form has a button for each user.
+    if not name.startswith("consent"):
+        return
+    assert len(boxes) == 2 and boxes[0][0] == boxes[1][0], f"{name}: the buttons are not in one row: {boxes}"
+    assert boxes[0][1] >= 0 and boxes[1][2] <= TELEPHONE[0], f"{name}: a button is out of view: {boxes}"
 
 
 def has_visible_edges(browser, name):
@@ -303,7 +335,7 @@ def signs_out(browser, client):
     browser.press(ENTER)
     browser.arrives(f"{USUAL}/signed-out")
     assert browser.driver.get_cookies() == []
-    assert browser.run("return document.querySelector('h1').textContent") == "You are signed out"
+    assert browser.run("return document.querySelector('h1').textContent") == "Signing out"
     no_complaints(browser)
     done("signing out by keyboard, by way of Entra, without a cookie left")
 

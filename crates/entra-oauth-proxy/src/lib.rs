@@ -228,7 +228,7 @@ pub use entra_http::{BuildError, Problem};
 /// The Layer's own crate.
 pub use tower_entra_auth;
 
-pub use crate::config::{Clients, EntraOAuthProxyBuilder, Lifetimes, Prompt, Resource};
+pub use crate::config::{Branding, Clients, EntraOAuthProxyBuilder, Lifetimes, Prompt, Resource};
 pub use crate::endpoints::ProxyEndpoints;
 pub use crate::keys::{InvalidKeys, ProxyKeys};
 #[doc(inline)]

@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use axum::Router;
 use entra_dev_tenant::{AppRegistration, DevTenant};
 use entra_oauth_proxy::{
-    EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Resource, Secret,
+    Branding, EntraOAuthProxy, EntraOAuthProxyBuilder, Rate, RateLimits, Resource, Secret,
 };
 use tokio::net::TcpListener;
 
 const APP: &str = "6e74172b-be56-4843-9ff4-e66a39bb12e3";
 const SECRET: &str = "the application's own secret";
+/// Wider than it is high.
+const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" width="400" height="50"><rect width="400" height="50" fill="#1b4f95"/></svg>"##;
 /// Longer than the names of scopes are at Entra.
 const LONG_SCOPE: &str = "Calendars.ReadWrite.All.Of.Everybody.In.The.Organization.And.Of.Its.Guests.And.Partners.With.Delegated.Access.Since";
 
@@ -62,7 +64,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("TENANT_ID={}", tenant.id());
     println!("APP_ID={APP}");
     let usual_app = app(usual_settings)?;
-    let long_app = app(settings(&long_url).resource(with_long_texts(resource(&long_url))))?;
+    let branding = Branding::new("W".repeat(60))
+        .logo("image/svg+xml", LOGO)
+        .support_url(format!(
+            "https://intranet.contoso.com/{}",
+            "help/".repeat(40)
+        ))
+        .support_email(format!("{}@contoso.com", "help.".repeat(20)));
+    let long_settings = settings(&long_url).branding(branding);
+    let long_app = app(long_settings.resource(with_long_texts(resource(&long_url))))?;
     let limits = RateLimits::none().sign_ins_per_address(Rate::per_minute(1).burst(1));
     let busy_app = app(settings(&busy_url)
         .resource(resource(&busy_url))

@@ -41,6 +41,9 @@ impl EntraOAuthProxyBuilder {
             &mut problems,
         );
         self.lifetimes.check(&mut problems);
+        let branding = self.branding.take();
+        let brand = branding.map(|branding| branding.checked(&mut problems));
+        let brand = brand.unwrap_or_default();
         let rate_limiter = RateLimiter::new(&self.limits, &self.trusted_proxies, &mut problems);
         if !self.has_credential {
             problems.add(
@@ -207,12 +210,12 @@ impl EntraOAuthProxyBuilder {
         );
         let of_resource = resource.url().to_owned();
         let server = Server::new(
-            (urls, resource, scopes, clients),
+            (urls, brand),
+            (resource, scopes, clients),
             (keys, records, clock),
             (auth.clone(), entra, resource_metadata),
             grants,
-            rate_limiter,
-            tasks,
+            (rate_limiter, tasks),
             self.issues_entra_tokens,
         );
         Ok(EntraOAuthProxy::new(

@@ -1,5 +1,6 @@
 //! The settings of an [`EntraOAuthProxy`], and what is wrong with them: everything at once.
 
+mod branding;
 mod build;
 mod clients;
 #[cfg(feature = "disk-store")]
@@ -21,6 +22,7 @@ use tower_entra_auth::entra_jwt_core::{integration::EscapedUrl, refusal::Setting
 use tower_entra_auth::{EntraAuth, EntraAuthBuilder, settings::TenantSetting};
 use tower_service::Service;
 
+pub use self::branding::Branding;
 pub use self::clients::Clients;
 pub use self::lifetimes::Lifetimes;
 pub use self::resource::Resource;
@@ -47,6 +49,7 @@ use crate::time::Clock;
 /// | [`store`](Self::store) | [`MemoryStore`](crate::store::MemoryStore): likewise |
 /// | [`data_directory`](Self::data_directory) | none: nothing is kept on disk |
 /// | [`clients`](Self::clients) | all that register themselves, with every address that is safe |
+/// | [`branding`](Self::branding) | none: pages have no name of an organization, no logo and no link to support |
 /// | [`lifetimes`](Self::lifetimes) | [`Lifetimes::default`] |
 /// | [`prompt`](Self::prompt) | none: Entra decides |
 /// | [`issue_entra_tokens`](DangerousBuilder::issue_entra_tokens), dangerous | off: tokens of this server's own |
@@ -72,6 +75,7 @@ pub struct EntraOAuthProxyBuilder {
     /// The keys are the directory's.
     has_kept_keys: bool,
     clients: Clients,
+    branding: Option<Branding>,
     prompt: Option<Prompt>,
     lifetimes: Lifetimes,
     issues_entra_tokens: bool,
@@ -149,6 +153,7 @@ impl EntraOAuthProxyBuilder {
             data_directory: None,
             has_kept_keys: false,
             clients: Clients::default(),
+            branding: None,
             prompt: None,
             lifetimes: Lifetimes::default(),
             issues_entra_tokens: false,
@@ -260,6 +265,22 @@ impl EntraOAuthProxyBuilder {
     /// Sets which clients may connect, and to which addresses answers are sent.
     pub fn clients(mut self, clients: Clients) -> Self {
         self.clients = clients;
+        self
+    }
+
+    /// Sets the name, the logo and the support of the organization that runs this server, for its pages.
+    ///
+    /// ```
+    /// # use entra_oauth_proxy::{Branding, EntraOAuthProxy};
+    /// let settings = EntraOAuthProxy::builder()
+    ///     .branding(Branding::new("Contoso").support_email("help@contoso.com"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`build`](Self::build) refuses a logo that is neither PNG nor SVG or is larger than 64 KiB, and a
+    /// page or an address for help that is none.
+    pub fn branding(mut self, branding: Branding) -> Self {
+        self.branding = Some(branding);
         self
     }
 

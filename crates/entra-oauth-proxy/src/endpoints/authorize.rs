@@ -99,7 +99,7 @@ pub(super) fn answer(server: &Server, head: &Parts) -> Response {
         }
         Err(Refused::Page(page)) => {
             let (page, finding, more) = *page;
-            page.response_about(finding, None, &more)
+            page.response_about(finding, None, more)
         }
         Err(Refused::Told(told)) => {
             let (client, target, error) = *told;
@@ -326,7 +326,7 @@ fn told_by_hand(target: &RedirectTarget, error: &OAuthError) -> Response {
         host = escaped(target.shown_host()),
         href = escaped(&target.error_url(error)),
     );
-    REFUSED.response_about(error.finding().clone(), Some(code), &more)
+    REFUSED.response_about(error.finding().clone(), Some(code), more)
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ use crate::limits::RateLimiter;
 use crate::oauth::{
     ClientRegistry, ErrorCode, GrantedScopes, OAuthError, RedirectTarget, ResourceId, Scopes,
 };
-use crate::pages::ErrorPage;
+use crate::pages::{Brand, ErrorPage, escaped};
 use crate::store::Records;
 use crate::telemetry::{Finding, ThrottledLog, throttled};
 use crate::time::Clock;
@@ -65,8 +65,9 @@ pub(crate) struct Server {
     keys: Arc<Keyring>,
     clock: Clock,
     entra: Arc<Entra>,
-    /// The accounts that are accepted, in words for people.
-    tenancy: String,
+    /// The accounts that are accepted, in words for people: HTML.
+    accounts: String,
+    brand: Brand,
     /// True where clients get Entra's own access tokens.
     issues_entra_tokens: bool,
     auth: EntraAuth,
@@ -402,20 +403,21 @@ struct PendingGrant {
 
 impl Server {
     pub(crate) fn new(
-        (urls, resource, scopes, clients): (Urls, ResourceId, Arc<Scopes>, ClientRegistry),
+        (urls, brand): (Urls, Brand),
+        (resource, scopes, clients): (ResourceId, Arc<Scopes>, ClientRegistry),
         (keys, records, clock): (Arc<Keyring>, Records, Clock),
         (auth, entra, resource_metadata): (EntraAuth, Arc<Entra>, ResourceMetadata),
         grants: Grants,
-        rate_limiter: RateLimiter,
-        tasks: TaskTracker,
+        (rate_limiter, tasks): (RateLimiter, TaskTracker),
         issues_entra_tokens: bool,
     ) -> Self {
         let rules = auth.validators().next();
-        let tenancy = rules.map(|rules| in_words(rules.authority().tenancy()));
+        let accounts = rules.map(|rules| in_words(rules.authority().tenancy(), &brand));
         let signing = Some(&*keys).filter(|_| !issues_entra_tokens);
         Self {
             documents: metadata::documents(&urls, &scopes, &clients, signing),
-            tenancy: tenancy.unwrap_or_default(),
+            accounts: accounts.unwrap_or_default(),
+            brand,
             urls,
             resource,
             scopes,
@@ -474,12 +476,24 @@ fn invalid_request(finding: impl Into<Finding>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, finding)
 }
 
-/// Says whose accounts are accepted, for people.
-fn in_words(tenancy: &Tenancy) -> String {
-    match (tenancy.single(), &*tenancy.path_segment()) {
-        (Some(TenantId::CONSUMERS), _) => "with a personal account".to_owned(),
-        (Some(tenant), _) => format!("with an account of the organization {tenant}"),
-        (None, "common") => "with a work, school or personal account".to_owned(),
-        (None, _) => "with a work or school account".to_owned(),
-    }
+/// Says whose accounts are accepted, for people: HTML.
+fn in_words(tenancy: &Tenancy, brand: &Brand) -> String {
+    let accounts = match (tenancy.single(), &*tenancy.path_segment()) {
+        (Some(TenantId::CONSUMERS), _) => "A personal Microsoft account",
+        (Some(tenant), _) => {
+            return match &brand.name {
+                Some(name) => format!(
+                    "<dd>Your Microsoft account of <bdi>{}</bdi></dd>\n",
+                    escaped(name)
+                ),
+                None => format!(
+                    "<dd>Your organization's Microsoft account</dd>\n\
+                     <dd class=\"note\">Tenant <code>{tenant}</code></dd>\n"
+                ),
+            };
+        }
+        (None, "common") => "A work, school or personal Microsoft account",
+        (None, _) => "A work or school Microsoft account",
+    };
+    format!("<dd>{accounts}</dd>\n")
 }

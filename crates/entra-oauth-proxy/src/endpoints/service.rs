@@ -25,7 +25,6 @@ use super::{
 };
 use crate::http::{Response, UnreadBody, empty, set_static};
 use crate::limits::EndpointGroup;
-use crate::pages::log_error_page;
 use crate::telemetry::observed;
 
 /// Answers the endpoints of the proxy, and 404 elsewhere; made by
@@ -252,8 +251,8 @@ where
         true => answered.await,
         false => {
             let logged = async {
-                let response = answered.await;
-                log_error_page(&server.log, &response);
+                let mut response = answered.await;
+                server.brand.show_error(&server.log, &mut response);
                 response
             };
             observed(endpoint.name(), logged).await
@@ -298,7 +297,7 @@ where
         }
         (Endpoint::Callback, &Method::GET) => callback::answer(server, &head).await,
         (Endpoint::SignOut, &Method::GET) => sign_out::answer(server, &head),
-        (Endpoint::SignedOut, &Method::GET) => sign_out::signed_out(),
+        (Endpoint::SignedOut, &Method::GET) => sign_out::signed_out(server),
         (Endpoint::Token, &Method::POST) => token::answer(server, &head, body).await,
         (Endpoint::Revoke, &Method::POST) => revoke::answer(server, &head, body).await,
         (Endpoint::Register, &Method::POST) => register::answer(server, &head, body).await,

@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::Server;
 use crate::http::{Response, see_other};
-use crate::pages::page;
+use crate::pages::escaped;
 
 /// Ends what is under way here, and goes to Entra for the rest. Another site can send a browser here, too,
 /// as it can to Entra itself; nothing is lost by it that a sign-in does not bring back.
@@ -17,14 +17,21 @@ pub(super) fn answer(server: &Server, head: &Parts) -> Response {
 }
 
 /// Answers where Entra sends a browser back.
-pub(super) fn signed_out() -> Response {
-    let body = "<h1>You are signed out</h1>\n\
-         <p>This browser is no longer signed in to Microsoft for this server. You can close this \
-         page.</p>\n\
+pub(super) fn signed_out(server: &Server) -> Response {
+    // Anybody can open it, and nothing proves that a browser comes from there.
+    let body = format!(
+        "<h1>Signing out</h1>\n\
+         <p>If Microsoft has just sent you here, it has signed this browser out, and you can close this \
+         page. If you opened this page yourself, nothing has changed: <a href=\"{path}/sign-out\">sign \
+         out</a> first.</p>\n\
          <p>To connect an application with another account, go back to the application, connect it \
          there, and sign in with that account.</p>\n\
          <p>Applications that you connected before stay connected: you disconnect them in the \
          applications themselves, or have whoever runs this server, or your organization, end their \
-         access.</p>\n";
-    page(StatusCode::OK, "You are signed out", body, "'none'")
+         access.</p>\n",
+        path = escaped(&server.urls.path)
+    );
+    server
+        .brand
+        .page(StatusCode::OK, "Signing out", &body, "'none'")
 }

@@ -1,4 +1,4 @@
-//! Pages for people: without scripts, images or anything from elsewhere.
+//! Pages for people: without scripts or anything from elsewhere.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -27,42 +27,135 @@ static STYLE: LazyLock<(String, String)> = LazyLock::new(|| {
     (style, hash)
 });
 
-/// Makes a page, with what keeps others from framing it, running anything in it or learning of it. `body`
-/// is HTML, and has the one `h1`.
-///
-/// `form_action` is where its form may lead, redirects included.
-pub(crate) fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Response {
-    let (style, style_hash) = &*STYLE;
-    let title = escaped(title);
-    let text = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n\
-         <style>{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
-    );
-    let mut response = empty(status);
-    *response.body_mut() = AnswerBody::from(text);
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{style_hash}'; form-action {form_action}; \
-         frame-ancestors 'none'; base-uri 'none'"
-    );
-    if let Ok(policy) = HeaderValue::try_from(policy) {
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
+/// The parts of every page that are the operator's own. By default there are none.
+#[derive(Debug, Default)]
+pub(crate) struct Brand {
+    /// The name of the organization, if it has one.
+    pub(crate) name: Option<String>,
+    /// The HTML above the title.
+    header: String,
+    has_logo: bool,
+    /// The HTML that says where to get help.
+    help: Option<String>,
+}
+
+impl Brand {
+    /// Takes the name, a logo with its media type, and the page and the address for help.
+    pub(crate) fn new(
+        name: &str,
+        logo: Option<(&str, &[u8])>,
+        [url, email]: [Option<&str>; 2],
+    ) -> Self {
+        // The name beside it says it all.
+        let image = logo.map(|(media_type, image)| {
+            let (media_type, image) = (escaped(media_type), STANDARD.encode(image));
+            format!("<img alt=\"\" src=\"data:{media_type};base64,{image}\">\n")
+        });
+        let link = |scheme: &str, to: &str| {
+            let to = escaped(to);
+            format!("<a href=\"{scheme}{to}\" rel=\"noreferrer\">{to}</a>")
+        };
+        let url = url.map(|url| format!("go to {}", link("", url)));
+        let email = email.map(|email| format!("write to {}", link("mailto:", email)));
+        let help: Vec<String> = [url, email].into_iter().flatten().collect();
+        Self {
+            name: Some(name.to_owned()),
+            has_logo: image.is_some(),
+            header: format!(
+                "<p class=\"brand\">\n{}<bdi>{}</bdi></p>\n",
+                image.unwrap_or_default(),
+                escaped(name)
+            ),
+            help: (!help.is_empty()).then(|| help.join(" or ")),
+        }
     }
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_FRAME_OPTIONS, "DENY"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-    ] {
-        set_static(&mut response, name, value);
+
+    /// Makes a page, with what keeps others from framing it, running anything in it or learning of it.
+    /// `body` is HTML, and has the one `h1`.
+    ///
+    /// `form_action` is where its form may lead, redirects included.
+    pub(crate) fn page(
+        &self,
+        status: StatusCode,
+        title: &str,
+        body: &str,
+        form_action: &str,
+    ) -> Response {
+        let mut response = empty(status);
+        self.write_page(&mut response, title, body, form_action);
+        response
     }
-    response
+
+    fn write_page(&self, response: &mut Response, title: &str, body: &str, form_action: &str) {
+        let (style, style_hash) = &*STYLE;
+        let (title, header) = (escaped(title), &self.header);
+        let text = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n\
+             <style>{style}</style>\n</head>\n<body>\n<main>\n{header}{body}</main>\n</body>\n</html>\n"
+        );
+        *response.body_mut() = AnswerBody::from(text);
+        let images = if self.has_logo { "img-src data:; " } else { "" };
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{style_hash}'; {images}form-action {form_action}; \
+             frame-ancestors 'none'; base-uri 'none'"
+        );
+        if let Ok(policy) = HeaderValue::try_from(policy) {
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_SECURITY_POLICY, policy);
+        }
+        for (name, value) in [
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CACHE_CONTROL, "no-store"),
+            (REFERRER_POLICY, "no-referrer"),
+            (X_FRAME_OPTIONS, "DENY"),
+            (
+                HeaderName::from_static("cross-origin-opener-policy"),
+                "same-origin",
+            ),
+        ] {
+            set_static(response, name, value);
+        }
+    }
+
+    /// Writes the page into a response that is to be one about an error, and into the log that a person was
+    /// told.
+    pub(crate) fn show_error(&self, log: &ThrottledLog, response: &mut Response) {
+        let Some(shown) = response.extensions_mut().remove::<Shown>() else {
+            return;
+        };
+        let Shown {
+            title,
+            what_to_do,
+            more,
+            ..
+        } = &shown;
+        let reference = random_text::<6>();
+        let help = match &self.help {
+            Some(help) => format!("For help, {help}, and"),
+            None => "If you ask for help,".to_owned(),
+        };
+        let body = format!(
+            "<h1>{}</h1>\n<p>{}</p>\n{more}<p class=\"note\">{help} give this reference: \
+             <code>{reference}</code></p>\n",
+            escaped(title),
+            escaped(what_to_do)
+        );
+        self.write_page(response, title, &body, "'none'");
+        let (what, status) = (
+            "a page told a person of an error",
+            response.status().as_u16(),
+        );
+        let page = Some((status, *title));
+        log_refusal(
+            log,
+            (what, &shown.finding),
+            shown.error,
+            page,
+            Some(&reference),
+        );
+    }
 }
 
 /// A page for a person who cannot go on. Both texts are whole sentences or titles in words that everybody
@@ -74,13 +167,15 @@ pub(crate) struct ErrorPage {
     what_to_do: &'static str,
 }
 
-/// The parts of such a page that are in the log.
+/// The parts of such a page that is to be [shown](Brand::show_error).
 #[derive(Clone, Debug)]
 struct Shown {
     title: &'static str,
+    what_to_do: &'static str,
+    /// HTML after what to do.
+    more: String,
     error: Option<&'static str>,
     finding: Finding,
-    reference: String,
 }
 
 impl ErrorPage {
@@ -96,9 +191,9 @@ impl ErrorPage {
         }
     }
 
-    /// Makes the response, with a reference that is in the log.
+    /// Makes the response, which gets a reference that is in the log.
     pub(crate) fn response(&self) -> Response {
-        self.response_about(Finding::default(), None, "")
+        self.response_about(Finding::default(), None, String::new())
     }
 
     /// Makes the response with HTML after what to do. The log has what was found, and the error of OAuth's
@@ -107,26 +202,15 @@ impl ErrorPage {
         &self,
         finding: Finding,
         error: Option<&'static str>,
-        more: &str,
+        more: String,
     ) -> Response {
-        let Self {
-            status,
-            title,
-            what_to_do,
-        } = *self;
-        let reference = random_text::<6>();
-        let body = format!(
-            "<h1>{}</h1>\n<p>{}</p>\n{more}<p class=\"note\">If you ask for help, give this \
-             reference: <code>{reference}</code></p>\n",
-            escaped(title),
-            escaped(what_to_do)
-        );
-        let mut response = page(status, title, &body, "'none'");
+        let mut response = empty(self.status);
         response.extensions_mut().insert(Shown {
-            title,
+            title: self.title,
+            what_to_do: self.what_to_do,
+            more,
             error,
             finding,
-            reference,
         });
         if let Some(error) = error {
             set_outcome(&mut response, error);
@@ -141,20 +225,6 @@ impl ErrorPage {
         headers.insert(RETRY_AFTER, retry_after_value(wait));
         response
     }
-}
-
-/// Writes into the log that a person was told, if the response is such a page.
-pub(crate) fn log_error_page(log: &ThrottledLog, response: &Response) {
-    let Some(shown) = response.extensions().get::<Shown>() else {
-        return;
-    };
-    let (what, status) = (
-        "a page told a person of an error",
-        response.status().as_u16(),
-    );
-    let page = Some((status, shown.title));
-    let reference = Some(&*shown.reference);
-    log_refusal(log, (what, &shown.finding), shown.error, page, reference);
 }
 
 /// Escapes text as it may stand in HTML, in an attribute too.

@@ -3,6 +3,7 @@
 mod addresses;
 mod at_once;
 mod authorize;
+mod branding;
 mod callback;
 mod challenges;
 mod changed_settings;

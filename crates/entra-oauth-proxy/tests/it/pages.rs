@@ -356,6 +356,22 @@ async fn a_browser_comes_back_from_entra_signed_out_and_applications_stay_connec
 }
 
 #[tokio::test(start_paused = true)]
+async fn signed_out_opened_by_itself_claims_nothing() {
+    let stage = Stage::with(|settings| settings.public_url("https://mcp.example.com/oauth")).await;
+    let page = stage.get("/oauth/signed-out").await;
+    let text = page.text();
+    assert!(text.contains("<h1>Signing out</h1>"), "{text}");
+    assert!(
+        text.contains(
+            "<p>If Microsoft has just sent you here, it has signed this browser out, and you can close \
+             this page. If you opened this page yourself, nothing has changed: <a \
+             href=\"/oauth/sign-out\">sign out</a> first.</p>"
+        ),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_consent_page_leads_to_where_a_browser_is_signed_out() {
     for public in [PUBLIC, "https://mcp.example.com/oauth"] {
         let stage = Stage::with(|settings| settings.public_url(public)).await;

@@ -17,7 +17,7 @@ use crate::crypto::{base64url, from_base64url, hash, is_same, random_text};
 use crate::http::{CookieKind, Cookies, Response, UnreadBody, set_static};
 use crate::keys::{Purpose, Unreadable};
 use crate::oauth::{Client, ErrorCode, OAuthError, Parameters, RedirectTarget};
-use crate::pages::{ErrorPage, page};
+use crate::pages::ErrorPage;
 use crate::telemetry::{record, throttled};
 
 /// The page for a person who agreed to what is not offered any more.
@@ -91,7 +91,8 @@ pub(super) fn show(
         target.form_source()
     );
     let title = format!("Sign in to {}", server.resource.shown_name());
-    let mut response = page(StatusCode::OK, &title, &body, &form_action);
+    let brand = &server.brand;
+    let mut response = brand.page(StatusCode::OK, &title, &body, &form_action);
     let cookies = server.cookies(headers);
     for old in superfluous(&cookies) {
         cookies.expire(&mut response, CookieKind::Consent, old);

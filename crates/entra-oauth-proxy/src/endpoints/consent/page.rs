@@ -23,7 +23,7 @@ pub(super) fn body(
          <div>\n<dt>On this server</dt>\n<dd>{resource_url}</dd>\n</div>\n\
          <div>\n<dt>What it learns</dt>\n\
          <dd>Who you are: your name and user name, your roles and groups here</dd>\n</div>\n\
-         <div>\n<dt>You sign in with</dt>\n<dd>Microsoft, {tenancy}</dd>\n</div>\n\
+         <div>\n<dt>You sign in with</dt>\n{accounts}</div>\n\
          </dl>\n\
          <form method=\"post\" action=\"{path}/consent\">\n\
          <input type=\"hidden\" name=\"consent\" value=\"{sealed}\">\n\
@@ -41,7 +41,7 @@ pub(super) fn body(
         warning = warning(target.kind()),
         scopes = scopes_in_words(server, &request.scopes.names),
         resource_url = escaped(server.resource.url()),
-        tenancy = escaped(&server.tenancy),
+        accounts = server.accounts,
         path = escaped(&server.urls.path),
     )
 }
