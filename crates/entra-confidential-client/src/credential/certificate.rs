@@ -137,12 +137,16 @@ impl WatchedCertificate {
         match key {
             Ok(key) if key.thumbprint == current.key.thumbprint => {}
             Ok(key) => {
-                tracing::info!(%files, thumbprint = key.thumbprint, "client certificate renewed");
+                tracing::info!(
+                    files,
+                    thumbprint = key.thumbprint,
+                    "client certificate renewed"
+                );
                 key.warn_if_expired(now);
                 current.key = Arc::new(key);
             }
             Err(error) => tracing::warn!(
-                %files,
+                files,
                 error,
                 remedy = "put a certificate and its RSA private key there, in PEM",
                 "the client certificate cannot be read again, the one that is held serves on"

@@ -45,12 +45,8 @@ impl EntraOAuthProxyBuilder {
         let brand = branding.map(|branding| branding.checked(&mut problems));
         let brand = brand.unwrap_or_default();
         let rate_limiter = RateLimiter::new(&self.limits, &self.trusted_proxies, &mut problems);
-        if !self.has_credential {
-            problems.add(
-                "credential",
-                "not set; good is Secret::from_env(\"ENTRA_CLIENT_SECRET\")? with a client secret of \
-                 the app registration (Certificates & secrets)",
-            );
+        if let Some(problem) = self.problem_of_credential() {
+            problems.add("credential", problem);
         }
         #[cfg(feature = "disk-store")]
         self.open_data_directory(&mut problems);
@@ -159,6 +155,9 @@ impl EntraOAuthProxyBuilder {
             issuer = urls.issuer(),
             resource = resource.url(),
             redirect_uri = urls.callback(),
+            "clients sign in through this server"
+        );
+        tracing::debug!(
             token_endpoint = entra.token_endpoint(),
             required_scopes = scopes[0].join(" "),
             optional_scopes = scopes[1].join(" "),
@@ -167,7 +166,7 @@ impl EntraOAuthProxyBuilder {
             issues_entra_tokens = self.issues_entra_tokens,
             sign_ins = places[0],
             keys = places[1],
-            "clients sign in through this server"
+            "settings of the server through which clients sign in"
         );
         if proxy_keys.is_generated() {
             tracing::warn!(
@@ -243,6 +242,22 @@ impl EntraOAuthProxyBuilder {
             self.has_kept_keys = keys.is_some();
             self.keys = self.keys.take().or(keys);
         }
+    }
+
+    /// Returns what is wrong with the credential, which problems of other settings would hide.
+    fn problem_of_credential(&self) -> Option<String> {
+        if !self.has_credential {
+            return Some(
+                "not set; good is Secret::from_env(\"ENTRA_CLIENT_SECRET\")? with a client secret of \
+                 the app registration (Certificates & secrets)"
+                    .to_owned(),
+            );
+        }
+        // Its other problems are that it has no authority and no client id yet.
+        let error = self.entra.clone().build().err()?;
+        let mut problems = error.problems();
+        let of_credential = problems.find(|problem| problem.setting() == "credential")?;
+        Some(of_credential.text().to_owned())
     }
 
     /// Returns where sign-ins and keys are kept, for the log.

@@ -443,7 +443,13 @@ impl Server {
             return Err("shutting_down");
         }
         self.records.probe().await.map_err(|error| {
-            throttled!(warn, self.log, ("not ready", ""), %error, "not ready");
+            throttled!(
+                warn,
+                self.log,
+                ("not ready", ""),
+                error = error.to_string(),
+                "not ready"
+            );
             "store_unavailable"
         })
     }

@@ -149,7 +149,7 @@ impl Records {
                 error,
                 self.log,
                 ("the store is full", ""),
-                %error,
+                error = error.to_string(),
                 "nobody new can sign in; those who are signed in go on. Give the store more room, or \
                  lower Lifetimes::idle(..) or RateLimits::grants_per_user(..)"
             );
@@ -161,7 +161,13 @@ impl Records {
 
     fn failed(&self, error: StoreError) -> StoreError {
         let what = "nothing can be kept or found at the moment";
-        throttled!(error, self.log, (what, ""), %error, "{what}");
+        throttled!(
+            error,
+            self.log,
+            (what, ""),
+            error = error.to_string(),
+            "{what}"
+        );
         error
     }
 }

@@ -44,6 +44,7 @@ mod settings;
 mod settings_secrets;
 mod sign_in;
 mod sniffing;
+mod start;
 mod stores;
 mod support;
 mod threats;

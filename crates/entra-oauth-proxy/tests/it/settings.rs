@@ -503,12 +503,18 @@ async fn problems_of_the_layer_and_of_the_proxy_come_together() {
     let resource = resource_at(RESOURCE).required_scopes(["a/b"]);
     let settings = settings_of(&tenant, resource)
         .tenant("contoso")
+        .credential(Secret::new(""))
         .public_url("nonsense");
     let problems = problems_of(settings);
     let settings: Vec<&str> = problems.iter().map(|(setting, _)| &**setting).collect();
     assert_eq!(
         settings,
-        ["public_url", "resource.required_scopes", "tenant"]
+        [
+            "public_url",
+            "resource.required_scopes",
+            "credential",
+            "tenant"
+        ]
     );
 }
 

@@ -71,7 +71,7 @@ async fn the_start_says_where_secrets_are_sent() {
         let endpoint =
             format!("https://{host}/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0/token");
         let mut lines = log.lines();
-        let line = lines.find(|line| line.contains("sign in through") && line.contains(&endpoint));
+        let line = lines.find(|line| line.contains("token_endpoint") && line.contains(&endpoint));
         assert!(line.is_some(), "{endpoint} in {log}");
     }
 }

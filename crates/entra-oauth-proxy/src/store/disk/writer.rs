@@ -266,7 +266,10 @@ impl WriterThread {
             self.reason.clone()
         })?;
         self.disk.replace(opened);
-        tracing::info!(path = %self.disk.path.display(), "the store was opened again");
+        tracing::info!(
+            path = self.disk.path.display().to_string(),
+            "the store was opened again"
+        );
         Ok(())
     }
 

@@ -491,7 +491,8 @@ impl Users {
         // They are over in any case: this takes Entra's tokens out of the store.
         let count = self.take_grants(&key).await;
         let count = count.unwrap_or_else(|error| {
-            tracing::warn!(%error, %tenant, "sign-ins that were ended stay in the store for now");
+            let error = error.to_string();
+            tracing::warn!(error, %tenant, "sign-ins that were ended stay in the store for now");
             0
         });
         tracing::debug!(%tenant, count, "sign-ins that were ended were taken out of the store");

@@ -1,0 +1,91 @@
+//! What the log says when a proxy is made, and how it is written.
+
+use entra_oauth_proxy::{Resource, Secret};
+
+use crate::logbook::Logbook;
+use crate::support::{RESOURCE, Stage, resource_at, settings, settings_of, tenant};
+use crate::watched_store::WatchedStore;
+
+/// Returns what a line says after the name of its module.
+fn said(line: &str) -> &str {
+    line.split_once("entra_oauth_proxy::config::build: ")
+        .unwrap()
+        .1
+}
+
+#[tokio::test]
+async fn a_start_is_one_short_line_and_the_rest_is_at_debug() {
+    let tenant = tenant().start().await.unwrap();
+    let log = Logbook::begin();
+    settings(&tenant).build().unwrap();
+    let lines = log.lines("INFO");
+    let of_proxy = |line: &&String| line.contains("entra_oauth_proxy::");
+    let lines: Vec<&str> = lines
+        .iter()
+        .filter(of_proxy)
+        .map(|line| said(line))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "clients sign in through this server issuer=\"https://mcp.example.com\" \
+             resource=\"https://mcp.example.com/mcp\" \
+             redirect_uri=\"https://mcp.example.com/callback\""
+        ]
+    );
+    let lines = log.lines("DEBUG");
+    let lines: Vec<&str> = lines
+        .iter()
+        .filter(of_proxy)
+        .map(|line| said(line))
+        .collect();
+    assert_eq!(
+        lines,
+        [format!(
+            "settings of the server through which clients sign in \
+             token_endpoint=\"{}/{}/oauth2/v2.0/token\" required_scopes=\"read\" \
+             optional_scopes=\"write\" registration=true preregistered_clients=0 \
+             issues_entra_tokens=false sign_ins=\"in memory, until the end of this process\" \
+             keys=\"made now, until the end of this process\"",
+            tenant.url(),
+            tenant.id()
+        )]
+    );
+}
+
+#[tokio::test]
+async fn settings_that_come_to_nothing_write_no_line_that_clients_sign_in() {
+    let tenant = tenant().start().await.unwrap();
+    let log = Logbook::begin();
+    for wrong in [
+        settings(&tenant).credential(Secret::new("0f9c1f4e-6f0b-4d2e-9b0a-0d3f5f7a1c2b")),
+        settings(&tenant).tenant("contoso"),
+        settings(&tenant).resource(resource_at(RESOURCE)),
+        settings_of(&tenant, Resource::at(RESOURCE)),
+    ] {
+        wrong.build().unwrap_err();
+    }
+    let text = log.text();
+    assert!(
+        !text.contains("clients sign in through this server"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_with_spaces_are_quoted() {
+    let store = WatchedStore::default();
+    let stage = Stage::with(|settings| settings.store(store.clone())).await;
+    let client = stage.client().await;
+    store.goes_down();
+    let log = Logbook::begin();
+    stage.redeem(&client, "x").await;
+    stage.proxy.readiness().response().await;
+    for lines in [log.lines("ERROR"), log.lines("WARN")] {
+        let of_store = lines
+            .iter()
+            .find(|line| line.contains("entra_oauth_proxy::"));
+        let line = of_store.unwrap();
+        assert!(line.contains(" error=\""), "{line}");
+    }
+}
