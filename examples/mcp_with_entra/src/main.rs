@@ -139,6 +139,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if real {
         tell_what_is_missing()?;
     }
+    write_log();
 
     let port = if once { 0 } else { 8080 };
     let listen = variable("LISTEN").unwrap_or_else(|| format!("127.0.0.1:{port}"));
@@ -187,6 +188,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Writes the log to standard error: the references on pages are there, with the reasons, and what Entra
+/// refuses. Not what rmcp says, which writes a line for each session and each request that it refuses:
+/// whoever is signed in could fill the log. Nor what axum says, which writes a line a second while it
+/// cannot accept connections: strangers could fill it.
+fn write_log() {
+    let of_whom = Targets::new()
+        .with_target("entra_oauth_proxy", LevelFilter::INFO)
+        .with_target("entra_confidential_client", LevelFilter::INFO)
+        .with_target("tower_entra_auth", LevelFilter::INFO);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(of_whom)
+        .with(lines)
+        .init();
+}
+
 /// A tenant on this machine, in which this server is registered. It ends when it is dropped.
 async fn of_local_tenant(
     settings: EntraOAuthProxyBuilder,
@@ -212,19 +229,6 @@ async fn of_local_tenant(
 fn of_real_tenant(
     settings: EntraOAuthProxyBuilder,
 ) -> Result<EntraOAuthProxyBuilder, Box<dyn Error>> {
-    // What Entra refuses, and why, is told by the log alone. Not what rmcp says, which writes a
-    // line for each session and each request that it refuses: whoever is signed in could fill the
-    // log. Nor what axum says, which writes a line a second while it cannot accept connections:
-    // strangers could fill it.
-    let of_whom = Targets::new()
-        .with_target("entra_oauth_proxy", LevelFilter::INFO)
-        .with_target("entra_confidential_client", LevelFilter::INFO)
-        .with_target("tower_entra_auth", LevelFilter::INFO);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry()
-        .with(of_whom)
-        .with(lines)
-        .init();
     let settings = settings
         .env()
         .credential(Secret::from_env("ENTRA_CLIENT_SECRET")?);
@@ -271,8 +275,12 @@ fn introduce(proxy: &EntraOAuthProxy, public_url: &str, tenant: Option<&DevTenan
             "local tenant",
             &format!("{}, users ada and grace", tenant.url()),
         ),
-        None => tell("tenant", "of ENTRA_TENANT_ID; the log says what it refuses"),
+        None => tell("tenant", "of ENTRA_TENANT_ID"),
     }
+    tell(
+        "log",
+        "on standard error: the references of pages, and what is refused",
+    );
     println!("\nConnect a client, which signs you in by your browser:\n");
     println!("  claude mcp add --transport http notes {url}");
     println!("  code --add-mcp '{{\"name\":\"notes\",\"type\":\"http\",\"url\":\"{url}\"}}'");
