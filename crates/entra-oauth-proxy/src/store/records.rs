@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{Store, StoreError, StoreFuture};
 use crate::keys::{Keyring, Purpose, Unreadable, Versioned};
-use crate::telemetry::{Event, ThrottledLog, count, throttled};
+use crate::telemetry::{Event, Finding, ThrottledLog, count, throttled};
 
 /// A store of encrypted records.
 #[derive(Clone)]
@@ -161,13 +161,9 @@ impl Records {
 
     fn failed(&self, error: StoreError) -> StoreError {
         let what = "nothing can be kept or found at the moment";
-        throttled!(
-            error,
-            self.log,
-            (what, ""),
-            error = error.to_string(),
-            "{what}"
-        );
+        let text = error.to_string();
+        let finding = Finding::default().found(&*text);
+        throttled!(error, self.log, (what, &finding), error = text, "{what}");
         error
     }
 }

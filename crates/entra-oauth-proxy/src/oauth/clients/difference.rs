@@ -71,7 +71,11 @@ fn differing_parts(sent: &str, registered: &str) -> Vec<String> {
         } else if name == "the path" && ours.trim_end_matches('/') == theirs.trim_end_matches('/') {
             "a slash at the end".to_owned()
         } else if name == "the host" && are_loopback {
-            format!("{name} ({ours} and {theirs} are two different addresses)")
+            // Those that are named are few, as lines of the log are counted by these words.
+            match [ours, theirs].iter().all(|host| USUAL.contains(host)) {
+                true => format!("{name} ({ours} and {theirs} are two different addresses)"),
+                false => format!("{name} (which are two different addresses of this machine)"),
+            }
         } else {
             name.to_owned()
         };
@@ -81,6 +85,9 @@ fn differing_parts(sent: &str, registered: &str) -> Vec<String> {
     }
     differing
 }
+
+/// The usual addresses of this machine.
+const USUAL: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 const NAMES: [&str; 6] = [
     "the scheme",
@@ -115,6 +122,11 @@ mod tests {
                 "http://localhost/callback",
                 "http://[::1]:1/callback",
                 "the host (localhost and [::1] are two different addresses)",
+            ),
+            (
+                "http://127.0.0.2/cb",
+                "http://127.0.0.1/cb",
+                "the host (which are two different addresses of this machine)",
             ),
             ("https://a.example/cb", "https://b.example/cb", "the host"),
             ("http://a.example/cb", "https://a.example/cb", "the scheme"),
