@@ -67,11 +67,6 @@ pub(crate) fn facts(report: &Report, token: &str, shows_names: bool) -> Vec<Fact
     shown.filter_map(fact).collect()
 }
 
-/// Returns whether the token says that it is of an agent.
-pub(crate) fn mark_an_agent(facts: &[Fact]) -> bool {
-    facts.iter().any(|fact| fact.name == "marked_by")
-}
-
 /// Returns the claims of a token in the compact form.
 fn payload_of(token: &str) -> Option<Value> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;

@@ -28,6 +28,15 @@ const ACCEPTED: u8 = 0;
 const NOT_ACCEPTED: u8 = 1;
 const NOT_JUDGED: u8 = 2;
 
+/// The optional claims by which agents are told apart.
+const AGENTS: &str = r#"
+agents are known by claims that Entra leaves out unless the API's manifest has
+  "optionalClaims": { "accessToken": [
+    { "name": "xms_par_app_azp" }, { "name": "xms_act_fct" },
+    { "name": "xms_sub_fct" }, { "name": "idtyp" }
+  ] }
+"#;
+
 fn main() -> ExitCode {
     let status = match arguments::read() {
         Ok(Command::Explain(arguments)) => explain(&arguments),
@@ -54,8 +63,9 @@ fn explain(arguments: &Arguments) -> Result<u8, Box<dyn Error>> {
         print(&json::of(&report, &facts, &notes)?)?;
     } else {
         let mut text = text::of(&report, &facts, &notes);
-        if arguments.refuses_agents && !claims::mark_an_agent(&facts) {
-            text.push_str(text::AGENTS);
+        let is_of_agent = facts.iter().any(|fact| fact.name == "marked_by");
+        if arguments.refuses_agents && !is_of_agent {
+            text.push_str(AGENTS);
         }
         AutoStream::new(std::io::stdout(), arguments.color).write_all(text.as_bytes())?;
     }

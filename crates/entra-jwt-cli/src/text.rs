@@ -26,15 +26,6 @@ const LONGEST_WORD: usize = 50;
 const LABEL: usize = 11;
 const CHECK: usize = 28;
 
-/// The optional claims by which agents are told apart.
-pub(crate) const AGENTS: &str = r#"
-agents are known by claims that Entra leaves out unless the API's manifest has
-  "optionalClaims": { "accessToken": [
-    { "name": "xms_par_app_azp" }, { "name": "xms_act_fct" },
-    { "name": "xms_sub_fct" }, { "name": "idtyp" }
-  ] }
-"#;
-
 pub(crate) fn of(report: &Report, facts: &[Fact], notes: &[&str]) -> String {
     let mut text = String::new();
     for note in notes {

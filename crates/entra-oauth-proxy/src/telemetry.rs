@@ -7,17 +7,15 @@
 //! all without the feature; every label's values are a closed set.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
 #[cfg(feature = "metrics")]
 use metrics::{counter, histogram};
 use tokio::time::Instant;
+use tower_entra_auth::entra_jwt_core::refusal::SentInstead;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -78,71 +76,35 @@ pub(crate) fn record(field: &'static str, value: &str) {
 }
 
 /// Decides which lines of the log that strangers can cause are written: the first of a kind, then one a
-/// minute with their number, and beside it in each minute a few that differ in what was found.
+/// minute with their number, and beside it a few that differ in what was found.
 ///
 /// Somebody who has not signed in can send as many requests as the limits let through, and each may come to
 /// a line. Exact numbers are in the metrics.
-#[derive(Debug, Default)]
-pub(crate) struct ThrottledLog(Mutex<HashMap<Line, Minute>>);
+pub(crate) type ThrottledLog = entra_http::ThrottledLog<Line>;
 
 /// The text and the reason of a line. Both are this server's own words, so that there are only so many.
 type Line = (&'static str, Cow<'static, str>);
 
-/// The kind of a line, with a hash of what was found and expected.
-pub(crate) struct Kind(Line, u64);
+/// The kind of a line, and what tells it from others of the kind.
+pub(crate) struct Kind<'f>(Line, Option<&'f Finding>);
 
-impl From<(&'static str, &'static str)> for Kind {
-    fn from((what, reason): (&'static str, &'static str)) -> Self {
-        Self((what, Cow::Borrowed(reason)), 0)
-    }
-}
-
-impl From<(&'static str, &Finding)> for Kind {
-    fn from((what, finding): (&'static str, &Finding)) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (&finding.found, &finding.expected).hash(&mut hasher);
-        Self((what, finding.reason.clone()), hasher.finish())
-    }
-}
-
-/// The lines of one text and reason in a minute that was begun by one of them.
-#[derive(Debug)]
-struct Minute {
-    began: Instant,
-    /// The hashes of what was found in those that were written.
-    written: Vec<u64>,
-    left_out: u64,
-}
-
-impl ThrottledLog {
-    /// The most lines of one text and reason in a minute.
-    const MOST: usize = 8;
-
+impl Kind<'_> {
     /// Returns the number of events that a line stands for, if one of this kind is due.
-    pub(crate) fn due(&self, kind: impl Into<Kind>) -> Option<u64> {
-        let Kind(line, found) = kind.into();
-        let now = Instant::now();
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let minute = lines.entry(line).or_insert_with(|| Minute {
-            began: now,
-            written: Vec::new(),
-            left_out: 0,
-        });
-        let mut count = 1;
-        if now.duration_since(minute.began) >= Duration::from_secs(60) {
-            count += minute.left_out;
-            *minute = Minute {
-                began: now,
-                written: Vec::new(),
-                left_out: 0,
-            };
-        }
-        if minute.written.contains(&found) || minute.written.len() >= Self::MOST {
-            minute.left_out += 1;
-            return None;
-        }
-        minute.written.push(found);
-        Some(count)
+    pub(crate) fn due(self, log: &ThrottledLog) -> Option<u64> {
+        let Self(line, finding) = self;
+        log.due_for(line, finding.map(|it| (&it.found, &it.expected)))
+    }
+}
+
+impl From<(&'static str, &'static str)> for Kind<'_> {
+    fn from((what, reason): (&'static str, &'static str)) -> Self {
+        Self((what, Cow::Borrowed(reason)), None)
+    }
+}
+
+impl<'f> From<(&'static str, &'f Finding)> for Kind<'f> {
+    fn from((what, finding): (&'static str, &'f Finding)) -> Self {
+        Self((what, finding.reason.clone()), Some(finding))
     }
 }
 
@@ -156,9 +118,10 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Adds what was found; the caller escapes and cuts it.
+    /// Adds what was found, unless it has a token in it; the caller escapes and cuts it.
     pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
-        self.found = Some(found.into());
+        let found = Some(found.into()).filter(|found| !has_token(found));
+        self.found = Some(found.unwrap_or_else(|| "(not shown: it has a token in it)".to_owned()));
         self
     }
 
@@ -167,6 +130,12 @@ impl Finding {
         self.expected = Some(expected.into());
         self
     }
+}
+
+/// Returns whether there is a JWT in a text, or the text is a refresh token or a code of Entra.
+fn has_token(text: &str) -> bool {
+    text.contains("eyJ")
+        || SentInstead::recognise(text.as_bytes()) == Some(SentInstead::RefreshToken)
 }
 
 /// The reason.
@@ -199,7 +168,7 @@ impl From<String> for Finding {
 /// at DEBUG.
 macro_rules! throttled {
     ($level:ident, $log:expr, $kind:expr, $($line:tt)+) => {
-        match $log.due($kind) {
+        match $crate::telemetry::Kind::from($kind).due(&$log) {
             Some(count) => tracing::$level!(count, $($line)+),
             None => tracing::debug!($($line)+),
         }

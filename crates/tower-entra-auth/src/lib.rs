@@ -190,6 +190,8 @@ pub mod issuer {
 
 /// Settings of the [builder](EntraAuthBuilder) that are values of their own.
 pub mod settings {
+    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    pub use crate::config::Announcement;
     pub use crate::config::{KeyOptions, TenantSetting, TokenCache};
 }
 

@@ -12,7 +12,7 @@ use tower_entra_auth::{
 use url::Url;
 
 use super::{EntraOAuthProxyBuilder, Prompt, Resource};
-use crate::endpoints::{Server, Urls};
+use crate::endpoints::{Server, Urls, paths_under};
 use crate::entra::Entra;
 use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::RateLimiter;
@@ -106,10 +106,13 @@ impl EntraOAuthProxyBuilder {
             auth = auth.protected_resource(published).trust(reissued);
         }
         // Secrets go where the metadata is.
-        let auth = auth.own_endpoints_only().build();
+        let auth = auth
+            .own_endpoints(urls.iter().flat_map(paths_under))
+            .own_endpoints_only()
+            .build_quietly();
         let auth = auth.map_err(|error| problems.append(error)).ok();
         let (
-            Some(auth),
+            Some((auth, announcement)),
             Some(urls),
             Some(resource),
             Some(scopes),
@@ -151,6 +154,7 @@ impl EntraOAuthProxyBuilder {
         let resource_metadata = auth
             .resource_metadata()
             .map_err(|error| problems.error_with("resource", error))?;
+        announcement.write();
         tracing::info!(
             issuer = urls.issuer(),
             resource = resource.url(),

@@ -30,6 +30,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use self::service::ProxyEndpoints;
+pub(crate) use self::service::paths_under;
 use crate::crypto::hash;
 use crate::entra::Entra;
 use crate::http::{Cookies, Response};

@@ -21,7 +21,7 @@ use tower_entra_auth::layer::AnswerBody;
 use tower_service::Service;
 
 use super::{
-    Mount, Server, authorize, callback, consent, metadata, register, revoke, sign_out, token,
+    Mount, Server, Urls, authorize, callback, consent, metadata, register, revoke, sign_out, token,
 };
 use crate::http::{Response, UnreadBody, empty, set_static};
 use crate::limits::EndpointGroup;
@@ -61,8 +61,7 @@ impl ProxyEndpoints {
             Mount::Nested => nested.map(str::to_owned).collect(),
             Mount::All => {
                 let mut paths = well_known();
-                for path in nested {
-                    let path = format!("{}{path}", self.server.urls.path);
+                for path in paths_under(&self.server.urls) {
                     if !paths.contains(&path) {
                         paths.push(path);
                     }
@@ -135,6 +134,14 @@ enum Endpoint {
     Metadata,
     OpenIdMetadata,
     ResourceMetadata,
+}
+
+/// Returns the paths of the endpoints under the public URL.
+pub(crate) fn paths_under(urls: &Urls) -> impl Iterator<Item = String> {
+    let prefix = &urls.path;
+    Endpoint::NESTED
+        .iter()
+        .map(move |(path, _)| format!("{prefix}{path}"))
 }
 
 impl Endpoint {

@@ -361,7 +361,7 @@ impl Bulkhead {
     }
 
     fn full(&self) -> OAuthError {
-        if let Some(count) = self.refused.due((self.calls, "")) {
+        if let Some(count) = self.refused.due((self.calls, "".into())) {
             tracing::warn!(
                 calls = self.calls,
                 count,

@@ -142,7 +142,7 @@ impl User {
 /// The claims of Entra's token that go into ours: what the rules and accessors of a `Caller` read.
 /// Not `email` and `upn`, by which nothing may be decided; and not `xms_cc`, which says what this server
 /// understands as a client of Entra's, not what its own clients do.
-const COPIED: [&str; 16] = [
+const COPIED: [&str; 18] = [
     "_claim_names",
     "acct",
     "acrs",
@@ -157,7 +157,9 @@ const COPIED: [&str; 16] = [
     "sub",
     "tid",
     "wids",
+    "xms_act_fct",
     "xms_idrel",
+    "xms_par_app_azp",
     "xms_sub_fct",
 ];
 
@@ -416,7 +418,8 @@ fn refused_user(log: &ThrottledLog, refusal: &Refusal) -> OAuthError {
         return OAuthError::unavailable(None);
     }
     match code {
-        "tenant_not_allowed" | "personal_account" | "guest_not_allowed" | "caller_not_allowed" => {
+        "tenant_not_allowed" | "personal_account" | "guest_not_allowed" | "agent_not_allowed"
+        | "caller_not_allowed" => {
             throttled!(
                 warn,
                 log,

@@ -2,6 +2,8 @@
 
 use entra_oauth_proxy::{Resource, Secret};
 
+use tower::ServiceExt as _;
+
 use crate::logbook::Logbook;
 use crate::support::{RESOURCE, Stage, resource_at, settings, settings_of, tenant};
 use crate::watched_store::WatchedStore;
@@ -66,10 +68,40 @@ async fn settings_that_come_to_nothing_write_no_line_that_clients_sign_in() {
         wrong.build().unwrap_err();
     }
     let text = log.text();
-    assert!(
-        !text.contains("clients sign in through this server"),
-        "{text}"
-    );
+    for line in [
+        "clients sign in through this server",
+        "tokens of Microsoft Entra ID are required",
+    ] {
+        assert!(!text.contains(line), "{text}");
+    }
+}
+
+/// With the routes inside the Layer nobody can sign in, and every endpoint is a 401.
+#[tokio::test]
+async fn endpoints_inside_their_own_layer_are_an_error_in_the_log() {
+    let stage = Stage::with(|settings| settings).await;
+    let app = stage.proxy.routes().layer(stage.proxy.layer());
+    let log = Logbook::begin();
+    for path in [
+        "/register",
+        "/token",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-protected-resource/mcp",
+    ] {
+        let request = http::Request::post(path).body(axum::body::Body::empty());
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 401);
+    }
+    let lines = log.lines("ERROR");
+    let [line] = &*lines else { panic!("{lines:?}") };
+    for part in [
+        "request without a bearer token",
+        "method=\"POST\" path=\"/register\" looks_like=\"an endpoint of the OAuth proxy itself\"",
+        "remedy=\"keep the proxy's routes outside of its own Layer: proxy.protect(routes) does, or \
+         .merge(proxy.routes()) after .layer(proxy.layer())\"",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

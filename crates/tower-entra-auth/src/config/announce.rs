@@ -4,67 +4,106 @@ use entra_jwt_core::{Validator, integration::EscapedUrl, refusal::Setting};
 
 use super::{EntraAuthBuilder, TrustedIssuer};
 
-/// Writes at the start what is trusted; at DEBUG every setting that decides, and where it came from.
-pub(super) fn announce(settings: &EntraAuthBuilder, validator: &Validator, keys_from: &str) {
-    let source = |setting: Option<&'static str>| setting.unwrap_or("default");
-    let audiences = validator.audiences().map(ToString::to_string);
-    let audiences: Vec<String> = audiences
-        .map(|audience| EscapedUrl(&audience).to_string())
-        .collect();
-    let issuers: Vec<String> = validator.issuers().collect();
-    let tenancy = validator.authority().tenancy();
-    let tenants = tenancy.to_string();
-    tracing::info!(
-        tenants,
-        client_id = audiences.first(),
-        keys_from,
-        "tokens of Microsoft Entra ID are required"
-    );
-    tracing::debug!(
-        issuers = issuers.join(", "),
-        audiences = audiences.join(", "),
-        cloud = validator.authority().cloud().to_string(),
-        versions = if validator.accepts_v1_tokens() {
-            "v1, v2"
-        } else {
-            "v2"
-        },
-        tenant_rule = settings.tenant_rule.is_some(),
-        caller_rule = settings.caller_rule.is_some(),
-        trusted = (!settings.trusted.is_empty()).then(|| trusted_issuers(&settings.trusted)),
-        token_cache = settings.token_cache.bounds().is_some(),
-        settings = format!(
-            "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
-            source(settings.tenancy.as_ref().map(|setting| setting.source)),
-            source(settings.client_id.as_ref().map(|setting| setting.source)),
-            source(settings.cloud.as_ref().map(|setting| setting.source)),
-            source(
-                settings
-                    .metadata_endpoint
-                    .as_ref()
-                    .map(|setting| setting.source)
-            ),
-        ),
-        "the settings of the tokens that are required"
-    );
-    if settings.refuses_agents {
-        tracing::info!(
-            remedy = "have the API's manifest ask for the claims of agents: optionalClaims, accessToken, \
-                xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp",
-            "agents are refused as far as tokens say that they are of one"
+/// The lines about the settings of an `EntraAuth`, to be written once everything around it is made.
+#[derive(Debug)]
+#[doc(hidden)] // for `entra-oauth-proxy` and the like
+#[must_use = "nothing is in the log before it is written"]
+pub struct Announcement {
+    tenants: String,
+    audiences: Vec<String>,
+    keys_from: String,
+    issuers: String,
+    cloud: String,
+    versions: &'static str,
+    has_tenant_rule: bool,
+    has_caller_rule: bool,
+    refuses_agents: bool,
+    trusted: Option<String>,
+    has_token_cache: bool,
+    /// Where the settings came from.
+    sources: String,
+    /// What to change where every organization's users are admitted and no rule decides.
+    remedy_of_openness: Option<String>,
+}
+
+impl Announcement {
+    pub(super) fn of(settings: &EntraAuthBuilder, validator: &Validator, keys_from: &str) -> Self {
+        let audiences = validator.audiences().map(ToString::to_string);
+        let audiences = audiences.map(|audience| EscapedUrl(&audience).to_string());
+        let issuers: Vec<String> = validator.issuers().collect();
+        let authority = validator.authority();
+        let (has_tenant_rule, has_caller_rule) = (
+            settings.tenant_rule.is_some(),
+            settings.caller_rule.is_some(),
         );
+        let is_open = authority.tenancy().tenant_ids().next().is_none();
+        let source = |setting: Option<&'static str>| setting.unwrap_or("default");
+        Self {
+            tenants: authority.tenancy().to_string(),
+            audiences: audiences.collect(),
+            keys_from: keys_from.to_owned(),
+            issuers: issuers.join(", "),
+            cloud: authority.cloud().to_string(),
+            versions: match validator.accepts_v1_tokens() {
+                true => "v1, v2",
+                false => "v2",
+            },
+            has_tenant_rule,
+            has_caller_rule,
+            refuses_agents: settings.refuses_agents,
+            trusted: (!settings.trusted.is_empty()).then(|| trusted_issuers(&settings.trusted)),
+            has_token_cache: settings.token_cache.bounds().is_some(),
+            sources: format!(
+                "tenant: {}, client_id: {}, cloud: {}, metadata_endpoint: {}",
+                source(settings.tenancy.as_ref().map(|it| it.source)),
+                source(settings.client_id.as_ref().map(|it| it.source)),
+                source(settings.cloud.as_ref().map(|it| it.source)),
+                source(settings.metadata_endpoint.as_ref().map(|it| it.source)),
+            ),
+            remedy_of_openness: (is_open && !has_tenant_rule && !has_caller_rule).then(|| {
+                format!(
+                    "decide about each tenant by {}, or name those that may in {}",
+                    settings.name_of(Setting::TenantRule),
+                    settings.name_of(Setting::Tenant)
+                )
+            }),
+        }
     }
-    let is_decided = settings.tenant_rule.is_some() || settings.caller_rule.is_some();
-    if tenancy.tenant_ids().next().is_none() && !is_decided {
-        tracing::warn!(
-            tenants,
-            remedy = format!(
-                "decide about each tenant by {}, or name those that may in {}",
-                settings.name_of(Setting::TenantRule),
-                settings.name_of(Setting::Tenant)
-            ),
-            "users of every organization may call: everybody can make a tenant of their own"
+
+    /// Writes what is trusted; at DEBUG every setting that decides, and where it came from.
+    pub fn write(self) {
+        tracing::info!(
+            tenants = self.tenants,
+            client_id = self.audiences.first(),
+            keys_from = self.keys_from,
+            "tokens of Microsoft Entra ID are required"
         );
+        tracing::debug!(
+            issuers = self.issuers,
+            audiences = self.audiences.join(", "),
+            cloud = self.cloud,
+            versions = self.versions,
+            tenant_rule = self.has_tenant_rule,
+            caller_rule = self.has_caller_rule,
+            trusted = self.trusted,
+            token_cache = self.has_token_cache,
+            settings = self.sources,
+            "the settings of the tokens that are required"
+        );
+        if self.refuses_agents {
+            tracing::info!(
+                remedy = "have the API's manifest ask for the claims of agents: optionalClaims, \
+                    accessToken, xms_par_app_azp, xms_act_fct, xms_sub_fct and idtyp",
+                "agents are refused as far as tokens say that they are of one"
+            );
+        }
+        if let Some(remedy) = self.remedy_of_openness {
+            tracing::warn!(
+                tenants = self.tenants,
+                remedy,
+                "users of every organization may call: everybody can make a tenant of their own"
+            );
+        }
     }
 }
 

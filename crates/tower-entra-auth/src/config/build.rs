@@ -10,7 +10,7 @@ use entra_jwt_core::{
     refusal::Setting,
 };
 
-use super::announce::announce;
+use super::announce::Announcement;
 use super::slips::{check_distinct, slip_in_tenant};
 use super::{CloudSetting, EntraAuthBuilder, Sourced};
 use crate::authenticate::{EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
@@ -52,7 +52,15 @@ impl EntraAuthBuilder {
     /// # Errors
     /// Every problem with the settings at once; among them that the HTTP client finds no CA
     /// certificates on this machine.
-    pub fn build(mut self) -> Result<EntraAuth, BuildError> {
+    pub fn build(self) -> Result<EntraAuth, BuildError> {
+        let (auth, announcement) = self.build_quietly()?;
+        announcement.write();
+        Ok(auth)
+    }
+
+    /// Makes the same without a line in the log, which is written by what it returns beside.
+    #[doc(hidden)] // for `entra-oauth-proxy` and the like
+    pub fn build_quietly(mut self) -> Result<(EntraAuth, Announcement), BuildError> {
         let mut problems = Problems::new("cannot protect this service");
         let cloud = self.checked_cloud(&mut problems);
         let tenancy = self.checked_tenancy(&mut problems);
@@ -114,7 +122,7 @@ impl EntraAuthBuilder {
         let resource = resource.transpose()?;
         let responder = self.responder_config(&validator, resource.as_ref(), is_local);
         let authority_url = authority_base.authority_url(validator.authority());
-        announce(&self, &validator, &keys_from);
+        let announcement = Announcement::of(&self, &validator, &keys_from);
 
         let (interval, staleness) = self.keys.times();
         let keys = KeyStore::new(source, interval, staleness);
@@ -145,7 +153,7 @@ impl EntraAuthBuilder {
             self.replaced.map(|(id, _)| id),
         );
         let token_cache = self.token_cache.bounds();
-        Ok(EntraAuth::new(
+        let auth = EntraAuth::new(
             issuers,
             TokenReader::new(self.token_location, self.removes_token),
             self.max_token_length,
@@ -153,7 +161,8 @@ impl EntraAuthBuilder {
             resource,
             authority_url,
             context,
-        ))
+        );
+        Ok((auth, announcement))
     }
 
     fn check_trusted(&self, problems: &mut Problems) {

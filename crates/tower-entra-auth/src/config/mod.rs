@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use entra_http::{BuildError, HttpClient};
 use entra_jwt_core::{Cloud, TenantId, Validator, integration::EscapedUrl, token::Unverified};
 
+pub use self::announce::Announcement;
 pub use self::danger::DangerousBuilder;
 pub use self::options::{KeyOptions, TenantSetting, TokenCache};
 pub use self::trusted_issuer::TrustedIssuer;

@@ -92,7 +92,8 @@ impl Look {
             headers,
         } = asked;
         let path = uri.path();
-        if own_endpoints.iter().any(|endpoint| endpoint == path) {
+        let is_document = path.starts_with("/.well-known/");
+        if own_endpoints.iter().any(|own| own == path) || is_document && !own_endpoints.is_empty() {
             return Some(Self::OwnEndpoint);
         }
         if let Some(credentials) = headers.get(AUTHORIZATION) {
@@ -105,7 +106,7 @@ impl Look {
         if path.starts_with("/grpc.health.v1.Health/") {
             return Some(Self::GrpcProbe);
         }
-        if path.starts_with("/.well-known/") {
+        if is_document {
             return Some(Self::Document);
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -243,7 +244,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).unwrap();
-        Look::of(Asked::from(&request), &["/register".to_owned()])
+        Look::of(Asked::from(&request), &[])
     }
 
     #[test]
@@ -253,13 +254,6 @@ mod tests {
             ("access-control-request-method", "GET"),
         ];
         for (method, uri, headers, expected) in [
-            ("POST", "/register", &[][..], Look::OwnEndpoint),
-            (
-                "POST",
-                "/register",
-                &[("authorization", "Basic eA==")],
-                Look::OwnEndpoint,
-            ),
             ("OPTIONS", "/me", &preflight[..], Look::Preflight),
             ("GET", "/healthz", &[], Look::Probe),
             ("HEAD", "/api/health/", &[], Look::Probe),
@@ -332,6 +326,27 @@ mod tests {
                 look(method, uri, headers),
                 Some(expected),
                 "{method} {uri} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn endpoints_and_documents_of_the_proxy_are_its_own_whatever_they_bring() {
+        let own = ["/register".to_owned()];
+        for (method, uri, authorization) in [
+            ("POST", "/register", None),
+            ("POST", "/register", Some("Basic eA==")),
+            ("OPTIONS", "/register", None),
+            ("GET", "/.well-known/oauth-protected-resource/mcp", None),
+        ] {
+            let mut request = Request::builder().method(method).uri(uri);
+            if let Some(credentials) = authorization {
+                request = request.header("authorization", credentials);
+            }
+            let request = request.body(()).unwrap();
+            assert_eq!(
+                Look::of(Asked::from(&request), &own),
+                Some(Look::OwnEndpoint)
             );
         }
     }
