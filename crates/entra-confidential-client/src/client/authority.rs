@@ -1,6 +1,6 @@
 //! The authority, and the token endpoints of its tenants.
 
-use entra_http::{is_loopback_host, secure_url};
+use entra_http::{is_loopback_host, secure_url, slip_in};
 use http::Uri;
 
 use crate::text::printable_url;
@@ -24,6 +24,7 @@ impl Authority {
         let text = text.ok_or_else(|| format!("not set; such as {example}"))?;
         let text = text.trim();
         Self::of(text).map_err(|why| {
+            let why = slip_in(text).unwrap_or(why);
             let shown = printable_url(text);
             match authority_of(text) {
                 Some(right) => {

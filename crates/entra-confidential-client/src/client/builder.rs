@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entra_http::{BoxError, BuildError, HttpClient, Problems, StandardClient, ThrottledLog};
+use entra_http::{
+    BoxError, BuildError, HttpClient, Problems, StandardClient, ThrottledLog, slip_in,
+};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -182,7 +184,10 @@ impl ConfidentialClientBuilder {
         // Without braces and other notations that Entra does not take.
         match id.parse::<uuid::Uuid>() {
             Ok(parsed) if id.len() == 36 => Ok(parsed.to_string()),
-            _ => Err(format!("\"{}\" is no GUID; {source}", printable_url(id))),
+            _ => {
+                let fault = slip_in(id).unwrap_or("is no GUID");
+                Err(format!("\"{}\" {fault}; {source}", printable_url(id)))
+            }
         }
     }
 }

@@ -45,6 +45,13 @@ impl Credential {
                     .to_owned(),
             );
         }
+        let quotes = ['"', '\'', '`'];
+        if secret.starts_with(quotes) && secret.ends_with(quotes) {
+            return Some(
+                "the secret is in quotes, which an environment file keeps; leave them out"
+                    .to_owned(),
+            );
+        }
         // Entra's secrets have 40 characters; their ids are GUIDs, and stand beside them.
         let is_guid = secret.len() == 36 && uuid::Uuid::try_parse(secret).is_ok();
         is_guid.then(|| format!("the secret is a GUID; {VALUE_NOT_ID}"))

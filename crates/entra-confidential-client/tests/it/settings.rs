@@ -64,7 +64,17 @@ fn each_wrong_setting_is_named() {
         (
             good().client_id(format!("{{{CLIENT}}}")),
             "client_id",
-            "no GUID",
+            "has braces around it; leave them out",
+        ),
+        (
+            good().client_id(format!("\"{CLIENT}\"")),
+            "client_id",
+            "has quotes in it, which an environment file keeps; leave them out",
+        ),
+        (
+            good().authority(format!("'{AUTHORITY}'")),
+            "authority",
+            "has quotes in it, which an environment file keeps; leave them out",
         ),
         (
             good().client_id(CLIENT.replace('-', "")),
@@ -105,6 +115,23 @@ fn a_secret_that_is_a_guid_is_the_id_of_one() {
     for secret in [secret_id.replace('-', ""), format!("{secret_id}~")] {
         assert!(script.settings(Secret::new(secret)).build().is_ok());
     }
+}
+
+#[test]
+fn a_secret_in_quotes_is_said_without_the_secret() {
+    let script = Script::default();
+    for secret in ["\"s3cr3t~s3cr3t\"", "'s3cr3t~s3cr3t'"] {
+        let (setting, text) = problem_with(script.settings(Secret::new(secret)));
+        assert_eq!(
+            (&*setting, &*text),
+            (
+                "credential",
+                "the secret is in quotes, which an environment file keeps; leave them out"
+            )
+        );
+    }
+    let within = Secret::new("s3\"cr3t");
+    assert!(script.settings(within).build().is_ok());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use entra_http::{BuildError, Problems, is_loopback_host};
+use entra_http::{BuildError, Problems, is_loopback_host, slip_in};
 use tokio_util::task::TaskTracker;
 use tower_entra_auth::entra_jwt_core::integration::EscapedUrl;
 use tower_entra_auth::{
@@ -327,6 +327,9 @@ fn checked_url(text: Option<&str>, examples: &str) -> Result<Url, String> {
         return problem(format_args!("not set"));
     };
     let shown = EscapedUrl(text);
+    if let Some(slip) = slip_in(text) {
+        return problem(format_args!("\"{shown}\" {slip}"));
+    }
     let Ok(url) = Url::parse(text) else {
         return problem(format_args!("\"{shown}\" is no URL"));
     };

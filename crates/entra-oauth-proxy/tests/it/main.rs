@@ -43,6 +43,7 @@ mod secrets;
 mod settings;
 mod settings_secrets;
 mod sign_in;
+mod slips;
 mod sniffing;
 mod start;
 mod stores;

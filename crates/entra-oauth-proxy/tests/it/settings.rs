@@ -35,7 +35,7 @@ fn problems_of(settings: EntraOAuthProxyBuilder) -> Vec<(String, String)> {
 }
 
 /// The one problem.
-async fn problem(
+pub(crate) async fn problem(
     change: impl FnOnce(EntraOAuthProxyBuilder) -> EntraOAuthProxyBuilder,
 ) -> (String, String) {
     let mut problems = problems(change).await;

@@ -1,6 +1,8 @@
 //! The tokens that Entra sends for a code: which of them are those of this sign-in.
 
+use entra_dev_tenant::TokenBuilder;
 use serde_json::{Value, json};
+use tower_entra_auth::EntraAuthBuilder;
 use url::Url;
 
 use crate::callback::{failed, is_told};
@@ -242,35 +244,32 @@ async fn a_sign_in_right_after_a_rotation_is_to_be_tried_again_while_no_key_may_
 }
 
 #[tokio::test(start_paused = true)]
-async fn guests_are_denied_where_that_is_set() {
-    let stage =
-        Stage::with(|settings| settings.auth(tower_entra_auth::EntraAuthBuilder::refuse_guests))
-            .await;
-    let log = Logbook::begin();
-    let reply = failed(&stage, |stage| {
-        let token = stage
-            .tenant
-            .user("ada")
-            .guest()
-            .scope("read")
-            .for_api(APP)
-            .mint();
-        let id = stage
-            .tenant
-            .id_token("ada")
-            .for_api(APP)
-            .claim("nonce", nonce_of(stage));
-        answers(stage, &token, Some(&id.mint()));
-    })
-    .await;
-    is_told(&reply, "access_denied", "a guest");
-    // In the words of the proxy's builder, not of the Layer's or the core's.
-    let lines = log.lines("WARN");
-    let setting = "or drop auth(|auth| auth.refuse_guests())";
-    assert!(
-        lines.iter().any(|line| line.contains(setting)),
-        "{lines:#?}"
-    );
+async fn guests_and_agents_are_denied_where_that_is_set() {
+    type Change = fn(EntraAuthBuilder) -> EntraAuthBuilder;
+    let guest: fn(TokenBuilder<'_>) -> TokenBuilder<'_> = |user| user.guest();
+    let agent: fn(TokenBuilder<'_>) -> TokenBuilder<'_> = |user| user.agent();
+    for (what, kind, refuse) in [
+        ("guest", guest, EntraAuthBuilder::refuse_guests as Change),
+        ("agent", agent, EntraAuthBuilder::refuse_agents),
+    ] {
+        let stage = Stage::with(|settings| settings.auth(refuse)).await;
+        let log = Logbook::begin();
+        let reply = failed(&stage, |stage| {
+            let user = stage.tenant.user("ada").scope("read").for_api(APP);
+            let id_token = stage.tenant.id_token("ada").for_api(APP);
+            let id_token = id_token.claim("nonce", nonce_of(stage));
+            answers(stage, &kind(user).mint(), Some(&id_token.mint()));
+        })
+        .await;
+        is_told(&reply, "access_denied", what);
+        // In the words of the proxy's builder, not of the Layer's or the core's.
+        let lines = log.lines("WARN");
+        let setting = format!("or drop auth(|auth| auth.refuse_{what}s())");
+        assert!(
+            lines.iter().any(|line| line.contains(&setting)),
+            "{lines:#?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -310,7 +309,9 @@ async fn what_rules_and_handlers_read_of_a_user_is_in_our_token_and_nothing_else
         "preferred_username": "ada@example.com",
         "roles": ["Reports.Read"],
         "wids": ["62e90394-69f5-4237-9190-012177145e10"],
+        "xms_act_fct": "3 9",
         "xms_idrel": "1 26",
+        "xms_par_app_azp": "c405e44e-8e72-4adb-bb79-59e19e2157ef",
         "xms_sub_fct": "2",
     });
     let left = json!({
