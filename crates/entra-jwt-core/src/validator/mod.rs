@@ -4,6 +4,7 @@ mod builder;
 mod check_name;
 mod checks;
 mod report;
+mod words;
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
