@@ -36,7 +36,7 @@ async fn an_answer_with_an_id_token_alone_says_so() {
     let ran = desk.explain_text(&answer, &[]);
     assert_eq!((ran.status, &*ran.err), (1, ""));
     let expected = "read id_token of a JSON answer without access_token\n\n\
-        refused: id_token (401)\n  fix        send access_token, not id_token, of Entra's answer;";
+        refused: id_token (401)\n  fix        send access_token, not id_token, of Entra's answer,";
     assert!(ran.out.starts_with(expected), "{}", ran.out);
 }
 

@@ -155,7 +155,8 @@ refusal! { InvalidToken of TokenFault,
             seconds_ahead.saturating_sub(*skew),
         ),
         expected: format!("within a clock skew of {skew} s"),
-        remedy: "synchronise the clock of this machine (NTP)",
+        remedy: "the clock of this machine is behind: synchronise it (NTP; for a container, that of \
+            its host)",
     }
     /// `nbf` is later than `exp`.
     ImpossibleLifetime => "impossible_lifetime" {
@@ -176,8 +177,9 @@ refusal! { InvalidToken of TokenFault,
         found: found.as_str(),
         expected: expected.as_str(),
         remedy: if Authority::is_b2c(found) {
-            "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
-             ID or External ID tenant"
+            "the token is of Azure AD B2C, whose tokens are not supported: point the client's \
+             authority to an Entra ID or External ID tenant; accounts that are in B2C alone have to be \
+             moved there"
                 .to_owned()
         } else if host_of(found).ends_with(".ciamlogin.com") {
             format!(
@@ -193,10 +195,10 @@ refusal! { InvalidToken of TokenFault,
         found: format!("{found} ({cloud})"),
         expected: expected.as_str(),
         remedy: format!(
-            "have the client sign in at https://{}, or set {} to {cloud} if this API's tenant is \
-             there",
-            host_of(expected),
+            "if this API's tenant is in that cloud, set {} to {cloud}; otherwise have the client sign \
+             in at https://{}",
             setting(Setting::Cloud),
+            host_of(expected),
         ),
     }
     /// The token is of another tenant.
@@ -213,8 +215,9 @@ refusal! { InvalidToken of TokenFault,
             )
         } else {
             format!(
-                "have the client sign in to an allowed tenant (its authority ends with the tenant's \
-                 id), or add {found} to {}",
+                "if {found} is this API's own tenant, set {} to it; if it is another that may call, \
+                 add it there after a comma; otherwise have the client sign in to an allowed tenant \
+                 (its authority ends with the tenant's id)",
                 setting(Setting::Tenant),
             )
         },
@@ -244,8 +247,8 @@ refusal! { InvalidToken of TokenFault,
         expected: expected.as_str(),
         remedy: format!(
             "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app \
-             registration (accessTokenAcceptedVersion in the older manifest), or accept v1 tokens \
-             with {}",
+             registration (accessTokenAcceptedVersion in the older manifest) and get a new token, or \
+             accept v1 tokens with {}",
             setting(Setting::AcceptV1Tokens),
         ),
     }
@@ -297,8 +300,8 @@ refusal! { InvalidToken of TokenFault,
         found: "an id token",
         expected: "an access token",
         remedy: format!(
-            "send access_token, not id_token, of Entra's answer; the client must request the scope \
-             {}",
+            "send access_token, not id_token, of Entra's answer, and have the client request the \
+             scope {}",
             scope_of(*api),
         ),
     }
@@ -411,7 +414,9 @@ fn swapped(setting: fn(Setting) -> &'static str) -> String {
 }
 
 fn scope_of(api: ClientId) -> String {
-    format!("api://{api}/<name> (Expose an API)")
+    format!(
+        "api://{api}/<name> (listed on this API's page Expose an API; add one if there is none)"
+    )
 }
 
 fn audiences_of(api: ClientId) -> String {
@@ -437,17 +442,19 @@ fn wrong_audience(
     let found_shown = Escaped(found);
     if Guid::from_setting(found).is_some() {
         format!(
-            "request the scope {scope}/<name> (Expose an API); if {found_shown} is this API itself, \
-             set {} to it",
+            "if {found_shown} is this API itself, set {} to it; otherwise have the client request the \
+             scope {scope}/<name> (listed on this API's page Expose an API)",
             setting(Setting::ClientId),
         )
     } else if found.contains("://") {
         format!(
-            "if {found_shown} is this API's Application ID URI (Expose an API), configure it with {}; \
-             otherwise request the scope {scope}/<name>",
+            "if {found_shown} is this API's Application ID URI (Expose an API), add it with {}; \
+             otherwise have the client request the scope {scope}/<name>",
             setting(Setting::Audience),
         )
     } else {
-        format!("request the scope {scope}/<name> (Expose an API)")
+        format!(
+            "have the client request the scope {scope}/<name> (listed on this API's page Expose an API)"
+        )
     }
 }

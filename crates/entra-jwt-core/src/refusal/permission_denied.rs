@@ -46,7 +46,7 @@ pub(crate) enum Lack {
     #[error("members of the group {group} are kept out")]
     ForbiddenGroup { group: String },
     #[error("the user is in too many groups for the token to list them")]
-    GroupsOverage,
+    GroupsOverage { group: String },
     #[error("the token lists groups by name, which leaves some out")]
     GroupsByName,
     #[error("the token says nothing about groups")]
@@ -102,8 +102,9 @@ refusal! { PermissionDenied of Lack,
         found: found_text(found),
         expected: any_of_text(any_of),
         remedy: format!(
-            "assign the user the app role {}: Enterprise applications, this API, Users and groups; \
-             the role is defined on this API's page App roles (allowed member types: Users/Groups)",
+            "assign the user the app role {}: Enterprise applications, this API, Users and groups; if it \
+             is not there, create it on this API's page App roles (its Value; allowed member types: \
+             Users/Groups); then get a new token",
             any_of_text(any_of),
         ),
     }
@@ -113,8 +114,9 @@ refusal! { PermissionDenied of Lack,
         expected: any_of_text(any_of),
         remedy: format!(
             "grant the client the application permission {}: App registrations, the client, API \
-             permissions, Application permissions, then Grant admin consent; the role is defined on \
-             this API's page App roles (allowed member types: Applications)",
+             permissions, Application permissions, then Grant admin consent; if it is not there, create \
+             it on this API's page App roles (its Value; allowed member types: Applications); then get a \
+             new token",
             any_of_text(any_of),
         ),
     }
@@ -168,13 +170,15 @@ refusal! { PermissionDenied of Lack,
     }
     /// The token does not tell whether the user is in the group: Entra left the groups out, because
     /// there are more than fit into it.
-    GroupsOverage => "groups_overage" {
+    GroupsOverage { group } => "groups_overage" {
         found: "too many groups to list",
-        expected: "a list of groups",
-        remedy: "emit only the groups assigned to the application (App registrations, this API, \
-            Token configuration, groups claim; in the manifest \"groupMembershipClaims\": \
-            \"ApplicationGroup\") and assign this group (Enterprise applications, this API, Users \
-            and groups; nested groups do not count), or use app roles instead of groups",
+        expected: format!("a list of groups, to look for {group}"),
+        remedy: format!(
+            "emit only the groups assigned to the application (App registrations, this API, Token \
+             configuration, groups claim; in the manifest \"groupMembershipClaims\": \
+             \"ApplicationGroup\"), and assign the group {group} (Enterprise applications, this API, \
+             Users and groups; nested groups do not count); or require an app role instead",
+        ),
     }
     /// The token does not tell whether the user is outside of the group: it lists names, and Entra
     /// leaves out groups that have none.

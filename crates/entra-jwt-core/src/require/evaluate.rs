@@ -33,14 +33,14 @@ pub(super) fn check(node: &Node, permissions: &Permissions<'_>) -> Result<(), La
             })
         }
         Node::Group(group) => {
-            let groups = permissions.groups()?;
+            let groups = permissions.groups(group)?;
             met(groups.contains(group), || Lack::MissingGroup {
                 any_of: vec![group.clone()],
                 listed: form_of(groups, group),
             })
         }
         Node::NotInGroup(group) => {
-            let groups = permissions.groups()?;
+            let groups = permissions.groups(group)?;
             // Entra leaves out groups that lack the attribute whose names it lists.
             if !groups.has_ids_alone() {
                 return Err(Lack::GroupsByName);
@@ -138,7 +138,7 @@ fn closeness(denied: &Lack) -> u8 {
         | Lack::ForbiddenGroup { .. }
         | Lack::ClaimRequired { .. } => 1,
         // It may be met already: only the token does not say.
-        Lack::GroupsOverage | Lack::GroupsNotEmitted | Lack::GroupsByName => 2,
+        Lack::GroupsOverage { .. } | Lack::GroupsNotEmitted | Lack::GroupsByName => 2,
         Lack::StepUp { .. } => 3,
     }
 }

@@ -64,7 +64,7 @@ pub enum RequirementProblemKind {
 
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 enum Problem {
-    #[error("{atom} \"{found}\": tokens have short names; use \"{short}\"")]
+    #[error("{atom} \"{found}\": a token has the last part of it alone; use \"{short}\"")]
     FullName {
         atom: &'static str,
         found: String,
@@ -90,7 +90,7 @@ enum Problem {
     DefaultScope { found: String },
     #[error(
         "scope \"{found}\": OpenID Connect's scopes (openid, profile, email, offline_access) are \
-         never in an access token; leave it out, and require a scope of this API (Expose an API)"
+         never in an access token; require a scope of this API in its place (its page Expose an API)"
     )]
     OpenIdScope { found: String },
     #[error(

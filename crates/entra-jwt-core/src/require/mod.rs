@@ -229,11 +229,14 @@ impl Permissions<'_> {
         self.claims.roles().any(|role| role == name)
     }
 
-    fn groups(&self) -> Result<&GroupList, Lack> {
+    /// Returns the groups, in which this one is to be looked for.
+    fn groups(&self, group: &str) -> Result<&GroupList, Lack> {
         self.must_be_user()?;
         match self.claims.groups() {
             Groups::Listed(groups) => Ok(groups),
-            Groups::Overage => Err(Lack::GroupsOverage),
+            Groups::Overage => Err(Lack::GroupsOverage {
+                group: group.to_owned(),
+            }),
             Groups::NotEmitted => Err(Lack::GroupsNotEmitted),
         }
     }

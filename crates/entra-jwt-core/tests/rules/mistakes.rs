@@ -127,8 +127,8 @@ async fn a_token_of_b2c_is_known_by_its_issuer_with_and_without_a_tenant() {
         assert_eq!(code, "wrong_issuer");
         assert_eq!(
             remedy,
-            "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
-             ID or External ID tenant"
+            "the token is of Azure AD B2C, whose tokens are not supported: point the client's authority \
+             to an Entra ID or External ID tenant; accounts that are in B2C alone have to be moved there"
         );
     }
 }
@@ -200,7 +200,7 @@ async fn a_v1_token_names_the_setting_of_both_manifests() {
     assert_eq!(
         setup.validate(setup.user().v1()).unwrap_err().remedy(),
         "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app registration \
-         (accessTokenAcceptedVersion in the older manifest), or accept v1 tokens with \
+         (accessTokenAcceptedVersion in the older manifest) and get a new token, or accept v1 tokens with \
          ValidatorBuilder::accept_v1_tokens"
     );
 }
@@ -247,7 +247,10 @@ fn a_permission_of_graph_is_not_one_of_this_api() {
     // Of this API it is a short name.
     let error = Requirement::new(Scope("api://orders/Orders.Read")).unwrap_err();
     let problem = error.problems().next().unwrap().to_string();
-    assert!(problem.ends_with("use \"Orders.Read\""), "{problem}");
+    assert!(
+        problem.ends_with("a token has the last part of it alone; use \"Orders.Read\""),
+        "{problem}"
+    );
 }
 
 /// The refusal of a token with these groups, where this one is required.

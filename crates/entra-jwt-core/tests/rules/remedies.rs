@@ -108,7 +108,7 @@ async fn a_token_of_another_format_cloud_or_tenant_names_the_setting() {
     );
     let rejection = refused(setup.user().flaw(Flaw::IssuerOfAnotherCloud));
     let words = [
-        "https://login.microsoftonline.com,",
+        "at https://login.microsoftonline.com",
         "ValidatorBuilder::cloud",
         "to usgovernment",
     ];

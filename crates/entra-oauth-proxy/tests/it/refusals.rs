@@ -218,12 +218,14 @@ async fn what_was_wrong_with_a_registration_is_found_and_expected_in_the_log() {
         ),
         (
             "{}".to_owned(),
-            "redirect_uris needs 1 to 10 of them",
-            ["error=\"invalid_redirect_uri\"", "found=\"0\"", ""],
+            "redirect_uris is missing or empty: send 1 to 10 addresses, such as \
+             http://127.0.0.1:33418/callback",
+            ["error=\"invalid_redirect_uri\"", "", ""],
         ),
         (
             json!({ "redirect_uris": [], "grant_types": ["implicit"] }).to_string(),
-            "redirect_uris needs 1 to 10 of them",
+            "redirect_uris is missing or empty: send 1 to 10 addresses, such as \
+             http://127.0.0.1:33418/callback",
             ["", "", ""],
         ),
         (

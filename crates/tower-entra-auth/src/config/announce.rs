@@ -62,9 +62,10 @@ impl Announcement {
             ),
             remedy_of_openness: (is_open && !has_tenant_rule && !has_caller_rule).then(|| {
                 format!(
-                    "decide about each tenant by {}, or name those that may in {}",
-                    settings.name_of(Setting::TenantRule),
-                    settings.name_of(Setting::Tenant)
+                    "name those that may call in {}, with commas between their ids; or decide about each by \
+                     {}",
+                    settings.name_of(Setting::Tenant),
+                    settings.name_of(Setting::TenantRule)
                 )
             }),
         }

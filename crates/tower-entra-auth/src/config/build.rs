@@ -288,8 +288,9 @@ impl EntraAuthBuilder {
                 let domain = if is_domain { text } else { "contoso.com" };
                 format!(
                     "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
-                     consumers; the id of {domain} stands in \
-                     https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration",
+                     consumers; the id of {domain} is the GUID in the issuer that \
+                     https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration \
+                     names",
                     EscapedUrl(text)
                 )
             }

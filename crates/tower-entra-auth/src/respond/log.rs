@@ -52,7 +52,14 @@ impl RefusalLog {
         }
         let facts = Facts::of(refusal);
         if let Some(count) = self.refusals.due_for(refusal.log_key(), facts.detail()) {
-            facts.write(refusal, code, &refusal.remedy(config), count);
+            let path = asked.map(|asked| path_shown(asked.uri));
+            facts.write(
+                refusal,
+                code,
+                path.as_deref(),
+                &refusal.remedy(config),
+                count,
+            );
         }
     }
 
@@ -75,7 +82,7 @@ impl RefusalLog {
             tracing::debug!(code, method, path, "request without a bearer token");
             return;
         };
-        let (looks_like, remedy) = (look.name(), look.remedy(config.how_to_send));
+        let (looks_like, remedy) = (look.name(), look.remedy(&path, config.how_to_send));
         match look {
             Look::OwnEndpoint => tracing::error!(
                 code,
@@ -141,7 +148,15 @@ impl Facts {
         (!self.counts).then_some((&self.found, &self.expected))
     }
 
-    fn write(&self, refusal: &Reason, code: &'static str, remedy: &str, count: u64) {
+    /// Writes the line; where the program is at fault, with the path at which it is.
+    fn write(
+        &self,
+        refusal: &Reason,
+        code: &'static str,
+        path: Option<&str>,
+        remedy: &str,
+        count: u64,
+    ) {
         let (found, expected) = (self.found.as_deref(), self.expected.as_deref());
         let signature = match refusal {
             Reason::InvalidToken { unsigned: true, .. } => Some("not checked"),
@@ -150,11 +165,11 @@ impl Facts {
         let message = refusal.message();
         match refusal {
             Reason::WrongLayer { .. } | Reason::HookPanicked => {
-                tracing::error!(code, found, expected, signature, remedy, count, "{message}");
+                tracing::error!(code, path, found, expected, remedy, count, "{message}");
             }
             #[cfg(feature = "axum")]
             Reason::InvalidRequirement { .. } => {
-                tracing::error!(code, found, expected, signature, remedy, count, "{message}");
+                tracing::error!(code, path, found, expected, remedy, count, "{message}");
             }
             _ => tracing::warn!(code, found, expected, signature, remedy, count, "{message}"),
         }

@@ -263,7 +263,9 @@ impl Reason {
             #[cfg(feature = "axum")]
             Self::InvalidRequirement { .. } => "the requirement of a handler is not one",
             Self::WrongLayer { of_another: false } => "no caller in the request",
-            Self::WrongLayer { of_another: true } => "the caller is of another EntraAuth",
+            Self::WrongLayer { of_another: true } => {
+                "the Layer of this route is of another EntraAuth than its requirement"
+            }
             Self::HookPanicked => "no answer from the response hook",
         }
     }
@@ -329,12 +331,12 @@ impl Reason {
                 "correct the condition of {type_name}; auth.require(..)? says so at the start"
             )
             .into(),
-            Self::WrongLayer { of_another: false } => "add the Layer of EntraAuth to this route: \
-                auth.protect(routes), or .layer(auth.layer()) after .route(..) and after \
-                .layer(auth.require(..)?)"
+            Self::WrongLayer { of_another: false } => "the Layer of EntraAuth is missing, or inside of \
+                what needs it: auth.protect(routes) does it right, or .layer(auth.layer()) as the last, \
+                after .route(..) and after .layer(auth.require(..)?)"
                 .into(),
-            Self::WrongLayer { of_another: true } => "the Layer nearest to this route is of another \
-                EntraAuth than the requirement: make both from the same one, or clones of it"
+            Self::WrongLayer { of_another: true } => "there are two, such as by from_env() in two places: \
+                make one, and give clones of it to the Layer and to the requirement"
                 .into(),
             Self::HookPanicked => "see why the function of on_refusal(..) panicked".into(),
         }

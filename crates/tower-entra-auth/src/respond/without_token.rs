@@ -172,21 +172,25 @@ impl Look {
         .to_owned()
     }
 
-    /// Returns what to change; `how_to_send` is where this service takes tokens.
-    pub(super) fn remedy(self, how_to_send: &str) -> String {
+    /// Returns what to change, for a request to this path; `how_to_send` is where this service takes tokens.
+    pub(super) fn remedy(self, path: &str, how_to_send: &str) -> String {
         match self {
             Self::OwnEndpoint => {
                 "keep the proxy's routes outside of its own Layer: proxy.protect(routes) does, or \
                  .merge(proxy.routes()) after .layer(proxy.layer())"
             }
             Self::Preflight => {
-                "put the CORS layer outside: .layer(cors) after .layer(auth.layer()), or around \
-                 auth.protect(..).into_router(); or let preflights pass by \
+                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) after \
+                 .layer(auth.layer()), or around auth.protect(..).into_router(); it has to allow the \
+                 header authorization. For a CORS layer that must be inside there is \
                  auth.layer().open_preflights()"
             }
             Self::Probe | Self::Scrape => {
-                "put its route outside of the Layer: auth.protect(routes).open(Router::new().route(..)); \
-                 or let it pass by auth.layer().open_path(..)?"
+                return format!(
+                    "put its route outside of the Layer: auth.protect(routes).open(Router::new() \
+                     .route(\"{path}\", ..)); or let that one path pass: \
+                     auth.layer().open_path(\"{path}\")?"
+                );
             }
             Self::GrpcProbe => {
                 "let it pass by auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?"

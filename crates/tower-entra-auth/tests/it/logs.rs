@@ -276,8 +276,8 @@ async fn mistakes_of_the_program_are_errors_each_with_what_to_do() {
     for (line, (message, remedy)) in errors.iter().zip([
         ("no caller in the request", ".layer(auth.layer())"),
         (
-            "the caller is of another EntraAuth",
-            "make both from the same one",
+            "the Layer of this route is of another EntraAuth than its requirement",
+            "make one, and give clones of it",
         ),
         ("no answer from the response hook", "on_refusal(..)"),
     ]) {

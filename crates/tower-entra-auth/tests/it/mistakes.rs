@@ -112,8 +112,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 OTHER_TENANT,
                 id,
                 &format!(
-                    "have the client sign in to an allowed tenant (its authority ends with the tenant's \
-                     id), or add {OTHER_TENANT} to tenant (ENTRA_TENANT_ID)"
+                    "if {OTHER_TENANT} is this API's own tenant, set tenant (ENTRA_TENANT_ID) to it; if it \
+                     is another that may call, add it there after a comma; otherwise have the client \
+                     sign in to an allowed tenant (its authority ends with the tenant's id)"
                 ),
             ],
         ),
@@ -126,8 +127,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 API,
                 &format!("{CLIENT}, api://{CLIENT}"),
                 &format!(
-                    "request the scope api://{CLIENT}/<name> (Expose an API); if {API} is this API \
-                     itself, set client_id (ENTRA_CLIENT_ID) to it"
+                    "if {API} is this API itself, set client_id (ENTRA_CLIENT_ID) to it; otherwise have \
+                     the client request the scope api://{CLIENT}/<name> (listed on this API's page \
+                     Expose an API)"
                 ),
             ],
         ),
@@ -140,8 +142,8 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "api://orders",
                 &ours,
                 &format!(
-                    "if api://orders is this API's Application ID URI (Expose an API), configure it with \
-                     audience(..); otherwise request the scope api://{API}/<name>"
+                    "if api://orders is this API's Application ID URI (Expose an API), add it with \
+                     audience(..); otherwise have the client request the scope api://{API}/<name>"
                 ),
             ],
         ),
@@ -154,8 +156,8 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 &format!("https://sts.windows.net/{id}/"),
                 &issuer,
                 "set api.requestedAccessTokenVersion to 2 in the manifest of this API's app registration \
-                 (accessTokenAcceptedVersion in the older manifest), or accept v1 tokens with \
-                 accept_v1_tokens()",
+                 (accessTokenAcceptedVersion in the older manifest) and get a new token, or accept v1 \
+                 tokens with accept_v1_tokens()",
             ],
         ),
         (
@@ -167,8 +169,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "a nonce in the header",
                 &ours,
                 &format!(
-                    "request the scope api://{API}/<name> (Expose an API), not a Graph scope such as \
-                     User.Read; only Graph can verify its tokens"
+                    "request the scope api://{API}/<name> (listed on this API's page Expose an API; add \
+                     one if there is none), not a Graph scope such as User.Read; only Graph can verify \
+                     its tokens"
                 ),
             ],
         ),
@@ -181,8 +184,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "an id token",
                 "an access token",
                 &format!(
-                    "send access_token, not id_token, of Entra's answer; the client must request the \
-                     scope api://{API}/<name> (Expose an API)"
+                    "send access_token, not id_token, of Entra's answer, and have the client request the \
+                     scope api://{API}/<name> (listed on this API's page Expose an API; add one if there \
+                     is none)"
                 ),
             ],
         ),
@@ -194,7 +198,8 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "not_yet_valid",
                 "valid in 310 s, 10 s beyond the clock skew",
                 "within a clock skew of 300 s",
-                "synchronise the clock of this machine (NTP)",
+                "the clock of this machine is behind: synchronise it (NTP; for a container, that of its \
+                 host)",
             ],
         ),
         (
@@ -205,8 +210,8 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "wrong_cloud",
                 &format!("https://login.microsoftonline.us/{id}/v2.0 (usgovernment)"),
                 &issuer,
-                "have the client sign in at https://login.microsoftonline.com, or set cloud (ENTRA_CLOUD) \
-                 to usgovernment if this API's tenant is there",
+                "if this API's tenant is in that cloud, set cloud (ENTRA_CLOUD) to usgovernment; otherwise \
+                 have the client sign in at https://login.microsoftonline.com",
             ],
         ),
         (
@@ -217,8 +222,9 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "wrong_issuer",
                 &format!("https://contoso.b2clogin.com/{id}/v2.0/"),
                 &issuer,
-                "the token is of Azure AD B2C, whose tokens are not supported; request one from an Entra \
-                 ID or External ID tenant",
+                "the token is of Azure AD B2C, whose tokens are not supported: point the client's \
+                 authority to an Entra ID or External ID tenant; accounts that are in B2C alone have to \
+                 be moved there",
             ],
         ),
         (
@@ -373,8 +379,9 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             "missing_role",
             "none",
             "Admin",
-            "assign the user the app role Admin: Enterprise applications, this API, Users and groups; the \
-             role is defined on this API's page App roles (allowed member types: Users/Groups)",
+            "assign the user the app role Admin: Enterprise applications, this API, Users and groups; if \
+             it is not there, create it on this API's page App roles (its Value; allowed member types: \
+             Users/Groups); then get a new token",
         ),
         (
             AppPermission("Orders.Read.All").into_condition(),
@@ -383,8 +390,9 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             "Other.Read.All",
             "Orders.Read.All",
             "grant the client the application permission Orders.Read.All: App registrations, the client, \
-             API permissions, Application permissions, then Grant admin consent; the role is defined on \
-             this API's page App roles (allowed member types: Applications)",
+             API permissions, Application permissions, then Grant admin consent; if it is not there, \
+             create it on this API's page App roles (its Value; allowed member types: Applications); \
+             then get a new token",
         ),
         (
             AppPermission("Orders.Read.All").into_condition(),
@@ -401,11 +409,11 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             user(&tenant).groups_overage(),
             "groups_overage",
             "too many groups to list",
-            "a list of groups",
+            "a list of groups, to look for 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e",
             "emit only the groups assigned to the application (App registrations, this API, Token \
-             configuration, groups claim; in the manifest \"groupMembershipClaims\": \"ApplicationGroup\") \
-             and assign this group (Enterprise applications, this API, Users and groups; nested groups do \
-             not count), or use app roles instead of groups",
+             configuration, groups claim; in the manifest \"groupMembershipClaims\": \"ApplicationGroup\"), \
+             and assign the group 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e (Enterprise applications, this API, \
+             Users and groups; nested groups do not count); or require an app role instead",
         ),
         (
             Group("Sales").into_condition(),

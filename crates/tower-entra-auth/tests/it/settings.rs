@@ -55,7 +55,7 @@ fn every_problem_is_told_at_once() {
     assert_eq!(format!("{error:?}"), text, "what main() prints");
     assert!(text.starts_with(
         "cannot protect this service:\n  - tenant: \"contoso\" is neither a tenant id (GUID) nor \
-             one of organizations, common, consumers; the id of contoso.com stands in"
+             one of organizations, common, consumers; the id of contoso.com is the GUID in the issuer that"
     ));
     assert!(text.contains(
         "https://login.microsoftonline.com/contoso.com/v2.0/.well-known/openid-configuration"

@@ -57,8 +57,9 @@ fn a_slip_of_copying_is_named() {
         (
             tenant("contoso.onmicrosoft.com"),
             "tenant: \"contoso.onmicrosoft.com\" is neither a tenant id (GUID) nor one of organizations, \
-             common, consumers; the id of contoso.onmicrosoft.com stands in \
-             https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration"
+             common, consumers; the id of contoso.onmicrosoft.com is the GUID in the issuer that \
+             https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0/.well-known/openid-configuration \
+             names"
                 .to_owned(),
         ),
         (
@@ -163,8 +164,8 @@ fn users_of_every_organization_are_warned_of_once_unless_a_rule_decides() {
         assert_eq!(
             field(line, "remedy").as_deref(),
             Some(
-                "decide about each tenant by tenant_rule(..), or name those that may in tenant \
-                 (ENTRA_TENANT_ID)"
+                "name those that may call in tenant (ENTRA_TENANT_ID), with commas between their ids; or \
+                 decide about each by tenant_rule(..)"
             )
         );
     }

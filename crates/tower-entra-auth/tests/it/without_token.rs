@@ -32,19 +32,22 @@ async fn look(app: &Router, method: &str, uri: &str, headers: &[(&str, &str)]) -
 #[tokio::test(start_paused = true)]
 async fn requests_without_a_token_say_once_what_they_look_like() {
     let tenant: DevTenant = tenant().await;
-    let auth = settings(&tenant).own_endpoints(["/register".to_owned()]);
-    let app = app(&auth.build().unwrap());
+    let app = app(&settings(&tenant).build().unwrap());
     let token = user(&tenant).mint();
     let preflight = [
         ("origin", "https://app.example"),
         ("access-control-request-method", "GET"),
     ];
-    let outside = "put its route outside of the Layer: \
-                   auth.protect(routes).open(Router::new().route(..)); or let it pass by \
-                   auth.layer().open_path(..)?";
+    let outside = |path: &str| {
+        format!(
+            "put its route outside of the Layer: auth.protect(routes).open(Router::new() \
+             .route(\"{path}\", ..)); or let that one path pass: auth.layer().open_path(\"{path}\")?"
+        )
+    };
+    let (health, metrics) = (outside("/healthz"), outside("/metrics"));
     for (expected, method, uri, headers) in [
         (
-            ["WARN", "a health probe", outside, "/healthz"],
+            ["WARN", "a health probe", &*health, "/healthz"],
             "GET",
             "/healthz?x=s3cr3t",
             &[][..],
@@ -53,8 +56,10 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a CORS preflight, which browsers send without a token",
-                "put the CORS layer outside: .layer(cors) after .layer(auth.layer()), or around \
-             auth.protect(..).into_router(); or let preflights pass by auth.layer().open_preflights()",
+                "put the CORS layer outside, so that refusals have its headers, too: .layer(cors) after \
+                 .layer(auth.layer()), or around auth.protect(..).into_router(); it has to allow the \
+                 header authorization. For a CORS layer that must be inside there is \
+                 auth.layer().open_preflights()",
                 "/me",
             ],
             "OPTIONS",
@@ -71,18 +76,6 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             "GET",
             "/me",
             &[("authorization", &*token)],
-        ),
-        (
-            [
-                "ERROR",
-                "an endpoint of the OAuth proxy itself",
-                "keep the proxy's routes outside of its own Layer: proxy.protect(routes) does, or \
-             .merge(proxy.routes()) after .layer(proxy.layer())",
-                "/register",
-            ],
-            "POST",
-            "/register",
-            &[][..],
         ),
         (
             [
@@ -120,7 +113,7 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             &[][..],
         ),
         (
-            ["WARN", "a scrape of metrics", outside, "/metrics"],
+            ["WARN", "a scrape of metrics", &*metrics, "/metrics"],
             "GET",
             "/metrics",
             &[][..],
@@ -161,6 +154,23 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
     ] {
         assert_eq!(look(&app, method, uri, headers).await, expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_of_the_proxy_that_arrives_at_its_own_layer_is_an_error() {
+    let tenant = tenant().await;
+    let auth = settings(&tenant).own_endpoints(["/register".to_owned()]);
+    let app = app(&auth.build().unwrap());
+    assert_eq!(
+        look(&app, "POST", "/register", &[]).await,
+        [
+            "ERROR",
+            "an endpoint of the OAuth proxy itself",
+            "keep the proxy's routes outside of its own Layer: proxy.protect(routes) does, or \
+             .merge(proxy.routes()) after .layer(proxy.layer())",
+            "/register",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +221,8 @@ async fn a_test_finds_the_routes_that_were_added_after_the_layer() {
     assert_eq!(
         open,
         "not refused without a token: GET /secret (200), POST /own (405), GET /own (401), GET no \
-         path (invalid uri character)"
+         path (invalid uri character); add routes before .layer(auth.layer()), or to auth.protect(..), \
+         where nothing is open but by name"
     );
 }
 

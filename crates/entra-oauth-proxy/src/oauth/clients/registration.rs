@@ -149,8 +149,14 @@ pub(super) fn document(
 
 fn check_uris(uris: &[String], allow_list: &AllowList) -> Result<(), OAuthError> {
     let invalid = |finding: Finding| OAuthError::new(ErrorCode::InvalidRedirectUri, finding);
-    if uris.is_empty() || uris.len() > MAX_URIS {
-        let finding = Finding::from(format!("redirect_uris needs 1 to {MAX_URIS} of them"));
+    if uris.is_empty() {
+        return Err(invalid(Finding::from(format!(
+            "redirect_uris is missing or empty: send 1 to {MAX_URIS} addresses, such as \
+             http://127.0.0.1:33418/callback"
+        ))));
+    }
+    if uris.len() > MAX_URIS {
+        let finding = Finding::from(format!("redirect_uris has more than {MAX_URIS} addresses"));
         return Err(invalid(finding.found(uris.len().to_string())));
     }
     // An unsafe one is refused, whatever stands beside it. Of the others one must be on the list, if
