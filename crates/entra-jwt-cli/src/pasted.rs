@@ -12,13 +12,16 @@ const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('`', '`'), ('“',
 pub(crate) fn token_in(text: &str) -> Result<(String, Vec<&'static str>), String> {
     let mut notes = Vec::new();
     let mut token = text.trim();
-    let mut schemes = 0;
+    let (mut schemes, mut is_quoted) = (0, false);
     let answer;
     loop {
         if let Some(value) = without_header_name(token) {
             token = value;
         } else if let Some(value) = without_quotes(token) {
-            notes.push("the token is in quotes: send it without them");
+            if !is_quoted {
+                notes.push("the token is in quotes: send it without them");
+            }
+            is_quoted = true;
             token = value;
         } else if let Some(value) = without_scheme(token) {
             schemes += 1;

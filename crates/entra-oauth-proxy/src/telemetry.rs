@@ -82,8 +82,8 @@ pub(crate) fn record(field: &'static str, value: &str) {
 /// a line. Exact numbers are in the metrics.
 pub(crate) type ThrottledLog = entra_http::ThrottledLog<Line>;
 
-/// The text and the reason of a line. Both are this server's own words, so that there are only so many.
-type Line = (&'static str, Cow<'static, str>);
+/// The text and the reason of a line; none where that is made of parts, of which there are thousands.
+type Line = (&'static str, &'static str);
 
 /// The kind of a line, and what tells it from others of the kind.
 pub(crate) struct Kind<'f>(Line, Option<&'f Finding>);
@@ -92,25 +92,29 @@ impl Kind<'_> {
     /// Returns the number of events that a line stands for, if one of this kind is due.
     pub(crate) fn due(self, log: &ThrottledLog) -> Option<u64> {
         let Self(line, finding) = self;
-        log.due_for(line, finding.map(|it| (&it.found, &it.expected)))
+        log.due_for(line, finding)
     }
 }
 
 impl From<(&'static str, &'static str)> for Kind<'_> {
     fn from((what, reason): (&'static str, &'static str)) -> Self {
-        Self((what, Cow::Borrowed(reason)), None)
+        Self((what, reason), None)
     }
 }
 
 impl<'f> From<(&'static str, &'f Finding)> for Kind<'f> {
     fn from((what, finding): (&'static str, &'f Finding)) -> Self {
-        Self((what, finding.reason.clone()), Some(finding))
+        let reason = match finding.reason {
+            Cow::Borrowed(reason) => reason,
+            Cow::Owned(_) => "",
+        };
+        Self((what, reason), Some(finding))
     }
 }
 
 /// The reason for which a request is refused, and what was found and expected where that says more: for the
 /// log alone. None of it is a secret, and what comes from the request is escaped and cut.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Finding {
     reason: Cow<'static, str>,
     found: Option<String>,
@@ -118,10 +122,11 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// Adds what was found, unless it has a token in it; the caller escapes and cuts it.
+    /// Adds what was found, unless it may be a token or an address of somebody; the caller escapes and cuts
+    /// it.
     pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
-        let found = Some(found.into()).filter(|found| !has_token(found));
-        self.found = Some(found.unwrap_or_else(|| "(not shown: it has a token in it)".to_owned()));
+        let found = Some(found.into()).filter(|found| !is_private(found));
+        self.found = Some(found.unwrap_or_else(|| "(not shown: it may be private)".to_owned()));
         self
     }
 
@@ -132,9 +137,11 @@ impl Finding {
     }
 }
 
-/// Returns whether there is a JWT in a text, or the text is a refresh token or a code of Entra.
-fn has_token(text: &str) -> bool {
+/// Returns whether there is a JWT or an address of e-mail in a text, or the text is a refresh token or a code of
+/// Entra.
+fn is_private(text: &str) -> bool {
     text.contains("eyJ")
+        || text.contains('@') && !text.starts_with("(not shown")
         || SentInstead::recognise(text.as_bytes()) == Some(SentInstead::RefreshToken)
 }
 

@@ -186,6 +186,19 @@ async fn a_good_token_and_one_that_cannot_be_verified() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_readme_shows_what_is_said_of_a_v1_token() {
+    let desk = Desk::new().await.with_all_keys();
+    let said = desk.explain(desk.user().v1(), &[]).out;
+    let (verdict_and_token, _) = said.split_once("\nthe checks\n").unwrap();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(
+        readme.contains(verdict_and_token),
+        "README.md shows this:\n{verdict_and_token}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_token_of_an_agent_names_what_marks_it() {
     let desk = Desk::new().await;
     let ran = desk.explain(desk.user().agent(), &[]);

@@ -407,7 +407,7 @@ const NOT_ENTRA: &str = "request the token from the tenant and the cloud (public
 /// Returns the remedy where the tenant's id is set as the client's, and the other way round.
 fn swapped(setting: fn(Setting) -> &'static str) -> String {
     format!(
-        "{} and {} are swapped: each is set to the other's value",
+        "{} and {} look swapped: one is set to the other's value",
         setting(Setting::Tenant),
         setting(Setting::ClientId),
     )

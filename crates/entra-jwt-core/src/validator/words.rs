@@ -1,4 +1,4 @@
-//! What a report quotes of a token, in few words.
+//! Quotes a token in few words, for reports.
 
 use std::borrow::Cow;
 

@@ -136,8 +136,8 @@ async fn a_token_of_b2c_is_known_by_its_issuer_with_and_without_a_tenant() {
 #[tokio::test]
 async fn swapped_ids_are_called_that() {
     let setup = Setup::new().await;
-    let swapped = "the tenancy of Validator::entra and the client id of Validator::entra are swapped: \
-                   each is set to the other's value";
+    let swapped = "the tenancy of Validator::entra and the client id of Validator::entra look swapped: \
+                   one is set to the other's value";
     let tenant: TenantId = API.parse().unwrap();
     let rules = || Validator::entra(tenant, setup.tenant.id().parse().unwrap());
     let refused = setup.validate_by(rules(), setup.user()).unwrap_err();

@@ -12,7 +12,7 @@ use tower_entra_auth::{
 use url::Url;
 
 use super::{EntraOAuthProxyBuilder, Prompt, Resource};
-use crate::endpoints::{Server, Urls, paths_under};
+use crate::endpoints::{Server, Urls, paths_of};
 use crate::entra::Entra;
 use crate::keys::{Keyring, ProxyKeys};
 use crate::limits::RateLimiter;
@@ -107,7 +107,7 @@ impl EntraOAuthProxyBuilder {
         }
         // Secrets go where the metadata is.
         let auth = auth
-            .own_endpoints(urls.iter().flat_map(paths_under))
+            .own_endpoints(urls.iter().flat_map(paths_of))
             .own_endpoints_only()
             .build_quietly();
         let auth = auth.map_err(|error| problems.append(error)).ok();

@@ -266,6 +266,9 @@ fn passed_claims(request: &str) -> Result<Option<String>, OAuthError> {
     Ok((!passed.is_empty()).then(|| json!({ "access_token": passed }).to_string()))
 }
 
+/// The most addresses of an application that a page shows: whoever registered them wrote them.
+const MOST_SHOWN: usize = 3;
+
 /// Shows the address that was sent, what is wrong with it, and those that are registered: as text, so that
 /// nobody goes there by mistake.
 fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
@@ -276,11 +279,14 @@ fn addresses(sent: &str, finding: &Finding, client: &Client) -> String {
     rows.push_str(&row("What is wrong", format!("<dd>{fault}</dd>\n")));
     // Who registered itself wrote these addresses; those of the others are the operator's to see.
     if !client.is_preregistered {
-        let registered = client.redirect_uris.iter().map(|uri| code(uri));
-        rows.push_str(&row(
-            "What the application registered",
-            registered.collect(),
-        ));
+        let nearest = client.nearest_redirect_uris(sent);
+        let shown = nearest.iter().take(MOST_SHOWN);
+        let mut registered: String = shown.map(|uri| code(&for_people(uri))).collect();
+        let more = nearest.len().saturating_sub(MOST_SHOWN);
+        if more > 0 {
+            registered.push_str(&format!("<dd>and {more} more</dd>\n"));
+        }
+        rows.push_str(&row("What the application registered", registered));
     }
     format!("<dl>\n{rows}</dl>\n")
 }

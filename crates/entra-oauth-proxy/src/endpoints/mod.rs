@@ -30,7 +30,7 @@ use tracing::Instrument as _;
 use url::Url;
 
 pub use self::service::ProxyEndpoints;
-pub(crate) use self::service::paths_under;
+pub(crate) use self::service::paths_of;
 use crate::crypto::hash;
 use crate::entra::Entra;
 use crate::http::{Cookies, Response};

@@ -52,7 +52,7 @@ impl ProxyEndpoints {
     pub(crate) fn paths(&self) -> Vec<String> {
         let well_known = || {
             let resource = self.server.resource_metadata.paths().map(str::to_owned);
-            let documents = metadata_paths(&self.server).map(|(path, _)| path);
+            let documents = metadata_paths(&self.server.urls).map(|(path, _)| path);
             resource.chain(documents).collect::<Vec<String>>()
         };
         let nested = Endpoint::NESTED.iter().map(|(path, _)| *path);
@@ -79,7 +79,7 @@ impl ProxyEndpoints {
                 .map(|(_, endpoint)| *endpoint)
         };
         let well_known = || {
-            let mut documents = metadata_paths(&self.server).into_iter();
+            let mut documents = metadata_paths(&self.server.urls).into_iter();
             if let Some((_, document)) = documents.find(|(of, _)| of == path) {
                 return Some(document);
             }
@@ -136,12 +136,17 @@ enum Endpoint {
     ResourceMetadata,
 }
 
+/// Returns the paths of the endpoints, but for the metadata of the resource.
+pub(crate) fn paths_of(urls: &Urls) -> impl Iterator<Item = String> {
+    let documents = metadata_paths(urls).map(|(path, _)| path);
+    documents.into_iter().chain(paths_under(urls))
+}
+
 /// Returns the paths of the endpoints under the public URL.
-pub(crate) fn paths_under(urls: &Urls) -> impl Iterator<Item = String> {
+fn paths_under(urls: &Urls) -> impl Iterator<Item = String> {
     let prefix = &urls.path;
-    Endpoint::NESTED
-        .iter()
-        .map(move |(path, _)| format!("{prefix}{path}"))
+    let nested = Endpoint::NESTED.iter();
+    nested.map(move |(path, _)| format!("{prefix}{path}"))
 }
 
 impl Endpoint {
@@ -225,8 +230,8 @@ impl Endpoint {
 }
 
 /// Returns the paths of the metadata: RFC 8414 §3.1, and OpenID Connect's name for the same.
-fn metadata_paths(server: &Server) -> [(String, Endpoint); 2] {
-    let path = &server.urls.path;
+fn metadata_paths(urls: &Urls) -> [(String, Endpoint); 2] {
+    let path = &urls.path;
     [
         ("oauth-authorization-server", Endpoint::Metadata),
         ("openid-configuration", Endpoint::OpenIdMetadata),

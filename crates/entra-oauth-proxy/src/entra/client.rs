@@ -361,7 +361,7 @@ impl Bulkhead {
     }
 
     fn full(&self) -> OAuthError {
-        if let Some(count) = self.refused.due((self.calls, "".into())) {
+        if let Some(count) = self.refused.due((self.calls, "")) {
             tracing::warn!(
                 calls = self.calls,
                 count,

@@ -184,7 +184,7 @@ impl Limit {
         if let Some(address) = address {
             tracing::debug!(limit, %address, "a request came too soon");
         }
-        let Some(count) = self.refused.due((limit, "".into())) else {
+        let Some(count) = self.refused.due((limit, "")) else {
             return;
         };
         let remedy = is_disputed.then_some(

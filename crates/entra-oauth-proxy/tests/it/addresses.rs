@@ -227,3 +227,87 @@ async fn different_addresses_have_lines_of_their_own_and_a_flood_of_them_has_few
         &["count=998 ", "found=\"https://client.example/2008\""],
     );
 }
+
+/// The words of what differs are combined in thousands of ways.
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_differs_in_every_part_has_few_lines_too() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    let mut sent = 0;
+    for scheme in ["http", "HTTPS", "x"] {
+        for host in ["localhost", "127.0.0.1", "Client.example", "a.example"] {
+            for port in ["", ":1", ":8443"] {
+                for path in ["/callback", "/callback/", "/Callback", "/x"] {
+                    for query in ["", "?a", "#f", "?a#f"] {
+                        let uri = format!("{scheme}://{host}{port}{path}{query}");
+                        stage
+                            .get(&client.authorize(&[("redirect_uri", &uri)]))
+                            .await;
+                        sent += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(sent > 500);
+    let lines = log.lines("INFO");
+    let told = lines.iter().filter(|line| line.contains("a page told"));
+    assert!(
+        told.clone().count() <= 18,
+        "{:#?}",
+        told.collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_an_application_registered_the_nearest_three_are_shown_and_cut() {
+    let stage = Stage::new().await;
+    let words = "Your-account-is-locked.-Call-0800-123-now".repeat(6);
+    let long = |n| format!("https://x{n}.example/{words}/{n}");
+    let short = (2..7).map(|n| format!("https://x{n}.example/{n}"));
+    let uris: Vec<String> = short.chain([long(7)]).collect();
+    let client = stage.client_with(json!({ "redirect_uris": uris })).await;
+    let sent = "https://x7.example/other";
+    let page = stage
+        .get(&client.authorize(&[("redirect_uri", sent)]))
+        .await;
+    let (_, registered) = page
+        .text()
+        .split_once("What the application registered")
+        .unwrap();
+    let shown: Vec<&str> = registered.split("<dd>").skip(1).take(4).collect();
+    assert!(
+        shown[0].starts_with("<code>https://x7.example/"),
+        "{shown:?}"
+    );
+    let (address, _) = shown[0].split_once("</code>").unwrap();
+    assert!(
+        address.ends_with('…') && address.chars().count() < 220,
+        "{address}"
+    );
+    assert!(shown[3].starts_with("and 3 more</dd>"), "{shown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebodys_address_or_token_in_a_request_is_not_in_the_log() {
+    let stage = Stage::new().await;
+    let client = stage.client().await;
+    let log = Logbook::begin();
+    for (name, value) in [
+        ("scope", "ada@example.com"),
+        ("scope", "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"),
+        ("resource", "https://mcp.example.com/eyJhbGciOiJSUzI1NiJ9"),
+        ("code_challenge_method", "1.AXoAv4j5cvGGr0GRqy180BHbR.AgAB"),
+    ] {
+        stage.get(&client.authorize(&[(name, value)])).await;
+    }
+    let text = log.text();
+    assert!(
+        text.contains("found=\"(not shown: it may be private)\""),
+        "{text}"
+    );
+    for private in ["ada@example.com", "eyJhbGci", "1.AXoA"] {
+        assert!(!text.contains(private), "{private}: {text}");
+    }
+}

@@ -121,3 +121,23 @@ async fn fields_with_spaces_are_quoted() {
         assert!(line.contains(" error=\""), "{line}");
     }
 }
+
+/// Behind the Layer, what nobody serves is refused; it is no fault of the program.
+#[tokio::test]
+async fn what_the_proxy_does_not_serve_is_no_endpoint_of_its_own() {
+    let stage = Stage::with(|settings| settings).await;
+    let mcp = axum::Router::new().route("/mcp", axum::routing::post(|| async { "served" }));
+    let app = stage.proxy.protect(mcp);
+    let log = Logbook::begin();
+    for path in [
+        "/.well-known/security.txt",
+        "/.well-known/oauth-authorization-server/mcp",
+        "/.well-known/openid-configuration/mcp",
+        "/admin",
+    ] {
+        let request = http::Request::get(path).body(axum::body::Body::empty());
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 401, "{path}");
+    }
+    assert_eq!(log.lines("ERROR"), [] as [String; 0]);
+}

@@ -20,9 +20,9 @@ pub struct Announcement {
     refuses_agents: bool,
     trusted: Option<String>,
     has_token_cache: bool,
-    /// Where the settings came from.
+    /// The sources of the settings.
     sources: String,
-    /// What to change where every organization's users are admitted and no rule decides.
+    /// The remedy, where every organization's users are admitted and no rule decides.
     remedy_of_openness: Option<String>,
 }
 

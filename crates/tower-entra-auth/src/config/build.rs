@@ -11,7 +11,7 @@ use entra_jwt_core::{
 };
 
 use super::announce::Announcement;
-use super::slips::{check_distinct, slip_in_tenant};
+use super::slips::{check_distinct, no_tenancy, slip_in_tenant};
 use super::{CloudSetting, EntraAuthBuilder, Sourced};
 use crate::authenticate::{EntraAuth, Issuer, RememberedTokens, TokenLocation, TokenReader};
 use crate::caller::AuthContext;
@@ -176,6 +176,15 @@ impl EntraAuthBuilder {
         (self.setting_names.0)(setting)
     }
 
+    /// Returns the paths of endpoints that must be outside of this Layer, if there is any: the metadata of the
+    /// resource is one, then.
+    fn own_paths(&self, resource: Option<&ResourceMetadata>) -> Vec<String> {
+        let metadata = resource.into_iter().flat_map(ResourceMetadata::paths);
+        let metadata = metadata.filter(|_| !self.own_endpoints.is_empty());
+        let own = self.own_endpoints.iter().cloned();
+        own.chain(metadata.map(str::to_owned)).collect()
+    }
+
     /// Returns what answers say of this API and its authority.
     fn responder_config(
         &self,
@@ -189,7 +198,7 @@ impl EntraAuthBuilder {
             resource.map(|resource| resource.reference().clone()),
             how_to_send(&self.token_location),
             self.setting_names,
-            (self.own_endpoints.clone(), is_local),
+            (self.own_paths(resource), is_local),
         )
     }
 
@@ -269,31 +278,17 @@ impl EntraAuthBuilder {
             Ok(tenancy) => return Some(tenancy),
             Err(text) => text,
         };
+        let slip = slip_in_tenant(text);
         let problem = match text.parse::<Tenancy>() {
             Ok(_) if text.contains(PLACEHOLDER) => {
                 format!("the placeholder {PLACEHOLDER}; {WHERE}")
             }
             Ok(tenancy) => return Some(tenancy),
             Err(_) if text.is_empty() => format!("empty; {WHERE}"),
-            Err(_) if slip_in_tenant(text).is_some() => format!(
-                "\"{}\" {}",
-                EscapedUrl(text),
-                slip_in_tenant(text).unwrap_or_default()
+            Err(_) => slip.map_or_else(
+                || no_tenancy(text),
+                |slip| format!("\"{}\" {slip}", EscapedUrl(text)),
             ),
-            Err(_) => {
-                let is_domain = text.contains('.')
-                    && text
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-                let domain = if is_domain { text } else { "contoso.com" };
-                format!(
-                    "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, \
-                     consumers; the id of {domain} is the GUID in the issuer that \
-                     https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration \
-                     names",
-                    EscapedUrl(text)
-                )
-            }
         };
         problems.add(setting.named("tenant"), problem);
         None
@@ -315,11 +310,6 @@ impl EntraAuthBuilder {
             Ok(client_id) if text != PLACEHOLDER => return Some(client_id),
             _ if text.is_empty() => format!("empty; {WHERE}"),
             _ if text == PLACEHOLDER => format!("the placeholder {PLACEHOLDER}; {WHERE}"),
-            _ if slip_in(text).is_some() => format!(
-                "\"{}\" {}; {WHERE}",
-                EscapedUrl(text),
-                slip_in(text).unwrap_or_default()
-            ),
             _ if text.starts_with("http") => format!("\"{}\" is a URL; {WHERE}", EscapedUrl(text)),
             _ if text.contains("://") => format!(
                 "\"{}\" is an App ID URI, which belongs into {}; {WHERE}",
@@ -327,8 +317,9 @@ impl EntraAuthBuilder {
                 self.name_of(Setting::Audience)
             ),
             _ => format!(
-                "\"{}\" is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3; {WHERE}",
-                EscapedUrl(text)
+                "\"{}\" {}; {WHERE}",
+                EscapedUrl(text),
+                slip_in(text).unwrap_or("is no GUID such as 6e74172b-be56-4843-9ff4-e66a39bb12e3")
             ),
         };
         problems.add(setting.named("client_id"), problem);

@@ -1,7 +1,7 @@
 //! Slips of people who copy ids and URLs into settings.
 
 use entra_http::{Problems, slip_in};
-use entra_jwt_core::{ClientId, Tenancy, TenantId};
+use entra_jwt_core::{ClientId, Tenancy, TenantId, integration::EscapedUrl};
 
 /// Refuses the id of the tenant in place of the client's, or the other way round.
 pub(super) fn check_distinct(
@@ -45,4 +45,19 @@ pub(super) fn slip_in_tenant(text: &str) -> Option<String> {
             "is a URL; copy \"Tenant ID\" from the Overview page of Microsoft Entra ID".to_owned()
         }
     })
+}
+
+/// Returns what is wrong with a tenant that is none.
+pub(super) fn no_tenancy(text: &str) -> String {
+    let is_domain = text.contains('.')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    let domain = if is_domain { text } else { "contoso.com" };
+    format!(
+        "\"{}\" is neither a tenant id (GUID) nor one of organizations, common, consumers; the id of \
+         {domain} is the GUID in the issuer that \
+         https://login.microsoftonline.com/{domain}/v2.0/.well-known/openid-configuration names",
+        EscapedUrl(text)
+    )
 }

@@ -22,7 +22,7 @@ pub(super) struct RefusalLog {
 
 /// The least time between two lines about requests without a token that look alike: some come every few
 /// seconds for as long as a service runs.
-const WITHOUT_TOKEN_EVERY: Duration = Duration::from_secs(60 * 60);
+const WITHOUT_TOKEN_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for RefusalLog {
     fn default() -> Self {
@@ -77,50 +77,50 @@ impl RefusalLog {
         };
         let (method, path) = (method_shown(asked.method), path_shown(asked.uri));
         let look = Look::of(asked, &config.own_endpoints);
-        let due = look.and_then(|look| Some((look, self.without_token.due(look)?)));
+        // A stranger's path does not keep an honest one out of the log.
+        let due = look.and_then(|look| {
+            let path = look.is_about_a_path().then_some(&path);
+            Some((look, self.without_token.due_for(look, path)?))
+        });
         let Some((look, count)) = due else {
             tracing::debug!(code, method, path, "request without a bearer token");
             return;
         };
         let (looks_like, remedy) = (look.name(), look.remedy(&path, config.how_to_send));
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    code,
+                    method,
+                    path,
+                    looks_like,
+                    remedy,
+                    count,
+                    "request without a bearer token"
+                )
+            };
+        }
         match look {
-            Look::OwnEndpoint => tracing::error!(
-                code,
-                method,
-                path,
-                looks_like,
-                remedy,
-                count,
-                "request without a bearer token"
-            ),
-            _ => tracing::warn!(
-                code,
-                method,
-                path,
-                looks_like,
-                remedy,
-                count,
-                "request without a bearer token"
-            ),
+            Look::OwnEndpoint => line!(error),
+            // People type addresses.
+            Look::Page => line!(info),
+            _ => line!(warn),
         }
     }
 }
 
-/// The values of a line, as text: a formatter puts quotes around it, so that what reads `key=value` finds
-/// its end.
-struct Facts {
-    found: Option<String>,
-    expected: Option<String>,
+/// The values of a line.
+struct Facts<'r> {
+    found: Option<Cow<'r, str>>,
+    expected: Option<Cow<'r, str>>,
     /// `true` if `found` differs from one token to the next without being another mistake.
     counts: bool,
 }
 
-impl Facts {
-    fn of(refusal: &Reason) -> Self {
+impl<'r> Facts<'r> {
+    fn of(refusal: &'r Reason) -> Self {
         use InvalidTokenKind::{Expired, NotYetValid, TooLarge};
 
-        let shown =
-            |text: Option<Cow<'_, str>>| text.as_deref().map(|text| Escaped(text).to_string());
         let (found, expected) = match refusal.innermost() {
             Reason::InvalidToken { rejection, .. } => (rejection.found(), rejection.expected()),
             Reason::PermissionDenied { denied, .. } => (denied.found(), denied.expected()),
@@ -133,8 +133,8 @@ impl Facts {
             _ => (None, None),
         };
         Self {
-            found: shown(found),
-            expected: shown(expected),
+            found,
+            expected,
             counts: matches!(
                 refusal.innermost(),
                 Reason::InvalidToken { rejection, .. }
@@ -144,8 +144,8 @@ impl Facts {
     }
 
     /// Returns what tells one mistake from another of the same code.
-    fn detail(&self) -> Option<(&Option<String>, &Option<String>)> {
-        (!self.counts).then_some((&self.found, &self.expected))
+    fn detail(&self) -> Option<(Option<&str>, Option<&str>)> {
+        (!self.counts).then_some((self.found.as_deref(), self.expected.as_deref()))
     }
 
     /// Writes the line; where the program is at fault, with the path at which it is.
@@ -157,7 +157,9 @@ impl Facts {
         remedy: &str,
         count: u64,
     ) {
-        let (found, expected) = (self.found.as_deref(), self.expected.as_deref());
+        // As text: a formatter puts quotes around it, so that what reads `key=value` finds its end.
+        let shown = |text: &Option<Cow<'_, str>>| Some(Escaped(text.as_deref()?).to_string());
+        let (found, expected) = (shown(&self.found), shown(&self.expected));
         let signature = match refusal {
             Reason::InvalidToken { unsigned: true, .. } => Some("not checked"),
             _ => None,

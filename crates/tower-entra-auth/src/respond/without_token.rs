@@ -15,6 +15,8 @@ pub(super) enum Look {
     OwnEndpoint,
     Preflight,
     Probe,
+    /// A probe of a path that is not one of those that probes ask by convention.
+    ProbeElsewhere,
     GrpcProbe,
     Scrape,
     Document,
@@ -28,8 +30,8 @@ pub(super) enum Look {
     Page,
 }
 
-/// The last segments of the paths that probes ask by convention: of Kubernetes, its charts, Spring
-/// (`/actuator/health`), Envoy and Consul.
+/// The last segments of the paths that probes ask by convention, of two at most: of Kubernetes, its charts,
+/// Spring (`/actuator/health`), Envoy and Consul.
 const PROBE_PATHS: [&str; 14] = [
     "health",
     "healthz",
@@ -50,8 +52,9 @@ const PROBE_PATHS: [&str; 14] = [
 /// The beginnings of the user agents of probes. Sources: Kubernetes (`pkg/probe/http`), "Health probes" of
 /// Azure Front Door, "Monitor App Service instances using Health check" and the setting Always On of App
 /// Service, and the documents of the load balancers of AWS and Google, and of Envoy.
-const PROBES: [&str; 8] = [
+const PROBES: [&str; 9] = [
     "kube-probe/",
+    "Prometheus/",
     "Edge Health Probe",
     "HealthCheck/",
     "ReadyForRequest/",
@@ -92,8 +95,7 @@ impl Look {
             headers,
         } = asked;
         let path = uri.path();
-        let is_document = path.starts_with("/.well-known/");
-        if own_endpoints.iter().any(|own| own == path) || is_document && !own_endpoints.is_empty() {
+        if own_endpoints.iter().any(|own| own == path) {
             return Some(Self::OwnEndpoint);
         }
         if let Some(credentials) = headers.get(AUTHORIZATION) {
@@ -106,21 +108,29 @@ impl Look {
         if path.starts_with("/grpc.health.v1.Health/") {
             return Some(Self::GrpcProbe);
         }
-        if is_document {
+        if path.starts_with("/.well-known/oauth-protected-resource") {
             return Some(Self::Document);
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let user_agent = text(USER_AGENT).unwrap_or_default();
         let is_read = method == Method::GET || method == Method::HEAD;
-        let last = path.trim_end_matches('/').rsplit('/').next();
-        let last = last.filter(|_| is_read).unwrap_or_default();
-        if user_agent.starts_with("Prometheus/") || last == "metrics" {
+        let is_asked_by =
+            |agents: &[&str]| agents.iter().any(|agent| user_agent.starts_with(agent));
+        // Deeper ones are of the service's own, whatever they end with.
+        let mut segments = path.trim_matches('/').split('/');
+        let first_two = [segments.next(), segments.next()].into_iter().flatten();
+        let last = first_two
+            .last()
+            .filter(|_| is_read && segments.next().is_none());
+        let is_named = |names: &[&str]| last.is_some_and(|last| names.contains(&last));
+        if is_read && is_named(&PROBE_PATHS) {
+            return Some(Self::Probe);
+        }
+        if is_read && path == "/metrics" {
             return Some(Self::Scrape);
         }
-        if is_read && PROBES.iter().any(|probe| user_agent.starts_with(probe))
-            || PROBE_PATHS.contains(&last)
-        {
-            return Some(Self::Probe);
+        if is_read && is_asked_by(&PROBES) {
+            return Some(Self::ProbeElsewhere);
         }
         let query = uri.query().unwrap_or_default();
         if query
@@ -152,12 +162,17 @@ impl Look {
         }
     }
 
+    /// Returns whether it is to be mended for each path by itself.
+    pub(super) fn is_about_a_path(self) -> bool {
+        matches!(self, Self::Probe | Self::ProbeElsewhere | Self::Scrape)
+    }
+
     /// Returns what the request looks like, for the log.
     pub(super) fn name(self) -> String {
         match self {
             Self::OwnEndpoint => "an endpoint of the OAuth proxy itself",
             Self::Preflight => "a CORS preflight, which browsers send without a token",
-            Self::Probe | Self::GrpcProbe => "a health probe",
+            Self::Probe | Self::ProbeElsewhere | Self::GrpcProbe => "a health probe",
             Self::Scrape => "a scrape of metrics",
             Self::Document => {
                 "a request for a metadata document, which clients read without a token"
@@ -192,6 +207,10 @@ impl Look {
                      auth.layer().open_path(\"{path}\")?"
                 );
             }
+            Self::ProbeElsewhere => {
+                "have it ask a path of its own that is outside of the Layer: \
+                 auth.protect(routes).open(Router::new().route(\"/healthz\", ..))"
+            }
             Self::GrpcProbe => {
                 "let it pass by auth.layer().open_grpc_service(\"grpc.health.v1.Health\")?"
             }
@@ -202,19 +221,13 @@ impl Look {
                 "put pages outside of the Layer, and have their scripts send the token: fetch(url, { \
                  headers: { Authorization: `Bearer ${token}` } })"
             }
-            Self::TokenInQuery => {
-                return format!(
-                    "{how_to_send}; for clients that can do nothing else there is \
-                     dangerous().token_in_query(\"access_token\")"
-                );
-            }
             Self::TokenInHeader(_) => {
                 return format!("{how_to_send}; or have token_source(..) find it there");
             }
             Self::TokenWithoutScheme => {
                 "write the word Bearer and a space before the token: Authorization: Bearer <access token>"
             }
-            Self::Scheme(_) | Self::OtherScheme => how_to_send,
+            Self::TokenInQuery | Self::Scheme(_) | Self::OtherScheme => how_to_send,
         }
         .to_owned()
     }
@@ -229,11 +242,16 @@ pub(super) fn method_shown(method: &Method) -> &str {
     }
 }
 
-/// Returns the path without the query as it may be written: escaped and cut.
+/// Returns the path without the query as it may be written: escaped and cut, and not at all if there may be
+/// a token or somebody's address in it.
 pub(super) fn path_shown(uri: &Uri) -> String {
     const LONGEST: usize = 100;
 
-    uri.path().escape_debug().take(LONGEST).collect()
+    let path = uri.path();
+    if ["eyJ", "@", "%40"].iter().any(|part| path.contains(part)) {
+        return "(not shown: it may be private)".to_owned();
+    }
+    path.escape_debug().take(LONGEST).collect()
 }
 
 #[cfg(test)]
@@ -261,18 +279,19 @@ mod tests {
             ("OPTIONS", "/me", &preflight[..], Look::Preflight),
             ("GET", "/healthz", &[], Look::Probe),
             ("HEAD", "/api/health/", &[], Look::Probe),
-            ("GET", "/actuator/health/liveness", &[], Look::Probe),
+            ("GET", "/actuator/health", &[], Look::Probe),
+            ("GET", "/health/live", &[], Look::Probe),
             (
                 "GET",
                 "/me",
                 &[("user-agent", "kube-probe/1.33")],
-                Look::Probe,
+                Look::ProbeElsewhere,
             ),
             (
                 "HEAD",
                 "/",
                 &[("user-agent", "Edge Health Probe")],
-                Look::Probe,
+                Look::ProbeElsewhere,
             ),
             ("POST", "/grpc.health.v1.Health/Check", &[], Look::GrpcProbe),
             ("GET", "/metrics", &[], Look::Scrape),
@@ -280,7 +299,7 @@ mod tests {
                 "GET",
                 "/m",
                 &[("user-agent", "Prometheus/3.1")],
-                Look::Scrape,
+                Look::ProbeElsewhere,
             ),
             (
                 "GET",
@@ -335,8 +354,8 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_and_documents_of_the_proxy_are_its_own_whatever_they_bring() {
-        let own = ["/register".to_owned()];
+    fn endpoints_of_the_proxy_are_its_own_whatever_they_bring() {
+        let own = ["/register", "/.well-known/oauth-protected-resource/mcp"].map(str::to_owned);
         for (method, uri, authorization) in [
             ("POST", "/register", None),
             ("POST", "/register", Some("Basic eA==")),
@@ -381,5 +400,13 @@ mod tests {
         assert_eq!(method_shown(request.method()), "other");
         let path = path_shown(request.uri());
         assert_eq!(path, format!("/{}", "a".repeat(99)));
+        for private in [
+            "/dl/eyJh.b.c",
+            "/users/ada@example.com",
+            "/users/ada%40example.com",
+        ] {
+            let shown = path_shown(&private.parse().unwrap());
+            assert_eq!(shown, "(not shown: it may be private)");
+        }
     }
 }

@@ -90,7 +90,7 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
         ),
         (
             [
-                "WARN",
+                "INFO",
                 "a page that a browser opened, which sends no token by itself",
                 "put pages outside of the Layer, and have their scripts send the token: fetch(url, { headers: \
              { Authorization: `Bearer ${token}` } })",
@@ -104,8 +104,7 @@ async fn requests_without_a_token_say_once_what_they_look_like() {
             [
                 "WARN",
                 "a token in the query",
-                "send one header Authorization: Bearer <access token>; for clients that can do nothing else \
-             there is dangerous().token_in_query(\"access_token\")",
+                "send one header Authorization: Bearer <access token>",
                 "/me",
             ],
             "GET",
@@ -174,16 +173,51 @@ async fn an_endpoint_of_the_proxy_that_arrives_at_its_own_layer_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_looks_alike_is_said_again_after_an_hour_with_the_count() {
+async fn what_looks_alike_is_said_again_after_a_day_with_the_count() {
     let tenant = tenant().await;
     let app = app(&settings(&tenant).build().unwrap());
     let probe = || request("GET", "/healthz", &[("user-agent", "kube-probe/1.33")]);
     assert_eq!(lines(&app, [probe(), probe()]).await.len(), 1);
-    tokio::time::advance(std::time::Duration::from_secs(3_599)).await;
+    tokio::time::advance(std::time::Duration::from_secs(86_399)).await;
     assert!(lines(&app, [probe()]).await.is_empty());
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     let lines = lines(&app, [probe()]).await;
     assert_eq!(field(&lines[0], "count").as_deref(), Some("3"));
+}
+
+/// Anybody can send the user agent of a probe, and any path.
+#[tokio::test(start_paused = true)]
+async fn nobody_has_the_log_advise_to_open_a_path_of_their_choice() {
+    let tenant = tenant().await;
+    let app = app(&settings(&tenant).build().unwrap());
+    let probe = [("user-agent", "kube-probe/1.33")];
+    assert_eq!(
+        look(&app, "GET", "/admin/users", &probe).await,
+        [
+            "WARN",
+            "a health probe",
+            "have it ask a path of its own that is outside of the Layer: \
+             auth.protect(routes).open(Router::new().route(\"/healthz\", ..))",
+            "/admin/users",
+        ]
+    );
+    for path in ["/admin/users/health", "/admin/metrics", "/x/y/ready"] {
+        let lines = lines(&app, [request("GET", path, &[])]).await;
+        assert_eq!(lines, [] as [String; 0], "{path}");
+    }
+    // Nor does a stranger's path keep an honest one out of the log.
+    lines(&app, [request("GET", "/health", &[])]).await;
+    assert_eq!(look(&app, "GET", "/healthz", &[]).await[3], "/healthz");
+}
+
+#[tokio::test]
+async fn what_may_be_private_in_a_path_is_not_shown() {
+    let tenant = tenant().await;
+    let app = app(&settings(&tenant).build().unwrap());
+    let token = user(&tenant).mint();
+    let page = [("accept", "text/html")];
+    let said = look(&app, "GET", &format!("/dl/{token}"), &page).await;
+    assert_eq!(said[3], "(not shown: it may be private)");
 }
 
 #[tokio::test]

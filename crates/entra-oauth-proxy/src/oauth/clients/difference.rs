@@ -8,13 +8,9 @@ use crate::telemetry::Finding;
 
 /// Returns the parts in which an address differs from the nearest that is registered.
 pub(super) fn difference(sent: &str, registered: &[String]) -> Finding {
-    let with_parts = registered
-        .iter()
-        .map(|registered| (differing_parts(sent, registered), registered));
-    let mut compared: Vec<_> = with_parts.collect();
-    compared.sort_by_key(|(parts, _)| parts.len());
+    let compared = by_nearness(sent, registered);
     let parts = compared.first().map(|(parts, _)| in_words(parts));
-    let registered: Vec<&str> = compared.iter().map(|(_, uri)| uri.as_str()).collect();
+    let registered: Vec<&str> = compared.iter().map(|(_, uri)| *uri).collect();
     let reason = format!(
         "redirect_uri differs from the nearest registered one in {}",
         parts.unwrap_or_default()
@@ -22,6 +18,17 @@ pub(super) fn difference(sent: &str, registered: &[String]) -> Finding {
     Finding::from(reason)
         .found(EscapedUrl(sent).to_string())
         .expected(listed(&registered))
+}
+
+/// Returns the registered addresses, the nearest first, each with the parts in which it differs.
+pub(super) fn by_nearness<'r>(sent: &str, registered: &'r [String]) -> Vec<(Vec<String>, &'r str)> {
+    let with_parts = registered.iter().map(|registered| {
+        let parts = differing_parts(sent, registered);
+        (parts, registered.as_str())
+    });
+    let mut compared: Vec<_> = with_parts.collect();
+    compared.sort_by_key(|(parts, _)| parts.len());
+    compared
 }
 
 /// The most addresses of a list in a line of the log.
@@ -71,7 +78,6 @@ fn differing_parts(sent: &str, registered: &str) -> Vec<String> {
         } else if name == "the path" && ours.trim_end_matches('/') == theirs.trim_end_matches('/') {
             "a slash at the end".to_owned()
         } else if name == "the host" && are_loopback {
-            // Those that are named are few, as lines of the log are counted by these words.
             match [ours, theirs].iter().all(|host| USUAL.contains(host)) {
                 true => format!("{name} ({ours} and {theirs} are two different addresses)"),
                 false => format!("{name} (which are two different addresses of this machine)"),

@@ -14,7 +14,7 @@ use tower_entra_auth::entra_jwt_core::integration::{Escaped, EscapedUrl};
 use url::form_urlencoded;
 
 use super::super::{ErrorCode, OAuthError, Parameters, Scopes};
-use super::difference::difference;
+use super::difference::{by_nearness, difference};
 use super::{
     AllowList, AuthMethod, Entry, RedirectTarget, RedirectUri, Registration, UnfitUri, registration,
 };
@@ -121,7 +121,7 @@ pub(crate) struct Client {
     /// The hash that stands for the id in the store and in the log.
     pub(crate) hash: String,
     pub(crate) name: Option<String>,
-    pub(crate) redirect_uris: Vec<String>,
+    redirect_uris: Vec<String>,
     pub(crate) may_refresh: bool,
     /// True if the operator configured it, and so vouches for it.
     pub(crate) is_preregistered: bool,
@@ -149,6 +149,14 @@ pub(crate) struct ClientRegistry {
 
 /// The longest id of a client: it goes into URLs.
 pub(crate) const MAX_CLIENT_ID: usize = 2_048;
+
+impl Client {
+    /// Returns its redirect URIs, those first that differ from this address in the fewest parts.
+    pub(crate) fn nearest_redirect_uris(&self, sent: &str) -> Vec<&str> {
+        let compared = by_nearness(sent, &self.redirect_uris);
+        compared.into_iter().map(|(_, uri)| uri).collect()
+    }
+}
 
 impl ClientRegistry {
     /// Takes the pre-registered clients, whether others may register themselves, and the addresses and
