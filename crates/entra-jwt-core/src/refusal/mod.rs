@@ -153,6 +153,7 @@ mod token_fault;
 pub use self::invalid_token::{InvalidToken, InvalidTokenKind};
 pub(crate) use self::permission_denied::{Lack, ListedGroups};
 pub use self::permission_denied::{PermissionDenied, PermissionDeniedKind};
+#[doc(hidden)] // for `tower-entra-auth` and the like
 pub use self::sent_instead::SentInstead;
 pub use self::setting::Setting;
 pub(crate) use self::token_fault::{GraphMark, TokenFault, TokenPart};
