@@ -201,7 +201,12 @@ async fn nobody_has_the_log_advise_to_open_a_path_of_their_choice() {
             "/admin/users",
         ]
     );
-    for path in ["/admin/users/health", "/admin/metrics", "/x/y/ready"] {
+    for path in [
+        "/admin/users/health",
+        "/admin/metrics",
+        "/x/y/ready",
+        "/x/ready/y",
+    ] {
         let lines = lines(&app, [request("GET", path, &[])]).await;
         assert_eq!(lines, [] as [String; 0], "{path}");
     }
