@@ -27,7 +27,7 @@
 //! | `problems` | [`Problems`] collects what is wrong with settings, each a [`Problem`], and makes one [`BuildError`] of it. |
 //! | `slip` | [`slip_in`] names the slips of copying a value into a setting: quotes, braces, placeholders. |
 //! | `url` | [`secure_url`], [`plain_host`], [`is_loopback_host`]: the URLs that are safe to send to. |
-//! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response. |
+//! | `client` | [`HttpClient`] sends a request through any tower service, or through reqwest (feature `reqwest`); [`Failure`] is the reason for which there is no response; [`https_proxy`] names the proxy that may be it. |
 //! | `headers` | [`fresh_for`], [`retry_after`], [`retry_after_value`]: the headers of responses about time. |
 //! | `throttled_log` | [`ThrottledLog`] decides which lines are written, where strangers can cause them. |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -43,7 +43,9 @@ mod slip;
 mod throttled_log;
 mod url;
 
-pub use crate::client::{BoxError, Failure, FailureCause, HttpClient, StandardClient};
+pub use crate::client::{
+    BoxError, Failure, FailureCause, HttpClient, ProxyFailure, StandardClient, https_proxy,
+};
 pub use crate::headers::{fresh_for, retry_after, retry_after_value};
 pub use crate::problems::{BuildError, Problem, Problems};
 pub use crate::slip::slip_in;

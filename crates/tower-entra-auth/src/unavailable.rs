@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use entra_http::is_loopback_host;
+use entra_http::{ProxyFailure, is_loopback_host};
 use entra_jwt_core::{integration::Escaped, refusal::Setting};
 
 use crate::setting::name_of;
@@ -86,8 +86,21 @@ pub(crate) enum Outage {
     Dns { host: String },
     #[error("no trusted TLS connection to {host}")]
     Tls { host: String },
-    #[error("the HTTP proxy on the way to {host} refuses or cannot be reached")]
-    Proxy { host: String },
+    #[error(
+        "the HTTP proxy{} on the way to {host} {}",
+        .proxy.as_deref().map(|proxy| format!(" {proxy}")).unwrap_or_default(),
+        match .failure {
+            ProxyFailure::Unreachable => "cannot be reached",
+            ProxyFailure::Credentials => "asks for a user and a password (407)",
+            ProxyFailure::Refused => "does not connect to it",
+        }
+    )]
+    Proxy {
+        host: String,
+        /// Its host and port, if the environment names it.
+        proxy: Option<String>,
+        failure: ProxyFailure,
+    },
     #[error("no connection to {host}")]
     Connect { host: String },
     #[error("{host} did not answer within {} s", .after.as_secs())]
@@ -317,9 +330,20 @@ impl Outage {
             Self::Tls { .. } => "if a proxy opens TLS on the way, add its CA certificate to the \
                 system's, or name a bundle in SSL_CERT_FILE; check the clock of this machine"
                 .into(),
-            Self::Proxy { .. } => {
-                "check HTTPS_PROXY and NO_PROXY, and that the proxy lets this host through".into()
+            Self::Proxy { host, failure, .. } => match failure {
+                ProxyFailure::Unreachable => format!(
+                    "set HTTPS_PROXY to a proxy that this machine reaches; if it reaches {host} without \
+                     one, add {host} to NO_PROXY"
+                ),
+                ProxyFailure::Credentials => {
+                    "put user and password into HTTPS_PROXY: http://user:password@host:port".to_owned()
+                }
+                ProxyFailure::Refused => format!(
+                    "have those who run the proxy let {host}:443 through; if this machine reaches it \
+                     without one, add {host} to NO_PROXY"
+                ),
             }
+            .into(),
             Self::Connect { host } | Self::Timeout { host, .. } if is_local(host) => format!(
                 "start the development tenant at {host}: entra-dev-tenant --listen {host}; or correct \
                  {metadata}",

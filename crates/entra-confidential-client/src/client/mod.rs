@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use entra_http::{BoxError, Failure, FailureCause, HttpClient, ThrottledLog};
+use entra_http::{BoxError, Failure, FailureCause, HttpClient, ProxyFailure, ThrottledLog};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use tokio::time::{Instant, sleep, timeout};
@@ -189,7 +189,11 @@ fn no_response(error: &BoxError, place: &str, sent: &SentSecrets) -> TokenError 
         Some(failure) => match failure.cause {
             FailureCause::Dns => "DNS does not know the host",
             FailureCause::Tls => "TLS failed",
-            FailureCause::Proxy => "the proxy does not connect",
+            FailureCause::Proxy(ProxyFailure::Unreachable) => "the proxy cannot be reached",
+            FailureCause::Proxy(ProxyFailure::Credentials) => {
+                "the proxy asks for credentials (407)"
+            }
+            FailureCause::Proxy(ProxyFailure::Refused) => "the proxy does not connect",
             FailureCause::Connect => "no connection",
         },
     };

@@ -67,10 +67,44 @@ pub enum FailureCause {
     Dns,
     /// TLS, such as a certificate that is not trusted.
     Tls,
-    /// The proxy does not connect.
-    Proxy,
+    /// The HTTP proxy on the way does not connect.
+    Proxy(ProxyFailure),
     /// The connection, or anything else.
     Connect,
+}
+
+/// The failure of an HTTP proxy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "as those of `FailureCause`, each has its words in every crate"
+)]
+pub enum ProxyFailure {
+    /// The proxy is not there.
+    Unreachable,
+    /// The proxy asks for a user and a password (407).
+    Credentials,
+    /// The proxy does not connect to the host, or breaks off.
+    Refused,
+}
+
+/// Returns the host and port of the proxy that the environment names for `https`, without user and password:
+/// in `HTTPS_PROXY`, else in `ALL_PROXY`, either in lower case, too.
+#[must_use]
+pub fn https_proxy() -> Option<String> {
+    let variables = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let set = variables.iter().filter_map(|name| std::env::var(name).ok());
+    proxy_of(&set.into_iter().find(|value| !value.is_empty())?)
+}
+
+/// Returns host and port of a proxy's URL, which may lack its scheme.
+fn proxy_of(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let host = uri.host()?;
+    Some(match uri.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    })
 }
 
 /// An error that says which [`Failure`] it is.
@@ -173,6 +207,23 @@ mod tests {
     use tokio::net::TcpSocket;
 
     use super::*;
+
+    #[test]
+    fn a_proxy_is_named_without_user_and_password() {
+        for (url, shown) in [
+            ("http://proxy.example:3128", Some("proxy.example:3128")),
+            (
+                "http://user:s3cr3t@proxy.example:3128/",
+                Some("proxy.example:3128"),
+            ),
+            ("https://proxy.example", Some("proxy.example")),
+            ("proxy.example:3128", Some("proxy.example:3128")),
+            ("not a proxy", None),
+            ("", None),
+        ] {
+            assert_eq!(proxy_of(url).as_deref(), shown, "{url}");
+        }
+    }
 
     fn get(uri: String) -> Request<Bytes> {
         Request::get(uri).body(Bytes::new()).unwrap()

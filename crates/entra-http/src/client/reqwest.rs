@@ -11,7 +11,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Body, Client};
 use tower_service::Service;
 
-use super::{BoxError, Classified, Failure, FailureCause, HttpClient, StandardClient};
+use super::{
+    BoxError, Classified, Failure, FailureCause, HttpClient, ProxyFailure, StandardClient,
+};
 
 /// Makes the client of [`HttpClient::standard`].
 pub(super) fn client(settings: StandardClient) -> Result<HttpClient, String> {
@@ -77,7 +79,13 @@ fn cause(error: &reqwest::Error) -> FailureCause {
     while let Some(error) = source {
         let text = error.to_string().to_ascii_lowercase();
         if text.contains("tunnel") || text.contains("proxy") {
-            return FailureCause::Proxy;
+            return FailureCause::Proxy(if text.contains("authorization required") {
+                ProxyFailure::Credentials
+            } else if text.contains("underlying connection") {
+                ProxyFailure::Unreachable
+            } else {
+                ProxyFailure::Refused
+            });
         }
         if text.contains("dns error") {
             return FailureCause::Dns;

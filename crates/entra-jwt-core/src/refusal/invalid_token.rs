@@ -177,10 +177,14 @@ refusal! { InvalidToken of TokenFault,
         found: found.as_str(),
         expected: expected.as_str(),
         remedy: if Authority::is_b2c(found) {
-            "the token is of Azure AD B2C, whose tokens are not supported: point the client's \
-             authority to an Entra ID or External ID tenant; accounts that are in B2C alone have to be \
-             moved there"
-                .to_owned()
+            format!(
+                "the token is of Azure AD B2C, whose tokens are not supported: for people of your own \
+                 organization set the client's authority to https://{}/<tenant id>; for customers, to an \
+                 External ID tenant (https://<name>.ciamlogin.com), and set {} to it; accounts that are \
+                 in B2C alone have to be moved there",
+                host_of(expected),
+                setting(Setting::ExternalId),
+            )
         } else if host_of(found).ends_with(".ciamlogin.com") {
             format!(
                 "the token is of an External ID tenant: configure it with {} (NAME.ciamlogin.com)",

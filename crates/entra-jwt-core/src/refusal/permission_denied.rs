@@ -174,10 +174,11 @@ refusal! { PermissionDenied of Lack,
         found: "too many groups to list",
         expected: format!("a list of groups, to look for {group}"),
         remedy: format!(
-            "emit only the groups assigned to the application (App registrations, this API, Token \
-             configuration, groups claim; in the manifest \"groupMembershipClaims\": \
-             \"ApplicationGroup\"), and assign the group {group} (Enterprise applications, this API, \
-             Users and groups; nested groups do not count); or require an app role instead",
+            "in two steps: (1) emit only the groups assigned to the application: App registrations, \
+             this API, Token configuration, groups claim (in the manifest \
+             \"groupMembershipClaims\": \"ApplicationGroup\"); (2) assign the group {group}: Enterprise \
+             applications, this API, Users and groups (nested groups do not count). Or require an app \
+             role instead",
         ),
     }
     /// The token does not tell whether the user is outside of the group: it lists names, and Entra

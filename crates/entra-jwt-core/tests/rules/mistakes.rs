@@ -127,8 +127,10 @@ async fn a_token_of_b2c_is_known_by_its_issuer_with_and_without_a_tenant() {
         assert_eq!(code, "wrong_issuer");
         assert_eq!(
             remedy,
-            "the token is of Azure AD B2C, whose tokens are not supported: point the client's authority \
-             to an Entra ID or External ID tenant; accounts that are in B2C alone have to be moved there"
+            "the token is of Azure AD B2C, whose tokens are not supported: for people of your own organization \
+             set the client's authority to https://login.microsoftonline.com/<tenant id>; for customers, to \
+             an External ID tenant (https://<name>.ciamlogin.com), and set ValidatorBuilder::external_id to it; accounts that are in \
+             B2C alone have to be moved there"
         );
     }
 }

@@ -21,6 +21,11 @@ async fn a_start_is_one_short_line_and_the_rest_is_at_debug() {
     let log = Logbook::begin();
     settings(&tenant).build().unwrap();
     let lines = log.lines("INFO");
+    let of_layer = "tokens of Microsoft Entra ID are required";
+    assert!(
+        lines.iter().any(|line| line.contains(of_layer)),
+        "{lines:?}"
+    );
     let of_proxy = |line: &&String| line.contains("entra_oauth_proxy::");
     let lines: Vec<&str> = lines
         .iter()

@@ -225,9 +225,10 @@ async fn what_is_wrong_with_a_token_is_said_in_one_line() {
                 "wrong_issuer",
                 &format!("https://contoso.b2clogin.com/{id}/v2.0/"),
                 &issuer,
-                "the token is of Azure AD B2C, whose tokens are not supported: point the client's \
-                 authority to an Entra ID or External ID tenant; accounts that are in B2C alone have to \
-                 be moved there",
+                "the token is of Azure AD B2C, whose tokens are not supported: for people of your own organization \
+             set the client's authority to https://login.microsoftonline.com/<tenant id>; for customers, to \
+             an External ID tenant (https://<name>.ciamlogin.com), and set external_id(..) to it; accounts that are in \
+             B2C alone have to be moved there",
             ],
         ),
         (
@@ -413,10 +414,11 @@ async fn what_a_valid_token_lacks_is_said_in_one_line() {
             "groups_overage",
             "too many groups to list",
             "a list of groups, to look for 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e",
-            "emit only the groups assigned to the application (App registrations, this API, Token \
-             configuration, groups claim; in the manifest \"groupMembershipClaims\": \"ApplicationGroup\"), \
-             and assign the group 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e (Enterprise applications, this API, \
-             Users and groups; nested groups do not count); or require an app role instead",
+            "in two steps: (1) emit only the groups assigned to the application: App registrations, this \
+             API, Token configuration, groups claim (in the manifest \"groupMembershipClaims\": \
+             \"ApplicationGroup\"); (2) assign the group 0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4e: Enterprise \
+             applications, this API, Users and groups (nested groups do not count). Or require an app role \
+             instead",
         ),
         (
             Group("Sales").into_condition(),

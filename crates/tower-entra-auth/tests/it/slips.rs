@@ -206,9 +206,10 @@ async fn nothing_is_said_of_what_was_not_built() {
 
 #[tokio::test]
 async fn a_development_tenant_that_is_not_running_is_what_to_start() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound, so that nobody else gets it, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let free = socket.local_addr().unwrap();
     let auth = good()
         .metadata_endpoint(format!("http://{free}"))
         .build()

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entra_http::{Failure, FailureCause, HttpClient, fresh_for, retry_after};
+use entra_http::{Failure, FailureCause, HttpClient, fresh_for, https_proxy, retry_after};
 use entra_jwt_core::{
     ClientId, KeySet,
     integration::{Authority, DiscoveryDocument},
@@ -264,7 +264,11 @@ impl Discovery {
         let no_answer = |error| match Failure::of(&error).map(|failure| failure.cause) {
             Some(FailureCause::Dns) => Outage::Dns { host: host() },
             Some(FailureCause::Tls) => Outage::Tls { host: host() },
-            Some(FailureCause::Proxy) => Outage::Proxy { host: host() },
+            Some(FailureCause::Proxy(failure)) => Outage::Proxy {
+                host: host(),
+                proxy: https_proxy(),
+                failure,
+            },
             Some(FailureCause::Connect) | None => Outage::Connect { host: host() },
         };
 
