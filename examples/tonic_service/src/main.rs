@@ -219,6 +219,10 @@ fn status(result: Result<(), Status>) -> Status {
 fn shown(status: &Status) -> String {
     match status.code() {
         Code::Ok => "ok".to_owned(),
-        code => format!("{} {}", i32::from(code), status.message()),
+        // Where no token was sent, it is a few words in place of a code.
+        code => {
+            let message = status.message().split(';').next().unwrap_or_default();
+            format!("{} {message}", i32::from(code))
+        }
     }
 }
