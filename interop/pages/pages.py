@@ -193,11 +193,12 @@ def has_large_targets(browser, look):
 
 
 def has_buttons_in_one_row(browser, name):
-    """Cancel is beside the main button, of about its width, so that neither is overlooked."""
+    """Cancel is beside the main button, so that neither is overlooked; and both are on the screen, but where an
+    application asks for much."""
     boxes = browser.run(
         """
         return [...document.querySelectorAll("form > button")].map(button => button.getBoundingClientRect())
-          .map(box => [box.top, box.left, box.right]);
+          .map(box => [box.top, box.left, box.right, box.bottom]);
         """
     )
     # The tenant's own form has a button for each user.
@@ -205,6 +206,8 @@ def has_buttons_in_one_row(browser, name):
         return
     assert len(boxes) == 2 and boxes[0][0] == boxes[1][0], f"{name}: the buttons are not in one row: {boxes}"
     assert boxes[0][1] >= 0 and boxes[1][2] <= TELEPHONE[0], f"{name}: a button is out of view: {boxes}"
+    if name != "consent-long":
+        assert boxes[0][3] <= TELEPHONE[1], f"{name}: the buttons are below the screen: {boxes}"
 
 
 def has_visible_edges(browser, name):
