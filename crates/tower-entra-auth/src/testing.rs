@@ -145,8 +145,7 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for CallerService<S> {
 /// # } }
 /// ```
 ///
-/// What is checked is that the answer is a refusal of an `EntraAuth` that asks for a token: a 401 of a handler's own
-/// is none, nor is a 404.
+/// Only a refusal of an `EntraAuth` that asks for a token counts: a 401 of a handler's own does not, nor does a 404.
 ///
 /// # Errors
 /// Every route that is not refused, each with the status of its answer.
