@@ -15,7 +15,7 @@ pub(super) enum Look {
     OwnEndpoint,
     Preflight,
     Probe,
-    /// A probe of a path that is not one of those that probes ask by convention.
+    /// A probe of a path that probes do not ask by convention, or that cannot be named in code.
     ProbeElsewhere,
     GrpcProbe,
     Scrape,
@@ -124,7 +124,12 @@ impl Look {
             .filter(|_| is_read && segments.next().is_none());
         let is_named = |names: &[&str]| last.is_some_and(|last| names.contains(&last));
         if is_read && is_named(&PROBE_PATHS) {
-            return Some(Self::Probe);
+            let is_fit = is_fit_for_code(path);
+            return Some(if is_fit {
+                Self::Probe
+            } else {
+                Self::ProbeElsewhere
+            });
         }
         if is_read && path == "/metrics" {
             return Some(Self::Scrape);
@@ -242,6 +247,15 @@ pub(super) fn method_shown(method: &Method) -> &str {
     }
 }
 
+/// Returns whether the path can stand in code as it is: short, and nothing that a router or a string of Rust
+/// reads otherwise. The sender chose it.
+fn is_fit_for_code(path: &str) -> bool {
+    const LONGEST: usize = 50;
+
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
+    path.len() <= LONGEST && path.bytes().all(is_plain) && !path.contains("eyJ")
+}
+
 /// Returns the path without the query as it may be written: escaped and cut, and not at all if there may be
 /// a token or somebody's address in it.
 pub(super) fn path_shown(uri: &Uri) -> String {
@@ -351,6 +365,26 @@ mod tests {
                 "{method} {uri} {headers:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_path_that_cannot_stand_in_code_is_not_advised() {
+        let long = format!("/{}/health", "a".repeat(50));
+        for path in [
+            &*long,
+            "/eyJh.b.c/health",
+            "/ada@example.com/health",
+            "/%7Bx%7D/health",
+            "/:x/health",
+            "/*x/health",
+        ] {
+            let look = look("GET", path, &[]);
+            assert_eq!(look, Some(Look::ProbeElsewhere), "{path}");
+            let remedy = look.unwrap().remedy(path, "");
+            assert!(!remedy.contains(path), "{remedy}");
+        }
+        assert_eq!(look("GET", "/api-v1.2/my_x/health", &[]), None);
+        assert_eq!(look("GET", "/api-v1.2/health", &[]), Some(Look::Probe));
     }
 
     #[test]
